@@ -1,0 +1,45 @@
+"""Train on a rented GPU without leaving Kedro: `kedro run --runner=cloudtrain`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
+    from kedro_cloudtrain.nodes import training_node
+    from kedro_cloudtrain.runner import CloudTrainRunner
+    from kedro_cloudtrain.scripts import TrainingScriptGenerator
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CloudDataset",
+    "CloudTrainRunner",
+    "MetricsDataset",
+    "ModelDataset",
+    "TrainingHistoryDataset",
+    "TrainingScriptGenerator",
+    "training_node",
+]
+
+# Each name's module: what nobody asks for is not imported, and `kedro --help` stays as fast as it is.
+_HOME = {
+    "CloudDataset": "datasets",
+    "CloudTrainRunner": "runner",
+    "MetricsDataset": "datasets",
+    "ModelDataset": "datasets",
+    "TrainingHistoryDataset": "datasets",
+    "TrainingScriptGenerator": "scripts",
+    "training_node": "nodes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

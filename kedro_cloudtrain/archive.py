@@ -1,0 +1,32 @@
+"""The archive that travels with a script: `kedro_cloudtrain/worker` as `worker.zip`, its package named `cloudtrain_worker`."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import zipfile
+from importlib import resources
+
+PACKAGE = "cloudtrain_worker"
+# The oldest time that a zip file can hold: the same code gives the same bytes wherever it is packed.
+_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+
+
+@functools.cache
+def worker_archive() -> bytes:
+    """Pack the worker's modules; the same modules give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        modules = (file for file in resources.files("kedro_cloudtrain.worker").iterdir() if file.name.endswith(".py"))
+        for module in sorted(modules, key=lambda file: file.name):
+            member = zipfile.ZipInfo(f"{PACKAGE}/{module.name}", _TIMESTAMP)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, module.read_bytes())
+    return buffer.getvalue()
+
+
+@functools.cache
+def worker_digest() -> str:
+    """Give the sha256 of the worker's archive: the code's part of a job's fingerprint."""
+    return hashlib.sha256(worker_archive()).hexdigest()

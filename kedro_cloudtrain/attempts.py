@@ -1,0 +1,207 @@
+"""One try at a job: from what a node asks for to its outputs and its receipt."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from kedro_cloudtrain.archive import worker_archive, worker_digest
+from kedro_cloudtrain.backends import JobRequest
+from kedro_cloudtrain.errors import (
+    CloudTrainError,
+    ConfigError,
+    JobCancelledError,
+    JobLostError,
+    JobTimeoutError,
+    SourceError,
+)
+from kedro_cloudtrain.folder import JOBS, JobFolder
+from kedro_cloudtrain.jobs import JobSpec, JobState, fingerprint, job_name
+from kedro_cloudtrain.outputs import read_outputs
+from kedro_cloudtrain.problems import problems_of
+from kedro_cloudtrain.receipts import Receipt
+from kedro_cloudtrain.sources import UploadSource, UrlSource, VolumeSource, environment
+from kedro_cloudtrain.volumes import source_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from kedro_cloudtrain.backends import Backend, Watcher
+    from kedro_cloudtrain.jobs import JobResult, OutputKind, Source, TrainingParameters
+    from kedro_cloudtrain.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.volumes import DirectoryVolume
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What a training node asks for.
+
+    Attributes:
+        node: the node's name.
+        parameters: what stands in `parameters.yml`.
+        data: where the table is; a DataFrame where it exists nowhere but here.
+        validation: the table of the validation rows, where it is another one.
+        outputs: which outputs are wanted.
+        volume: holds the data, where it is a key, and the job folder.
+        timeout_s: when the job is ended, in seconds from its start.
+    """
+
+    node: str
+    parameters: TrainingParameters
+    data: UrlSource | VolumeSource | pd.DataFrame
+    outputs: tuple[OutputKind, ...]
+    volume: DirectoryVolume
+    validation: UrlSource | VolumeSource | pd.DataFrame | None = None
+    timeout_s: float = 86_400
+
+    def script(self, generator: TrainingScriptGenerator) -> str:
+        """Render the job's script and write nothing.
+
+        Raises:
+            CloudTrainError: when the job cannot be.
+        """
+        with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
+            (source, _, _), (validation, _, _) = self._send(Path(scratch))
+            return generator.render(self._spec(source, validation))
+
+    def write(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Attempt:
+        """Render the job and write its folder: under the volume, or, for a look at it, under `to`.
+
+        Raises:
+            CloudTrainError: before anything has run, when the job cannot be.
+        """
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
+            sent = self._send(Path(scratch))
+            spec = self._spec(sent[0][0], sent[1][0])
+            script = generator.render(spec)
+            digest = fingerprint(script, self._identities(sent), worker_digest())
+            job = job_name(self.node, digest)
+            folder = JobFolder(to if to is not None else self.volume.path(f"{JOBS}/{job}"))
+            with folder.held():
+                folder.clear()
+                folder.write_json(folder.spec, {**spec.model_dump(mode="json"), "volume_path": str(self.volume.root.resolve())})
+                folder.write(folder.script, script.encode())
+                folder.write(folder.archive, worker_archive())
+                for _, file, _ in sent:
+                    if file is not None:
+                        folder.write(folder.input(file.name), file.read_bytes())
+        secrets = environment([table for table in (self.data, self.validation) if isinstance(table, UrlSource)])
+        return Attempt(self, folder, job, secrets, render_s=time.perf_counter() - began)
+
+    def _send(self, scratch: Path) -> list[tuple[Source | None, Path | None, str | None]]:
+        return [_send(table, name, scratch) for name, table in (("data", self.data), ("validation", self.validation))]
+
+    def _spec(self, source: Source | None, validation: Source | None) -> JobSpec:
+        if source is None:
+            raise ConfigError(f"{self.node} has no data.")
+        try:
+            return JobSpec.make(self.node, self.parameters, source, validation_source=validation, outputs=self.outputs)
+        except ValidationError as error:
+            raise ConfigError("\n".join(f"{self.node}: {said}" for _, said in problems_of(error, JobSpec))) from None
+
+    def _identities(self, sent: Sequence[tuple[Source | None, Path | None, str | None]]) -> Mapping[str, Any]:
+        identities: dict[str, Any] = {}
+        for name, (source, _, digest) in zip(("data", "validation"), sent, strict=True):
+            if isinstance(source, UrlSource | VolumeSource):
+                identity = source_identity(source, self.volume)
+                identities[name] = None if identity is None else dataclasses.asdict(identity)
+            elif digest is not None:
+                identities[name] = digest
+        return identities
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """A job whose folder is written.
+
+    Attributes:
+        training: what was asked for.
+        folder: the job folder.
+        job: the job's name.
+        environment: the secrets of its sources, by the names of environment variables.
+        render_s: what rendering and writing took, in seconds.
+    """
+
+    training: Training
+    folder: JobFolder
+    job: str
+    environment: Mapping[str, str] = dataclasses.field(repr=False)
+    render_s: float
+
+    def run(self, backend: Backend, watcher: Watcher, receipts: list[Receipt]) -> dict[str, Any]:
+        """Run the job; give its outputs by kind.
+
+        `receipts` gets the attempt's account, whatever comes of it.
+
+        Raises:
+            JobError: no outputs came of it.
+            SourceError: the data is not what the job needs.
+        """
+        began, asked_at = time.perf_counter(), time.time()
+        result: JobResult | None = None
+        state = JobState.FAILED
+        volume = self.training.volume.root if isinstance(self.training.data, VolumeSource) else None
+        try:
+            with self.folder.held():
+                result = backend.run(JobRequest(self.folder, volume, self.training.timeout_s, self.environment), watcher)
+            values = read_outputs(self.folder, result, self.training.outputs)
+            state = JobState.SUCCEEDED
+        except CloudTrainError as error:
+            state = _state_after(error)
+            raise
+        finally:
+            receipts.append(self._receipt(backend.name, state, result, asked_at, time.perf_counter() - began))
+            watcher.moved(self.job, state)
+        return values
+
+    def _receipt(self, where: str, state: JobState, result: JobResult | None, asked_at: float, run_s: float) -> Receipt:
+        seconds = {"render": self.render_s}
+        if result is not None:
+            seconds |= {"start": max(0.0, (result.started_at or asked_at) - asked_at), **result.seconds}
+        return Receipt(
+            node=self.training.node,
+            job=self.job,
+            where=where,
+            state=state,
+            seconds=seconds,
+            total_s=self.render_s + run_s,
+            rows=result.rows.get("read") if result is not None else None,
+            bytes_read=result.bytes_read if result is not None else None,
+            bytes_passed=self.folder.bytes_passed,
+        )
+
+
+def _state_after(error: CloudTrainError) -> JobState:
+    for kind, state in (
+        (JobTimeoutError, JobState.TIMED_OUT),
+        (JobCancelledError, JobState.CANCELLED),
+        (JobLostError, JobState.LOST),
+    ):
+        if isinstance(error, kind):
+            return state
+    return JobState.FAILED
+
+
+def _send(table: Any, name: str, scratch: Path) -> tuple[Source | None, Path | None, str | None]:
+    """Give a table's source, and, for one that exists nowhere but here, the file to send and its digest."""
+    if table is None or isinstance(table, UrlSource | VolumeSource):
+        return table, None, None
+    file = scratch / f"{name}.parquet"
+    try:
+        table.rename(columns=str).to_parquet(file, index=False)
+    except (AttributeError, ValueError, TypeError, OverflowError) as error:
+        raise SourceError(
+            f"The {name} of a training node is a {type(table).__name__} that cannot be written as parquet: {error}. "
+            "Give it as a DataFrame whose columns hold one type each."
+        ) from error
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return UploadSource(file=f"inputs/{file.name}", file_format="parquet"), file, digest

@@ -1,0 +1,249 @@
+"""`kedro cloudtrain …`: look before a run, and at what a run has left."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kedro_cloudtrain import plugin  # gives the runner its short name, wherever Kedro loads this module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kedro.framework.startup import ProjectMetadata
+    from kedro.pipeline import Pipeline
+
+    from kedro_cloudtrain.folder import JobFolder
+    from kedro_cloudtrain.plan import NodePlan, Planner
+
+_SETTINGS = """\
+# Where training nodes run, and within which bounds. Whatever is commented out stands at its default.
+# The file of another environment (conf/ENV/cloudtrain.yml) needs only what differs there: the files are merged key by key.
+
+# local: a child process on this computer.
+backend: local
+
+# What a dataset_key is a key of, and where the job folders are (.cloudtrain/jobs). Relative to the project.
+volume:
+  path: data/volume
+
+# For each training node:
+# defaults:
+#   timeout_s: 86400        # when a job is ended, in seconds from its start
+
+# For some of them, by name, glob, tag or namespace; an exact name wins:
+# nodes:
+#   train_flights: {timeout_s: 14400}
+#   "train_*": {timeout_s: 7200}
+#   "tag:slow": {timeout_s: 172800}
+
+# For a run as a whole:
+# run:
+#   max_pods: 2             # jobs at once
+"""
+
+env_option = click.option("--env", "-e", default=None, help="The configuration environment, as for kedro run.")
+pipeline_option = click.option("--pipeline", "-p", default=None, help="The registered pipeline; left out, the default one.")
+params_option = click.option("--params", default="", help="Parameters over those of parameters.yml, as for kedro run.")
+runner_params_option = click.option("--runner-params", default="", help="Settings over cloudtrain.yml, as for kedro run.")
+
+
+@click.group(name="kedro-cloudtrain")
+def commands() -> None:
+    """Train on machines."""
+
+
+@commands.group()
+def cloudtrain() -> None:
+    """Training nodes on machines: look before a run, and at what a run has left."""
+
+
+@cloudtrain.command()
+@env_option
+@click.pass_obj
+def init(metadata: ProjectMetadata, env: str | None) -> None:
+    """Write a commented cloudtrain.yml into conf/base, or conf/ENV."""
+    file = metadata.project_path / "conf" / (env or "base") / "cloudtrain.yml"
+    if file.exists():
+        raise click.ClickException(f"{file} is there already; it was left as it is.")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(_SETTINGS, encoding="utf-8")
+    click.echo(f"Wrote {file.relative_to(metadata.project_path)}. Next: kedro cloudtrain plan")
+
+
+@cloudtrain.command()
+@click.argument("node")
+@click.option(
+    "--to", type=click.Path(path_type=Path, file_okay=False), help="Write the whole job there instead of printing its script."
+)
+@env_option
+@pipeline_option
+@params_option
+@click.pass_obj
+def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | None, pipeline: str | None, params: str) -> None:
+    """Show the script of the training node NODE, or write its job as a folder that runs by hand.
+
+    With --to, the folder gets train.py and what it imports: cd DIR && python train.py
+    """
+    from kedro_cloudtrain.attempts import Training  # noqa: PLC0415  # each command imports what it needs
+
+    with _planner(metadata, env, params) as (planner, pipelines):
+        plan = _training_plan(planner, pipelines, node, pipeline)
+        _refuse(plan)
+        if plan.inputs is None or plan.parameters is None or plan.volume is None:
+            raise click.ClickException(f"The parameters of {node} are made by another node: run that one first.")
+        tables = {name: plan.sources.get(name) for name in plan.inputs.tables}
+        for name, source in tables.items():
+            if source is None:
+                tables[name] = planner.catalog.load(name)
+        training = Training(
+            node=node,
+            parameters=plan.parameters,
+            data=tables[plan.inputs.data],
+            validation=tables[plan.inputs.validation] if plan.inputs.validation else None,
+            outputs=plan.node.func.kinds,
+            volume=plan.volume,
+        )
+        if to is None:
+            click.echo(training.script(planner.generator), nl=False)
+            return
+        if to.exists() and any(to.iterdir()) and not (to / "job.json").is_file():
+            raise click.ClickException(f"{to} is not empty and is no job's folder: name another one, or empty it.")
+        attempt = training.write(planner.generator, to=to)
+        click.echo(f"Wrote {to}. By hand: cd {to} && python train.py")
+        for name in attempt.environment:
+            click.echo(f"It needs {name} in its environment: the secrets of its source, which no file holds.")
+
+
+@cloudtrain.command()
+@env_option
+@pipeline_option
+@params_option
+@runner_params_option
+@click.pass_obj
+def plan(metadata: ProjectMetadata, env: str | None, pipeline: str | None, params: str, runner_params: str) -> None:
+    """Show where each node will run, what it reads, and what is wrong; nothing is run.
+
+    Exits with 1 when something is wrong.
+    """
+    from rich.console import Console  # noqa: PLC0415
+
+    from kedro_cloudtrain.plan import look_at_sources, plan_table  # noqa: PLC0415
+
+    with _planner(metadata, env, params, runner_params) as (planner, pipelines):
+        plans = planner.plan(_pipeline(pipelines, pipeline).nodes)
+        sizes = [look_at_sources(planned) for planned in plans]
+    console = Console(soft_wrap=True)
+    console.print(plan_table(plans, sizes))
+    problems = [(planned.node.name, problem) for planned in plans for problem in planned.problems]
+    if problems:
+        console.print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", style="bold red")
+        for name, problem in problems:
+            console.print(f"  {name}  {problem}", markup=False, highlight=False)
+        raise click.exceptions.Exit(1)
+
+
+@cloudtrain.command()
+@env_option
+@click.pass_obj
+def jobs(metadata: ProjectMetadata, env: str | None) -> None:
+    """List the jobs of the volume, the latest first."""
+    from rich.console import Console  # noqa: PLC0415
+
+    from kedro_cloudtrain.display import jobs_table  # noqa: PLC0415
+
+    folders = _folders(metadata, env)
+    if not folders:
+        click.echo("No jobs yet. A run makes them: kedro run --runner=cloudtrain")
+        return
+    Console(soft_wrap=True).print(jobs_table(folders))
+
+
+@cloudtrain.command()
+@click.argument("job")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the job is done.")
+@env_option
+@click.pass_obj
+def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> None:
+    """Print the log of JOB: its whole name, the beginning of it, or its node's name for the latest."""
+    from kedro_cloudtrain.problems import nearest  # noqa: PLC0415
+
+    folders = _folders(metadata, env)
+    folder = next((one for one in folders if one.name == job), None) or next(
+        (one for one in folders if one.name.startswith(job)), None
+    )
+    if folder is None:
+        hint = nearest(job, [one.name for one in folders])
+        raise click.ClickException(f"There is no job {job!r}.{hint} Those there are: kedro cloudtrain jobs")
+    if not folder.log.is_file():
+        raise click.ClickException(f"{folder.name} has no log yet.")
+    with folder.log.open(encoding="utf-8", errors="replace") as stream:
+        while True:
+            over = not follow or not folder.is_running()
+            for line in stream:
+                click.echo(line, nl=False)
+            if over:
+                return
+            time.sleep(0.2)
+
+
+@contextlib.contextmanager
+def _planner(
+    metadata: ProjectMetadata, env: str | None, params: str, runner_params: str = ""
+) -> Iterator[tuple[Planner, Mapping[str, Pipeline]]]:
+    """Open a session, and give what plans nodes and the registered pipelines."""
+    from kedro.framework.cli.utils import _split_params  # noqa: PLC0415
+    from kedro.framework.project import pipelines  # noqa: PLC0415
+    from kedro.framework.session import KedroSession  # noqa: PLC0415
+
+    from kedro_cloudtrain.plan import Planner  # noqa: PLC0415
+    from kedro_cloudtrain.scripts import TrainingScriptGenerator  # noqa: PLC0415
+
+    with KedroSession.create(metadata.project_path, env=env, runtime_params=_split_params(None, None, params)) as session:
+        context = session.load_context()
+        config = plugin.read_config(context)
+        settings = config.settings(_split_params(None, None, runner_params))
+        yield Planner(context.catalog, settings, TrainingScriptGenerator(config.templates), config.path), pipelines
+
+
+def _pipeline(pipelines: Mapping[str, Pipeline], name: str | None) -> Pipeline:
+    from kedro_cloudtrain.problems import nearest  # noqa: PLC0415
+
+    name = name or "__default__"
+    if name not in pipelines:
+        raise click.ClickException(f"There is no pipeline {name!r}.{nearest(name, pipelines)} There are: {', '.join(pipelines)}")
+    return pipelines[name]
+
+
+def _training_plan(planner: Planner, pipelines: Mapping[str, Pipeline], node: str, pipeline: str | None) -> NodePlan:
+    """Find a training node by its name, in one pipeline or in any."""
+    from kedro_cloudtrain.plan import training_inputs  # noqa: PLC0415
+    from kedro_cloudtrain.problems import nearest  # noqa: PLC0415
+
+    names = [pipeline] if pipeline else list(pipelines)
+    training = {one.name: one for name in names for one in _pipeline(pipelines, name).nodes if training_inputs(one) is not None}
+    if node not in training:
+        raise click.ClickException(
+            f"There is no training node {node!r}.{nearest(node, training)} There are: {', '.join(training) or 'none'}"
+        )
+    return planner.plan([training[node]])[0]
+
+
+def _refuse(plan: NodePlan) -> None:
+    if plan.problems:
+        raise click.ClickException("\n".join(plan.problems))
+
+
+def _folders(metadata: ProjectMetadata, env: str | None) -> list[JobFolder]:
+    """Give the job folders of the project's volumes, the latest first."""
+    from kedro_cloudtrain.folder import JOBS, JobFolder  # noqa: PLC0415
+    from kedro_cloudtrain.plan import volumes_of  # noqa: PLC0415
+
+    with _planner(metadata, env, "") as (planner, _):
+        roots = volumes_of(planner)
+    paths = [path for root in roots for path in (root / JOBS).glob("*") if (path / "job.json").is_file()]
+    return [JobFolder(path) for path in sorted(paths, key=lambda path: (path / "job.json").stat().st_mtime, reverse=True)]

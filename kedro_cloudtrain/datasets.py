@@ -1,0 +1,388 @@
+"""Kedro datasets: a table on a volume or a web server, and what a training node gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NewType
+
+from kedro.io import AbstractDataset
+
+from kedro_cloudtrain.errors import ConfigError, SourceError
+from kedro_cloudtrain.sources import UrlSource, VolumeSource, make_source
+from kedro_cloudtrain.volumes import DirectoryVolume, make_volume, source_identity
+from kedro_cloudtrain.worker.tables import Location, read_head, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from kedro_cloudtrain.worker.models import TrainedModel
+
+# Kedro-Viz chooses how to show a preview by the name of its type (kedro_viz.models.flowchart.node_metadata).
+TablePreview = NewType("TablePreview", dict)
+PlotlyPreview = NewType("PlotlyPreview", dict)
+JSONPreview = NewType("JSONPreview", str)
+
+
+class CloudDataset(AbstractDataset[Any, Any]):
+    """A table that a machine reads by itself: a URL, or a key on the volume.
+
+    For an ordinary node, under any runner and in a notebook, `load()` gives a DataFrame and `save()` writes to the volume.
+
+    Args:
+        dataset_url: where the table is, http or https; it is read only.
+        dataset_key: its path below the volume, instead of a URL.
+        volume: where the key is a key of: `{path: DIRECTORY}`.
+        file_format: csv, tsv, parquet, xlsx, xls or jsonl; left out, the extension says it.
+        load_args: passed to the pandas reader, here and on the machine.
+        save_args: passed to the pandas writer.
+        credentials: `headers` for a URL, a bearer token say.
+        metadata: for other plugins; ignored by Kedro.
+
+    Raises:
+        SourceError: both or neither of URL and key are given, or the one that is given is no such thing.
+
+    Example:
+        ```yaml
+        penguins:
+          type: kedro_cloudtrain.CloudDataset
+          dataset_key: datasets/penguins.csv
+          volume: {path: data/volume}
+
+        flights:
+          type: kedro_cloudtrain.CloudDataset
+          dataset_url: https://example.org/flights.parquet
+        ```
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset_url: str | None = None,
+        dataset_key: str | None = None,
+        volume: Mapping[str, Any] | None = None,
+        file_format: str | None = None,
+        load_args: Mapping[str, Any] | None = None,
+        save_args: Mapping[str, Any] | None = None,
+        credentials: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.source = make_source(
+            dataset_url=dataset_url,
+            dataset_key=dataset_key,
+            file_format=file_format,
+            load_args=load_args,
+            headers=_headers(credentials),
+        )
+        self.metadata = metadata
+        self._save_args = dict(save_args or {})
+        self._volume: DirectoryVolume | None = None
+        if isinstance(self.source, VolumeSource):
+            if volume is None:
+                raise SourceError(f"dataset_key {self.source.key!r} needs a volume: add `volume: {{path: data/volume}}` to the entry.")
+            self._volume = make_volume(volume)
+
+    @property
+    def volume(self) -> DirectoryVolume:
+        """The volume of a key.
+
+        Raises:
+            SourceError: a URL has none.
+        """
+        if self._volume is None:
+            raise SourceError(f"{self.source.redacted} is on no volume.")
+        return self._volume
+
+    @property
+    def filepath(self) -> str | None:
+        """The file of a key, as Kedro-Viz asks for it to tell its size."""
+        return str(self._volume.path(self.source.key)) if self._volume and isinstance(self.source, VolumeSource) else None
+
+    def load(self) -> pd.DataFrame:
+        """Read the whole table."""
+        if isinstance(self.source, UrlSource):
+            return read_table(self.source.location).frame
+        with self.volume.read(self.source.key) as path:
+            return read_table(self._location(path)).frame
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write a table to the volume, whole or not at all.
+
+        Raises:
+            SourceError: a URL is read only.
+        """
+        if isinstance(self.source, UrlSource):
+            raise SourceError(
+                f"{self.source.redacted} is a URL, which is read only. Give the entry a dataset_key and a volume to save to."
+            )
+        with self.volume.write(self.source.key) as path:
+            _write_table(data, path, self.source.file_format, self._save_args)
+
+    def preview(self, nrows: int = 5) -> TablePreview:
+        """Give the first rows for Kedro-Viz, without reading the rest."""
+        frame = self.head(nrows)
+        return TablePreview(json.loads(frame.to_json(orient="split", date_format="iso")))
+
+    def head(self, rows: int = 5) -> pd.DataFrame:
+        """Read the first rows, and not much more of the file than they need."""
+        if isinstance(self.source, UrlSource):
+            return read_head(self.source.location, rows=rows)
+        with self.volume.read(self.source.key) as path:
+            return read_head(self._location(path), rows=rows).head(rows)
+
+    def _location(self, path: Path) -> Location:
+        return Location(str(path), self.source.file_format, self.source.load_args)
+
+    def _exists(self) -> bool:
+        if isinstance(self.source, VolumeSource):
+            return self.volume.exists(self.source.key)
+        try:
+            source_identity(self.source, None)
+        except SourceError:
+            return False
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "dataset_url": self.source.redacted if isinstance(self.source, UrlSource) else None,
+            "dataset_key": self.source.key if isinstance(self.source, VolumeSource) else None,
+            "volume": str(self._volume.root) if self._volume is not None else None,
+            "file_format": self.source.file_format,
+        }
+
+
+class ModelDataset(AbstractDataset[Any, Any]):
+    """A trained model as a folder: the library's own format and `model.json`; never a pickle.
+
+    Args:
+        filepath: the folder.
+        metadata: for other plugins; ignored by Kedro.
+
+    Example:
+        ```yaml
+        species_model: {type: kedro_cloudtrain.ModelDataset, filepath: data/06_models/species}
+        ```
+    """
+
+    def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self.filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> TrainedModel:
+        """Give the model: `predict(frame)` and `predict_proba(frame)` work without the machine."""
+        from kedro_cloudtrain.worker.models import load_model  # noqa: PLC0415
+
+        if not self._exists():
+            raise SourceError(f"There is no model in {self.filepath}. The training node that gives it has not run yet.")
+        return load_model(self.filepath)
+
+    def save(self, data: TrainedModel) -> None:
+        """Copy a model's folder, whole or not at all; the one before stands until then.
+
+        Raises:
+            SourceError: it is no trained model.
+        """
+        folder = getattr(data, "folder", None)
+        if folder is None or not (Path(folder) / "model.json").is_file():
+            raise SourceError(
+                f"{type(data).__name__} is no model of a training node. Save a model of your own with a dataset for it, "
+                "pickle.PickleDataset say."
+            )
+        if Path(folder).resolve() == self.filepath.resolve():
+            return
+        self.filepath.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.filepath.parent, prefix=f".{self.filepath.name}.") as scratch:
+            shutil.copytree(folder, Path(scratch) / "new")
+            if self.filepath.exists():
+                self.filepath.rename(Path(scratch) / "old")
+            (Path(scratch) / "new").rename(self.filepath)
+
+    def preview(self) -> JSONPreview:
+        """Give what `model.json` says, for Kedro-Viz."""
+        said = json.loads((self.filepath / "model.json").read_text(encoding="utf-8"))
+        return JSONPreview(json.dumps(said))
+
+    def _exists(self) -> bool:
+        return (self.filepath / "model.json").is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self.filepath)}
+
+
+class MetricsDataset(AbstractDataset[Any, Any]):
+    """A model's metrics: one JSON object of names and numbers, and the confusion matrix beside them.
+
+    Args:
+        filepath: the JSON file.
+        metadata: for other plugins; ignored by Kedro.
+
+    Example:
+        ```yaml
+        species_metrics: {type: kedro_cloudtrain.MetricsDataset, filepath: data/08_reporting/species.json}
+        ```
+    """
+
+    def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self.filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> dict[str, Any]:
+        """Give the metrics by name."""
+        said: dict[str, Any] = json.loads(self.filepath.read_text(encoding="utf-8"))
+        return said
+
+    def save(self, data: Mapping[str, Any]) -> None:
+        """Write the metrics, whole or not at all.
+
+        Raises:
+            SourceError: it is no mapping of names.
+        """
+        if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
+            raise SourceError(f"Metrics are a mapping of names and numbers; this is a {type(data).__name__}.")
+        _write_json(self.filepath, data)
+
+    def preview(self) -> JSONPreview:
+        """Give the metrics, for Kedro-Viz."""
+        return JSONPreview(json.dumps(self.load()))
+
+    def _exists(self) -> bool:
+        return self.filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self.filepath)}
+
+
+class TrainingHistoryDataset(AbstractDataset[Any, Any]):
+    """What each round measured: a row a round, shown by Kedro-Viz as a chart.
+
+    Args:
+        filepath: the JSON file.
+        metadata: for other plugins; ignored by Kedro.
+
+    Example:
+        ```yaml
+        species_history: {type: kedro_cloudtrain.TrainingHistoryDataset, filepath: data/08_reporting/species_history.json}
+        ```
+    """
+
+    def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self.filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> pd.DataFrame:
+        """Give a row a round: `round`, and a column a metric, `train_rmse` and `validation_rmse` say."""
+        import pandas as pd  # noqa: PLC0415  # half a second that `kedro --help` need not wait
+
+        return pd.DataFrame(json.loads(self.filepath.read_text(encoding="utf-8")))
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the rows, whole or not at all.
+
+        Raises:
+            SourceError: they are no table with a `round`.
+        """
+        if "round" not in getattr(data, "columns", ()):
+            raise SourceError(f"A training history is a DataFrame with a column `round`; this is a {type(data).__name__} without.")
+        _write_json(self.filepath, json.loads(data.to_json(orient="records")))
+
+    def preview(self) -> PlotlyPreview:
+        """Draw each metric over the rounds, for Kedro-Viz; train and validation side by side.
+
+        Raises:
+            ConfigError: plotly is not installed.
+        """
+        try:
+            import plotly.graph_objects as go  # noqa: PLC0415
+        except ImportError as error:
+            raise ConfigError('The chart of a training history needs plotly: pip install "kedro-cloudtrain[viz]"') from error
+        rows = self.load()
+        figure = go.Figure(layout={"xaxis": {"title": {"text": "round"}}, "template": "plotly_white", "hovermode": "x unified"})
+        for name in rows.columns.drop("round"):
+            dash = "dot" if name.startswith("train_") else "solid"
+            figure.add_scatter(x=rows["round"].tolist(), y=rows[name].tolist(), name=name.replace("_", " ", 1), line={"dash": dash})
+        return PlotlyPreview(json.loads(figure.to_json()))
+
+    def _exists(self) -> bool:
+        return self.filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self.filepath)}
+
+
+def dataset_source(dataset: Any) -> UrlSource | VolumeSource | None:
+    """Give where a machine can read a dataset by itself, or None where only this process can.
+
+    `CloudDataset` says it. A pandas entry of kedro-datasets with an http or https `filepath` is such a source as it stands, unless it
+    has credentials or file-system arguments that only fsspec here would know what to do with.
+    """
+    if isinstance(dataset, CloudDataset):
+        return dataset.source
+    kind = type(dataset)
+    if not kind.__module__.startswith("kedro_datasets.pandas") or kind.__name__ not in _PANDAS_FORMATS:
+        return None
+    # What its catalog entry says, as Kedro keeps it for `catalog.to_config()`; the path that a dataset keeps has lost its query.
+    said: Mapping[str, Any] = getattr(dataset, "_init_args", {})
+    filepath, load_args = str(said.get("filepath", "")), dict(said.get("load_args") or {})
+    if not filepath.lower().startswith(("http://", "https://")) or said.get("credentials") or said.get("fs_args"):
+        return None
+    file_format = _PANDAS_FORMATS[kind.__name__]
+    if file_format == "jsonl" and not load_args.pop("lines", False):
+        return None
+    if file_format == "excel":
+        file_format = "xls" if filepath.partition("?")[0].lower().endswith(".xls") else "xlsx"
+        load_args.pop("engine", None)
+    try:
+        json.dumps(load_args)
+    except TypeError:
+        return None
+    source = make_source(dataset_url=filepath, file_format=file_format, load_args=load_args)
+    return source if isinstance(source, UrlSource) else None
+
+
+def dataset_volume(dataset: Any) -> DirectoryVolume:
+    """Give the volume of a dataset whose source is a key."""
+    if not isinstance(dataset, CloudDataset):
+        raise SourceError(f"{type(dataset).__name__} is on no volume.")
+    return dataset.volume
+
+
+_PANDAS_FORMATS = {"CSVDataset": "csv", "ParquetDataset": "parquet", "ExcelDataset": "excel", "JSONDataset": "jsonl"}
+
+
+def _headers(credentials: Mapping[str, Any] | None) -> dict[str, str]:
+    headers = (credentials or {}).get("headers", {})
+    if not hasattr(headers, "items"):
+        raise ConfigError("credentials.headers is no mapping of names and values, {Authorization: Bearer …} say.")
+    return {str(name): str(value) for name, value in headers.items()}
+
+
+def _write_table(frame: pd.DataFrame, path: Path, file_format: str, args: dict[str, Any]) -> None:
+    if not hasattr(frame, "to_parquet"):
+        raise SourceError(f"A table is saved from a DataFrame; this is a {type(frame).__name__}.")
+    match file_format:
+        case "csv" | "tsv":
+            frame.to_csv(path, **{"index": False, "sep": "\t" if file_format == "tsv" else ",", **args})
+        case "parquet":
+            frame.to_parquet(path, **{"index": False, **args})
+        case "jsonl":
+            frame.to_json(path, orient="records", lines=True, **args)
+        case "xlsx":
+            frame.to_excel(path, engine="openpyxl", **{"index": False, **args})
+        case _:
+            raise SourceError(f"No writer for {file_format} is maintained any more: give the dataset a key that ends in .xlsx.")
+
+
+def _write_json(file: Path, value: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump(value, stream, indent=2, ensure_ascii=False)
+        Path(temporary).replace(file)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""What can go wrong: one class for each thing that a user does about it.
+
+```
+CloudTrainError
+├── ConfigError             a setting or a parameter: names file, key, allowed values, nearest known
+├── TemplateError           no such template, an undefined name, a script that does not compile
+├── SourceError             a bad URL or key, unreachable, of another format, without a column
+├── BackendError            a machine could not be had, or does not answer
+└── JobError
+    ├── JobFailedError      the script raised: its traceback, the end of its log, its folder
+    ├── JobTimeoutError     its deadline ended it
+    ├── JobLostError        its process is gone and left no result
+    └── JobCancelledError   ended from here: Ctrl-C, or the run is over
+```
+
+Each message says what happened, with which values, where to look, and the next command.
+"""
+
+import click
+
+
+class CloudTrainError(click.ClickException):
+    """The root: every error that this package raises on purpose.
+
+    It is a `click.ClickException`: `kedro run` prints the message and exits with 1, and shows no stack for a mistake that stands
+    in a configuration file.
+    """
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigError(CloudTrainError):
+    """A setting or a parameter is not what it can be."""
+
+
+class TemplateError(CloudTrainError):
+    """A training script cannot be rendered."""
+
+
+class SourceError(CloudTrainError):
+    """A dataset is not where, or not what, it is said to be."""
+
+
+class BackendError(CloudTrainError):
+    """A machine could not be had, or does not answer."""
+
+
+class JobError(CloudTrainError):
+    """A job did not give its outputs."""
+
+
+class JobFailedError(JobError):
+    """The job's script raised."""
+
+
+class JobTimeoutError(JobError):
+    """The job ran into its deadline and was ended."""
+
+
+class JobLostError(JobError):
+    """The job's process is gone and left no result."""
+
+
+class JobCancelledError(JobError):
+    """The job was ended from here."""

@@ -1,0 +1,53 @@
+"""What a job took, stage by stage: seconds, rows, bytes, dollars."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kedro_cloudtrain.jobs import JobState
+
+STAGES = ("render", "start", "read", "fit", "save")
+
+
+@dataclasses.dataclass(frozen=True)
+class Receipt:
+    """One job's account.
+
+    Attributes:
+        node: the node's name.
+        job: the job's name, which is its folder's.
+        where: the backend.
+        state: how it ended.
+        seconds: by stage: `render` (here), `start` (until the script's first line has run), `read`, `fit`, `save`.
+        total_s: from the first to the last, in seconds.
+        rows: rows read; None where the job did not get there.
+        bytes_read: what the machine took from the source.
+        bytes_passed: what went through this process, the outputs that the catalog saved not counted.
+        cost_usd: dollars; None where nothing is to be paid.
+    """
+
+    node: str
+    job: str
+    where: str
+    state: JobState
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    total_s: float = 0.0
+    rows: int | None = None
+    bytes_read: int | None = None
+    bytes_passed: int = 0
+    cost_usd: float | None = None
+
+
+def size(count: float | None) -> str:
+    """Write a number of bytes as a person reads it: `15.2 kB`."""
+    if count is None:
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":  # noqa: PLR2004  # SI: a kilobyte is 1,000 bytes
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError

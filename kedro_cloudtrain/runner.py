@@ -1,0 +1,284 @@
+"""`CloudTrainRunner`: ordinary nodes run here, training nodes where the settings say; the rest is Kedro's own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro.runner import AbstractRunner, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType, TracebackType
+
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+    from kedro.pipeline.node import Node
+    from pluggy import PluginManager
+
+    from kedro_cloudtrain.backends import Backend
+    from kedro_cloudtrain.config import ProjectConfig
+    from kedro_cloudtrain.display import Display
+    from kedro_cloudtrain.plan import NodePlan
+    from kedro_cloudtrain.receipts import Receipt
+    from kedro_cloudtrain.scripts import TrainingScriptGenerator
+
+# How many jobs run at once on this computer where `run.max_pods` is left out: one reads and imports while another one fits.
+_LOCAL_JOBS = 2
+
+
+class CloudTrainRunner(AbstractRunner):
+    """Runs a pipeline with its training nodes on machines.
+
+    Args:
+        is_async: whether ordinary nodes load and save in threads, as for Kedro's own runners.
+        **runner_params: `--runner-params`: `backend`, `max_pods`, `timeout_s`, over what `cloudtrain.yml` says.
+
+    Raises:
+        ConfigError: from `run`, before any node has run, for whatever can be known to be wrong by then.
+
+    Example:
+        ```python
+        session.run(runner=CloudTrainRunner(max_pods=4))
+        ```
+    """
+
+    def __init__(self, is_async: bool = False, **runner_params: Any) -> None:
+        super().__init__(is_async=is_async)
+        self._runner_params = runner_params
+        self._executor: CloudTrainExecutor | None = None
+        self.receipts: list[Receipt] = []
+
+    @property
+    def _logger(self) -> logging.Logger:
+        # Kedro's default logging shows INFO below `kedro` alone.
+        return logging.getLogger("kedro.cloudtrain")
+
+    def _get_executor(self, max_workers: int) -> Executor | None:  # noqa: ARG002  # Kedro's signature
+        # None makes Kedro run the nodes one by one in this thread: what SequentialRunner does.
+        return self._executor
+
+    def _run(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol,
+        hook_manager: PluginManager | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        project = _project_config(hook_manager, run_id)
+        settings = project.settings(self._runner_params)
+        self._executor = None
+        self.receipts = []
+        if not any(_is_training(node) for node in pipeline.nodes):
+            super()._run(pipeline, catalog, hook_manager, run_id)
+            return
+
+        # Late: a run without a training node needs none of it.
+        from kedro_cloudtrain.backends import make_backend  # noqa: PLC0415
+        from kedro_cloudtrain.display import Display  # noqa: PLC0415
+        from kedro_cloudtrain.plan import Planner  # noqa: PLC0415
+        from kedro_cloudtrain.scripts import TrainingScriptGenerator  # noqa: PLC0415
+
+        generator = TrainingScriptGenerator(project.templates)
+        plans = Planner(catalog, settings, generator, project.path).plan(pipeline.nodes)
+        _refuse(plans)
+        training = [plan for plan in plans if plan.inputs is not None]
+        jobs = settings.run.max_pods or min(_LOCAL_JOBS, len(training))
+        display = Display(_headline(training, len(plans) - len(training), settings.backend, settings.volume.path))
+        backend = make_backend(settings)
+        try:
+            with display, _termination_raises():
+                self._executor = CloudTrainExecutor(
+                    {plan.node: plan for plan in training}, backend, display, generator, self.receipts, jobs
+                )
+                super()._run(pipeline, catalog, hook_manager, run_id)
+        finally:
+            order = {plan.node.name: index for index, plan in enumerate(plans)}
+            self.receipts.sort(key=lambda receipt: order[receipt.node])
+            display.account(self.receipts)
+
+
+class CloudTrainExecutor(Executor):
+    """Passes ordinary tasks to one thread, and a training node's to a thread that waits for its machine.
+
+    Left by an exception of a node, it waits for what runs, as Kedro's own runners do; left by Ctrl-C, it ends what runs.
+    """
+
+    def __init__(
+        self,
+        plans: dict[Node, NodePlan],
+        backend: Backend,
+        display: Display,
+        generator: TrainingScriptGenerator,
+        receipts: list[Receipt],
+        jobs: int,
+    ) -> None:
+        from kedro_cloudtrain.display import Row  # noqa: PLC0415
+
+        self._plans = plans
+        self._backend = backend
+        self._display = display
+        self._generator = generator
+        self._receipts = receipts
+        self._here = ThreadPoolExecutor(1, "cloudtrain-here")
+        self._machines = ThreadPoolExecutor(jobs, "cloudtrain-machine")
+        for plan in plans.values():
+            display.add(Row(plan.node.name, plan.kind, plan.reads))
+
+    def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Take a task of Kedro's; a training node's becomes a `CloudTask`."""
+        plan = self._plans.get(task.node) if isinstance(task, Task) else None
+        if plan is None:
+            return self._here.submit(task, *args, **kwargs)
+        cloud_task = CloudTask(task, plan, self._backend, self._display, self._generator, self._receipts)
+        return self._machines.submit(cloud_task)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for both kinds of threads."""
+        self._machines.shutdown(wait, cancel_futures=cancel_futures)
+        self._here.shutdown(wait, cancel_futures=cancel_futures)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        interrupted = error is not None and not isinstance(error, Exception)
+        if interrupted:
+            self._backend.close()
+        try:
+            self.shutdown(wait=True, cancel_futures=error is not None)
+        finally:
+            self._backend.close()
+        return None
+
+
+class CloudTask:
+    """A training node's task: the machine gets references, and what comes back is saved through the catalog."""
+
+    def __init__(
+        self,
+        task: Task,
+        plan: NodePlan,
+        backend: Backend,
+        display: Display,
+        generator: TrainingScriptGenerator,
+        receipts: list[Receipt],
+    ) -> None:
+        self._task = task
+        self._plan = plan
+        self._backend = backend
+        self._display = display
+        self._generator = generator
+        self._receipts = receipts
+
+    def __call__(self) -> Node:
+        """Run the node; give it back, as Kedro's tasks do.
+
+        The hooks are those of any node. A table that the machine reads itself is not loaded here, so it has no loading hooks, and
+        `before_node_run` finds its source among the inputs.
+        """
+        task, node, catalog = self._task, self._task.node, self._task.catalog
+        hook = task.hook_manager.hook
+        inputs = {name: self._input(name) for name in node.inputs}
+        about = {"node": node, "catalog": catalog, "is_async": False, "run_id": task.run_id}
+        for overrides in hook.before_node_run(inputs=dict(inputs), **about) or []:
+            inputs.update(overrides or {})
+        try:
+            outputs = self._train(inputs)
+        except Exception as error:
+            hook.on_node_error(error=error, inputs=inputs, **about)
+            raise
+        hook.after_node_run(inputs=inputs, outputs=outputs, **about)
+        for name, value in outputs.items():
+            hook.before_dataset_saved(dataset_name=name, data=value, node=node)
+            catalog.save(name, value)
+            hook.after_dataset_saved(dataset_name=name, data=value, node=node)
+        for name in node.confirms:
+            catalog.confirm(name)
+        return node
+
+    def _input(self, name: str) -> Any:
+        if name in self._plan.sources:
+            return self._plan.sources[name]
+        hook = self._task.hook_manager.hook
+        hook.before_dataset_loaded(dataset_name=name, node=self._task.node)
+        value = self._task.catalog.load(name)
+        hook.after_dataset_loaded(dataset_name=name, data=value, node=self._task.node)
+        return value
+
+    def _train(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        from kedro_cloudtrain.attempts import Training  # noqa: PLC0415
+        from kedro_cloudtrain.jobs import TrainingParameters  # noqa: PLC0415
+        from kedro_cloudtrain.plan import where_parameters_stand  # noqa: PLC0415
+        from kedro_cloudtrain.preflight import check_training  # noqa: PLC0415
+
+        plan, node = self._plan, self._task.node
+        names = plan.inputs
+        if names is None or plan.volume is None or plan.settings is None:
+            raise TypeError(f"{node.name} is no training node")
+        parameters = TrainingParameters.parse(inputs[names.parameters], where=where_parameters_stand(names.parameters))
+        if parameters != plan.parameters:  # Made by another node, or changed by a hook.
+            check_training(parameters, self._generator, validation_table=names.validation is not None)
+        training = Training(
+            node=node.name,
+            parameters=parameters,
+            data=inputs[names.data],
+            validation=inputs[names.validation] if names.validation is not None else None,
+            outputs=node.func.kinds,
+            volume=plan.volume,
+            timeout_s=plan.settings.timeout_s,
+        )
+        attempt = training.write(self._generator)
+        values = attempt.run(self._backend, self._display.row(node.name), self._receipts)
+        return dict(zip(node.outputs, (values[kind] for kind in node.func.kinds), strict=True))
+
+
+def _is_training(node: Node) -> bool:
+    from kedro_cloudtrain.nodes import TrainingFunction  # noqa: PLC0415  # loaded already, if the pipeline has one
+
+    return isinstance(node.func, TrainingFunction)
+
+
+def _project_config(hook_manager: Any, run_id: str | None) -> ProjectConfig:
+    """Give what our hooks have read; without them (a null plugin manager, hooks disabled) runner params alone must do."""
+    from kedro_cloudtrain.config import ProjectConfig  # noqa: PLC0415
+
+    hooks = hook_manager.get_plugin("cloudtrain") if hasattr(hook_manager, "get_plugin") else None
+    found = hooks.config_of(run_id) if hooks is not None else None
+    return found if found is not None else ProjectConfig(Path.cwd())
+
+
+def _refuse(plans: list[NodePlan]) -> None:
+    from kedro_cloudtrain.errors import ConfigError  # noqa: PLC0415
+
+    problems = [f"{plan.node.name}: {problem}" for plan in plans for problem in plan.problems]
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _headline(training: list[NodePlan], ordinary: int, backend: str, volume: str) -> str:
+    def count(number: int, what: str) -> str:
+        return f"{number} {what} node{'' if number == 1 else 's'}"
+
+    return f"cloudtrain   {count(len(training), 'training')}, {count(ordinary, 'ordinary')} · backend {backend} · volume {volume}"
+
+
+@contextlib.contextmanager
+def _termination_raises() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: through every `finally`, so that nothing is left running."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,267 @@
+"""Where a dataset is: a URL, a key on the volume, or a file that is sent along; and by what it is known to be the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.worker.tables import FORMATS, Location
+from kedro_cloudtrain.worker.urls import ascii_url, extension
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+BOTH_MESSAGE = "Cannot provide both dataset_key and dataset_url. Only one dataset source is allowed."
+NEITHER_MESSAGE = "Must provide either dataset_key or dataset_url. Exactly one dataset source is required."
+
+# Under this name a machine finds what a URL needs and no file may hold.
+SECRETS_VARIABLE = "CLOUDTRAIN_URL_SECRETS"
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Query parameters that are, or belong to, a credential: the presigned URLs of S3, Google Cloud Storage and CloudFront, Azure's SAS,
+# and what services call their tokens.
+_SECRET_PARAMETER = re.compile(
+    r"^(x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|sig|token|[a-z_-]*[_-]token|key|api[_-]?key|[a-z_-]*[_-]key"
+    r"|key-pair-id|policy|secret|client[_-]secret|password|passwd|pwd|auth|authorization|credential|credentials|jwt|access[_-]?key)$",
+    re.IGNORECASE,
+)
+# Azure's SAS signs these together with `sig`; alone, they are ordinary names.
+_AZURE_SAS = {"se", "sp", "sv", "sr", "st", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv", "ss", "srt"}
+
+
+@dataclasses.dataclass(frozen=True)
+class UrlSource:
+    """A dataset on a web server, which the machine reads itself.
+
+    Attributes:
+        url: http or https, without what is secret of its query.
+        file_format: csv, tsv, parquet, xlsx, xls or jsonl.
+        load_args: passed to the pandas reader.
+        headers: sent with the request; a bearer token, say.
+        secret_query: the part of the query that carries a credential.
+    """
+
+    url: str
+    file_format: str
+    load_args: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False, hash=False)
+    secret_query: str = dataclasses.field(default="", repr=False)
+
+    @property
+    def redacted(self) -> str:
+        """The URL as it may be shown."""
+        if not self.secret_query:
+            return self.url
+        return f"{self.url}{'&' if urlsplit(self.url).query else '?'}***"
+
+    @property
+    def location(self) -> Location:
+        """What reads it from here."""
+        return Location(self.url, self.file_format, self.load_args, self.headers, self.secret_query)
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeSource:
+    """A dataset on the volume.
+
+    Attributes:
+        key: its path below the volume's root, with `/` between its parts.
+        file_format: csv, tsv, parquet, xlsx, xls or jsonl.
+        load_args: passed to the pandas reader.
+    """
+
+    key: str
+    file_format: str
+    load_args: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+
+    @property
+    def redacted(self) -> str:
+        """The key as it may be shown."""
+        return self.key
+
+
+@dataclasses.dataclass(frozen=True)
+class UploadSource:
+    """A table that exists nowhere but here, sent along with the job.
+
+    Attributes:
+        file: its path in the job folder.
+        file_format: what it was written as.
+    """
+
+    file: str
+    file_format: str = "parquet"
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceIdentity:
+    """By what a source is known to be the same.
+
+    Attributes:
+        etag: the server's or the volume's word for the content.
+        modified: when it was last modified, where there is no ETag.
+        size: in bytes; None where the server does not say.
+    """
+
+    etag: str | None = None
+    modified: str | None = None
+    size: int | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it can tell one content from another."""
+        return bool(self.etag or (self.modified and self.size is not None))
+
+
+def make_source(
+    dataset_url: object = None,
+    dataset_key: object = None,
+    *,
+    file_format: str | None = None,
+    load_args: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> UrlSource | VolumeSource:
+    """Check what a user gives as a dataset's place: exactly one of a URL and a key; blank means not given.
+
+    Raises:
+        SourceError: with one of two fixed messages where both or neither are given; with the reason where the one that is given is
+            no such thing, or its format cannot be told.
+    """
+    url, key = _given("dataset_url", dataset_url), _given("dataset_key", dataset_key)
+    if url and key:
+        raise SourceError(BOTH_MESSAGE)
+    if not url and not key:
+        raise SourceError(NEITHER_MESSAGE)
+    if key:
+        return VolumeSource(_check_key(key), _format(key, file_format), dict(load_args or {}))
+    _check_url(url)
+    public, secret = _apart(url)
+    return UrlSource(public, _format(public, file_format), dict(load_args or {}), dict(headers or {}), secret)
+
+
+def environment(sources: Iterable[UrlSource]) -> dict[str, str]:
+    """Give the environment variable that carries the secrets of some sources to a machine; none where there are none."""
+    secrets = {
+        source.url: {"query": source.secret_query, "headers": dict(source.headers)}
+        for source in sources
+        if source.secret_query or source.headers
+    }
+    return {SECRETS_VARIABLE: json.dumps(secrets)} if secrets else {}
+
+
+def url_identity(source: UrlSource, timeout_s: float = 30.0) -> SourceIdentity:
+    """Ask a URL's server what it has there, by HEAD.
+
+    Raises:
+        SourceError: it cannot be reached, or answers with an error.
+    """
+    from kedro_cloudtrain.worker.downloads import head  # noqa: PLC0415
+
+    try:
+        found = head(source.url, headers=source.headers, secret_query=source.secret_query, timeout_s=timeout_s)
+    except ValueError as error:
+        raise SourceError(str(error)) from None
+    length = found.get("Content-Length")
+    return SourceIdentity(found.get("ETag"), found.get("Last-Modified"), int(length) if length is not None else None)
+
+
+def _given(name: str, value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise SourceError(f"{name} is {value!r} ({type(value).__name__}): text is wanted there. Put it in quotes.")
+    return value.strip()
+
+
+def _format(place: str, file_format: str | None) -> str:
+    said = (file_format or extension(place)).lower().lstrip(".")
+    if said not in FORMATS:
+        known = ", ".join(dict.fromkeys(FORMATS.values()))
+        what = f"file_format {file_format!r} of {place}" if file_format else f"The extension of {place}"
+        raise SourceError(f"{what} is not a known format. Give file_format as one of {known}.")
+    return FORMATS[said]
+
+
+def _check_key(key: str) -> str:
+    def refuse(reason: str) -> SourceError:
+        return SourceError(f"dataset_key {key!r} {reason}. A key is a path below the volume, like datasets/penguins.csv.")
+
+    if "://" in key:
+        raise refuse("is a URL: give it as dataset_url")
+    if key.startswith("/") or re.match(r"^[A-Za-z]:", key):
+        raise refuse("is absolute")
+    if "\\" in key:
+        raise refuse("has a backslash: parts are separated by /")
+    if _CONTROL.search(key):
+        raise refuse("has a control character")
+    parts = key.split("/")
+    if ".." in parts:
+        raise refuse("leaves the volume by ..")
+    if "" in parts or "." in parts:
+        raise refuse("has an empty part, or one that is a single dot")
+    return key
+
+
+def _check_url(url: str) -> None:
+    def refuse(reason: str) -> SourceError:
+        return SourceError(f"dataset_url {_without_userinfo(url)!r} {reason}.")
+
+    if _CONTROL.search(url) or any(character.isspace() for character in url):
+        raise refuse("has a space or a control character: write them as %20 and the like")
+    if "\\" in url:
+        raise refuse("has a backslash: parts are separated by /")
+    scheme = url.partition(":")[0].lower() if ":" in url else ""
+    if scheme not in ("http", "https"):
+        named = f"is of the scheme {scheme!r}" if scheme and re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "has no scheme"
+        raise refuse(f"{named}: http and https are read. A file on the volume is given by dataset_key")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise refuse(f"is no URL: {error}") from None
+    if not url[len(scheme) :].startswith("://") or not host:
+        raise refuse("names no host")
+    if port == 0:
+        raise refuse("has port 0: give the server's port, or none")
+    if "@" in parts.netloc:
+        raise refuse("holds a user name or a password: take them out, and give the dataset `credentials` with `headers`")
+    try:
+        if ":" in host:
+            ipaddress.IPv6Address(host.partition("%")[0])
+        ascii_url(url)
+    except (UnicodeError, ValueError) as error:
+        raise refuse(f"has no possible host: {error}") from None
+
+
+def _without_userinfo(url: str) -> str:
+    return re.sub(r"(?<=://)[^/?#]*@", "***@", _apart_text(url))
+
+
+def _apart_text(url: str) -> str:
+    """Take secrets out of a text that need not be a URL."""
+    head, mark, query = url.partition("?")
+    if not mark:
+        return url
+    return head + mark + "&".join(f"{part.partition('=')[0]}=***" if _is_secret(part) else part for part in query.split("&"))
+
+
+def _apart(url: str) -> tuple[str, str]:
+    """Take what is secret out of a URL's query; an ordinary query stays as it is."""
+    parts = urlsplit(url)
+    pieces = parts.query.split("&") if parts.query else []
+    names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    signed = "sig" in names
+    secret = [piece for piece in pieces if _is_secret(piece) or (signed and piece.partition("=")[0].lower() in _AZURE_SAS)]
+    if not secret:
+        return url, ""
+    kept = "&".join(piece for piece in pieces if piece not in secret)
+    return urlunsplit(parts._replace(query=kept)), "&".join(secret)
+
+
+def _is_secret(piece: str) -> bool:
+    return bool(_SECRET_PARAMETER.match(piece.partition("=")[0]))

@@ -1,0 +1,122 @@
+"""The status of a run as Kedro-Viz shows it: each node's state and time, each dataset's size."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import logging
+import os
+import tempfile
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline.node import Node
+
+EVENTS = Path(".viz/kedro_pipeline_events.json")
+
+
+class RunStatus:
+    """Writes the events file that Kedro-Viz reads, after each event, so that its page follows a run that is under way.
+
+    Kedro-Viz's own hook writes it for `SequentialRunner` alone (`is_sequential_runner` in its `hooks_utils`). Without Kedro-Viz
+    nothing is written.
+
+    Args:
+        project: the project's folder.
+        catalog: where a dataset's file is looked up.
+    """
+
+    def __init__(self, project: Path, catalog: CatalogProtocol) -> None:
+        self._file = project / EVENTS
+        self._catalog = catalog
+        self._events: list[dict[str, Any]] = []
+        self._began: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._ids = _identifiers()
+
+    def began(self) -> None:
+        """Note that the run begins."""
+        if self._ids is not None:
+            logging.getLogger("kedro_viz.integrations.kedro.run_hooks").addFilter(_says_that_status_is_off)
+        self._add({"event": "before_pipeline_run", "timestamp": _now()})
+
+    def node_began(self, node: Node) -> None:
+        """Note when a node begins."""
+        with self._lock:
+            self._began[node.name] = time.perf_counter()
+
+    def node_done(self, node: Node) -> None:
+        """Note that a node is done, and its seconds."""
+        duration = time.perf_counter() - self._began.get(node.name, time.perf_counter())
+        self._add({"event": "after_node_run", "node": node.name, "duration": duration, "status": "success"}, node=str(node))
+
+    def node_failed(self, node: Node, error: Exception) -> None:
+        """Note that a node has failed, and why."""
+        self._add({"event": "on_node_error", "node": node.name, **_error(error)}, node=str(node))
+
+    def dataset(self, event: str, name: str) -> None:
+        """Note that a dataset was loaded or saved, and its size in bytes."""
+        self._add({"event": event, "dataset": name, "status": "Available", "size": self._size(name)}, dataset=name)
+
+    def ended(self) -> None:
+        """Note that the run is done."""
+        self._add({"event": "after_pipeline_run", "timestamp": _now()})
+
+    def failed(self, error: Exception) -> None:
+        """Note that the run has failed, and why."""
+        self._add({"event": "on_pipeline_error", **_error(error)})
+
+    def _size(self, name: str) -> int:
+        dataset: Any = self._catalog.get(name)
+        filepath = getattr(dataset, "filepath", None) or getattr(dataset, "_filepath", None)
+        if filepath is None:
+            return 0
+        path = Path(str(filepath))
+        with contextlib.suppress(OSError):
+            return sum(file.stat().st_size for file in path.rglob("*")) if path.is_dir() else path.stat().st_size
+        return 0
+
+    def _add(self, event: dict[str, Any], *, node: str | None = None, dataset: str | None = None) -> None:
+        if self._ids is None:
+            return
+        hash_node, hash_dataset = self._ids
+        if node is not None:
+            event["node_id"] = hash_node(node)
+        if dataset is not None:
+            event["node_id"] = hash_dataset(dataset)
+        with self._lock, contextlib.suppress(OSError):  # A page that cannot be written does not end a run.
+            self._events.append(event)
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=".events-")
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(self._events, stream, indent=2)
+            Path(temporary).replace(self._file)
+
+
+def _identifiers() -> tuple[Any, Any] | None:
+    """Give Kedro-Viz's own ways to name nodes and datasets; None where it is not there, or has them no more."""
+    try:
+        from kedro_viz.utils import _hash, _hash_input_output  # noqa: PLC0415
+    except ImportError:
+        return None
+    return _hash, _hash_input_output
+
+
+def _says_that_status_is_off(record: logging.LogRecord) -> bool:
+    """Hold back Kedro-Viz's word that there will be no status: there will be ours."""
+    return "Workflow tracking is disabled" not in str(record.msg)
+
+
+def _error(error: Exception) -> dict[str, str]:
+    lines = traceback.format_exception(error)
+    return {"error": str(error), "timestamp": _now(), "traceback": "".join(lines)}
+
+
+def _now() -> str:
+    return dt.datetime.now(tz=dt.UTC).isoformat()

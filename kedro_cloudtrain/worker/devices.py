@@ -1,0 +1,76 @@
+"""Which processor a fit uses: the GPU where the machine has one and the library can, the CPU otherwise."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+
+
+def gpu_name() -> str | None:
+    """Give the first GPU's name as its driver says it, or None where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    try:
+        said = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],  # noqa: S607  # wherever the driver has put it
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.strip().splitlines()[0] if said.strip() else None
+
+
+def device_for(library: str) -> tuple[str, str]:
+    """Give `cuda` or `cpu` for a library, and the device's name.
+
+    LightGBM's wheel has no CUDA in it, and on tables its CPU is the faster one. XGBoost's says whether it was built with CUDA.
+    """
+    name = gpu_name()
+    if name is None or library == "lightgbm" or not _can_use_cuda(library):
+        return "cpu", f"{os.cpu_count()} CPU cores"
+    return "cuda", name
+
+
+def _can_use_cuda(library: str) -> bool:
+    if library == "xgboost":
+        import xgboost  # noqa: PLC0415  # loaded already by the script that asks
+
+        return bool(xgboost.build_info().get("USE_CUDA"))
+    if library == "catboost":
+        from catboost.utils import get_gpu_device_count  # noqa: PLC0415
+
+        return bool(get_gpu_device_count())
+    if library == "keras":
+        import keras  # noqa: PLC0415
+
+        if keras.backend.backend() == "jax":
+            import jax  # noqa: PLC0415
+
+            return bool(jax.default_backend() == "gpu")
+        if keras.backend.backend() == "torch":
+            import torch  # noqa: PLC0415
+
+            return bool(torch.cuda.is_available())
+        import tensorflow as tf  # noqa: PLC0415
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    return False
+
+
+def choose_keras_backend() -> str:
+    """Choose what Keras computes with, before it is imported: KERAS_BACKEND where that is set, else what is installed.
+
+    JAX comes first: it is the smallest and the quickest to import.
+    """
+    if not os.environ.get("KERAS_BACKEND"):
+        names = ("jax", "tensorflow", "torch")
+        installed = [name for name in names if importlib.util.find_spec(name) is not None]
+        os.environ["KERAS_BACKEND"] = installed[0] if installed else names[0]
+    # Both speak of their kernels at length before they compute anything.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return os.environ["KERAS_BACKEND"]

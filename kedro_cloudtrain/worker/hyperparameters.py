@@ -1,0 +1,133 @@
+"""Which hyperparameters each library has: a misspelt one is an error, never silence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# What a recipe takes: each library's own names, without those that say where data is or how a file is written, which are the recipe's
+# business. XGBoost: "XGBoost Parameters" of its documentation (its Booster warns of an unknown one and goes on); LightGBM: its parameter
+# aliases; CatBoost: its estimators' constructors.
+_XGBOOST = """
+    alpha base_score booster colsample_bylevel colsample_bynode colsample_bytree device disable_default_eval_metric eta
+    eval_metric expectile_alpha feature_selector gamma grow_policy huber_slope interaction_constraints lambda learning_rate
+    max_bin max_cached_hist_node max_cat_threshold max_cat_to_onehot max_delta_step max_depth max_leaves min_child_weight
+    min_split_loss monotone_constraints multi_strategy n_estimators n_jobs normalize_type nthread num_boost_round
+    num_parallel_tree objective one_drop quantile_alpha random_state rate_drop reg_alpha reg_lambda sample_type sampling_method
+    scale_pos_weight seed seed_per_iteration skip_drop subsample top_k tree_method tweedie_variance_power validate_parameters
+    verbosity
+"""
+_LIGHTGBM = """
+    alpha app application bagging bagging_by_query bagging_fraction bagging_fraction_seed bagging_freq bagging_seed
+    bin_construct_sample_cnt boost boost_from_average boosting boosting_type bundle cat_l2 cat_smooth
+    cegb_penalty_feature_coupled cegb_penalty_feature_lazy cegb_penalty_split cegb_tradeoff colsample_bynode colsample_bytree
+    data_random_seed data_sample_strategy data_seed deterministic device device_type drop_rate drop_seed enable_bundle
+    enable_sparse eta extra_seed extra_tree extra_trees fair_c fc feature_contri feature_contrib feature_fraction
+    feature_fraction_bynode feature_fraction_seed feature_penalty force_col_wise force_row_wise forced_splits forced_splits_file
+    forced_splits_filename forcedbins_filename forcedsplits_filename fp fs gpu_device_id gpu_platform_id gpu_use_dp
+    hist_pool_size histogram_pool_size interaction_constraints is_enable_bundle is_enable_sparse is_sparse is_unbalance
+    l1_regularization l2_regularization lambda lambda_l1 lambda_l2 learning_rate linear_lambda linear_tree linear_trees loss
+    max_bin max_bin_by_feature max_bins max_cat_threshold max_cat_to_onehot max_delta_step max_depth max_drop max_iter max_leaf
+    max_leaf_nodes max_leaf_output max_leaves max_tree_output mc mc_method mc_penalty metric metric_types metrics
+    min_child_samples min_child_weight min_data min_data_in_bin min_data_in_leaf min_data_per_group min_data_per_leaf
+    min_gain_to_split min_hessian min_samples_leaf min_split_gain min_sum_hessian min_sum_hessian_in_leaf
+    min_sum_hessian_per_leaf monotone_constraining_method monotone_constraint monotone_constraints monotone_constraints_method
+    monotone_penalty monotone_splits_penalty monotonic_cst ms_penalty n_estimators n_iter n_jobs neg_bagging
+    neg_bagging_fraction neg_sub_row neg_subsample nrounds nthread nthreads num_boost_round num_gpu num_grad_quant_bins
+    num_iteration num_iterations num_leaf num_leaves num_round num_rounds num_thread num_threads num_tree num_trees objective
+    objective_seed objective_type other_rate path_smooth poisson_max_delta_step pos_bagging pos_bagging_fraction pos_sub_row
+    pos_subsample quant_train_renew_leaf random_seed random_state rate_drop reg_alpha reg_lambda reg_sqrt scale_pos_weight seed
+    shrinkage_rate sigmoid skip_drop sparse stochastic_rounding sub_feature sub_feature_bynode sub_row subsample
+    subsample_for_bin subsample_freq top_k top_rate topk tree tree_learner tree_learner_type tree_type tweedie_variance_power
+    unbalance unbalanced_sets uniform_drop use_missing use_quantized_grad verbose verbosity xgboost_dart_mode zero_as_missing
+"""
+_CATBOOST = """
+    allow_const_label approx_on_full_history bagging_temperature best_model_min_trees boost_from_average boosting_type
+    bootstrap_type border_count colsample_bylevel combinations_ctr counter_calc_method ctr_description ctr_history_unit
+    ctr_leaf_count_limit ctr_target_border_count custom_metric data_partition depth dev_efb_max_buckets
+    dev_score_calc_obj_block_size device_config devices diffusion_temperature eta eval_metric feature_border_type
+    final_ctr_computation_mode first_feature_use_penalties fixed_binary_splits fold_len_multiplier fold_permutation_block
+    gpu_cat_features_storage gpu_ram_part grow_policy has_time iterations l2_leaf_reg langevin leaf_estimation_backtracking
+    leaf_estimation_iterations leaf_estimation_method learning_rate loss_function max_bin max_ctr_complexity max_depth
+    max_leaves min_child_samples min_data_in_leaf model_shrink_mode model_shrink_rate model_size_reg monotone_constraints
+    mvs_reg n_estimators nan_mode num_boost_round num_leaves num_trees objective one_hot_max_size penalties_coefficient
+    pinned_memory_size posterior_sampling random_score_type random_seed random_state random_strength reg_lambda rsm
+    sampling_frequency sampling_unit score_function simple_ctr sparse_features_conflict_fraction store_all_simple_ctr subsample
+    target_border task_type thread_count used_ram_limit
+"""
+# The keras recipes' own; see the template for what each does.
+_KERAS = "hidden_units activation dropout l2 batch_normalization optimizer learning_rate epochs batch_size embedding_size"
+
+KNOWN: Mapping[str, frozenset[str]] = {
+    "xgboost": frozenset(_XGBOOST.split()),
+    "lightgbm": frozenset(_LIGHTGBM.split()),
+    "catboost": frozenset(_CATBOOST.split()),
+    "keras": frozenset(_KERAS.split()),
+}
+# Names for the same thing. Given by any of them, a default by another would be a second value for it.
+_SAME: tuple[frozenset[str], ...] = (
+    frozenset(
+        "n_estimators num_boost_round num_iterations num_iteration n_iter num_tree num_trees num_round num_rounds nrounds max_iter "
+        "iterations".split()
+    ),
+    frozenset("learning_rate eta shrinkage_rate".split()),
+    frozenset("seed random_state random_seed".split()),
+    frozenset("device device_type task_type".split()),
+    frozenset("objective loss_function objective_type app application loss".split()),
+    frozenset("metric metrics metric_types eval_metric".split()),
+    frozenset("verbosity verbose".split()),
+    frozenset("max_depth depth".split()),
+)
+
+
+def check_hyperparameters(library: str, names: Iterable[str]) -> None:
+    """Refuse a hyperparameter that a library does not have.
+
+    Args:
+        library: xgboost, lightgbm, catboost or keras; it is not imported.
+        names: the hyperparameters' names.
+
+    Raises:
+        InputError: naming each unknown one, and the nearest known.
+    """
+    known = KNOWN[library]
+    said = []
+    for name in names:
+        if name in known:
+            continue
+        if name == "early_stopping_rounds":
+            said.append("`hyperparameters.early_stopping_rounds` stands beside hyperparameters, not in it: move it a level up.")
+            continue
+        close = nearest(name, known)
+        hint = f"Did you mean `{close}`?" if close else f"It has: {', '.join(sorted(known)[:12])}, …"
+        said.append(f"`hyperparameters.{name}` is not a hyperparameter of {library}. {hint}")
+    if said:
+        raise InputError("\n".join(said))
+
+
+def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+    """Put defaults below what is given; a default whose meaning is given by another name is left out.
+
+    Example:
+        ```python
+        with_defaults({"eta": 0.3}, learning_rate=0.1, seed=7)  # {"seed": 7, "eta": 0.3}
+        ```
+    """
+    kept = {name: value for name, value in defaults.items() if not (_synonyms(name) & set(given))}
+    return {**kept, **given}
+
+
+def take(given: dict[str, Any], name: str, default: Any) -> Any:
+    """Take a hyperparameter out of `given`, by whichever of its names it has, and give its value, or `default`."""
+    found = default
+    for synonym in _synonyms(name) & set(given):
+        found = given.pop(synonym)
+    return found
+
+
+def _synonyms(name: str) -> frozenset[str]:
+    return next((names for names in _SAME if name in names), frozenset({name}))

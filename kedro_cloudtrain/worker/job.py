@@ -1,0 +1,438 @@
+"""A job, as its script sees it: reads, splits, encodes, watches the fit, measures, saves, and says at last what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import platform
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from .devices import device_for
+from .encoding import Features, Target
+from .errors import InputError
+from .hyperparameters import check_hyperparameters
+from .metrics import measure
+from .models import load_model, output_of, save_model
+from .progress import Progress, finite
+from .splitting import Split, split_rows
+from .tables import Location, read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from .encoding import Task
+
+READ_TIMEOUT_S = 300.0
+# The client ends a job at its deadline; a job that has lost its client ends itself a little later.
+_OWN_DEADLINE_GRACE_S = 5.0
+
+
+class Part:
+    """Some rows of the table, encoded.
+
+    Attributes:
+        features: float32 of shape (rows, features), categories by their codes, NaN where missing.
+        target: float32 values, or int32 codes of the classes; shape (rows,).
+        rows: each row's number in its table.
+    """
+
+    def __init__(self, features: NDArray[np.float32], target: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        self.features = features
+        self.target = target
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class TrainingJob:
+    """One training, in the folder of its script.
+
+    Args:
+        script: the script's `__file__`; the job's files are beside it.
+        library: xgboost, lightgbm, catboost or keras.
+        task: `regression`, `binary_classification` or `multiclass_classification`.
+        hyperparameters: checked against the library's names.
+        outputs: which of `model`, `metrics`, `history`, `importance` and `predictions` are wanted.
+
+    Attributes:
+        folder: the job folder.
+        device: `cuda` or `cpu`.
+        features: how the features are encoded; there once the rows are split.
+        target: how the target is encoded; there once the table is read.
+        progress: the fit's watcher, whose `for_xgboost()` and so on give a callback.
+    """
+
+    features: Features
+    target: Target
+
+    def __init__(
+        self, script: str, library: str, task: Task, hyperparameters: Mapping[str, Any], outputs: Sequence[str] = ("model", "metrics")
+    ) -> None:
+        self.folder = Path(script).resolve().parent
+        self._library = library
+        self._task = task
+        self._hyperparameters = hyperparameters
+        self._outputs = outputs
+        self._started_at = time.time()
+        self._stage = "read"
+        self._stage_began = time.perf_counter()
+        self._seconds: dict[str, float] = {}
+        self._rows: dict[str, int] = {}
+        self._bytes_read = 0
+        self._written: dict[str, Path] = {}
+        self._best_round: int | None = None
+        self.device, self._device_name = "cpu", ""
+        self.progress = Progress(self.folder / "progress.jsonl")
+
+    def __enter__(self) -> Self:
+        _watch_deadline()
+        self.device, self._device_name = device_for(self._library)
+        print(f"{self._library} {metadata.version(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
+        try:
+            check_hyperparameters(self._library, self._hyperparameters)
+        except InputError as error:
+            self._end(error)
+            raise SystemExit(1) from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback_: TracebackType | None
+    ) -> bool | None:
+        self._change_stage("")
+        self.progress.close()
+        if error is not None and not isinstance(error, Exception):
+            return None  # Ended from outside: no result is the truth.
+        self._end(error)
+        if isinstance(error, InputError):
+            print(error, file=sys.stderr)  # noqa: T201
+            raise SystemExit(1) from None
+        return None
+
+    def read(
+        self,
+        target: str,
+        features: Sequence[str] | None = None,
+        validation: Mapping[str, Any] | None = None,
+        *,
+        dataset_key: str | None = None,
+        dataset_url: str | None = None,
+        dataset_file: str | None = None,
+        file_format: str | None = None,
+        load_args: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Read the columns that the training needs; rows without a target are left out.
+
+        Args:
+            target: the target column.
+            features: the feature columns; None takes every column but the target.
+            validation: its `column` and `time_column` are read too.
+            dataset_key: the table's path below the volume.
+            dataset_url: or its URL.
+            dataset_file: or its path in the job folder.
+            file_format: csv, tsv, parquet, xlsx, xls or jsonl; None goes by the extension.
+            load_args: passed to the pandas reader.
+
+        Raises:
+            InputError: the table is not there, is of another format, or lacks a column.
+        """
+        asked = validation or {}
+        beside = [name for name in (asked.get("column"), asked.get("time_column")) if name is not None]
+        location = _location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
+        columns = None if features is None else list(dict.fromkeys([*features, target, *beside]))
+        wanted = _EveryBut({target, *beside}) if features is None else [name for name in features if name not in beside]
+        table = read_table(location, columns=columns, float32=wanted)
+        self._bytes_read += table.bytes_read
+        frame = table.frame
+        if target not in frame.columns:
+            raise InputError(f"{location.place} has no column `{target}`. Fix target_column.")
+        self._rows["read"] = self._rows.get("read", 0) + len(frame)
+        print(f"read {len(frame):,} rows, {len(frame.columns)} columns of {location.place}")  # noqa: T201
+        known = frame[target].notna()
+        if not known.all():
+            print(f"left out {int((~known).sum()):,} rows without a {target}")  # noqa: T201
+            # The row numbers of the source stay in the index.
+            frame = frame[known]
+        if frame.empty:
+            raise InputError(f"No row of {location.place} has a `{target}`. Fix target_column, or the data.")
+        if not hasattr(self, "target"):
+            self.target = Target.fit(frame[target], self._task)
+            self._names = [name for name in frame.columns if name not in (target, asked.get("column"))] if features is None else list(features)
+            if not self._names:
+                raise InputError(f"{location.place} has no column but the target `{target}`: there is nothing to learn from.")
+        return frame
+
+    def split(
+        self, frame: pd.DataFrame, validation: Mapping[str, Any], validation_frame: pd.DataFrame | None = None
+    ) -> tuple[Part, Part, Part | None]:
+        """Split a table into the rows to fit, to stop by and to test, and encode them as the rows to fit teach.
+
+        Args:
+            frame: the table.
+            validation: `fraction`, `test_fraction`, `seed`, `column`, `time_column`.
+            validation_frame: the validation rows, where they are a table of their own.
+
+        Raises:
+            InputError: a part that is needed has no rows.
+        """
+        target = self.target.encode(frame[self.target.name])
+        if validation_frame is None:
+            classes = None if self._task == "regression" else target
+            split = split_rows(frame, classes, **{name: value for name, value in validation.items() if name != "dataset"})
+        else:
+            split = Split(np.arange(len(frame)), np.arange(0), np.arange(0))
+        whole = len(split.train) == len(frame)
+        self.features = Features.fit(frame if whole else frame.iloc[split.train], self._names)
+        matrix = self.features.matrix(frame)
+        index = frame.index.to_numpy()
+        train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])
+        if validation_frame is None:
+            held = Part(matrix[split.validation], target[split.validation], index[split.validation])
+        else:
+            held = Part(
+                self.features.matrix(validation_frame),
+                self.target.encode(validation_frame[self.target.name]),
+                validation_frame.index.to_numpy(),
+            )
+        test = Part(matrix[split.test], target[split.test], index[split.test]) if len(split.test) else None
+        self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
+        print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
+        return train, held, test
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the fit by itself: what comes before it counts as reading, what comes after as saving."""
+        self._change_stage(name)
+        try:
+            yield
+        finally:
+            if sys.exc_info()[0] is None:
+                self._change_stage("save")
+
+    def score(self, native: Any, validation: Part, test: Part | None = None) -> dict[str, Any]:
+        """Measure the fitted model on the validation rows, and on the test rows under `test_` names; write what is wanted of it."""
+        output = output_of(self._library, native, self.features, self._task, validation.features)
+        measured = measure(self.target, validation.target, output)
+        if test is not None:
+            tested = measure(self.target, test.target, output_of(self._library, native, self.features, self._task, test.features))
+            measured |= {f"test_{name}": value for name, value in tested.items() if name != "classes"}
+        if "metrics" in self._outputs:
+            self._write_json("metrics", _finite(measured))
+        if "predictions" in self._outputs:
+            self._write_predictions(validation, output)
+        shown = {name: value for name, value in measured.items() if isinstance(value, float)}
+        print("  ".join(f"{name} {value:.6g}" for name, value in shown.items()))  # noqa: T201
+        return measured
+
+    def save(self, native: Any, importance: Sequence[float] | None = None) -> None:
+        """Write the model, the history and the features' importance, as far as they are wanted.
+
+        Args:
+            native: the library's own object.
+            importance: a number a feature, in the order of the matrix.
+        """
+        if "model" in self._outputs:
+            save_model(
+                self.folder / "outputs/model",
+                self._library,
+                native,
+                self.features,
+                self.target,
+                rounds=len(self.progress.history),
+                versions=self._versions(),
+            )
+            # What cannot be loaded was not saved.
+            load_model(self.folder / "outputs/model")
+            self._written["model"] = self.folder / "outputs/model"
+        if "history" in self._outputs:
+            self._write_json("history", self.progress.history)
+        if "importance" in self._outputs:
+            values = [0.0] * len(self.features.columns) if importance is None else [float(value) for value in importance]
+            rows = [
+                {"feature": column.name, "importance": finite(value)} for column, value in zip(self.features.columns, values, strict=True)
+            ]
+            self._write_json("importance", sorted(rows, key=lambda row: -(row["importance"] or 0.0)))
+
+    def permutation_importance(self, native: Any, part: Part, rows: int = 2000) -> list[float]:
+        """Say how much worse the model gets on some rows when one feature is shuffled among them: the loss's or the error's rise.
+
+        For a model that keeps no account of its features (Breiman 2001, "Random Forests", section 10).
+
+        Args:
+            native: the library's own object.
+            part: the rows.
+            rows: at most so many of them.
+        """
+        random = np.random.default_rng(0)
+        matrix, truth = part.features[:rows], part.target[:rows]
+
+        def error(features: NDArray[np.float32]) -> float:
+            measured = measure(self.target, truth, output_of(self._library, native, self.features, self._task, features))
+            return float(measured["rmse" if self._task == "regression" else "log_loss"])
+
+        base, rises = error(matrix), []
+        for index in range(matrix.shape[1]):
+            shuffled = matrix.copy()
+            random.shuffle(shuffled[:, index])
+            rises.append(error(shuffled) - base)
+        return rises
+
+    def _write_json(self, kind: str, value: Any) -> None:
+        file = self.folder / f"outputs/{kind}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        self._written[kind] = file
+
+    def _write_predictions(self, part: Part, output: NDArray[Any]) -> None:
+        import pandas as pd  # noqa: PLC0415  # loaded already by whatever has read the table
+
+        truth = part.target if self._task == "regression" else np.array(self.target.classes)[part.target]
+        frame = pd.DataFrame({"row": part.rows, "target": truth, "prediction": self.target.decode(output)})
+        if self._task != "regression":
+            for label, values in zip(self.target.classes, self.target.probabilities(output).T, strict=True):
+                frame[f"probability_{label}"] = values
+        file = self.folder / "outputs/predictions.parquet"
+        file.parent.mkdir(exist_ok=True)
+        frame.to_parquet(file, index=False)
+        self._written["predictions"] = file
+
+    def _change_stage(self, name: str) -> None:
+        now = time.perf_counter()
+        self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + now - self._stage_began
+        if name:
+            self._stage, self._stage_began = name, now
+
+    def _versions(self) -> dict[str, str]:
+        names = [self._library, "numpy", "pandas", "scikit-learn"]
+        return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+    def _end(self, error: Exception | None) -> None:
+        """Write `result.json`, last and by rename: from then on the job is done."""
+        said = None
+        if error is not None:
+            said = {
+                "type": type(error).__name__,
+                "message": str(error),
+                "traceback": "".join(traceback.format_exception(error)),
+                "stage": self._stage,
+                "input_error": isinstance(error, InputError),
+            }
+        result = {
+            "state": "succeeded" if error is None else "failed",
+            "error": said,
+            "outputs": {kind: _description(self.folder, path) for kind, path in self._written.items()} if error is None else {},
+            "seconds": {name: round(value, 4) for name, value in self._seconds.items()},
+            "rows": self._rows,
+            "bytes_read": self._bytes_read,
+            "device": self.device,
+            "device_name": self._device_name,
+            "peak_memory_bytes": _peak_memory_bytes(),
+            "versions": self._versions(),
+            "started_at": self._started_at,
+            "finished_at": time.time(),
+        }
+        temporary = self.folder / ".result.json"
+        temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.replace(self.folder / "result.json")
+
+
+class _EveryBut:
+    """The names that are not among some: which columns are features is known only when the table's header has been read."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._names
+
+
+def _location(
+    folder: Path,
+    key: str | None,
+    url: str | None,
+    file: str | None,
+    file_format: str | None,
+    load_args: Mapping[str, Any] | None,
+) -> Location:
+    args = dict(load_args or {})
+    if url is not None:
+        secrets = json.loads(os.environ.get("CLOUDTRAIN_URL_SECRETS") or "{}").get(url, {})
+        timeout_s = float(os.environ.get("CLOUDTRAIN_READ_TIMEOUT_S") or READ_TIMEOUT_S)
+        return Location(url, file_format, args, secrets.get("headers", {}), secrets.get("query", ""), timeout_s)
+    if file is not None:
+        return Location(str(folder / file), file_format, args)
+    return Location(str(_volume(folder) / str(key)), file_format, args)
+
+
+def _volume(folder: Path) -> Path:
+    """Find the volume: named by the environment, above the job folder, or where the job's client had it."""
+    named = os.environ.get("CLOUDTRAIN_VOLUME")
+    if named:
+        return Path(named)
+    if folder.parent.name == "jobs" and folder.parent.parent.name == ".cloudtrain":
+        return folder.parents[2]
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return Path(json.loads((folder / "job.json").read_text(encoding="utf-8"))["volume_path"])
+    return folder
+
+
+def _watch_deadline() -> None:
+    """Let a job that has lost its client end at its deadline all the same."""
+    timeout_s = float(os.environ.get("CLOUDTRAIN_TIMEOUT_S") or math.inf)
+    if math.isinf(timeout_s) or timeout_s > threading.TIMEOUT_MAX:
+        return
+
+    def end() -> None:
+        print(f"the deadline of {timeout_s:g} s is over", file=sys.stderr, flush=True)  # noqa: T201
+        if os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGKILL)
+        os._exit(124)
+
+    timer = threading.Timer(timeout_s + _OWN_DEADLINE_GRACE_S, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _description(folder: Path, path: Path) -> dict[str, Any]:
+    """Say an output's place, size in bytes and sha256; a folder's is that of its files' names and sums."""
+    if path.is_file():
+        return {"path": str(path.relative_to(folder)), "size": path.stat().st_size, "sha256": _sha256(path)}
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    sums = json.dumps([[str(file.relative_to(path)), _sha256(file)] for file in files])
+    return {
+        "path": str(path.relative_to(folder)),
+        "size": sum(file.stat().st_size for file in files),
+        "sha256": hashlib.sha256(sums.encode()).hexdigest(),
+    }
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: finite(value) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # kilobytes on Linux, bytes on macOS (getrusage(2) of each)
+    return peak if sys.platform == "darwin" else peak * 1024

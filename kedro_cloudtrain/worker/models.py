@@ -1,0 +1,225 @@
+"""A trained model as a folder: the library's own format, and `model.json` to read frames by; never a pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from .encoding import Features, Target
+
+FORMAT = 1
+FILES = {"xgboost": "booster.ubj", "lightgbm": "booster.txt", "catboost": "model.cbm", "keras": "model.keras"}
+
+
+class TrainedModel:
+    """A model that predicts in its caller's terms, without the machine that fitted it.
+
+    Args:
+        folder: holds `model.json` and the library's file; the library is imported when it first predicts.
+
+    Attributes:
+        folder: as given.
+        description: what `model.json` says: library, task, columns, classes, versions.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if self.description.get("format") != FORMAT:
+            raise InputError(f"{folder} is a model of format {self.description.get('format')!r}; this release reads {FORMAT}.")
+
+    def __repr__(self) -> str:
+        return f"TrainedModel({self.library} {self.task} of {self.target!r})"
+
+    @property
+    def library(self) -> str:
+        """Which library fitted it."""
+        return str(self.description["library"])
+
+    @property
+    def task(self) -> str:
+        """`regression`, `binary_classification` or `multiclass_classification`."""
+        return str(self.description["task"])
+
+    @property
+    def target(self) -> str:
+        """The column that it predicts."""
+        return str(self.description["target"]["name"])
+
+    @property
+    def feature_columns(self) -> list[str]:
+        """The columns that it reads."""
+        return [str(column["name"]) for column in self.description["features"]]
+
+    @property
+    def classes(self) -> list[Any]:
+        """The classes of a classification, in the order of `predict_proba`'s columns."""
+        return list(self.description["target"]["classes"])
+
+    def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
+        """Predict each row: a number (float64), or a label in the type that the training table had; shape (rows,).
+
+        Raises:
+            InputError: the frame lacks a column. A category that no training row had counts as missing.
+        """
+        return self._target.decode(self._output(frame))
+
+    def predict_proba(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Give each class's probability: a frame of the same index, a column a class.
+
+        Raises:
+            InputError: the frame lacks a column, or the model is a regression.
+        """
+        import pandas as pd  # noqa: PLC0415
+
+        if self.task == "regression":
+            raise InputError(f"{self!r} is a regression, which has no probabilities: call predict.")
+        return pd.DataFrame(self._target.probabilities(self._output(frame)), index=frame.index, columns=self.classes)
+
+    def _output(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        return output_of(self.library, self._native, self._features, self.task, self._features.matrix(frame))
+
+    @functools.cached_property
+    def _features(self) -> Features:
+        from .encoding import Column, Features  # noqa: PLC0415  # pandas only for who predicts
+
+        return Features(
+            tuple(Column(**{**column, "categories": tuple(column["categories"])}) for column in self.description["features"])
+        )
+
+    @functools.cached_property
+    def _target(self) -> Target:
+        from .encoding import Target  # noqa: PLC0415
+
+        said = self.description["target"]
+        return Target(said["name"], self.description["task"], tuple(said["classes"]))
+
+    @functools.cached_property
+    def _native(self) -> Any:
+        return _LOADERS[self.library](self.folder / FILES[self.library])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a library holds in memory is copied by its file.
+        return {"folder": self.folder, "description": self.description}
+
+
+def load_model(folder: Path | str) -> TrainedModel:
+    """Read a model's folder; its library is imported when it first predicts.
+
+    Raises:
+        InputError: there is none, or it is of another format.
+    """
+    folder = Path(folder)
+    if not (folder / "model.json").is_file():
+        raise InputError(f"{folder} holds no model: there is no model.json.")
+    return TrainedModel(folder)
+
+
+def save_model(folder: Path, library: str, native: Any, features: Features, target: Target, **more: Any) -> None:
+    """Write a model's folder.
+
+    Args:
+        folder: where; it is made.
+        library: xgboost, lightgbm, catboost or keras.
+        native: the library's own object.
+        features: how frames are read.
+        target: how predictions are said.
+        **more: stands in `model.json` beside them: versions, rounds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _SAVERS[library](native, folder / FILES[library])
+    description = {
+        "format": FORMAT,
+        "library": library,
+        "task": target.task,
+        "target": {"name": target.name, "classes": list(target.classes)},
+        "features": [dataclasses.asdict(column) for column in features.columns],
+        **more,
+    }
+    (folder / "model.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def output_of(library: str, native: Any, features: Features, task: str, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Give a library's raw output for an encoded matrix: values, the second class's probability, or (rows, classes)."""
+    output: NDArray[np.float64] = _PREDICTORS[library](native, features, task, matrix)
+    return output
+
+
+def _xgboost_output(booster: Any, features: Features, _: str, matrix: NDArray[np.float32]) -> Any:
+    import xgboost as xgb  # noqa: PLC0415
+
+    return booster.predict(xgb.DMatrix(matrix, feature_types=features.types, enable_categorical=True))
+
+
+def _lightgbm_output(booster: Any, _: Features, __: str, matrix: NDArray[np.float32]) -> Any:
+    return booster.predict(matrix)
+
+
+def _catboost_output(model: Any, features: Features, task: str, matrix: NDArray[np.float32]) -> Any:
+    kind = "RawFormulaVal" if task == "regression" else "Probability"
+    output = model.predict(features.mixed_frame(matrix), prediction_type=kind)
+    return output[:, 1] if task == "binary_classification" else output
+
+
+def _keras_output(model: Any, features: Features, _: str, matrix: NDArray[np.float32]) -> Any:
+    output = model.predict(features.network_inputs(matrix), batch_size=4096, verbose=0)
+    return output.reshape(-1) if output.shape[1] == 1 else output
+
+
+def _load_xgboost(file: Path) -> Any:
+    import xgboost as xgb  # noqa: PLC0415
+
+    return xgb.Booster(model_file=str(file))
+
+
+def _load_lightgbm(file: Path) -> Any:
+    import lightgbm as lgb  # noqa: PLC0415
+
+    return lgb.Booster(model_file=str(file))
+
+
+def _load_catboost(file: Path) -> Any:
+    import catboost  # noqa: PLC0415
+
+    return catboost.CatBoost().load_model(str(file))
+
+
+def _load_keras(file: Path) -> Any:
+    from .devices import choose_keras_backend  # noqa: PLC0415
+
+    choose_keras_backend()
+    import keras  # noqa: PLC0415
+
+    return keras.saving.load_model(file)
+
+
+_LOADERS: dict[str, Callable[[Path], Any]] = {
+    "xgboost": _load_xgboost,
+    "lightgbm": _load_lightgbm,
+    "catboost": _load_catboost,
+    "keras": _load_keras,
+}
+_SAVERS: dict[str, Callable[[Any, Path], Any]] = {
+    "xgboost": lambda booster, file: booster.save_model(str(file)),
+    "lightgbm": lambda booster, file: booster.save_model(str(file)),
+    "catboost": lambda model, file: model.save_model(str(file)),
+    "keras": lambda model, file: model.save(file),
+}
+_PREDICTORS: dict[str, Callable[[Any, Any, str, Any], Any]] = {
+    "xgboost": _xgboost_output,
+    "lightgbm": _lightgbm_output,
+    "catboost": _catboost_output,
+    "keras": _keras_output,
+}

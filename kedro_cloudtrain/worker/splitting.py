@@ -1,0 +1,126 @@
+"""Which rows a model is fitted on, which ones stop it and judge it, and which ones neither has seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Row numbers, int64: of the rows to fit, to stop and judge by, and to judge by alone."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def split_rows(
+    frame: pd.DataFrame,
+    classes: NDArray[Any] | None = None,
+    *,
+    fraction: float = 0.2,
+    test_fraction: float = 0.0,
+    seed: int = 42,
+    column: str | None = None,
+    time_column: str | None = None,
+) -> Split:
+    """Split a table's rows.
+
+    Args:
+        frame: the table.
+        classes: each row's class, of a classification: each part gets its share of each, and a class of one row is fitted.
+        fraction: the share of the validation rows.
+        test_fraction: the share of the test rows.
+        seed: of the shuffle.
+        column: says of each row `train`, `validation` (or `val`, `valid`) or `test`, instead of a shuffle.
+        time_column: orders the rows: the latest are tested, the latest before them validate.
+
+    Raises:
+        InputError: a part that is needed has no rows, or the column says something else.
+    """
+    if column is not None:
+        split = _by_column(frame[column])
+    elif time_column is not None:
+        split = _by_time(frame[time_column], fraction, test_fraction)
+    else:
+        split = _by_chance(len(frame), classes, fraction, test_fraction, seed)
+    for name in ("train", "validation"):
+        if not len(getattr(split, name)):
+            raise InputError(f"The split leaves no {name} rows of {len(frame)}. Change `validation`, or give more rows.")
+    if test_fraction and not len(split.test):
+        raise InputError(f"The split leaves no test rows of {len(frame)}. Raise validation.test_fraction, or give more rows.")
+    return split
+
+
+def _by_chance(rows: int, classes: NDArray[Any] | None, fraction: float, test_fraction: float, seed: int) -> Split:
+    everything = np.arange(rows)
+    rest, test = _held_out(everything, classes, round(rows * test_fraction), seed)
+    train, validation = _held_out(rest, classes, max(1, round(rows * fraction)), seed)
+    return Split(np.sort(train), np.sort(validation), np.sort(test))
+
+
+def _held_out(
+    rows: NDArray[np.int64], classes: NDArray[Any] | None, count: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415  # most of a second that a split by column need not wait
+
+    if not count or len(rows) <= count:
+        return rows, rows[:0]
+    if classes is None:
+        kept, held = train_test_split(rows, test_size=count, random_state=seed)
+        return kept, held
+    labels, place, sizes = np.unique(classes[rows], return_inverse=True, return_counts=True)
+    single = sizes[place] < 2  # noqa: PLR2004  # a class of one row cannot be shared
+    common, alone = rows[~single], rows[single]
+    groups = len(labels) - int((sizes < 2).sum())  # noqa: PLR2004
+    shared = classes[common] if min(count, len(common) - count) >= groups > 0 else None
+    if len(common) <= count:
+        return rows, rows[:0]
+    kept, held = train_test_split(common, test_size=count, random_state=seed, stratify=shared)
+    return np.concatenate([kept, alone]), held
+
+
+def _by_column(values: pd.Series) -> Split:
+    said = values.astype(object).map(lambda value: str(value).strip().lower(), na_action="ignore")
+    parts = said.map(_NAMES)
+    if parts.isna().any():
+        value = values[parts.isna()].iloc[0]
+        close = nearest(str(value).lower(), _NAMES)
+        hint = f" Closest: {close}." if close else ""
+        raise InputError(f"The split column `{values.name}` says {value!r}.{hint} It may say train, validation or test.")
+    return Split(*(np.flatnonzero(parts.to_numpy() == part) for part in ("train", "validation", "test")))
+
+
+def _by_time(values: pd.Series, fraction: float, test_fraction: float) -> Split:
+    if values.isna().any():
+        raise InputError(f"The time column `{values.name}` lacks {int(values.isna().sum())} values: which rows are late cannot be told.")
+    if not pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_datetime64_any_dtype(values.dtype):
+        times = pd.to_datetime(values.astype(str), format="ISO8601", utc=True, errors="coerce")
+        if times.isna().any():
+            raise InputError(
+                f"The time column `{values.name}` holds {values[times.isna()].iloc[0]!r}, which is no time. "
+                "Write times as 2026-01-31 or 2026-01-31T12:00:00."
+            )
+        values = times
+    order = np.argsort(values.to_numpy(), kind="stable")
+    tested, validating = round(len(order) * test_fraction), max(1, round(len(order) * fraction))
+    first = max(0, len(order) - tested - validating)
+    return Split(order[:first], order[first : len(order) - tested], order[len(order) - tested :])

@@ -1,0 +1,1 @@
+"""The training scripts' templates: a page each, by the name of their model type."""
