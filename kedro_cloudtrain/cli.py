@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -43,7 +43,7 @@ volume:
 
 # For a run as a whole:
 # run:
-#   max_pods: 2             # jobs at once
+#   max_pods: 1             # jobs at once
 """
 
 env_option = click.option("--env", "-e", default=None, help="The configuration environment, as for kedro run.")
@@ -77,9 +77,7 @@ def init(metadata: ProjectMetadata, env: str | None) -> None:
 
 @cloudtrain.command()
 @click.argument("node")
-@click.option(
-    "--to", type=click.Path(path_type=Path, file_okay=False), help="Write the whole job there instead of printing its script."
-)
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Write the whole job there instead of printing its script.")
 @env_option
 @pipeline_option
 @params_option
@@ -90,13 +88,14 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
     With --to, the folder gets train.py and what it imports: cd DIR && python train.py
     """
     from kedro_cloudtrain.attempts import Training  # noqa: PLC0415  # each command imports what it needs
+    from kedro_cloudtrain.plan import output_kinds  # noqa: PLC0415
 
     with _planner(metadata, env, params) as (planner, pipelines):
         plan = _training_plan(planner, pipelines, node, pipeline)
         _refuse(plan)
         if plan.inputs is None or plan.parameters is None or plan.volume is None:
             raise click.ClickException(f"The parameters of {node} are made by another node: run that one first.")
-        tables = {name: plan.sources.get(name) for name in plan.inputs.tables}
+        tables: dict[str, Any] = {name: plan.sources.get(name) for name in plan.inputs.tables}
         for name, source in tables.items():
             if source is None:
                 tables[name] = planner.catalog.load(name)
@@ -105,7 +104,7 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
             parameters=plan.parameters,
             data=tables[plan.inputs.data],
             validation=tables[plan.inputs.validation] if plan.inputs.validation else None,
-            outputs=plan.node.func.kinds,
+            outputs=output_kinds(plan.node),
             volume=plan.volume,
         )
         if to is None:
@@ -173,9 +172,7 @@ def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> 
     from kedro_cloudtrain.problems import nearest  # noqa: PLC0415
 
     folders = _folders(metadata, env)
-    folder = next((one for one in folders if one.name == job), None) or next(
-        (one for one in folders if one.name.startswith(job)), None
-    )
+    folder = next((one for one in folders if one.name == job), None) or next((one for one in folders if one.name.startswith(job)), None)
     if folder is None:
         hint = nearest(job, [one.name for one in folders])
         raise click.ClickException(f"There is no job {job!r}.{hint} Those there are: kedro cloudtrain jobs")
@@ -196,18 +193,27 @@ def _planner(
     metadata: ProjectMetadata, env: str | None, params: str, runner_params: str = ""
 ) -> Iterator[tuple[Planner, Mapping[str, Pipeline]]]:
     """Open a session, and give what plans nodes and the registered pipelines."""
-    from kedro.framework.cli.utils import _split_params  # noqa: PLC0415
     from kedro.framework.project import pipelines  # noqa: PLC0415
     from kedro.framework.session import KedroSession  # noqa: PLC0415
 
     from kedro_cloudtrain.plan import Planner  # noqa: PLC0415
     from kedro_cloudtrain.scripts import TrainingScriptGenerator  # noqa: PLC0415
 
-    with KedroSession.create(metadata.project_path, env=env, runtime_params=_split_params(None, None, params)) as session:
-        context = session.load_context()
+    sessions: Any = KedroSession
+    with sessions.create(metadata.project_path, env=env, runtime_params=_parameters(params)) as session:
+        context: Any = session.load_context()
         config = plugin.read_config(context)
-        settings = config.settings(_split_params(None, None, runner_params))
+        settings = config.settings(_parameters(runner_params))
         yield Planner(context.catalog, settings, TrainingScriptGenerator(config.templates), config.path), pipelines
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    """Read `a=1,b.c=2` as `kedro run` reads it."""
+    from kedro.framework.cli.utils import _split_params  # noqa: PLC0415
+
+    read: Any = _split_params
+    parameters: dict[str, Any] = read(None, None, text)
+    return parameters
 
 
 def _pipeline(pipelines: Mapping[str, Pipeline], name: str | None) -> Pipeline:

@@ -33,7 +33,7 @@ class RunSettings(BaseModel):
     """What holds for a run as a whole.
 
     Attributes:
-        max_pods: how many jobs run at once; left out, two on this computer.
+        max_pods: how many jobs run at once; left out, one on this computer, which has all its cores.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -107,9 +107,7 @@ RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def make_settings(
-    values: Mapping[str, Any] | None, runner_params: Mapping[str, Any] | None = None, files: Sequence[Path] = ()
-) -> Settings:
+def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, Any] | None = None, files: Sequence[Path] = ()) -> Settings:
     """Check what the environments' `cloudtrain.yml` say together, with `--runner-params` over it.
 
     Args:
@@ -124,9 +122,7 @@ def make_settings(
     for name, value in (runner_params or {}).items():
         if name not in RUNNER_PARAMETERS:
             known = ", ".join(RUNNER_PARAMETERS)
-            raise ConfigError(
-                f"--runner-params: `{name}` is not a runner parameter.{nearest(name, RUNNER_PARAMETERS)} Known: {known}."
-            )
+            raise ConfigError(f"--runner-params: `{name}` is not a runner parameter.{nearest(name, RUNNER_PARAMETERS)} Known: {known}.")
         _put(merged, RUNNER_PARAMETERS[name], value)
         if name == "timeout_s" and isinstance(merged.get("nodes"), dict):
             merged["nodes"] = {selector: _without(node, "timeout_s") for selector, node in merged["nodes"].items()}

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.worker.models import TrainedModel
 
 # Kedro-Viz chooses how to show a preview by the name of its type (kedro_viz.models.flowchart.node_metadata).
-TablePreview = NewType("TablePreview", dict)
-PlotlyPreview = NewType("PlotlyPreview", dict)
+TablePreview = NewType("TablePreview", dict[str, Any])
+PlotlyPreview = NewType("PlotlyPreview", dict[str, Any])
 JSONPreview = NewType("JSONPreview", str)
 
 
@@ -117,9 +117,7 @@ class CloudDataset(AbstractDataset[Any, Any]):
             SourceError: a URL is read only.
         """
         if isinstance(self.source, UrlSource):
-            raise SourceError(
-                f"{self.source.redacted} is a URL, which is read only. Give the entry a dataset_key and a volume to save to."
-            )
+            raise SourceError(f"{self.source.redacted} is a URL, which is read only. Give the entry a dataset_key and a volume to save to.")
         with self.volume.write(self.source.key) as path:
             _write_table(data, path, self.source.file_format, self._save_args)
 

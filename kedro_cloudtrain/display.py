@@ -75,9 +75,7 @@ class Row:
         self.progress = progress
         quarter = max(1, progress.of // _LOG_STEPS)
         if progress.step // quarter > before // quarter and progress.step < progress.of:
-            logger.info(
-                "%s %d/%d %s  [%s]", self.node, progress.step, progress.of, metric(progress), job, extra={"markup": False}
-            )
+            logger.info("%s %d/%d %s  [%s]", self.node, progress.step, progress.of, metric(progress), job, extra={"markup": False})
 
     def cells(self) -> tuple[Text, ...]:
         """Write the line of the live table."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 JOBS = ".cloudtrain/jobs"
-# Enough for the last line of progress.jsonl, whose metrics are a handful of numbers.
-_PROGRESS_TAIL_BYTES = 4096
+# Enough for the last two lines of progress.jsonl, whose metrics are a handful of numbers.
+_PROGRESS_TAIL_BYTES = 512
 _LOG_TAIL_BYTES = 32_768
 
 
@@ -37,6 +37,7 @@ class JobFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.bytes_passed = 0
+        self._progress_size = 0
 
     def __repr__(self) -> str:
         return f"JobFolder({str(self.path)!r})"
@@ -173,8 +174,19 @@ class JobFolder:
         except (ValidationError, ValueError) as error:
             raise JobLostError(f"{self.result} is not a result: {error}") from error
 
+    def new_progress(self) -> JobProgress | None:
+        """Give the last whole line of the progress file, where there is more of it than the last time."""
+        try:
+            size = self.progress.stat().st_size
+        except FileNotFoundError:
+            return None
+        if size == self._progress_size:
+            return None
+        self._progress_size = size
+        return self.last_progress()
+
     def last_progress(self) -> JobProgress | None:
-        """Give the last whole line of the progress file; its length does not matter."""
+        """Give the last whole line of the progress file, however long the file is."""
         for line in reversed(self._tail(self.progress, _PROGRESS_TAIL_BYTES)):
             try:
                 return JobProgress.model_validate_json(line)

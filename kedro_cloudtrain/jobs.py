@@ -68,9 +68,7 @@ class Validation(BaseModel):
             if extra:
                 raise ValueError(f"`validation.{extra[0]}` means nothing beside `validation.{ways[0]}`: drop it")
         if (self.fraction or 0.2) + (self.test_fraction or 0) >= 1:
-            raise ValueError(
-                "`validation.fraction` and `validation.test_fraction` leave no rows to fit: their sum must be below 1"
-            )
+            raise ValueError("`validation.fraction` and `validation.test_fraction` leave no rows to fit: their sum must be below 1")
         return self
 
 

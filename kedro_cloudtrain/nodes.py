@@ -6,7 +6,7 @@ import atexit
 import functools
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kedro.pipeline import node as kedro_node
 
@@ -16,7 +16,6 @@ from kedro_cloudtrain.jobs import OUTPUT_KINDS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import pandas as pd
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.jobs import OutputKind
@@ -49,16 +48,18 @@ class TrainingFunction:
 
 
 def train(
-    data: pd.DataFrame,
+    data: Any,
     parameters: dict[str, Any],
-    validation: pd.DataFrame | None = None,
+    validation: Any = None,
     *,
-    kinds: tuple[OutputKind, ...] = OUTPUT_KINDS,
+    kinds: tuple[str, ...] = OUTPUT_KINDS,
 ) -> dict[str, Any]:
     """Train a model on this computer: the script that a machine would run, as a child process.
 
+    Its annotations are ones that Kedro can resolve at run time, which looks at those of every node.
+
     Args:
-        data: the table.
+        data: the table, a DataFrame.
         parameters: what stands under the model's name in `parameters.yml`.
         validation: the validation rows, where they are a table of their own.
         kinds: which outputs to give.
@@ -88,7 +89,7 @@ def train(
         parameters=checked,
         data=data,
         validation=validation,
-        outputs=kinds,
+        outputs=cast("tuple[OutputKind, ...]", kinds),
         volume=DirectoryVolume(_scratch_volume()),
     )
     watcher = Row(checked.model_type, library_of(checked.model_type), "the table that it was given")
@@ -140,15 +141,21 @@ def training_node(
         training_node("penguins", "params:species", model="species_model", metrics="species_metrics", name="train_species")
         ```
     """
-    wanted = {"model": model, "metrics": metrics, "history": history, "importance": importance, "predictions": predictions}
-    outputs = {kind: wanted[kind] for kind in OUTPUT_KINDS if wanted[kind]}
+    wanted: dict[OutputKind, str | None] = {
+        "model": model,
+        "metrics": metrics,
+        "history": history,
+        "importance": importance,
+        "predictions": predictions,
+    }
+    outputs: dict[str, str] = {kind: name_ for kind in OUTPUT_KINDS if (name_ := wanted[kind])}
     if not outputs:
         raise ConfigError(
             f"training_node({data!r}, {parameters!r}) would give nothing: name at least one of {', '.join(OUTPUT_KINDS)}, "
             f'model="my_model" say.'
         )
     return kedro_node(
-        TrainingFunction(tuple(outputs)),
+        TrainingFunction(tuple(kind for kind in OUTPUT_KINDS if kind in outputs)),
         [data, parameters] if validation is None else [data, parameters, validation],
         outputs,
         name=name,

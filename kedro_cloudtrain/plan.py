@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.table import Table
@@ -25,10 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from kedro.io import CatalogProtocol
+    from kedro.io import DataCatalog
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.config import NodeSettings, Settings
+    from kedro_cloudtrain.jobs import OutputKind
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
 
 
@@ -103,6 +103,11 @@ def training_inputs(node: Node) -> TrainingInputs | None:
     return TrainingInputs(*node.inputs) if isinstance(node.func, TrainingFunction) else None
 
 
+def output_kinds(node: Node) -> tuple[OutputKind, ...]:
+    """Give what a training node gives, in the order of its outputs; nothing for any other node."""
+    return node.func.kinds if isinstance(node.func, TrainingFunction) else ()
+
+
 @dataclasses.dataclass(frozen=True)
 class Planner:
     """Plans nodes.
@@ -114,7 +119,7 @@ class Planner:
         project: the project's folder.
     """
 
-    catalog: CatalogProtocol
+    catalog: DataCatalog
     settings: Settings
     generator: TrainingScriptGenerator
     project: Path
@@ -241,6 +246,6 @@ def plan_table(plans: Iterable[NodePlan], sizes: Iterable[Mapping[str, int | Non
             plan.where,
             Text(plan.parameters.model_type if plan.parameters is not None else "–"),
             Text(plan.reads + (f"  {size(sum(total))}" if total else "")),
-            "–" if plan.settings is None else str(dt.timedelta(seconds=plan.settings.timeout_s)),
+            "–" if plan.settings is None else f"{plan.settings.timeout_s / 3600:.3g} h",
         )
     return table

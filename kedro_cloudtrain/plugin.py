@@ -12,7 +12,7 @@ from kedro_cloudtrain.runner import CloudTrainRunner
 
 if TYPE_CHECKING:
     from kedro.framework.context import KedroContext
-    from kedro.io import CatalogProtocol
+    from kedro.io import DataCatalog
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.config import ProjectConfig
@@ -24,7 +24,7 @@ def register() -> None:
 
     Kedro has no registry of runners: a name without a dot is an attribute of `kedro.runner` (`kedro.utils.load_obj`).
     """
-    kedro.runner.cloudtrain = CloudTrainRunner
+    kedro.runner.cloudtrain = CloudTrainRunner  # type: ignore[attr-defined]
 
 
 class CloudTrainHooks:
@@ -41,7 +41,7 @@ class CloudTrainHooks:
         self._latest = read_config(context)
 
     @hook_impl(tryfirst=True)
-    def before_pipeline_run(self, run_params: dict[str, Any], catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
         """Keep the configuration for the runner, and begin the run's status where the run is ours."""
         if self._latest is not None:
             self._configs[run_params.get("run_id")] = self._latest
@@ -106,7 +106,8 @@ def read_config(context: KedroContext) -> ProjectConfig:
 
     from kedro_cloudtrain.config import ProjectConfig  # noqa: PLC0415
 
-    loader, path = context.config_loader, Path(context.project_path)
+    loader: Any = context.config_loader
+    path = Path(context.project_path)
     patterns = getattr(loader, "config_patterns", None)
     if patterns is None:
         return ProjectConfig(path)  # A loader of the project's own, which knows no patterns.

@@ -52,9 +52,7 @@ def problems_before(
         )
     if validation_table:
         other = [key for key in ("column", "time_column", "fraction") if getattr(parameters.validation, key) is not None]
-        problems += [
-            f"The node has a table of validation rows, and `validation.{key}` asks for others: keep one of them." for key in other
-        ]
+        problems += [f"The node has a table of validation rows, and `validation.{key}` asks for others: keep one of them." for key in other]
     return problems
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _SUFFIX = ".py.j2"
 _LINE_WIDTH = 100
 DEFAULT_SEED = 42
+_SHIPPED = Path(str(resources.files("kedro_cloudtrain.templates")))
 
 
 def literal(value: object, indent: int = 0) -> str:
@@ -74,7 +75,9 @@ class TrainingScriptGenerator:
     """
 
     def __init__(self, templates: Path | str | None = None) -> None:
-        self._folders = [Path(templates)] if templates is not None else []
+        # This package's own repository is a project whose templates/ are the shipped ones.
+        own = templates is not None and Path(templates).resolve() != _SHIPPED.resolve()
+        self._folders = [Path(str(templates))] if own else []
 
     def generate_training_script(
         self,
@@ -154,9 +157,7 @@ class TrainingScriptGenerator:
                 outputs=list(spec.outputs),
             )
         except jinja2.UndefinedError as error:
-            raise TemplateError(
-                f"Template {self._path(template)} uses a name that a job does not have: {error.message}."
-            ) from error
+            raise TemplateError(f"Template {self._path(template)} uses a name that a job does not have: {error.message}.") from error
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"Template {error.filename}, line {error.lineno}: {error.message}.") from error
         except jinja2.TemplateNotFound as error:
@@ -167,9 +168,7 @@ class TrainingScriptGenerator:
             line = getattr(error, "lineno", None)
             text = script.splitlines()[line - 1].strip() if line else ""
             where = f"line {line} of the script: {text}"
-            raise TemplateError(
-                f"Template {self._path(template)} gives what does not compile: {error.args[0]} ({where})."
-            ) from error
+            raise TemplateError(f"Template {self._path(template)} gives what does not compile: {error.args[0]} ({where}).") from error
         return script
 
     def check_model_type(self, model_type: str) -> None:
@@ -202,9 +201,8 @@ class TrainingScriptGenerator:
 
     @cached_property
     def _environment(self) -> jinja2.Environment:
-        shipped = Path(str(resources.files("kedro_cloudtrain.templates")))
         environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader([*self._folders, shipped]),
+            loader=jinja2.FileSystemLoader([*self._folders, _SHIPPED]),
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

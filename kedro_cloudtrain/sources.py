@@ -208,34 +208,39 @@ def _check_key(key: str) -> str:
 
 
 def _check_url(url: str) -> None:
-    def refuse(reason: str) -> SourceError:
-        return SourceError(f"dataset_url {_without_userinfo(url)!r} {reason}.")
+    reason = _reason_against_text(url) or _reason_against_host(url)
+    if reason:
+        raise SourceError(f"dataset_url {_without_userinfo(url)!r} {reason}.")
 
+
+def _reason_against_text(url: str) -> str | None:
     if _CONTROL.search(url) or any(character.isspace() for character in url):
-        raise refuse("has a space or a control character: write them as %20 and the like")
+        return "has a space or a control character: write them as %20 and the like"
     if "\\" in url:
-        raise refuse("has a backslash: parts are separated by /")
+        return "has a backslash: parts are separated by /"
     scheme = url.partition(":")[0].lower() if ":" in url else ""
-    if scheme not in ("http", "https"):
-        named = f"is of the scheme {scheme!r}" if scheme and re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "has no scheme"
-        raise refuse(f"{named}: http and https are read. A file on the volume is given by dataset_key")
+    if scheme in ("http", "https"):
+        return None
+    named = f"is of the scheme {scheme!r}" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "has no scheme"
+    return f"{named}: http and https are read. A file on the volume is given by dataset_key"
+
+
+def _reason_against_host(url: str) -> str | None:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise refuse(f"is no URL: {error}") from None
-    if not url[len(scheme) :].startswith("://") or not host:
-        raise refuse("names no host")
-    if port == 0:
-        raise refuse("has port 0: give the server's port, or none")
-    if "@" in parts.netloc:
-        raise refuse("holds a user name or a password: take them out, and give the dataset `credentials` with `headers`")
-    try:
-        if ":" in host:
+        if host and ":" in host:
             ipaddress.IPv6Address(host.partition("%")[0])
+        if "@" in parts.netloc:
+            return "holds a user name or a password: take them out, and give the dataset `credentials` with `headers`"
+        if not parts.netloc or not host:
+            return "names no host"
+        if port == 0:
+            return "has port 0: give the server's port, or none"
         ascii_url(url)
     except (UnicodeError, ValueError) as error:
-        raise refuse(f"has no possible host: {error}") from None
+        return f"is no URL: {error}"
+    return None
 
 
 def _without_userinfo(url: str) -> str:

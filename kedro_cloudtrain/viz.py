@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kedro.io import CatalogProtocol
+    from kedro.io import DataCatalog
     from kedro.pipeline.node import Node
 
 EVENTS = Path(".viz/kedro_pipeline_events.json")
@@ -32,7 +32,7 @@ class RunStatus:
         catalog: where a dataset's file is looked up.
     """
 
-    def __init__(self, project: Path, catalog: CatalogProtocol) -> None:
+    def __init__(self, project: Path, catalog: DataCatalog) -> None:
         self._file = project / EVENTS
         self._catalog = catalog
         self._events: list[dict[str, Any]] = []

@@ -67,8 +67,8 @@ class Backend(Protocol):
         ...
 
 
-def make_backend(settings: Settings) -> Backend:
-    """Give the backend that the settings name."""
+def make_backend(settings: Settings, jobs: int = 1) -> Backend:
+    """Give the backend that the settings name, for so many jobs at once."""
     from kedro_cloudtrain.backends.local import LocalBackend  # noqa: PLC0415  # only the one that is used
 
-    return {"local": LocalBackend}[settings.backend]()
+    return {"local": LocalBackend}[settings.backend](jobs)

@@ -17,7 +17,7 @@ from kedro_cloudtrain.jobs import JobState
 if TYPE_CHECKING:
     from kedro_cloudtrain.backends import JobRequest, Watcher
     from kedro_cloudtrain.folder import JobFolder
-    from kedro_cloudtrain.jobs import JobFailure, JobProgress, JobResult
+    from kedro_cloudtrain.jobs import JobFailure, JobResult
 
 _POLL_S = 0.05
 _PROGRESS_EVERY_S = 0.25
@@ -29,11 +29,15 @@ class LocalBackend:
     """Runs a job with this interpreter, in a process group of its own.
 
     The group is what is ended, by deadline, by `close`, or when the script is done and has left a child behind.
+
+    Args:
+        jobs: how many jobs are run at once; each gets its share of the cores, as OMP_NUM_THREADS where that is not set.
     """
 
     name = "local"
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: int = 1) -> None:
+        self._threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
         self._closed = threading.Event()
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
@@ -68,6 +72,7 @@ class LocalBackend:
 
     def _start(self, request: JobRequest) -> subprocess.Popen[bytes]:
         environment = {
+            **({"OMP_NUM_THREADS": str(self._threads)} if self._threads else {}),
             **os.environ,
             **request.environment,
             "PYTHONUNBUFFERED": "1",
@@ -94,29 +99,24 @@ class LocalBackend:
 
     def _watch(self, process: subprocess.Popen[bytes], folder: JobFolder, watcher: Watcher, deadline: float) -> int | None:
         """Wait for the process; None says that it did not end by itself."""
-        running, look_again, seen = False, 0.0, 0
+        running, look_again, began = False, 0.0, time.monotonic()
         while True:
             returncode = process.poll()
             now = time.monotonic()
             if returncode is not None or now >= look_again:
-                progress = folder.last_progress()
+                progress = folder.new_progress()
                 if progress is not None:
                     if not running:
                         watcher.moved(folder.name, JobState.RUNNING)
                         running = True
-                    seen = _tell(folder, watcher, progress, seen)
-                look_again = now + _PROGRESS_EVERY_S
+                    watcher.progressed(folder.name, progress)
+                # A long fit is looked at ever less often: its pace is known.
+                look_again = now + max(_PROGRESS_EVERY_S, min(2.0, (now - began) / 40))
             if returncode is not None:
                 return returncode
             if now >= deadline or self._closed.is_set():
                 return None
             time.sleep(_POLL_S)
-
-
-def _tell(folder: JobFolder, watcher: Watcher, progress: JobProgress, seen: int) -> int:
-    if progress.step != seen:
-        watcher.progressed(folder.name, progress)
-    return progress.step
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
@@ -153,12 +153,15 @@ def _failed(folder: JobFolder, result: JobResult) -> JobFailedError | SourceErro
     if error.input_error:
         return SourceError(f"{folder.name}: {error.message}")
     return JobFailedError(
-        f"{folder.name} failed in its {error.stage} stage.\n{error.traceback.rstrip()}\n\n{_log_end(folder)}{_next_step(folder)}"
+        f"{folder.name} failed in its {error.stage} stage.\n{error.traceback.rstrip()}\n\n"
+        f"{_log_end(folder, before='Traceback (most recent call last):')}{_next_step(folder)}"
     )
 
 
-def _log_end(folder: JobFolder) -> str:
-    lines = folder.log_tail(20)
+def _log_end(folder: JobFolder, before: str | None = None) -> str:
+    lines = folder.log_tail(200)
+    # The traceback ends the log too; once is enough.
+    lines = (lines[: lines.index(before)] if before in lines else lines)[-20:]
     return "The end of its log:\n" + "".join(f"    {line}\n" for line in lines) if lines else "Its log is empty.\n"
 
 

@@ -134,7 +134,10 @@ class _Request:
 
     def _open(self, have: int, method: str = "GET") -> Any:
         url = ascii_url(with_query(self.url, self.secret_query))
-        request = urllib.request.Request(url, headers={"User-Agent": "kedro-cloudtrain", "Accept-Encoding": "identity"}, method=method)  # noqa: S310
+        # The scheme is http or https: `ascii_url` is given what sources.py let through, or what a redirect of urllib may lead to.
+        request = urllib.request.Request(  # noqa: S310
+            url, headers={"User-Agent": "kedro-cloudtrain", "Accept-Encoding": "identity"}, method=method
+        )
         for name, value in self.headers.items():
             # Not `add_header`: urllib passes these on only to the host that was asked.
             request.add_unredirected_header(name, value)
@@ -200,9 +203,7 @@ def _retry_after_s(error: urllib.error.HTTPError) -> float | None:
     return min(max(wait_s, 0.0), _LONGEST_WAIT_S)
 
 
-def head(
-    url: str, *, headers: Mapping[str, str] | None = None, secret_query: str = "", timeout_s: float = TIMEOUT_S
-) -> Mapping[str, str]:
+def head(url: str, *, headers: Mapping[str, str] | None = None, secret_query: str = "", timeout_s: float = TIMEOUT_S) -> Mapping[str, str]:
     """Give the headers by which a server describes a file, without the file.
 
     Raises:

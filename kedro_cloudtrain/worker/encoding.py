@@ -105,9 +105,7 @@ class Features:
         """Give the matrix as a frame whose categories are integers, -1 where missing: what CatBoost wants."""
         return pd.DataFrame(
             {
-                str(index): np.nan_to_num(matrix[:, index], nan=-1).astype(np.int32)
-                if column.kind == "category"
-                else matrix[:, index]
+                str(index): np.nan_to_num(matrix[:, index], nan=-1).astype(np.int32) if column.kind == "category" else matrix[:, index]
                 for index, column in enumerate(self.columns)
             }
         )
@@ -180,18 +178,19 @@ class Target:
     def encode(self, values: pd.Series) -> NDArray[Any]:
         """Give the target's numbers: float32 values, or int32 codes of the classes; shape (rows,)."""
         if self.task == "regression":
-            return values.to_numpy(dtype=np.float32)
+            return np.asarray(values, dtype=np.float32)
         codes = pd.Categorical(_labels(values), categories=list(self.classes)).codes
         if (codes < 0).any():
             unknown = sorted({str(label) for label in _labels(values)[codes < 0]})
             raise InputError(f"The target `{self.name}` of the validation rows has classes that no training row has: {', '.join(unknown)}.")
-        return codes.astype(np.int32)
+        return np.asarray(codes, dtype=np.int32)
 
     def decode(self, output: NDArray[Any]) -> NDArray[Any]:
         """Give predictions in the caller's terms: numbers, or labels; shape (rows,)."""
         if self.task == "regression":
             return np.asarray(output, dtype=np.float64)
-        return np.array(self.classes)[self.probabilities(output).argmax(axis=1)]
+        labels: NDArray[Any] = np.array(self.classes)
+        return np.asarray(labels[self.probabilities(output).argmax(axis=1)])
 
     def probabilities(self, output: NDArray[Any]) -> NDArray[np.float64]:
         """Give each class's probability, float64 of shape (rows, classes), from a library's raw output."""
@@ -200,27 +199,28 @@ class Target:
             return np.column_stack([1 - second, second])
         wide = np.asarray(output, dtype=np.float64)
         # float32 rows do not sum to 1 to the digits that log loss is computed with.
-        return wide / wide.sum(axis=1, keepdims=True)
+        return np.asarray(wide / wide.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
 def _kind_of(values: pd.Series) -> Kind:
     types = pd.api.types
-    if types.is_bool_dtype(values.dtype):
-        return "boolean"
-    if types.is_numeric_dtype(values.dtype):
-        return "number"
-    if types.is_datetime64_any_dtype(values.dtype) or types.is_timedelta64_dtype(values.dtype):
-        return "date"
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        return "category"
-    said = types.infer_dtype(values, skipna=True)
-    if said == "boolean":
-        return "boolean"
-    if said in ("decimal", "integer", "floating", "mixed-integer-float", "empty"):
-        return "number"
-    if said in ("date", "datetime", "datetime64"):
-        return "date"
-    return "date" if _are_date_texts(values) else "category"
+    by_dtype: tuple[tuple[Kind, bool], ...] = (
+        ("category", isinstance(values.dtype, pd.CategoricalDtype)),
+        ("boolean", types.is_bool_dtype(values.dtype)),
+        ("number", types.is_numeric_dtype(values.dtype)),
+        ("date", types.is_datetime64_any_dtype(values.dtype) or types.is_timedelta64_dtype(values.dtype)),
+    )
+    for kind, fits in by_dtype:
+        if fits:
+            return kind
+    # Objects and text: by what is in them.
+    kind_of_values: dict[str, Kind] = {
+        "boolean": "boolean",
+        **dict.fromkeys(("decimal", "integer", "floating", "mixed-integer-float", "empty"), "number"),
+        **dict.fromkeys(("date", "datetime", "datetime64"), "date"),
+    }
+    said = kind_of_values.get(types.infer_dtype(values, skipna=True))
+    return said or ("date" if _are_date_texts(values) else "category")
 
 
 def _are_date_texts(values: pd.Series) -> bool:
@@ -240,7 +240,7 @@ def _numbers(values: pd.Series, kind: Kind) -> NDArray[np.float32]:
     """Give numbers as float32; what is none, or infinite, is missing."""
     if kind == "date":
         if pd.api.types.is_timedelta64_dtype(values.dtype):
-            return (values / pd.Timedelta(days=1)).to_numpy(dtype=np.float32, na_value=np.nan)
+            return np.asarray(values / pd.Timedelta(days=1), dtype=np.float32)
         dates = _dates(values)
         days = dates.dt.as_unit("ns").astype("int64").to_numpy() / _DAY_NS
         return np.where(dates.isna(), np.nan, days).astype(np.float32)
@@ -253,7 +253,7 @@ def _numbers(values: pd.Series, kind: Kind) -> NDArray[np.float32]:
             numbers = values.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
     if np.isinf(numbers).any():
         numbers[np.isinf(numbers)] = np.nan
-    return numbers
+    return np.asarray(numbers, dtype=np.float32)
 
 
 def _texts(values: pd.Series) -> pd.Series:

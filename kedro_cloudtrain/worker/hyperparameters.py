@@ -9,9 +9,9 @@ from .errors import InputError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# What a recipe takes: each library's own names, without those that say where data is or how a file is written, which are the recipe's
-# business. XGBoost: "XGBoost Parameters" of its documentation (its Booster warns of an unknown one and goes on); LightGBM: its parameter
-# aliases; CatBoost: its estimators' constructors.
+# What a recipe takes: each library's own names, without those that say where data is or how a file is written, which are the
+# recipe's business. XGBoost: "XGBoost Parameters" of its documentation (its Booster warns of an unknown one and goes on);
+# LightGBM: its parameter aliases; CatBoost: its estimators' constructors.
 _XGBOOST = """
     alpha base_score booster colsample_bylevel colsample_bynode colsample_bytree device disable_default_eval_metric eta
     eval_metric expectile_alpha feature_selector gamma grow_policy huber_slope interaction_constraints lambda learning_rate
@@ -69,19 +69,17 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "keras": frozenset(_KERAS.split()),
 }
 # Names for the same thing. Given by any of them, a default by another would be a second value for it.
-_SAME: tuple[frozenset[str], ...] = (
-    frozenset(
-        "n_estimators num_boost_round num_iterations num_iteration n_iter num_tree num_trees num_round num_rounds nrounds max_iter "
-        "iterations".split()
-    ),
-    frozenset("learning_rate eta shrinkage_rate".split()),
-    frozenset("seed random_state random_seed".split()),
-    frozenset("device device_type task_type".split()),
-    frozenset("objective loss_function objective_type app application loss".split()),
-    frozenset("metric metrics metric_types eval_metric".split()),
-    frozenset("verbosity verbose".split()),
-    frozenset("max_depth depth".split()),
-)
+_SAME_TEXT = """
+    n_estimators num_boost_round num_iterations num_iteration n_iter num_tree num_trees num_round num_rounds nrounds max_iter iterations
+    learning_rate eta shrinkage_rate
+    seed random_state random_seed
+    device device_type task_type
+    objective loss_function objective_type app application loss
+    metric metrics metric_types eval_metric
+    verbosity verbose
+    max_depth depth
+"""
+_SAME = tuple(frozenset(line.split()) for line in _SAME_TEXT.strip().splitlines())
 
 
 def check_hyperparameters(library: str, names: Iterable[str]) -> None:

@@ -84,7 +84,12 @@ class TrainingJob:
     target: Target
 
     def __init__(
-        self, script: str, library: str, task: Task, hyperparameters: Mapping[str, Any], outputs: Sequence[str] = ("model", "metrics")
+        self,
+        script: str,
+        library: str,
+        task: Task,
+        hyperparameters: Mapping[str, Any],
+        outputs: Sequence[str] = ("model", "metrics"),
     ) -> None:
         self.folder = Path(script).resolve().parent
         self._library = library
@@ -113,9 +118,7 @@ class TrainingJob:
             raise SystemExit(1) from None
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback_: TracebackType | None
-    ) -> bool | None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback_: TracebackType | None) -> bool | None:
         self._change_stage("")
         self.progress.close()
         if error is not None and not isinstance(error, Exception):
@@ -174,7 +177,9 @@ class TrainingJob:
             raise InputError(f"No row of {location.place} has a `{target}`. Fix target_column, or the data.")
         if not hasattr(self, "target"):
             self.target = Target.fit(frame[target], self._task)
-            self._names = [name for name in frame.columns if name not in (target, asked.get("column"))] if features is None else list(features)
+            self._names = (
+                [name for name in frame.columns if name not in (target, asked.get("column"))] if features is None else list(features)
+            )
             if not self._names:
                 raise InputError(f"{location.place} has no column but the target `{target}`: there is nothing to learn from.")
         return frame

@@ -95,9 +95,7 @@ class TrainedModel:
     def _features(self) -> Features:
         from .encoding import Column, Features  # noqa: PLC0415  # pandas only for who predicts
 
-        return Features(
-            tuple(Column(**{**column, "categories": tuple(column["categories"])}) for column in self.description["features"])
-        )
+        return Features(tuple(Column(**{**column, "categories": tuple(column["categories"])}) for column in self.description["features"]))
 
     @functools.cached_property
     def _target(self) -> Target:

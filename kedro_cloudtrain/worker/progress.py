@@ -58,7 +58,7 @@ class Progress:
 
         note = self.round
 
-        class Rounds(xgboost.callback.TrainingCallback):  # type: ignore[misc]  # untyped
+        class Rounds(xgboost.callback.TrainingCallback):
             def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
                 del model, epoch
                 note({f"{part}_{name}": values[-1] for part, metrics in evals_log.items() for name, values in metrics.items()})
@@ -81,9 +81,7 @@ class Progress:
 
         class Rounds:
             def after_iteration(self, info: Any) -> bool:
-                note(
-                    {f"{parts[part]}_{name}": values[-1] for part, metrics in info.metrics.items() for name, values in metrics.items()}
-                )
+                note({f"{parts[part]}_{name}": values[-1] for part, metrics in info.metrics.items() for name, values in metrics.items()})
                 return True
 
         return Rounds()
@@ -94,7 +92,7 @@ class Progress:
 
         note = self.round
 
-        class Rounds(keras.callbacks.Callback):  # type: ignore[misc]  # untyped
+        class Rounds(keras.callbacks.Callback):
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
                 del epoch
                 named = (("validation_" + name[4:] if name.startswith("val_") else f"train_{name}", value) for name, value in logs.items())

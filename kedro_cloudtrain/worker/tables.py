@@ -179,9 +179,7 @@ def _local_file(location: Location) -> Iterator[tuple[Path, int]]:
             raise InputError(f"{path} is not there. Check dataset_key and the volume's path.")
         yield path, path.stat().st_size
         return
-    with downloaded(
-        location.place, headers=location.headers, secret_query=location.secret_query, timeout_s=location.timeout_s
-    ) as download:
+    with downloaded(location.place, headers=location.headers, secret_query=location.secret_query, timeout_s=location.timeout_s) as download:
         yield download.path, download.bytes_read
 
 
@@ -334,10 +332,8 @@ def _read_jsonl(path: Path, location: Location, columns: Sequence[str] | None, _
         pieces = pd.read_json(path, lines=True, **{"chunksize": 50_000, **location.load_args})
         if isinstance(pieces, pd.DataFrame):
             pieces = [pieces]
-        kept = []
-        for piece in pieces:
-            # A line may lack a key that others have; a column that no line has is missing.
-            kept.append(piece if columns is None else piece.reindex(columns=[*piece.columns.intersection(columns)]))
+        # A line may lack a key that others have; a column that no line has is missing.
+        kept = [piece if columns is None else piece[[*piece.columns.intersection(columns)]] for piece in pieces]
         frame = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame()
     _require(location, columns, frame.columns)
     return frame if columns is None else frame[list(columns)]

@@ -1,13 +1,8 @@
 """Ordinary nodes, which run here: what the models have scored, as a table and as a figure."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import pandas as pd
-
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
+import plotly.express as px
+import plotly.graph_objects as go
 
 # Each task's score between 0 and 1, higher is better: what bars beside each other can show.
 SCORES = {"r2": "R²", "roc_auc": "ROC AUC", "macro_f1": "macro F1"}
@@ -25,8 +20,6 @@ def make_leaderboard(**metrics: dict[str, float]) -> pd.DataFrame:
 
 def draw_leaderboard(leaderboard: pd.DataFrame) -> go.Figure:
     """Draw the scores as bars."""
-    import plotly.express as px  # noqa: PLC0415  # half a second that a run without a leaderboard need not wait
-
     figure = px.bar(
         leaderboard[::-1],
         x="score",
