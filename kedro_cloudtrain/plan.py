@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from kedro.io import DataCatalog
+    from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.config import NodeSettings, Settings
@@ -119,7 +119,7 @@ class Planner:
         project: the project's folder.
     """
 
-    catalog: DataCatalog
+    catalog: CatalogProtocol[Any, Any]
     settings: Settings
     generator: TrainingScriptGenerator
     project: Path

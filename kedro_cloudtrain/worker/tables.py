@@ -232,10 +232,15 @@ def _remote_file(location: Location) -> Iterator[_RemoteFile | None]:
     remote = None
     # What fails here is told by the download that comes instead: it knows how to say it without the secret.
     with contextlib.suppress(Exception):
-        info = filesystem.info(url)
-        if info.get("size") is not None and info.get("partial"):
+        size = filesystem.info(url)["size"]
+        if size > 1:
             # No read-ahead: the default cache takes 5 MB where a footer of 8 kB is wanted.
-            remote = _RemoteFile(filesystem.open(url, cache_type="none", size=info["size"]))
+            opened = _RemoteFile(filesystem.open(url, cache_type="none", size=size))
+            # Not every server that has ranges says so, and not every one that says so has them.
+            opened.seek(1)
+            opened.read(1)
+            opened.seek(0)
+            remote = opened
     try:
         yield remote
     finally:
@@ -268,7 +273,9 @@ def _explained(location: Location) -> Iterator[None]:
         if "unexpected keyword" in str(error):
             raise InputError(f"{location.place}: load_args has what the {location.format} reader does not take: {error}.") from error
         raise
-    except (ValueError, OSError, KeyError) as error:  # pandas' and pyarrow's errors are among them
+    except MemoryError:
+        raise
+    except Exception as error:  # each reader has errors of its own: zipfile's, xlrd's, pyarrow's
         raise InputError(
             f"{location.place} cannot be read as {location.format}: {str(error).splitlines()[0] if str(error) else error!r}. "
             "Check the file, file_format and load_args."

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from http_server import Server
+from kedro.io import DataCatalog, DatasetError
+
+from kedro_cloudtrain import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
+from kedro_cloudtrain.datasets import dataset_source, dataset_volume
+from kedro_cloudtrain.errors import ConfigError, SourceError
+from kedro_cloudtrain.sources import UrlSource
+from kedro_cloudtrain.volumes import make_volume
+from kedro_cloudtrain.worker.encoding import Features, Target
+from kedro_cloudtrain.worker.models import load_model, save_model
+
+FRAME = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": ["a", "b", None]})
+
+
+def volume_dataset(tmp_path: Path, key: str = "d/t.csv") -> CloudDataset:
+    return CloudDataset(dataset_key=key, volume={"path": str(tmp_path / "volume")})
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "jsonl", "xlsx"])
+def test_a_table_is_saved_to_the_volume_and_loaded_again(kind: str, tmp_path: Path) -> None:
+    dataset = volume_dataset(tmp_path, f"d/t.{kind}")
+    assert not dataset.exists()
+    dataset.save(FRAME)
+    assert dataset.exists()
+    assert dataset.load()["x"].tolist() == [1.0, 2.0, 3.0]
+    assert dataset.load()["y"].isna().tolist() == [False, False, True]
+    assert dataset.preview(2)["data"][0][0] == 1.0
+    assert len(dataset.preview(2)["data"]) == 2
+    assert [path.name for path in (tmp_path / "volume/d").iterdir()] == [f"t.{kind}"]
+
+
+def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    dataset = volume_dataset(tmp_path, "t.parquet")
+    dataset.save(FRAME)
+    with pytest.raises(DatasetError):
+        dataset.save(pd.DataFrame({"x": [1, "mixed", object()]}))
+    with pytest.raises(DatasetError, match="DataFrame"):
+        dataset.save({"x": 1})
+    assert dataset.load()["x"].tolist() == [1.0, 2.0, 3.0]
+    assert [path.name for path in (tmp_path / "volume").iterdir()] == ["t.parquet"]
+
+
+def test_xls_is_read_only(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="xlsx"):
+        volume_dataset(tmp_path, "t.xls").save(FRAME)
+
+
+def test_a_url_is_loaded_previewed_and_never_written() -> None:
+    with Server({"t.csv": b"x,y\n1,a\n2,b\n"}, required_header=("Authorization", "Bearer planted")) as server:
+        dataset = CloudDataset(dataset_url=server.url("t.csv"), credentials={"headers": {"Authorization": "Bearer planted"}})
+        assert dataset.load()["x"].tolist() == [1, 2]
+        assert dataset.exists()
+        assert dataset.preview(1)["columns"] == ["x", "y"]
+        assert not CloudDataset(dataset_url=server.url("other.csv")).exists()
+        with pytest.raises(DatasetError, match="read only"):
+            dataset.save(FRAME)
+        assert "planted" not in repr(dataset)
+        assert "planted" not in str(dataset._describe())
+
+
+def test_the_catalog_says_what_is_wrong_with_an_entry() -> None:
+    def entry(**said: object) -> DataCatalog:
+        return DataCatalog.from_config({"t": {"type": "kedro_cloudtrain.CloudDataset", **said}})
+
+    for said, message in (
+        ({}, "Must provide either dataset_key or dataset_url"),
+        ({"dataset_key": "a.csv", "dataset_url": "https://a.org/a.csv"}, "Cannot provide both dataset_key and dataset_url"),
+        ({"dataset_key": "a.csv"}, "needs a volume"),
+        ({"dataset_key": "a.csv", "volume": {"pth": "x"}}, "Did you mean `path`"),
+        ({"dataset_key": "a.csv", "volume": "data"}, "mapping"),
+        ({"dataset_key": "a.csv", "volume": {"path": " "}}, "volume.path"),
+        ({"dataset_url": "https://a.org/a.csv", "credentials": {"headers": "x"}}, "credentials.headers"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            entry(**said)["t"]
+
+
+def test_a_url_is_on_no_volume() -> None:
+    dataset = CloudDataset(dataset_url="https://a.org/a.csv")
+    assert dataset.filepath is None
+    with pytest.raises(SourceError, match="no volume"):
+        _ = dataset.volume
+    with pytest.raises(SourceError, match="no volume"):
+        dataset_volume("something")
+    assert make_volume({"path": "a"}) == make_volume({"path": "a"})
+    assert len({make_volume({"path": "a"}), make_volume({"path": "a"})}) == 1
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    import lightgbm as lgb
+
+    frame = pd.DataFrame({"x": np.arange(60.0), "c": ["a", "b"] * 30, "y": np.arange(60.0) * 2})
+    features, target = Features.fit(frame, ["x", "c"]), Target.fit(frame["y"], "regression")
+    data = lgb.Dataset(features.matrix(frame), target.encode(frame["y"]), categorical_feature=[1])
+    booster = lgb.train({"verbosity": -1, "min_data_in_leaf": 2}, data, 20)
+    save_model(tmp_path / "job/model", "lightgbm", booster, features, target)
+    return tmp_path / "job/model"
+
+
+def test_a_model_is_copied_whole_and_predicts_from_the_copy(model_folder: Path, tmp_path: Path) -> None:
+    dataset = ModelDataset(filepath=str(tmp_path / "models/m"))
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match="no model"):
+        dataset.load()
+    for _ in range(2):
+        dataset.save(load_model(model_folder))
+    dataset.save(dataset.load())
+    assert dataset.exists()
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["m"]
+    frame = pd.DataFrame({"c": ["a", "never seen"], "x": [3.0, 50.0]})
+    np.testing.assert_allclose(dataset.load().predict(frame), load_model(model_folder).predict(frame))
+    assert json.loads(dataset.preview())["library"] == "lightgbm"
+    assert not list((tmp_path / "models/m").glob("*.pkl"))
+
+
+def test_something_else_than_a_model_is_refused_and_the_old_one_stays(model_folder: Path, tmp_path: Path) -> None:
+    dataset = ModelDataset(filepath=str(tmp_path / "m"))
+    dataset.save(load_model(model_folder))
+    with pytest.raises(DatasetError, match="no model of a training node"):
+        dataset.save(object())
+    assert dataset.load().library == "lightgbm"
+
+
+def test_metrics_are_saved_whole_and_previewed(tmp_path: Path) -> None:
+    dataset = MetricsDataset(filepath=str(tmp_path / "a/m.json"))
+    assert not dataset.exists()
+    dataset.save({"rmse": 1.5, "confusion_matrix": [[1, 0], [0, 1]]})
+    assert dataset.load()["rmse"] == 1.5
+    assert json.loads(dataset.preview())["rmse"] == 1.5
+    with pytest.raises(DatasetError, match="mapping"):
+        dataset.save([1])
+    with pytest.raises(DatasetError):
+        dataset.save({"rmse": object()})
+    assert dataset.load()["rmse"] == 1.5
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["m.json"]
+
+
+def test_a_history_is_a_chart_of_each_metric(tmp_path: Path) -> None:
+    dataset = TrainingHistoryDataset(filepath=str(tmp_path / "h.json"))
+    dataset.save(pd.DataFrame({"round": [1, 2], "train_rmse": [2.0, 1.0], "validation_rmse": [3.0, 2.0]}))
+    assert dataset.exists()
+    assert dataset.load()["validation_rmse"].tolist() == [3.0, 2.0]
+    figure = dataset.preview()
+    assert [trace["name"] for trace in figure["data"]] == ["train rmse", "validation rmse"]
+    with pytest.raises(DatasetError, match="round"):
+        dataset.save(pd.DataFrame({"x": [1]}))
+    assert dataset.preview.__annotations__["return"] == "PlotlyPreview"
+    assert CloudDataset.preview.__annotations__["return"] == "TablePreview"
+
+
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ({"type": "pandas.CSVDataset", "filepath": "https://a.org/t.csv?x=1", "load_args": {"sep": ";"}}, "csv"),
+        ({"type": "pandas.ParquetDataset", "filepath": "http://a.org/t.parquet"}, "parquet"),
+        ({"type": "pandas.ExcelDataset", "filepath": "https://a.org/t.xls"}, "xls"),
+        ({"type": "pandas.ExcelDataset", "filepath": "https://a.org/t.xlsx"}, "xlsx"),
+        ({"type": "pandas.JSONDataset", "filepath": "https://a.org/t.json", "load_args": {"lines": True}}, "jsonl"),
+        ({"type": "pandas.JSONDataset", "filepath": "https://a.org/t.json"}, None),
+        ({"type": "pandas.CSVDataset", "filepath": "data/t.csv"}, None),
+        ({"type": "pandas.CSVDataset", "filepath": "https://a.org/t.csv", "fs_args": {"headers": {"a": "b"}}}, None),
+        ({"type": "MemoryDataset"}, None),
+    ],
+)
+def test_a_plain_entry_with_a_url_is_a_source_as_it_stands(entry: dict[str, object], found: str | None) -> None:
+    source = dataset_source(DataCatalog.from_config({"t": entry})["t"])
+    if found is None:
+        assert source is None
+    else:
+        assert isinstance(source, UrlSource)
+        assert (source.url, source.file_format) == (entry["filepath"], found)
+        assert source.load_args == {name: value for name, value in entry.get("load_args", {}).items() if name != "lines"}  # type: ignore[attr-defined]
+
+
+def test_load_args_that_no_script_can_hold_are_read_here() -> None:
+    entry = {"type": "pandas.CSVDataset", "filepath": "https://a.org/t.csv", "load_args": {"date_parser": str}}
+    assert dataset_source(DataCatalog.from_config({"t": entry})["t"]) is None
+
+
+def test_a_chart_without_plotly_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    dataset = TrainingHistoryDataset(filepath=str(tmp_path / "h.json"))
+    dataset.save(pd.DataFrame({"round": [1]}))
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    with pytest.raises(ConfigError, match=r"kedro-cloudtrain\[viz\]"):
+        dataset.preview()
