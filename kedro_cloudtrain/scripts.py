@@ -46,6 +46,8 @@ def literal(value: object, indent: int = 0) -> str:
 def _flat(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
+    if isinstance(value, jinja2.Undefined):
+        str(value)  # raises what the name is that a job does not have
     if value is None or isinstance(value, str | bool | int | float):
         return repr(value)
     if isinstance(value, dict):
@@ -162,6 +164,10 @@ class TrainingScriptGenerator:
             raise TemplateError(f"Template {error.filename}, line {error.lineno}: {error.message}.") from error
         except jinja2.TemplateNotFound as error:
             raise TemplateError(f"Template {self._path(template)} includes {error.name!r}, which is not there.") from error
+        except TemplateError:
+            raise
+        except Exception as error:  # an expression of the template's own: whatever Python says of it
+            raise TemplateError(f"Template {self._path(template)} fails: {type(error).__name__}: {error}.") from error
         try:
             compile(script, template.removesuffix(".j2"), "exec")
         except (SyntaxError, ValueError) as error:

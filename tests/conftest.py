@@ -56,7 +56,7 @@ class Project:
     """A Kedro project of one training node and one ordinary node."""
 
     path: Path
-    package: str = "shop"
+    output: str = ""
 
     def write(self, file: str, text: str) -> Path:
         target = self.path / file
@@ -93,7 +93,11 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A fresh project with the penguins on its volume."""
-    made = Project(tmp_path / "shop")
+    return make_project(tmp_path)
+
+
+def make_project(folder: Path) -> Project:
+    made = Project(folder / "shop")
     made.write(
         "pyproject.toml",
         """

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Kind = Literal["number", "boolean", "date", "category"]
 Task = Literal["regression", "binary_classification", "multiclass_classification"]
 _DATE_TEXT = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?\s*(Z|[+-]\d{2}:?\d{2})?"
-_DAY_NS = 86_400 * 10**9
+_DAY_US = 86_400 * 10**6
+# Below this share of a column's mean, its standard deviation is what rounding has left of a constant.
+_ROUNDING = 1e-7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Column:
         numbers = _numbers(values, kind)
         known = numbers[~np.isnan(numbers)].astype(np.float64)
         mean, scale = (float(known.mean()), float(known.std())) if known.size else (0.0, 1.0)
-        return cls(str(values.name), kind, (), mean, scale if scale > 0 else 1.0)
+        return cls(str(values.name), kind, (), mean, scale if scale > _ROUNDING * abs(mean) else 1.0)
 
     def encode(self, values: pd.Series) -> NDArray[np.float32]:
         """Give a column's numbers, float32 of shape (rows,); NaN is missing."""
@@ -155,14 +157,7 @@ class Target:
         """
         name = str(values.name)
         if task == "regression":
-            kind = _kind_of(values)
-            if kind not in ("number", "boolean"):
-                raise InputError(
-                    f"The target `{name}` holds {'dates' if kind == 'date' else 'text'} ({values.iloc[0]!r} say), and a regression wants "
-                    "numbers. Name another target_column, or take a classification as model_type."
-                )
-            if not np.isfinite(values.to_numpy(dtype=np.float64)).all():
-                raise InputError(f"The target `{name}` holds infinite values: take those rows out.")
+            _check_numbers(values)
             return cls(name, task)
         classes = tuple(sorted(_labels(values).unique().tolist()))
         if len(classes) < 2:  # noqa: PLR2004  # one class is no choice
@@ -178,6 +173,7 @@ class Target:
     def encode(self, values: pd.Series) -> NDArray[Any]:
         """Give the target's numbers: float32 values, or int32 codes of the classes; shape (rows,)."""
         if self.task == "regression":
+            _check_numbers(values)
             return np.asarray(values, dtype=np.float32)
         codes = pd.Categorical(_labels(values), categories=list(self.classes)).codes
         if (codes < 0).any():
@@ -200,6 +196,17 @@ class Target:
         wide = np.asarray(output, dtype=np.float64)
         # float32 rows do not sum to 1 to the digits that log loss is computed with.
         return np.asarray(wide / wide.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _check_numbers(target: pd.Series) -> None:
+    kind = _kind_of(target)
+    if kind not in ("number", "boolean"):
+        raise InputError(
+            f"The target `{target.name}` holds {'dates' if kind == 'date' else 'text'} ({target.iloc[0]!r} say), and a regression wants "
+            "numbers. Name another target_column, or take a classification as model_type."
+        )
+    if not np.isfinite(target.to_numpy(dtype=np.float64)).all():
+        raise InputError(f"The target `{target.name}` holds infinite values: take those rows out.")
 
 
 def _kind_of(values: pd.Series) -> Kind:
@@ -242,7 +249,7 @@ def _numbers(values: pd.Series, kind: Kind) -> NDArray[np.float32]:
         if pd.api.types.is_timedelta64_dtype(values.dtype):
             return np.asarray(values / pd.Timedelta(days=1), dtype=np.float32)
         dates = _dates(values)
-        days = dates.dt.as_unit("ns").astype("int64").to_numpy() / _DAY_NS
+        days = dates.dt.as_unit("us").astype("int64").to_numpy() / _DAY_US
         return np.where(dates.isna(), np.nan, days).astype(np.float32)
     if values.dtype == np.float32:
         numbers = values.to_numpy(copy=not np.isfinite(values.to_numpy()).all())

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 # What a recipe takes: each library's own names, without those that say where data is or how a file is written, which are the
 # recipe's business. XGBoost: "XGBoost Parameters" of its documentation (its Booster warns of an unknown one and goes on);
 # LightGBM: its parameter aliases; CatBoost: its estimators' constructors.
 _XGBOOST = """
     alpha base_score booster colsample_bylevel colsample_bynode colsample_bytree device disable_default_eval_metric eta
-    eval_metric expectile_alpha feature_selector gamma grow_policy huber_slope interaction_constraints lambda learning_rate
+    eval_metric expectile_alpha gamma grow_policy huber_slope interaction_constraints lambda learning_rate
     max_bin max_cached_hist_node max_cat_threshold max_cat_to_onehot max_delta_step max_depth max_leaves min_child_weight
     min_split_loss monotone_constraints multi_strategy n_estimators n_jobs normalize_type nthread num_boost_round
     num_parallel_tree objective one_drop quantile_alpha random_state rate_drop reg_alpha reg_lambda sample_type sampling_method
-    scale_pos_weight seed seed_per_iteration skip_drop subsample top_k tree_method tweedie_variance_power validate_parameters
+    scale_pos_weight seed seed_per_iteration skip_drop subsample tree_method tweedie_variance_power validate_parameters
     verbosity
 """
 _LIGHTGBM = """
@@ -46,17 +47,17 @@ _LIGHTGBM = """
     unbalance unbalanced_sets uniform_drop use_missing use_quantized_grad verbose verbosity xgboost_dart_mode zero_as_missing
 """
 _CATBOOST = """
-    allow_const_label approx_on_full_history bagging_temperature best_model_min_trees boost_from_average boosting_type
-    bootstrap_type border_count colsample_bylevel combinations_ctr counter_calc_method ctr_description ctr_history_unit
+    allow_const_label approx_on_full_history auto_class_weights bagging_temperature best_model_min_trees boost_from_average boosting_type
+    bootstrap_type border_count class_weights colsample_bylevel combinations_ctr counter_calc_method ctr_description ctr_history_unit
     ctr_leaf_count_limit ctr_target_border_count custom_metric data_partition depth dev_efb_max_buckets
-    dev_score_calc_obj_block_size device_config devices diffusion_temperature eta eval_metric feature_border_type
+    dev_score_calc_obj_block_size device_config devices diffusion_temperature eta eval_metric feature_border_type feature_weights
     final_ctr_computation_mode first_feature_use_penalties fixed_binary_splits fold_len_multiplier fold_permutation_block
     gpu_cat_features_storage gpu_ram_part grow_policy has_time iterations l2_leaf_reg langevin leaf_estimation_backtracking
     leaf_estimation_iterations leaf_estimation_method learning_rate loss_function max_bin max_ctr_complexity max_depth
     max_leaves min_child_samples min_data_in_leaf model_shrink_mode model_shrink_rate model_size_reg monotone_constraints
     mvs_reg n_estimators nan_mode num_boost_round num_leaves num_trees objective one_hot_max_size penalties_coefficient
     pinned_memory_size posterior_sampling random_score_type random_seed random_state random_strength reg_lambda rsm
-    sampling_frequency sampling_unit score_function simple_ctr sparse_features_conflict_fraction store_all_simple_ctr subsample
+    sampling_frequency sampling_unit scale_pos_weight score_function simple_ctr sparse_features_conflict_fraction store_all_simple_ctr subsample
     target_border task_type thread_count used_ram_limit
 """
 # The keras recipes' own; see the template for what each does.
@@ -87,13 +88,22 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
 
     Args:
         library: xgboost, lightgbm, catboost or keras; it is not imported.
-        names: the hyperparameters' names.
+        names: the hyperparameters' names, or the hyperparameters.
 
     Raises:
-        InputError: naming each unknown one, and the nearest known.
+        InputError: naming each unknown one and the nearest known, two names for the same, and a linear booster.
     """
     known = KNOWN[library]
+    names = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names)
     said = []
+    if library == "xgboost" and names.get("booster") == "gblinear":
+        said.append(
+            "`hyperparameters.booster` is gblinear, which takes categories for numbers and keeps no best round: take gbtree or dart."
+        )
+    for same in _SAME:
+        twice = [f"`hyperparameters.{name}`" for name in names if name in same & known]
+        if len(twice) > 1:
+            said.append(f"{' and '.join(twice)} are the same to {library}: keep one of them.")
     for name in names:
         if name in known:
             continue

@@ -16,7 +16,7 @@ import time
 import traceback
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
@@ -114,8 +114,7 @@ class TrainingJob:
         try:
             check_hyperparameters(self._library, self._hyperparameters)
         except InputError as error:
-            self._end(error)
-            raise SystemExit(1) from None
+            self._refuse(error)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback_: TracebackType | None) -> bool | None:
@@ -123,10 +122,9 @@ class TrainingJob:
         self.progress.close()
         if error is not None and not isinstance(error, Exception):
             return None  # Ended from outside: no result is the truth.
-        self._end(error)
         if isinstance(error, InputError):
-            print(error, file=sys.stderr)  # noqa: T201
-            raise SystemExit(1) from None
+            self._refuse(error)
+        self._end(error)
         return None
 
     def read(
@@ -166,6 +164,9 @@ class TrainingJob:
         frame = table.frame
         if target not in frame.columns:
             raise InputError(f"{location.place} has no column `{target}`. Fix target_column.")
+        for setting in ("column", "time_column"):
+            if asked.get(setting) is not None and asked[setting] not in frame.columns:
+                raise InputError(f"{location.place} has no column `{asked[setting]}`. Fix validation.{setting}.")
         self._rows["read"] = self._rows.get("read", 0) + len(frame)
         print(f"read {len(frame):,} rows, {len(frame.columns)} columns of {location.place}")  # noqa: T201
         known = frame[target].notna()
@@ -208,6 +209,11 @@ class TrainingJob:
         matrix = self.features.matrix(frame)
         index = frame.index.to_numpy()
         train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])
+        if self._library == "catboost" and _is_constant(train.features):
+            raise InputError(
+                "Each feature is constant in the rows to fit, of which CatBoost makes no model. "
+                "Take other feature_columns, or another library in model_type."
+            )
         if validation_frame is None:
             held = Part(matrix[split.validation], target[split.validation], index[split.validation])
         else:
@@ -328,6 +334,12 @@ class TrainingJob:
         names = [self._library, "numpy", "pandas", "scikit-learn"]
         return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
+    def _refuse(self, error: InputError) -> NoReturn:
+        """End with the message of a user's mistake, which no traceback makes clearer."""
+        self._end(error)
+        print(error, file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
+
     def _end(self, error: Exception | None) -> None:
         """Write `result.json`, last and by rename: from then on the job is done."""
         said = None
@@ -431,6 +443,11 @@ def _description(folder: Path, path: Path) -> dict[str, Any]:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_constant(matrix: NDArray[np.float32]) -> bool:
+    first = matrix[:1]
+    return bool(((matrix == first) | (np.isnan(matrix) & np.isnan(first))).all())
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:

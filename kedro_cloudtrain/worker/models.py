@@ -89,7 +89,13 @@ class TrainedModel:
         return pd.DataFrame(self._target.probabilities(self._output(frame)), index=frame.index, columns=self.classes)
 
     def _output(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        return output_of(self.library, self._native, self._features, self.task, self._features.matrix(frame))
+        import numpy as np  # noqa: PLC0415
+
+        matrix = self._features.matrix(frame)
+        if not len(matrix):
+            # Two of the libraries fail on no rows.
+            return np.empty((0, len(self.classes)) if self.task == "multiclass_classification" else 0)
+        return output_of(self.library, self._native, self._features, self.task, matrix)
 
     @functools.cached_property
     def _features(self) -> Features:

@@ -103,7 +103,7 @@ class Job:
         return result
 
     def output(self, kind: str) -> Any:
-        return json.loads((self.folder / f"outputs/{kind}.json").read_text(encoding="utf-8"), parse_constant=lambda word: pytest.fail(word))
+        return json.loads((self.folder / f"outputs/{kind}.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
     @property
     def predictions(self) -> pd.DataFrame:

@@ -1,0 +1,80 @@
+"""Train a Keras regression model. By hand: python train.py"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))  # cloudtrain_worker: reading, encoding, metrics, saving
+
+from cloudtrain_worker import TrainingJob, choose_keras_backend
+
+choose_keras_backend()  # KERAS_BACKEND where it is set, else what is installed
+import keras
+
+MODEL_ID = "mass"
+DATASET_KEY = "datasets/penguins.csv"
+TARGET_COLUMN = "body_mass_g"
+FEATURE_COLUMNS = None  # every column but the target
+HYPERPARAMETERS = {"hidden_units": [128, 64], "dropout": 0.1}
+VALIDATION = {"column": "part"}
+EARLY_STOPPING_ROUNDS = None
+SEED = 42
+OUTPUTS = ["model", "metrics"]
+
+with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as job:
+    table = job.read(TARGET_COLUMN, FEATURE_COLUMNS, VALIDATION, dataset_key=DATASET_KEY)
+    train, validation, test = job.split(table, VALIDATION)
+    del table  # the parts hold what a library reads: the memory is worth more
+
+    params = {
+        "hidden_units": [64, 32],
+        "activation": "relu",
+        "dropout": 0.0,
+        "l2": 0.0,
+        "batch_normalization": False,
+        "embedding_size": 8,
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "epochs": 100,
+        "batch_size": 128,
+        **HYPERPARAMETERS,
+    }
+    keras.utils.set_random_seed(SEED)
+
+    # Numbers come standardised; each category gets an embedding, whose place 0 is a missing or an unknown value.
+    inputs = [keras.Input((2 * (len(job.features.columns) - len(job.features.vocabulary_sizes)),))]
+    parts = [inputs[0]]
+    for size in job.features.vocabulary_sizes:
+        inputs.append(keras.Input((1,), dtype="int32"))
+        embedding = keras.layers.Embedding(size, min(params["embedding_size"], size))(inputs[-1])
+        parts.append(keras.layers.Flatten()(embedding))
+    hidden = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+    for units in params["hidden_units"]:
+        hidden = keras.layers.Dense(units, params["activation"], kernel_regularizer=keras.regularizers.L2(params["l2"]))(hidden)
+        if params["batch_normalization"]:
+            hidden = keras.layers.BatchNormalization()(hidden)
+        hidden = keras.layers.Dropout(params["dropout"])(hidden)
+    # The last layer says the target in its own unit, so the net itself stays near 1.
+    mean, scale = float(train.target.mean()), float(train.target.std()) or 1.0
+    outputs = keras.layers.Rescaling(scale, offset=mean)(keras.layers.Dense(1)(hidden))
+    model = keras.Model(inputs, outputs)
+    optimizer = keras.optimizers.get({"class_name": params["optimizer"], "config": {"learning_rate": params["learning_rate"]}})
+    model.compile(optimizer, loss="mse", metrics=["mae"])
+
+    callbacks = [job.progress.for_keras()]
+    if EARLY_STOPPING_ROUNDS:
+        callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=EARLY_STOPPING_ROUNDS, restore_best_weights=True))
+    train_inputs, validation_inputs = (job.features.network_inputs(part.features) for part in (train, validation))
+    job.progress.begin(params["epochs"])
+    with job.stage("fit"):
+        model.fit(
+            train_inputs,
+            train.target,
+            validation_data=(validation_inputs, validation.target),
+            epochs=params["epochs"],
+            batch_size=params["batch_size"],
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+    job.score(model, validation, test)
+    job.save(model, importance=job.permutation_importance(model, validation))

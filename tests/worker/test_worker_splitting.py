@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kedro_cloudtrain.worker.errors import InputError
+from kedro_cloudtrain.worker.splitting import split_rows
+
+
+def frame(rows):
+    return pd.DataFrame({"x": range(rows)})
+
+
+def parts(split):
+    return [set(part.tolist()) for part in (split.train, split.validation, split.test)]
+
+
+@pytest.mark.parametrize(("rows", "fraction", "test"), [(100, 0.2, 0.0), (100, 0.2, 0.1), (7, 0.3, 0.3), (2, 0.2, 0.0), (1000, 0.5, 0.4)])
+def test_each_row_is_in_one_part(rows, fraction, test) -> None:
+    split = split_rows(frame(rows), fraction=fraction, test_fraction=test)
+    train, validation, tested = parts(split)
+    assert train | validation | tested == set(range(rows))
+    assert len(train) + len(validation) + len(tested) == rows
+    assert len(validation) == max(1, round(rows * fraction))
+    assert len(tested) == round(rows * test)
+    assert (np.diff(split.train) > 0).all()
+
+
+def test_the_seed_alone_decides() -> None:
+    again = [parts(split_rows(frame(50), seed=seed, test_fraction=0.2)) for seed in (1, 1, 2)]
+    assert again[0] == again[1] != again[2]
+
+
+def test_each_part_has_its_share_of_each_class() -> None:
+    classes = np.array([0] * 80 + [1] * 15 + [2] * 5)
+    split = split_rows(frame(100), classes, fraction=0.2, test_fraction=0.2)
+    for part, counts in ((split.train, [48, 9, 3]), (split.validation, [16, 3, 1]), (split.test, [16, 3, 1])):
+        np.testing.assert_array_equal(np.bincount(classes[part], minlength=3), counts)
+
+
+def test_a_class_of_one_row_is_fitted() -> None:
+    classes = np.array([0] * 10 + [1] * 10 + [2] + [3])
+    for seed in range(5):
+        split = split_rows(frame(22), classes, fraction=0.2, test_fraction=0.1, seed=seed)
+        assert {20, 21} <= set(split.train.tolist())
+        assert len(split.test) == 2
+
+
+def test_more_classes_than_held_rows_are_still_split() -> None:
+    classes = np.repeat(np.arange(10), 2)
+    split = split_rows(frame(20), classes, fraction=0.1)
+    assert len(split.validation) == 2
+
+
+def test_too_few_rows_say_so() -> None:
+    with pytest.raises(InputError, match="no validation rows of 1"):
+        split_rows(frame(1))
+    with pytest.raises(InputError, match=r"no test rows of 4. Raise validation.test_fraction"):
+        split_rows(frame(4), test_fraction=0.1)
+    with pytest.raises(InputError, match="no validation rows of 3"):
+        split_rows(frame(3), np.arange(3), fraction=0.3)
+    with pytest.raises(InputError, match="no train rows"):
+        split_rows(frame(2).assign(t=[1, 2]), time_column="t", fraction=0.9)
+
+
+def test_a_column_says_the_part() -> None:
+    said = frame(7).assign(part=["train", "TRAINING ", " val", "valid", "Validation", "test", "train"])
+    assert parts(split_rows(said, column="part")) == [{0, 1, 6}, {2, 3, 4}, {5}]
+    assert parts(split_rows(said.astype({"part": "category"}), column="part"))[2] == {5}
+    with pytest.raises(InputError, match="no validation rows"):
+        split_rows(frame(2).assign(part="train"), column="part")
+    for value, words in (("trian", r"'trian'. Closest: train"), ("xyzzy", r"'xyzzy'. It may say"), (None, "None|nan"), (1, "1")):
+        with pytest.raises(InputError, match=words):
+            split_rows(frame(2).assign(part=pd.Series(["train", value], dtype=object)), column="part")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [30, 10, 20, 50, 40],
+        [3.5, 1.5, 2.5, 5.5, 4.5],
+        ["2024-03-01", "2024-01-01", "2024-02-01", "2024-05-01", "2024-04-01"],
+        [dt.date(2024, month, 1) for month in (3, 1, 2, 5, 4)],
+        pd.to_datetime([f"2024-0{month}-01" for month in (3, 1, 2, 5, 4)]),
+        pd.to_datetime([f"2024-0{month}-01" for month in (3, 1, 2, 5, 4)]).tz_localize("Asia/Tokyo"),
+        pd.array([30, 10, 20, 50, 40], dtype="Int64"),
+        ["2024-01-01T00:03:00Z", "2024-01-01T00:01:00Z", "2024-01-01T00:02:00Z", "2024-01-01T09:00:00+02:00", "2024-01-01T00:04:00Z"],
+    ],
+)
+def test_the_latest_rows_are_held_out(times) -> None:
+    split = split_rows(frame(5).assign(t=times), time_column="t", fraction=0.2, test_fraction=0.2)
+    assert parts(split) == [{0, 1, 2}, {4}, {3}]
+
+
+def test_a_time_that_is_none_is_named() -> None:
+    with pytest.raises(InputError, match="`t` lacks 1 values"):
+        split_rows(frame(2).assign(t=["2024-01-01", None]), time_column="t")
+    with pytest.raises(InputError, match="'soon', which is no time"):
+        split_rows(frame(2).assign(t=["2024-01-01", "soon"]), time_column="t")
