@@ -19,8 +19,7 @@ _XGBOOST = """
     max_bin max_cached_hist_node max_cat_threshold max_cat_to_onehot max_delta_step max_depth max_leaves min_child_weight
     min_split_loss monotone_constraints multi_strategy n_estimators n_jobs normalize_type nthread num_boost_round
     num_parallel_tree objective one_drop quantile_alpha random_state rate_drop reg_alpha reg_lambda sample_type sampling_method
-    scale_pos_weight seed seed_per_iteration skip_drop subsample tree_method tweedie_variance_power validate_parameters
-    verbosity
+    scale_pos_weight seed seed_per_iteration skip_drop subsample tree_method tweedie_variance_power validate_parameters verbosity
 """
 _LIGHTGBM = """
     alpha app application bagging bagging_by_query bagging_fraction bagging_fraction_seed bagging_freq bagging_seed
@@ -50,15 +49,15 @@ _CATBOOST = """
     allow_const_label approx_on_full_history auto_class_weights bagging_temperature best_model_min_trees boost_from_average boosting_type
     bootstrap_type border_count class_weights colsample_bylevel combinations_ctr counter_calc_method ctr_description ctr_history_unit
     ctr_leaf_count_limit ctr_target_border_count custom_metric data_partition depth dev_efb_max_buckets
-    dev_score_calc_obj_block_size device_config devices diffusion_temperature eta eval_metric feature_border_type feature_weights
-    final_ctr_computation_mode first_feature_use_penalties fixed_binary_splits fold_len_multiplier fold_permutation_block
+    dev_score_calc_obj_block_size device_config devices diffusion_temperature eta eval_metric feature_border_type
+    feature_weights final_ctr_computation_mode first_feature_use_penalties fixed_binary_splits fold_len_multiplier fold_permutation_block
     gpu_cat_features_storage gpu_ram_part grow_policy has_time iterations l2_leaf_reg langevin leaf_estimation_backtracking
     leaf_estimation_iterations leaf_estimation_method learning_rate loss_function max_bin max_ctr_complexity max_depth
     max_leaves min_child_samples min_data_in_leaf model_shrink_mode model_shrink_rate model_size_reg monotone_constraints
     mvs_reg n_estimators nan_mode num_boost_round num_leaves num_trees objective one_hot_max_size penalties_coefficient
     pinned_memory_size posterior_sampling random_score_type random_seed random_state random_strength reg_lambda rsm
-    sampling_frequency sampling_unit scale_pos_weight score_function simple_ctr sparse_features_conflict_fraction store_all_simple_ctr subsample
-    target_border task_type thread_count used_ram_limit
+    sampling_frequency sampling_unit scale_pos_weight score_function simple_ctr sparse_features_conflict_fraction
+    store_all_simple_ctr subsample target_border task_type thread_count used_ram_limit
 """
 # The keras recipes' own; see the template for what each does.
 _KERAS = "hidden_units activation dropout l2 batch_normalization optimizer learning_rate epochs batch_size embedding_size"

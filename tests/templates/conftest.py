@@ -143,6 +143,7 @@ def awkward_table(rows: int = 160) -> pd.DataFrame:
             "tab\tname": [None if i % 7 == 0 else f"2024-01-{1 + i % 28:02d}T10:30:00Z" for i in range(rows)],
             "nothing": np.full(rows, np.nan),
             "no text": pd.Series([None] * rows, dtype=object),
+            "no words": pd.Series([None] * rows, dtype="string"),
             "constant": np.full(rows, 0.1),
             "constant text": ["same"] * rows,
             "huge": np.where(random.random(rows) < 0.1, 1e300, 1.0),

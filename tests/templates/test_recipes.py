@@ -247,3 +247,36 @@ def test_what_a_user_must_mend_is_said(job: Job, library: str) -> None:
         assert result["outputs"] == {}
         for word in wanted:
             assert word in result["error"]["message"], result["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "hyperparameters"),
+    [
+        ("xgboost_regression", {"tree_method": "exact", "n_estimators": 4}),
+        ("xgboost_regression", {"tree_method": "approx", "num_boost_round": 4}),
+        ("xgboost_regression", {"booster": "dart", "rate_drop": 0.1, "n_estimators": 4, "max_bin": 16}),
+        ("xgboost_binary_classification", {"n_estimators": 4, "eval_metric": ["auc", "error"], "num_parallel_tree": 2}),
+        ("xgboost_multiclass_classification", {"n_estimators": 4, "random_state": 3, "reg_alpha": 1, "eta": 0.5}),
+        ("lightgbm_regression", {"num_trees": 4, "objective": "l1", "metric": ["mae", "rmse"]}),
+        ("lightgbm_regression", {"num_trees": 4, "boosting": "dart", "linear_tree": True}),
+        ("lightgbm_binary_classification", {"n_iter": 4, "is_unbalance": True, "max_bin": 15, "random_state": 3}),
+        ("lightgbm_multiclass_classification", {"max_iter": 4, "eta": 0.5, "metric": "multi_error"}),
+        ("catboost_regression", {"n_estimators": 4, "loss_function": "MAE", "eta": 0.5, "max_depth": 2}),
+        ("catboost_binary_classification", {"iterations": 4, "auto_class_weights": "Balanced", "eval_metric": "AUC"}),
+        ("catboost_multiclass_classification", {"iterations": 4, "class_weights": [1, 2, 3], "random_state": 3}),
+        ("keras_regression", {"epochs": 4, "hidden_units": [], "optimizer": "sgd", "learning_rate": 0.01}),
+        ("keras_multiclass_classification", {"epochs": 4, "hidden_units": [8], "batch_normalization": True, "dropout": 0.5, "l2": 0.01}),
+    ],
+)
+def test_hyperparameters_reach_the_library(job: Job, recipe: str, hyperparameters: dict[str, Any]) -> None:
+    frame = numbers(80)
+    task = recipe.partition("_")[2]
+    frame["c"] = pd.qcut(frame["y"], 2 if "binary" in recipe else 3, labels=False)
+    key = job.table("t.csv", frame.drop(columns="y" if "class" in task else "c"))
+    asked: dict[str, Any] = {"hyperparameters": hyperparameters, "early_stopping_rounds": 3}
+    result = job.run_here(recipe, key, "c" if "class" in task else "y", **asked)
+    assert result["state"] == "succeeded"
+    assert 1 <= len(job.output("history")) <= 4
+    told = job.predictions
+    predicted = job.model.predict(frame.iloc[told["row"]])
+    np.testing.assert_allclose(predicted, told["prediction"], rtol=1e-5)

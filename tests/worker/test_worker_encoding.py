@@ -30,7 +30,7 @@ def fit(values, name="x"):
         ([decimal.Decimal("1.5"), None], "number", [1.5, np.nan]),
         (pd.Series([1, 2.5, None], dtype=object), "number", [1, 2.5, np.nan]),
         (pd.Series([None, None], dtype=object), "number", [np.nan, np.nan]),
-        (pd.Series([None, None], dtype="string"), "number", [np.nan, np.nan]),
+        (pd.Series([None, None], dtype="string"), "category", [np.nan, np.nan]),
         ([np.nan, np.nan], "number", [np.nan, np.nan]),
         ([True, False], "boolean", [1, 0]),
         (pd.Series([True, None, False], dtype=object), "boolean", [1, np.nan, 0]),

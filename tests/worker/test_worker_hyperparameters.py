@@ -37,7 +37,7 @@ def test_all_unknown_names_are_said_at_once() -> None:
 def test_two_names_for_the_same_are_an_error() -> None:
     with pytest.raises(InputError, match=r"`hyperparameters.eta` and `hyperparameters.learning_rate` are the same to xgboost"):
         check_hyperparameters("xgboost", {"eta": 0.1, "learning_rate": 0.2})
-    with pytest.raises(InputError, match="iterations.*n_estimators"):
+    with pytest.raises(InputError, match=r"iterations.*n_estimators"):
         check_hyperparameters("catboost", ["iterations", "n_estimators"])
     for library in KNOWN:
         check_hyperparameters(library, {})

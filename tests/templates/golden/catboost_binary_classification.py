@@ -8,16 +8,16 @@ sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))  # cloudtrain_wo
 from catboost import CatBoost, Pool
 from cloudtrain_worker import TrainingJob, take, with_defaults
 
-MODEL_ID = "churn"
-DATASET_FILE = "inputs/customers.parquet"
-TARGET_COLUMN = "left us"
+MODEL_ID = 'churn'
+DATASET_FILE = 'inputs/customers.parquet'
+TARGET_COLUMN = 'left us'
 FEATURE_COLUMNS = None  # every column but the target
-HYPERPARAMETERS = {"iterations": 50, "learning_rate": 0.1}
-VALIDATION = {"dataset": "held_out"}
-VALIDATION_TABLE = {"dataset_key": "datasets/held_out.parquet", "file_format": "parquet"}
+HYPERPARAMETERS = {'iterations': 50, 'learning_rate': 0.1}
+VALIDATION = {'dataset': 'held_out'}
+VALIDATION_TABLE = {'dataset_key': 'datasets/held_out.parquet', 'file_format': 'parquet'}
 EARLY_STOPPING_ROUNDS = None
 SEED = 7
-OUTPUTS = ["model", "metrics"]
+OUTPUTS = ['model', 'metrics']
 
 with TrainingJob(__file__, "catboost", "binary_classification", HYPERPARAMETERS, OUTPUTS) as job:
     table = job.read(TARGET_COLUMN, FEATURE_COLUMNS, VALIDATION, dataset_file=DATASET_FILE)

@@ -10,15 +10,15 @@ from cloudtrain_worker import TrainingJob, choose_keras_backend
 choose_keras_backend()  # KERAS_BACKEND where it is set, else what is installed
 import keras
 
-MODEL_ID = "mass"
-DATASET_KEY = "datasets/penguins.csv"
-TARGET_COLUMN = "body_mass_g"
+MODEL_ID = 'mass'
+DATASET_KEY = 'datasets/penguins.csv'
+TARGET_COLUMN = 'body_mass_g'
 FEATURE_COLUMNS = None  # every column but the target
-HYPERPARAMETERS = {"hidden_units": [128, 64], "dropout": 0.1}
-VALIDATION = {"column": "part"}
+HYPERPARAMETERS = {'hidden_units': [128, 64], 'dropout': 0.1}
+VALIDATION = {'column': 'part'}
 EARLY_STOPPING_ROUNDS = None
 SEED = 42
-OUTPUTS = ["model", "metrics"]
+OUTPUTS = ['model', 'metrics']
 
 with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as job:
     table = job.read(TARGET_COLUMN, FEATURE_COLUMNS, VALIDATION, dataset_key=DATASET_KEY)

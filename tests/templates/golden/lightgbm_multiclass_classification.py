@@ -8,17 +8,17 @@ sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))  # cloudtrain_wo
 import lightgbm as lgb
 from cloudtrain_worker import TrainingJob, take, with_defaults
 
-MODEL_ID = "species"
-DATASET_URL = "https://example.org/penguins.tsv"
-FILE_FORMAT = "tsv"
-LOAD_ARGS = {"na_values": ["-"]}
-TARGET_COLUMN = "species"
+MODEL_ID = 'species'
+DATASET_URL = 'https://example.org/penguins.tsv'
+FILE_FORMAT = 'tsv'
+LOAD_ARGS = {'na_values': ['-']}
+TARGET_COLUMN = 'species'
 FEATURE_COLUMNS = None  # every column but the target
 HYPERPARAMETERS = {}
-VALIDATION = {"fraction": 0.3, "test_fraction": 0.1, "time_column": "year"}
+VALIDATION = {'fraction': 0.3, 'test_fraction': 0.1, 'time_column': 'year'}
 EARLY_STOPPING_ROUNDS = None
 SEED = 42
-OUTPUTS = ["model", "metrics", "history", "importance", "predictions"]
+OUTPUTS = ['model', 'metrics', 'history', 'importance', 'predictions']
 
 with TrainingJob(__file__, "lightgbm", "multiclass_classification", HYPERPARAMETERS, OUTPUTS) as job:
     table = job.read(TARGET_COLUMN, FEATURE_COLUMNS, VALIDATION, dataset_url=DATASET_URL, file_format=FILE_FORMAT, load_args=LOAD_ARGS)

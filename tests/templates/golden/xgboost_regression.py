@@ -8,15 +8,15 @@ sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))  # cloudtrain_wo
 import xgboost as xgb
 from cloudtrain_worker import TrainingJob, take, with_defaults
 
-MODEL_ID = "price"
-DATASET_KEY = "datasets/houses.csv"
-TARGET_COLUMN = "price"
-FEATURE_COLUMNS = ["sqft", "bedrooms"]
-HYPERPARAMETERS = {"n_estimators": 300, "max_depth": 4}
-VALIDATION = {"fraction": 0.2, "seed": 42}
+MODEL_ID = 'price'
+DATASET_KEY = 'datasets/houses.csv'
+TARGET_COLUMN = 'price'
+FEATURE_COLUMNS = ['sqft', 'bedrooms']
+HYPERPARAMETERS = {'n_estimators': 300, 'max_depth': 4}
+VALIDATION = {'fraction': 0.2, 'seed': 42}
 EARLY_STOPPING_ROUNDS = 30
 SEED = 42
-OUTPUTS = ["model", "metrics"]
+OUTPUTS = ['model', 'metrics']
 
 with TrainingJob(__file__, "xgboost", "regression", HYPERPARAMETERS, OUTPUTS) as job:
     table = job.read(TARGET_COLUMN, FEATURE_COLUMNS, VALIDATION, dataset_key=DATASET_KEY)
@@ -28,7 +28,8 @@ with TrainingJob(__file__, "xgboost", "regression", HYPERPARAMETERS, OUTPUTS) as
     rounds = take(params, "n_estimators", 100)
     kinds = {"feature_types": job.features.types, "enable_categorical": True}
     if params.get("tree_method", "hist") in ("hist", "auto"):
-        dtrain = xgb.QuantileDMatrix(train.features, train.target, max_bin=params.get("max_bin"), **kinds)
+        kinds["max_bin"] = params.get("max_bin")
+        dtrain = xgb.QuantileDMatrix(train.features, train.target, **kinds)
         dvalidation = xgb.QuantileDMatrix(validation.features, validation.target, ref=dtrain, **kinds)
     else:  # exact and approx want the numbers themselves, not their bins
         dtrain, dvalidation = (xgb.DMatrix(part.features, part.target, **kinds) for part in (train, validation))

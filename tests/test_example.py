@@ -1,0 +1,73 @@
+"""The example project at the root, as its README has it run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, Project
+from http_server import Server
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the example project, run once by our runner."""
+    copy = Project(tmp_path_factory.mktemp("example"))
+    for name in ("src", "conf", "pyproject.toml", ".telemetry"):
+        source = ROOT / name
+        shutil.copytree(source, copy.path / name) if source.is_dir() else shutil.copy(source, copy.path)
+    shutil.copytree(ROOT / "data/volume/datasets", copy.path / "data/volume/datasets")
+    done = copy.kedro("run", "--runner=cloudtrain", timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    copy.output = done.stdout + done.stderr
+    return copy
+
+
+def test_four_models_and_a_leaderboard_come_of_one_command(example: Project) -> None:
+    assert "4 training nodes, 2 ordinary nodes" in example.output
+    leaderboard = pd.read_csv(example.path / "data/08_reporting/leaderboard.csv")
+    assert set(leaderboard["model"]) == {"species", "sex", "body_mass", "mass_net"}
+    assert leaderboard.set_index("model")["score"].to_dict() == pytest.approx(
+        {"species": 1.0, "sex": 0.97, "body_mass": 0.84, "mass_net": 0.84}, abs=0.06
+    )
+    assert "plotly" in (example.path / "data/08_reporting/leaderboard.html").read_text()
+    for model in ("species", "sex", "body_mass", "mass_net"):
+        assert (example.path / f"data/06_models/{model}/model.json").is_file()
+        assert len(json.loads((example.path / f"data/08_reporting/{model}_history.json").read_text())) > 5
+
+
+def test_the_same_table_by_url_gives_the_same_model(example: Project) -> None:
+    before = (example.path / "data/08_reporting/species.json").read_text()
+    content = (ROOT / "data/volume/datasets/penguins.csv").read_bytes()
+    with Server({"datasets/penguins.csv": content}) as server:
+        address = server.url("").rstrip("/")
+        run = ["run", "--runner=cloudtrain", "--env=http", "--nodes=train_species", "--params", f"dataset_server={address}"]
+        done = example.kedro(*run)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert any(request.target == "/datasets/penguins.csv" for request in server.requests)
+    assert (example.path / "data/08_reporting/species.json").read_text() == before
+
+
+def test_kedros_own_runner_trains_the_same_model(example: Project) -> None:
+    before = json.loads((example.path / "data/08_reporting/body_mass.json").read_text())
+    done = example.kedro("run", "--nodes=train_body_mass")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "backend" not in done.stdout
+    assert json.loads((example.path / "data/08_reporting/body_mass.json").read_text()) == pytest.approx(before)
+
+
+def test_twelve_models_come_of_the_other_pipeline(example: Project) -> None:
+    done = example.kedro("run", "--runner=cloudtrain", "--pipeline=all_models", timeout=290)
+    assert done.returncode == 0, done.stdout + done.stderr
+    leaderboard = pd.read_csv(example.path / "data/08_reporting/all_models.csv")
+    assert len(leaderboard) == 12
+    assert leaderboard["score"].min() > 0.7
+    assert len(list((example.path / "data/07_model_output").glob("*_predictions.parquet"))) == 12
+
+
+def test_the_projects_files_name_no_place_of_one_computer() -> None:
+    for file in [*ROOT.glob("conf/**/*.yml"), *ROOT.glob("src/**/*.py")]:
+        assert str(Path.home()) not in file.read_text(), file
