@@ -9,13 +9,13 @@ import threading
 import time
 
 import pytest
-from conftest import Project
+from kedro_project import Project
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project in which the pipeline has been run once, by its short name."""
-    from conftest import make_project
+    from kedro_project import make_project
 
     project = make_project(tmp_path_factory.mktemp("ran"))
     done = project.kedro("run", "--runner=cloudtrain")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, Project
 from http_server import Server
+from kedro_project import ROOT, Project
 
 
 @pytest.fixture(scope="module")

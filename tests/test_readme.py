@@ -7,7 +7,7 @@ import shlex
 
 import pandas as pd
 import pytest
-from conftest import PENGUINS, ROOT, Project
+from kedro_project import PENGUINS, ROOT, Project
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -20,7 +20,7 @@ def blocks(language: str, title: str = "") -> list[str]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that is nothing but what the README says."""
-    from conftest import make_project
+    from kedro_project import make_project
 
     made = make_project(tmp_path_factory.mktemp("readme"))
     catalog, *_ = blocks("yaml", "# catalog.yml")

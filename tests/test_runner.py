@@ -14,12 +14,12 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from conftest import Project
 from http_server import Server
 from kedro.framework.hooks import hook_impl
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
+from kedro_project import Project
 
 from kedro_cloudtrain import CloudTrainRunner, training_node
 from kedro_cloudtrain.errors import ConfigError, JobCancelledError, JobFailedError, JobTimeoutError, SourceError

@@ -10,7 +10,9 @@ import subprocess
 
 def gpu_name() -> str | None:
     """Give the first GPU's name as its driver says it, or None where there is none."""
-    if shutil.which("nvidia-smi") is None:
+    # Hidden from CUDA, as whoever wants the CPU hides it (CUDA C++ Programming Guide, "CUDA Environment Variables").
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    if hidden or shutil.which("nvidia-smi") is None:
         return None
     try:
         said = subprocess.run(

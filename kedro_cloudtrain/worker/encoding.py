@@ -29,10 +29,11 @@ class Column:
 
     Attributes:
         name: the column's name in the caller's frame.
-        kind: number and boolean as float32, a date as days since 1970-01-01, a category as its place among `categories`.
+        kind: number and boolean as float32, a date as days since its origin, a category as its place among `categories`.
         categories: the texts of a category's values in the training rows, sorted; another one counts as missing.
         mean: of the training rows, for a network.
         scale: the standard deviation of the training rows, 1 where that is 0, for a network.
+        origin: the first date of the training rows, in days since 1970-01-01: what dates are counted from.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Column:
     categories: tuple[str, ...] = ()
     mean: float = 0.0
     scale: float = 1.0
+    origin: float = 0.0
 
     @classmethod
     def fit(cls, values: pd.Series) -> Column:
@@ -48,15 +50,18 @@ class Column:
         if kind == "category":
             texts = _texts(values)
             return cls(str(values.name), kind, tuple(sorted(texts.dropna().unique())))
-        numbers = _numbers(values, kind)
+        # Counted from 1970, two times less than three minutes apart would be the same float32.
+        days = _days(values) if kind == "date" else np.empty(0)
+        origin = float(np.nanmin(days)) if not np.isnan(days).all() else 0.0
+        numbers = _numbers(values, kind, origin)
         known = numbers[~np.isnan(numbers)].astype(np.float64)
         mean, scale = (float(known.mean()), float(known.std())) if known.size else (0.0, 1.0)
-        return cls(str(values.name), kind, (), mean, scale if scale > _ROUNDING * abs(mean) else 1.0)
+        return cls(str(values.name), kind, (), mean, scale if scale > _ROUNDING * abs(mean) else 1.0, origin)
 
     def encode(self, values: pd.Series) -> NDArray[np.float32]:
         """Give a column's numbers, float32 of shape (rows,); NaN is missing."""
         if self.kind != "category":
-            return _numbers(values, self.kind)
+            return _numbers(values, self.kind, self.origin)
         codes = pd.Categorical(_texts(values), categories=list(self.categories)).codes
         return np.where(codes < 0, np.nan, codes).astype(np.float32)
 
@@ -82,15 +87,17 @@ class Features:
         Raises:
             InputError: the frame lacks a column.
         """
+        # A spreadsheet's header may hold numbers, a year say; here a name is a text.
+        names = {str(name): name for name in reversed(frame.columns)}
         for column in self.columns:
-            if column.name not in frame.columns:
-                close = nearest(column.name, [str(name) for name in frame.columns])
+            if column.name not in names:
+                close = nearest(column.name, names)
                 hint = f" Closest: {close}." if close else ""
                 wanted = ", ".join(each.name for each in self.columns)
                 raise InputError(f"The frame has no column `{column.name}`.{hint} The model reads: {wanted}.")
         matrix = np.empty((len(frame), len(self.columns)), dtype=np.float32)
         for index, column in enumerate(self.columns):
-            matrix[:, index] = column.encode(frame[column.name])
+            matrix[:, index] = column.encode(frame[names[column.name]])
         return matrix
 
     @property
@@ -181,6 +188,23 @@ class Target:
             raise InputError(f"The target `{self.name}` of the validation rows has classes that no training row has: {', '.join(unknown)}.")
         return np.asarray(codes, dtype=np.int32)
 
+    def check_output(self, output: NDArray[Any]) -> None:
+        """Refuse what an objective of the user's choice gives instead of predictions.
+
+        Raises:
+            InputError: it is not a value, or not each class's probability, a row.
+        """
+        wanted = {"regression": "one number", "binary_classification": "the second class's probability"}
+        said = wanted.get(self.task, "a probability for each class")
+        # float32 may take a sum of class probabilities a little past 1.
+        within = self.task == "regression" or not len(output) or (output.min() >= 0 and output.max() <= 1 + 1e-5)  # noqa: PLR2004
+        fits = output.ndim == 1 if self.task in wanted else output.shape[1:] == (len(self.classes),)
+        if not (fits and within):
+            raise InputError(
+                f"A {self.task.replace('_', ' ')} wants {said} a row, and the hyperparameters' objective (or loss function) gives "
+                "something else. Take another, or leave it out."
+            )
+
     def decode(self, output: NDArray[Any]) -> NDArray[Any]:
         """Give predictions in the caller's terms: numbers, or labels; shape (rows,)."""
         if self.task == "regression":
@@ -243,14 +267,19 @@ def _dates(values: pd.Series) -> pd.Series:
     return pd.to_datetime(values.astype(str).where(values.notna()), format="ISO8601", utc=True, errors="coerce")
 
 
-def _numbers(values: pd.Series, kind: Kind) -> NDArray[np.float32]:
+def _days(values: pd.Series) -> NDArray[np.float64]:
+    """Give dates as days since 1970-01-01, spans as days; NaN where missing."""
+    if pd.api.types.is_timedelta64_dtype(values.dtype):
+        return np.asarray(values / pd.Timedelta(days=1), dtype=np.float64)
+    dates = _dates(values)
+    days = dates.dt.as_unit("us").astype("int64").to_numpy() / _DAY_US
+    return np.where(dates.isna(), np.nan, days)
+
+
+def _numbers(values: pd.Series, kind: Kind, origin: float = 0.0) -> NDArray[np.float32]:
     """Give numbers as float32; what is none, or infinite, is missing."""
     if kind == "date":
-        if pd.api.types.is_timedelta64_dtype(values.dtype):
-            return np.asarray(values / pd.Timedelta(days=1), dtype=np.float32)
-        dates = _dates(values)
-        days = dates.dt.as_unit("us").astype("int64").to_numpy() / _DAY_US
-        return np.where(dates.isna(), np.nan, days).astype(np.float32)
+        return (_days(values) - origin).astype(np.float32)
     if values.dtype == np.float32:
         numbers = values.to_numpy(copy=not np.isfinite(values.to_numpy()).all())
     else:

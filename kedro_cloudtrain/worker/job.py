@@ -103,18 +103,20 @@ class TrainingJob:
         self._rows: dict[str, int] = {}
         self._bytes_read = 0
         self._written: dict[str, Path] = {}
-        self._best_round: int | None = None
         self.device, self._device_name = "cpu", ""
         self.progress = Progress(self.folder / "progress.jsonl")
 
     def __enter__(self) -> Self:
         _watch_deadline()
-        self.device, self._device_name = device_for(self._library)
-        print(f"{self._library} {metadata.version(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
         try:
+            self.device, self._device_name = device_for(self._library)
+            print(f"{self._library} {_version(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
             check_hyperparameters(self._library, self._hyperparameters)
         except InputError as error:
             self._refuse(error)
+        except Exception as error:
+            self._end(error)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback_: TracebackType | None) -> bool | None:
@@ -162,6 +164,8 @@ class TrainingJob:
         table = read_table(location, columns=columns, float32=wanted)
         self._bytes_read += table.bytes_read
         frame = table.frame
+        # A spreadsheet's header may hold numbers, a year say.
+        frame.columns = [str(name) for name in frame.columns]
         if target not in frame.columns:
             raise InputError(f"{location.place} has no column `{target}`. Fix target_column.")
         for setting in ("column", "time_column"):
@@ -209,6 +213,11 @@ class TrainingJob:
         matrix = self.features.matrix(frame)
         index = frame.index.to_numpy()
         train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])
+        if self._task != "regression" and len(np.unique(train.target)) < 2:  # noqa: PLR2004  # one class is no choice
+            raise InputError(
+                f"The rows to fit have one class of `{self.target.name}` only, {self.target.classes[int(train.target[0])]!r}: "
+                "there is nothing to tell apart. Change `validation`, so that they have others too."
+            )
         if self._library == "catboost" and _is_constant(train.features):
             raise InputError(
                 "Each feature is constant in the rows to fit, of which CatBoost makes no model. "
@@ -240,6 +249,7 @@ class TrainingJob:
     def score(self, native: Any, validation: Part, test: Part | None = None) -> dict[str, Any]:
         """Measure the fitted model on the validation rows, and on the test rows under `test_` names; write what is wanted of it."""
         output = output_of(self._library, native, self.features, self._task, validation.features)
+        self.target.check_output(output)
         measured = measure(self.target, validation.target, output)
         if test is not None:
             tested = measure(self.target, test.target, output_of(self._library, native, self.features, self._task, test.features))
@@ -259,6 +269,8 @@ class TrainingJob:
             native: the library's own object.
             importance: a number a feature, in the order of the matrix.
         """
+        if self._library == "catboost" and not self.progress.history:
+            self.progress.take_from_catboost(native)
         if "model" in self._outputs:
             save_model(
                 self.folder / "outputs/model",
@@ -332,7 +344,7 @@ class TrainingJob:
 
     def _versions(self) -> dict[str, str]:
         names = [self._library, "numpy", "pandas", "scikit-learn"]
-        return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+        return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
     def _refuse(self, error: InputError) -> NoReturn:
         """End with the message of a user's mistake, which no traceback makes clearer."""
@@ -448,6 +460,14 @@ def _sha256(file: Path) -> str:
 def _is_constant(matrix: NDArray[np.float32]) -> bool:
     first = matrix[:1]
     return bool(((matrix == first) | (np.isnan(matrix) & np.isnan(first))).all())
+
+
+def _version(name: str) -> str:
+    """Give a package's version; one that comes under another name, xgboost as xgboost-cpu say, tells it itself."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return str(getattr(sys.modules.get(name), "__version__", "unknown"))
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:

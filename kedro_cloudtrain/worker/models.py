@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .encoding import Features, Target
 
 FORMAT = 1
+# What these fit is the logarithm of what is predicted ("Regression: objectives and metrics" of CatBoost's documentation).
+_CATBOOST_LOG_LOSSES = ("Poisson", "Tweedie", "LogLinQuantile")
 FILES = {"xgboost": "booster.ubj", "lightgbm": "booster.txt", "catboost": "model.cbm", "keras": "model.keras"}
 
 
@@ -172,7 +174,10 @@ def _lightgbm_output(booster: Any, _: Features, __: str, matrix: NDArray[np.floa
 
 
 def _catboost_output(model: Any, features: Features, task: str, matrix: NDArray[np.float32]) -> Any:
-    kind = "RawFormulaVal" if task == "regression" else "Probability"
+    kind = "Probability"
+    if task == "regression":
+        loss = str(model.get_all_params().get("loss_function", ""))
+        kind = "Exponent" if loss.startswith(_CATBOOST_LOG_LOSSES) else "RawFormulaVal"
     output = model.predict(features.mixed_frame(matrix), prediction_type=kind)
     return output[:, 1] if task == "binary_classification" else output
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _FLUSH_EVERY_S = 0.2
 # In the log, a line each tenth of the rounds.
 _LOG_LINES = 10
+_CATBOOST_PARTS = {"learn": "train", "validation": "validation", "validation_0": "validation"}
 
 
 class Progress:
@@ -76,15 +77,30 @@ class Progress:
 
     def for_catboost(self) -> Any:
         """Give a CatBoost callback; its `learn` is the training part."""
-        parts = {"learn": "train", "validation": "validation", "validation_0": "validation"}
         note = self.round
 
         class Rounds:
             def after_iteration(self, info: Any) -> bool:
-                note({f"{parts[part]}_{name}": values[-1] for part, metrics in info.metrics.items() for name, values in metrics.items()})
+                note(
+                    {
+                        f"{_CATBOOST_PARTS[part]}_{name}": values[-1]
+                        for part, metrics in info.metrics.items()
+                        for name, values in metrics.items()
+                    }
+                )
                 return True
 
         return Rounds()
+
+    def take_from_catboost(self, model: Any) -> None:
+        """Take the rounds of a fitted CatBoost model, which calls nobody back from a GPU."""
+        named = {
+            f"{_CATBOOST_PARTS[part]}_{name}": values
+            for part, metrics in model.get_evals_result().items()
+            for name, values in metrics.items()
+        }
+        for step in range(max((len(values) for values in named.values()), default=0)):
+            self.round({name: values[step] for name, values in named.items() if step < len(values)})
 
     def for_keras(self) -> Any:
         """Give a Keras callback; its `val_` is the validation part."""

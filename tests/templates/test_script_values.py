@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import LIBRARIES, TASKS
+from recipe_job import LIBRARIES, TASKS
 
 from kedro_cloudtrain.errors import ConfigError, SourceError, TemplateError
 from kedro_cloudtrain.jobs import JobSpec
