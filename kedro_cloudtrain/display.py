@@ -52,6 +52,7 @@ class Row:
         reads: what the machine reads.
         state: where it stands.
         progress: how far its fit is.
+        live: whether it is on a terminal, where the log need not say what the table shows.
     """
 
     node: str
@@ -59,6 +60,7 @@ class Row:
     reads: str
     state: JobState = JobState.WAITING
     progress: JobProgress | None = None
+    live: bool = False
 
     def moved(self, job: str, state: JobState) -> None:
         """Hear that the job has come to a state."""
@@ -74,7 +76,7 @@ class Row:
         before = self.progress.step if self.progress else 0
         self.progress = progress
         quarter = max(1, progress.of // _LOG_STEPS)
-        if progress.step // quarter > before // quarter and progress.step < progress.of:
+        if not self.live and progress.step // quarter > before // quarter and progress.step < progress.of:
             logger.info("%s %d/%d %s  [%s]", self.node, progress.step, progress.of, metric(progress), job, extra={"markup": False})
 
     def cells(self) -> tuple[Text, ...]:
@@ -128,6 +130,7 @@ class Display:
 
     def add(self, row: Row) -> None:
         """Show one more job."""
+        row.live = self._live is not None
         with self._lock:
             self._rows[row.node] = row
 

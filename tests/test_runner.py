@@ -273,7 +273,9 @@ def left_running(folder: Path) -> list[str]:
 def test_ctrl_c_and_a_termination_end_everything_within_two_seconds(number: signal.Signals, project: Project) -> None:
     write_template(project.path, CHILD, head="import subprocess, time")
     project.write("conf/base/parameters.yml", "mass: {model_type: mine, target_column: body_mass_g}\n")
-    command = [sys.executable, "-m", "kedro", "run", "--runner=cloudtrain"]
+    # A shell's background jobs ignore Ctrl-C, and so would what they start: this one listens, as under a terminal.
+    listen = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{listen}; runpy.run_module('kedro', run_name='__main__')", "run", "--runner=cloudtrain"]
     process = subprocess.Popen(
         command, cwd=project.path, env=project.environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -81,7 +81,7 @@ def test_a_running_page_shows_the_status(ran: Project) -> None:
 
 
 def _ask(url: str) -> dict:
-    for _ in range(300):
+    for _ in range(800):
         try:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.load(answer)

@@ -6,6 +6,10 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def gpu_name() -> str | None:
@@ -27,12 +31,14 @@ def gpu_name() -> str | None:
     return said.strip().splitlines()[0] if said.strip() else None
 
 
-def device_for(library: str) -> tuple[str, str]:
+def device_for(library: str, hyperparameters: Mapping[str, Any] | None = None) -> tuple[str, str]:
     """Give `cuda` or `cpu` for a library, and the device's name.
 
+    Whoever writes `device: cpu` among the hyperparameters (CatBoost's `task_type: CPU`) has the CPU.
     LightGBM's wheel has no CUDA in it, and on tables its CPU is the faster one. XGBoost's says whether it was built with CUDA.
     """
-    name = gpu_name()
+    cpu = any(str((hyperparameters or {}).get(name)).lower() == "cpu" for name in ("device", "device_type", "task_type"))
+    name = None if cpu else gpu_name()
     if name is None or library == "lightgbm" or not _can_use_cuda(library):
         return "cpu", f"{os.cpu_count()} CPU cores"
     return "cuda", name

@@ -192,12 +192,16 @@ class Target:
         """Refuse what an objective of the user's choice gives instead of predictions.
 
         Raises:
-            InputError: it is not a value, or not each class's probability, a row.
+            InputError: it is not a value, or not each class's probability, a row; or the fit has diverged.
         """
+        if not np.isfinite(output).all():
+            raise InputError(
+                "The fit has diverged: the model predicts what is no number. Lower the learning_rate among its hyperparameters."
+            )
         wanted = {"regression": "one number", "binary_classification": "the second class's probability"}
         said = wanted.get(self.task, "a probability for each class")
         # float32 may take a sum of class probabilities a little past 1.
-        within = self.task == "regression" or not len(output) or (output.min() >= 0 and output.max() <= 1 + 1e-5)  # noqa: PLR2004
+        within = self.task == "regression" or not len(output) or (output.min() >= 0 and output.max() <= 1 + 1e-5)
         fits = output.ndim == 1 if self.task in wanted else output.shape[1:] == (len(self.classes),)
         if not (fits and within):
             raise InputError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 # What a recipe takes: each library's own names, without those that say where data is or how a file is written, which are the
 # recipe's business. XGBoost: "XGBoost Parameters" of its documentation (its Booster warns of an unknown one and goes on);
@@ -68,6 +68,12 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "catboost": frozenset(_CATBOOST.split()),
     "keras": frozenset(_KERAS.split()),
 }
+# What is said of each feature, and what of one that is not named.
+_OF_A_FEATURE = {
+    **dict.fromkeys(("monotone_constraints", "monotone_constraint", "monotonic_cst", "mc"), 0),
+    "feature_weights": 1,
+    "first_feature_use_penalties": 0,
+}
 # Names for the same thing. Given by any of them, a default by another would be a second value for it.
 _SAME_TEXT = """
     n_estimators num_boost_round num_iterations num_iteration n_iter num_tree num_trees num_round num_rounds nrounds max_iter iterations
@@ -90,19 +96,26 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
         names: the hyperparameters' names, or the hyperparameters.
 
     Raises:
-        InputError: naming each unknown one and the nearest known, two names for the same, and a linear booster.
+        InputError: naming each unknown one and the nearest known, two names for the same, a linear booster, and a value that a Keras
+            recipe cannot take.
     """
     known = KNOWN[library]
-    names = dict(names) if isinstance(names, Mapping) else dict.fromkeys(names)
-    said = []
-    if library == "xgboost" and names.get("booster") == "gblinear":
+    given = dict(names) if isinstance(names, Mapping) else {}
+    names = list(names)
+    said: list[str] = []
+    if library == "xgboost" and given.get("booster") == "gblinear":
         said.append(
             "`hyperparameters.booster` is gblinear, which takes categories for numbers and keeps no best round: take gbtree or dart."
         )
     for same in _SAME:
         twice = [f"`hyperparameters.{name}`" for name in names if name in same & known]
-        if len(twice) > 1:
-            said.append(f"{' and '.join(twice)} are the same to {library}: keep one of them.")
+        said += [f"{' and '.join(twice)} are the same to {library}: keep one of them."] if len(twice) > 1 else []
+    if library == "keras":
+        said += [
+            f"`hyperparameters.{name}` is {given[name]!r}. It takes {wanted}."
+            for name, (wanted, fits) in _KERAS_VALUES.items()
+            if name in given and not fits(given[name])
+        ]
     for name in names:
         if name in known:
             continue
@@ -114,6 +127,43 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
         said.append(f"`hyperparameters.{name}` is not a hyperparameter of {library}. {hint}")
     if said:
         raise InputError("\n".join(said))
+
+
+def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Give hyperparameters in which columns stand by their places: the matrix that a library is given has no names.
+
+    Args:
+        library: xgboost, lightgbm or catboost.
+        given: the hyperparameters; `monotone_constraints: {area: 1}` and `interaction_constraints: [[area, rooms]]` name columns.
+        columns: the features, in the order of the matrix.
+
+    Raises:
+        InputError: a name is no feature's.
+    """
+    places = {column: place for place, column in enumerate(columns)}
+
+    def place_of(hyperparameter: str, column: Any) -> int:
+        if column not in places and isinstance(column, int) and 0 <= column < len(places):
+            return column
+        if str(column) not in places:
+            close = nearest(str(column), places)
+            hint = f" Did you mean `{close}`?" if close else f" The features: {', '.join(places)}."
+            raise InputError(f"`hyperparameters.{hyperparameter}` names `{column}`, which is no feature.{hint}")
+        return places[str(column)]
+
+    placed = dict(given)
+    for name, value in given.items():
+        if name in _OF_A_FEATURE and isinstance(value, Mapping):
+            row = [_OF_A_FEATURE[name]] * len(columns)
+            for column, each in value.items():
+                row[place_of(name, column)] = each
+            placed[name] = row
+        elif name == "interaction_constraints" and isinstance(value, list):
+            placed[name] = [[place_of(name, column) for column in group] for group in value]
+        # XGBoost takes a list in neither of the two.
+        if library == "xgboost" and name in ("monotone_constraints", "interaction_constraints") and isinstance(placed[name], list):
+            placed[name] = tuple(placed[name]) if name == "monotone_constraints" else str(placed[name])
+    return placed
 
 
 def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
@@ -138,3 +188,26 @@ def take(given: dict[str, Any], name: str, default: Any) -> Any:
 
 def _synonyms(name: str) -> frozenset[str]:
     return next((names for names in _SAME if name in names), frozenset({name}))
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+# The Keras recipes' names are no library's, so that no library says what is wrong with their values.
+_KERAS_VALUES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "hidden_units": ("a list of whole numbers, one a layer", lambda value: isinstance(value, list | tuple) and all(map(_is_count, value))),
+    "epochs": ("a whole number from 1 on", _is_count),
+    "batch_size": ("a whole number from 1 on", _is_count),
+    "embedding_size": ("a whole number from 1 on", _is_count),
+    "dropout": ("a share from 0 to less than 1", lambda value: _is_number(value) and 0 <= value < 1),
+    "l2": ("a number from 0 on", lambda value: _is_number(value) and value >= 0),
+    "learning_rate": ("a number above 0", lambda value: _is_number(value) and value > 0),
+    "batch_normalization": ("true or false", lambda value: isinstance(value, bool)),
+    "activation": ("the name of an activation, relu say", lambda value: isinstance(value, str)),
+    "optimizer": ("the name of an optimizer, adam say", lambda value: isinstance(value, str)),
+}

@@ -23,7 +23,7 @@ import numpy as np
 from .devices import device_for
 from .encoding import Features, Target
 from .errors import InputError
-from .hyperparameters import check_hyperparameters
+from .hyperparameters import by_place, check_hyperparameters
 from .metrics import measure
 from .models import load_model, output_of, save_model
 from .progress import Progress, finite
@@ -82,6 +82,7 @@ class TrainingJob:
 
     features: Features
     target: Target
+    _names: list[str]
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class TrainingJob:
     def __enter__(self) -> Self:
         _watch_deadline()
         try:
-            self.device, self._device_name = device_for(self._library)
+            self.device, self._device_name = device_for(self._library, self._hyperparameters)
             print(f"{self._library} {_version(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
             check_hyperparameters(self._library, self._hyperparameters)
         except InputError as error:
@@ -159,9 +160,16 @@ class TrainingJob:
         asked = validation or {}
         beside = [name for name in (asked.get("column"), asked.get("time_column")) if name is not None]
         location = _location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
+        if features is None and hasattr(self, "target"):
+            features = self._names
         columns = None if features is None else list(dict.fromkeys([*features, target, *beside]))
         wanted = _EveryBut({target, *beside}) if features is None else [name for name in features if name not in beside]
-        table = read_table(location, columns=columns, float32=wanted)
+        try:
+            table = read_table(location, columns=columns, float32=wanted)
+        except InputError as error:
+            settings = {"target_column": [target], "feature_columns": features or (), "validation": beside}
+            said = next((key for key, names in settings.items() if any(f" has no column `{name}`" in str(error) for name in names)), "")
+            raise InputError(f"{error} Fix {said}." if said else str(error)) from None
         self._bytes_read += table.bytes_read
         frame = table.frame
         # A spreadsheet's header may hold numbers, a year say.
@@ -235,6 +243,15 @@ class TrainingJob:
         self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
         print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
         return train, held, test
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """As given, with what names columns by the columns' places in the matrix; there once the rows are split.
+
+        Raises:
+            InputError: one names a column that is no feature.
+        """
+        return by_place(self._library, self._hyperparameters, [column.name for column in self.features.columns])
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

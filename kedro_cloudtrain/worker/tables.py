@@ -357,7 +357,11 @@ def _excel(file: Any, location: Location, **args: Any) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415
 
     engine = "openpyxl" if location.format == "xlsx" else "xlrd"
-    return pd.read_excel(file, engine=engine, **{**args, **location.load_args})
+    frame = pd.read_excel(file, engine=engine, **{**args, **location.load_args})
+    if isinstance(frame, pd.DataFrame):
+        # A header may hold numbers, a year say.
+        frame.columns = [str(name) for name in frame.columns]
+    return frame
 
 
 def _narrow(frame: pd.DataFrame, float32: Container[str] | None) -> pd.DataFrame:

@@ -124,7 +124,7 @@ def test_early_stopping_keeps_the_best_round(job: Job, library: str) -> None:
     )
     history, metrics = job.output("history"), job.output("metrics")
     assert len(history) < 200
-    name = {"catboost": "validation_RMSE", "keras": "validation_loss"}.get(library, "validation_rmse")
+    name = {"catboost": "validation_RMSE", "keras": "validation_mse"}.get(library, "validation_rmse")
     watched = [row[name] for row in history]
     assert len(history) - 1 - int(np.argmin(watched)) == 4
     assert min(watched) == pytest.approx(metrics["mse" if library == "keras" else "rmse"], rel=1e-4)
@@ -255,6 +255,9 @@ def test_what_a_user_must_mend_is_said(job: Job, library: str) -> None:
         ("xgboost_regression", {"tree_method": "exact", "n_estimators": 4}),
         ("xgboost_regression", {"tree_method": "approx", "num_boost_round": 4}),
         ("xgboost_regression", {"booster": "dart", "rate_drop": 0.1, "n_estimators": 4, "max_bin": 16}),
+        ("xgboost_regression", {"n_estimators": 4, "monotone_constraints": {"a": 1}, "interaction_constraints": [["a", "b"]]}),
+        ("lightgbm_regression", {"num_trees": 4, "monotone_constraints": {"a": 1}, "interaction_constraints": [["a"], ["b"]]}),
+        ("catboost_regression", {"iterations": 4, "monotone_constraints": {"b": -1}, "feature_weights": {"a": 0.5}}),
         ("xgboost_binary_classification", {"n_estimators": 4, "eval_metric": ["auc", "error"], "num_parallel_tree": 2}),
         ("xgboost_multiclass_classification", {"n_estimators": 4, "random_state": 3, "reg_alpha": 1, "eta": 0.5}),
         ("lightgbm_regression", {"num_trees": 4, "objective": "l1", "metric": ["mae", "rmse"]}),
@@ -280,3 +283,41 @@ def test_hyperparameters_reach_the_library(job: Job, recipe: str, hyperparameter
     told = job.predictions
     predicted = job.model.predict(frame.iloc[told["row"]])
     np.testing.assert_allclose(predicted, told["prediction"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "hyperparameters"),
+    [
+        ("xgboost_binary_classification", {"objective": "binary:logitraw"}),
+        ("xgboost_multiclass_classification", {"objective": "multi:softmax"}),
+        ("catboost_regression", {"iterations": 4, "loss_function": "RMSEWithUncertainty"}),
+    ],
+)
+def test_an_objective_that_gives_no_prediction_is_refused(job: Job, recipe: str, hyperparameters: dict[str, Any]) -> None:
+    frame = numbers(80)
+    if "class" in recipe:
+        frame["y"] = pd.qcut(frame["y"], 2 if "binary" in recipe else 3, labels=False)
+    result = job.run_here(recipe, job.table("t.csv", frame), "y", hyperparameters=hyperparameters)
+    assert result["error"]["input_error"], result["error"]
+    assert "objective" in result["error"]["message"]
+
+
+def test_a_network_learns_a_target_of_any_size(job: Job) -> None:
+    for scale, offset in ((1e6, 0), (1e-6, 0), (1, 1e5)):
+        frame = numbers(200)
+        frame["y"] = frame["y"] * scale + offset
+        asked = {"hyperparameters": {"epochs": 30, "optimizer": "sgd", "learning_rate": 0.05, "hidden_units": [8]}}
+        assert job.run_here("keras_regression", job.table("t.parquet", frame), "y", **asked)["state"] == "succeeded"
+        assert job.output("metrics")["r2"] > 0.8
+    asked = {"hyperparameters": {"epochs": 5, "optimizer": "sgd", "learning_rate": 1e6}}
+    result = job.run_here("keras_regression", job.table("t.parquet", frame), "y", **asked)
+    assert "diverged" in result["error"]["message"]
+
+
+def test_catboost_has_a_history_where_it_calls_nobody_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU CatBoost takes no callbacks; here the same script fits without them on the CPU."""
+    monkeypatch.setattr("kedro_cloudtrain.worker.job.device_for", lambda *_: ("cuda", "NVIDIA H100"))
+    asked = {"hyperparameters": {"iterations": 4, "task_type": "CPU"}}
+    assert job.run_here("catboost_regression", job.table("t.csv", numbers()), "y", **asked)["device"] == "cuda"
+    assert [row["round"] for row in job.output("history")] == [1, 2, 3, 4]
+    assert set(job.output("history")[0]) == {"round", "train_RMSE", "validation_RMSE"}

@@ -57,7 +57,7 @@ def test_a_column_becomes_numbers(values, kind, encoded) -> None:
     assert column.kind == kind
     numbers = column.encode(pd.Series(values, name="x"))
     assert numbers.dtype == np.float32
-    np.testing.assert_allclose(numbers, np.array(encoded, dtype=np.float32))
+    np.testing.assert_allclose(numbers + column.origin, np.array(encoded, dtype=np.float32))
 
 
 def test_encoding_leaves_the_frame_as_it_was() -> None:
@@ -71,13 +71,44 @@ def test_values_unlike_the_training_rows_count_as_missing() -> None:
     np.testing.assert_array_equal(fit([1, 2]).encode(pd.Series(["3", "x", None])), [3, np.nan, np.nan])
     np.testing.assert_array_equal(fit([True, False]).encode(pd.Series(["x", None, True], dtype=object)), [np.nan, np.nan, 1])
     np.testing.assert_array_equal(fit([True, False]).encode(pd.Series([1.0, np.nan])), [1, np.nan])
-    np.testing.assert_array_equal(fit(["1970-01-02"]).encode(pd.Series(["gone", "1970-01-03"])), [np.nan, 2])
-    np.testing.assert_array_equal(fit(["1970-01-02"]).encode(pd.to_datetime(pd.Series(["1970-01-05"]))), [4])
+    np.testing.assert_array_equal(fit(["1970-01-02"]).encode(pd.Series(["gone", "1970-01-03"])), [np.nan, 1])
+    np.testing.assert_array_equal(fit(["1970-01-02"]).encode(pd.to_datetime(pd.Series(["1970-01-05"]))), [3])
 
 
 def test_the_far_future_is_a_date_too() -> None:
     values = pd.Series(np.array(["1970-01-02", "9999-12-31"], dtype="datetime64[us]"))
-    np.testing.assert_allclose(fit(values).encode(values), [1, 2932896])
+    np.testing.assert_allclose(fit(values).encode(values), [0, 2932895])
+
+
+def test_times_a_second_apart_are_told_apart() -> None:
+    values = pd.Series(pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(60), unit="s"))
+    column = fit(values)
+    np.testing.assert_allclose(column.encode(values) * 86_400, np.arange(60), atol=1e-3)
+    assert column.scale == pytest.approx(np.std(np.arange(60)) / 86_400, rel=1e-4)
+
+
+def test_numbers_in_a_header_are_names() -> None:
+    frame = pd.DataFrame({2024: [1.0, 2.0], "2025": [3.0, 4.0]})
+    features = Features.fit(frame.rename(columns=str), ["2024", "2025"])
+    np.testing.assert_array_equal(features.matrix(frame), [[1, 3], [2, 4]])
+
+
+def test_an_output_that_is_no_prediction_is_refused() -> None:
+    two, three = target(["a", "b"], "binary_classification"), target(["a", "b", "c"])
+    for kind, output in (
+        (target([1.0, 2.0], "regression"), np.zeros((4, 2))),
+        (two, np.array([0.5, 1.5])),
+        (two, np.array([0.5, -0.1])),
+        (two, np.zeros((4, 2))),
+        (three, np.array([0.0, 1.0])),
+        (three, np.array([[0.0, 1.0]])),
+        (three, np.array([[0.0, 2.0, 1.0]])),
+    ):
+        with pytest.raises(InputError, match="objective"):
+            kind.check_output(output)
+    target([1.0, 2.0], "regression").check_output(np.array([-5.0, 5.0]))
+    two.check_output(np.array([0.0, 1.0]))
+    three.check_output(np.array([[0.2, 0.3, 0.5000001]]))
 
 
 def test_a_constant_has_the_scale_one_whatever_its_rounding() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kedro_cloudtrain.worker.errors import InputError, nearest
-from kedro_cloudtrain.worker.hyperparameters import KNOWN, check_hyperparameters, take, with_defaults
+from kedro_cloudtrain.worker.hyperparameters import KNOWN, by_place, check_hyperparameters, take, with_defaults
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,52 @@ def test_a_linear_booster_is_refused() -> None:
         check_hyperparameters("xgboost", {"booster": "gblinear"})
     check_hyperparameters("xgboost", {"booster": "dart"})
     check_hyperparameters("xgboost", ["booster"])
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("hidden_units", [8, [8, 0], ["8"], [True], None], [[], [8], (8, 4)]),
+        ("epochs", [0, 1.5, "3", True], [1]),
+        ("batch_size", [0], [32]),
+        ("embedding_size", [-1], [4]),
+        ("dropout", [1, -0.1, "a", False], [0, 0.5]),
+        ("l2", [-1, None], [0, 0.1]),
+        ("learning_rate", [0, "fast"], [0.1, 1]),
+        ("batch_normalization", [1], [True, False]),
+        ("activation", [3], ["relu"]),
+        ("optimizer", [["adam"]], ["adam"]),
+    ],
+)
+def test_a_value_that_a_keras_recipe_cannot_take_is_refused(name, bad, good) -> None:
+    for value in bad:
+        with pytest.raises(InputError, match=rf"`hyperparameters.{name}` is .*\. It takes "):
+            check_hyperparameters("keras", {name: value})
+    for value in good:
+        check_hyperparameters("keras", {name: value})
+    # Of names alone nothing is known but the names.
+    check_hyperparameters("keras", [name])
+
+
+def test_columns_in_hyperparameters_become_their_places() -> None:
+    columns = ["area", "a [b]", "3"]
+    for library, row in (("xgboost", (0, -1, 0)), ("lightgbm", [0, -1, 0]), ("catboost", [0, -1, 0])):
+        given = {"max_depth": 3, "monotone_constraints": {"a [b]": -1}}
+        assert by_place(library, given, columns) == {"max_depth": 3, "monotone_constraints": row}
+        assert given["monotone_constraints"] == {"a [b]": -1}
+        assert by_place(library, {"monotone_constraints": list(row)}, columns) == {"monotone_constraints": row}
+    assert by_place("catboost", {"feature_weights": {"3": 0.5}}, columns) == {"feature_weights": [1, 1, 0.5]}
+    assert by_place("lightgbm", {"interaction_constraints": [["area", "3"], [1, 2]]}, columns) == {
+        "interaction_constraints": [[0, 2], [1, 2]]
+    }
+    # What is no place is a name, and a name of digits wins over nothing.
+    assert by_place("lightgbm", {"interaction_constraints": [[3]]}, columns) == {"interaction_constraints": [[2]]}
+    assert by_place("xgboost", {"interaction_constraints": [["area"]]}, columns) == {"interaction_constraints": "[[0]]"}
+    assert by_place("xgboost", {"interaction_constraints": "[[0, 1]]"}, columns) == {"interaction_constraints": "[[0, 1]]"}
+    with pytest.raises(InputError, match=r"`hyperparameters.mc` names `are`, which is no feature. Did you mean `area`\?"):
+        by_place("lightgbm", {"mc": {"are": 1}}, columns)
+    with pytest.raises(InputError, match=r"no feature. The features: area, a \[b\], 3"):
+        by_place("lightgbm", {"interaction_constraints": [[7]]}, columns)
 
 
 def test_a_default_yields_to_any_name_of_what_is_given() -> None:

@@ -188,6 +188,58 @@ def test_catboost_is_told_of_a_table_of_constants(folder) -> None:
     assert test is None
 
 
+def test_rows_to_fit_of_one_class_are_refused(folder) -> None:
+    frame = pd.DataFrame({"a": range(20), "c": ["x"] * 12 + ["y"] * 8, "part": ["train"] * 10 + ["val"] * 10})
+    frame.to_csv(folder / "volume/c.csv", index=False)
+    job = begin(folder, "binary_classification")
+    table = job.read("c", None, {"column": "part"}, dataset_key="c.csv")
+    with pytest.raises(InputError, match=r"one class of `c` only, 'x'"):
+        job.split(table, {"column": "part"})
+
+
+def test_a_missing_column_is_told_with_the_setting_to_mend(folder) -> None:
+    for features, target, asked, setting in (
+        (["a"], "why", {}, "target_column"),
+        (["a", "bb"], "y", {}, "feature_columns"),
+        (["a"], "y", {"time_column": "tt"}, "validation"),
+    ):
+        with pytest.raises(InputError, match=rf"has no column `\w+`.* Fix {setting}\.$"):
+            begin(folder).read(target, features, asked, dataset_key="t.csv")
+    with pytest.raises(InputError, match="is not there"):
+        begin(folder).read("y", ["a"], {}, dataset_key="other.csv")
+    job = begin(folder)
+    job.read("y", None, {}, dataset_key="t.csv")
+    pd.DataFrame({"a": [1], "y": [2]}).to_csv(folder / "volume/held.csv", index=False)
+    with pytest.raises(InputError, match=r"held.csv has no column `b`"):
+        job.read("y", None, dataset_key="held.csv")
+
+
+def test_a_sheet_whose_header_holds_numbers_is_read(folder) -> None:
+    pd.DataFrame({2024: [1.0, 2.0, 3.0], 2025: [3.0, 5.0, 7.0]}).to_excel(folder / "volume/t.xlsx", index=False)
+    for features in (None, ["2024"]):
+        assert list(begin(folder).read("2025", features, {}, dataset_key="t.xlsx").columns) == ["2024", "2025"]
+
+
+def test_a_library_under_another_distributions_name_tells_its_version(folder, monkeypatch) -> None:
+    def missing(name):
+        raise job_module.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(job_module.metadata, "version", missing)
+    assert job_module._version("lightgbm") == lgb.__version__
+    assert job_module._version("no_such_library") == "unknown"
+
+
+def test_a_job_that_cannot_begin_says_so(folder, monkeypatch) -> None:
+    def broken(library, hyperparameters):
+        raise OSError(f"{library} lacks libgomp.so.1")
+
+    monkeypatch.setattr(job_module, "device_for", broken)
+    with pytest.raises(OSError, match="libgomp"), begin(folder):
+        pass
+    assert result(folder)["state"] == "failed"
+    assert result(folder)["error"]["message"] == "lightgbm lacks libgomp.so.1"
+
+
 def test_a_validation_table_is_judged_by_what_the_training_rows_teach(folder) -> None:
     pd.DataFrame({"a": [1, 2], "b": ["x", "new"], "y": [1, None]}).to_csv(folder / "volume/held.csv", index=False)
     pd.DataFrame({"a": [1, 2], "b": ["x", "new"], "y": ["one", "two"]}).to_csv(folder / "volume/words.csv", index=False)

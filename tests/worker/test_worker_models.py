@@ -92,6 +92,23 @@ def test_the_gpu_is_what_its_driver_says(monkeypatch, tmp_path) -> None:
         tool.write_text(f"#!/bin/sh\n{script}\n")
         tool.chmod(0o755)
         assert devices.gpu_name() == name
+    tool.write_text("#!/bin/sh\necho NVIDIA H100\n")
+    for visible, name in (("", None), ("-1", None), ("0", "NVIDIA H100"), ("GPU-1f2e", "NVIDIA H100")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert devices.gpu_name() == name
+
+
+@pytest.mark.parametrize("loss", ["Poisson", "Tweedie:variance_power=1.5", "LogLinQuantile", "RMSE"])
+def test_catboost_predicts_in_the_targets_unit_whatever_its_loss(tmp_path, loss) -> None:
+    from catboost import CatBoost, Pool
+
+    frame = pd.DataFrame({"x": np.arange(200) % 10})
+    truth = np.exp(frame["x"] / 3.0)
+    features = Features.fit(frame, ["x"])
+    model = CatBoost({"loss_function": loss, "iterations": 200, "depth": 3, "allow_writing_files": False, "thread_count": 1})
+    model.fit(Pool(features.mixed_frame(features.matrix(frame)), truth), logging_level="Silent")
+    save_model(tmp_path / "m", "catboost", model, features, Target("y", "regression"))
+    np.testing.assert_allclose(load_model(tmp_path / "m").predict(frame), truth, rtol=0.35)
 
 
 def test_a_library_takes_the_gpu_only_where_it_can(monkeypatch) -> None:
@@ -105,6 +122,9 @@ def test_a_library_takes_the_gpu_only_where_it_can(monkeypatch) -> None:
     for built in (True, False):
         monkeypatch.setattr(xgboost, "build_info", lambda built=built: {"USE_CUDA": built})
         assert devices.device_for("xgboost") == (("cuda", "NVIDIA H100") if built else devices.device_for("lightgbm"))
+    monkeypatch.setattr(xgboost, "build_info", lambda: {"USE_CUDA": True})
+    assert devices.device_for("xgboost", {"device": "cpu"})[0] == "cpu"
+    assert devices.device_for("xgboost", {"device": "cuda:0", "max_depth": 3})[0] == "cuda"
     import catboost.utils
 
     for count, device in ((1, "cuda"), (0, "cpu")):

@@ -80,6 +80,24 @@ def test_each_librarys_callback_names_the_parts_alike(tmp_path) -> None:
     progress.close()
 
 
+def test_a_fit_that_called_nobody_back_has_its_history_all_the_same(tmp_path) -> None:
+    from catboost import CatBoost, Pool
+
+    called, asked = Progress(tmp_path / "a.jsonl"), Progress(tmp_path / "b.jsonl")
+    rows = np.random.default_rng(0).normal(size=(40, 2))
+    model = CatBoost({"iterations": 7, "loss_function": "RMSE", "eval_metric": "MAE", "allow_writing_files": False, "thread_count": 1})
+    called.begin(7)
+    pools = [Pool(part, part[:, 0]) for part in (rows[:30], rows[30:])]
+    model.fit(pools[0], eval_set=pools[1], logging_level="Silent", callbacks=[called.for_catboost()], use_best_model=False)
+    asked.begin(7)
+    asked.take_from_catboost(model)
+    assert asked.history == called.history
+    assert len(asked.history) == 7
+    for progress in (called, asked):
+        progress.close()
+    assert [line["step"] for line in lines(tmp_path / "b.jsonl")] == list(range(1, 8))
+
+
 def test_finite() -> None:
     assert finite(np.float32(1.5)) == 1.5
     assert type(finite(np.float32(1.5))) is float

@@ -25,7 +25,7 @@ with TrainingJob(__file__, "catboost", "binary_classification", HYPERPARAMETERS,
     train, validation, test = job.split(table, VALIDATION, validation_table)
     del table, validation_table
 
-    params = with_defaults(HYPERPARAMETERS, loss_function="Logloss")
+    params = with_defaults(job.hyperparameters, loss_function="Logloss")
     params = with_defaults(params, random_seed=SEED, allow_const_label=True, task_type="GPU" if job.device == "cuda" else "CPU")
     rounds = take(params, "iterations", 1000)
     categories = job.features.category_indexes

@@ -53,12 +53,13 @@ with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as j
         if params["batch_normalization"]:
             hidden = keras.layers.BatchNormalization()(hidden)
         hidden = keras.layers.Dropout(params["dropout"])(hidden)
-    # The last layer says the target in its own unit, so the net itself stays near 1.
-    mean, scale = float(train.target.mean()), float(train.target.std()) or 1.0
+    # The last layer says the target in its own unit, and the loss counts in spreads of it: the net itself stays near 1.
+    mean = float(train.target.mean())
+    scale = max(float(train.target.std()), 1e-6 * abs(mean)) or 1.0
     outputs = keras.layers.Rescaling(scale, offset=mean)(keras.layers.Dense(1)(hidden))
     model = keras.Model(inputs, outputs)
     optimizer = keras.optimizers.get({"class_name": params["optimizer"], "config": {"learning_rate": params["learning_rate"]}})
-    model.compile(optimizer, loss="mse", metrics=["mae"])
+    model.compile(optimizer, loss="mse", loss_weights=scale**-2, metrics=["mse", "mae"])
 
     callbacks = [job.progress.for_keras()]
     if EARLY_STOPPING_ROUNDS:

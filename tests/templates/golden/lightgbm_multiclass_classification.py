@@ -25,7 +25,7 @@ with TrainingJob(__file__, "lightgbm", "multiclass_classification", HYPERPARAMET
     train, validation, test = job.split(table, VALIDATION)
     del table  # the parts hold what a library reads: the memory is worth more
 
-    params = with_defaults(HYPERPARAMETERS, objective="multiclass", metric="multi_logloss", num_class=len(job.target.classes))
+    params = with_defaults(job.hyperparameters, objective="multiclass", metric="multi_logloss", num_class=len(job.target.classes))
     params = with_defaults(params, seed=SEED, deterministic=True, force_row_wise=True, verbosity=-1)
     rounds = take(params, "n_estimators", 100)
     dtrain = lgb.Dataset(train.features, train.target, categorical_feature=job.features.category_indexes)

@@ -23,7 +23,7 @@ with TrainingJob(__file__, "xgboost", "regression", HYPERPARAMETERS, OUTPUTS) as
     train, validation, test = job.split(table, VALIDATION)
     del table  # the parts hold what a library reads: the memory is worth more
 
-    params = with_defaults(HYPERPARAMETERS, objective="reg:squarederror", eval_metric="rmse")
+    params = with_defaults(job.hyperparameters, objective="reg:squarederror", eval_metric="rmse")
     params = with_defaults(params, device=job.device, seed=SEED, verbosity=1)
     rounds = take(params, "n_estimators", 100)
     kinds = {"feature_types": job.features.types, "enable_categorical": True}

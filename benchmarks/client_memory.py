@@ -1,0 +1,38 @@
+"""What the client holds: its peak memory for tables of two sizes; the table is the machine's to hold.
+
+python benchmarks/client_memory.py [--runs 5]
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench_project import make_project, make_table
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--runs", type=int, default=5)
+args = parser.parse_args()
+CLIENT = (
+    "import resource, sys; from kedro.framework.cli.cli import main; sys.argv = ['kedro', 'run', '--runner=cloudtrain']\n"
+    "try: main()\n"
+    "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+)
+
+
+def peak_bytes(project: Path) -> int:
+    done = subprocess.run([sys.executable, "-c", CLIENT], cwd=project, check=True, capture_output=True, text=True)
+    return int(next(line.split()[1] for line in done.stdout.splitlines() if line.startswith("peak ")))
+
+
+with tempfile.TemporaryDirectory() as scratch:
+    medians = []
+    for rows in (30_000, 3_000_000):
+        project = make_project(Path(scratch) / str(rows), "table.parquet", 20)
+        make_table(project / "data/volume/table.parquet", rows, 15)
+        peaks = [peak_bytes(project) for _ in range(args.runs)]
+        medians.append(statistics.median(peaks))
+        print(f"{rows:>9,} rows  client peak {medians[-1] / 1e6:.1f} MB ({min(peaks) / 1e6:.1f} to {max(peaks) / 1e6:.1f})")
+    print(f"difference {(medians[1] - medians[0]) / 1e6:+.1f} MB")

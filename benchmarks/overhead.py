@@ -1,0 +1,64 @@
+"""What the plugin costs: a run of one XGBoost node against a bare script of the same recipe, in turn; medians and ratios.
+
+python benchmarks/overhead.py [--runs 5] [--rows 300000] [--rounds 300]
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench_project import make_project, make_table
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("--runs", type=int, default=5)
+parser.add_argument("--rows", type=int, default=300_000)
+parser.add_argument("--columns", type=int, default=15)
+parser.add_argument("--rounds", type=int, default=300)
+args = parser.parse_args()
+bare_script = Path(__file__).with_name("bare_xgboost.py")
+
+
+def bare(table: Path, folder: Path) -> dict[str, float]:
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, bare_script, table, str(args.rounds), folder], check=True, capture_output=True, text=True)
+    return {"wall_s": time.perf_counter() - began, **json.loads(done.stdout)}
+
+
+def plugin(project: Path) -> dict[str, float]:
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "kedro", "run", "--runner=cloudtrain"]
+    done = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True)
+    wall_s = time.perf_counter() - began
+    (folder,) = (project / "data/volume/.cloudtrain/jobs").iterdir()
+    result = json.loads((folder / "result.json").read_text())
+    passed = next(line.split("GB")[0] for line in done.stdout.splitlines() if line.strip().startswith("train "))
+    return {
+        "wall_s": wall_s,
+        "fit_s": result["seconds"]["fit"],
+        "rmse": json.loads((project / "metrics.json").read_text())["rmse"],
+        "peak_bytes": result["peak_memory_bytes"],
+        "passed": passed.split("MB")[-1].strip().rstrip("– ").strip(),
+    }
+
+
+with tempfile.TemporaryDirectory() as scratch:
+    root = Path(scratch)
+    project = make_project(root / "project", "table.csv", args.rounds)
+    table = make_table(project / "data/volume/table.csv", args.rows, args.columns)
+    bare(table, root / "bare")
+    plugin(project)
+    pairs = [(bare(table, root / "bare"), plugin(project)) for _ in range(args.runs)]
+    print(f"{args.rows:,} rows, {args.columns} columns, {args.rounds} rounds, {args.runs} runs in turn")
+    for name in ("wall_s", "fit_s", "peak_bytes"):
+        first, second = (statistics.median(pair[side][name] for pair in pairs) for side in (0, 1))
+        ratio = statistics.median(pair[1][name] / pair[0][name] for pair in pairs)
+        print(f"{name:10}  bare {first:14,.2f}  plugin {second:14,.2f}  median of the ratios {ratio:.3f}")
+    allowed = statistics.median(pair[0]["wall_s"] for pair in pairs) * 1.10 + 3
+    print(f"wall allowed: 1.10 of the bare one and 3 s = {allowed:.2f} s")
+    print(f"validation rmse: bare {pairs[0][0]['rmse']:.9f}, plugin {pairs[0][1]['rmse']:.9f}")
+    print(f"through the client: {pairs[0][1]['passed']}")
