@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
+import math
+import numbers
 import shutil
 import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NewType
 
@@ -14,10 +17,11 @@ from kedro.io import AbstractDataset
 from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.sources import UrlSource, VolumeSource, make_source
 from kedro_cloudtrain.volumes import DirectoryVolume, make_volume, source_identity
+from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.tables import Location, read_head, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -104,11 +108,13 @@ class CloudDataset(AbstractDataset[Any, Any]):
         return str(self._volume.path(self.source.key)) if self._volume and isinstance(self.source, VolumeSource) else None
 
     def load(self) -> pd.DataFrame:
-        """Read the whole table."""
-        if isinstance(self.source, UrlSource):
-            return read_table(self.source.location).frame
-        with self.volume.read(self.source.key) as path:
-            return read_table(self._location(path)).frame
+        """Read the whole table.
+
+        Raises:
+            SourceError: it is not there, or not what it is said to be.
+        """
+        with self._location() as location:
+            return read_table(location).frame
 
     def save(self, data: pd.DataFrame) -> None:
         """Write a table to the volume, whole or not at all.
@@ -124,17 +130,27 @@ class CloudDataset(AbstractDataset[Any, Any]):
     def preview(self, nrows: int = 5) -> TablePreview:
         """Give the first rows for Kedro-Viz, without reading the rest."""
         frame = self.head(nrows)
-        return TablePreview(json.loads(frame.to_json(orient="split", date_format="iso")))
+        return TablePreview(json.loads(frame.to_json(orient="split", date_format="iso", default_handler=str)))
 
     def head(self, rows: int = 5) -> pd.DataFrame:
-        """Read the first rows, and not much more of the file than they need."""
-        if isinstance(self.source, UrlSource):
-            return read_head(self.source.location, rows=rows)
-        with self.volume.read(self.source.key) as path:
-            return read_head(self._location(path), rows=rows).head(rows)
+        """Read the first rows, and not much more of the file than they need.
 
-    def _location(self, path: Path) -> Location:
-        return Location(str(path), self.source.file_format, self.source.load_args)
+        Raises:
+            SourceError: it is not there, or not what it is said to be.
+        """
+        with self._location() as location:
+            return read_head(location, rows=rows)
+
+    @contextlib.contextmanager
+    def _location(self) -> Iterator[Location]:
+        try:
+            if isinstance(self.source, UrlSource):
+                yield self.source.location
+                return
+            with self.volume.read(self.source.key) as path:
+                yield Location(str(path), self.source.file_format, self.source.load_args)
+        except InputError as error:
+            raise SourceError(str(error)) from error
 
     def _exists(self) -> bool:
         if isinstance(self.source, VolumeSource):
@@ -179,26 +195,35 @@ class ModelDataset(AbstractDataset[Any, Any]):
             raise SourceError(f"There is no model in {self.filepath}. The training node that gives it has not run yet.")
         return load_model(self.filepath)
 
-    def save(self, data: TrainedModel) -> None:
+    def save(self, data: TrainedModel | Path | str) -> None:
         """Copy a model's folder, whole or not at all; the one before stands until then.
+
+        Args:
+            data: the model, or the path of its folder.
 
         Raises:
             SourceError: it is no trained model.
         """
-        folder = getattr(data, "folder", None)
+        folder = data if isinstance(data, str | Path) else getattr(data, "folder", None)
         if folder is None or not (Path(folder) / "model.json").is_file():
+            what = f"{data} (no model.json is there)" if isinstance(data, str | Path) else type(data).__name__
             raise SourceError(
-                f"{type(data).__name__} is no model of a training node. Save a model of your own with a dataset for it, "
-                "pickle.PickleDataset say."
+                f"{what} is no model of a training node. Save a model of your own with a dataset for it, pickle.PickleDataset say."
             )
         if Path(folder).resolve() == self.filepath.resolve():
             return
         self.filepath.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.filepath.parent, prefix=f".{self.filepath.name}.") as scratch:
             shutil.copytree(folder, Path(scratch) / "new")
+            old = Path(scratch) / "old"
             if self.filepath.exists():
-                self.filepath.rename(Path(scratch) / "old")
-            (Path(scratch) / "new").rename(self.filepath)
+                self.filepath.rename(old)
+            try:
+                (Path(scratch) / "new").rename(self.filepath)
+            except OSError:
+                if old.exists():
+                    old.rename(self.filepath)
+                raise
 
     def preview(self) -> JSONPreview:
         """Give what `model.json` says, for Kedro-Viz."""
@@ -238,11 +263,11 @@ class MetricsDataset(AbstractDataset[Any, Any]):
         """Write the metrics, whole or not at all.
 
         Raises:
-            SourceError: it is no mapping of names.
+            SourceError: it is no mapping of names, or something in it is no number.
         """
-        if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
+        if not hasattr(data, "items") or not all(isinstance(name, str) for name in data):
             raise SourceError(f"Metrics are a mapping of names and numbers; this is a {type(data).__name__}.")
-        _write_json(self.filepath, data)
+        _write_json(self.filepath, {name: _metric(name, value) for name, value in data.items()})
 
     def preview(self) -> JSONPreview:
         """Give the metrics, for Kedro-Viz."""
@@ -278,15 +303,22 @@ class TrainingHistoryDataset(AbstractDataset[Any, Any]):
 
         return pd.DataFrame(json.loads(self.filepath.read_text(encoding="utf-8")))
 
-    def save(self, data: pd.DataFrame) -> None:
+    def save(self, data: pd.DataFrame | Sequence[Mapping[str, Any]]) -> None:
         """Write the rows, whole or not at all.
+
+        Args:
+            data: a DataFrame, or a mapping a round.
 
         Raises:
             SourceError: they are no table with a `round`.
         """
+        if isinstance(data, list) and all(hasattr(row, "keys") for row in data):
+            import pandas as pd  # noqa: PLC0415
+
+            data = pd.DataFrame(data)
         if "round" not in getattr(data, "columns", ()):
             raise SourceError(f"A training history is a DataFrame with a column `round`; this is a {type(data).__name__} without.")
-        _write_json(self.filepath, json.loads(data.to_json(orient="records")))
+        _write_json(self.filepath, json.loads(data.to_json(orient="records", double_precision=15)))  # type: ignore[union-attr]
 
     def preview(self) -> PlotlyPreview:
         """Draw each metric over the rounds, for Kedro-Viz; train and validation side by side.
@@ -325,21 +357,37 @@ def dataset_source(dataset: Any) -> UrlSource | VolumeSource | None:
         return None
     # What its catalog entry says, as Kedro keeps it for `catalog.to_config()`; the path that a dataset keeps has lost its query.
     said: Mapping[str, Any] = getattr(dataset, "_init_args", {})
-    filepath, load_args = str(said.get("filepath", "")), dict(said.get("load_args") or {})
-    if not filepath.lower().startswith(("http://", "https://")) or said.get("credentials") or said.get("fs_args"):
+    url = str(said.get("filepath", ""))
+    if not url.lower().startswith(("http://", "https://")) or any(said.get(name) for name in ("credentials", "fs_args", "version")):
         return None
     file_format = _PANDAS_FORMATS[kind.__name__]
+    if file_format == "excel":
+        file_format = "xls" if url.partition("?")[0].lower().endswith(".xls") else "xlsx"
+    load_args = _plain_load_args(file_format, dict(said.get("load_args") or {}))
+    if load_args is None:
+        return None
+    try:
+        source = make_source(dataset_url=url, file_format=file_format, load_args=load_args)
+    except SourceError:
+        return None  # What only its own reader makes sense of is loaded by it, here.
+    return source if isinstance(source, UrlSource) else None
+
+
+def _plain_load_args(file_format: str, load_args: dict[str, Any]) -> dict[str, Any] | None:
+    """Give a pandas entry's arguments as a machine can have them; None where only this process can."""
     if file_format == "jsonl" and not load_args.pop("lines", False):
         return None
-    if file_format == "excel":
-        file_format = "xls" if filepath.partition("?")[0].lower().endswith(".xls") else "xlsx"
+    if file_format in ("xls", "xlsx"):
         load_args.pop("engine", None)
+    pieces = any(name in load_args for name in ("chunksize", "iterator", "storage_options"))
+    sheets = not isinstance(load_args.get("sheet_name", 0), str | int)
+    if pieces or sheets or (file_format == "parquet" and set(load_args) - {"columns", "engine"}):
+        return None
     try:
         json.dumps(load_args)
     except TypeError:
         return None
-    source = make_source(dataset_url=filepath, file_format=file_format, load_args=load_args)
-    return source if isinstance(source, UrlSource) else None
+    return load_args
 
 
 def dataset_volume(dataset: Any) -> DirectoryVolume:
@@ -349,14 +397,29 @@ def dataset_volume(dataset: Any) -> DirectoryVolume:
     return dataset.volume
 
 
+# The rows and columns of a classification, beside its numbers.
+_BESIDE_METRICS = ("confusion_matrix", "test_confusion_matrix", "classes")
 _PANDAS_FORMATS = {"CSVDataset": "csv", "ParquetDataset": "parquet", "ExcelDataset": "excel", "JSONDataset": "jsonl"}
 
 
 def _headers(credentials: Mapping[str, Any] | None) -> dict[str, str]:
-    headers = (credentials or {}).get("headers", {})
+    if credentials is not None and not hasattr(credentials, "keys"):
+        raise ConfigError("credentials is no mapping, {headers: {Authorization: Bearer …}} say.")
+    headers = (credentials or {}).get("headers") or {}
     if not hasattr(headers, "items"):
         raise ConfigError("credentials.headers is no mapping of names and values, {Authorization: Bearer …} say.")
     return {str(name): str(value) for name, value in headers.items()}
+
+
+def _metric(name: str, value: Any) -> Any:
+    """Give a metric as JSON has it; what is no finite number is null there."""
+    if value is None or name in _BESIDE_METRICS:
+        return value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise SourceError(f"The metric {name!r} is {value!r} ({type(value).__name__}): a number is wanted there.")
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if math.isfinite(value) else None
 
 
 def _write_table(frame: pd.DataFrame, path: Path, file_format: str, args: dict[str, Any]) -> None:
@@ -377,10 +440,9 @@ def _write_table(frame: pd.DataFrame, path: Path, file_format: str, args: dict[s
 
 def _write_json(file: Path, value: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = file.with_name(f".{uuid.uuid4().hex[:12]}.{file.name}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(value, stream, indent=2, ensure_ascii=False)
-        Path(temporary).replace(file)
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+        temporary.replace(file)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

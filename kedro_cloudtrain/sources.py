@@ -7,11 +7,11 @@ import ipaddress
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.worker.tables import FORMATS, Location
-from kedro_cloudtrain.worker.urls import ascii_url, extension
+from kedro_cloudtrain.worker.urls import ascii_url, extension, with_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +22,8 @@ NEITHER_MESSAGE = "Must provide either dataset_key or dataset_url. Exactly one d
 # Under this name a machine finds what a URL needs and no file may hold.
 SECRETS_VARIABLE = "CLOUDTRAIN_URL_SECRETS"
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Those that break a line or turn its direction, too: a message or a plan would show another name than the one that is read.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # Query parameters that are, or belong to, a credential: the presigned URLs of S3, Google Cloud Storage and CloudFront, Azure's SAS,
 # and what services call their tokens.
 _SECRET_PARAMETER = re.compile(
@@ -55,9 +56,7 @@ class UrlSource:
     @property
     def redacted(self) -> str:
         """The URL as it may be shown."""
-        if not self.secret_query:
-            return self.url
-        return f"{self.url}{'&' if urlsplit(self.url).query else '?'}***"
+        return with_query(self.url, "***") if self.secret_query else self.url
 
     @property
     def location(self) -> Location:
@@ -137,37 +136,45 @@ def make_source(
         raise SourceError(BOTH_MESSAGE)
     if not url and not key:
         raise SourceError(NEITHER_MESSAGE)
+    args = _mapping("load_args", load_args)
     if key:
-        return VolumeSource(_check_key(key), _format(key, file_format), dict(load_args or {}))
+        return VolumeSource(_check_key(key), _format(key, file_format), args)
     _check_url(url)
     public, secret = _apart(url)
-    return UrlSource(public, _format(public, file_format), dict(load_args or {}), dict(headers or {}), secret)
+    return UrlSource(public, _format(public, file_format), args, _check_headers(headers), secret)
 
 
 def environment(sources: Iterable[UrlSource]) -> dict[str, str]:
-    """Give the environment variable that carries the secrets of some sources to a machine; none where there are none."""
-    secrets = {
-        source.url: {"query": source.secret_query, "headers": dict(source.headers)}
-        for source in sources
-        if source.secret_query or source.headers
-    }
+    """Give the environment variable that carries the secrets of some sources to a machine; none where there are none.
+
+    Raises:
+        SourceError: two sources differ in their secrets alone, so that a machine could not tell one from the other.
+    """
+    secrets: dict[str, Any] = {}
+    for source in sources:
+        said = {"query": source.secret_query, "headers": dict(source.headers)}
+        if secrets.setdefault(source.url, said) != said:
+            raise SourceError(
+                f"{source.redacted} is read twice, with other credentials each time, and a script tells them apart by the URL without "
+                "them. Let something else in the URLs differ: a path, or an ordinary parameter."
+            )
+    secrets = {url: said for url, said in secrets.items() if said["query"] or said["headers"]}
     return {SECRETS_VARIABLE: json.dumps(secrets)} if secrets else {}
 
 
 def url_identity(source: UrlSource, timeout_s: float = 30.0) -> SourceIdentity:
-    """Ask a URL's server what it has there, by HEAD.
+    """Ask a URL's server what it has there, by HEAD, or by its first byte where HEAD is refused.
 
     Raises:
         SourceError: it cannot be reached, or answers with an error.
     """
-    from kedro_cloudtrain.worker.downloads import head  # noqa: PLC0415
+    from kedro_cloudtrain.worker.downloads import describe  # noqa: PLC0415
 
     try:
-        found = head(source.url, headers=source.headers, secret_query=source.secret_query, timeout_s=timeout_s)
+        found = describe(source.url, headers=source.headers, secret_query=source.secret_query, timeout_s=timeout_s)
     except ValueError as error:
         raise SourceError(str(error)) from None
-    length = found.get("Content-Length")
-    return SourceIdentity(found.get("ETag"), found.get("Last-Modified"), int(length) if length is not None else None)
+    return SourceIdentity(found.headers.get("etag"), found.headers.get("last-modified"), found.size)
 
 
 def _given(name: str, value: object) -> str:
@@ -178,7 +185,29 @@ def _given(name: str, value: object) -> str:
     return value.strip()
 
 
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not hasattr(value, "keys") or not all(isinstance(key, str) for key in value.keys()):  # noqa: SIM118  # a mapping has keys
+        raise SourceError(f"{name} is no mapping of names and values ({type(value).__name__}).")
+    return dict(value)  # type: ignore[call-overload, no-any-return]
+
+
+def _check_headers(headers: object) -> dict[str, str]:
+    """Refuse what cannot be a header, without its value in the message."""
+    said = _mapping("headers", headers)
+    for name, value in said.items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise SourceError(f"{name!r} is no possible name of a header: letters, digits and hyphens are.")
+        if not isinstance(value, str) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", value.strip()):
+            raise SourceError(f"The value of the header {name} is no text of one line: check the credentials.")
+    # A token that was read from a file has the file's line end.
+    return {name: value.strip() for name, value in said.items()}
+
+
 def _format(place: str, file_format: str | None) -> str:
+    if file_format is not None and not isinstance(file_format, str):
+        raise SourceError(f"file_format is {file_format!r}: give it as text, csv say.")
     said = (file_format or extension(place)).lower().lstrip(".")
     if said not in FORMATS:
         known = ", ".join(dict.fromkeys(FORMATS.values()))
@@ -189,7 +218,7 @@ def _format(place: str, file_format: str | None) -> str:
 
 def _check_key(key: str) -> str:
     def refuse(reason: str) -> SourceError:
-        return SourceError(f"dataset_key {key!r} {reason}. A key is a path below the volume, like datasets/penguins.csv.")
+        return SourceError(f"dataset_key {_shown(key)!r} {reason}. A key is a path below the volume, like datasets/penguins.csv.")
 
     if "://" in key:
         raise refuse("is a URL: give it as dataset_url")
@@ -210,7 +239,7 @@ def _check_key(key: str) -> str:
 def _check_url(url: str) -> None:
     reason = _reason_against_text(url) or _reason_against_host(url)
     if reason:
-        raise SourceError(f"dataset_url {_without_userinfo(url)!r} {reason}.")
+        raise SourceError(f"dataset_url {_shown(url)!r} {reason}.")
 
 
 def _reason_against_text(url: str) -> str | None:
@@ -228,23 +257,36 @@ def _reason_against_text(url: str) -> str | None:
 def _reason_against_host(url: str) -> str | None:
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-        if host and ":" in host:
-            ipaddress.IPv6Address(host.partition("%")[0])
-        if "@" in parts.netloc:
+        # A password may hold a slash, and what stands behind that is no part of the host any more.
+        if "@" in parts.netloc or ("@" in url and ":" in parts.netloc and not _possible_port(parts)):
             return "holds a user name or a password: take them out, and give the dataset `credentials` with `headers`"
-        if not parts.netloc or not host:
+        host = parts.hostname
+        if not host:
             return "names no host"
-        if port == 0:
-            return "has port 0: give the server's port, or none"
+        if not _possible_port(parts):
+            return "is no URL, or has port 0: give the server's port, 1 to 65535, or none"
+        if ":" in host:
+            ipaddress.IPv6Address(host.partition("%")[0])
+        else:
+            host.encode("idna")
         ascii_url(url)
-    except (UnicodeError, ValueError) as error:
-        return f"is no URL: {error}"
+    except UnicodeError:
+        return "has a host whose parts are not all between 1 and 63 characters long"
+    except ValueError as error:
+        return "is no URL" + ("" if "@" in url else f": {error}")
     return None
 
 
-def _without_userinfo(url: str) -> str:
-    return re.sub(r"(?<=://)[^/?#]*@", "***@", _apart_text(url))
+def _possible_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def _shown(url: str) -> str:
+    """Write a URL that is refused, without what may be a password in it."""
+    return re.sub(r"(?s)(?<=://).*@|^[^/@]*:[^/@]*@", "***@", _apart_text(url))
 
 
 def _apart_text(url: str) -> str:

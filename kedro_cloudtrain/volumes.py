@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -64,8 +63,15 @@ class DirectoryVolume:
         return hash(self.root)
 
     def path(self, key: str) -> Path:
-        """Give the place of a key; there may be no file yet."""
-        return self.root.joinpath(*key.split("/"))
+        """Give the place of a key; there may be no file yet.
+
+        Raises:
+            SourceError: it is none on the volume.
+        """
+        parts = key.split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            raise SourceError(f"{key!r} is no place on the volume {self.root}. A key is a path below it, like datasets/penguins.csv.")
+        return self.root.joinpath(*parts)
 
     def exists(self, key: str) -> bool:
         """Tell whether there is a file of this key."""
@@ -100,13 +106,13 @@ class DirectoryVolume:
         """Give a temporary file beside the key's place, which takes that place when it is left without an error."""
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".{path.name}")
-        os.close(handle)
+        # Not tempfile's: its files are its user's alone, and a volume is shared. The ending stays, for writers that go by it.
+        temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
         try:
-            yield Path(temporary)
-            Path(temporary).replace(path)
+            yield temporary
+            temporary.replace(path)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def make_volume(config: Mapping[str, Any]) -> DirectoryVolume:
@@ -116,7 +122,7 @@ def make_volume(config: Mapping[str, Any]) -> DirectoryVolume:
         config: `{path: …}`, a directory here.
 
     Raises:
-        ConfigError: it is no such mapping.
+        ConfigError: it is no such mapping, or a network volume, which this version does not know.
 
     Example:
         ```yaml
@@ -125,6 +131,11 @@ def make_volume(config: Mapping[str, Any]) -> DirectoryVolume:
     """
     if not hasattr(config, "keys"):
         raise ConfigError(f"volume is {config!r}: a mapping is wanted there, {{path: data/volume}} say.")
+    if "id" in config or "data_center" in config:
+        raise ConfigError(
+            "volume.id is a network volume of RunPod, and this version knows volumes that are a directory here: "
+            "volume: {path: data/volume}."
+        )
     unknown = [str(key) for key in config if key != "path"]
     if unknown:
         raise ConfigError(f"volume.{unknown[0]} is not a setting.{nearest(unknown[0], ['path'])} Known here: path, a directory.")

@@ -12,7 +12,7 @@ from http_server import Server
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.sources import make_source
 from kedro_cloudtrain.volumes import DirectoryVolume, source_identity
-from kedro_cloudtrain.worker.downloads import downloaded, head
+from kedro_cloudtrain.worker.downloads import describe, downloaded
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.tables import Location, column_names, read_head, read_table
 from kedro_cloudtrain.worker.urls import ascii_url
@@ -211,9 +211,11 @@ def test_a_url_is_known_by_its_etag_and_a_file_by_its_time_and_size(tmp_path: Pa
         with pytest.raises(SourceError, match="404"):
             source_identity(make_source(server.url("u.csv")), None)
     with Server({"t.csv": b"x\n1\n"}, head=False) as server:
-        assert not source_identity(make_source(server.url("t.csv")), None).known
-        assert head(server.url("t.csv")) == {}
-    with pytest.raises(SourceError, match="cannot be read"):
+        # A server without HEAD is asked for the first byte.
+        assert source_identity(make_source(server.url("t.csv")), None) == identity
+        assert describe(server.url("t.csv")).size == 4
+        assert server.requests[-1].headers["range"] == "bytes=0-0"
+    with pytest.raises(SourceError, match="could not be read in 2 tries: ConnectionRefusedError"):
         source_identity(make_source("http://127.0.0.1:1/t.csv"), None)
     volume = DirectoryVolume(tmp_path)
     (tmp_path / "t.csv").write_text("x\n1\n")

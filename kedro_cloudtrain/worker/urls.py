@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit, urlunsplit
 
+# Endings of packed files that pandas reads without another package.
+PACKED = (".gz", ".bz2", ".xz")
 # What may stand in a URL as it is (RFC 3986, reserved and unreserved), and an escape that is one already.
 _KEPT = "%:/?#[]@!$&'()*+,;=-._~"
 
@@ -33,9 +35,14 @@ def with_query(url: str, query: str) -> str:
 
 
 def extension(location: str) -> str:
-    """Give the ending of a path or URL in lower case, without its dot and whatever stands behind `?` or `#`."""
+    """Give the ending of a path or URL in lower case, without its dot and whatever stands behind `?` or `#`.
+
+    That of a packed file is the one before: `csv` of `a.csv.gz`.
+    """
     path = urlsplit(location).path if "://" in location else location
     name = path.rsplit("/", 1)[-1].lower()
+    for packed in PACKED:
+        name = name.removesuffix(packed)
     return name.rsplit(".", 1)[-1] if "." in name else ""
 
 
