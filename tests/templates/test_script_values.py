@@ -107,8 +107,10 @@ def test_no_value_runs(attack: str, recipe: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_dataset_key_and_url_are_only_text() -> None:
-    key = "a'; __import__('os').abort() #/{{ 7*7 }}\u202e.csv"
+    key = "a'; __import__('os').abort() #/{{ 7*7 }} é.csv"
     assert constants(script(storage_config={"dataset_key": key}))["DATASET_KEY"] == key
+    with pytest.raises(SourceError, match="control character"):
+        script(storage_config={"dataset_key": "a\u202evsc.csv"})
     url = "https://example.org/'+__import__('os').abort()+'/{{7*7}}.csv"
     assert constants(script(storage_config=None, dataset_url=url))["DATASET_URL"] == url
 
