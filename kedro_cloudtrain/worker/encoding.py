@@ -106,9 +106,9 @@ class Features:
         return [index for index, column in enumerate(self.columns) if column.kind == "category"]
 
     @property
-    def types(self) -> list[str]:
-        """XGBoost's words for the columns: `c` a category, `q` a quantity."""
-        return ["c" if column.kind == "category" else "q" for column in self.columns]
+    def types(self) -> list[str] | None:
+        """XGBoost's words for the columns: `c` a category, `q` a quantity; None where all are quantities, as it takes them by itself."""
+        return ["c" if column.kind == "category" else "q" for column in self.columns] if self.category_indexes else None
 
     def mixed_frame(self, matrix: NDArray[np.float32]) -> pd.DataFrame:
         """Give the matrix as a frame whose categories are integers, -1 where missing: what CatBoost wants."""

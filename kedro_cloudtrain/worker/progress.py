@@ -27,9 +27,10 @@ class Progress:
     def __init__(self, file: Path) -> None:
         self._file = file.open("w", encoding="utf-8")
         self._began = time.monotonic()
-        self._flushed = 0.0
+        self._due = 0.0
         self._of = 0
-        self.history: list[dict[str, Any]] = []
+        self._noted: list[tuple[float, dict[str, float]]] = []
+        self._history: list[dict[str, Any]] = []
 
     def begin(self, rounds: int) -> None:
         """Begin a fit of at most so many rounds."""
@@ -37,20 +38,39 @@ class Progress:
         self._began = time.monotonic()
 
     def round(self, metrics: dict[str, float]) -> None:
-        """Note a round's metrics, `train_rmse` and `validation_rmse` say."""
-        step, now = len(self.history) + 1, time.monotonic()
-        self.history.append({"round": step, **{name: finite(value) for name, value in metrics.items()}})
-        line = {"step": step, "of": max(self._of, step), "metrics": self.history[-1], "seconds": round(now - self._began, 3)}
-        line["metrics"] = {name: value for name, value in self.history[-1].items() if name != "round"}
-        self._file.write(json.dumps(line) + "\n")
-        if now - self._flushed >= _FLUSH_EVERY_S:
-            self._file.flush()
-            self._flushed = now
-        if step % max(1, self._of // _LOG_LINES) == 0 or step == 1:
+        """Note a round's metrics, `train_rmse` and `validation_rmse` say.
+
+        A round may take a few milliseconds: most of them are only noted, and their lines are written together when one is due.
+        """
+        now = time.monotonic()
+        self._noted.append((now - self._began, metrics))
+        step = len(self._history) + len(self._noted)
+        if now >= self._due or step == 1:
+            self._write()
+            self._due = now + _FLUSH_EVERY_S
+        if step == 1 or step % max(1, self._of // _LOG_LINES) == 0:
             print(f"round {step}/{self._of}  " + "  ".join(f"{name} {value:.6g}" for name, value in metrics.items()))  # noqa: T201
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """A row a round: `round`, and each metric, None where it is no finite number."""
+        self._write()
+        return self._history
+
+    def _write(self) -> None:
+        if not self._noted:
+            return
+        for seconds, metrics in self._noted:
+            step, values = len(self._history) + 1, {name: finite(value) for name, value in metrics.items()}
+            self._history.append({"round": step, **values})
+            line = {"step": step, "of": max(self._of, step), "metrics": values, "seconds": round(seconds, 3)}
+            self._file.write(json.dumps(line) + "\n")
+        self._noted.clear()
+        self._file.flush()
 
     def close(self) -> None:
         """Write what is left."""
+        self._write()
         self._file.close()
 
     def for_xgboost(self) -> Any:
