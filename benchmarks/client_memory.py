@@ -16,9 +16,10 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--runs", type=int, default=5)
 args = parser.parse_args()
 CLIENT = (
-    "import resource, sys; from kedro.framework.cli.cli import main; sys.argv = ['kedro', 'run', '--runner=cloudtrain']\n"
+    "import pathlib, sys; from kedro.framework.cli.cli import main; sys.argv = ['kedro', 'run', '--runner=cloudtrain']\n"
     "try: main()\n"
-    "finally: print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    # Not getrusage: its maximum begins with that of the process that started this one.
+    "finally: print('peak', next(int(line.split()[1]) * 1024 for line in pathlib.Path('/proc/self/status').open() if 'VmHWM' in line))"
 )
 
 
