@@ -19,7 +19,9 @@ import importlib.metadata as metadata, sys
 if {without}:
     every = metadata.entry_points
     def others(**params):
-        return metadata.EntryPoints(point for point in every(**params) if "cloudtrain" not in point.value)
+        found = every(**params)
+        # Without a group, Python 3.11 gives a dict of groups; whoever asks so (not Kedro) may see ours.
+        return metadata.EntryPoints(point for point in found if "cloudtrain" not in point.value) if params else found
     metadata.entry_points = others
 sys.argv = ["kedro", "--help"]
 from kedro.framework.cli.cli import main

@@ -237,6 +237,7 @@ class CloudTask:
 
     def _train(self, inputs: dict[str, Any]) -> dict[str, Any]:
         from kedro_cloudtrain.attempts import Training  # noqa: PLC0415
+        from kedro_cloudtrain.errors import SourceError  # noqa: PLC0415
         from kedro_cloudtrain.jobs import TrainingParameters  # noqa: PLC0415
         from kedro_cloudtrain.plan import output_kinds, where_parameters_stand  # noqa: PLC0415
         from kedro_cloudtrain.preflight import check_training  # noqa: PLC0415
@@ -257,8 +258,16 @@ class CloudTask:
             volume=plan.volume,
             timeout_s=plan.settings.timeout_s,
         )
-        attempt = training.write(self._generator)
-        values = attempt.run(self._backend, self._display.row(node.name), self._receipts)
+        try:
+            attempt = training.write(self._generator)
+            values = attempt.run(self._backend, self._display.row(node.name), self._receipts)
+        except SourceError as error:
+            tables = " and ".join(f"`{name}`" for name in names.tables)
+            where = where_parameters_stand(names.parameters)
+            raise SourceError(
+                f"{node.name}: {error.message}\nIts data is {tables} of the catalog, its columns are named by {where}. "
+                "Each source is looked at, without a run, by: kedro cloudtrain plan"
+            ) from error
         return dict(zip(node.outputs, (values[kind] for kind in output_kinds(node)), strict=True))
 
 

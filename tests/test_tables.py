@@ -215,7 +215,7 @@ def test_a_url_is_known_by_its_etag_and_a_file_by_its_time_and_size(tmp_path: Pa
         assert source_identity(make_source(server.url("t.csv")), None) == identity
         assert describe(server.url("t.csv")).size == 4
         assert server.requests[-1].headers["range"] == "bytes=0-0"
-    with pytest.raises(SourceError, match="could not be read in 2 tries: ConnectionRefusedError"):
+    with pytest.raises(SourceError, match="could not be read in 3 tries: ConnectionRefusedError"):
         source_identity(make_source("http://127.0.0.1:1/t.csv"), None)
     volume = DirectoryVolume(tmp_path)
     (tmp_path / "t.csv").write_text("x\n1\n")

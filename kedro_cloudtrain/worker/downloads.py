@@ -136,7 +136,7 @@ def describe(url: str, *, headers: Mapping[str, str] | None = None, secret_query
         InputError: the server refuses or cannot be reached.
     """
     request = _Request(url, dict(headers or {}), secret_query, timeout_s)
-    return _tried(url, 2, request.described)
+    return _tried(url, TRIES, request.described)
 
 
 class _Break(Exception):  # noqa: N818  # no error yet: another try may do
