@@ -6,11 +6,16 @@ CloudTrainError
 ├── TemplateError           no such template, an undefined name, a script that does not compile
 ├── SourceError             a bad URL or key, unreachable, of another format, without a column
 ├── BackendError            a machine could not be had, or does not answer
+│   ├── AuthError           a key is missing, or is not accepted
+│   ├── BalanceError        the account has no money
+│   ├── CapacityError       no machine is free: lists what was tried
+│   └── ApiError            the vendor's API refuses, in its own words
 └── JobError
     ├── JobFailedError      the script raised: its traceback, the end of its log, its folder
     ├── JobTimeoutError     its deadline ended it
     ├── JobLostError        its process is gone and left no result
-    └── JobCancelledError   ended from here: Ctrl-C, or the run is over
+    ├── JobCancelledError   ended from here: Ctrl-C, or the run is over
+    └── BudgetExceededError not started: its worst case would cost more than was allowed
 ```
 
 Each message says what happened, with which values, where to look, and the next command.
@@ -46,6 +51,32 @@ class BackendError(CloudTrainError):
     """A machine could not be had, or does not answer."""
 
 
+class AuthError(BackendError):
+    """A key is missing, or is not accepted."""
+
+
+class BalanceError(BackendError):
+    """The account has no money."""
+
+
+class CapacityError(BackendError):
+    """No machine is free."""
+
+
+class ApiError(BackendError):
+    """The vendor's API refuses.
+
+    Attributes:
+        status: the HTTP status; None where there was no answer.
+        detail: the vendor's own words.
+    """
+
+    def __init__(self, message: str, status: int | None = None, detail: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.detail = detail
+
+
 class JobError(CloudTrainError):
     """A job did not give its outputs."""
 
@@ -64,3 +95,7 @@ class JobLostError(JobError):
 
 class JobCancelledError(JobError):
     """The job was ended from here."""
+
+
+class BudgetExceededError(JobError):
+    """The job was not started: its worst case would cost more than was allowed."""

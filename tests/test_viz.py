@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import random
+import signal
 import socket
 import subprocess
 import sys
@@ -61,18 +65,19 @@ def test_the_built_pages_hold_the_previews(ran: Project) -> None:
 
 
 def test_a_running_page_shows_the_status(ran: Project) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     command = [sys.executable, "-m", "kedro", "viz", "run", "--no-browser", "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(
-        command, cwd=ran.path, env=ran.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as server:
+    with (ran.path / "viz.log").open("w+") as log:
+        # Kedro-Viz serves in a child of its own, which ends with the group alone.
+        server = subprocess.Popen(command, cwd=ran.path, env=ran.environment(), stdout=log, stderr=log, start_new_session=True)
         try:
-            status = _ask(f"http://127.0.0.1:{port}/api/run-status")
-            main = _ask(f"http://127.0.0.1:{port}/api/main")
+            status = _ask(server, f"http://127.0.0.1:{port}/api/run-status")
+            main = _ask(server, f"http://127.0.0.1:{port}/api/main")
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+            log.seek(0)
+            print(log.read())
     nodes = {item["id"]: item["name"] for item in main["nodes"]}
     named = {nodes[identifier]: said for identifier, said in status["nodes"].items()}
     assert named["train_mass"]["status"] == "success"
@@ -80,12 +85,22 @@ def test_a_running_page_shows_the_status(ran: Project) -> None:
     assert status["pipeline"]["status"] == "success"
 
 
-def _ask(url: str) -> dict:
+def _free_port() -> int:
+    # Kedro-Viz takes none above 49151, where the kernel's own choice often is.
+    for port in random.sample(range(20_000, 32_000), 50):
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port")
+
+
+def _ask(server: subprocess.Popen, url: str) -> dict:
     for _ in range(800):
         try:
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.load(answer)
         except (urllib.error.URLError, ConnectionError):
+            assert server.poll() is None, "kedro viz run has ended"
             time.sleep(0.2)
     raise AssertionError(f"{url} did not answer")
 

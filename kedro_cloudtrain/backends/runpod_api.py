@@ -1,0 +1,545 @@
+"""RunPod's REST v2, as far as jobs need it: typed values out, typed errors out; the only importer of requests here."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import threading
+import time
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kedro_cloudtrain.errors import ApiError, AuthError, BackendError, BalanceError, CapacityError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import requests
+
+DEFAULT_BASE_URL = "https://api.runpod.io"
+# The front end answers 403 (1010) to whoever has none (reported).
+_USER_AGENT = "kedro-cloudtrain"
+# The one text that tells a want of machines from a broken rule, both of which are a 400.
+_NO_CAPACITY = "no longer any instances available"
+Answer = TypeVar("Answer", bound=BaseModel)
+
+_CONNECT_S, _READ_S = 10.0, 60.0
+_TRIES = 5
+_LONGEST_PAUSE_S = 30.0
+
+
+class _Answer(BaseModel):
+    """The contract grows: what is not known here is passed over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+
+class GpuUse(_Answer):
+    """How busy one GPU is, in percent."""
+
+    util: int = 0
+    memory_util: int = Field(0, alias="memoryUtil")
+
+
+class PodRuntime(_Answer):
+    """A running container: `uptime` in seconds since its (latest) start."""
+
+    uptime: int = 0
+    gpus: tuple[GpuUse, ...] = ()
+
+
+class PodGpu(_Answer):
+    """Which GPUs a pod has."""
+
+    id: str
+    count: int = 1
+
+
+class Pod(_Answer):
+    """A pod; its `env`, which the vendor gives in clear, is not kept.
+
+    Attributes:
+        status: PROVISIONING, STARTING, RUNNING, EXITED, ERROR or TERMINATED.
+        cost: dollars an hour; 0 when it has ended.
+        runtime: None until the container runs.
+    """
+
+    id: str
+    name: str = ""
+    status: str = ""
+    cost: float = 0.0
+    data_center: str | None = Field(None, alias="dataCenterId")
+    gpu: PodGpu | None = None
+    runtime: PodRuntime | None = None
+    created_at: str = Field("", alias="createdAt")
+
+
+class Stock(_Answer):
+    """How many there are in one data centre: NONE, LOW, MEDIUM or HIGH."""
+
+    id: str
+    availability: str = "NONE"
+
+
+class GpuPrice(_Answer):
+    """Dollars an hour for one GPU."""
+
+    secure: float
+    community: float = 0.0
+
+
+class CudaVersion(_Answer):
+    """A CUDA version that hosts of a GPU type have, and whether one of them is free."""
+
+    version: str
+    available: bool = True
+
+
+class Gpu(_Answer):
+    """A GPU type of the catalogue; `memory` is its VRAM in GB."""
+
+    id: str
+    name: str = ""
+    memory: int = 0
+    secure: bool = True
+    price: GpuPrice
+    availability: str = "NONE"
+    data_centers: tuple[Stock, ...] = Field((), alias="dataCenters")
+    cuda_versions: tuple[CudaVersion, ...] = Field((), alias="cudaVersions")
+
+    def stock(self, data_center: str | None) -> str | None:
+        """Say how many there are in a data centre, or anywhere; None where it is not sold."""
+        if data_center is None:
+            return self.availability
+        return next((place.availability for place in self.data_centers if place.id == data_center), None)
+
+
+class VcpuRange(_Answer):
+    """How many vCPUs a pod of a flavour may have."""
+
+    min: int = 2
+    max: int = 32
+
+
+class CpuPrice(_Answer):
+    """Dollars an hour for one vCPU."""
+
+    per_vcpu: float = Field(alias="securePerVcpu")
+
+
+class Cpu(_Answer):
+    """A CPU flavour of the catalogue."""
+
+    id: str
+    name: str = ""
+    vcpu: VcpuRange = VcpuRange()
+    ram_gb_per_vcpu: float = Field(2.0, alias="ramGbPerVcpu")
+    price: CpuPrice
+    availability: str = "NONE"
+    data_centers: tuple[Stock, ...] = Field((), alias="dataCenters")
+
+    def stock(self, data_center: str | None) -> str | None:
+        """Say how many there are in a data centre, or anywhere; None where it is not sold."""
+        if data_center is None:
+            return self.availability
+        return next((place.availability for place in self.data_centers if place.id == data_center), None)
+
+
+class NetworkVolumeInfo(_Answer):
+    """A network volume; `size` in GB."""
+
+    id: str
+    name: str = ""
+    size: int = 0
+    data_center: str = Field("", alias="dataCenter")
+
+
+@dataclasses.dataclass(frozen=True)
+class PodRequest:
+    """What a pod is created with.
+
+    Attributes:
+        name: unique, so that a pod whose answer was lost is found again.
+        image: the container's image.
+        args: the container's command, one line that is split as a shell would.
+        gpu: the GPU type; None for a CPU pod.
+        gpu_count: how many of them.
+        min_cuda_version: the lowest that the host's driver may have, `12.8` say.
+        cpu: the CPU flavour, for a CPU pod.
+        vcpu_count: how many, a power of two.
+        disk_gb: the container's own disk; 10 finds no instance (reported).
+        data_center: where it has to be.
+        volume_id: the network volume that is mounted.
+        mount_path: where.
+        env: its environment; values can be read through the API.
+    """
+
+    name: str
+    image: str
+    args: str
+    gpu: str | None = None
+    gpu_count: int = 1
+    min_cuda_version: str = "12.8"
+    cpu: str | None = None
+    vcpu_count: int = 4
+    disk_gb: int = 20
+    data_center: str | None = None
+    volume_id: str | None = None
+    mount_path: str = "/workspace"
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+
+    def body(self) -> dict[str, Any]:
+        """Write it as the contract's CreatePodRequest."""
+        machine: dict[str, Any] = (
+            # Left out, `count` reads as no capacity (reported).
+            {"gpu": {"id": self.gpu, "count": self.gpu_count, "minCudaVersion": self.min_cuda_version}}
+            if self.gpu is not None
+            else {"cpu": {"id": self.cpu, "vcpuCount": self.vcpu_count}}
+        )
+        return {
+            "name": self.name,
+            "image": self.image,
+            "args": self.args,
+            "disk": self.disk_gb,
+            "env": dict(self.env),
+            # Network volumes are mounted on the secure cloud alone.
+            "cloud": "SECURE",
+            **machine,
+            **({"dataCenterIds": [self.data_center]} if self.data_center else {}),
+            **({"mounts": {"network": [{"volumeId": self.volume_id, "path": self.mount_path}]}} if self.volume_id else {}),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class LogLine:
+    """A line of a pod's log; `id` is where the stream is resumed."""
+
+    id: str
+    ts: str
+    source: str
+    line: str
+
+
+class RunPodApi:
+    """A client of REST v2; safe to be used from many threads.
+
+    Reads are tried again; a create whose answer was lost is looked up by its name before it is tried again. `RateLimit` headers are
+    obeyed: a call that would be refused waits for the next window.
+
+    Args:
+        key: the account's key; it is in no repr, message or log line.
+        base_url: where the API is.
+        pause: waits so many seconds; for whoever has to stop waiting early.
+    """
+
+    def __init__(self, key: str, base_url: str | None = None, pause: Callable[[float], None] = time.sleep) -> None:
+        self.base_url = (base_url or os.environ.get("RUNPOD_API_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
+        self._key = key
+        self._pause = pause
+        self._local = threading.local()
+        self._quota = _Quota(pause)
+
+    def __repr__(self) -> str:
+        return f"RunPodApi({self.base_url!r})"
+
+    def pods(self) -> list[Pod]:
+        """Give all pods of the account."""
+        found: list[Pod] = []
+        query: dict[str, str] = {}
+        while True:
+            said = self._read("/v2/pods", query)
+            found += [_parsed(Pod, one) for one in said.get("pods", [])]
+            pages = said.get("pagination") or {}
+            if not pages.get("hasNextPage") or not pages.get("nextCursor"):
+                return found
+            query = {"cursor": str(pages["nextCursor"])}
+
+    def pod(self, pod_id: str) -> Pod | None:
+        """Give a pod; None where there is none of this id."""
+        try:
+            return _parsed(Pod, self._read(f"/v2/pods/{pod_id}"))
+        except ApiError as error:
+            if error.status == 404:  # noqa: PLR2004
+                return None
+            raise
+
+    def find_pod(self, name: str) -> Pod | None:
+        """Give the pod of a name; None where there is none that still is."""
+        return next((pod for pod in self.pods() if pod.name == name and pod.status != "TERMINATED"), None)
+
+    def create_pod(self, request: PodRequest) -> Pod:
+        """Create a pod.
+
+        Raises:
+            CapacityError: no machine of this kind is free.
+            BalanceError: the account has no money.
+            AuthError: the key is not accepted.
+            ApiError: anything else, the vendor's detail kept; 403 says that the account may not have this one.
+        """
+        said = ""
+        for number in range(_TRIES):
+            try:
+                return _parsed(Pod, self._call("POST", "/v2/pods", json=request.body()))
+            except _NoAnswerError as lost:
+                said = str(lost)
+            # Whether it was created is not known: a second one of the same name would be paid for, too.
+            for wait_s in (0.0, 2.0):
+                self._pause(wait_s)
+                found = self.find_pod(request.name)
+                if found is not None:
+                    return found
+            self._pause(_backoff_s(number))
+        raise ApiError(f"RunPod's API gave no answer to a create in {_TRIES} tries: {said}. Status page: https://uptime.runpod.io")
+
+    def terminate_pod(self, pod_id: str) -> None:
+        """End a pod for good; one that is gone already is no error."""
+        # Never stopped: a stopped pod bills its disk, and may come back without its GPU.
+        try:
+            self._retried("DELETE", f"/v2/pods/{pod_id}")
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    def logs(self, pod_id: str, *, tail: int = 100, since_id: str | None = None, source: str = "container") -> Iterator[LogLine]:
+        """Follow a pod's log: `tail` lines of what was, or all since a line; the stream ends with the pod, or when it breaks."""
+        query = {"source": source} | ({} if since_id else {"tail": str(min(tail, 5000))})
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": since_id} if since_id else {})
+        answer = self._send("GET", f"/v2/pods/{pod_id}/logs", params=query, headers=headers, stream=True)
+        with answer, contextlib.suppress(*_broken()):
+            event = ""
+            for line in answer.iter_lines():
+                name, _, value = line.decode(errors="replace").partition(":")
+                if name == "id":
+                    event = value.strip()
+                elif name == "data":
+                    with contextlib.suppress(ValueError):
+                        said = json.loads(value)
+                        yield LogLine(event, str(said.get("ts", "")), str(said.get("source", "")), str(said.get("line", "")))
+
+    def gpus(self, count: int = 1) -> list[Gpu]:
+        """Give the catalogue of GPUs of the secure cloud, with stock."""
+        query = {"include": "AVAILABILITY", "product": "POD", "count": str(count), "cloud": "SECURE"}
+        return [_parsed(Gpu, one) for one in self._read("/v2/catalog/gpus", query).get("gpus", [])]
+
+    def cpus(self, vcpu_count: int = 4) -> list[Cpu]:
+        """Give the catalogue of CPU flavours, with stock."""
+        query = {"include": "AVAILABILITY", "product": "POD", "vcpuCount": str(vcpu_count)}
+        return [_parsed(Cpu, one) for one in self._read("/v2/catalog/cpus", query).get("cpus", [])]
+
+    def network_volume(self, volume_id: str) -> NetworkVolumeInfo | None:
+        """Give a network volume; None where the account has none of this id."""
+        try:
+            return _parsed(NetworkVolumeInfo, self._read(f"/v2/network-volumes/{volume_id}"))
+        except ApiError as error:
+            if error.status == 404:  # noqa: PLR2004
+                return None
+            raise
+
+    def billed_usd(self, pod_id: str) -> float | None:
+        """Give what a pod has cost by the bill, in dollars; None while the bill does not know it, about an hour."""
+        records = self._read("/v2/billing/pods", {"podId": pod_id}).get("records", [])
+        return sum(float(record.get("totalAmount", 0.0)) for record in records) if records else None
+
+    def _read(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        said: dict[str, Any] = self._retried("GET", path, params=dict(query or {}))
+        return said
+
+    def _retried(self, method: str, path: str, **more: Any) -> Any:
+        said = ""
+        for number in range(_TRIES):
+            try:
+                return self._call(method, path, **more)
+            except _NoAnswerError as lost:
+                said = str(lost)
+            self._pause(_backoff_s(number))
+        raise ApiError(f"RunPod's API gave no answer to {method} {path} in {_TRIES} tries: {said}. Is {self.base_url} reachable?")
+
+    def _call(self, method: str, path: str, **more: Any) -> Any:
+        """Send a request; a 429 waits as it says, and is sent again, since it was not worked on."""
+        with self._send(method, path, **more) as answer:
+            if answer.status_code == 204 or not answer.content:  # noqa: PLR2004
+                return {}
+            try:
+                return answer.json()
+            except ValueError:
+                raise _NoAnswerError(f"{answer.status_code} without JSON") from None
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any) -> requests.Response:
+        import requests  # noqa: PLC0415  # for who uses RunPod alone
+
+        for number in range(_TRIES):
+            self._quota.wait()
+            try:
+                answer = self._session.request(
+                    method, f"{self.base_url}{path}", headers=dict(headers or {}), timeout=(_CONNECT_S, _READ_S), **more
+                )
+            except requests.RequestException as error:
+                raise _NoAnswerError(type(error).__name__) from None
+            wait_s = self._quota.hear(answer.headers)
+            if answer.status_code != 429:  # noqa: PLR2004
+                break
+            answer.close()
+            self._pause(wait_s if wait_s is not None else _backoff_s(number))
+        if answer.ok:
+            return answer
+        with answer:
+            raise self._error(answer, method, path)
+
+    def _error(self, answer: requests.Response, method: str, path: str) -> Exception:
+        status = answer.status_code
+        try:
+            said = answer.json()
+            detail = "; ".join(str(part) for part in (said.get("detail"), *(said.get("errors") or ())) if part)
+        except (ValueError, AttributeError):
+            detail = re.sub(r"<[^>]+>", " ", answer.text)[:300].strip()
+        detail = detail.replace(self._key, "***") if self._key else detail
+        where = f"{method} {path}"
+        if status >= 500:  # noqa: PLR2004
+            return _NoAnswerError(f"{status} {detail}")
+        match status:
+            case 401:
+                return AuthError(
+                    f"RunPod does not accept the API key ({detail}). Make one at https://console.runpod.io/user/settings. {KEY_PLACES}"
+                )
+            case 402:
+                return BalanceError(f"The RunPod account has no balance ({detail}). Add some: https://console.runpod.io/user/billing")
+            case 400 if _NO_CAPACITY in detail:
+                return CapacityError(detail)
+            case 429:
+                return ApiError(f"RunPod's API refused {where} {_TRIES} times for its quota: {detail}", status, detail)
+        return ApiError(f"RunPod's API answered {status} to {where}: {detail or 'no reason given'}", status, detail)
+
+    @property
+    def _session(self) -> requests.Session:
+        """The thread's own session: requests' are not made to be shared."""
+        if not hasattr(self._local, "session"):
+            import requests  # noqa: PLC0415
+
+            session = requests.Session()
+            session.headers.update({"Authorization": f"Bearer {self._key}", "User-Agent": _USER_AGENT})
+            # A ~/.netrc must not replace the key.
+            session.trust_env = True
+            session.auth = _bearer(self._key)
+            self._local.session = session
+        made: requests.Session = self._local.session
+        return made
+
+
+KEY_PLACES = "Give it as RUNPOD_API_KEY, or in ~/.runpod/config.toml."
+KEY_PAGE = "Keys are made at https://console.runpod.io/user/settings"
+
+
+def find_api_key(home: Path | None = None) -> tuple[str, str]:
+    """Give the account's key and where it was found: RUNPOD_API_KEY, else `~/.runpod/config.toml`.
+
+    The file is the SDK's (`[default] api_key = "…"`) or runpodctl's (`apikey = "…"`).
+
+    Raises:
+        AuthError: there is none, or the file is broken.
+    """
+    key = os.environ.get("RUNPOD_API_KEY", "").strip()
+    if key:
+        return key, "RUNPOD_API_KEY"
+    file = (home or Path.home()) / ".runpod/config.toml"
+    try:
+        said = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        said = {}
+    except (OSError, ValueError) as error:
+        raise AuthError(f"{file} cannot be read ({type(error).__name__}): write it anew, or set RUNPOD_API_KEY.") from None
+    default = said.get("default")
+    key = str((default.get("api_key") if isinstance(default, dict) else None) or said.get("apikey") or "").strip()
+    if not key:
+        raise AuthError(f"There is no RunPod API key. {KEY_PLACES} {KEY_PAGE}")
+    return key, str(file)
+
+
+def connect() -> RunPodApi:
+    """Give a client with the key that is found.
+
+    Raises:
+        AuthError: there is none.
+        ConfigError: requests is not installed.
+    """
+    try:
+        import requests  # noqa: F401, PLC0415
+    except ImportError:
+        raise ConfigError('The backend runpod needs requests and boto3: pip install "kedro-cloudtrain[runpod]"') from None
+    return RunPodApi(find_api_key()[0])
+
+
+class _NoAnswerError(BackendError):
+    """What was asked may have been done, or not."""
+
+
+class _Quota:
+    """What the `RateLimit` headers leave: a call waits where the window has none."""
+
+    def __init__(self, pause: Callable[[float], None]) -> None:
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._left: float = float("inf")
+        self._anew_at = 0.0
+
+    def wait(self) -> None:
+        """Take one call of the window's; wait for the next window where there is none."""
+        while True:
+            with self._lock:
+                wait_s = self._anew_at - time.monotonic()
+                if wait_s <= 0 or self._left >= 1:
+                    self._left -= 1
+                    return
+            self._pause(min(wait_s, _LONGEST_PAUSE_S))
+
+    def hear(self, headers: Mapping[str, str]) -> float | None:
+        """Learn from an answer's headers; give the seconds that a 429 asks to wait.
+
+        The field's form is `"minute";r=0;t=12, "hour";r=2800;t=1812`: calls left, and seconds until the window is renewed.
+        """
+        windows = [(int(left), float(renewed_s)) for left, renewed_s in re.findall(r"r=(\d+);\s*t=(\d+)", headers.get("RateLimit", ""))]
+        retry_after = headers.get("Retry-After", "")
+        wait_s = float(retry_after) if retry_after.isdigit() else None
+        if wait_s is not None:
+            windows.append((0, wait_s))
+        if windows:
+            left, renewed_s = min(windows)
+            now = time.monotonic()
+            with self._lock:
+                anew_at = now + renewed_s
+                # Calls that are under way are not in an older answer's count: within a window it only falls.
+                same_window = now < self._anew_at and abs(anew_at - self._anew_at) < max(2.0, renewed_s * 0.1)
+                self._left = min(self._left, left) if same_window else left
+                self._anew_at = anew_at
+        return wait_s
+
+
+def _bearer(key: str) -> Callable[[Any], Any]:
+    def sign(request: Any) -> Any:
+        request.headers["Authorization"] = f"Bearer {key}"
+        return request
+
+    return sign
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    import requests  # noqa: PLC0415
+
+    return (requests.RequestException, OSError)
+
+
+def _backoff_s(number: int) -> float:
+    return min(_LONGEST_PAUSE_S, 0.5 * 2.0**number)
+
+
+def _parsed(model: type[Answer], value: object) -> Answer:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        what = ", ".join(".".join(str(part) for part in one["loc"]) for one in error.errors())
+        raise ApiError(f"RunPod's API gave a {model.__name__} that is none: {what}.") from None
