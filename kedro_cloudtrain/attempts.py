@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from kedro_cloudtrain.archive import worker_archive, worker_digest
 from kedro_cloudtrain.backends import JobRequest
+from kedro_cloudtrain.backends.placing import Work
+from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import (
     CloudTrainError,
     ConfigError,
@@ -22,12 +24,13 @@ from kedro_cloudtrain.errors import (
     SourceError,
 )
 from kedro_cloudtrain.folder import JOBS, JobFolder
-from kedro_cloudtrain.jobs import JobSpec, JobState, fingerprint, job_name
+from kedro_cloudtrain.jobs import JobSpec, JobState, fingerprint, job_name, library_of
 from kedro_cloudtrain.outputs import read_outputs
 from kedro_cloudtrain.problems import problems_of
 from kedro_cloudtrain.receipts import Receipt
+from kedro_cloudtrain.requirements import requirements
 from kedro_cloudtrain.sources import UploadSource, UrlSource, VolumeSource, environment
-from kedro_cloudtrain.volumes import source_identity
+from kedro_cloudtrain.volumes import DirectoryVolume, source_identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends import Backend, Watcher
     from kedro_cloudtrain.jobs import JobResult, OutputKind, Source, TrainingParameters
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.volumes import DirectoryVolume
+    from kedro_cloudtrain.receipts import MachineUse
+    from kedro_cloudtrain.volumes import Volume
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,16 +55,16 @@ class Training:
         validation: the table of the validation rows, where it is another one.
         outputs: which outputs are wanted.
         volume: holds the data, where it is a key, and the job folder.
-        timeout_s: when the job is ended, in seconds from its start.
+        settings: what `cloudtrain.yml` says of the node.
     """
 
     node: str
     parameters: TrainingParameters
     data: UrlSource | VolumeSource | pd.DataFrame
     outputs: tuple[OutputKind, ...]
-    volume: DirectoryVolume
+    volume: Volume
     validation: UrlSource | VolumeSource | pd.DataFrame | None = None
-    timeout_s: float = 86_400
+    settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
 
     def script(self, generator: TrainingScriptGenerator) -> str:
         """Render the job's script and write nothing.
@@ -85,10 +89,11 @@ class Training:
             script = generator.render(spec)
             digest = fingerprint(script, self._identities(sent), worker_digest())
             job = job_name(self.node, digest)
-            folder = JobFolder(to if to is not None else self.volume.path(f"{JOBS}/{job}"))
+            folder = JobFolder(to if to is not None else self.volume.folder(f"{JOBS}/{job}"))
             with folder.held():
                 folder.clear()
-                folder.write_json(folder.spec, {**spec.model_dump(mode="json"), "volume_path": str(self.volume.root.resolve())})
+                here = {"volume_path": str(self.volume.root.resolve())} if isinstance(self.volume, DirectoryVolume) else {}
+                folder.write_json(folder.spec, {**spec.model_dump(mode="json"), **here})
                 folder.write(folder.script, script.encode())
                 folder.write(folder.archive, worker_archive())
                 for _, file, _ in sent:
@@ -96,6 +101,27 @@ class Training:
                         folder.write(folder.input(file.name), file.read_bytes())
         secrets = environment([table for table in (self.data, self.validation) if isinstance(table, UrlSource)])
         return Attempt(self, folder, job, secrets, render_s=time.perf_counter() - began)
+
+    @property
+    def work(self) -> Work:
+        """How much there is to compute with, as far as it is known here."""
+        rows = columns = None
+        if not isinstance(self.data, UrlSource | VolumeSource):
+            rows, columns = self.data.shape
+        named = self.parameters.feature_columns
+        return Work(library_of(self.parameters.model_type), rows, columns if named is None else len(named) + 1)
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """What a pod installs, as pip writes it."""
+        tables = [table for table in (self.data, self.validation) if isinstance(table, UrlSource | VolumeSource)]
+        needed = requirements(
+            library_of(self.parameters.model_type),
+            gpu=self.settings.gpu != "none",
+            file_formats=tuple(table.file_format for table in tables),
+            over_http=any(isinstance(table, UrlSource) for table in tables),
+        )
+        return (*needed, *self.settings.requirements)
 
     def _send(self, scratch: Path) -> list[tuple[Source | None, Path | None, str | None]]:
         return [_send(table, name, scratch) for name, table in (("data", self.data), ("validation", self.validation))]
@@ -149,21 +175,29 @@ class Attempt:
         began, asked_at = time.perf_counter(), time.time()
         result: JobResult | None = None
         state = JobState.FAILED
-        volume = self.training.volume.root if isinstance(self.training.data, VolumeSource) else None
+        account = _Account(watcher)
         try:
             with self.folder.held():
-                result = backend.run(JobRequest(self.folder, volume, self.training.timeout_s, self.environment), watcher)
+                result = backend.run(self.request, account)
             values = read_outputs(self.folder, result, self.training.outputs)
             state = JobState.SUCCEEDED
         except CloudTrainError as error:
             state = _state_after(error)
             raise
         finally:
-            receipts.append(self._receipt(backend.name, state, result, asked_at, time.perf_counter() - began))
+            receipts.append(self._receipt(backend.name, state, result, account.machines, asked_at, time.perf_counter() - began))
             watcher.moved(self.job, state)
         return values
 
-    def _receipt(self, where: str, state: JobState, result: JobResult | None, asked_at: float, run_s: float) -> Receipt:
+    @property
+    def request(self) -> JobRequest:
+        """What a backend is asked for."""
+        training = self.training
+        return JobRequest(self.folder, training.volume, training.settings, training.work, training.requirements, self.environment)
+
+    def _receipt(
+        self, where: str, state: JobState, result: JobResult | None, machines: Sequence[MachineUse], asked_at: float, run_s: float
+    ) -> Receipt:
         seconds = {"render": self.render_s}
         if result is not None:
             seconds |= {"start": max(0.0, (result.started_at or asked_at) - asked_at), **result.seconds}
@@ -177,7 +211,25 @@ class Attempt:
             rows=result.rows.get("read") if result is not None else None,
             bytes_read=result.bytes_read if result is not None else None,
             bytes_passed=self.folder.bytes_passed,
+            machines=tuple(machines),
         )
+
+
+class _Account:
+    """Passes on how a job goes, and keeps what its machines were used for."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+        self.machines: list[MachineUse] = []
+        self.moved = watcher.moved
+        self.progressed = watcher.progressed
+        self.placed = watcher.placed
+        self.busy = watcher.busy
+
+    def used(self, job: str, use: MachineUse) -> None:
+        """Keep it."""
+        self.machines.append(use)
+        self._watcher.used(job, use)
 
 
 def _state_after(error: CloudTrainError) -> JobState:

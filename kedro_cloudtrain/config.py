@@ -7,7 +7,7 @@ import fnmatch
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.problems import KeyPath, nearest, problems_of
@@ -16,29 +16,70 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+# Cached on RunPod's hosts (its docs, "Pods: official templates"), so that a pod starts without a pull.
+DEFAULT_IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
+
 
 class NodeSettings(BaseModel):
-    """What holds for one node, or, below `defaults`, for each.
+    """What holds for one node, or, below `defaults`, for each; all but `timeout_s` is for pods.
 
     Attributes:
         timeout_s: when its job is ended, in seconds from its start.
+        gpu: GPU types in the order of liking, by the names of `kedro cloudtrain gpus`; `auto` takes the cheapest that does; `none` takes
+            a CPU pod.
+        gpu_count: how many of them.
+        vcpu_count: vCPUs of a CPU pod, a power of two.
+        image: the container's image.
+        min_cuda_version: the lowest CUDA version of the host's driver; an older host fails the image's start.
+        disk_gb: the container's own disk.
+        requirements: what is installed beside what the recipe needs, as pip writes it.
+        install: whether anything is installed; false where the image has it all.
+        max_cost_usd: the most that the node may cost, its attempts together.
+        max_price_per_hour_usd: dearer machines are left out.
+        startup_timeout_s: when a pod that does not start is given up for another.
+        retries: how many more pods are tried after one that was lost.
+        wait_for_capacity_s: how long to wait for a machine when none is free.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout_s: float = Field(86_400, gt=0)
+    gpu: Literal["auto", "none"] | tuple[str, ...] = "auto"
+    gpu_count: int = Field(1, ge=1)
+    vcpu_count: int = Field(4, ge=2)
+    image: str = Field(DEFAULT_IMAGE, min_length=1)
+    min_cuda_version: str = Field("12.8", pattern=r"^\d+\.\d+$")
+    disk_gb: int = Field(20, ge=20)
+    requirements: tuple[str, ...] = ()
+    install: bool = True
+    max_cost_usd: float | None = Field(None, gt=0)
+    max_price_per_hour_usd: float | None = Field(None, gt=0)
+    startup_timeout_s: float = Field(900, gt=0)
+    retries: int = Field(2, ge=0)
+    wait_for_capacity_s: float = Field(0, ge=0)
+
+    @field_validator("gpu", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        if isinstance(value, str):
+            return value.lower() if value.lower() in ("auto", "none") else (value,)
+        if isinstance(value, list | tuple) and not value:
+            raise ValueError("name at least one GPU, or write auto or none")
+        return "none" if value is None else value
 
 
 class RunSettings(BaseModel):
     """What holds for a run as a whole.
 
     Attributes:
-        max_pods: how many jobs run at once; left out, one on this computer, which has all its cores.
+        max_pods: how many jobs run at once; left out, one on this computer, which has all its cores, and eight on pods.
+        max_cost_usd: the most that the run may cost.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_pods: int | None = Field(None, ge=1)
+    max_cost_usd: float | None = Field(None, gt=0)
 
 
 class VolumeSettings(BaseModel):
@@ -68,7 +109,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backend: Literal["local"] = "local"
+    backend: Literal["local", "runpod"] = "local"
     volume: VolumeSettings = VolumeSettings()
     defaults: NodeSettings = NodeSettings()
     nodes: dict[str, NodeSettings] = Field(default_factory=dict)
@@ -104,6 +145,10 @@ RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "backend": ("backend",),
     "max_pods": ("run", "max_pods"),
     "timeout_s": ("defaults", "timeout_s"),
+    "gpu": ("defaults", "gpu"),
+    "max_cost_usd": ("run", "max_cost_usd"),
+    "retries": ("defaults", "retries"),
+    "wait_for_capacity_s": ("defaults", "wait_for_capacity_s"),
 }
 
 
@@ -124,8 +169,8 @@ def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, 
             known = ", ".join(RUNNER_PARAMETERS)
             raise ConfigError(f"--runner-params: `{name}` is not a runner parameter.{nearest(name, RUNNER_PARAMETERS)} Known: {known}.")
         _put(merged, RUNNER_PARAMETERS[name], value)
-        if name == "timeout_s" and isinstance(merged.get("nodes"), dict):
-            merged["nodes"] = {selector: _without(node, "timeout_s") for selector, node in merged["nodes"].items()}
+        if RUNNER_PARAMETERS[name][0] == "defaults" and isinstance(merged.get("nodes"), dict):
+            merged["nodes"] = {selector: _without(node, name) for selector, node in merged["nodes"].items()}
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:

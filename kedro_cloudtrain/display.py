@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.jobs import JobProgress
-    from kedro_cloudtrain.receipts import Receipt
+    from kedro_cloudtrain.receipts import MachineUse, Receipt
 
 # Kedro's default logging shows INFO below `kedro` alone.
 logger = logging.getLogger("kedro.cloudtrain")
@@ -53,6 +53,9 @@ class Row:
         state: where it stands.
         progress: how far its fit is.
         live: whether it is on a terminal, where the log need not say what the table shows.
+        machine: the kind of machine that it has got.
+        gpu_percent: how busy its GPU is.
+        cost_usd: what its machine has cost so far, in dollars.
     """
 
     node: str
@@ -61,6 +64,9 @@ class Row:
     state: JobState = JobState.WAITING
     progress: JobProgress | None = None
     live: bool = False
+    machine: str = ""
+    gpu_percent: float | None = None
+    cost_usd: float | None = None
 
     def moved(self, job: str, state: JobState) -> None:
         """Hear that the job has come to a state."""
@@ -79,19 +85,40 @@ class Row:
         if not self.live and progress.step // quarter > before // quarter and progress.step < progress.of:
             logger.info("%s %d/%d %s  [%s]", self.node, progress.step, progress.of, metric(progress), job, extra={"markup": False})
 
+    def placed(self, job: str, machine: str, usd_per_hour: float) -> None:
+        """Hear which machine the job has got."""
+        self.machine, self.cost_usd = machine, 0.0
+        logger.info("%s on %s at $%.2f/h  [%s]", self.node, machine, usd_per_hour, job, extra={"markup": False})
+
+    def busy(self, _job: str, gpu_percent: float | None, cost_usd: float) -> None:
+        """Hear how busy the GPU is, and the dollars so far."""
+        self.gpu_percent, self.cost_usd = gpu_percent, cost_usd
+
+    def used(self, _job: str, use: MachineUse) -> None:
+        """Hear what a machine has cost."""
+        self.gpu_percent, self.cost_usd = None, use.cost_usd
+
+    @property
+    def bill(self) -> str:
+        """The machine, how busy it is and what it costs, in a few words."""
+        if self.cost_usd is None:
+            return ""
+        busy = "" if self.gpu_percent is None else f" · GPU {self.gpu_percent:.0f} %"
+        return f"{self.machine}{busy} · ${self.cost_usd:.2f}"
+
     def cells(self) -> tuple[Text, ...]:
         """Write the line of the live table."""
         style = _STYLES.get(self.state, "")
         if self.progress is None or self.state in (JobState.WAITING, JobState.STARTING):
-            said = f"reading {self.reads}" if self.state is JobState.STARTING else str(self.state)
-            return Text(self.node), Text(self.kind, "dim"), Text(""), Text(said, style or "dim"), Text("")
+            said = str(self.state) if self.state is not JobState.STARTING else self.machine or f"reading {self.reads}"
+            return Text(self.node), Text(self.kind, "dim"), Text(""), Text(said, style or "dim"), Text(self.bill, "dim")
         left = dt.timedelta(seconds=round(self.progress.seconds_left))
         return (
             Text(self.node),
             Text(self.kind, "dim"),
             Text(""),
             Text(state_word(self.state) if self.state.finished else f"{self.progress.step}/{self.progress.of}", style),
-            Text(metric(self.progress) + ("" if self.state.finished else f"  {left} left"), "dim"),
+            Text("  ".join(filter(None, [metric(self.progress), "" if self.state.finished else f"{left} left", self.bill])), "dim"),
         )
 
     def _how_it_went(self) -> str:

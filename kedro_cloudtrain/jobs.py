@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Source = UrlSource | VolumeSource | UploadSource
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
+LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("model", "metrics", "history", "importance", "predictions")
 
 
@@ -230,6 +231,11 @@ def fingerprint(script: str, identities: Mapping[str, JsonValue], code: str) -> 
     return hashlib.sha256(work.encode()).hexdigest()
 
 
+def library_of(model_type: str) -> str:
+    """Name the library of a shipped recipe; a template of one's own is called by its own name."""
+    return next((library for library in LIBRARIES if model_type.startswith(f"{library}_")), model_type)
+
+
 def job_name(node: str, digest: str) -> str:
     """Name a job and its folder: the node's name as a file name, and the first twelve digits of its fingerprint."""
     return f"{re.sub(r'[^A-Za-z0-9_]+', '-', node).strip('-')[:80] or 'job'}-{digest[:12]}"
@@ -248,21 +254,23 @@ class JobFailure(BaseModel):
 
 
 class JobOutput(BaseModel):
-    """One output in the job folder: where, how large (bytes), and its sha256."""
+    """One output in the job folder: where, how large (bytes), its sha256, and, for a folder, the paths of its files."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     path: str
     size: int
     sha256: str
+    files: tuple[str, ...] = ()
 
 
 class JobResult(BaseModel):
-    """`result.json`: what the machine says when it is done."""
+    """`result.json`: what the machine says when it is done; the script writes it, or, where it could not, what runs it on a pod."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    state: Literal["succeeded", "failed"]
+    state: Literal["succeeded", "failed", "timed out", "lost"]
+    attempt: str | None = None
     error: JobFailure | None = None
     outputs: dict[str, JobOutput] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)

@@ -75,8 +75,8 @@ def train(
     from kedro_cloudtrain.attempts import Training  # noqa: PLC0415
     from kedro_cloudtrain.backends.local import LocalBackend  # noqa: PLC0415
     from kedro_cloudtrain.display import Row  # noqa: PLC0415
-    from kedro_cloudtrain.jobs import TrainingParameters  # noqa: PLC0415
-    from kedro_cloudtrain.preflight import check_training, library_of  # noqa: PLC0415
+    from kedro_cloudtrain.jobs import TrainingParameters, library_of  # noqa: PLC0415
+    from kedro_cloudtrain.preflight import check_training  # noqa: PLC0415
     from kedro_cloudtrain.scripts import TrainingScriptGenerator  # noqa: PLC0415
     from kedro_cloudtrain.volumes import DirectoryVolume  # noqa: PLC0415
 

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from kedro_cloudtrain.datasets import dataset_source, dataset_volume
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
-from kedro_cloudtrain.jobs import TrainingParameters
+from kedro_cloudtrain.jobs import TrainingParameters, library_of
 from kedro_cloudtrain.nodes import TrainingFunction
-from kedro_cloudtrain.preflight import library_of, problems_before
+from kedro_cloudtrain.preflight import problems_before
 from kedro_cloudtrain.receipts import size
 from kedro_cloudtrain.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.volumes import DirectoryVolume

@@ -6,20 +6,13 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
+from kedro_cloudtrain.jobs import library_of
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.hyperparameters import check_hyperparameters
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.jobs import TrainingParameters
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
-
-LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
-
-
-def library_of(model_type: str) -> str:
-    """Name the library of a shipped recipe; a template of one's own is called by its own name."""
-    return next((library for library in LIBRARIES if model_type.startswith(f"{library}_")), model_type)
-
 
 def problems_before(
     parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, here: bool = True

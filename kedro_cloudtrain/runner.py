@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pluggy import PluginManager
 
     from kedro_cloudtrain.backends import Backend
-    from kedro_cloudtrain.config import ProjectConfig
+    from kedro_cloudtrain.config import ProjectConfig, Settings
     from kedro_cloudtrain.display import Display
     from kedro_cloudtrain.plan import NodePlan
     from kedro_cloudtrain.receipts import Receipt
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # Jobs at once on this computer where `run.max_pods` is left out: each fits with every core, and two of them would only wait for each
 # other (seen: 300 rounds of XGBoost beside LightGBM, on 2 cores and 344 rows, take 32 s instead of 0.3 s).
 _LOCAL_JOBS = 1
+_PODS = 8
 
 
 class CloudTrainRunner(SequentialRunner):
@@ -102,9 +103,9 @@ class CloudTrainRunner(SequentialRunner):
         plans = Planner(catalog, settings, generator, project.path).plan(pipeline.nodes)
         _refuse(plans)
         training = [plan for plan in plans if plan.inputs is not None]
-        jobs = settings.run.max_pods or _LOCAL_JOBS
-        display = Display(_headline(training, len(plans) - len(training), settings.backend, settings.volume.path))
-        backend = make_backend(settings, jobs)
+        jobs = settings.run.max_pods or (_LOCAL_JOBS if settings.backend == "local" else _PODS)
+        display = Display(_headline(training, len(plans) - len(training), settings))
+        backend = make_backend(settings, project.path, jobs)
         try:
             with display, _termination_raises():
                 self._cloud = functools.partial(
@@ -256,7 +257,7 @@ class CloudTask:
             validation=inputs[names.validation] if names.validation is not None else None,
             outputs=output_kinds(node),
             volume=plan.volume,
-            timeout_s=plan.settings.timeout_s,
+            settings=plan.settings,
         )
         try:
             attempt = training.write(self._generator)
@@ -294,11 +295,12 @@ def _refuse(plans: list[NodePlan]) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def _headline(training: list[NodePlan], ordinary: int, backend: str, volume: str) -> str:
+def _headline(training: list[NodePlan], ordinary: int, settings: Settings) -> str:
     def count(number: int, what: str) -> str:
         return f"{number} {what} node{'' if number == 1 else 's'}"
 
-    return f"cloudtrain   {count(len(training), 'training')}, {count(ordinary, 'ordinary')} · backend {backend} · volume {volume}"
+    nodes = f"{count(len(training), 'training')}, {count(ordinary, 'ordinary')}"
+    return f"cloudtrain   {nodes} · backend {settings.backend} · volume {settings.volume}"
 
 
 @contextlib.contextmanager

@@ -5,13 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
+from kedro_cloudtrain.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kedro_cloudtrain.config import Settings
+    from kedro_cloudtrain.backends.placing import Work
+    from kedro_cloudtrain.config import NodeSettings, Settings
     from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.jobs import JobProgress, JobResult, JobState
+    from kedro_cloudtrain.receipts import MachineUse
+    from kedro_cloudtrain.volumes import Volume
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,15 +25,24 @@ class JobRequest:
 
     Attributes:
         folder: the job folder, written and ready.
-        volume: the volume's directory, where a dataset key is found; None for a job that reads no key.
-        timeout_s: when the job is ended, in seconds from its start.
+        volume: where its dataset keys are found.
+        settings: what `cloudtrain.yml` says of its node.
+        work: how much there is to compute with.
+        requirements: what a pod installs for it.
         environment: what the job's process finds in its environment beside the usual: the secrets of a URL.
     """
 
     folder: JobFolder
-    volume: Path | None
-    timeout_s: float
+    volume: Volume
+    settings: NodeSettings
+    work: Work
+    requirements: tuple[str, ...] = ()
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def timeout_s(self) -> float:
+        """When the job is ended, in seconds from its start."""
+        return self.settings.timeout_s
 
 
 class Watcher(Protocol):
@@ -40,6 +54,18 @@ class Watcher(Protocol):
 
     def progressed(self, job: str, progress: JobProgress) -> None:
         """Hear how far the fit is."""
+        ...
+
+    def placed(self, job: str, machine: str, usd_per_hour: float) -> None:
+        """Hear which machine the job has got."""
+        ...
+
+    def busy(self, job: str, gpu_percent: float | None, cost_usd: float) -> None:
+        """Hear how busy the machine's GPU is, and what the machine has cost so far, in dollars."""
+        ...
+
+    def used(self, job: str, use: MachineUse) -> None:
+        """Hear what a machine was used for, now that it is over."""
         ...
 
 
@@ -67,8 +93,23 @@ class Backend(Protocol):
         ...
 
 
-def make_backend(settings: Settings, jobs: int = 1) -> Backend:
-    """Give the backend that the settings name, for so many jobs at once."""
-    from kedro_cloudtrain.backends.local import LocalBackend  # noqa: PLC0415  # only the one that is used
+def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
+    """Give the backend that the settings name, for so many jobs at once.
 
-    return {"local": LocalBackend}[settings.backend](jobs)
+    Raises:
+        BackendError: it cannot be: no key, say.
+        ConfigError: it has no volume to work with.
+    """
+    # Only the one that is used.
+    if settings.backend == "local":
+        from kedro_cloudtrain.backends.local import LocalBackend  # noqa: PLC0415
+
+        return LocalBackend(jobs)
+    from kedro_cloudtrain.backends.budget import Budget  # noqa: PLC0415
+    from kedro_cloudtrain.backends.runpod import RunPodBackend  # noqa: PLC0415
+    from kedro_cloudtrain.backends.runpod_api import connect  # noqa: PLC0415
+
+    volume = settings.volume.make(project)
+    if not isinstance(volume, NetworkVolume):
+        raise ConfigError("backend runpod needs a network volume: volume: {id: …, data_center: …} in cloudtrain.yml. This one is " + volume.name)
+    return RunPodBackend(connect(), volume, project.name, Budget(settings.run.max_cost_usd), jobs)

@@ -11,13 +11,15 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.errors import JobCancelledError, JobFailedError, JobLostError, JobTimeoutError, SourceError
+from kedro_cloudtrain.backends.results import failed_on, log_end, next_step, timed_out
+from kedro_cloudtrain.errors import JobCancelledError, JobFailedError, JobLostError
 from kedro_cloudtrain.jobs import JobState
+from kedro_cloudtrain.volumes import DirectoryVolume
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.backends import JobRequest, Watcher
     from kedro_cloudtrain.folder import JobFolder
-    from kedro_cloudtrain.jobs import JobFailure, JobResult
+    from kedro_cloudtrain.jobs import JobResult
 
 _POLL_S = 0.05
 _PROGRESS_EVERY_S = 0.25
@@ -56,14 +58,11 @@ class LocalBackend:
             raise JobCancelledError(f"{folder.name} was ended from here. Its folder is kept: {folder.path}")
         result = folder.read_result()
         if returncode is None and result is None:
-            raise JobTimeoutError(
-                f"{folder.name} was ended at its deadline of {request.timeout_s:g} s.\n{_log_end(folder)}"
-                f"Give it more time by timeout_s in cloudtrain.yml, or: kedro run --runner=cloudtrain --runner-params timeout_s=…"
-            )
+            raise timed_out(folder, request.timeout_s)
         if result is None:
             raise _without_result(folder, returncode or 0)
-        if result.state == "failed":
-            raise _failed(folder, result)
+        if result.state != "succeeded":
+            raise failed_on(folder, result, request.timeout_s)
         return result
 
     def close(self) -> None:
@@ -78,8 +77,8 @@ class LocalBackend:
             "PYTHONUNBUFFERED": "1",
             "CLOUDTRAIN_TIMEOUT_S": f"{request.timeout_s:g}",
         }
-        if request.volume is not None:
-            environment["CLOUDTRAIN_VOLUME"] = str(request.volume.resolve())
+        if isinstance(request.volume, DirectoryVolume):
+            environment["CLOUDTRAIN_VOLUME"] = str(request.volume.root.resolve())
         with request.folder.log.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, request.folder.script.name],
@@ -139,31 +138,8 @@ def _without_result(folder: JobFolder, returncode: int) -> JobFailedError | JobL
     if returncode > 0:
         # It ended by itself before the job began: a broken import at the script's top, say. Its traceback is the log's end.
         return JobFailedError(
-            f"{folder.name} ended with exit code {returncode} before its job began.\n{_log_end(folder)}{_next_step(folder)}"
+            f"{folder.name} ended with exit code {returncode} before its job began.\n{log_end(folder)}{next_step(folder)}"
         )
     how = f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else "ended"
     hint = " (out of memory, often)" if returncode == -signal.SIGKILL else ""
-    return JobLostError(f"The process of {folder.name} {how}{hint} and left no result.\n{_log_end(folder)}{_next_step(folder)}")
-
-
-def _failed(folder: JobFolder, result: JobResult) -> JobFailedError | SourceError:
-    error: JobFailure | None = result.error
-    if error is None:
-        return JobFailedError(f"{folder.name} failed and did not say why.\n{_log_end(folder)}{_next_step(folder)}")
-    if error.input_error:
-        return SourceError(f"{folder.name}: {error.message}")
-    return JobFailedError(
-        f"{folder.name} failed in its {error.stage} stage.\n{error.traceback.rstrip()}\n\n"
-        f"{_log_end(folder, before='Traceback (most recent call last):')}{_next_step(folder)}"
-    )
-
-
-def _log_end(folder: JobFolder, before: str | None = None) -> str:
-    lines = folder.log_tail(200)
-    # The traceback ends the log too; once is enough.
-    lines = (lines[: lines.index(before)] if before in lines else lines)[-20:]
-    return "The end of its log:\n" + "".join(f"    {line}\n" for line in lines) if lines else "Its log is empty.\n"
-
-
-def _next_step(folder: JobFolder) -> str:
-    return f"The whole log:  kedro cloudtrain logs {folder.name}\nBy hand:        cd {folder.path} && python train.py"
+    return JobLostError(f"The process of {folder.name} {how}{hint} and left no result.\n{log_end(folder)}{next_step(folder)}")

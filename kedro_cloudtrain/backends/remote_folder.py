@@ -1,0 +1,119 @@
+"""A job folder on a network volume, and the one here that mirrors it: exact keys, never a listing."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kedro_cloudtrain.errors import JobLostError
+from kedro_cloudtrain.folder import JOBS
+from kedro_cloudtrain.jobs import JobResult
+
+if TYPE_CHECKING:
+    from kedro_cloudtrain.folder import JobFolder
+    from kedro_cloudtrain.jobs import JobProgress
+    from kedro_cloudtrain.volumes import Volume
+
+BOOTSTRAP = "bootstrap.py"
+# Of an earlier run of the same job: none of it may be taken for this one's. The result comes first.
+_STALE = ("result.json", "progress.jsonl", "log.txt", "heartbeat.json")
+
+
+class Heartbeat(BaseModel):
+    """`heartbeat.json`: a number that grows, the stage of the machine, how busy its GPU is."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    attempt: str = ""
+    number: int = 0
+    stage: str = ""
+    gpu_percent: float | None = None
+
+
+class RemoteFolder:
+    """A job's folder on the volume.
+
+    Args:
+        folder: the one here; what comes from the volume is put there, so that it reads like a local job's.
+        volume: holds the other.
+    """
+
+    def __init__(self, folder: JobFolder, volume: Volume) -> None:
+        self._folder = folder
+        self._volume = volume
+        self._read_to: dict[str, int] = {}
+
+    def key(self, name: str) -> str:
+        """Give the key of one of its files."""
+        return f"{JOBS}/{self._folder.name}/{name}"
+
+    def send(self) -> None:
+        """Put everything that the machine needs but `machine.json` on the volume."""
+        for name in _STALE:
+            self._volume.delete(self.key(name))
+        folder = self._folder
+        for file in (folder.spec, folder.script, folder.archive):
+            self._write(file.name, file.read_bytes())
+        self._write(BOOTSTRAP, resources.files("kedro_cloudtrain.worker").joinpath(BOOTSTRAP).read_bytes())
+        inputs = folder.path / "inputs"
+        for file in sorted(inputs.iterdir()) if inputs.is_dir() else ():
+            self._volume.upload(file, self.key(f"inputs/{file.name}"))
+            folder.bytes_passed += file.stat().st_size
+
+    def say_machine(self, machine: dict[str, Any]) -> None:
+        """Write `machine.json`, there and here: what is asked for before it is, and its id as soon as it is known."""
+        self._folder.write_json(self._folder.machine, machine)
+        self._write(self._folder.machine.name, json.dumps(machine, indent=2).encode())
+
+    def result(self, attempt: str) -> JobResult | None:
+        """Give the result of an attempt, or None while there is none.
+
+        Raises:
+            JobLostError: it is there and is no result.
+        """
+        content = self._volume.read_bytes(self.key("result.json"))
+        if content is None:
+            return None
+        try:
+            result = JobResult.model_validate_json(content)
+        except ValidationError as error:
+            raise JobLostError(f"{self.key('result.json')} is not a result: {error}") from error
+        if result.attempt != attempt:
+            return None  # A pod that was given up has written it.
+        self._folder.write(self._folder.result, content)
+        return result
+
+    def follow(self) -> JobProgress | None:
+        """Bring what is new of the log and the progress here; give the latest round, where there is a newer one."""
+        for file in (self._folder.log, self._folder.progress):
+            start = self._read_to.get(file.name, 0)
+            content = self._volume.read_bytes(self.key(file.name), start)
+            if content:
+                with file.open("ab" if start else "wb") as stream:
+                    stream.write(content)
+                self._read_to[file.name] = start + len(content)
+                self._folder.bytes_passed += len(content)
+        return self._folder.new_progress()
+
+    def heartbeat(self, attempt: str) -> Heartbeat | None:
+        """Give an attempt's latest heartbeat, or None before the first."""
+        content = self._volume.read_bytes(self.key("heartbeat.json"))
+        try:
+            said = Heartbeat.model_validate_json(content) if content else None
+        except ValidationError:
+            return None
+        return said if said is not None and said.attempt == attempt else None
+
+    def fetch(self, result: JobResult) -> None:
+        """Bring the outputs here, each to its place and whole."""
+        for output in result.outputs.values():
+            for name in output.files or (output.path,):
+                self._volume.download(self.key(name), self._folder.path / name)
+
+    def _write(self, name: str, content: bytes) -> None:
+        self._volume.write_bytes(self.key(name), content)
+        self._folder.bytes_passed += len(content)
+

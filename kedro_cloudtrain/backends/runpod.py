@@ -1,0 +1,349 @@
+"""The RunPod backend: a job's folder on a network volume, a pod that works through it, and never a pod without a deadline."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+import secrets
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from kedro_cloudtrain.backends.budget import Budget, lifetime_s, worst_usd
+from kedro_cloudtrain.backends.placing import Candidate, choose, no_capacity
+from kedro_cloudtrain.backends.remote_folder import BOOTSTRAP, RemoteFolder
+from kedro_cloudtrain.backends.results import failed_on
+from kedro_cloudtrain.backends.runpod_api import PodRequest
+from kedro_cloudtrain.backends.watching import PodWatch, Sighting
+from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, JobLostError
+from kedro_cloudtrain.jobs import JobState
+from kedro_cloudtrain.receipts import MachineUse
+
+if TYPE_CHECKING:
+    from kedro_cloudtrain.backends import JobRequest, Watcher
+    from kedro_cloudtrain.backends.runpod_api import Pod, RunPodApi
+    from kedro_cloudtrain.jobs import JobResult
+    from kedro_cloudtrain.volumes import NetworkVolume
+
+logger = logging.getLogger("kedro.cloudtrain")
+
+MOUNT = "/workspace"
+NAME_PREFIX = "cloudtrain"
+# Packages are installed before a job's own time begins.
+_ENVIRONMENT_S = 900.0
+_RESULT_EVERY_S = 0.5
+_PROGRESS_EVERY_S = 2.0
+_HEARTBEAT_EVERY_S = 10.0
+# Ten beats: a volume may be slow.
+_HEARTBEAT_LOST_S = 120.0
+_LOOPS = 3
+_VOLUME_SILENT_S = 600.0
+_CAPACITY_AGAIN_S = 30.0
+# What the pod's own watchdog has until the client steps in.
+_DEADLINE_GRACE_S = 60.0
+_FORBIDDEN = 403
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """A pod that has a job.
+
+    Attributes:
+        pod_id: RunPod's id of it.
+        name: its unique name.
+        attempt: what the job's files of this try carry.
+        candidate: the kind of machine.
+        usd_per_hour: what it costs.
+        lifetime_s: when its own watchdog ends it, in seconds from its start.
+        created_at: this process's monotonic clock.
+        startup_timeout_s: when it is given up if it has not started.
+    """
+
+    pod_id: str
+    name: str
+    attempt: str
+    candidate: Candidate
+    usd_per_hour: float
+    lifetime_s: float
+    created_at: float
+    startup_timeout_s: float
+
+    @property
+    def cost_usd(self) -> float:
+        """What it has cost until now, in dollars; that it is billed from its creation is the worst case."""
+        return (time.monotonic() - self.created_at) / 3600 * self.usd_per_hour
+
+
+class PodLostError(CloudTrainError):
+    """A pod will give no result; another one may."""
+
+
+class RunPodBackend:
+    """Runs jobs on pods.
+
+    Args:
+        api: the client of RunPod's API.
+        volume: the network volume that the pods mount.
+        project: names the pods, so that `kedro cloudtrain reap` finds what this project has left.
+        budget: what the run may cost.
+        jobs: how many jobs are run at once.
+    """
+
+    name = "runpod"
+
+    def __init__(self, api: RunPodApi, volume: NetworkVolume, project: str, budget: Budget | None = None, jobs: int = 1) -> None:
+        self._api = api
+        self._volume = volume
+        self._prefix = pod_prefix(project)
+        self._budget = budget if budget is not None else Budget()
+        self._watch = PodWatch(api)
+        self._closed = threading.Event()
+        # Each job looks for its result twice a second, and fifty of them not much more often together than twenty.
+        self._result_every_s = max(_RESULT_EVERY_S, jobs / 40)
+
+    def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
+        """Run a job to its result, on another pod where one is lost."""
+        remote = RemoteFolder(request.folder, self._volume)
+        watcher.moved(request.folder.name, JobState.STARTING)
+        remote.send()
+        spent_usd, lost = 0.0, []
+        for _ in range(request.settings.retries + 1):
+            placement = self.launch(request, remote, spent_usd)
+            ended = "cancelled"
+            try:
+                watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
+                result = self._follow(request, remote, placement, watcher)
+                ended = "done"
+            except PodLostError as error:
+                ended = error.message
+                lost.append(f"{placement.pod_id} ({placement.candidate}): {error.message}")
+                logger.warning("%s: pod %s %s", request.folder.name, placement.pod_id, error.message)
+                watcher.moved(request.folder.name, JobState.STARTING)
+            except CloudTrainError as error:
+                ended = type(error).__name__.removesuffix("Error").lower()
+                raise
+            finally:
+                spent_usd += self._end(request, placement, watcher, ended)
+            if ended == "done":
+                return result
+        raise JobLostError(
+            f"{request.folder.name} was lost on {len(lost)} pods: {'; '.join(lost)}.\n"
+            f"What they wrote: kedro cloudtrain logs {request.folder.name}"
+        )
+
+    def close(self) -> None:
+        """End every pod that still is, and refuse new ones."""
+        self._closed.set()
+        self._watch.close()
+
+    def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0) -> Placement:
+        """Place one pod for a job whose files are on the volume.
+
+        Args:
+            request: the job.
+            remote: its folder.
+            spent_usd: what its earlier pods have cost.
+
+        Raises:
+            CapacityError: no machine is free.
+            BudgetExceededError: it could cost more than was allowed.
+            BackendError: RunPod refuses.
+        """
+        settings = request.settings
+        give_up_at = time.monotonic() + settings.wait_for_capacity_s
+        tried: dict[str, int] = {}
+        while True:
+            choice = choose(self._api, settings, self._volume.data_center, request.work)
+            for candidate in choice.candidates:
+                if self._closed.is_set():
+                    raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
+                try:
+                    return self._create(request, remote, candidate, spent_usd)
+                except CapacityError:
+                    why = "no instances"
+                except ApiError as error:
+                    if error.status != _FORBIDDEN:
+                        raise
+                    why = "not for this account"
+                tried[f"{candidate} ({why})"] = tried.get(f"{candidate} ({why})", 0) + 1
+            if time.monotonic() >= give_up_at:
+                said = [name if count == 1 else f"{name[:-1]}, {count} times)" for name, count in tried.items()]
+                raise no_capacity([*said, *choice.refused], settings, self._volume.data_center, request.folder.name)
+            logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(tried), extra={"markup": False})
+            self._closed.wait(min(_CAPACITY_AGAIN_S, max(0.1, give_up_at - time.monotonic())))
+
+    def _create(self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, spent_usd: float) -> Placement:
+        settings, job = request.settings, request.folder.name
+        attempt = secrets.token_hex(4)
+        name = f"{self._prefix}{job[:80]}-{attempt}"
+        left_usd = None if settings.max_cost_usd is None else settings.max_cost_usd - spent_usd
+        asked_s = request.timeout_s + (_ENVIRONMENT_S if settings.install else 60.0)
+        lives_s = lifetime_s(job, candidate.usd_per_hour, asked_s, settings.startup_timeout_s, left_usd)
+        machine = {
+            "backend": self.name,
+            "name": name,
+            "attempt": attempt,
+            "gpu": candidate.gpu,
+            "gpu_count": candidate.count if candidate.gpu else 0,
+            "usd_per_hour": candidate.usd_per_hour,
+            "timeout_s": min(request.timeout_s, lives_s),
+            "lifetime_s": lives_s,
+            "requirements": list(request.requirements) if settings.install else [],
+        }
+        self._budget.reserve(name, job, worst_usd(candidate.usd_per_hour, settings.startup_timeout_s, lives_s))
+        created_at = time.monotonic()
+        pod: Pod | None = None
+        try:
+            # On the volume before the pod is asked for: whatever happens then, it is known what was asked.
+            remote.say_machine(machine)
+            pod = self._api.create_pod(self._pod_request(request, remote, candidate, name, attempt))
+        finally:
+            if pod is None:
+                self._budget.settle(name, 0.0)
+        placement = Placement(
+            pod.id, name, attempt, candidate, pod.cost or candidate.usd_per_hour, lives_s, created_at, settings.startup_timeout_s
+        )
+        try:
+            remote.say_machine({**machine, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
+        except BaseException:
+            self._watch.terminate(pod.id)
+            self._budget.settle(name, placement.cost_usd)
+            raise
+        return placement
+
+    def _pod_request(self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, name: str, attempt: str) -> PodRequest:
+        settings = request.settings
+        elsewhere = os.environ.get("RUNPOD_API_BASE_URL")
+        return PodRequest(
+            name=name,
+            image=settings.image,
+            # Everything else is in the job folder at the mount.
+            args=f"python3 {MOUNT}/{remote.key(BOOTSTRAP)}",
+            gpu=candidate.gpu,
+            gpu_count=candidate.count if candidate.gpu else 1,
+            min_cuda_version=settings.min_cuda_version,
+            cpu=candidate.cpu,
+            vcpu_count=candidate.count,
+            disk_gb=settings.disk_gb,
+            data_center=self._volume.data_center,
+            volume_id=self._volume.id,
+            mount_path=MOUNT,
+            env={
+                "CLOUDTRAIN_ATTEMPT": attempt,
+                **request.environment,
+                **({"RUNPOD_API_BASE_URL": elsewhere} if elsewhere else {}),
+            },
+        )
+
+    def _follow(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher) -> JobResult:
+        """Watch a pod until its job's result is there.
+
+        Raises:
+            PodLostError: none will come.
+            JobError: it is not a success.
+        """
+        job = request.folder.name
+        pulse = _Pulse(placement, self._watch.add(placement.pod_id, placement.name))
+        progress_at = heartbeat_at = 0.0
+        while True:
+            if self._closed.is_set():
+                raise JobCancelledError(f"{job} was ended from here. Its folder is kept on the volume: {remote.key('')}")
+            # Before the volume is asked: a pod that is gone by then has written its result, or never will.
+            lost = pulse.lost()
+            now = time.monotonic()
+            try:
+                result = remote.result(placement.attempt)
+                if result is not None:
+                    return self._finish(request, remote, result, watcher)
+                if lost is not None:
+                    raise PodLostError(lost)
+                if now >= progress_at:
+                    progress_at = now + max(_PROGRESS_EVERY_S, 4 * self._result_every_s)
+                    progress = remote.follow()
+                    if progress is not None:
+                        watcher.moved(job, JobState.RUNNING)
+                        watcher.progressed(job, progress)
+                if now >= heartbeat_at:
+                    heartbeat_at = now + _HEARTBEAT_EVERY_S
+                    heartbeat = remote.heartbeat(placement.attempt)
+                    pulse.felt(heartbeat.number if heartbeat is not None else 0)
+                    watcher.busy(job, heartbeat.gpu_percent if heartbeat is not None else None, placement.cost_usd)
+                pulse.volume_answered_at = time.monotonic()
+            except (PodLostError, JobLostError):
+                raise
+            except CloudTrainError as error:
+                if time.monotonic() - pulse.volume_answered_at > _VOLUME_SILENT_S:
+                    raise PodLostError(f"its volume has not answered for {_VOLUME_SILENT_S:g} s: {error.message}") from error
+                logger.warning("%s: the volume did not answer: %s", job, error, extra={"markup": False})
+            self._closed.wait(self._result_every_s)
+
+    def _finish(self, request: JobRequest, remote: RemoteFolder, result: JobResult, watcher: Watcher) -> JobResult:
+        progress = remote.follow()
+        if progress is not None:
+            watcher.progressed(request.folder.name, progress)
+        if result.error is not None and result.error.type == "MachineError":
+            raise PodLostError(result.error.message)
+        if result.state != "succeeded":
+            raise failed_on(request.folder, result, request.timeout_s)
+        remote.fetch(result)
+        if result.started_at is not None and result.finished_at is not None:
+            # The pod's clock may be off: its durations hold, its times do not.
+            result = result.model_copy(update={"started_at": time.time() - (result.finished_at - result.started_at)})
+        return result
+
+    def _end(self, request: JobRequest, placement: Placement, watcher: Watcher, ended: str) -> float:
+        """See to it that the pod goes, and account for it; give its dollars."""
+        if ended == "done":
+            self._watch.bid_farewell(placement.pod_id)
+        else:
+            self._watch.terminate(placement.pod_id)
+        cost_usd = placement.cost_usd
+        self._budget.settle(placement.name, cost_usd)
+        seconds = time.monotonic() - placement.created_at
+        use = MachineUse(placement.pod_id, str(placement.candidate), placement.usd_per_hour, seconds, cost_usd, ended)
+        watcher.used(request.folder.name, use)
+        return cost_usd
+
+
+class _Pulse:
+    """Whether a pod is still thought to work, by what is seen of it and by its heartbeat."""
+
+    def __init__(self, placement: Placement, sighting: Sighting) -> None:
+        self._placement = placement
+        self._sighting = sighting
+        self._beats = 0
+        self._beat_at = time.monotonic()
+        self.volume_answered_at = time.monotonic()
+
+    def felt(self, beats: int) -> None:
+        """Take in the heartbeat's number."""
+        if beats != self._beats:
+            self._beats, self._beat_at = beats, time.monotonic()
+
+    def lost(self) -> str | None:
+        """Say why no result is to be expected, or None."""
+        now, placement, sighting = time.monotonic(), self._placement, self._sighting
+        if sighting.missing > 1:
+            return "vanished"
+        if sighting.pod is not None and sighting.pod.status in ("EXITED", "ERROR"):
+            return f"is in the state {sighting.pod.status}"
+        if sighting.running_since is None and not self._beats:
+            if now - placement.created_at > placement.startup_timeout_s:
+                return f"never started within startup_timeout_s ({placement.startup_timeout_s:g} s)"
+            return None
+        if sighting.restarts >= _LOOPS and not self._beats:
+            return f"loops: its container was started {sighting.restarts + 1} times and has not begun the job"
+        if self._beats and now - self._beat_at > _HEARTBEAT_LOST_S:
+            return f"lost its heartbeat {now - self._beat_at:.0f} s ago"
+        began_at = sighting.running_since if sighting.running_since is not None else placement.created_at + placement.startup_timeout_s
+        if now > began_at + placement.lifetime_s + _DEADLINE_GRACE_S:
+            return f"outlived its deadline of {placement.lifetime_s:g} s"
+        return None
+
+
+def pod_prefix(project: str) -> str:
+    """Give the beginning of the names of a project's pods."""
+    return f"{NAME_PREFIX}-{re.sub(r'[^A-Za-z0-9]+', '-', project).strip('-').lower()[:40] or 'project'}-"
+
