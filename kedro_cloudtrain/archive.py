@@ -18,7 +18,9 @@ def worker_archive() -> bytes:
     """Pack the worker's modules; the same modules give the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        modules = (file for file in resources.files("kedro_cloudtrain.worker").iterdir() if file.name.endswith(".py"))
+        # What starts a pod lies beside the archive: no script imports it.
+        files = resources.files("kedro_cloudtrain.worker").iterdir()
+        modules = (file for file in files if file.name.endswith(".py") and file.name != "bootstrap.py")
         for module in sorted(modules, key=lambda file: file.name):
             member = zipfile.ZipInfo(f"{PACKAGE}/{module.name}", _TIMESTAMP)
             member.compress_type = zipfile.ZIP_DEFLATED

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs import TrainingParameters
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
 
+
 def problems_before(
     parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, here: bool = True
 ) -> list[str]:

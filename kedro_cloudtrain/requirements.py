@@ -43,7 +43,7 @@ def _pinned(name: str, extra: str) -> str:
 @functools.cache
 def _allowed() -> dict[str, str]:
     """Read the bounds of this package's own requirements."""
-    found = {}
+    found: dict[str, str] = {}
     for line in metadata.requires("kedro-cloudtrain") or ():
         match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)", line)
         if match and match[2].strip():

@@ -111,5 +111,7 @@ def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
 
     volume = settings.volume.make(project)
     if not isinstance(volume, NetworkVolume):
-        raise ConfigError("backend runpod needs a network volume: volume: {id: …, data_center: …} in cloudtrain.yml. This one is " + volume.name)
+        raise ConfigError(
+            "backend runpod needs a network volume: volume: {id: …, data_center: …} in cloudtrain.yml. This one is " + volume.name
+        )
     return RunPodBackend(connect(), volume, project.name, Budget(settings.run.max_cost_usd), jobs)

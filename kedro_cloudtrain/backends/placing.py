@@ -101,7 +101,9 @@ def choose(api: RunPodApi, settings: NodeSettings, data_center: str | None, work
         names = _known([gpu.id for gpu in catalogue], wanted) if isinstance(wanted, tuple) else None
         found, refused = _gpus(catalogue, names, settings, data_center, work)
         needs = f"{work.memory_gb:.0f} GB of GPU memory"
-        reason = "in the order of `gpu`" if names is not None else f"auto: the cheapest with {needs}, thought to be enough for {work.library}"
+        reason = (
+            "in the order of `gpu`" if names is not None else f"auto: the cheapest with {needs}, thought to be enough for {work.library}"
+        )
     if not found:
         raise CapacityError(
             f"No machine may take this job{_in(data_center)}: {'; '.join(refused) or 'the catalogue has none'}. "
@@ -172,9 +174,7 @@ def _gpus(
     return found, refused
 
 
-def _cpus(
-    catalogue: Iterable[Cpu], settings: NodeSettings, data_center: str | None, work: Work
-) -> tuple[list[Candidate], list[str]]:
+def _cpus(catalogue: Iterable[Cpu], settings: NodeSettings, data_center: str | None, work: Work) -> tuple[list[Candidate], list[str]]:
     found, refused = [], []
     for cpu in catalogue:
         count, stock = settings.vcpu_count, cpu.stock(data_center)

@@ -116,4 +116,3 @@ class RemoteFolder:
     def _write(self, name: str, content: bytes) -> None:
         self._volume.write_bytes(self.key(name), content)
         self._folder.bytes_passed += len(content)
-

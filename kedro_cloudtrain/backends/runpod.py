@@ -346,4 +346,3 @@ class _Pulse:
 def pod_prefix(project: str) -> str:
     """Give the beginning of the names of a project's pods."""
     return f"{NAME_PREFIX}-{re.sub(r'[^A-Za-z0-9]+', '-', project).strip('-').lower()[:40] or 'project'}-"
-

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -26,7 +27,7 @@ import traceback
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -323,7 +324,9 @@ def _write_result(result: dict[str, Any]) -> None:
     """Write `result.json`, unless the script has left one."""
     if not (FOLDER / "result.json").is_file():
         now = time.time()
-        _write_json(FOLDER / "result.json", {"started_at": now, **result, "finished_at": now, "attempt": os.environ.get("CLOUDTRAIN_ATTEMPT")})
+        _write_json(
+            FOLDER / "result.json", {"started_at": now, **result, "finished_at": now, "attempt": os.environ.get("CLOUDTRAIN_ATTEMPT")}
+        )
 
 
 def _write_json(file: Path, value: object) -> None:
@@ -348,24 +351,25 @@ def watch(lifetime_s: float) -> None:
     end_pod()
 
 
-def end_pod() -> None:
+def end_pod() -> NoReturn:
     """Ask RunPod to end this pod, by each way there is, until it does; this call gives nothing back.
 
     The pod's own key may do that and little else. `action: terminate` is reported to work; the others are asked in case it does not.
     """
     pod = os.environ.get("RUNPOD_POD_ID", "")
     base = (os.environ.get("RUNPOD_API_BASE_URL") or "https://api.runpod.io").rstrip("/")
-    number = 0
-    while True:
-        for ask in (
-            lambda: _ask("POST", f"{base}/v2/pods/{pod}/action", {"action": "terminate"}),
-            lambda: _ask("DELETE", f"{base}/v2/pods/{pod}"),
-            lambda: _ask("POST", f"{base}/graphql", {"query": f'mutation {{ podTerminate(input: {{podId: "{pod}"}}) }}'}),
-            lambda: _runpodctl(pod),
-        ):
-            print(f"cloudtrain: {ask()}", flush=True)
-            time.sleep(_ASK_AGAIN_S[min(number, len(_ASK_AGAIN_S) - 1)])
-        number += 1
+    mutation = f'mutation {{ podTerminate(input: {{podId: "{pod}"}}) }}'
+    ways: tuple[tuple[Any, ...], ...] = (
+        ("POST", f"{base}/v2/pods/{pod}/action", {"action": "terminate"}),
+        ("DELETE", f"{base}/v2/pods/{pod}"),
+        ("POST", f"{base}/graphql", {"query": mutation}),
+        (),
+    )
+    for pause_s in itertools.chain(_ASK_AGAIN_S, itertools.repeat(_ASK_AGAIN_S[-1])):
+        for way in ways:
+            print(f"cloudtrain: {_ask(*way) if way else _runpodctl(pod)}", flush=True)
+            time.sleep(pause_s)
+    raise AssertionError  # the pauses never end
 
 
 def _ask(method: str, url: str, body: dict[str, Any] | None = None) -> str:
