@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
     from kedro_cloudtrain.nodes import training_node
+    from kedro_cloudtrain.pods import RunPodPodManager
     from kedro_cloudtrain.runner import CloudTrainRunner
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
 
@@ -18,6 +19,7 @@ __all__ = [
     "CloudTrainRunner",
     "MetricsDataset",
     "ModelDataset",
+    "RunPodPodManager",
     "TrainingHistoryDataset",
     "TrainingScriptGenerator",
     "training_node",
@@ -29,6 +31,7 @@ _HOME = {
     "CloudTrainRunner": "runner",
     "MetricsDataset": "datasets",
     "ModelDataset": "datasets",
+    "RunPodPodManager": "pods",
     "TrainingHistoryDataset": "datasets",
     "TrainingScriptGenerator": "scripts",
     "training_node": "nodes",

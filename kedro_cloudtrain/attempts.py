@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.backends import Backend, Watcher
     from kedro_cloudtrain.jobs import JobResult, OutputKind, Source, TrainingParameters
-    from kedro_cloudtrain.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.receipts import MachineUse
+    from kedro_cloudtrain.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.volumes import Volume
 
 
@@ -56,6 +56,7 @@ class Training:
         outputs: which outputs are wanted.
         volume: holds the data, where it is a key, and the job folder.
         settings: what `cloudtrain.yml` says of the node.
+        given_script: a script of one's own, instead of the recipe's.
     """
 
     node: str
@@ -65,6 +66,7 @@ class Training:
     volume: Volume
     validation: UrlSource | VolumeSource | pd.DataFrame | None = None
     settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
+    given_script: str | None = None
 
     def script(self, generator: TrainingScriptGenerator) -> str:
         """Render the job's script and write nothing.
@@ -86,7 +88,7 @@ class Training:
         with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
             sent = self._send(Path(scratch))
             spec = self._spec(sent[0][0], sent[1][0])
-            script = generator.render(spec)
+            script = self.given_script if self.given_script is not None else generator.render(spec)
             digest = fingerprint(script, self._identities(sent), worker_digest())
             job = job_name(self.node, digest)
             folder = JobFolder(to if to is not None else self.volume.folder(f"{JOBS}/{job}"))

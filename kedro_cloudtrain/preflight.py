@@ -50,13 +50,15 @@ def problems_before(
     return problems
 
 
-def check_training(parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False) -> None:
+def check_training(
+    parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, here: bool = True
+) -> None:
     """Refuse a training that cannot be.
 
     Raises:
         ConfigError: saying everything that is wrong.
     """
-    problems = problems_before(parameters, generator, validation_table=validation_table)
+    problems = problems_before(parameters, generator, validation_table=validation_table, here=here)
     if problems:
         raise ConfigError("\n".join(problems))
 

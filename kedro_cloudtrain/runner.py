@@ -249,7 +249,8 @@ class CloudTask:
             raise TypeError(f"{node.name} is no training node")
         parameters = TrainingParameters.parse(inputs[names.parameters], where=where_parameters_stand(names.parameters))
         if parameters != plan.parameters:  # Made by another node, or changed by a hook.
-            check_training(parameters, self._generator, validation_table=names.validation is not None)
+            here = self._backend.name == "local"
+            check_training(parameters, self._generator, validation_table=names.validation is not None, here=here)
         training = Training(
             node=node.name,
             parameters=parameters,

@@ -108,6 +108,7 @@ def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
     from kedro_cloudtrain.backends.budget import Budget  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod import RunPodBackend  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod_api import connect  # noqa: PLC0415
+    from kedro_cloudtrain.network_volumes import NetworkVolume  # noqa: PLC0415
 
     volume = settings.volume.make(project)
     if not isinstance(volume, NetworkVolume):

@@ -36,25 +36,24 @@ class Heartbeat(BaseModel):
 class RemoteFolder:
     """A job's folder on the volume.
 
-    Args:
+    Attributes:
         folder: the one here; what comes from the volume is put there, so that it reads like a local job's.
-        volume: holds the other.
     """
 
     def __init__(self, folder: JobFolder, volume: Volume) -> None:
-        self._folder = folder
+        self.folder = folder
         self._volume = volume
         self._read_to: dict[str, int] = {}
 
     def key(self, name: str) -> str:
         """Give the key of one of its files."""
-        return f"{JOBS}/{self._folder.name}/{name}"
+        return f"{JOBS}/{self.folder.name}/{name}"
 
     def send(self) -> None:
         """Put everything that the machine needs but `machine.json` on the volume."""
         for name in _STALE:
             self._volume.delete(self.key(name))
-        folder = self._folder
+        folder = self.folder
         for file in (folder.spec, folder.script, folder.archive):
             self._write(file.name, file.read_bytes())
         self._write(BOOTSTRAP, resources.files("kedro_cloudtrain.worker").joinpath(BOOTSTRAP).read_bytes())
@@ -65,8 +64,8 @@ class RemoteFolder:
 
     def say_machine(self, machine: dict[str, Any]) -> None:
         """Write `machine.json`, there and here: what is asked for before it is, and its id as soon as it is known."""
-        self._folder.write_json(self._folder.machine, machine)
-        self._write(self._folder.machine.name, json.dumps(machine, indent=2).encode())
+        self.folder.write_json(self.folder.machine, machine)
+        self._write(self.folder.machine.name, json.dumps(machine, indent=2).encode())
 
     def result(self, attempt: str) -> JobResult | None:
         """Give the result of an attempt, or None while there is none.
@@ -83,20 +82,20 @@ class RemoteFolder:
             raise JobLostError(f"{self.key('result.json')} is not a result: {error}") from error
         if result.attempt != attempt:
             return None  # A pod that was given up has written it.
-        self._folder.write(self._folder.result, content)
+        self.folder.write(self.folder.result, content)
         return result
 
     def follow(self) -> JobProgress | None:
         """Bring what is new of the log and the progress here; give the latest round, where there is a newer one."""
-        for file in (self._folder.log, self._folder.progress):
+        for file in (self.folder.log, self.folder.progress):
             start = self._read_to.get(file.name, 0)
             content = self._volume.read_bytes(self.key(file.name), start)
             if content:
                 with file.open("ab" if start else "wb") as stream:
                     stream.write(content)
                 self._read_to[file.name] = start + len(content)
-                self._folder.bytes_passed += len(content)
-        return self._folder.new_progress()
+                self.folder.bytes_passed += len(content)
+        return self.folder.new_progress()
 
     def heartbeat(self, attempt: str) -> Heartbeat | None:
         """Give an attempt's latest heartbeat, or None before the first."""
@@ -111,8 +110,8 @@ class RemoteFolder:
         """Bring the outputs here, each to its place and whole."""
         for output in result.outputs.values():
             for name in output.files or (output.path,):
-                self._volume.download(self.key(name), self._folder.path / name)
+                self._volume.download(self.key(name), self.folder.path / name)
 
     def _write(self, name: str, content: bytes) -> None:
         self._volume.write_bytes(self.key(name), content)
-        self._folder.bytes_passed += len(content)
+        self.folder.bytes_passed += len(content)

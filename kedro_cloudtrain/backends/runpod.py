@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import re
@@ -12,20 +11,21 @@ import time
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.budget import Budget, lifetime_s, worst_usd
-from kedro_cloudtrain.backends.placing import Candidate, choose, no_capacity
+from kedro_cloudtrain.backends.following import Following, Placement, PodLostError
+from kedro_cloudtrain.backends.placing import choose, no_capacity
 from kedro_cloudtrain.backends.remote_folder import BOOTSTRAP, RemoteFolder
-from kedro_cloudtrain.backends.results import failed_on
 from kedro_cloudtrain.backends.runpod_api import PodRequest
-from kedro_cloudtrain.backends.watching import PodWatch, Sighting
+from kedro_cloudtrain.backends.watching import PodWatch
 from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, JobLostError
 from kedro_cloudtrain.jobs import JobState
 from kedro_cloudtrain.receipts import MachineUse
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.backends import JobRequest, Watcher
+    from kedro_cloudtrain.backends.placing import Candidate
     from kedro_cloudtrain.backends.runpod_api import Pod, RunPodApi
     from kedro_cloudtrain.jobs import JobResult
-    from kedro_cloudtrain.volumes import NetworkVolume
+    from kedro_cloudtrain.network_volumes import NetworkVolume
 
 logger = logging.getLogger("kedro.cloudtrain")
 
@@ -34,50 +34,8 @@ NAME_PREFIX = "cloudtrain"
 # Packages are installed before a job's own time begins.
 _ENVIRONMENT_S = 900.0
 _RESULT_EVERY_S = 0.5
-_PROGRESS_EVERY_S = 2.0
-_HEARTBEAT_EVERY_S = 10.0
-# Ten beats: a volume may be slow.
-_HEARTBEAT_LOST_S = 120.0
-_LOOPS = 3
-_VOLUME_SILENT_S = 600.0
 _CAPACITY_AGAIN_S = 30.0
-# What the pod's own watchdog has until the client steps in.
-_DEADLINE_GRACE_S = 60.0
 _FORBIDDEN = 403
-
-
-@dataclasses.dataclass(frozen=True)
-class Placement:
-    """A pod that has a job.
-
-    Attributes:
-        pod_id: RunPod's id of it.
-        name: its unique name.
-        attempt: what the job's files of this try carry.
-        candidate: the kind of machine.
-        usd_per_hour: what it costs.
-        lifetime_s: when its own watchdog ends it, in seconds from its start.
-        created_at: this process's monotonic clock.
-        startup_timeout_s: when it is given up if it has not started.
-    """
-
-    pod_id: str
-    name: str
-    attempt: str
-    candidate: Candidate
-    usd_per_hour: float
-    lifetime_s: float
-    created_at: float
-    startup_timeout_s: float
-
-    @property
-    def cost_usd(self) -> float:
-        """What it has cost until now, in dollars; that it is billed from its creation is the worst case."""
-        return (time.monotonic() - self.created_at) / 3600 * self.usd_per_hour
-
-
-class PodLostError(CloudTrainError):
-    """A pod will give no result; another one may."""
 
 
 class RunPodBackend:
@@ -114,7 +72,8 @@ class RunPodBackend:
             ended = "cancelled"
             try:
                 watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
-                result = self._follow(request, remote, placement, watcher)
+                sighting = self._watch.add(placement.pod_id, placement.name)
+                result = Following(request, remote, placement, sighting, watcher).result(self._closed, self._result_every_s)
                 ended = "done"
             except PodLostError as error:
                 ended = error.message
@@ -237,62 +196,6 @@ class RunPodBackend:
             },
         )
 
-    def _follow(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher) -> JobResult:
-        """Watch a pod until its job's result is there.
-
-        Raises:
-            PodLostError: none will come.
-            JobError: it is not a success.
-        """
-        job = request.folder.name
-        pulse = _Pulse(placement, self._watch.add(placement.pod_id, placement.name))
-        progress_at = heartbeat_at = 0.0
-        while True:
-            if self._closed.is_set():
-                raise JobCancelledError(f"{job} was ended from here. Its folder is kept on the volume: {remote.key('')}")
-            # Before the volume is asked: a pod that is gone by then has written its result, or never will.
-            lost = pulse.lost()
-            now = time.monotonic()
-            try:
-                result = remote.result(placement.attempt)
-                if result is not None:
-                    return self._finish(request, remote, result, watcher)
-                if lost is not None:
-                    raise PodLostError(lost)
-                if now >= progress_at:
-                    progress_at = now + max(_PROGRESS_EVERY_S, 4 * self._result_every_s)
-                    progress = remote.follow()
-                    if progress is not None:
-                        watcher.moved(job, JobState.RUNNING)
-                        watcher.progressed(job, progress)
-                if now >= heartbeat_at:
-                    heartbeat_at = now + _HEARTBEAT_EVERY_S
-                    heartbeat = remote.heartbeat(placement.attempt)
-                    pulse.felt(heartbeat.number if heartbeat is not None else 0)
-                    watcher.busy(job, heartbeat.gpu_percent if heartbeat is not None else None, placement.cost_usd)
-                pulse.volume_answered_at = time.monotonic()
-            except (PodLostError, JobLostError):
-                raise
-            except CloudTrainError as error:
-                if time.monotonic() - pulse.volume_answered_at > _VOLUME_SILENT_S:
-                    raise PodLostError(f"its volume has not answered for {_VOLUME_SILENT_S:g} s: {error.message}") from error
-                logger.warning("%s: the volume did not answer: %s", job, error, extra={"markup": False})
-            self._closed.wait(self._result_every_s)
-
-    def _finish(self, request: JobRequest, remote: RemoteFolder, result: JobResult, watcher: Watcher) -> JobResult:
-        progress = remote.follow()
-        if progress is not None:
-            watcher.progressed(request.folder.name, progress)
-        if result.error is not None and result.error.type == "MachineError":
-            raise PodLostError(result.error.message)
-        if result.state != "succeeded":
-            raise failed_on(request.folder, result, request.timeout_s)
-        remote.fetch(result)
-        if result.started_at is not None and result.finished_at is not None:
-            # The pod's clock may be off: its durations hold, its times do not.
-            result = result.model_copy(update={"started_at": time.time() - (result.finished_at - result.started_at)})
-        return result
-
     def _end(self, request: JobRequest, placement: Placement, watcher: Watcher, ended: str) -> float:
         """See to it that the pod goes, and account for it; give its dollars."""
         if ended == "done":
@@ -305,42 +208,6 @@ class RunPodBackend:
         use = MachineUse(placement.pod_id, str(placement.candidate), placement.usd_per_hour, seconds, cost_usd, ended)
         watcher.used(request.folder.name, use)
         return cost_usd
-
-
-class _Pulse:
-    """Whether a pod is still thought to work, by what is seen of it and by its heartbeat."""
-
-    def __init__(self, placement: Placement, sighting: Sighting) -> None:
-        self._placement = placement
-        self._sighting = sighting
-        self._beats = 0
-        self._beat_at = time.monotonic()
-        self.volume_answered_at = time.monotonic()
-
-    def felt(self, beats: int) -> None:
-        """Take in the heartbeat's number."""
-        if beats != self._beats:
-            self._beats, self._beat_at = beats, time.monotonic()
-
-    def lost(self) -> str | None:
-        """Say why no result is to be expected, or None."""
-        now, placement, sighting = time.monotonic(), self._placement, self._sighting
-        if sighting.missing > 1:
-            return "vanished"
-        if sighting.pod is not None and sighting.pod.status in ("EXITED", "ERROR"):
-            return f"is in the state {sighting.pod.status}"
-        if sighting.running_since is None and not self._beats:
-            if now - placement.created_at > placement.startup_timeout_s:
-                return f"never started within startup_timeout_s ({placement.startup_timeout_s:g} s)"
-            return None
-        if sighting.restarts >= _LOOPS and not self._beats:
-            return f"loops: its container was started {sighting.restarts + 1} times and has not begun the job"
-        if self._beats and now - self._beat_at > _HEARTBEAT_LOST_S:
-            return f"lost its heartbeat {now - self._beat_at:.0f} s ago"
-        began_at = sighting.running_since if sighting.running_since is not None else placement.created_at + placement.startup_timeout_s
-        if now > began_at + placement.lifetime_s + _DEADLINE_GRACE_S:
-            return f"outlived its deadline of {placement.lifetime_s:g} s"
-        return None
 
 
 def pod_prefix(project: str) -> str:

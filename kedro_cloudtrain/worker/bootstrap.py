@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self  # not run: an image's Python may be an older one than typing's
 
 FOLDER = Path(__file__).resolve().parent
 # <volume>/.cloudtrain/jobs/<job>/bootstrap.py
@@ -67,7 +68,7 @@ def _machine() -> dict[str, Any]:
     try:
         said: dict[str, Any] = json.loads((FOLDER / "machine.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        print(f"cloudtrain: machine.json cannot be read: {error}", flush=True)
+        _say(f"machine.json cannot be read: {error}")
         return {}
     return said
 
@@ -76,13 +77,13 @@ def _first_time(machine: dict[str, Any]) -> bool:
     """Tell whether this pod is the one that is meant, and has not begun before; leave the marker."""
     attempt = os.environ.get("CLOUDTRAIN_ATTEMPT", "")
     if not machine or machine.get("attempt") != attempt:
-        print(f"cloudtrain: this pod is attempt {attempt!r}, and {machine.get('attempt')!r} is the one that is wanted", flush=True)
+        _say(f"this pod is attempt {attempt!r}, and {machine.get('attempt')!r} is the one that is wanted")
         return False
     try:
         with (FOLDER / f"started-{attempt}").open("x", encoding="utf-8") as marker:
             marker.write(f"{os.environ.get('RUNPOD_POD_ID', '')} {time.time()}\n")
     except FileExistsError:
-        print("cloudtrain: this job has begun before; it is not begun twice", flush=True)
+        _say("this job has begun before; it is not begun twice")
         return False
     return True
 
@@ -258,7 +259,7 @@ class Log:
     def __init__(self, file: Path) -> None:
         self._file: TextIO = file.open("a", encoding="utf-8", buffering=1)
 
-    def __enter__(self) -> Log:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -290,7 +291,7 @@ class Heartbeat:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
-    def __enter__(self) -> Heartbeat:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -309,11 +310,15 @@ class Heartbeat:
             with contextlib.suppress(OSError):
                 _write_json(FOLDER / "heartbeat.json", said)
             if _machine().get("attempt", self._attempt) != self._attempt:
-                print("cloudtrain: another pod has this job now", flush=True)
+                _say("another pod has this job now")
                 with contextlib.suppress(OSError, ValueError):
                     _kill_group(int(_CHILD.read_text()))
                 end_pod()
             self._over.wait(HEARTBEAT_S)
+
+
+def _say(line: str) -> None:
+    print(f"cloudtrain: {line}", flush=True)  # noqa: T201  # a pod's log is its stdout
 
 
 def _error(kind: str, message: str, stage: str) -> dict[str, Any]:
@@ -343,7 +348,7 @@ def _start_watchdog(lifetime_s: float) -> None:
 def watch(lifetime_s: float) -> None:
     """Wait for the deadline, end the job, say so in its result, and end the pod."""
     time.sleep(lifetime_s)
-    print(f"cloudtrain: the pod's deadline of {lifetime_s:g} s is over", flush=True)
+    _say(f"the pod's deadline of {lifetime_s:g} s is over")
     with contextlib.suppress(OSError, ValueError):
         _kill_group(int(_CHILD.read_text()))
     with contextlib.suppress(OSError):
@@ -367,7 +372,7 @@ def end_pod() -> NoReturn:
     )
     for pause_s in itertools.chain(_ASK_AGAIN_S, itertools.repeat(_ASK_AGAIN_S[-1])):
         for way in ways:
-            print(f"cloudtrain: {_ask(*way) if way else _runpodctl(pod)}", flush=True)
+            _say(_ask(*way) if way else _runpodctl(pod))
             time.sleep(pause_s)
     raise AssertionError  # the pauses never end
 
