@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import threading
 
     from kedro_cloudtrain.backends import JobRequest, Watcher
+    from kedro_cloudtrain.backends.pace import Pace
     from kedro_cloudtrain.backends.placing import Candidate
     from kedro_cloudtrain.backends.remote_folder import RemoteFolder
     from kedro_cloudtrain.backends.watching import Sighting
@@ -22,14 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kedro.cloudtrain")
 
-_PROGRESS_EVERY_S = 2.0
-_HEARTBEAT_EVERY_S = 10.0
-# Twelve beats: a volume may be slow.
-_HEARTBEAT_LOST_S = 120.0
 _LOOPS = 3
-_VOLUME_SILENT_S = 600.0
-# What the pod's own watchdog has until the client steps in.
-_DEADLINE_GRACE_S = 60.0
 
 
 class PodLostError(CloudTrainError):
@@ -75,21 +69,25 @@ class Following:
         placement: the pod.
         sighting: what the lists of pods show of it.
         watcher: is told how it goes.
+        pace: how often it is looked at.
     """
 
-    def __init__(self, request: JobRequest, remote: RemoteFolder, placement: Placement, sighting: Sighting, watcher: Watcher) -> None:
+    def __init__(
+        self, request: JobRequest, remote: RemoteFolder, placement: Placement, sighting: Sighting, watcher: Watcher, pace: Pace
+    ) -> None:
         self._request = request
         self._remote = remote
         self._placement = placement
         self._sighting = sighting
         self._watcher = watcher
+        self._pace = pace
         self._job = request.folder.name
         self._beats = 0
         self._beat_at = self._volume_answered_at = time.monotonic()
         self._progress_at = self._heartbeat_at = 0.0
 
-    def result(self, closed: threading.Event, every_s: float) -> JobResult:
-        """Wait for the result, looking so often.
+    def result(self, closed: threading.Event) -> JobResult:
+        """Wait for the result.
 
         Raises:
             PodLostError: none will come.
@@ -102,7 +100,7 @@ class Following:
             try:
                 result = self._remote.result(self._placement.attempt)
                 if result is None and lost is None:
-                    self._look(every_s)
+                    self._look()
                 self._volume_answered_at = time.monotonic()
             except JobLostError:
                 raise
@@ -113,20 +111,20 @@ class Following:
                 return self._finish(result)
             if lost is not None:
                 raise PodLostError(lost)
-            closed.wait(every_s)
+            closed.wait(self._pace.result_every_s)
         raise JobCancelledError(f"{self._job} was ended from here. Its folder is kept on the volume: {self._remote.key('')}")
 
-    def _look(self, every_s: float) -> None:
+    def _look(self) -> None:
         """See how far it is."""
         now = time.monotonic()
         if now >= self._progress_at:
-            self._progress_at = now + max(_PROGRESS_EVERY_S, 4 * every_s)
+            self._progress_at = now + self._pace.progress_every_s
             progress = self._remote.follow()
             if progress is not None:
                 self._watcher.moved(self._job, JobState.RUNNING)
                 self._watcher.progressed(self._job, progress)
         if now >= self._heartbeat_at:
-            self._heartbeat_at = now + _HEARTBEAT_EVERY_S
+            self._heartbeat_at = now + self._pace.heartbeat_every_s
             heartbeat = self._remote.heartbeat(self._placement.attempt)
             if heartbeat is not None and heartbeat.number != self._beats:
                 self._beats, self._beat_at = heartbeat.number, time.monotonic()
@@ -148,7 +146,7 @@ class Following:
 
     def _silent(self, error: CloudTrainError) -> str | None:
         silent_s = time.monotonic() - self._volume_answered_at
-        if silent_s > _VOLUME_SILENT_S:
+        if silent_s > self._pace.volume_silent_s:
             return f"its volume has not answered for {silent_s:.0f} s: {error.message}"
         logger.warning("%s: the volume did not answer: %s", self._job, error, extra={"markup": False})
         return None
@@ -162,14 +160,14 @@ class Following:
             never = f"never started within startup_timeout_s ({placement.startup_timeout_s:g} s)"
         else:
             starting_s, never = 0.0, ""
-        ends_at = (started_at or placement.created_at + placement.startup_timeout_s) + placement.lifetime_s + _DEADLINE_GRACE_S
+        ends_at = (started_at or placement.created_at + placement.startup_timeout_s) + placement.lifetime_s + self._pace.deadline_grace_s
         signs = {
             "vanished": sighting.missing > 1,
             f"is in the state {sighting.pod.status if sighting.pod else ''}": sighting.pod is not None
             and sighting.pod.status in ("EXITED", "ERROR"),
             never: starting_s > placement.startup_timeout_s,
             f"loops: its container was started {sighting.restarts + 1} times": sighting.restarts >= _LOOPS,
-            f"lost its heartbeat {now - self._beat_at:.0f} s ago": self._beats > 0 and now - self._beat_at > _HEARTBEAT_LOST_S,
+            f"lost its heartbeat {now - self._beat_at:.0f} s ago": self._beats > 0 and now - self._beat_at > self._pace.heartbeat_lost_s,
             f"outlived its deadline of {placement.lifetime_s:g} s": now > ends_at,
         }
         return next((sign for sign, seen in signs.items() if seen), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.budget import Budget, lifetime_s, worst_usd
 from kedro_cloudtrain.backends.following import Following, Placement, PodLostError
+from kedro_cloudtrain.backends.pace import Pace
 from kedro_cloudtrain.backends.placing import choose, no_capacity
 from kedro_cloudtrain.backends.remote_folder import BOOTSTRAP, RemoteFolder
 from kedro_cloudtrain.backends.runpod_api import PodRequest
@@ -33,8 +35,6 @@ MOUNT = "/workspace"
 NAME_PREFIX = "cloudtrain"
 # Packages are installed before a job's own time begins.
 _ENVIRONMENT_S = 900.0
-_RESULT_EVERY_S = 0.5
-_CAPACITY_AGAIN_S = 30.0
 _FORBIDDEN = 403
 
 
@@ -47,19 +47,30 @@ class RunPodBackend:
         project: names the pods, so that `kedro cloudtrain reap` finds what this project has left.
         budget: what the run may cost.
         jobs: how many jobs are run at once.
+        pace: how often they are looked at.
     """
 
     name = "runpod"
 
-    def __init__(self, api: RunPodApi, volume: NetworkVolume, project: str, budget: Budget | None = None, jobs: int = 1) -> None:
+    def __init__(
+        self,
+        api: RunPodApi,
+        volume: NetworkVolume,
+        project: str,
+        budget: Budget | None = None,
+        jobs: int = 1,
+        pace: Pace | None = None,
+    ) -> None:
         self._api = api
         self._volume = volume
         self._prefix = pod_prefix(project)
         self._budget = budget if budget is not None else Budget()
-        self._watch = PodWatch(api)
+        pace = pace if pace is not None else Pace()
+        # Fifty jobs ask the volume not much more often than twenty.
+        often = {"result_every_s": max(pace.result_every_s, jobs / 40), "progress_every_s": max(pace.progress_every_s, jobs / 10)}
+        self._pace = dataclasses.replace(pace, **often)
+        self._watch = PodWatch(api, self._pace)
         self._closed = threading.Event()
-        # Each job looks for its result twice a second, and fifty of them not much more often together than twenty.
-        self._result_every_s = max(_RESULT_EVERY_S, jobs / 40)
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
         """Run a job to its result, on another pod where one is lost."""
@@ -73,7 +84,7 @@ class RunPodBackend:
             try:
                 watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
                 sighting = self._watch.add(placement.pod_id, placement.name)
-                result = Following(request, remote, placement, sighting, watcher).result(self._closed, self._result_every_s)
+                result = Following(request, remote, placement, sighting, watcher, self._pace).result(self._closed)
                 ended = "done"
             except PodLostError as error:
                 ended = error.message
@@ -131,7 +142,7 @@ class RunPodBackend:
                 said = [name if count == 1 else f"{name[:-1]}, {count} times)" for name, count in tried.items()]
                 raise no_capacity([*said, *choice.refused], settings, self._volume.data_center, request.folder.name)
             logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(tried), extra={"markup": False})
-            self._closed.wait(min(_CAPACITY_AGAIN_S, max(0.1, give_up_at - time.monotonic())))
+            self._closed.wait(min(self._pace.capacity_every_s, max(0.1, give_up_at - time.monotonic())))
 
     def _create(self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, spent_usd: float) -> Placement:
         settings, job = request.settings, request.folder.name
@@ -149,6 +160,7 @@ class RunPodBackend:
             "usd_per_hour": candidate.usd_per_hour,
             "timeout_s": min(request.timeout_s, lives_s),
             "lifetime_s": lives_s,
+            "heartbeat_every_s": self._pace.heartbeat_every_s,
             "requirements": list(request.requirements) if settings.install else [],
         }
         self._budget.reserve(name, job, worst_usd(candidate.usd_per_hour, settings.startup_timeout_s, lives_s))

@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.errors import CloudTrainError
 
 if TYPE_CHECKING:
+    from kedro_cloudtrain.backends.pace import Pace
     from kedro_cloudtrain.backends.runpod_api import Pod, RunPodApi
 
 logger = logging.getLogger("kedro.cloudtrain")
-
-LIST_EVERY_S = 5.0
-# A pod ends itself when its job is done; one that is still there after this long is ended from here.
-_FAREWELL_S = 20.0
 
 
 @dataclasses.dataclass
@@ -56,16 +53,16 @@ class Sighting:
 
 
 class PodWatch:
-    """Lists the account's pods while there is one to watch, never more often than every five seconds.
+    """Lists the account's pods while there is one to watch, however many there are, and no more often than its pace says.
 
     Args:
         api: the client.
-        every_s: seconds between two lists.
+        pace: how often.
     """
 
-    def __init__(self, api: RunPodApi, every_s: float = LIST_EVERY_S) -> None:
+    def __init__(self, api: RunPodApi, pace: Pace) -> None:
         self._api = api
-        self._every_s = every_s
+        self._pace = pace
         self._lock = threading.Lock()
         self._pods: dict[str, Sighting] = {}
         self._wake = threading.Event()
@@ -136,7 +133,7 @@ class PodWatch:
                 logger.warning("The pods could not be listed: %s", error)
             else:
                 self._take_in(pods, asked_at)
-            self._closed.wait(max(0.0, asked_at + self._every_s - time.monotonic()))
+            self._closed.wait(max(0.0, asked_at + self._pace.list_every_s - time.monotonic()))
 
     def _take_in(self, pods: list[Pod], asked_at: float) -> None:
         by_id = {pod.id: pod for pod in pods if pod.status != "TERMINATED"}
@@ -151,7 +148,7 @@ class PodWatch:
             if sighting.missing:
                 with self._lock:
                     self._pods.pop(pod_id, None)
-            elif time.monotonic() - sighting.farewell_at > _FAREWELL_S:
+            elif time.monotonic() - sighting.farewell_at > self._pace.farewell_s:
                 self.terminate(pod_id)
         for pod in by_id.values():
             # A create whose answer was lost has made a second one.

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parent
 # <volume>/.cloudtrain/jobs/<job>/bootstrap.py
 VOLUME = FOLDER.parents[2]
-HEARTBEAT_S = 10.0
 # On the pod's own disk, for its own two processes.
 _CHILD = Path(f"/tmp/cloudtrain-{os.environ.get('RUNPOD_POD_ID', 'pod')}.pid")  # noqa: S108
 _UNKNOWN_LIFETIME_S = 600.0
@@ -279,7 +278,7 @@ class Log:
 
 
 class Heartbeat:
-    """`heartbeat.json`, anew every ten seconds: a number that grows, the stage, how busy the GPU is.
+    """`heartbeat.json`, anew every few seconds: a number that grows, the stage, how busy the GPU is.
 
     A newer attempt in `machine.json` ends this one: its client has given it up.
     """
@@ -287,6 +286,7 @@ class Heartbeat:
     def __init__(self, machine: dict[str, Any]) -> None:
         self.stage = "machine"
         self._attempt = machine["attempt"]
+        self._every_s = float(machine.get("heartbeat_every_s", 10.0))
         self._gpu = bool(machine.get("gpu"))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -314,7 +314,7 @@ class Heartbeat:
                 with contextlib.suppress(OSError, ValueError):
                     _kill_group(int(_CHILD.read_text()))
                 end_pod()
-            self._over.wait(HEARTBEAT_S)
+            self._over.wait(self._every_s)
 
 
 def _say(line: str) -> None:
