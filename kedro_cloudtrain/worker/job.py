@@ -382,9 +382,12 @@ class TrainingJob:
             }
         result = {
             "state": "succeeded" if error is None else "failed",
+            "attempt": os.environ.get("CLOUDTRAIN_ATTEMPT"),
             "error": said,
             "outputs": {kind: _description(self.folder, path) for kind, path in self._written.items()} if error is None else {},
-            "seconds": {name: round(value, 4) for name, value in self._seconds.items()},
+            # What a pod has done before: its environment.
+            "seconds": json.loads(os.environ.get("CLOUDTRAIN_STAGES") or "{}")
+            | {name: round(value, 4) for name, value in self._seconds.items()},
             "rows": self._rows,
             "bytes_read": self._bytes_read,
             "device": self.device,
@@ -466,6 +469,7 @@ def _description(folder: Path, path: Path) -> dict[str, Any]:
         "path": str(path.relative_to(folder)),
         "size": sum(file.stat().st_size for file in files),
         "sha256": hashlib.sha256(sums.encode()).hexdigest(),
+        "files": [str(file.relative_to(folder)) for file in files],
     }
 
 
