@@ -202,7 +202,8 @@ class Attempt:
     ) -> Receipt:
         seconds = {"render": self.render_s}
         if result is not None:
-            seconds |= {"start": max(0.0, (result.started_at or asked_at) - asked_at), **result.seconds}
+            before_s = (result.started_at or asked_at) - asked_at - result.seconds.get("environment", 0.0)
+            seconds |= {"start": max(0.0, before_s), **result.seconds}
         return Receipt(
             node=self.training.node,
             job=self.job,

@@ -67,6 +67,10 @@ class RemoteFolder:
         self.folder.write_json(self.folder.machine, machine)
         self._write(self.folder.machine.name, json.dumps(machine, indent=2).encode())
 
+    def revoke(self) -> None:
+        """Take the job from whatever pod has it: a pod that sees this ends itself, even if RunPod has not been reached."""
+        self.say_machine({**(self.folder.read_json(self.folder.machine) or {}), "attempt": ""})
+
     def result(self, attempt: str) -> JobResult | None:
         """Give the result of an attempt, or None while there is none.
 

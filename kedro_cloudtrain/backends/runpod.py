@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -95,7 +96,7 @@ class RunPodBackend:
                 ended = type(error).__name__.removesuffix("Error").lower()
                 raise
             finally:
-                spent_usd += self._end(request, placement, watcher, ended)
+                spent_usd += self._end(request, remote, placement, watcher, ended)
             if ended == "done":
                 return result
         raise JobLostError(
@@ -106,6 +107,7 @@ class RunPodBackend:
     def close(self) -> None:
         """End every pod that still is, and refuse new ones."""
         self._closed.set()
+        self._api.hurry()
         self._watch.close()
 
     def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0) -> Placement:
@@ -173,6 +175,9 @@ class RunPodBackend:
         finally:
             if pod is None:
                 self._budget.settle(name, 0.0)
+                # Should there be one after all, it must not begin.
+                with contextlib.suppress(CloudTrainError):
+                    remote.revoke()
         placement = Placement(
             pod.id, name, attempt, candidate, pod.cost or candidate.usd_per_hour, lives_s, created_at, settings.startup_timeout_s
         )
@@ -208,12 +213,14 @@ class RunPodBackend:
             },
         )
 
-    def _end(self, request: JobRequest, placement: Placement, watcher: Watcher, ended: str) -> float:
+    def _end(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, ended: str) -> float:
         """See to it that the pod goes, and account for it; give its dollars."""
         if ended == "done":
             self._watch.bid_farewell(placement.pod_id)
         else:
             self._watch.terminate(placement.pod_id)
+            with contextlib.suppress(CloudTrainError):
+                remote.revoke()
         cost_usd = placement.cost_usd
         self._budget.settle(placement.name, cost_usd)
         seconds = time.monotonic() - placement.created_at

@@ -235,18 +235,21 @@ class RunPodApi:
     Args:
         key: the account's key; it is in no repr, message or log line.
         base_url: where the API is.
-        pause: waits so many seconds; for whoever has to stop waiting early.
     """
 
-    def __init__(self, key: str, base_url: str | None = None, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, key: str, base_url: str | None = None) -> None:
         self.base_url = (base_url or os.environ.get("RUNPOD_API_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
         self._key = key
-        self._pause = pause
+        self._hurried = threading.Event()
         self._local = threading.local()
-        self._quota = _Quota(pause)
+        self._quota = _Quota(self._pause)
 
     def __repr__(self) -> str:
         return f"RunPodApi({self.base_url!r})"
+
+    def hurry(self) -> None:
+        """Wait no longer than a moment from now on: the run is over, and its pods have to go."""
+        self._hurried.set()
 
     def pods(self) -> list[Pod]:
         """Give all pods of the account."""
@@ -345,6 +348,11 @@ class RunPodApi:
         """Give what a pod has cost by the bill, in dollars; None while the bill does not know it, about an hour."""
         records = self._read("/v2/billing/pods", {"podId": pod_id}).get("records", [])
         return sum(float(record.get("totalAmount", 0.0)) for record in records) if records else None
+
+    def _pause(self, seconds: float) -> None:
+        if not self._hurried.wait(seconds):
+            return
+        time.sleep(min(seconds, 1.0))
 
     def _read(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         said: dict[str, Any] = self._retried("GET", path, params=dict(query or {}))

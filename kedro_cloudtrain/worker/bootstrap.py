@@ -114,7 +114,7 @@ def _run(machine: dict[str, Any]) -> None:
             hint = " (out of memory, often)" if name == "SIGKILL" else ""
             _write_result({"state": "lost", **_error("Killed", f"killed by {name}{hint}", "job")})
         elif not (FOLDER / "result.json").is_file():
-            _write_result({"state": "failed", **_error("Exit", f"ended with exit code {returncode} before its job began", "start")})
+            _write_result({"state": "failed", **_error("Exit", f"ended with exit code {returncode} and left no result", "start")})
 
 
 def check_machine(machine: dict[str, Any]) -> str:
