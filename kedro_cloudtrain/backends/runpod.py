@@ -159,6 +159,7 @@ class RunPodBackend:
             "attempt": attempt,
             "gpu": candidate.gpu,
             "gpu_count": candidate.count if candidate.gpu else 0,
+            "min_cuda_version": settings.min_cuda_version,
             "usd_per_hour": candidate.usd_per_hour,
             "timeout_s": min(request.timeout_s, lives_s),
             "lifetime_s": lives_s,

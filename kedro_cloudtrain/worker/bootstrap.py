@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import signal
@@ -131,12 +132,24 @@ def check_machine(machine: dict[str, Any]) -> str:
         if len(found) < int(machine.get("gpu_count", 1)):
             raise MachineError(f"nvidia-smi shows {len(found)} GPUs on this host, where {machine['gpu_count']} are paid for")
         said += [" · ".join(cells) for cells in found]
+        _check_cuda(str(machine.get("min_cuda_version", "0")))
     said.append(f"{os.cpu_count()} CPU cores")
     for place in (FOLDER, Path("/tmp")):  # noqa: S108
         free = shutil.disk_usage(place).free
         if free < _LEAST_DISK_BYTES:
             raise MachineError(f"{place} has {free / 1e9:.1f} GB left: too little to work with")
     return " · ".join(said)
+
+
+def _check_cuda(least: str) -> None:
+    """Refuse a driver that is older than what was asked for: the host's word for it, in the heading of `nvidia-smi`."""
+    try:
+        said = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S607
+    except (OSError, subprocess.SubprocessError):
+        return
+    found = re.search(r"CUDA Version:\s*(\d+)\.(\d+)", said)
+    if found and (int(found[1]), int(found[2])) < tuple(int(part) for part in least.split(".")):
+        raise MachineError(f"this host's driver has CUDA {found[1]}.{found[2]}, where {least} was asked for")
 
 
 def nvidia_smi(fields: str) -> list[list[str]]:
