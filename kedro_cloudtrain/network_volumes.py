@@ -278,6 +278,7 @@ class NetworkVolume:
                 what = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
             except (BotoCoreError, OSError, _BreakError) as error:
                 what = str(error) if isinstance(error, _BreakError) else type(error).__name__
+            logger.debug("%s: %s on %s is asked for again", what, key, self.name)
             if number < _TRIES - 1:
                 time.sleep(min(10.0, 0.2 * 2.0**number))
         raise ApiError(f"The volume {self.name} did not answer for {key} in {_TRIES} tries ({what}). Its S3 API: {self._endpoint}")
@@ -435,7 +436,7 @@ def _endpoint_of(data_center: str) -> str:
 
 
 def _etags(file: Path, size: int) -> tuple[str, str]:
-    """Give what an S3 server may call a file's ETag: its MD5, and that of its parts' MD5s with their number, as after a multipart upload."""
+    """Give what an S3 server may call a file's ETag: its MD5, or that of its parts' MD5s with their number, after a multipart one."""
     whole = hashlib.md5(usedforsecurity=False)
     sums = []
     with file.open("rb") as stream:
