@@ -240,10 +240,10 @@ def _refuse(plan: NodePlan) -> None:
 
 def _folders(metadata: ProjectMetadata, env: str | None) -> list[JobFolder]:
     """Give the job folders of the project's volumes, the latest first."""
-    from kedro_cloudtrain.folder import JOBS, JobFolder  # noqa: PLC0415
+    from kedro_cloudtrain.folder import JobFolder  # noqa: PLC0415
     from kedro_cloudtrain.plan import volumes_of  # noqa: PLC0415
 
     with open_planner(metadata, env) as (planner, _):
         roots = volumes_of(planner)
-    paths = [path for root in roots for path in (root / JOBS).glob("*") if (path / "job.json").is_file()]
+    paths = [path for root in roots for path in root.glob("*") if (path / "job.json").is_file()]
     return [JobFolder(path) for path in sorted(paths, key=lambda path: (path / "job.json").stat().st_mtime, reverse=True)]

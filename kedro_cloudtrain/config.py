@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
 from packaging.requirements import InvalidRequirement, Requirement
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.problems import KeyPath, nearest, problems_of
+from kedro_cloudtrain.volumes import DirectoryVolume, make_volume
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from kedro_cloudtrain.volumes import Volume
+
 # Cached on RunPod's hosts (its docs, "Pods: official templates"), so that a pod starts without a pull.
 DEFAULT_IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
+
+DEFAULT_VOLUME = "data/volume"
 
 
 class NodeSettings(BaseModel):
@@ -94,15 +99,44 @@ class RunSettings(BaseModel):
 
 
 class VolumeSettings(BaseModel):
-    """Where the volume is.
+    """Where the volume is: a directory here, or a network volume.
 
     Attributes:
         path: a directory here, relative to the project.
+        id: a network volume of RunPod's.
+        data_center: where that is.
+        endpoint_url: of its S3 API, for a data centre that is newer than those known here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str = Field("data/volume", min_length=1)
+    path: str | None = Field(None, min_length=1)
+    id: str | None = Field(None, min_length=1)
+    data_center: str | None = Field(None, min_length=1)
+    endpoint_url: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.id is None and self.data_center is None and self.endpoint_url is None:
+            return self
+        if self.path is not None:
+            raise ValueError("`volume` has a `path` and an `id`: it is a directory here, or a network volume: keep one of them")
+        if self.id is None or self.data_center is None:
+            raise ValueError("a network volume needs `id` and `data_center`: volume: {id: abc123xyz, data_center: EU-RO-1}")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.id} in {self.data_center}" if self.id is not None else self.path or DEFAULT_VOLUME
+
+    def make(self, project: Path) -> Volume:
+        """Give the volume itself.
+
+        Raises:
+            ConfigError: the data centre has no S3 API.
+        """
+        if self.id is not None:
+            return make_volume(self.model_dump(include={"id", "data_center", "endpoint_url"}, exclude_none=True))
+        return DirectoryVolume(project / (self.path or DEFAULT_VOLUME))
 
 
 class Settings(BaseModel):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from kedro_cloudtrain.volumes import Volume
     from kedro_cloudtrain.worker.models import TrainedModel
 
 # Kedro-Viz chooses how to show a preview by the name of its type (kedro_viz.models.flowchart.node_metadata).
@@ -41,11 +42,11 @@ class CloudDataset(AbstractDataset[Any, Any]):
     Args:
         dataset_url: where the table is, http or https; it is read only.
         dataset_key: its path below the volume, instead of a URL.
-        volume: where the key is a key of: `{path: DIRECTORY}`.
+        volume: where the key is a key of: `{path: DIRECTORY}`, or `{id: ID, data_center: DATA_CENTER}` of a network volume.
         file_format: csv, tsv, parquet, xlsx, xls or jsonl; left out, the extension says it.
         load_args: passed to the pandas reader, here and on the machine.
         save_args: passed to the pandas writer.
-        credentials: `headers` for a URL, a bearer token say.
+        credentials: `headers` for a URL, a bearer token say; `access_key` and `secret_key` for a network volume.
         metadata: for other plugins; ignored by Kedro.
 
     Raises:
@@ -85,14 +86,14 @@ class CloudDataset(AbstractDataset[Any, Any]):
         )
         self.metadata = metadata
         self._save_args = dict(save_args or {})
-        self._volume: DirectoryVolume | None = None
+        self._volume: Volume | None = None
         if isinstance(self.source, VolumeSource):
             if volume is None:
                 raise SourceError(f"dataset_key {self.source.key!r} needs a volume: add `volume: {{path: data/volume}}` to the entry.")
-            self._volume = make_volume(volume)
+            self._volume = make_volume(volume, _s3_keys(credentials))
 
     @property
-    def volume(self) -> DirectoryVolume:
+    def volume(self) -> Volume:
         """The volume of a key.
 
         Raises:
@@ -105,7 +106,8 @@ class CloudDataset(AbstractDataset[Any, Any]):
     @property
     def filepath(self) -> str | None:
         """The file of a key, as Kedro-Viz asks for it to tell its size."""
-        return str(self._volume.path(self.source.key)) if self._volume and isinstance(self.source, VolumeSource) else None
+        here = isinstance(self._volume, DirectoryVolume) and isinstance(self.source, VolumeSource)
+        return str(self._volume.path(self.source.key)) if here else None  # type: ignore[union-attr]
 
     def load(self) -> pd.DataFrame:
         """Read the whole table.
@@ -165,7 +167,7 @@ class CloudDataset(AbstractDataset[Any, Any]):
         return {
             "dataset_url": self.source.redacted if isinstance(self.source, UrlSource) else None,
             "dataset_key": self.source.key if isinstance(self.source, VolumeSource) else None,
-            "volume": str(self._volume.root) if self._volume is not None else None,
+            "volume": self._volume.name if self._volume is not None else None,
             "file_format": self.source.file_format,
         }
 
@@ -390,7 +392,7 @@ def _plain_load_args(file_format: str, load_args: dict[str, Any]) -> dict[str, A
     return load_args
 
 
-def dataset_volume(dataset: Any) -> DirectoryVolume:
+def dataset_volume(dataset: Any) -> Volume:
     """Give the volume of a dataset whose source is a key."""
     if not isinstance(dataset, CloudDataset):
         raise SourceError(f"{type(dataset).__name__} is on no volume.")
@@ -409,6 +411,11 @@ def _headers(credentials: Mapping[str, Any] | None) -> dict[str, str]:
     if not hasattr(headers, "items"):
         raise ConfigError("credentials.headers is no mapping of names and values, {Authorization: Bearer …} say.")
     return {str(name): str(value) for name, value in headers.items()}
+
+
+def _s3_keys(credentials: Mapping[str, Any] | None) -> dict[str, str]:
+    """Give the keys of a network volume, where an entry has its own."""
+    return {name: str(credentials[name]) for name in ("access_key", "secret_key") if credentials and credentials.get(name)}
 
 
 def _metric(name: str, value: Any) -> Any:

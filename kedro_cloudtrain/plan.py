@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.datasets import dataset_source, dataset_volume
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
+from kedro_cloudtrain.folder import JOBS
 from kedro_cloudtrain.jobs import TrainingParameters, library_of
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.preflight import problems_before
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import NodeSettings, Settings
     from kedro_cloudtrain.jobs import OutputKind
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.volumes import Volume
+
+# More than this of a file on a network volume is not brought here for its header.
+_LARGEST_LOOK_BYTES = 64 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +72,7 @@ class NodePlan:
     inputs: TrainingInputs | None = None
     parameters: TrainingParameters | None = None
     sources: dict[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
-    volume: DirectoryVolume | None = None
+    volume: Volume | None = None
     settings: NodeSettings | None = None
     problems: list[str] = dataclasses.field(default_factory=list)
 
@@ -127,22 +132,45 @@ class Planner:
         inputs = training_inputs(node)
         if inputs is None:
             return NodePlan(node)
-        plan = NodePlan(
-            node,
-            where=self.settings.backend,
-            inputs=inputs,
-            settings=self.settings.for_node(node.name, node.tags, node.namespace),
-            volume=DirectoryVolume(self.project / self.settings.volume.path),
-        )
+        settings = self.settings.for_node(node.name, node.tags, node.namespace)
+        plan = NodePlan(node, where=self.settings.backend, inputs=inputs, settings=settings)
+        try:
+            plan.volume = self.settings.volume.make(self.project)
+        except ConfigError as error:
+            plan.problems.append(error.message)
+            return plan
+        if plan.where == "runpod" and isinstance(plan.volume, DirectoryVolume):
+            plan.problems.append(
+                f"backend runpod needs a network volume, and {plan.volume.name} is a directory here: "
+                "volume: {id: …, data_center: …} in the environment's cloudtrain.yml."
+            )
         for name in inputs.tables:
             dataset = self.catalog.get(name)
             source = dataset_source(dataset)
-            if source is not None:
-                plan.sources[name] = source
             if isinstance(source, VolumeSource):
-                plan.volume = dataset_volume(dataset)
+                self._on_volume(plan, name, source, dataset_volume(dataset))
+            elif source is not None:
+                plan.sources[name] = source
         self._read_parameters(plan, inputs)
         return plan
+
+    def _on_volume(self, plan: NodePlan, name: str, source: VolumeSource, volume: Volume) -> None:
+        """Take in a table that is a key: a machine reads it where it has that volume."""
+        here = isinstance(volume, DirectoryVolume)
+        if plan.where == "local":
+            # What is on a network volume is brought here by the dataset itself, and sent along.
+            if here:
+                plan.sources[name], plan.volume = source, volume
+            return
+        plan.sources[name] = source
+        if here:
+            plan.problems.append(
+                f"`{name}` is on {volume.name}, a directory here, which no pod can read. Give the entry the network volume "
+                f"(volume: ${{globals:volume}}), and put the file there: kedro cloudtrain upload {volume.name}/{source.key} {source.key}"
+            )
+        elif volume != plan.volume:
+            mounted = plan.volume.name if plan.volume is not None else "none"
+            plan.problems.append(f"`{name}` is on the volume {volume.name}, and the pod mounts {mounted}: a pod mounts one. Keep it there.")
 
     def _read_parameters(self, plan: NodePlan, inputs: TrainingInputs) -> None:
         if not inputs.parameters.startswith(("params:", "parameters")):
@@ -184,11 +212,11 @@ def look_at_sources(plan: NodePlan, *, volume_answers: bool = True) -> dict[str,
         try:
             identity = source_identity(source, plan.volume)
             sizes[name] = identity.size if identity is not None else None
-            columns = column_names(_location(source, plan.volume))
+            columns = _columns(source, plan.volume, sizes[name])
         except (CloudTrainError, ValueError) as error:
             plan.problems.append(f"`{name}`: {error}")
             continue
-        if plan.parameters is not None:
+        if plan.parameters is not None and columns is not None:
             plan.problems += _missing_columns(name, plan.parameters, columns, where_parameters_stand(_parameters_of(plan)))
     return sizes
 
@@ -217,19 +245,23 @@ def _missing_columns(name: str, parameters: TrainingParameters, columns: list[st
     return said
 
 
-def _location(source: UrlSource | VolumeSource, volume: DirectoryVolume | None) -> Location:
+def _columns(source: UrlSource | VolumeSource, volume: Volume | None, size_bytes: int | None) -> list[str] | None:
+    """Read a table's columns; None where that would bring too much of it here."""
     if isinstance(source, UrlSource):
-        return source.location
+        return column_names(source.location)
     if volume is None:
         raise SourceError(f"{source.key} is on no volume.")
-    return Location(str(volume.path(source.key)), source.file_format, source.load_args)
+    if not isinstance(volume, DirectoryVolume) and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
+        return None
+    with volume.read(source.key) as path:
+        return column_names(Location(str(path), source.file_format, source.load_args))
 
 
 def volumes_of(planner: Planner) -> list[Path]:
-    """Give the folders of the volumes that a project names: the one of its settings, then those of its datasets."""
-    roots = [(planner.project / planner.settings.volume.path).resolve()]
+    """Give the folders of jobs on the volumes that a project names: the one of its settings, then those of its datasets."""
+    volumes = [planner.settings.volume.make(planner.project)]
     for name in list(planner.catalog):
         dataset = planner.catalog.get(name)
         if isinstance(dataset_source(dataset), VolumeSource):
-            roots.append(dataset_volume(dataset).root.resolve())
-    return list(dict.fromkeys(roots))
+            volumes.append(dataset_volume(dataset))
+    return list(dict.fromkeys(volume.folder(JOBS).resolve() for volume in volumes))

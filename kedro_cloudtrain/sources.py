@@ -144,6 +144,18 @@ def make_source(
     return UrlSource(public, _format(public, file_format), args, _check_headers(headers), secret)
 
 
+def key_parts(key: str, volume: str) -> list[str]:
+    """Give the parts of a key.
+
+    Raises:
+        SourceError: it is none on the volume.
+    """
+    parts = key.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        raise SourceError(f"{key!r} is no place on the volume {volume}. A key is a path below it, like datasets/penguins.csv.")
+    return parts
+
+
 def environment(sources: Iterable[UrlSource]) -> dict[str, str]:
     """Give the environment variable that carries the secrets of some sources to a machine; none where there are none.
 

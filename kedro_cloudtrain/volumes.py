@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
+import shutil
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.problems import nearest
-from kedro_cloudtrain.sources import SourceIdentity, UrlSource, VolumeSource, url_identity
+from kedro_cloudtrain.sources import SourceIdentity, UrlSource, VolumeSource, key_parts, url_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 
 class Volume(Protocol):
     """A store of files by exact keys; nothing is ever listed."""
+
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        ...
+
+    def folder(self, key: str) -> Path:
+        """Give a folder here for a folder of the volume's: the same one, or one that mirrors it."""
+        ...
 
     def exists(self, key: str) -> bool:
         """Tell whether there is a file of this key."""
@@ -42,6 +53,34 @@ class Volume(Protocol):
         """Give a place to write to; when it is left without an error, the file is there, whole."""
         ...
 
+    def read_bytes(self, key: str, start: int = 0, size: int | None = None) -> bytes | None:
+        """Give a file's bytes, or a range of them; None where there is no such file, and nothing beyond its end."""
+        ...
+
+    def write_bytes(self, key: str, content: bytes) -> None:
+        """Put a small file there, whole."""
+        ...
+
+    def upload(self, file: Path, key: str, progress: Callable[[int], None] | None = None) -> bool:
+        """Put a file there; False where it was there already, by its size and its hash.
+
+        Raises:
+            SourceError: the file here is not there.
+        """
+        ...
+
+    def download(self, key: str, file: Path, progress: Callable[[int], None] | None = None) -> None:
+        """Bring a file here, whole or not at all.
+
+        Raises:
+            SourceError: there is no such file.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Take a file away; one that is not there is no error."""
+        ...
+
 
 class DirectoryVolume:
     """A volume that is a directory here.
@@ -62,16 +101,22 @@ class DirectoryVolume:
     def __hash__(self) -> int:
         return hash(self.root)
 
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        return str(self.root)
+
     def path(self, key: str) -> Path:
         """Give the place of a key; there may be no file yet.
 
         Raises:
             SourceError: it is none on the volume.
         """
-        parts = key.split("/")
-        if any(part in ("", ".", "..") for part in parts):
-            raise SourceError(f"{key!r} is no place on the volume {self.root}. A key is a path below it, like datasets/penguins.csv.")
-        return self.root.joinpath(*parts)
+        return self.root.joinpath(*key_parts(key, self.name))
+
+    def folder(self, key: str) -> Path:
+        """Give the folder itself."""
+        return self.path(key)
 
     def exists(self, key: str) -> bool:
         """Tell whether there is a file of this key."""
@@ -114,15 +159,69 @@ class DirectoryVolume:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def read_bytes(self, key: str, start: int = 0, size: int | None = None) -> bytes | None:
+        """Give a file's bytes, or a range of them; None where there is no such file, and nothing beyond its end."""
+        try:
+            with self.path(key).open("rb") as stream:
+                stream.seek(start)
+                return stream.read(-1 if size is None else size)
+        except FileNotFoundError:
+            return None
 
-def make_volume(config: Mapping[str, Any]) -> DirectoryVolume:
-    """Give the volume that a catalog entry names.
+    def write_bytes(self, key: str, content: bytes) -> None:
+        """Put a small file there, whole."""
+        with self.write(key) as path:
+            path.write_bytes(content)
+
+    def upload(self, file: Path, key: str, progress: Callable[[int], None] | None = None) -> bool:
+        """Copy a file there; False where it was there already, byte by byte.
+
+        Raises:
+            SourceError: the file here is not there.
+        """
+        if not file.is_file():
+            raise SourceError(f"There is no file {file}.")
+        there = self.path(key)
+        same = there.is_file() and filecmp.cmp(file, there, shallow=False)
+        if not same:
+            with self.write(key) as path:
+                shutil.copyfile(file, path)
+        if progress is not None:
+            progress(file.stat().st_size)
+        return not same
+
+    def download(self, key: str, file: Path, progress: Callable[[int], None] | None = None) -> None:
+        """Copy a file from there, whole or not at all.
+
+        Raises:
+            SourceError: there is no such file.
+        """
+        with self.read(key) as path:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            temporary = file.with_name(f".{uuid.uuid4().hex[:12]}.{file.name}")
+            try:
+                shutil.copyfile(path, temporary)
+                temporary.replace(file)
+            finally:
+                temporary.unlink(missing_ok=True)
+        if progress is not None:
+            progress(file.stat().st_size)
+
+    def delete(self, key: str) -> None:
+        """Take a file away; one that is not there is no error."""
+        self.path(key).unlink(missing_ok=True)
+
+
+def make_volume(config: Mapping[str, Any], credentials: Mapping[str, str] | None = None) -> Volume:
+    """Give the volume that a catalog entry or `cloudtrain.yml` names.
 
     Args:
-        config: `{path: …}`, a directory here.
+        config: `{path: …}`, a directory here, or `{id: …, data_center: …}`, a network volume of RunPod's, with an `endpoint_url` where its
+            S3 API is elsewhere.
+        credentials: `access_key` and `secret_key` of a network volume.
 
     Raises:
-        ConfigError: it is no such mapping, or a network volume, which this version does not know.
+        ConfigError: it is neither.
 
     Example:
         ```yaml
@@ -131,18 +230,23 @@ def make_volume(config: Mapping[str, Any]) -> DirectoryVolume:
     """
     if not hasattr(config, "keys"):
         raise ConfigError(f"volume is {config!r}: a mapping is wanted there, {{path: data/volume}} say.")
-    if "id" in config or "data_center" in config:
-        raise ConfigError(
-            "volume.id is a network volume of RunPod, and this version knows volumes that are a directory here: "
-            "volume: {path: data/volume}."
-        )
-    unknown = [str(key) for key in config if key != "path"]
+    network = "id" in config or "data_center" in config
+    known = ["id", "data_center", "endpoint_url"] if network else ["path"]
+    unknown = [str(key) for key in config if key not in known]
+    if unknown and network and unknown == ["path"]:
+        raise ConfigError("volume has a path and an id: it is a directory here, or a network volume. Keep one of them.")
     if unknown:
-        raise ConfigError(f"volume.{unknown[0]} is not a setting.{nearest(unknown[0], ['path'])} Known here: path, a directory.")
-    path = config.get("path")
-    if not isinstance(path, str) or not path.strip():
-        raise ConfigError(f"volume.path is {path!r}: give it a directory, data/volume say.")
-    return DirectoryVolume(path)
+        hint = nearest(unknown[0], known) or " Known here: path, a directory; or id and data_center, a network volume."
+        raise ConfigError(f"volume.{unknown[0]} is not a setting.{hint}")
+    for name in ("id", "data_center") if network else ("path",):
+        if not isinstance(config.get(name), str) or not config[name].strip():
+            example = {"path": "data/volume", "id": "abc123xyz", "data_center": "EU-RO-1"}[name]
+            raise ConfigError(f"volume.{name} is {config.get(name)!r}: give it a text, {example} say.")
+    if not network:
+        return DirectoryVolume(config["path"])
+    from kedro_cloudtrain.network_volumes import NetworkVolume  # noqa: PLC0415  # for who has one
+
+    return NetworkVolume(config["id"].strip(), config["data_center"].strip(), config.get("endpoint_url"), credentials)
 
 
 def source_identity(source: UrlSource | VolumeSource, volume: Volume | None) -> SourceIdentity:
