@@ -181,10 +181,10 @@ class NetworkVolume:
         if not file.is_file():
             raise SourceError(f"There is no file {file}.")
         size = file.stat().st_size
-        etag = _etag(file, size)
+        etags = _etags(file, size)
         told = progress if progress is not None else lambda _: None
         head = self._head(key)
-        if head is not None and head["ContentLength"] == size and str(head.get("ETag", "")).strip('"') == etag:
+        if head is not None and head["ContentLength"] == size and str(head.get("ETag", "")).strip('"') in etags:
             told(size)
             return False
         if size <= PART_BYTES:
@@ -193,7 +193,7 @@ class NetworkVolume:
             self.write_bytes(key, content)
             told(size)
         else:
-            _Parts(self, file, key, size, etag).send(told)
+            _Parts(self, file, key, size, etags[0]).send(told)
         head = self._head(key)
         if head is None or head["ContentLength"] != size:
             found = "nothing" if head is None else f"{head['ContentLength']:,} bytes"
@@ -348,7 +348,7 @@ class _Parts:
     file: Path
     key: str
     size: int
-    etag: str
+    md5: str
 
     def send(self, told: Callable[[int], None]) -> None:
         client, place = self.volume._client, self.volume._place(self.key)  # noqa: SLF001  # one of its pieces
@@ -409,7 +409,7 @@ class _Parts:
 
     @property
     def _note_file(self) -> Path:
-        what = hashlib.sha256(f"{self.volume.name} {self.key} {self.size} {self.etag}".encode()).hexdigest()[:16]
+        what = hashlib.sha256(f"{self.volume.name} {self.key} {self.size} {self.md5}".encode()).hexdigest()[:16]
         return self.volume.folder(f".cloudtrain/uploads/{what}.json")
 
     def _state(self) -> dict[str, Any]:
@@ -434,12 +434,13 @@ def _endpoint_of(data_center: str) -> str:
     return f"https://s3api-{data_center.lower()}.runpod.io/"
 
 
-def _etag(file: Path, size: int) -> str:
-    """Give what S3 calls a file's ETag: its MD5, or that of its parts' MD5s and their number."""
+def _etags(file: Path, size: int) -> tuple[str, str]:
+    """Give what an S3 server may call a file's ETag: its MD5, and that of its parts' MD5s with their number, as after a multipart upload."""
+    whole = hashlib.md5(usedforsecurity=False)
     sums = []
     with file.open("rb") as stream:
         while piece := stream.read(PART_BYTES):
+            whole.update(piece)
             sums.append(hashlib.md5(piece, usedforsecurity=False).digest())
-    if size <= PART_BYTES:
-        return sums[0].hex() if sums else hashlib.md5(b"", usedforsecurity=False).hexdigest()
-    return f"{hashlib.md5(b''.join(sums), usedforsecurity=False).hexdigest()}-{len(sums)}"
+    parts = hashlib.md5(b"".join(sums), usedforsecurity=False).hexdigest()
+    return whole.hexdigest(), f"{parts}-{len(sums)}" if size > PART_BYTES else whole.hexdigest()
