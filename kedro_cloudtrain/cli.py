@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kedro_cloudtrain import machines
-from kedro_cloudtrain.sessions import env_option, open_planner
+from kedro_cloudtrain.sessions import env_option, logs_to_stderr, open_planner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,7 +123,7 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
 
 
 @cloudtrain.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table; logs go to stderr.")
 @env_option
 @pipeline_option
 @params_option
@@ -132,13 +132,16 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
 def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: str | None, params: str, runner_params: str) -> None:
     """Show where each node will run, what it reads and may cost, and what is wrong; nothing is run, nothing is paid.
 
-    For pods, the account, the volume, price and stock are asked for, too. Exits with 1 when something would fail.
+    For pods, the account, the volume, price and stock are asked for, too. Exits with 1 when something would fail. The very first line of
+    Kedro's own log comes before any command and goes to stdout; a project's conf/logging.yml can send it elsewhere.
     """
     from rich.console import Console  # noqa: PLC0415
 
     from kedro_cloudtrain.reports import report  # noqa: PLC0415
     from kedro_cloudtrain.runner import jobs_at_once  # noqa: PLC0415
 
+    if as_json:
+        logs_to_stderr()
     with open_planner(metadata, env, params, runner_params) as (planner, pipelines):
         found = report(planner, planner.plan(_pipeline(pipelines, pipeline).nodes), jobs_at_once(planner.settings))
     problems = list(found.all_problems())

@@ -73,6 +73,13 @@ class NodeSettings(BaseModel):
             raise ValueError("name at least one GPU, or write auto or none")
         return "none" if value is None else value
 
+    @field_validator("vcpu_count")
+    @classmethod
+    def _power_of_two(cls, count: int) -> int:
+        if count & (count - 1):
+            raise ValueError("CPU pods have 2, 4, 8, 16 or 32 vCPUs")
+        return count
+
     @field_validator("requirements")
     @classmethod
     def _as_pip_writes_them(cls, requirements: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kedro_cloudtrain.sessions import env_option, open_planner, read_settings
+from kedro_cloudtrain.sessions import env_option, logs_to_stderr, open_planner, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--data-center", default=None, help="Show the stock there, EU-RO-1 say; left out, where the network volume is.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table; logs go to stderr.")
 @env_option
 @click.pass_obj
 def gpus(metadata: ProjectMetadata, data_center: str | None, as_json: bool, env: str | None) -> None:
@@ -32,6 +32,8 @@ def gpus(metadata: ProjectMetadata, data_center: str | None, as_json: bool, env:
     """
     from kedro_cloudtrain.backends.runpod_api import connect  # noqa: PLC0415  # each command imports what it needs
 
+    if as_json:
+        logs_to_stderr()
     place = data_center or read_settings(metadata, env).volume.data_center
     found = sorted(connect().gpus(), key=lambda gpu: (gpu.price.secure, gpu.id))
     if as_json:

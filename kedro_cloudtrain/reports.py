@@ -82,12 +82,13 @@ class Report:
     notes: Sequence[str] = ()
 
     def all_problems(self) -> Iterator[tuple[str, str]]:
-        """Give each problem with its node's name, those of the whole run with an empty one."""
-        for problem in self.problems:
-            yield "", problem
+        """Give each problem with its node's name, those of the whole run with an empty one; what several nodes have is said once."""
+        names: dict[str, list[str]] = {problem: [] for problem in self.problems}
         for node in self.nodes:
             for problem in node.problems:
-                yield node.plan.node.name, problem
+                names.setdefault(problem, []).append(node.plan.node.name)
+        for problem, nodes in names.items():
+            yield ", ".join(nodes), problem
 
     def all_notes(self) -> Iterator[tuple[str, str]]:
         """Give each note with its node's name, those of the whole run with an empty one."""
@@ -155,7 +156,8 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
         nodes = [NodeReport(plan, look_at_sources(plan)) for plan in plans]
         return Report(nodes, settings, max_pods)
     seen = examine_runpod(settings, planner.project)
-    problems = [str(finding) for finding in seen.problems]
+    # Of a volume that no pod can mount each node's plan speaks, as a run does.
+    problems = [str(finding) for finding in seen.problems if finding.what != "volume" or seen.data_center is not None]
     nodes = [NodeReport(plan, look_at_sources(plan, volume_answers=seen.volume is not None)) for plan in plans]
     if seen.api is not None:
         try:

@@ -46,6 +46,13 @@ def read_settings(metadata: ProjectMetadata, env: str | None) -> Settings:
         return config.settings()
 
 
+def logs_to_stderr() -> None:
+    """Send what is logged from here on to stderr, so that stdout is a command's JSON; Kedro logs to stdout."""
+    import rich  # noqa: PLC0415
+
+    rich.reconfigure(stderr=True)
+
+
 @contextlib.contextmanager
 def _opened(metadata: ProjectMetadata, env: str | None, params: str) -> Iterator[tuple[Any, ProjectConfig]]:
     from kedro.framework.session import KedroSession  # noqa: PLC0415
