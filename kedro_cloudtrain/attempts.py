@@ -89,7 +89,8 @@ class Training:
             sent = self._send(Path(scratch))
             spec = self._spec(sent[0][0], sent[1][0])
             script = self.given_script if self.given_script is not None else generator.render(spec)
-            digest = fingerprint(script, self._identities(sent), worker_digest())
+            identities = self._identities(sent)
+            digest = fingerprint(script, identities, worker_digest())
             job = job_name(self.node, digest)
             folder = JobFolder(to if to is not None else self.volume.folder(f"{JOBS}/{job}"))
             with folder.held():
@@ -102,7 +103,9 @@ class Training:
                     if file is not None:
                         folder.write(folder.input(file.name), file.read_bytes())
         secrets = environment([table for table in (self.data, self.validation) if isinstance(table, UrlSource)])
-        return Attempt(self, folder, job, secrets, render_s=time.perf_counter() - began)
+        data = identities.get("data")
+        data_bytes = data["size"] if isinstance(data, dict) else None
+        return Attempt(self, folder, job, secrets, time.perf_counter() - began, data_bytes)
 
     @property
     def work(self) -> Work:
@@ -157,6 +160,7 @@ class Attempt:
         job: the job's name.
         environment: the secrets of its sources, by the names of environment variables.
         render_s: what rendering and writing took, in seconds.
+        data_bytes: the size of the table's file, where the machine reads it and its size is known.
     """
 
     training: Training
@@ -164,6 +168,7 @@ class Attempt:
     job: str
     environment: Mapping[str, str] = dataclasses.field(repr=False)
     render_s: float
+    data_bytes: int | None = None
 
     def run(self, backend: Backend, watcher: Watcher, receipts: list[Receipt]) -> dict[str, Any]:
         """Run the job; give its outputs by kind.
@@ -195,7 +200,8 @@ class Attempt:
     def request(self) -> JobRequest:
         """What a backend is asked for."""
         training = self.training
-        return JobRequest(self.folder, training.volume, training.settings, training.work, training.requirements, self.environment)
+        work = dataclasses.replace(training.work, size_bytes=self.data_bytes)
+        return JobRequest(self.folder, training.volume, training.settings, work, training.requirements, self.environment)
 
     def _receipt(
         self, where: str, state: JobState, result: JobResult | None, machines: Sequence[MachineUse], asked_at: float, run_s: float

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kedro_cloudtrain import plugin  # gives the runner its short name, wherever Kedro loads this module
+from kedro_cloudtrain import machines
+from kedro_cloudtrain.sessions import env_option, logs_to_stderr, open_planner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from kedro.framework.startup import ProjectMetadata
     from kedro.pipeline import Pipeline
@@ -46,7 +47,6 @@ volume:
 #   max_pods: 1             # jobs at once
 """
 
-env_option = click.option("--env", "-e", default=None, help="The configuration environment, as for kedro run.")
 pipeline_option = click.option("--pipeline", "-p", default=None, help="The registered pipeline; left out, the default one.")
 params_option = click.option("--params", default="", help="Parameters over those of parameters.yml, as for kedro run.")
 runner_params_option = click.option("--runner-params", default="", help="Settings over cloudtrain.yml, as for kedro run.")
@@ -60,6 +60,10 @@ def commands() -> None:
 @commands.group()
 def cloudtrain() -> None:
     """Training nodes on machines: look before a run, and at what a run has left."""
+
+
+for command in (machines.gpus, machines.doctor, machines.reap, machines.stop):
+    cloudtrain.add_command(command)
 
 
 @cloudtrain.command()
@@ -90,7 +94,7 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
     from kedro_cloudtrain.attempts import Training  # noqa: PLC0415  # each command imports what it needs
     from kedro_cloudtrain.plan import output_kinds  # noqa: PLC0415
 
-    with _planner(metadata, env, params) as (planner, pipelines):
+    with open_planner(metadata, env, params) as (planner, pipelines):
         plan = _training_plan(planner, pipelines, node, pipeline)
         _refuse(plan)
         if plan.inputs is None or plan.parameters is None or plan.volume is None:
@@ -119,30 +123,42 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
 
 
 @cloudtrain.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table; logs go to stderr.")
 @env_option
 @pipeline_option
 @params_option
 @runner_params_option
 @click.pass_obj
-def plan(metadata: ProjectMetadata, env: str | None, pipeline: str | None, params: str, runner_params: str) -> None:
-    """Show where each node will run, what it reads, and what is wrong; nothing is run.
+def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: str | None, params: str, runner_params: str) -> None:
+    """Show where each node will run, what it reads and may cost, and what is wrong; nothing is run, nothing is paid.
 
-    Exits with 1 when something is wrong.
+    For pods, the account, the volume, price and stock are asked for, too. Exits with 1 when something would fail. The very first line of
+    Kedro's own log comes before any command and goes to stdout; a project's conf/logging.yml can send it elsewhere.
     """
     from rich.console import Console  # noqa: PLC0415
 
-    from kedro_cloudtrain.plan import look_at_sources, plan_table  # noqa: PLC0415
+    from kedro_cloudtrain.reports import report  # noqa: PLC0415
+    from kedro_cloudtrain.runner import jobs_at_once  # noqa: PLC0415
 
-    with _planner(metadata, env, params, runner_params) as (planner, pipelines):
-        plans = planner.plan(_pipeline(pipelines, pipeline).nodes)
-        sizes = [look_at_sources(planned) for planned in plans]
-    console = Console(soft_wrap=True)
-    console.print(plan_table(plans, sizes))
-    problems = [(planned.node.name, problem) for planned in plans for problem in planned.problems]
-    if problems:
-        console.print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", style="bold red")
+    if as_json:
+        logs_to_stderr()
+    with open_planner(metadata, env, params, runner_params) as (planner, pipelines):
+        found = report(planner, planner.plan(_pipeline(pipelines, pipeline).nodes), jobs_at_once(planner.settings))
+    problems = list(found.all_problems())
+    if as_json:
+        click.echo(json.dumps(found.json(), indent=2, ensure_ascii=False))
+    else:
+        console = Console(soft_wrap=True)
+        console.print(found.table())
+        for name, note in found.all_notes():
+            console.print(f"  {name or 'run'}  {note}", markup=False, highlight=False, style="dim")
+        if planner.settings.backend == "runpod":
+            console.print(found.limits(), markup=False, highlight=False)
+        if problems:
+            console.print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", style="bold red")
         for name, problem in problems:
-            console.print(f"  {name}  {problem}", markup=False, highlight=False)
+            console.print(f"  {name or 'run'}  {problem}", markup=False, highlight=False)
+    if problems:
         raise click.exceptions.Exit(1)
 
 
@@ -150,16 +166,25 @@ def plan(metadata: ProjectMetadata, env: str | None, pipeline: str | None, param
 @env_option
 @click.pass_obj
 def jobs(metadata: ProjectMetadata, env: str | None) -> None:
-    """List the jobs of the volume, the latest first."""
+    """List the jobs of the volume, the latest first, with the pods that work on them, their age and their dollars so far.
+
+    Pods of this project that no run of this computer has started are listed below.
+    """
     from rich.console import Console  # noqa: PLC0415
 
     from kedro_cloudtrain.display import jobs_table  # noqa: PLC0415
 
-    folders = _folders(metadata, env)
-    if not folders:
+    folders, pods = _folders(metadata, env), machines.pods_of(metadata, env)
+    console = Console(soft_wrap=True)
+    if folders:
+        known = {folder.name: one for one in pods for folder in folders if one.works_on(folder.name)}
+        console.print(jobs_table(folders, {name: one.summary for name, one in known.items()}))
+        pods = [one for one in pods if one not in known.values()]
+    elif not pods:
         click.echo("No jobs yet. A run makes them: kedro run --runner=cloudtrain")
-        return
-    Console(soft_wrap=True).print(jobs_table(folders))
+    if pods:
+        console.print("Pods of this project that this computer does not know:", highlight=False)
+        console.print(machines.pods_table(pods))
 
 
 @cloudtrain.command()
@@ -186,34 +211,6 @@ def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> 
             if over:
                 return
             time.sleep(0.2)
-
-
-@contextlib.contextmanager
-def _planner(
-    metadata: ProjectMetadata, env: str | None, params: str, runner_params: str = ""
-) -> Iterator[tuple[Planner, Mapping[str, Pipeline]]]:
-    """Open a session, and give what plans nodes and the registered pipelines."""
-    from kedro.framework.project import pipelines  # noqa: PLC0415
-    from kedro.framework.session import KedroSession  # noqa: PLC0415
-
-    from kedro_cloudtrain.plan import Planner  # noqa: PLC0415
-    from kedro_cloudtrain.scripts import TrainingScriptGenerator  # noqa: PLC0415
-
-    sessions: Any = KedroSession
-    with sessions.create(metadata.project_path, env=env, runtime_params=_parameters(params)) as session:
-        context: Any = session.load_context()
-        config = plugin.read_config(context)
-        settings = config.settings(_parameters(runner_params))
-        yield Planner(context.catalog, settings, TrainingScriptGenerator(config.templates), config.path), pipelines
-
-
-def _parameters(text: str) -> dict[str, Any]:
-    """Read `a=1,b.c=2` as `kedro run` reads it."""
-    from kedro.framework.cli.utils import _split_params  # noqa: PLC0415
-
-    read: Any = _split_params
-    parameters: dict[str, Any] = read(None, None, text)
-    return parameters
 
 
 def _pipeline(pipelines: Mapping[str, Pipeline], name: str | None) -> Pipeline:
@@ -249,7 +246,7 @@ def _folders(metadata: ProjectMetadata, env: str | None) -> list[JobFolder]:
     from kedro_cloudtrain.folder import JobFolder  # noqa: PLC0415
     from kedro_cloudtrain.plan import volumes_of  # noqa: PLC0415
 
-    with _planner(metadata, env, "") as (planner, _):
+    with open_planner(metadata, env) as (planner, _):
         roots = volumes_of(planner)
     paths = [path for root in roots for path in root.glob("*") if (path / "job.json").is_file()]
     return [JobFolder(path) for path in sorted(paths, key=lambda path: (path / "job.json").stat().st_mtime, reverse=True)]

@@ -7,6 +7,7 @@ import fnmatch
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import yaml
+from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kedro_cloudtrain.errors import ConfigError
@@ -71,6 +72,23 @@ class NodeSettings(BaseModel):
         if isinstance(value, list | tuple) and not value:
             raise ValueError("name at least one GPU, or write auto or none")
         return "none" if value is None else value
+
+    @field_validator("vcpu_count")
+    @classmethod
+    def _power_of_two(cls, count: int) -> int:
+        if count & (count - 1):
+            raise ValueError("CPU pods have 2, 4, 8, 16 or 32 vCPUs")
+        return count
+
+    @field_validator("requirements")
+    @classmethod
+    def _as_pip_writes_them(cls, requirements: tuple[str, ...]) -> tuple[str, ...]:
+        for requirement in requirements:
+            try:
+                Requirement(requirement)
+            except InvalidRequirement:
+                raise ValueError(f"{requirement!r} is no requirement; one is written polars>=1.2, or polars==1.2.0") from None
+        return requirements
 
 
 class RunSettings(BaseModel):

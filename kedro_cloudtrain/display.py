@@ -21,7 +21,7 @@ from kedro_cloudtrain.jobs import JobState
 from kedro_cloudtrain.receipts import STAGES, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.jobs import JobProgress
@@ -198,8 +198,13 @@ class Display:
             console.print(account_table(receipts))
 
 
-def jobs_table(folders: Iterable[JobFolder]) -> Table:
-    """Lay the jobs of a volume out as a table: state, age, seconds, rows, the metrics of the validation rows."""
+def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = None) -> Table:
+    """Lay the jobs of a volume out as a table: state, age, seconds, rows, the metrics of the validation rows.
+
+    Args:
+        folders: the jobs.
+        pods: what the pods that work on some of them are about, by the job's name.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("job", no_wrap=True)
     for name in ("state", "model", "when"):
@@ -207,6 +212,8 @@ def jobs_table(folders: Iterable[JobFolder]) -> Table:
     for name in ("fit s", "rows"):
         table.add_column(name, justify="right")
     table.add_column("last round")
+    if pods:
+        table.add_column("pod")
     for folder in folders:
         state, result, progress = folder.state(), folder.read_result(), folder.last_progress()
         spec = folder.read_json(folder.spec)
@@ -219,6 +226,7 @@ def jobs_table(folders: Iterable[JobFolder]) -> Table:
             f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
             f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",
             Text(f"{progress.step}/{progress.of} {metric(progress)}" if progress is not None else ""),
+            *((Text(pods.get(folder.name, "")),) if pods else ()),
         )
     return table
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
 from kedro_cloudtrain.datasets import dataset_source, dataset_volume
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.folder import JOBS
 from kedro_cloudtrain.jobs import TrainingParameters, library_of
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.preflight import problems_before
-from kedro_cloudtrain.receipts import size
 from kedro_cloudtrain.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.volumes import DirectoryVolume
 from kedro_cloudtrain.worker.errors import nearest
@@ -198,8 +193,12 @@ def where_parameters_stand(name: str) -> str:
     return f"`{name.removeprefix('params:')}` in parameters.yml"
 
 
-def look_at_sources(plan: NodePlan) -> dict[str, int | None]:
+def look_at_sources(plan: NodePlan, *, volume_answers: bool = True) -> dict[str, int | None]:
     """Ask each source whether it is there and has the columns; add what is wrong to the plan's problems.
+
+    Args:
+        plan: the node.
+        volume_answers: False where the volume is known not to; what is on it is not asked for then.
 
     Returns:
         Each table's size in bytes, None where its server does not say.
@@ -208,6 +207,8 @@ def look_at_sources(plan: NodePlan) -> dict[str, int | None]:
 
     sizes: dict[str, int | None] = {}
     for name, source in plan.sources.items():
+        if isinstance(source, VolumeSource) and not volume_answers:
+            continue
         try:
             identity = source_identity(source, plan.volume)
             sizes[name] = identity.size if identity is not None else None
@@ -264,20 +265,3 @@ def volumes_of(planner: Planner) -> list[Path]:
         if isinstance(dataset_source(dataset), VolumeSource):
             volumes.append(dataset_volume(dataset))
     return list(dict.fromkeys(volume.folder(JOBS).resolve() for volume in volumes))
-
-
-def plan_table(plans: Iterable[NodePlan], sizes: Iterable[Mapping[str, int | None]]) -> Table:
-    """Lay plans out as a table: node, where it goes, what it trains, what it reads, its limit."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("node", "goes to", "trains", "reads", "limit"):
-        table.add_column(name)
-    for plan, known in zip(plans, sizes, strict=True):
-        total = [count for count in known.values() if count is not None]
-        table.add_row(
-            Text(plan.node.name),
-            plan.where,
-            Text(plan.parameters.model_type if plan.parameters is not None else "–"),
-            Text(plan.reads + (f"  {size(sum(total))}" if total else "")),
-            "–" if plan.settings is None else f"{plan.settings.timeout_s / 3600:.3g} h",
-        )
-    return table

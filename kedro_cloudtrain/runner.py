@@ -103,7 +103,7 @@ class CloudTrainRunner(SequentialRunner):
         plans = Planner(catalog, settings, generator, project.path).plan(pipeline.nodes)
         _refuse(plans)
         training = [plan for plan in plans if plan.inputs is not None]
-        jobs = settings.run.max_pods or (_LOCAL_JOBS if settings.backend == "local" else _PODS)
+        jobs = jobs_at_once(settings)
         display = Display(_headline(training, len(plans) - len(training), settings))
         backend = make_backend(settings, project.path, jobs)
         try:
@@ -271,6 +271,11 @@ class CloudTask:
                 "Each source is looked at, without a run, by: kedro cloudtrain plan"
             ) from error
         return dict(zip(node.outputs, (values[kind] for kind in output_kinds(node)), strict=True))
+
+
+def jobs_at_once(settings: Settings) -> int:
+    """Give how many jobs run at once."""
+    return settings.run.max_pods or (_LOCAL_JOBS if settings.backend == "local" else _PODS)
 
 
 def _is_training(node: Node) -> bool:

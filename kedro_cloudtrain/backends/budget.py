@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import BudgetExceededError
 
+if TYPE_CHECKING:
+    from kedro_cloudtrain.config import NodeSettings
+
 # Less than this is no time to train in: its pod would be paid for in vain.
 LEAST_LIFETIME_S = 60.0
+# Packages are installed before a job's own time begins.
+_ENVIRONMENT_S = 900.0
+_NO_ENVIRONMENT_S = 60.0
 
 
 class Budget:
@@ -70,6 +77,11 @@ def lifetime_s(node: str, usd_per_hour: float, asked_s: float, startup_s: float,
             f"${need_usd:.2f} with startup_timeout_s {startup_s:g}. Raise max_cost_usd, or lower startup_timeout_s."
         )
     return min(asked_s, paid_s)
+
+
+def pod_time_s(settings: NodeSettings) -> float:
+    """Give how long a node's pod is asked to live once it has started, in seconds."""
+    return settings.timeout_s + (_ENVIRONMENT_S if settings.install else _NO_ENVIRONMENT_S)
 
 
 def worst_usd(usd_per_hour: float, startup_s: float, lifetime: float) -> float:

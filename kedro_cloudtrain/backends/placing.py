@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kedro_cloudtrain.errors import CapacityError, ConfigError
 from kedro_cloudtrain.problems import nearest
@@ -11,7 +11,7 @@ from kedro_cloudtrain.problems import nearest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from kedro_cloudtrain.backends.runpod_api import Cpu, Gpu, RunPodApi
+    from kedro_cloudtrain.backends.runpod_api import Cpu, Gpu
     from kedro_cloudtrain.config import NodeSettings
 
 # A float32 matrix, its quantised copy, gradients and what the library itself takes: XGBoost's "memory usage" notes say about as much.
@@ -85,7 +85,19 @@ class Choice:
     refused: tuple[str, ...] = ()
 
 
-def choose(api: RunPodApi, settings: NodeSettings, data_center: str | None, work: Work) -> Choice:
+class Catalogue(Protocol):
+    """What RunPod sells, and how much of it is free."""
+
+    def gpus(self, count: int = 1) -> Sequence[Gpu]:
+        """Give the GPU types, for pods of so many."""
+        ...
+
+    def cpus(self, vcpu_count: int = 4) -> Sequence[Cpu]:
+        """Give the CPU flavours, for pods of so many vCPUs."""
+        ...
+
+
+def choose(api: Catalogue, settings: NodeSettings, data_center: str | None, work: Work) -> Choice:
     """Give the machines that may take a job: the user's GPUs in their order, or for `auto` the cheapest that does.
 
     Raises:

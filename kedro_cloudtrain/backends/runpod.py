@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.backends.budget import Budget, lifetime_s, worst_usd
+from kedro_cloudtrain.backends.budget import Budget, lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.following import Following, Placement, PodLostError
 from kedro_cloudtrain.backends.pace import Pace
 from kedro_cloudtrain.backends.placing import choose, no_capacity
@@ -34,8 +34,6 @@ logger = logging.getLogger("kedro.cloudtrain")
 
 MOUNT = "/workspace"
 NAME_PREFIX = "cloudtrain"
-# Packages are installed before a job's own time begins.
-_ENVIRONMENT_S = 900.0
 _FORBIDDEN = 403
 
 
@@ -151,8 +149,7 @@ class RunPodBackend:
         attempt = secrets.token_hex(4)
         name = f"{self._prefix}{job[:80]}-{attempt}"
         left_usd = None if settings.max_cost_usd is None else settings.max_cost_usd - spent_usd
-        asked_s = request.timeout_s + (_ENVIRONMENT_S if settings.install else 60.0)
-        lives_s = lifetime_s(job, candidate.usd_per_hour, asked_s, settings.startup_timeout_s, left_usd)
+        lives_s = lifetime_s(job, candidate.usd_per_hour, pod_time_s(settings), settings.startup_timeout_s, left_usd)
         machine = {
             "backend": self.name,
             "name": name,
@@ -231,5 +228,7 @@ class RunPodBackend:
 
 
 def pod_prefix(project: str) -> str:
-    """Give the beginning of the names of a project's pods."""
-    return f"{NAME_PREFIX}-{re.sub(r'[^A-Za-z0-9]+', '-', project).strip('-').lower()[:40] or 'project'}-"
+    """Give the beginning of the names of a project's pods; it is not the beginning of those of any other name."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", project).lower()[:40].strip("-")
+    # Two hyphens, which no slug has: the pods of `shop` are not those of `shop-2`.
+    return f"{NAME_PREFIX}-{slug or 'project'}--"

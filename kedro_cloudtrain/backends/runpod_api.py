@@ -10,6 +10,7 @@ import re
 import threading
 import time
 import tomllib
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -390,6 +391,7 @@ class RunPodApi:
             except requests.RequestException as error:
                 raise _NoAnswerError(type(error).__name__) from None
             wait_s = self._quota.hear(answer.headers)
+            self.clock_ahead_s = _clock_ahead_s(answer.headers.get("Date"))
             if answer.status_code != 429:  # noqa: PLR2004
                 break
             answer.close()
@@ -533,6 +535,13 @@ def _bearer(key: str) -> Callable[[Any], Any]:
         return request
 
     return sign
+
+
+def _clock_ahead_s(date: str | None) -> float | None:
+    try:
+        return time.time() - parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return None
 
 
 def _broken() -> tuple[type[Exception], ...]:

@@ -1,0 +1,72 @@
+"""A project as a command sees it: opened in a Kedro session, with its settings, its catalog and its pipelines."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kedro_cloudtrain import plugin  # gives the runner its short name, wherever Kedro loads this module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from kedro.framework.startup import ProjectMetadata
+    from kedro.pipeline import Pipeline
+
+    from kedro_cloudtrain.config import ProjectConfig, Settings
+    from kedro_cloudtrain.plan import Planner
+
+env_option = click.option("--env", "-e", default=None, help="The configuration environment, as for kedro run.")
+
+
+@contextlib.contextmanager
+def open_planner(
+    metadata: ProjectMetadata, env: str | None, params: str = "", runner_params: str = ""
+) -> Iterator[tuple[Planner, Mapping[str, Pipeline]]]:
+    """Open a session, and give what plans nodes and the registered pipelines."""
+    from kedro.framework.project import pipelines  # noqa: PLC0415
+
+    from kedro_cloudtrain.plan import Planner  # noqa: PLC0415
+    from kedro_cloudtrain.scripts import TrainingScriptGenerator  # noqa: PLC0415
+
+    with _opened(metadata, env, params) as (context, config):
+        settings = config.settings(_parameters(runner_params))
+        yield Planner(context.catalog, settings, TrainingScriptGenerator(config.templates), config.path), pipelines
+
+
+def read_settings(metadata: ProjectMetadata, env: str | None) -> Settings:
+    """Give the settings of an environment; the catalog is not read.
+
+    Raises:
+        ConfigError: naming file, line and key.
+    """
+    with _opened(metadata, env, "") as (_, config):
+        return config.settings()
+
+
+def logs_to_stderr() -> None:
+    """Send what is logged from here on to stderr, so that stdout is a command's JSON; Kedro logs to stdout."""
+    import rich  # noqa: PLC0415
+
+    rich.reconfigure(stderr=True)
+
+
+@contextlib.contextmanager
+def _opened(metadata: ProjectMetadata, env: str | None, params: str) -> Iterator[tuple[Any, ProjectConfig]]:
+    from kedro.framework.session import KedroSession  # noqa: PLC0415
+
+    sessions: Any = KedroSession
+    with sessions.create(metadata.project_path, env=env, runtime_params=_parameters(params)) as session:
+        context: Any = session.load_context()
+        yield context, plugin.read_config(context)
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    """Read `a=1,b.c=2` as `kedro run` reads it."""
+    from kedro.framework.cli.utils import _split_params  # noqa: PLC0415
+
+    read: Any = _split_params
+    parameters: dict[str, Any] = read(None, None, text)
+    return parameters
