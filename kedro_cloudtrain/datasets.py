@@ -18,7 +18,8 @@ from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.sources import UrlSource, VolumeSource, make_source
 from kedro_cloudtrain.volumes import DirectoryVolume, make_volume, source_identity
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.tables import Location, read_head, read_table
+from kedro_cloudtrain.worker.locations import Location
+from kedro_cloudtrain.worker.tables import read_head, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -18,7 +18,8 @@ from kedro_cloudtrain.receipts import size
 from kedro_cloudtrain.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.volumes import DirectoryVolume
 from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.tables import Location, column_names
+from kedro_cloudtrain.worker.locations import Location
+from kedro_cloudtrain.worker.tables import column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
