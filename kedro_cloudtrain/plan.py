@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from kedro_cloudtrain.datasets import dataset_source, dataset_volume
+from kedro_cloudtrain.entries import dataset_source, dataset_volume
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.jobs import TrainingParameters
 from kedro_cloudtrain.nodes import TrainingFunction
