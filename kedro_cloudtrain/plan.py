@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.datasets import dataset_source, dataset_volume
+from kedro_cloudtrain.entries import dataset_source, dataset_volume
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.folder import JOBS
 from kedro_cloudtrain.jobs import TrainingParameters, library_of
@@ -14,7 +14,8 @@ from kedro_cloudtrain.preflight import problems_before
 from kedro_cloudtrain.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.volumes import DirectoryVolume
 from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.tables import Location, column_names
+from kedro_cloudtrain.worker.locations import Location
+from kedro_cloudtrain.worker.tables import column_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.worker.tables import FORMATS, Location
+from kedro_cloudtrain.worker.locations import FORMATS, Location
 from kedro_cloudtrain.worker.urls import ascii_url, extension, with_query
 
 if TYPE_CHECKING:

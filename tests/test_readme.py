@@ -53,7 +53,7 @@ def test_the_datasets_of_the_readme_are_sources() -> None:
     import yaml
     from kedro.io import DataCatalog
 
-    from kedro_cloudtrain.datasets import dataset_source
+    from kedro_cloudtrain.entries import dataset_source
 
     catalog = DataCatalog.from_config(yaml.safe_load(blocks("yaml", "# catalog.yml")[1]))
     found = {name: dataset_source(catalog[name]) for name in catalog}

@@ -14,7 +14,8 @@ from kedro_cloudtrain.sources import make_source
 from kedro_cloudtrain.volumes import DirectoryVolume, source_identity
 from kedro_cloudtrain.worker.downloads import describe, downloaded
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.tables import Location, column_names, read_head, read_table
+from kedro_cloudtrain.worker.locations import Location
+from kedro_cloudtrain.worker.tables import column_names, read_head, read_table
 from kedro_cloudtrain.worker.urls import ascii_url
 
 FRAME = pd.DataFrame({"a b": [1.5, 2.5, np.nan], "n[1]": [1, 2, 3], "ünï": ["x", None, "z"], "flag": [True, False, True]})

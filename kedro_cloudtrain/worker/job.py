@@ -24,11 +24,12 @@ from .devices import device_for
 from .encoding import Features, Target
 from .errors import InputError
 from .hyperparameters import by_place, check_hyperparameters
+from .locations import Location
 from .metrics import measure
 from .models import load_model, output_of, save_model
 from .progress import Progress, finite
 from .splitting import Split, split_rows
-from .tables import Location, read_table
+from .tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ from http_server import Server
 from kedro.io import DataCatalog, DatasetError
 
 from kedro_cloudtrain import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
-from kedro_cloudtrain.datasets import dataset_source
+from kedro_cloudtrain.entries import dataset_source
 from kedro_cloudtrain.errors import ConfigError, SourceError
 
 

@@ -14,7 +14,8 @@ from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.sources import SourceIdentity, make_source, url_identity
 from kedro_cloudtrain.worker.downloads import describe, downloaded
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.tables import Location, column_names, read_head, read_table
+from kedro_cloudtrain.worker.locations import Location
+from kedro_cloudtrain.worker.tables import column_names, read_head, read_table
 
 CONTENT = b"0123456789" * 100
 SECRET = f"pla{'nted'}"  # Not in one piece: a traceback shows the lines of this file, too.

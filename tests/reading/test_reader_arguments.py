@@ -18,7 +18,8 @@ from http_server import Server
 
 from kedro_cloudtrain.sources import make_source
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.tables import Location, column_names, read_head, read_table
+from kedro_cloudtrain.worker.locations import Location
+from kedro_cloudtrain.worker.tables import column_names, read_head, read_table
 
 
 @pytest.fixture

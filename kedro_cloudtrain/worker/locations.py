@@ -1,0 +1,65 @@
+"""Where a table is."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from .downloads import TIMEOUT_S
+from .errors import InputError
+from .urls import extension
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMATS = {
+    "csv": "csv",
+    "tsv": "tsv",
+    "parquet": "parquet",
+    "pq": "parquet",
+    "xlsx": "xlsx",
+    "xls": "xls",
+    "jsonl": "jsonl",
+    "ndjson": "jsonl",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Location:
+    """Where a table is, and how it is read.
+
+    Attributes:
+        place: a path, or an http(s) URL without secrets.
+        file_format: one of `FORMATS`; None goes by the extension.
+        load_args: passed to the pandas reader.
+        headers: for the URL's own host.
+        secret_query: added to the URL's query, for its own host.
+        timeout_s: how long connecting, and each read, may take, in seconds.
+    """
+
+    place: str
+    file_format: str | None = None
+    load_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    secret_query: str = dataclasses.field(default="", repr=False)
+    timeout_s: float = TIMEOUT_S
+
+    @property
+    def is_url(self) -> bool:
+        """Whether it is a URL."""
+        return self.place.lower().startswith(("http://", "https://"))
+
+    @property
+    def format(self) -> str:
+        """The format's name.
+
+        Raises:
+            InputError: it cannot be told.
+        """
+        said = (self.file_format or extension(self.place)).lower().lstrip(".")
+        if said not in FORMATS:
+            raise InputError(
+                f"{self.place} has no known format{f' ({said})' if said else ''}. Say which it is by file_format: "
+                f"{', '.join(dict.fromkeys(FORMATS.values()))}."
+            )
+        return FORMATS[said]
