@@ -200,6 +200,7 @@ RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "gpu": ("defaults", "gpu"),
     "max_cost_usd": ("run", "max_cost_usd"),
     "retries": ("defaults", "retries"),
+    "install": ("defaults", "install"),
     "wait_for_capacity_s": ("defaults", "wait_for_capacity_s"),
 }
 

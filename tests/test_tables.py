@@ -158,7 +158,7 @@ def test_an_error_in_the_reader_leaves_nothing_on_disk(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 def test_a_refusal_is_final_and_told_without_the_secret(status: int) -> None:
     with Server({"t.csv": b"x\n1\n"}, statuses=[status, status]) as server:
-        with pytest.raises(InputError, match=f"answered {status}") as caught, downloaded(server.url("t.csv"), secret_query="token=planted"):  # noqa: S106
+        with pytest.raises(InputError, match=f"answered {status}") as caught, downloaded(server.url("t.csv"), secret_query="token=planted"):
             pass
         assert "planted" not in str(caught.value)
         assert len(server.requests) == 1
@@ -178,7 +178,7 @@ def test_a_stalled_server_runs_into_the_read_timeout() -> None:
 
 def test_secrets_do_not_follow_a_redirect_to_another_host() -> None:
     with Server({"t.csv": b"x\n1\n"}) as other, Server({}, redirect={"t.csv": other.url("t.csv")}) as server:
-        with downloaded(server.url("t.csv"), headers={"Authorization": "Bearer planted"}, secret_query="sig=planted") as download:  # noqa: S106
+        with downloaded(server.url("t.csv"), headers={"Authorization": "Bearer planted"}, secret_query="sig=planted") as download:
             assert download.path.read_bytes() == b"x\n1\n"
         assert server.requests[0].headers["authorization"] == "Bearer planted"
         assert "planted" not in str(other.requests)

@@ -244,6 +244,8 @@ class RunPodApi:
         self._hurried = threading.Event()
         self._local = threading.local()
         self._quota = _Quota(self._pause)
+        # By how many seconds the API's clock is ahead of this one; unknown before its first answer.
+        self.clock_ahead_s: float | None = None
 
     def __repr__(self) -> str:
         return f"RunPodApi({self.base_url!r})"

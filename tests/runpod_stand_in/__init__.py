@@ -1,0 +1,11 @@
+"""RunPod on loopback: its REST v2, pods whose commands really run, and a real S3 server over the directory that they mount.
+
+It knows nothing of the package that is tested with it: only the vendor's contract.
+"""
+
+from .calls import API_KEY
+from .faults import Faults
+from .server import RunPodStandIn
+from .storage import ACCESS_KEY, SECRET_KEY, S3StandIn
+
+__all__ = ["ACCESS_KEY", "API_KEY", "SECRET_KEY", "Faults", "RunPodStandIn", "S3StandIn"]

@@ -1,0 +1,197 @@
+"""The answers of RunPod's REST v2: who asks, what is left of the quota, which fault is due, and what the contract says."""
+
+from __future__ import annotations
+
+import email.utils
+import io
+import json
+import re
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import ValidationError
+
+from . import schemas
+from .calls import API_KEY, Call, RefusalError
+from .logs import stream
+
+if TYPE_CHECKING:
+    from .server import RunPodStandIn
+
+
+class Server(ThreadingHTTPServer):
+    """The stand-in's HTTP server."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, stand_in: RunPodStandIn) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.stand_in = stand_in
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the contract says, or as a fault does."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Server
+    call: Call
+    quota_headers: dict[str, str]
+
+    @property
+    def stand_in(self) -> RunPodStandIn:
+        return self.server.stand_in
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return email.utils.formatdate((timestamp or time.time()) - self.stand_in.clock_behind_s, usegmt=True)
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            body = json.loads(content) if content else None
+        except ValueError:
+            body = content.decode(errors="replace")
+        self.call = Call(self.command, url.path, query, dict(self.headers), body, time.monotonic())
+        self.stand_in.calls.append(self.call)
+        self.quota_headers = {}
+        try:
+            self._with_faults()
+        except RefusalError as refusal:
+            said = schemas.ErrorResponse(title="Error", status=refusal.status, detail=refusal.detail)
+            if refusal.errors:
+                said = said.model_copy(update={"errors": refusal.errors})
+            self.say(refusal.status, said.json_object() | ({"errors": refusal.errors} if refusal.errors else {}))
+
+    do_POST = do_DELETE = do_GET
+
+    def _with_faults(self) -> None:
+        if not self.headers.get("User-Agent"):
+            return self.say_text(403, "error code: 1010")
+        pod_id = self._authenticated()
+        allowed, self.quota_headers = self.stand_in.quota.take()
+        if not allowed:
+            raise RefusalError(429, "rate limit exceeded")
+        asked = self.call.body.get("gpu") if isinstance(self.call.body, dict) else None
+        fault = self.stand_in.faults.of_call(self.command, self.call.path, asked.get("id") if isinstance(asked, dict) else None)
+        if fault is None:
+            return self._answer(pod_id)
+        time.sleep(fault.delay_s)
+        if fault.status == 0:
+            return self._answer(pod_id)
+        if fault.worked:
+            self._work_quietly(pod_id)
+        if fault.status is None:
+            self.close_connection = True
+            self.call.answered.append(0)
+            return None
+        self.quota_headers |= fault.headers
+        raise RefusalError(fault.status, fault.detail or "on demand")
+
+    def _work_quietly(self, pod_id: str | None) -> None:
+        written, self.wfile = self.wfile, io.BytesIO()
+        try:
+            self._answer(pod_id)
+        finally:
+            self.wfile = written
+
+    def _authenticated(self) -> str | None:
+        """Give the pod whose key it is; None for the account's."""
+        key = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if key == API_KEY:
+            return None
+        pod = next((pod for pod in self.stand_in.pods.values() if pod.key == key), None)
+        if pod is None:
+            raise RefusalError(401, "invalid api key")
+        if pod.fault is not None and pod.fault.kind == "cannot end":
+            raise RefusalError(403, "this key may not do that")
+        return pod.id
+
+    def _answer(self, pod_id: str | None) -> None:
+        found = re.fullmatch(r"/v2/pods/([^/]+)(/action|/logs)?", self.call.path)
+        if found is not None:
+            self._answer_pod(pod_id, found[1], found[2] or "")
+        elif self.call.path == "/graphql":
+            self._answer_graphql(pod_id)
+        elif pod_id is not None:
+            raise RefusalError(403, "a pod's key is for its own pod alone")
+        else:
+            self._answer_account()
+
+    def _answer_account(self) -> None:
+        match self.command, self.call.path:
+            case "GET", "/v2/pods":
+                self.say(200, schemas.ListPodsResponse(pods=[self.stand_in.view(pod) for pod in self.stand_in.living]).json_object())
+            case "POST", "/v2/pods":
+                self.say(201, self.stand_in.view(self.stand_in.create(self.call.body)).json_object())
+            case "GET", "/v2/catalog/gpus":
+                self._check_include()
+                self.say(200, schemas.ListGpuTypesResponse(gpus=self.stand_in.catalogue.gpus).json_object())
+            case "GET", "/v2/catalog/cpus":
+                self._check_include()
+                self.say(200, schemas.ListCpuTypesResponse(cpus=self.stand_in.catalogue.cpus).json_object())
+            case "GET", "/v2/billing/pods":
+                self.say(200, self.stand_in.bill(self.call.query.get("podId")).json_object())
+            case "GET", path if volume := self.stand_in.catalogue.volumes.get(path.removeprefix("/v2/network-volumes/")):
+                self.say(200, volume.json_object())
+            case _:
+                raise RefusalError(404, "not found")
+
+    def _check_include(self) -> None:
+        if (self.call.query.get("include") == "AVAILABILITY") != ("product" in self.call.query):
+            raise RefusalError(400, "include=AVAILABILITY and product go together")
+
+    def _answer_pod(self, pod_id: str | None, wanted: str, what: str) -> None:
+        pod = self.stand_in.pods.get(wanted)
+        if pod_id not in (None, wanted):
+            raise RefusalError(403, "a pod's key is for its own pod alone")
+        if pod is None or pod.gone:
+            raise RefusalError(404, "pod not found")
+        if self.command == "GET" and what == "/logs":
+            return stream(self, pod)
+        if self.command == "GET" and not what:
+            return self.say(200, self.stand_in.view(pod).json_object())
+        if self.command == "POST" and what == "/action":
+            try:
+                action = schemas.PodActionRequest.model_validate(self.call.body).action
+            except ValidationError as error:
+                raise RefusalError(422, "request validation failed", [str(error.errors()[0]["msg"])]) from None
+            if action != "terminate":
+                raise RefusalError(409, f"{action} is not stood in for")
+        elif self.command != "DELETE" or what:
+            raise RefusalError(404, "not found")
+        # A pod that ends itself hears the answer, if it is quick.
+        self.say(204, None)
+        return pod.end()
+
+    def _answer_graphql(self, pod_id: str | None) -> None:
+        said = json.dumps(self.call.body)
+        found = re.search(r'podTerminate.*?podId:\s*\\*"([^"\\]+)', said)
+        if found is None or found[1] not in self.stand_in.pods or pod_id not in (None, found[1]):
+            return self.say(200, {"errors": [{"message": "not found"}], "data": None})
+        self.say(200, {"data": {"podTerminate": None}})
+        return self.stand_in.pods[found[1]].end()
+
+    def say(self, status: int, body: object) -> None:
+        content = b"" if body is None else json.dumps(body).encode()
+        self._send(status, content, "application/json" if status < 400 else "application/problem+json")
+
+    def say_text(self, status: int, text: str) -> None:
+        self._send(status, text.encode(), "text/plain")
+
+    def _send(self, status: int, content: bytes, kind: str) -> None:
+        self.call.answered.append(status)
+        self.send_response(status)
+        for name, value in self.quota_headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)

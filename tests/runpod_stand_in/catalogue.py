@@ -1,0 +1,72 @@
+"""What the stand-in sells, and where; a test changes it as it likes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from .schemas import CpuType, CpuTypePrice, CpuTypeVcpu, GpuType, GpuTypeMaxCount, GpuTypePrice, NetworkVolume
+
+
+def gpu(name: str, memory: int, usd: float, cuda: tuple[str, ...] = ("12.8", "12.9"), **stock: str) -> GpuType:
+    """Make a GPU type: `gpu("NVIDIA L4", 24, 0.43, EU_RO_1="HIGH")`; without stock it is sold nowhere."""
+    places = [{"id": place.replace("_", "-"), "name": place.replace("_", " "), "availability": level} for place, level in stock.items()]
+    levels = [str(place["availability"]) for place in places]
+    said: dict[str, Any] = {
+        "id": name,
+        "name": name.removeprefix("NVIDIA "),
+        "pool": None,
+        "manufacturer": "NVIDIA",
+        "memory": memory,
+        "secure": True,
+        "community": True,
+        "price": GpuTypePrice(secure=usd, community=round(usd * 0.8, 2)),
+        "maxCount": GpuTypeMaxCount(secure=8, community=4),
+        "availability": max(levels, key=["NONE", "LOW", "MEDIUM", "HIGH"].index, default="NONE"),
+        "cudaVersions": [{"version": version, "available": number == 0} for number, version in enumerate(cuda)],
+    }
+    return GpuType.model_validate({**said, **({"dataCenters": places} if places else {})})
+
+
+def _gpus() -> list[GpuType]:
+    return [
+        gpu("NVIDIA H100 80GB HBM3", 80, 2.99, US_KS_2="HIGH"),
+        gpu("NVIDIA L4", 24, 0.43, EU_RO_1="HIGH", US_KS_2="LOW"),
+        gpu("NVIDIA RTX A5000", 24, 0.27, EU_RO_1="MEDIUM"),
+        gpu("NVIDIA A40", 48, 0.40, EU_RO_1="LOW"),
+    ]
+
+
+def _cpus() -> list[CpuType]:
+    price = CpuTypePrice(secure_per_vcpu=0.035, serverless_per_vcpu=0.05)
+    places = [{"id": "EU-RO-1", "name": "EU RO 1", "availability": "HIGH"}]
+    said = {
+        "id": "cpu5c",
+        "name": "Compute-Optimized",
+        "group": "Gen 5",
+        "ramGbPerVcpu": 2.0,
+        "availability": "HIGH",
+        "dataCenters": places,
+    }
+    return [CpuType.model_validate({**said, "vcpu": CpuTypeVcpu(min=2, max=32), "price": price})]
+
+
+@dataclasses.dataclass
+class Catalogue:
+    """GPU types, CPU flavours and network volumes."""
+
+    gpus: list[GpuType] = dataclasses.field(default_factory=_gpus)
+    cpus: list[CpuType] = dataclasses.field(default_factory=_cpus)
+    volumes: dict[str, NetworkVolume] = dataclasses.field(default_factory=dict)
+
+    def add_volume(self, volume_id: str, data_center: str) -> None:
+        """Add a network volume."""
+        self.volumes[volume_id] = NetworkVolume(id=volume_id, name=volume_id, size=50, data_center=data_center, type="STANDARD")
+
+    def gpu(self, name: str) -> GpuType | None:
+        """Give a GPU type by its id."""
+        return next((one for one in self.gpus if one.id == name), None)
+
+    def cpu(self, name: str) -> CpuType | None:
+        """Give a CPU flavour by its id."""
+        return next((one for one in self.cpus if one.id == name), None)

@@ -1,0 +1,276 @@
+"""A pod that really runs: its command as processes that see the volume at the mount path, started again whenever it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import re
+import secrets
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .faults import PodFault
+    from .schemas import CreatePodRequest
+
+# The pod's own root: everything of this machine as it is, the volume at the mount path, its own processes alone.
+_BOX = """\
+set -e
+root=$1; path=$2; volume=$3; shift 3
+mount -t tmpfs tmpfs "$root"
+for entry in /* /.[!.]*; do
+  if [ -L "$entry" ]; then cp -P "$entry" "$root$entry"
+  elif [ -d "$entry" ]; then mkdir "$root$entry"; [ "$entry" = /proc ] || mount --rbind "$entry" "$root$entry"
+  elif [ -e "$entry" ]; then touch "$root$entry"; mount --bind "$entry" "$root$entry"
+  fi
+done
+if [ -n "$volume" ]; then mkdir -p "$root$path"; mount --bind "$volume" "$root$path"; fi
+mount -t proc proc "$root/proc"
+exec chroot "$root" "$@"
+"""
+_UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", _BOX, "box"]
+
+_NVIDIA_SMI = """\
+#!/bin/sh
+case "$*" in
+*--query-gpu=*)
+  fields=${*#*--query-gpu=}; fields=${fields%% *}
+  gpu=0
+  while [ $gpu -lt "${RUNPOD_GPU_COUNT:-1}" ]; do
+    line=
+    for field in $(echo "$fields" | tr , ' '); do
+      case $field in
+        name) cell=$STAND_IN_GPU;;
+        driver_version) cell=570.86.10;;
+        memory.total) cell=$STAND_IN_GPU_MB;;
+        memory.used) cell=1024;;
+        utilization.gpu) cell=87;;
+        *) echo "Field \\"$field\\" is not a valid field to query."; exit 2;;
+      esac
+      line="$line${line:+, }$cell"
+    done
+    echo "$line"
+    gpu=$((gpu + 1))
+  done;;
+*) echo "NVIDIA-SMI 570.86.10   Driver Version: 570.86.10   CUDA Version: ${STAND_IN_CUDA:-12.8}";;
+esac
+"""
+_RESTART_PAUSE_S = 0.2
+_LINES_KEPT = 5000
+# What a pod has of this machine's environment: how to find programs and packages, and nothing of whoever started the stand-in.
+_HANDED_ON = re.compile(r"^(HOME|LANG|LC_\w+|TZ|PIP_\w+|UV_\w+|SSL_\w+|REQUESTS_CA_BUNDLE|(https?|no|all)_proxy)$", re.IGNORECASE)
+
+
+@cache
+def namespaces_work() -> bool:
+    """Tell whether this user may mount in a namespace of their own."""
+    with tempfile.TemporaryDirectory() as root:
+        command = [*_UNSHARE, root, "/stand-in-mount", root, "true"]
+        try:
+            return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+        except (OSError, subprocess.SubprocessError):
+            return False
+
+
+@dataclass
+class RunningPod:
+    """One pod, from its creation until it is gone.
+
+    Attributes:
+        volume: the directory of the network volume that it mounts.
+        usd_per_hour: of all its GPUs.
+        starts: how often its command was started.
+    """
+
+    request: CreatePodRequest
+    place: str | None
+    volume: Path | None
+    usd_per_hour: float
+    secrets: dict[str, str]
+    scratch: Path
+    memory_gb: int = 0
+    start_delay_s: float = 0.0
+    fault: PodFault | None = None
+    isolated: bool = True
+    id: str = field(default_factory=lambda: secrets.token_hex(7))
+    key: str = field(default_factory=lambda: f"rpa_pod_{secrets.token_hex(12)}")
+    created_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    starts: int = 0
+    running_since: float | None = None
+    lines: list[tuple[str, str, str]] = field(default_factory=list)
+    ended_at: float | None = None
+
+    def __post_init__(self) -> None:
+        self._born = time.monotonic()
+        self._over = threading.Event()
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+        self.changed = threading.Condition()
+        self._folder = self.scratch / self.id
+        self._folder.mkdir(parents=True)
+
+    def start(self) -> None:
+        """Begin to run it, in the background."""
+        threading.Thread(target=self._live, name=f"pod-{self.id}", daemon=True).start()
+
+    @property
+    def gone(self) -> bool:
+        """Whether it was terminated, or has vanished."""
+        return self._over.is_set()
+
+    @property
+    def status(self) -> str:
+        """Its state, in the contract's words."""
+        if self.gone:
+            return "TERMINATED"
+        if self.fault is not None and self.fault.kind == "errors" and self.starts:
+            return "ERROR"
+        return "PROVISIONING" if self.running_since is None else "RUNNING"
+
+    @property
+    def uptime_s(self) -> int:
+        """Seconds since its container was last started."""
+        return 0 if self.running_since is None else int(time.monotonic() - self.running_since)
+
+    @property
+    def cost_usd(self) -> float:
+        """What it has cost."""
+        return ((self.ended_at or time.monotonic()) - self._born) / 3600 * self.usd_per_hour
+
+    def end(self) -> None:
+        """End it with everything that it has started."""
+        with self._lock:
+            if self._over.is_set():
+                return
+            self._over.set()
+            self.ended_at = time.monotonic()
+            process = self._process
+        if process is not None:
+            # As the first process of its own namespace it takes all others with it.
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if not self.isolated:
+                _kill_marked(self.id)
+            process.wait()
+        with self.changed:
+            self.changed.notify_all()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _live(self) -> None:
+        if self.fault is not None and self.fault.kind == "never starts":
+            return
+        if self._over.wait(self.start_delay_s):
+            return
+        if self.fault is not None and self.fault.kind == "vanishes":
+            threading.Thread(target=self._vanish, args=(self.fault,), daemon=True).start()
+        while not self._over.is_set():
+            with self._lock:
+                if self._over.is_set():
+                    return
+                process = self._process = self._spawn()
+            self.starts += 1
+            self.running_since = time.monotonic()
+            for line in process.stdout or ():
+                self._keep(line.rstrip("\n"))
+            process.wait()
+            self._over.wait(_RESTART_PAUSE_S)
+
+    def _keep(self, line: str) -> None:
+        at = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
+        with self.changed:
+            self.lines.append((f"{at}/{len(self.lines)}", at, line))
+            del self.lines[:-_LINES_KEPT]
+            self.changed.notify_all()
+
+    def _vanish(self, fault: PodFault) -> None:
+        if fault.when_file is not None and self.volume is not None:
+            while not (self.volume / fault.when_file).exists():
+                if self._over.wait(0.02):
+                    return
+        if not self._over.wait(fault.after_s or 0.0):
+            self.end()
+
+    def _spawn(self) -> subprocess.Popen[str]:
+        environment = self._environment()
+        args, mount = self.request.args, self.request.mounts.network
+        path = mount[0].path if mount else "/workspace"
+        root = self._folder / "root"
+        root.mkdir(exist_ok=True)
+        if not self.isolated and self.volume is not None:
+            # Without namespaces, the mount path is a link below a temporary folder, and is written so wherever it is named.
+            link = self._folder / path.strip("/")
+            if not link.is_symlink():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(self.volume)
+            args = args.replace(path, str(link))
+            environment = {name: value.replace(path, str(link)) for name, value in environment.items()}
+        command = shlex.split(args)
+        if self.fault is not None and self.fault.kind == "loops":
+            command = ["sh", "-c", "echo 'exec format error'; exit 1"]
+        if self.isolated:
+            command = [*_UNSHARE, str(root), path, str(self.volume or ""), *command]
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd="/",
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        gpu, request = self.request.gpu, self.request
+        programs = [str(Path(sys.executable).parent)]
+        if gpu is not None:
+            programs.append(str(_nvidia_smi(self._folder)))
+        kept = {name: value for name, value in os.environ.items() if _HANDED_ON.match(name)}
+        asked = {name: self._fill_in(value) for name, value in request.env.items()}
+        injected = {
+            "RUNPOD_POD_ID": self.id,
+            "RUNPOD_DC_ID": self.place or "",
+            "RUNPOD_GPU_COUNT": str(gpu.count if gpu is not None else 0),
+            "RUNPOD_VOLUME_ID": request.mounts.network[0].volume_id if request.mounts.network else "",
+            "RUNPOD_API_KEY": self.key,
+        }
+        machine = {
+            "PATH": os.pathsep.join([*programs, os.environ.get("PATH", os.defpath)]),
+            "CUDA_VISIBLE_DEVICES": "-1",  # there is none
+            "STAND_IN_GPU": gpu.id if gpu is not None else "",
+            "STAND_IN_GPU_MB": str(self.memory_gb * 1024),
+        }
+        return {**kept, **machine, **asked, **injected}
+
+    def _fill_in(self, value: str) -> str:
+        return re.sub(r"\{\{\s*RUNPOD_SECRET_(\w+)\s*\}\}", lambda found: self.secrets.get(found[1], ""), value)
+
+
+def _nvidia_smi(folder: Path) -> Path:
+    file = folder / "bin" / "nvidia-smi"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(_NVIDIA_SMI)
+        file.chmod(0o755)
+    return file.parent
+
+
+def _kill_marked(pod_id: str) -> None:
+    """Kill what has a pod's id in its environment: sessions of their own are no way out."""
+    marker = f"RUNPOD_POD_ID={pod_id}".encode()
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if folder.name.isdigit() and marker in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)

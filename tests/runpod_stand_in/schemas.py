@@ -1,0 +1,275 @@
+"""The part of RunPod's REST v2 that is stood in for: every request is read as one of these, every answer is written from one.
+
+After the vendor's contract of August 2026 (openapi-v2.json); tests/test_runpod_contract.py holds them against it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+Availability = Literal["NONE", "LOW", "MEDIUM", "HIGH"]
+Cloud = Literal["SECURE", "COMMUNITY"]
+PodStatus = Literal["PROVISIONING", "STARTING", "RUNNING", "EXITED", "ERROR", "TERMINATED"]
+PodAction = Literal["start", "stop", "restart", "terminate"]
+CudaRelease = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
+
+
+class Schema(BaseModel):
+    """JSON in camelCase; what is not declared is refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True)
+
+    def json_object(self) -> dict[str, Any]:
+        """Write it as the API does: what was not set is left out, what is null is null."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class RuleError(ValueError):
+    """A body that matches the contract and breaks a rule across its fields: 400, not 422."""
+
+
+class GpuConfig(Schema):
+    id: str
+    count: Annotated[int, Field(ge=1)] = 1
+
+
+class CreateGpuConfig(GpuConfig):
+    allowed_cuda_versions: list[CudaRelease] | None = None
+    min_cuda_version: CudaRelease | None = None
+
+
+class CreateCpuConfig(Schema):
+    id: Annotated[str, Field(min_length=1)]
+    vcpu_count: Annotated[int, Field(ge=2)]
+
+
+class CpuConfig(CreateCpuConfig):
+    memory: Annotated[int, Field(ge=1)]
+
+
+class NetworkMount(Schema):
+    volume_id: str
+    path: str
+
+
+class PersistentMount(Schema):
+    size: Annotated[int, Field(ge=10)]
+    path: str
+
+
+class Mounts(Schema):
+    persistent: PersistentMount | None = None
+    network: Annotated[list[NetworkMount], Field(max_length=1)] = Field(default_factory=list)
+
+
+class CreatePodRequest(Schema):
+    name: Annotated[str, Field(min_length=1)]
+    image: str
+    args: str = ""
+    disk: Annotated[int, Field(ge=1)] = 20
+    env: dict[str, str] = Field(default_factory=dict)
+    ports: list[str] = Field(default_factory=list)
+    registry: str | None = None
+    cloud: Cloud = "SECURE"
+    data_center_ids: list[str] = Field(default_factory=list)
+    gpu: CreateGpuConfig | None = None
+    cpu: CreateCpuConfig | None = None
+    mounts: Mounts = Field(default_factory=Mounts)
+
+    @model_validator(mode="after")
+    def _one_kind_of_machine(self) -> Self:
+        if (self.gpu is None) == (self.cpu is None):
+            raise RuleError("exactly one of gpu or cpu must be set")
+        if self.cpu is not None and self.mounts.persistent is not None:
+            raise RuleError("mounts.persistent is invalid for CPU pods")
+        if self.cpu is not None and self.cpu.vcpu_count & (self.cpu.vcpu_count - 1):
+            raise RuleError("vcpuCount must be a power of two")
+        if self.gpu is not None and self.gpu.allowed_cuda_versions and self.gpu.min_cuda_version:
+            raise RuleError("allowedCudaVersions and minCudaVersion are mutually exclusive")
+        if len(self.env) > 50:
+            raise RuleError("at most 50 environment variables")
+        if self.mounts.network and self.cloud != "SECURE":
+            raise RuleError("network volumes are on the secure cloud alone")
+        return self
+
+
+class PodActionRequest(Schema):
+    action: PodAction
+
+
+class Utilization(Schema):
+    util: int = 0
+
+
+class PodGpuUtilization(Schema):
+    util: int = 0
+    memory_util: int = 0
+
+
+class PodRuntime(Schema):
+    uptime: int = 0
+    gpus: list[PodGpuUtilization] = Field(default_factory=list)
+    cpu: Utilization | None = None
+    memory: Utilization | None = None
+
+
+class PodSshEndpoint(Schema):
+    host: str
+    port: int
+    username: str
+    command: str
+
+
+class PodSsh(Schema):
+    proxy: PodSshEndpoint | None
+    direct: PodSshEndpoint | None
+
+
+class PodGlobalNetworking(Schema):
+    enabled: bool
+
+
+class Pod(Schema):
+    id: str
+    name: str
+    status: PodStatus
+    actions: list[PodAction]
+    image: str
+    args: str
+    disk: int
+    mounts: Mounts
+    ports: list[str]
+    env: dict[str, str]
+    registry: str | None
+    cloud: Cloud
+    data_center_id: str | None
+    cuda_version: str | None
+    ssh: PodSsh
+    template: str | None
+    cost: float
+    locked: bool
+    global_networking: PodGlobalNetworking
+    runtime: PodRuntime | None
+    created_at: str
+    started_at: str | None
+    gpu: GpuConfig | None = None
+    cpu: CpuConfig | None = None
+
+
+class ListPodsResponse(Schema):
+    pods: list[Pod]
+
+
+class DataCenterAvailability(Schema):
+    id: str
+    name: str
+    availability: Availability
+
+
+class CudaVersionAvailability(Schema):
+    version: CudaRelease
+    available: bool
+
+
+class GpuTypePrice(Schema):
+    secure: float
+    community: float
+
+
+class GpuTypeMaxCount(Schema):
+    secure: int
+    community: int
+
+
+class GpuType(Schema):
+    id: str
+    name: str
+    pool: str | None
+    manufacturer: Literal["NVIDIA", "AMD", "UNKNOWN"]
+    memory: int
+    secure: bool
+    community: bool
+    price: GpuTypePrice
+    max_count: GpuTypeMaxCount
+    availability: Availability | None = None
+    data_centers: list[DataCenterAvailability] | None = None
+    cuda_versions: list[CudaVersionAvailability] | None = None
+
+
+class ListGpuTypesResponse(Schema):
+    gpus: list[GpuType]
+
+
+class CpuTypeVcpu(Schema):
+    min: int
+    max: int
+
+
+class CpuTypePrice(Schema):
+    secure_per_vcpu: float
+    serverless_per_vcpu: float
+
+
+class CpuType(Schema):
+    id: str
+    name: str
+    group: str
+    vcpu: CpuTypeVcpu
+    ram_gb_per_vcpu: float
+    price: CpuTypePrice
+    availability: Availability | None = None
+    data_centers: list[DataCenterAvailability] | None = None
+
+
+class ListCpuTypesResponse(Schema):
+    cpus: list[CpuType]
+
+
+class NetworkVolume(Schema):
+    id: str
+    name: str
+    size: Annotated[int, Field(ge=10, le=4096)]
+    data_center: str
+    type: Literal["STANDARD", "HIGH_PERFORMANCE"]
+
+
+class PodBillingAmounts(Schema):
+    total_amount: float
+    gpu_amount: float
+    cpu_amount: float
+    disk_amount: float
+
+
+class PodBillingRecord(PodBillingAmounts):
+    start_time: str
+    end_time: str
+    pod_id: str
+
+
+class PodBillingQuery(Schema):
+    start_time: str
+    end_time: str
+    bucket_size: Literal["hour", "day", "week", "month", "year"]
+    pod_id: str | None
+
+
+class PodBillingMetadata(Schema):
+    query: PodBillingQuery
+    record_count: int
+    unique_pod_count: int
+    totals: PodBillingAmounts
+
+
+class ListPodBillingResponse(Schema):
+    records: list[PodBillingRecord]
+    metadata: PodBillingMetadata
+
+
+class ErrorResponse(Schema):
+    title: str
+    status: int
+    detail: str
+    errors: list[str] | None = None
