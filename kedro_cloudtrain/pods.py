@@ -147,7 +147,8 @@ class RunPodPodManager:
             said["cost_usd"] = round(pod.cost * uptime_s / 3600, 4)
         if launched is None:
             return said
-        launched.remote.follow()
+        if launched.remote.heartbeat(launched.placement.attempt) is not None:
+            launched.remote.follow()
         progress = launched.remote.folder.last_progress()
         result = launched.remote.result(launched.placement.attempt)
         if progress is not None:

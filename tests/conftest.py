@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kedro_project import Project, make_project
+from cloud import DATA_CENTER, Cloud
+from kedro_project import PENGUINS, Project, make_project
+from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
+
+_numbers = itertools.count()
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     """A fresh project with the penguins on its volume."""
     return make_project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3StandIn]:
+    """An S3 server for all tests; each has a bucket of its own."""
+    with S3StandIn(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def cloud(s3_server: S3StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """An account with a volume that has the penguins; every pod is gone when the test is over."""
+    volume_id = f"vol{next(_numbers):04}abc"
+    datasets = s3_server.root / volume_id / "datasets"
+    datasets.mkdir(parents=True)
+    shutil.copy(PENGUINS, datasets)
+    s3_server.faults.clear()
+    s3_server.requests.clear()
+    with RunPodStandIn(s3_server.root, {volume_id: DATA_CENTER}) as runpod:
+        environment = {
+            "RUNPOD_API_BASE_URL": runpod.base_url,
+            "RUNPOD_API_KEY": API_KEY,
+            "RUNPOD_S3_ENDPOINT_URL": s3_server.endpoint_url,
+            "RUNPOD_S3_ACCESS_KEY": ACCESS_KEY,
+            "RUNPOD_S3_SECRET_KEY": SECRET_KEY,
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield Cloud(runpod, s3_server, volume_id, environment)
+    s3_server.faults.clear()

@@ -117,18 +117,19 @@ class Following:
     def _look(self) -> None:
         """See how far it is."""
         now = time.monotonic()
-        if now >= self._progress_at:
-            self._progress_at = now + self._pace.progress_every_s
-            progress = self._remote.follow()
-            if progress is not None:
-                self._watcher.moved(self._job, JobState.RUNNING)
-                self._watcher.progressed(self._job, progress)
-        if now >= self._heartbeat_at:
+        # Its first heartbeat says that what lies in the folder is its own, so it is waited for more closely.
+        if now >= (self._heartbeat_at if self._beats else self._progress_at):
             self._heartbeat_at = now + self._pace.heartbeat_every_s
             heartbeat = self._remote.heartbeat(self._placement.attempt)
             if heartbeat is not None and heartbeat.number != self._beats:
                 self._beats, self._beat_at = heartbeat.number, time.monotonic()
             self._watcher.busy(self._job, heartbeat.gpu_percent if heartbeat is not None else None, self._placement.cost_usd)
+        if now >= self._progress_at:
+            self._progress_at = now + self._pace.progress_every_s
+            progress = self._remote.follow() if self._beats else None
+            if progress is not None:
+                self._watcher.moved(self._job, JobState.RUNNING)
+                self._watcher.progressed(self._job, progress)
 
     def _finish(self, result: JobResult) -> JobResult:
         progress = self._remote.follow()

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.volumes import Volume
 
 BOOTSTRAP = "bootstrap.py"
-# Of an earlier run of the same job: none of it may be taken for this one's. The result comes first.
-_STALE = ("result.json", "progress.jsonl", "log.txt", "heartbeat.json")
 
 
 class Heartbeat(BaseModel):
@@ -44,6 +42,7 @@ class RemoteFolder:
         self.folder = folder
         self._volume = volume
         self._read_to: dict[str, int] = {}
+        self._kept: set[str] = set()
 
     def key(self, name: str) -> str:
         """Give the key of one of its files."""
@@ -51,8 +50,6 @@ class RemoteFolder:
 
     def send(self) -> None:
         """Put everything that the machine needs but `machine.json` on the volume."""
-        for name in _STALE:
-            self._volume.delete(self.key(name))
         folder = self.folder
         for file in (folder.spec, folder.script, folder.archive):
             self._write(file.name, file.read_bytes())
@@ -61,6 +58,10 @@ class RemoteFolder:
         for file in sorted(inputs.iterdir()) if inputs.is_dir() else ():
             self._volume.upload(file, self.key(f"inputs/{file.name}"))
             folder.bytes_passed += file.stat().st_size
+
+    def begin_attempt(self) -> None:
+        """Read the log and the progress from their beginning: each attempt has its own on the volume, and all of them are kept here."""
+        self._read_to.clear()
 
     def say_machine(self, machine: dict[str, Any]) -> None:
         """Write `machine.json`, there and here: what is asked for before it is, and its id as soon as it is known."""
@@ -90,13 +91,17 @@ class RemoteFolder:
         return result
 
     def follow(self) -> JobProgress | None:
-        """Bring what is new of the log and the progress here; give the latest round, where there is a newer one."""
+        """Bring what is new of the log and the progress here; give the latest round, where there is a newer one.
+
+        Before the attempt's first heartbeat, what lies there is an earlier attempt's.
+        """
         for file in (self.folder.log, self.folder.progress):
             start = self._read_to.get(file.name, 0)
             content = self._volume.read_bytes(self.key(file.name), start)
             if content:
-                with file.open("ab" if start else "wb") as stream:
+                with file.open("ab" if file.name in self._kept else "wb") as stream:
                     stream.write(content)
+                self._kept.add(file.name)
                 self._read_to[file.name] = start + len(content)
                 self.folder.bytes_passed += len(content)
         return self.folder.new_progress()

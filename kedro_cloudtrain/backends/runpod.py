@@ -80,6 +80,7 @@ class RunPodBackend:
         for _ in range(request.settings.retries + 1):
             placement = self.launch(request, remote, spent_usd)
             ended = "cancelled"
+            remote.begin_attempt()
             try:
                 watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
                 sighting = self._watch.add(placement.pod_id, placement.name)

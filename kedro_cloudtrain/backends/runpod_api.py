@@ -319,7 +319,8 @@ class RunPodApi:
         answer = self._send("GET", f"/v2/pods/{pod_id}/logs", params=query, headers=headers, stream=True)
         with answer, contextlib.suppress(*_broken()):
             event = ""
-            for line in answer.iter_lines():
+            # A byte at a time: a larger piece would wait for lines that are not written yet.
+            for line in answer.iter_lines(chunk_size=1):
                 name, _, value = line.decode(errors="replace").partition(":")
                 if name == "id":
                     event = value.strip()
