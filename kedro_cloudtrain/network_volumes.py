@@ -226,19 +226,23 @@ class NetworkVolume:
             raise
 
     def _fill(self, key: str, etag: str, size: int, stream: Any, progress: Callable[[int], None] | None) -> None:
-        wanted: dict[str, str] = {"Range": f"bytes={stream.tell()}-"} if stream.tell() else {}
         if stream.tell() == size:
             return
-        with contextlib.closing(
-            self._client.get_object(**self._place(key), **wanted, **({"IfMatch": etag} if etag else {}))["Body"]
-        ) as body:
+        wanted: dict[str, str] = {"Range": f"bytes={stream.tell()}-"} if stream.tell() else {}
+        answer = self._client.get_object(**self._place(key), **wanted, **({"IfMatch": etag} if etag else {}))
+        if wanted and not answer.get("ContentRange"):
+            stream.truncate(0)  # All of it comes again.
+        with contextlib.closing(answer["Body"]) as body:
             for piece in body.iter_chunks(_READ_BYTES):
                 stream.write(piece)
                 if progress is not None:
                     progress(len(piece))
         stream.flush()
-        if stream.tell() != size:
-            raise _BreakError(f"{stream.tell():,} of {size:,} bytes came")
+        came = stream.tell()
+        if came != size:
+            if came > size:
+                stream.truncate(0)
+            raise _BreakError(f"{came:,} of {size:,} bytes came")
 
     def _head(self, key: str) -> dict[str, Any] | None:
         try:

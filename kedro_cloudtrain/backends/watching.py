@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kedro.cloudtrain")
 
+# An uptime is whole seconds, and a list takes a while.
+_UPTIME_OFF_S = 2.0
+
 
 @dataclasses.dataclass
 class Sighting:
@@ -25,7 +28,8 @@ class Sighting:
         pod: as the latest list had it; None before the first.
         missing: in how many lists in a row it was not.
         running_since: when its container was first seen running.
-        restarts: how often its uptime has begun anew.
+        began_at: when its container was last started, by its uptime.
+        restarts: how often that has become later.
         farewell_at: when its job was done.
     """
 
@@ -34,6 +38,7 @@ class Sighting:
     pod: Pod | None = None
     missing: int = 0
     running_since: float | None = None
+    began_at: float | None = None
     restarts: int = 0
     farewell_at: float | None = None
 
@@ -43,11 +48,13 @@ class Sighting:
             self.missing += 1
             return
         self.missing = 0
-        runtime, before = pod.runtime, self.pod.runtime if self.pod is not None else None
-        if runtime is not None:
-            if self.running_since is None:
-                self.running_since = time.monotonic() - runtime.uptime
-            if before is not None and runtime.uptime < before.uptime:
+        if pod.runtime is not None:
+            began_at = time.monotonic() - pod.runtime.uptime
+            if self.running_since is None or self.began_at is None:
+                self.running_since = self.began_at = began_at
+            # An uptime is near zero in each list of a container that loops: that it does not grow tells, not that it falls.
+            elif began_at > self.began_at + _UPTIME_OFF_S:
+                self.began_at = began_at
                 self.restarts += 1
         self.pod = pod
 

@@ -79,6 +79,10 @@ def _first_time(machine: dict[str, Any]) -> bool:
     if not machine or machine.get("attempt") != attempt:
         _say(f"this pod is attempt {attempt!r}, and {machine.get('attempt')!r} is the one that is wanted")
         return False
+    pod = os.environ.get("RUNPOD_POD_ID")
+    if machine.get("pod", pod) != pod:
+        _say(f"pod {machine['pod']} has this job")  # A create whose answer was lost has made two.
+        return False
     try:
         with (FOLDER / f"started-{attempt}").open("x", encoding="utf-8") as marker:
             marker.write(f"{os.environ.get('RUNPOD_POD_ID', '')} {time.time()}\n")

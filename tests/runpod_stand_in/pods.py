@@ -161,11 +161,18 @@ class RunningPod:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             if not self.isolated:
-                _kill_marked(self.id)
+                for pid in _marked(self.id):
+                    with contextlib.suppress(OSError):
+                        os.kill(pid, signal.SIGKILL)
             process.wait()
         with self.changed:
             self.changed.notify_all()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def freeze(self) -> None:
+        """Let all its processes stand still, as on a host that hangs: the pod is there, and does nothing."""
+        for pid in _marked(self.id):
+            os.kill(pid, signal.SIGSTOP)
 
     def _live(self) -> None:
         if self.fault is not None and self.fault.kind == "never starts":
@@ -267,10 +274,11 @@ def _nvidia_smi(folder: Path) -> Path:
     return file.parent
 
 
-def _kill_marked(pod_id: str) -> None:
-    """Kill what has a pod's id in its environment: sessions of their own are no way out."""
-    marker = f"RUNPOD_POD_ID={pod_id}".encode()
+def _marked(pod_id: str) -> list[int]:
+    """Give the processes that have a pod's id in their environment: sessions of their own are no way out."""
+    marker, found = f"RUNPOD_POD_ID={pod_id}".encode(), []
     for folder in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError):
             if folder.name.isdigit() and marker in (folder / "environ").read_bytes().split(b"\0"):
-                os.kill(int(folder.name), signal.SIGKILL)
+                found.append(int(folder.name))
+    return found
