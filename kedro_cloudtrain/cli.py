@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kedro_cloudtrain import machines
+from kedro_cloudtrain import machines, transfers
 from kedro_cloudtrain.sessions import env_option, logs_to_stderr, open_planner
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def cloudtrain() -> None:
     """Training nodes on machines: look before a run, and at what a run has left."""
 
 
-for command in (machines.gpus, machines.doctor, machines.reap, machines.stop):
+for command in (machines.gpus, machines.doctor, machines.reap, machines.stop, transfers.upload, transfers.download):
     cloudtrain.add_command(command)
 
 
@@ -193,7 +193,10 @@ def jobs(metadata: ProjectMetadata, env: str | None) -> None:
 @env_option
 @click.pass_obj
 def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> None:
-    """Print the log of JOB: its whole name, the beginning of it, or its node's name for the latest."""
+    """Print the log of JOB: its whole name, the beginning of it, or its node's name for the latest.
+
+    While its pod is at work, its lines come from RunPod as they are written.
+    """
     from kedro_cloudtrain.problems import nearest  # noqa: PLC0415
 
     folders = _folders(metadata, env)
@@ -201,6 +204,8 @@ def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> 
     if folder is None:
         hint = nearest(job, [one.name for one in folders])
         raise click.ClickException(f"There is no job {job!r}.{hint} Those there are: kedro cloudtrain jobs")
+    if machines.print_pod_log(metadata, env, folder, follow=follow):
+        return
     if not folder.log.is_file():
         raise click.ClickException(f"{folder.name} has no log yet.")
     with folder.log.open(encoding="utf-8", errors="replace") as stream:

@@ -16,10 +16,10 @@ from kedro.io import AbstractDataset
 
 from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.sources import UrlSource, VolumeSource, make_source
-from kedro_cloudtrain.volumes import DirectoryVolume, make_volume, source_identity
+from kedro_cloudtrain.volumes import DirectoryVolume, make_volume, source_identity, table_location
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.locations import Location
-from kedro_cloudtrain.worker.tables import read_head, read_table
+from kedro_cloudtrain.worker.tables import column_names, read_head, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -141,17 +141,28 @@ class CloudDataset(AbstractDataset[Any, Any]):
         Raises:
             SourceError: it is not there, or not what it is said to be.
         """
-        with self._location() as location:
+        with self._location(whole=False) as location:
             return read_head(location, rows=rows)
 
+    def column_names(self) -> list[str]:
+        """Give the table's columns, and read no more of the file than they need.
+
+        Raises:
+            SourceError: it is not there, or not what it is said to be.
+        """
+        with self._location(whole=False) as location:
+            return column_names(location)
+
     @contextlib.contextmanager
-    def _location(self) -> Iterator[Location]:
+    def _location(self, *, whole: bool = True) -> Iterator[Location]:
         try:
             if isinstance(self.source, UrlSource):
                 yield self.source.location
-                return
-            with self.volume.read(self.source.key) as path:
-                yield Location(str(path), self.source.file_format, self.source.load_args)
+            elif whole:
+                with self.volume.read(self.source.key) as path:
+                    yield Location(str(path), self.source.file_format, self.source.load_args)
+            else:
+                yield table_location(self.source, self.volume)
         except InputError as error:
             raise SourceError(str(error)) from error
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod_api import Gpu
     from kedro_cloudtrain.doctor import Examination
     from kedro_cloudtrain.fleet import Fleet, FleetPod
+    from kedro_cloudtrain.folder import JobFolder
 
 
 @click.command()
@@ -125,6 +126,26 @@ def pods_of(metadata: ProjectMetadata, env: str | None) -> list[FleetPod]:
     except CloudTrainError as error:
         click.echo(f"Pods are not shown: {error.message}", err=True)
         return []
+
+
+def print_pod_log(metadata: ProjectMetadata, env: str | None, folder: JobFolder, *, follow: bool) -> bool:
+    """Print the log of a job whose pod is at work, until the pod is gone where `follow` says so; False where there is no such pod."""
+    from kedro_cloudtrain.backends.pod_log import PodLog  # noqa: PLC0415
+    from kedro_cloudtrain.backends.runpod_api import connect  # noqa: PLC0415
+    from kedro_cloudtrain.errors import CloudTrainError  # noqa: PLC0415
+
+    machine = folder.read_json(folder.machine) or {}
+    if machine.get("backend") != "runpod" or not machine.get("pod"):
+        return False
+    volume = read_settings(metadata, env).volume.make(metadata.project_path)
+    log = PodLog(connect(), volume, folder.name, str(machine["pod"]))
+    try:
+        for line in log.follow() if follow else log.now():
+            click.echo(line)
+    except CloudTrainError:
+        if log.printed:
+            raise
+    return log.printed > 0
 
 
 def pods_table(pods: Sequence[FleetPod]) -> Table:

@@ -140,8 +140,10 @@ class NetworkVolume:
         if start or size is not None:
             wanted["Range"] = f"bytes={start}-" + ("" if size is None else str(start + size - 1))
 
+        place = self._place(key)
+
         def get() -> bytes:
-            with contextlib.closing(self._client.get_object(**self._place(key), **wanted)["Body"]) as body:
+            with contextlib.closing(self._client.get_object(**place, **wanted)["Body"]) as body:
                 content: bytes = body.read()
             return content
 
@@ -160,8 +162,9 @@ class NetworkVolume:
 
     def delete(self, key: str) -> None:
         """Take a file away; one that is not there is no error."""
+        place = self._place(key)
         with contextlib.suppress(SourceError):
-            self._tried(key, lambda: self._client.delete_object(**self._place(key)))
+            self._tried(key, lambda: self._client.delete_object(**place))
 
     def upload(self, file: Path, key: str, progress: Callable[[int], None] | None = None) -> bool:
         """Put a file there, in parts where it is large; an upload that broke goes on where it was.
@@ -245,8 +248,9 @@ class NetworkVolume:
             raise _BreakError(f"{came:,} of {size:,} bytes came")
 
     def _head(self, key: str) -> dict[str, Any] | None:
+        place = self._place(key)
         try:
-            found: dict[str, Any] = self._tried(key, lambda: self._client.head_object(**self._place(key)))
+            found: dict[str, Any] = self._tried(key, lambda: self._client.head_object(**place))
         except SourceError:
             return None
         except ApiError as error:

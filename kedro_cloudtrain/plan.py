@@ -12,9 +12,8 @@ from kedro_cloudtrain.jobs import TrainingParameters, library_of
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.preflight import problems_before
 from kedro_cloudtrain.sources import UrlSource, VolumeSource
-from kedro_cloudtrain.volumes import DirectoryVolume
+from kedro_cloudtrain.volumes import DirectoryVolume, table_location
 from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.tables import column_names
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 # More than this of a file on a network volume is not brought here for its header.
 _LARGEST_LOOK_BYTES = 64 * 1024 * 1024
+_READ_WHOLE = ("xlsx", "xls")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,10 +252,10 @@ def _columns(source: UrlSource | VolumeSource, volume: Volume | None, size_bytes
         return column_names(source.location)
     if volume is None:
         raise SourceError(f"{source.key} is on no volume.")
-    if not isinstance(volume, DirectoryVolume) and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
+    location = table_location(source, volume)
+    if location.in_pieces and location.format in _READ_WHOLE and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
         return None
-    with volume.read(source.key) as path:
-        return column_names(Location(str(path), source.file_format, source.load_args))
+    return column_names(location)
 
 
 def volumes_of(planner: Planner) -> list[Path]:

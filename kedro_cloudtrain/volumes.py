@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.problems import nearest
 from kedro_cloudtrain.sources import SourceIdentity, UrlSource, VolumeSource, key_parts, url_identity
+from kedro_cloudtrain.worker.locations import Location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -260,3 +261,20 @@ def source_identity(source: UrlSource | VolumeSource, volume: Volume | None) -> 
     if volume is None:
         raise SourceError(f"dataset_key {source.key!r} needs a volume: give the dataset `volume: {{path: …}}`.")
     return volume.identity(source.key)
+
+
+def table_location(source: VolumeSource, volume: Volume) -> Location:
+    """Say where a look at a table finds it: its file where the volume is a directory, else the ranges of it that are wanted.
+
+    Raises:
+        SourceError: it is not there.
+    """
+    if isinstance(volume, DirectoryVolume):
+        with volume.read(source.key) as path:
+            return Location(str(path), source.file_format, source.load_args)
+    size = volume.identity(source.key).size or 0
+
+    def fetch(start: int, count: int) -> bytes:
+        return volume.read_bytes(source.key, start, count) or b""
+
+    return Location(source.key, source.file_format, source.load_args, fetch=fetch, size=size)

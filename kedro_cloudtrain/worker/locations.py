@@ -10,7 +10,7 @@ from .errors import InputError
 from .urls import extension
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 FORMATS = {
     "csv": "csv",
@@ -35,6 +35,8 @@ class Location:
         headers: for the URL's own host.
         secret_query: added to the URL's query, for its own host.
         timeout_s: how long connecting, and each read, may take, in seconds.
+        fetch: for a file that is neither here nor behind a URL: gives so many bytes from a place on.
+        size: of such a file, in bytes.
     """
 
     place: str
@@ -43,11 +45,18 @@ class Location:
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     secret_query: str = dataclasses.field(default="", repr=False)
     timeout_s: float = TIMEOUT_S
+    fetch: Callable[[int, int], bytes] | None = dataclasses.field(default=None, repr=False)
+    size: int = 0
 
     @property
     def is_url(self) -> bool:
         """Whether it is a URL."""
         return self.place.lower().startswith(("http://", "https://"))
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether it is elsewhere, and is worth reading in pieces."""
+        return self.is_url or self.fetch is not None
 
     @property
     def format(self) -> str:

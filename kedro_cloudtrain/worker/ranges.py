@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _MAGIC_BYTES = 512
+_PIECE_BYTES = 16 * 1024 * 1024
 
 
 def on_parts(location: Location, use: Callable[[Any], T]) -> tuple[T, int]:
     """Do something with a table that is read in pieces, wherever it is; give the bytes that it took, too."""
     spent = 0
-    if location.is_url:
+    if location.in_pieces:
         with remote_file(location) as remote:
             if remote is not None:
                 try:
@@ -42,6 +44,14 @@ def on_parts(location: Location, use: Callable[[Any], T]) -> tuple[T, int]:
 @contextlib.contextmanager
 def local_file(location: Location) -> Iterator[tuple[Path, int]]:
     """Give the table as a file here, and the bytes that it took."""
+    if location.fetch is not None:
+        with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
+            path = Path(scratch) / location.place.rpartition("/")[2]
+            with path.open("wb") as file:
+                for start in range(0, location.size, _PIECE_BYTES):
+                    file.write(location.fetch(start, _PIECE_BYTES))
+            yield path, location.size
+        return
     if not location.is_url:
         path = Path(location.place)
         if not path.is_file():
@@ -69,11 +79,14 @@ def refuse_web_page(beginning: bytes, location: Location) -> None:
 
 @contextlib.contextmanager
 def remote_file(location: Location) -> Iterator[RemoteFile | None]:
-    """Open a URL for reading in pieces; None where its server has no ranges, or says no size.
+    """Open what is elsewhere for reading in pieces; None where its server has no ranges, or says no size.
 
     Raises:
         InputError: the server refuses or cannot be reached.
     """
+    if location.fetch is not None:
+        yield RemoteFile(FetchedFile(location.fetch, location.size)) if location.size > 1 else None
+        return
     said = describe(location.place, headers=location.headers, secret_query=location.secret_query, timeout_s=location.timeout_s)
     remote = _opened(said, location) if (said.size or 0) > 1 and said.headers.get("accept-ranges", "").lower() != "none" else None
     try:
@@ -110,7 +123,7 @@ def _opened(said: Description, location: Location) -> RemoteFile | None:
 
 
 class RemoteFile(io.RawIOBase):
-    """A file behind fsspec's http filesystem, read by exactly the ranges that are asked for, and counting them.
+    """A file that is elsewhere, read by exactly the ranges that are asked for, and counting them.
 
     A range that breaks is asked for again; when that does not help, `failed` says so.
     """
@@ -161,3 +174,30 @@ class RemoteFile(io.RawIOBase):
         """Let go of the connection."""
         self._file.close()
         super().close()
+
+
+class FetchedFile:
+    """What `RemoteFile` asks of a file, over a function that gives its ranges."""
+
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
+        self._fetch = fetch
+        self.size = size
+        self._place = 0
+
+    def tell(self) -> int:
+        """Give the place of the next read."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the place of the next read."""
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}[whence]
+        return self._place
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes."""
+        content = self._fetch(self._place, size)
+        self._place += len(content)
+        return content
+
+    def close(self) -> None:
+        """Let go of nothing."""

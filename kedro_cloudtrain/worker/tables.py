@@ -42,7 +42,7 @@ def read_table(location: Location, *, columns: Sequence[str] | None = None, floa
     Raises:
         InputError: it is not there, is of another format, is empty, or lacks a column.
     """
-    if location.is_url and location.format == "parquet" and columns is not None:
+    if location.in_pieces and location.format == "parquet" and columns is not None:
         frame, count = on_parts(location, lambda file: read_parquet(file, location, columns, float32))
     else:
         with local_file(location) as (path, count):
@@ -81,7 +81,7 @@ def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:
     """
     if location.format == "parquet":
         return on_parts(location, lambda file: _parquet_head(file, location, rows))[0]
-    if location.is_url and location.format in TEXT:
+    if location.in_pieces and location.format in TEXT:
         found = _remote_head(location, rows)
         if found is not None:
             return found
@@ -95,9 +95,22 @@ def _parquet_head(file: Any, location: Location, rows: int) -> pd.DataFrame:
     with explained(location):
         columns = parquet_args(location)
         parquet = pq.ParquetFile(file)
-        first = next(parquet.iter_batches(batch_size=rows, columns=columns), None)
+        # Of all groups, pyarrow fetches all before it gives the first rows.
+        groups = _first_groups(parquet.metadata, rows)
+        first = next(parquet.iter_batches(batch_size=rows, row_groups=groups, columns=columns), None) if groups else None
         frame: pd.DataFrame = (first if first is not None else parquet.read(columns=columns)).to_pandas()
         return frame
+
+
+def _first_groups(metadata: Any, rows: int) -> list[int]:
+    """Give the row groups that the first rows are in."""
+    found, held = [], 0
+    for number in range(metadata.num_row_groups):
+        if held >= rows:
+            break
+        found.append(number)
+        held += metadata.row_group(number).num_rows
+    return found
 
 
 def _head_of(file: Any, location: Location, rows: int) -> pd.DataFrame:
@@ -121,6 +134,8 @@ def _remote_head(location: Location, rows: int) -> pd.DataFrame | None:
             # A broken connection: the download that comes instead goes on where it broke.
             with contextlib.suppress(OSError):
                 return _first_rows(remote.read, location, rows)
+    if not location.is_url:
+        return None
     with (
         contextlib.suppress(OSError),
         streamed(location.place, headers=location.headers, secret_query=location.secret_query, timeout_s=location.timeout_s) as read,
