@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import s3_server
-from kedro_project import PENGUINS, Project, make_project
-from runpod_api_server import KEY, ApiServer, gpu
-from s3_server import S3Server
+from cloud import SECRETS, Cloud
+from kedro_project import Project
+from runpod_stand_in import API_KEY
+from runpod_stand_in.catalogue import gpu
 
-VOLUME = "vol123abc"
 JOB = "train_mass-0123456789ab"
 POD = f"cloudtrain-shop--{JOB}-deadbeef"
-SECRETS = (KEY, s3_server.ACCESS_KEY, s3_server.SECRET_KEY)
 
 
 @dataclass
@@ -24,9 +21,34 @@ class Account:
     """A project, an account and a volume."""
 
     project: Project
-    api: ApiServer
-    bucket: Path
+    cloud: Cloud
     environment: dict[str, str]
+
+    @property
+    def bucket(self) -> Path:
+        return self.cloud.bucket
+
+    @property
+    def volume_id(self) -> str:
+        return self.cloud.volume_id
+
+    @property
+    def living(self) -> set[str]:
+        return {pod.id for pod in self.cloud.runpod.living}
+
+    @property
+    def created(self) -> list:
+        return self.cloud.runpod.requests("POST /v2/pods")
+
+    def add_pod(self, name: str, minutes: float = 30, usd: float = 0.43) -> str:
+        return self.cloud.runpod.put(name, minutes, usd_per_hour=usd).id
+
+    def refuse(self, method: str, status: int, detail: str) -> None:
+        for path in ("/v2/pods", "/v2/pods/*", "/v2/network-volumes/*", "/v2/catalog/*"):
+            self.cloud.runpod.faults.answer(f"{method} {path}", status, detail, times=99)
+
+    def move_volume(self, data_center: str) -> None:
+        self.cloud.runpod.catalogue.add_volume(self.volume_id, data_center)
 
     def run(self, *args: str, env: str = "runpod", **more: str) -> tuple[int, str]:
         """Type `kedro cloudtrain …`; give its exit status and all that it said, which holds no secret."""
@@ -41,32 +63,13 @@ class Account:
         return done.returncode, json.loads(done.stdout[done.stdout.index("\n{") :])
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory):
-    with S3Server(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
 @pytest.fixture
-def account(tmp_path: Path, s3: S3Server):
-    project = make_project(tmp_path)
-    project.write("conf/runpod/globals.yml", f"volume: {{id: {VOLUME}, data_center: EU-RO-1}}\n")
+def account(project: Project, cloud: Cloud, tmp_path: Path) -> Account:
+    project.write("conf/runpod/globals.yml", f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n")
     settings(project, "defaults: {gpu: [NVIDIA L4, NVIDIA A40], timeout_s: 7200, max_cost_usd: 2}\nrun: {max_cost_usd: 5}")
-    bucket = s3.root / VOLUME
-    shutil.rmtree(bucket, ignore_errors=True)
-    (bucket / "datasets").mkdir(parents=True)
-    shutil.copy(PENGUINS, bucket / "datasets")
-    with ApiServer() as api:
-        environment = {
-            "RUNPOD_API_BASE_URL": api.base_url,
-            "RUNPOD_API_KEY": KEY,
-            "RUNPOD_S3_ENDPOINT_URL": s3.endpoint_url,
-            "RUNPOD_S3_ACCESS_KEY": s3_server.ACCESS_KEY,
-            "RUNPOD_S3_SECRET_KEY": s3_server.SECRET_KEY,
-            "HOME": str(tmp_path / "home"),
-            "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        }
-        yield Account(project, api, bucket, environment)
+    sold_out = gpu("NVIDIA RTX A5000", 24, 0.27, EU_RO_1="NONE")
+    cloud.runpod.catalogue.gpus = [sold_out if one.id == sold_out.id else one for one in cloud.runpod.catalogue.gpus]
+    return Account(project, cloud, {**cloud.environment, "HOME": str(tmp_path / "home")})
 
 
 def settings(project: Project, text: str) -> None:
@@ -93,22 +96,29 @@ def test_doctor_finds_all_well_and_changes_nothing(account: Account) -> None:
     status, said = account.run("doctor")
     assert status == 0, said
     assert "problem" not in said
-    for line in ("API key", "from RUNPOD_API_KEY, accepted", "may read and write", f"{VOLUME} in EU-RO-1, 50 GB", "S3 keys", "clock"):
+    for line in (
+        "API key",
+        "from RUNPOD_API_KEY, accepted",
+        "may read and write",
+        f"{account.volume_id} in EU-RO-1, 50 GB",
+        "S3 keys",
+        "clock",
+    ):
         assert line in said, line
     assert sorted(account.bucket.rglob("*")) == before
-    assert not [request for request in account.api.requests if request.startswith("POST")]
+    assert not account.created
 
 
 def test_doctor_says_the_fix_of_everything_that_is_wrong_at_once(account: Account) -> None:
-    account.api.volumes[VOLUME]["dataCenter"] = "EU-CZ-1"
-    account.api.refusals["DELETE"] = (403, "key may not write")
-    account.api.clock_behind_s = 3600
+    account.move_volume("EU-CZ-1")
+    account.refuse("DELETE", 403, "key may not write")
+    account.cloud.runpod.clock_behind_s = 3600
     status, said = account.run("doctor", RUNPOD_S3_SECRET_KEY="rps_wrong")
     assert status == 1
     for line in (
         "may not create or end pods (key may not write)",
         "Make one that may read and write",
-        f"{VOLUME} is in EU-CZ-1, and volume.data_center says EU-RO-1.",
+        f"{account.volume_id} is in EU-CZ-1, and volume.data_center says EU-RO-1.",
         "Write data_center: EU-CZ-1",
         "does not accept the S3 keys",
         "ahead of RunPod's: S3 refuses signatures beyond 15 minutes.",
@@ -121,7 +131,7 @@ def test_doctor_tells_kinds_of_keys_apart(account: Account) -> None:
     assert status == 1
     assert "There is no RunPod API key. Give it as RUNPOD_API_KEY" in said
     assert account.run("doctor", RUNPOD_API_KEY="rpa_other")[1].count("RunPod does not accept the API key") == 1
-    account.api.refusals["GET"] = (403, "out of scope")
+    account.refuse("GET", 403, "out of scope")
     assert "may not list pods (out of scope)" in account.run("doctor")[1]
     assert "is the key that RunPod gave to this pod" in account.run("doctor", RUNPOD_POD_ID="pod7")[1]
 
@@ -129,7 +139,7 @@ def test_doctor_tells_kinds_of_keys_apart(account: Account) -> None:
 def test_doctor_names_the_file_of_the_key_and_who_can_read_it(account: Account) -> None:
     file = Path(account.environment["HOME"]) / ".runpod/config.toml"
     file.parent.mkdir(parents=True)
-    file.write_text(f'[default]\napi_key = "{KEY}"\n')
+    file.write_text(f'[default]\napi_key = "{API_KEY}"\n')
     file.chmod(0o644)
     status, said = account.run("doctor", RUNPOD_API_KEY="")
     assert status == 1
@@ -144,7 +154,7 @@ def test_doctor_of_the_local_backend_looks_at_the_directory_and_the_libraries(ac
     assert status == 0, said
     assert "data/volume" in said
     assert "xgboost to train" in said
-    assert not account.api.requests
+    assert not account.cloud.runpod.calls
     account.project.write("conf/base/cloudtrain.yml", "volume: {path: pyproject.toml}\n")
     status, said = account.run("doctor", env="base")
     assert status == 1
@@ -152,29 +162,28 @@ def test_doctor_of_the_local_backend_looks_at_the_directory_and_the_libraries(ac
 
 
 def test_reap_ends_the_pods_of_this_project_and_of_no_other(account: Account) -> None:
-    mine, other = account.api.add_pod(POD, minutes=30), account.api.add_pod(POD.replace("shop--", "shop-2--"))
-    account.api.add_pod("cloudtrain-shop--old-0123456789ab-12345678", status="TERMINATED")
-    foreign = account.api.add_pod("cloudtrain-by-hand")
+    mine, other = account.add_pod(POD, minutes=30), account.add_pod(POD.replace("shop--", "shop-2--"))
+    foreign = account.add_pod("cloudtrain-by-hand")
     status, said = account.run("reap", "--dry-run")
     assert status == 0
     assert "1 pod would be ended" in said
     for shown in (POD, mine, "30 min", "0.43", "0.22"):
         assert shown in said, shown
-    assert mine in account.api.pods
+    assert mine in account.living
     status, said = account.run("reap")
     assert status == 0
     assert f"Ended {POD} ({mine}), 30 min old, $0.22." in said
-    assert mine not in account.api.pods
-    assert other in account.api.pods
+    assert mine not in account.living
+    assert other in account.living
     assert "There is no pod of shop" in account.run("reap")[1]
     assert account.run("reap", "--all-projects")[0] == 0
-    assert other not in account.api.pods
-    assert foreign in account.api.pods
+    assert other not in account.living
+    assert foreign in account.living
 
 
 def test_a_pod_that_cannot_be_ended_is_said_and_fails_the_command(account: Account) -> None:
-    account.api.add_pod(POD)
-    account.api.refusals["DELETE"] = (403, "key may not write")
+    account.add_pod(POD)
+    account.refuse("DELETE", 403, "key may not write")
     status, said = account.run("reap")
     assert status == 1
     assert f"Not ended: {POD}" in said
@@ -182,13 +191,13 @@ def test_a_pod_that_cannot_be_ended_is_said_and_fails_the_command(account: Accou
 
 
 def test_stop_ends_one_job_by_name_beginning_or_node_and_tells_who_waits_for_it(account: Account) -> None:
-    other = account.api.add_pod("cloudtrain-shop--train_mass_2-0123456789ab-12345678")
+    other = account.add_pod("cloudtrain-shop--train_mass_2-0123456789ab-12345678")
     for named in (JOB, "train_mass", "train_mass-01"):
-        pod = account.api.add_pod(POD)
+        pod = account.add_pod(POD)
         status, said = account.run("stop", named)
         assert status == 0, said
-        assert pod not in account.api.pods
-        assert other in account.api.pods
+        assert pod not in account.living
+        assert other in account.living
     result = json.loads((account.bucket / ".cloudtrain/jobs" / JOB / "result.json").read_text())
     assert (result["state"], result["attempt"]) == ("failed", "deadbeef")
     assert "ended by `kedro cloudtrain stop`" in result["error"]["message"]
@@ -197,11 +206,11 @@ def test_stop_ends_one_job_by_name_beginning_or_node_and_tells_who_waits_for_it(
     assert "No pod works on 'train_mess'" in said
     assert account.run("stop")[0] == 2
     assert account.run("stop", "--all")[0] == 0
-    assert not account.api.pods
+    assert not account.living
 
 
 def test_stop_leaves_the_result_of_a_job_that_is_done(account: Account) -> None:
-    account.api.add_pod(POD)
+    account.add_pod(POD)
     result = account.bucket / ".cloudtrain/jobs" / JOB / "result.json"
     result.parent.mkdir(parents=True)
     result.write_text('{"state": "succeeded", "attempt": "deadbeef"}')
@@ -210,12 +219,12 @@ def test_stop_leaves_the_result_of_a_job_that_is_done(account: Account) -> None:
 
 
 def test_jobs_show_the_pods_of_those_known_here_and_of_others(account: Account) -> None:
-    folder = Path(account.environment["XDG_CACHE_HOME"]) / f"kedro-cloudtrain/{VOLUME}/.cloudtrain/jobs/{JOB}"
+    folder = Path(account.environment["XDG_CACHE_HOME"]) / f"kedro-cloudtrain/{account.volume_id}/.cloudtrain/jobs/{JOB}"
     folder.mkdir(parents=True)
     (folder / "job.json").write_text('{"model_type": "xgboost_regression"}')
     (folder / "machine.json").write_text("{}")
-    account.api.add_pod(POD, minutes=90, usd=2.0)
-    account.api.add_pod("cloudtrain-shop--train_price-ba9876543210-12345678", minutes=6)
+    account.add_pod(POD, minutes=90, usd=2.0)
+    account.add_pod("cloudtrain-shop--train_price-ba9876543210-12345678", minutes=6)
     status, said = account.run("jobs")
     assert status == 0
     line = next(line for line in said.splitlines() if line.strip().startswith(JOB))
@@ -247,7 +256,7 @@ def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: A
     assert 0 < low < high < train["worst_usd"] <= 2
     assert here["where"] == "here"
     assert (found["run"]["max_pods"], found["run"]["max_cost_usd"]) == (3, 5)
-    assert not [request for request in account.api.requests if request.startswith("POST")]
+    assert not account.created
 
 
 @pytest.mark.parametrize(
@@ -262,7 +271,7 @@ def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: A
     ],
 )
 def test_plan_refuses_what_could_not_be_placed_or_paid(account: Account, text: str, said: str) -> None:
-    account.api.gpus.append(gpu("NVIDIA Toy", 1, 0.01, EU_RO_1="HIGH"))
+    account.cloud.runpod.catalogue.gpus.append(gpu("NVIDIA Toy", 1, 0.01, EU_RO_1="HIGH"))
     settings(account.project, text)
     status, found = account.plan()
     problems = [*found["run"]["problems"], *found["nodes"][0]["problems"]]
@@ -282,11 +291,11 @@ def test_plan_notes_what_the_money_cuts_short(account: Account) -> None:
 
 def test_plan_finds_a_missing_file_and_a_volume_elsewhere(account: Account) -> None:
     (account.bucket / "datasets/penguins.csv").unlink()
-    account.api.volumes[VOLUME]["dataCenter"] = "EU-CZ-1"
+    account.move_volume("EU-CZ-1")
     status, said = account.run("plan")
     assert status == 1
     assert "2 problems" in said
-    assert f"There is no datasets/penguins.csv on the volume {VOLUME} in EU-RO-1" in said
+    assert f"There is no datasets/penguins.csv on the volume {account.volume_id} in EU-RO-1" in said
     assert "Write data_center: EU-CZ-1" in said
 
 
@@ -310,7 +319,7 @@ def test_plan_says_once_what_concerns_every_node(account: Account) -> None:
     status, said = account.run("plan", RUNPOD_S3_SECRET_KEY="rps_wrong")
     assert status == 1
     assert said.count("does not accept the S3 keys") == 1
-    assert account.api.requests.count("GET /v2/catalog/gpus?include=AVAILABILITY&product=POD&count=1&cloud=SECURE") == 1
+    assert len(account.cloud.runpod.requests("GET /v2/catalog/gpus")) == 1
 
 
 @pytest.mark.parametrize(
@@ -319,7 +328,7 @@ def test_plan_says_once_what_concerns_every_node(account: Account) -> None:
         ({}, "defaults: {requirements: ['polars=>1']}", "line 3: `defaults.requirements` is"),
         ({}, "defaults: {vcpu_count: 3}", "CPU pods have 2, 4, 8, 16 or 32 vCPUs"),
         ({}, "volume: {path: data/volume}", "backend runpod needs a network volume"),
-        ({}, "volume: {id: vol123abc, data_center: EU-SE-1}", "EU-SE-1"),
+        ({}, "volume: {id: abc123xyz, data_center: EU-SE-1}", "EU-SE-1"),
         ({"RUNPOD_API_KEY": ""}, "", "There is no RunPod API key"),
     ],
 )
@@ -335,4 +344,4 @@ def test_plan_and_run_refuse_alike_what_needs_no_network(account: Account, envir
     done = account.project.kedro("run", "--runner=cloudtrain", "--env=runpod", **{**account.environment, **environment})
     assert done.returncode == 1
     assert said in done.stdout + done.stderr
-    assert not [request for request in account.api.requests if request.startswith("POST")]
+    assert not account.created

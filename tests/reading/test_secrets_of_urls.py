@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from kedro_cloudtrain.errors import ConfigError, SourceError
+from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.sources import UrlSource, environment, make_source
-from kedro_cloudtrain.volumes import DirectoryVolume, make_volume
+from kedro_cloudtrain.volumes import DirectoryVolume
 
 
 def url_source(url: str, **more: object) -> UrlSource:
@@ -92,8 +92,3 @@ def test_something_of_another_type_is_refused_by_name(more: dict[str, object]) -
 def test_no_key_leaves_the_volume(key: str, tmp_path) -> None:
     with pytest.raises(SourceError, match="no place on the volume"):
         DirectoryVolume(tmp_path).path(key)
-
-
-def test_a_network_volume_is_told_to_be_none_of_this_version() -> None:
-    with pytest.raises(ConfigError, match=r"RunPod.*volume: \{path: data/volume\}"):
-        make_volume({"id": "abc123", "data_center": "EU-RO-1"})

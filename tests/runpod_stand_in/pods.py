@@ -113,6 +113,7 @@ class RunningPod:
 
     def __post_init__(self) -> None:
         self._born = time.monotonic()
+        self._aged_s = 0.0
         self._over = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
@@ -123,6 +124,12 @@ class RunningPod:
     def start(self) -> None:
         """Begin to run it, in the background."""
         threading.Thread(target=self._live, name=f"pod-{self.id}", daemon=True).start()
+
+    def age(self, seconds: float) -> None:
+        """Be older than it is."""
+        self.created_at -= dt.timedelta(seconds=seconds)
+        self._born -= seconds
+        self._aged_s = seconds
 
     @property
     def gone(self) -> bool:
@@ -141,7 +148,7 @@ class RunningPod:
     @property
     def uptime_s(self) -> int:
         """Seconds since its container was last started."""
-        return 0 if self.running_since is None else int(time.monotonic() - self.running_since)
+        return 0 if self.running_since is None else int(time.monotonic() - self.running_since + self._aged_s)
 
     @property
     def cost_usd(self) -> float:

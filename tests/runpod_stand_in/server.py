@@ -85,6 +85,14 @@ class RunPodStandIn:
         for pod in self.living:
             pod.end()
 
+    def put(self, name: str, minutes: float = 30, gpu: str = "NVIDIA L4", usd_per_hour: float | None = None) -> RunningPod:
+        """Have a pod that was made a while ago, and that does nothing."""
+        body = {"name": name, "image": "any", "args": "sleep 600", "gpu": {"id": gpu, "count": 1}, "dataCenterIds": ["EU-RO-1"]}
+        pod = self.create(body)
+        pod.age(minutes * 60)
+        pod.usd_per_hour = usd_per_hour if usd_per_hour is not None else pod.usd_per_hour
+        return pod
+
     def requests(self, call: str) -> list[Call]:
         """Give the requests of a method and a path: `GET /v2/pods`; a path's `*` stands for one part."""
         return [one for one in list(self.calls) if CallFault(call).matches(one.method, one.path, None)]
