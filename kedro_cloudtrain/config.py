@@ -77,7 +77,7 @@ class NodeSettings(BaseModel):
     @classmethod
     def _power_of_two(cls, count: int) -> int:
         if count & (count - 1):
-            raise ValueError("CPU pods have 2, 4, 8, 16 or 32 vCPUs")
+            raise ValueError("a CPU pod has 2, 4, 8, 16 or 32 vCPUs")
         return count
 
     @field_validator("requirements")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -66,6 +68,19 @@ def test_twelve_models_come_of_the_other_pipeline(example: Project) -> None:
     assert len(leaderboard) == 12
     assert leaderboard["score"].min() > 0.7
     assert len(list((example.path / "data/07_model_output").glob("*_predictions.parquet"))) == 12
+
+
+def test_on_pods_of_the_stand_in_the_same_models_come_of_the_readmes_command(example: Project, tmp_path: Path) -> None:
+    before = {file.name: file.read_text() for file in (example.path / "data/08_reporting").glob("*.json")}
+    shutil.rmtree(example.path / "data/08_reporting")
+    command = re.search(r"^python (-m tests\.runpod_stand_in .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert command is not None
+    done = example.python(*shlex.split(command[1]), timeout=280, PYTHONPATH=str(ROOT), XDG_CACHE_HOME=str(tmp_path))
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "backend runpod · volume abc123xyz in EU-RO-1" in said
+    assert "The stand-in made 4 pods; 0 had to be ended by it." in said
+    assert {file.name: file.read_text() for file in (example.path / "data/08_reporting").glob("*.json")} == before
 
 
 def test_the_projects_files_name_no_place_of_one_computer() -> None:

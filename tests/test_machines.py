@@ -326,7 +326,7 @@ def test_plan_says_once_what_concerns_every_node(account: Account) -> None:
     ("environment", "text", "said"),
     [
         ({}, "defaults: {requirements: ['polars=>1']}", "line 3: `defaults.requirements` is"),
-        ({}, "defaults: {vcpu_count: 3}", "CPU pods have 2, 4, 8, 16 or 32 vCPUs"),
+        ({}, "defaults: {vcpu_count: 3}", "a CPU pod has 2, 4, 8, 16 or 32 vCPUs"),
         ({}, "volume: {path: data/volume}", "backend runpod needs a network volume"),
         ({}, "volume: {id: abc123xyz, data_center: EU-SE-1}", "EU-SE-1"),
         ({"RUNPOD_API_KEY": ""}, "", "There is no RunPod API key"),
