@@ -91,8 +91,8 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
 
     With --to, the folder gets train.py and what it imports: cd DIR && python train.py
     """
-    from kedro_cloudtrain.attempts import Training  # noqa: PLC0415  # each command imports what it needs
-    from kedro_cloudtrain.plan import output_kinds  # noqa: PLC0415
+    from kedro_cloudtrain.attempts import Training  # each command imports what it needs
+    from kedro_cloudtrain.plan import output_kinds
 
     with open_planner(metadata, env, params) as (planner, pipelines):
         plan = _training_plan(planner, pipelines, node, pipeline)
@@ -135,10 +135,10 @@ def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: st
     For pods, the account, the volume, price and stock are asked for, too. Exits with 1 when something would fail. The very first line of
     Kedro's own log comes before any command and goes to stdout; a project's conf/logging.yml can send it elsewhere.
     """
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from kedro_cloudtrain.reports import report  # noqa: PLC0415
-    from kedro_cloudtrain.runner import jobs_at_once  # noqa: PLC0415
+    from kedro_cloudtrain.reports import report
+    from kedro_cloudtrain.runner import jobs_at_once
 
     if as_json:
         logs_to_stderr()
@@ -170,9 +170,9 @@ def jobs(metadata: ProjectMetadata, env: str | None) -> None:
 
     Pods of this project that no run of this computer has started are listed below.
     """
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
-    from kedro_cloudtrain.display import jobs_table  # noqa: PLC0415
+    from kedro_cloudtrain.display import jobs_table
 
     folders, pods = _folders(metadata, env), machines.pods_of(metadata, env)
     console = Console(soft_wrap=True)
@@ -197,7 +197,7 @@ def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> 
 
     While its pod is at work, its lines come from RunPod as they are written.
     """
-    from kedro_cloudtrain.problems import nearest  # noqa: PLC0415
+    from kedro_cloudtrain.problems import nearest
 
     folders = _folders(metadata, env)
     folder = next((one for one in folders if one.name == job), None) or next((one for one in folders if one.name.startswith(job)), None)
@@ -219,7 +219,7 @@ def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> 
 
 
 def _pipeline(pipelines: Mapping[str, Pipeline], name: str | None) -> Pipeline:
-    from kedro_cloudtrain.problems import nearest  # noqa: PLC0415
+    from kedro_cloudtrain.problems import nearest
 
     name = name or "__default__"
     if name not in pipelines:
@@ -229,8 +229,8 @@ def _pipeline(pipelines: Mapping[str, Pipeline], name: str | None) -> Pipeline:
 
 def _training_plan(planner: Planner, pipelines: Mapping[str, Pipeline], node: str, pipeline: str | None) -> NodePlan:
     """Find a training node by its name, in one pipeline or in any."""
-    from kedro_cloudtrain.plan import training_inputs  # noqa: PLC0415
-    from kedro_cloudtrain.problems import nearest  # noqa: PLC0415
+    from kedro_cloudtrain.plan import training_inputs
+    from kedro_cloudtrain.problems import nearest
 
     names = [pipeline] if pipeline else list(pipelines)
     training = {one.name: one for name in names for one in _pipeline(pipelines, name).nodes if training_inputs(one) is not None}
@@ -248,8 +248,8 @@ def _refuse(plan: NodePlan) -> None:
 
 def _folders(metadata: ProjectMetadata, env: str | None) -> list[JobFolder]:
     """Give the job folders of the project's volumes, the latest first."""
-    from kedro_cloudtrain.folder import JobFolder  # noqa: PLC0415
-    from kedro_cloudtrain.plan import volumes_of  # noqa: PLC0415
+    from kedro_cloudtrain.folder import JobFolder
+    from kedro_cloudtrain.plan import volumes_of
 
     with open_planner(metadata, env) as (planner, _):
         roots = volumes_of(planner)

@@ -116,6 +116,15 @@ class TrainingParameters(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _part_is_no_feature(self) -> Self:
+        if self.validation.column is not None and self.validation.column in (self.feature_columns or ()):
+            raise ValueError(
+                f"`{self.validation.column}` is validation.column, which says the part that a row is in, and is among `feature_columns`: "
+                "take it out of one of them"
+            )
+        return self
+
     @classmethod
     def parse(cls, values: object, where: str) -> TrainingParameters:
         """Check what stands under `where`.

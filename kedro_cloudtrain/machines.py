@@ -31,7 +31,7 @@ def gpus(metadata: ProjectMetadata, data_center: str | None, as_json: bool, env:
 
     What is not offered where the volume is stands there dimmed.
     """
-    from kedro_cloudtrain.backends.runpod_api import connect  # noqa: PLC0415  # each command imports what it needs
+    from kedro_cloudtrain.backends.runpod_api import connect  # each command imports what it needs
 
     if as_json:
         logs_to_stderr()
@@ -51,7 +51,7 @@ def doctor(metadata: ProjectMetadata, env: str | None) -> None:
 
     Exits with 1 when something is wrong.
     """
-    from kedro_cloudtrain.doctor import examine_runpod  # noqa: PLC0415
+    from kedro_cloudtrain.doctor import examine_runpod
 
     settings = read_settings(metadata, env)
     runpod = settings.backend == "runpod"
@@ -98,8 +98,8 @@ def stop(metadata: ProjectMetadata, job: str | None, every: bool, env: str | Non
 
     A run that waits for the job hears that it was stopped, and pays for no other pod.
     """
-    from kedro_cloudtrain.fleet import matching  # noqa: PLC0415
-    from kedro_cloudtrain.problems import nearest  # noqa: PLC0415
+    from kedro_cloudtrain.fleet import matching
+    from kedro_cloudtrain.problems import nearest
 
     if (job is None) == (not every):
         raise click.UsageError("Name a job, or say --all. Those that run: kedro cloudtrain jobs")
@@ -117,7 +117,7 @@ def stop(metadata: ProjectMetadata, job: str | None, every: bool, env: str | Non
 
 def pods_of(metadata: ProjectMetadata, env: str | None) -> list[FleetPod]:
     """Give the pods of a project whose environment is for pods; where RunPod cannot be asked, say so and give none."""
-    from kedro_cloudtrain.errors import CloudTrainError  # noqa: PLC0415
+    from kedro_cloudtrain.errors import CloudTrainError
 
     if read_settings(metadata, env).backend != "runpod":
         return []
@@ -130,9 +130,9 @@ def pods_of(metadata: ProjectMetadata, env: str | None) -> list[FleetPod]:
 
 def print_pod_log(metadata: ProjectMetadata, env: str | None, folder: JobFolder, *, follow: bool) -> bool:
     """Print the log of a job whose pod is at work, until the pod is gone where `follow` says so; False where there is no such pod."""
-    from kedro_cloudtrain.backends.pod_log import PodLog  # noqa: PLC0415
-    from kedro_cloudtrain.backends.runpod_api import connect  # noqa: PLC0415
-    from kedro_cloudtrain.errors import CloudTrainError  # noqa: PLC0415
+    from kedro_cloudtrain.backends.pod_log import PodLog
+    from kedro_cloudtrain.backends.runpod_api import connect
+    from kedro_cloudtrain.errors import CloudTrainError
 
     machine = folder.read_json(folder.machine) or {}
     if machine.get("backend") != "runpod" or not machine.get("pod"):
@@ -150,9 +150,9 @@ def print_pod_log(metadata: ProjectMetadata, env: str | None, folder: JobFolder,
 
 def pods_table(pods: Sequence[FleetPod]) -> Table:
     """Lay pods out as a table: name, id, state, age, machine, dollars an hour and so far."""
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("pod", no_wrap=True)
@@ -167,7 +167,7 @@ def pods_table(pods: Sequence[FleetPod]) -> Table:
 
 
 def _examine_local(metadata: ProjectMetadata, env: str | None) -> Examination:
-    from kedro_cloudtrain.doctor import Finding, examine_local  # noqa: PLC0415
+    from kedro_cloudtrain.doctor import Finding, examine_local
 
     needed: set[str] = set()
     try:
@@ -183,9 +183,9 @@ def _examine_local(metadata: ProjectMetadata, env: str | None) -> Examination:
 
 
 def _fleet(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = False) -> Fleet:
-    from kedro_cloudtrain.backends.runpod_api import connect  # noqa: PLC0415
-    from kedro_cloudtrain.fleet import Fleet  # noqa: PLC0415
-    from kedro_cloudtrain.network_volumes import NetworkVolume  # noqa: PLC0415
+    from kedro_cloudtrain.backends.runpod_api import connect
+    from kedro_cloudtrain.fleet import Fleet
+    from kedro_cloudtrain.network_volumes import NetworkVolume
 
     volume = read_settings(metadata, env).volume.make(metadata.project_path)
     project = None if all_projects else metadata.project_path.name
@@ -211,7 +211,7 @@ def _count(pods: Sequence[FleetPod]) -> str:
 
 
 def _print(table: Table) -> None:
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     Console(soft_wrap=True).print(table)
 
@@ -229,9 +229,9 @@ def _gpu_json(gpu: Gpu, place: str | None) -> dict[str, Any]:
 
 
 def _gpu_table(found: Sequence[Gpu], place: str | None) -> Table:
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("gpu", no_wrap=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.worker.models import load_model
+from kedro_cloudtrain.worker.results import folder_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,8 @@ def read_outputs(folder: JobFolder, result: JobResult, kinds: tuple[OutputKind, 
 def _compare(folder: JobFolder, kind: str, path: Path, said: JobOutput) -> None:
     if not path.exists():
         raise JobLostError(f"{folder.name} says that it has left its {kind} in {path}, where there is nothing.")
-    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != said.sha256:
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else folder_digest(path)
+    if found != said.sha256:
         raise JobLostError(f"{path} is not what {folder.name} has written: its sha256 differs from the one in {folder.result}.")
 
 

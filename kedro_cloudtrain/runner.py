@@ -94,10 +94,10 @@ class CloudTrainRunner(SequentialRunner):
             return
 
         # Late: a run without a training node needs none of it.
-        from kedro_cloudtrain.backends import make_backend  # noqa: PLC0415
-        from kedro_cloudtrain.display import Display  # noqa: PLC0415
-        from kedro_cloudtrain.plan import Planner  # noqa: PLC0415
-        from kedro_cloudtrain.scripts import TrainingScriptGenerator  # noqa: PLC0415
+        from kedro_cloudtrain.backends import make_backend
+        from kedro_cloudtrain.display import Display
+        from kedro_cloudtrain.plan import Planner
+        from kedro_cloudtrain.scripts import TrainingScriptGenerator
 
         generator = TrainingScriptGenerator(project.templates)
         plans = Planner(catalog, settings, generator, project.path).plan(pipeline.nodes)
@@ -141,7 +141,7 @@ class CloudTrainExecutor(Executor):
         jobs: int,
         here: Executor,
     ) -> None:
-        from kedro_cloudtrain.display import Row  # noqa: PLC0415
+        from kedro_cloudtrain.display import Row
 
         self._plans = plans
         self._backend = backend
@@ -237,11 +237,11 @@ class CloudTask:
         return value
 
     def _train(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        from kedro_cloudtrain.attempts import Training  # noqa: PLC0415
-        from kedro_cloudtrain.errors import SourceError  # noqa: PLC0415
-        from kedro_cloudtrain.jobs import TrainingParameters  # noqa: PLC0415
-        from kedro_cloudtrain.plan import output_kinds, where_parameters_stand  # noqa: PLC0415
-        from kedro_cloudtrain.preflight import check_training  # noqa: PLC0415
+        from kedro_cloudtrain.attempts import Training
+        from kedro_cloudtrain.errors import SourceError
+        from kedro_cloudtrain.jobs import TrainingParameters
+        from kedro_cloudtrain.plan import output_kinds, where_parameters_stand
+        from kedro_cloudtrain.preflight import check_training
 
         plan, node = self._plan, self._task.node
         names = plan.inputs
@@ -279,14 +279,14 @@ def jobs_at_once(settings: Settings) -> int:
 
 
 def _is_training(node: Node) -> bool:
-    from kedro_cloudtrain.nodes import TrainingFunction  # noqa: PLC0415  # loaded already, if the pipeline has one
+    from kedro_cloudtrain.nodes import TrainingFunction  # loaded already, if the pipeline has one
 
     return isinstance(node.func, TrainingFunction)
 
 
 def _project_config(hook_manager: Any, run_id: str | None) -> ProjectConfig:
     """Give what our hooks have read; without them (a null plugin manager, hooks disabled) runner params alone must do."""
-    from kedro_cloudtrain.config import ProjectConfig  # noqa: PLC0415
+    from kedro_cloudtrain.config import ProjectConfig
 
     hooks = hook_manager.get_plugin("cloudtrain") if hasattr(hook_manager, "get_plugin") else None
     found = hooks.config_of(run_id) if hooks is not None else None
@@ -294,7 +294,7 @@ def _project_config(hook_manager: Any, run_id: str | None) -> ProjectConfig:
 
 
 def _refuse(plans: list[NodePlan]) -> None:
-    from kedro_cloudtrain.errors import ConfigError  # noqa: PLC0415
+    from kedro_cloudtrain.errors import ConfigError
 
     problems = [f"{plan.node.name}: {problem}" for plan in plans for problem in plan.problems]
     if problems:

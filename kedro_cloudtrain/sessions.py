@@ -26,10 +26,10 @@ def open_planner(
     metadata: ProjectMetadata, env: str | None, params: str = "", runner_params: str = ""
 ) -> Iterator[tuple[Planner, Mapping[str, Pipeline]]]:
     """Open a session, and give what plans nodes and the registered pipelines."""
-    from kedro.framework.project import pipelines  # noqa: PLC0415
+    from kedro.framework.project import pipelines
 
-    from kedro_cloudtrain.plan import Planner  # noqa: PLC0415
-    from kedro_cloudtrain.scripts import TrainingScriptGenerator  # noqa: PLC0415
+    from kedro_cloudtrain.plan import Planner
+    from kedro_cloudtrain.scripts import TrainingScriptGenerator
 
     with _opened(metadata, env, params) as (context, config):
         settings = config.settings(_parameters(runner_params))
@@ -48,14 +48,14 @@ def read_settings(metadata: ProjectMetadata, env: str | None) -> Settings:
 
 def logs_to_stderr() -> None:
     """Send what is logged from here on to stderr, so that stdout is a command's JSON; Kedro logs to stdout."""
-    import rich  # noqa: PLC0415
+    import rich
 
     rich.reconfigure(stderr=True)
 
 
 @contextlib.contextmanager
 def _opened(metadata: ProjectMetadata, env: str | None, params: str) -> Iterator[tuple[Any, ProjectConfig]]:
-    from kedro.framework.session import KedroSession  # noqa: PLC0415
+    from kedro.framework.session import KedroSession
 
     sessions: Any = KedroSession
     with sessions.create(metadata.project_path, env=env, runtime_params=_parameters(params)) as session:
@@ -65,7 +65,7 @@ def _opened(metadata: ProjectMetadata, env: str | None, params: str) -> Iterator
 
 def _parameters(text: str) -> dict[str, Any]:
     """Read `a=1,b.c=2` as `kedro run` reads it."""
-    from kedro.framework.cli.utils import _split_params  # noqa: PLC0415
+    from kedro.framework.cli.utils import _split_params
 
     read: Any = _split_params
     parameters: dict[str, Any] = read(None, None, text)

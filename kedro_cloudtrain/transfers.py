@@ -50,8 +50,8 @@ def download(metadata: ProjectMetadata, key: str, file: Path, env: str | None) -
 @contextlib.contextmanager
 def _bar(what: str, size_bytes: int | None) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal; where there is none, what is said at the end is enough."""
-    from rich.console import Console  # noqa: PLC0415  # each command imports what it needs
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn  # noqa: PLC0415
+    from rich.console import Console  # each command imports what it needs
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())

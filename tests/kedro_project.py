@@ -8,9 +8,14 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
+KEDRO = tuple(int(part) for part in metadata.version("kedro").split(".")[:2])
+needs_runner_params = pytest.mark.skipif(KEDRO < (1, 6), reason="kedro run has --runner-params and --only-missing-outputs from 1.6 on")
 PENGUINS = ROOT / "data/volume/datasets/penguins.csv"
 
 CATALOG = """

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from kedro_project import Project
+from kedro_project import Project, needs_runner_params
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,7 @@ def test_kedros_options_work_with_the_runner(arguments: list[str], project: Proj
     assert len((folder / "progress.jsonl").read_text().splitlines()) == rounds
 
 
+@needs_runner_params
 def test_runner_params_only_missing_outputs_and_plain_runs(ran: Project) -> None:
     done = ran.kedro("run", "--runner=cloudtrain", "--runner-params", "max_pods=2,timeout_s=100", "--only-missing-outputs")
     assert done.returncode == 0, done.stdout + done.stderr

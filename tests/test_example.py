@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from http_server import Server
-from kedro_project import ROOT, Project
+from kedro_project import ROOT, Project, needs_runner_params
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,7 @@ def test_twelve_models_come_of_the_other_pipeline(example: Project) -> None:
     assert len(list((example.path / "data/07_model_output").glob("*_predictions.parquet"))) == 12
 
 
+@needs_runner_params
 def test_on_pods_of_the_stand_in_the_same_models_come_of_the_readmes_command(example: Project, tmp_path: Path) -> None:
     before = {file.name: file.read_text() for file in (example.path / "data/08_reporting").glob("*.json")}
     shutil.rmtree(example.path / "data/08_reporting")

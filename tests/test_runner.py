@@ -169,6 +169,7 @@ def test_a_validation_table_is_an_input_of_its_own(tmp_path: Path) -> None:
         ({"feature_column": ["x"]}, r"`feature_column` is not a setting. Did you mean `feature_columns`"),
         ({"feature_columns": ["x", "x"]}, "twice"),
         ({"feature_columns": []}, "at least one column"),
+        ({"feature_columns": ["x", "part"], "validation": {"column": "part"}}, "is validation.column, which says the part"),
         ({"feature_columns": ["x", "y"]}, "among `feature_columns`"),
         ({"validation": {"fraction": 1.5}}, "less than 1"),
         ({"validation": {"column": "a", "fraction": 0.5}}, "means nothing beside"),

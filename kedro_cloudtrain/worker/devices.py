@@ -46,25 +46,25 @@ def device_for(library: str, hyperparameters: Mapping[str, Any] | None = None) -
 
 def _can_use_cuda(library: str) -> bool:
     if library == "xgboost":
-        import xgboost  # noqa: PLC0415  # loaded already by the script that asks
+        import xgboost  # loaded already by the script that asks
 
         return bool(xgboost.build_info().get("USE_CUDA"))
     if library == "catboost":
-        from catboost.utils import get_gpu_device_count  # noqa: PLC0415
+        from catboost.utils import get_gpu_device_count
 
         return bool(get_gpu_device_count())
     if library == "keras":
-        import keras  # noqa: PLC0415
+        import keras
 
         if keras.backend.backend() == "jax":
-            import jax  # noqa: PLC0415
+            import jax
 
             return bool(jax.default_backend() == "gpu")
         if keras.backend.backend() == "torch":
-            import torch  # noqa: PLC0415
+            import torch
 
             return bool(torch.cuda.is_available())
-        import tensorflow as tf  # noqa: PLC0415
+        import tensorflow as tf
 
         return bool(tf.config.list_physical_devices("GPU"))
     return False

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import math
 import os
 import platform
-import resource
-import signal
 import sys
-import threading
 import time
 import traceback
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
+from .deadline import watch_deadline
 from .devices import device_for
 from .encoding import Features, Target
 from .errors import InputError
 from .hyperparameters import by_place, check_hyperparameters
-from .locations import Location
+from .inputs import input_location
 from .metrics import measure
 from .models import load_model, output_of, save_model
 from .progress import Progress, finite
+from .results import description, peak_memory_bytes, version_of, write_result
 from .splitting import Split, split_rows
 from .tables import read_table
 
@@ -39,10 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .encoding import Task
-
-READ_TIMEOUT_S = 300.0
-# The client ends a job at its deadline; a job that has lost its client ends itself a little later.
-_OWN_DEADLINE_GRACE_S = 5.0
 
 
 class Part:
@@ -109,10 +101,10 @@ class TrainingJob:
         self.progress = Progress(self.folder / "progress.jsonl")
 
     def __enter__(self) -> Self:
-        _watch_deadline()
+        watch_deadline()
         try:
             self.device, self._device_name = device_for(self._library, self._hyperparameters)
-            print(f"{self._library} {_version(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
+            print(f"{self._library} {version_of(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
             check_hyperparameters(self._library, self._hyperparameters)
         except InputError as error:
             self._refuse(error)
@@ -160,7 +152,7 @@ class TrainingJob:
         """
         asked = validation or {}
         beside = [name for name in (asked.get("column"), asked.get("time_column")) if name is not None]
-        location = _location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
+        location = input_location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
         if features is None and hasattr(self, "target"):
             features = self._names
         columns = None if features is None else list(dict.fromkeys([*features, target, *beside]))
@@ -311,7 +303,7 @@ class TrainingJob:
             ]
             self._write_json("importance", sorted(rows, key=lambda row: -(row["importance"] or 0.0)))
 
-    def permutation_importance(self, native: Any, part: Part, rows: int = 2000) -> list[float]:
+    def permutation_importance(self, native: Any, part: Part, rows: int = 2000) -> list[float] | None:
         """Say how much worse the model gets on some rows when one feature is shuffled among them: the loss's or the error's rise.
 
         For a model that keeps no account of its features (Breiman 2001, "Random Forests", section 10).
@@ -320,7 +312,12 @@ class TrainingJob:
             native: the library's own object.
             part: the rows.
             rows: at most so many of them.
+
+        Returns:
+            A number a feature; None where `importance` is not among the outputs.
         """
+        if "importance" not in self._outputs:
+            return None
         random = np.random.default_rng(0)
         matrix, truth = part.features[:rows], part.target[:rows]
 
@@ -342,7 +339,7 @@ class TrainingJob:
         self._written[kind] = file
 
     def _write_predictions(self, part: Part, output: NDArray[Any]) -> None:
-        import pandas as pd  # noqa: PLC0415  # loaded already by whatever has read the table
+        import pandas as pd  # loaded already by whatever has read the table
 
         truth = part.target if self._task == "regression" else np.array(self.target.classes)[part.target]
         frame = pd.DataFrame({"row": part.rows, "target": truth, "prediction": self.target.decode(output)})
@@ -362,7 +359,7 @@ class TrainingJob:
 
     def _versions(self) -> dict[str, str]:
         names = [self._library, "numpy", "pandas", "scikit-learn"]
-        return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+        return {"python": platform.python_version(), **{name: version_of(name) for name in names}}
 
     def _refuse(self, error: InputError) -> NoReturn:
         """End with the message of a user's mistake, which no traceback makes clearer."""
@@ -385,7 +382,7 @@ class TrainingJob:
             "state": "succeeded" if error is None else "failed",
             "attempt": os.environ.get("CLOUDTRAIN_ATTEMPT"),
             "error": said,
-            "outputs": {kind: _description(self.folder, path) for kind, path in self._written.items()} if error is None else {},
+            "outputs": {kind: description(self.folder, path) for kind, path in self._written.items()} if error is None else {},
             # What a pod has done before: its environment.
             "seconds": json.loads(os.environ.get("CLOUDTRAIN_STAGES") or "{}")
             | {name: round(value, 4) for name, value in self._seconds.items()},
@@ -393,14 +390,12 @@ class TrainingJob:
             "bytes_read": self._bytes_read,
             "device": self.device,
             "device_name": self._device_name,
-            "peak_memory_bytes": _peak_memory_bytes(),
+            "peak_memory_bytes": peak_memory_bytes(),
             "versions": self._versions(),
             "started_at": self._started_at,
             "finished_at": time.time(),
         }
-        temporary = self.folder / ".result.json"
-        temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / "result.json")
+        write_result(self.folder, result)
 
 
 class _EveryBut:
@@ -413,90 +408,10 @@ class _EveryBut:
         return name not in self._names
 
 
-def _location(
-    folder: Path,
-    key: str | None,
-    url: str | None,
-    file: str | None,
-    file_format: str | None,
-    load_args: Mapping[str, Any] | None,
-) -> Location:
-    args = dict(load_args or {})
-    if url is not None:
-        secrets = json.loads(os.environ.get("CLOUDTRAIN_URL_SECRETS") or "{}").get(url, {})
-        timeout_s = float(os.environ.get("CLOUDTRAIN_READ_TIMEOUT_S") or READ_TIMEOUT_S)
-        return Location(url, file_format, args, secrets.get("headers", {}), secrets.get("query", ""), timeout_s)
-    if file is not None:
-        return Location(str(folder / file), file_format, args)
-    return Location(str(_volume(folder) / str(key)), file_format, args)
-
-
-def _volume(folder: Path) -> Path:
-    """Find the volume: named by the environment, above the job folder, or where the job's client had it."""
-    named = os.environ.get("CLOUDTRAIN_VOLUME")
-    if named:
-        return Path(named)
-    if folder.parent.name == "jobs" and folder.parent.parent.name == ".cloudtrain":
-        return folder.parents[2]
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        return Path(json.loads((folder / "job.json").read_text(encoding="utf-8"))["volume_path"])
-    return folder
-
-
-def _watch_deadline() -> None:
-    """Let a job that has lost its client end at its deadline all the same."""
-    timeout_s = float(os.environ.get("CLOUDTRAIN_TIMEOUT_S") or math.inf)
-    if math.isinf(timeout_s) or timeout_s > threading.TIMEOUT_MAX:
-        return
-
-    def end() -> None:
-        print(f"the deadline of {timeout_s:g} s is over", file=sys.stderr, flush=True)  # noqa: T201
-        if os.getpgid(0) == os.getpid():
-            os.killpg(0, signal.SIGKILL)
-        os._exit(124)
-
-    timer = threading.Timer(timeout_s + _OWN_DEADLINE_GRACE_S, end)
-    timer.daemon = True
-    timer.start()
-
-
-def _description(folder: Path, path: Path) -> dict[str, Any]:
-    """Say an output's place, size in bytes and sha256; a folder's is that of its files' names and sums."""
-    if path.is_file():
-        return {"path": str(path.relative_to(folder)), "size": path.stat().st_size, "sha256": _sha256(path)}
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    sums = json.dumps([[str(file.relative_to(path)), _sha256(file)] for file in files])
-    return {
-        "path": str(path.relative_to(folder)),
-        "size": sum(file.stat().st_size for file in files),
-        "sha256": hashlib.sha256(sums.encode()).hexdigest(),
-        "files": [str(file.relative_to(folder)) for file in files],
-    }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _is_constant(matrix: NDArray[np.float32]) -> bool:
     first = matrix[:1]
     return bool(((matrix == first) | (np.isnan(matrix) & np.isnan(first))).all())
 
 
-def _version(name: str) -> str:
-    """Give a package's version; one that comes under another name, xgboost as xgboost-cpu say, tells it itself."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return str(getattr(sys.modules.get(name), "__version__", "unknown"))
-
-
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: finite(value) if isinstance(value, float) else value for name, value in values.items()}
-
-
-def _peak_memory_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # kilobytes on Linux, bytes on macOS (getrusage(2) of each)
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -34,7 +34,7 @@ def measure(target: Target, truth: NDArray[Any], output: NDArray[Any]) -> dict[s
 
 
 def _regression(truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, Any]:
-    from sklearn import metrics  # noqa: PLC0415  # most of a second that who only predicts need not wait
+    from sklearn import metrics  # most of a second that who only predicts need not wait
 
     mse = float(metrics.mean_squared_error(truth, predicted))
     return {
@@ -47,7 +47,7 @@ def _regression(truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, Any]:
 
 
 def _binary(truth: NDArray[Any], probability: NDArray[Any]) -> dict[str, Any]:
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics
 
     predicted = (probability > 0.5).astype(int)  # noqa: PLR2004  # the likelier class
     both = len(np.unique(truth)) > 1
@@ -63,7 +63,7 @@ def _binary(truth: NDArray[Any], probability: NDArray[Any]) -> dict[str, Any]:
 
 
 def _multiclass(truth: NDArray[Any], probabilities: NDArray[Any]) -> dict[str, Any]:
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics
 
     predicted = probabilities.argmax(axis=1)
     return {
@@ -74,7 +74,7 @@ def _multiclass(truth: NDArray[Any], probabilities: NDArray[Any]) -> dict[str, A
 
 
 def _confusion(target: Target, truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, Any]:
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics
 
     matrix = metrics.confusion_matrix(truth, predicted, labels=list(range(len(target.classes))))
     return {"confusion_matrix": matrix.tolist(), "classes": list(target.classes)}

@@ -84,14 +84,14 @@ class TrainedModel:
         Raises:
             InputError: the frame lacks a column, or the model is a regression.
         """
-        import pandas as pd  # noqa: PLC0415
+        import pandas as pd
 
         if self.task == "regression":
             raise InputError(f"{self!r} is a regression, which has no probabilities: call predict.")
         return pd.DataFrame(self._target.probabilities(self._output(frame)), index=frame.index, columns=self.classes)
 
     def _output(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         matrix = self._features.matrix(frame)
         if not len(matrix):
@@ -101,13 +101,13 @@ class TrainedModel:
 
     @functools.cached_property
     def _features(self) -> Features:
-        from .encoding import Column, Features  # noqa: PLC0415  # pandas only for who predicts
+        from .encoding import Column, Features  # pandas only for who predicts
 
         return Features(tuple(Column(**{**column, "categories": tuple(column["categories"])}) for column in self.description["features"]))
 
     @functools.cached_property
     def _target(self) -> Target:
-        from .encoding import Target  # noqa: PLC0415
+        from .encoding import Target
 
         said = self.description["target"]
         return Target(said["name"], self.description["task"], tuple(said["classes"]))
@@ -164,7 +164,7 @@ def output_of(library: str, native: Any, features: Features, task: str, matrix: 
 
 
 def _xgboost_output(booster: Any, features: Features, _: str, matrix: NDArray[np.float32]) -> Any:
-    import xgboost as xgb  # noqa: PLC0415
+    import xgboost as xgb
 
     return booster.predict(xgb.DMatrix(matrix, feature_types=features.types, enable_categorical=True))
 
@@ -188,28 +188,28 @@ def _keras_output(model: Any, features: Features, _: str, matrix: NDArray[np.flo
 
 
 def _load_xgboost(file: Path) -> Any:
-    import xgboost as xgb  # noqa: PLC0415
+    import xgboost as xgb
 
     return xgb.Booster(model_file=str(file))
 
 
 def _load_lightgbm(file: Path) -> Any:
-    import lightgbm as lgb  # noqa: PLC0415
+    import lightgbm as lgb
 
     return lgb.Booster(model_file=str(file))
 
 
 def _load_catboost(file: Path) -> Any:
-    import catboost  # noqa: PLC0415
+    import catboost
 
     return catboost.CatBoost().load_model(str(file))
 
 
 def _load_keras(file: Path) -> Any:
-    from .devices import choose_keras_backend  # noqa: PLC0415
+    from .devices import choose_keras_backend
 
     choose_keras_backend()
-    import keras  # noqa: PLC0415
+    import keras
 
     return keras.saving.load_model(file)
 

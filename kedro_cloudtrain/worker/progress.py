@@ -75,7 +75,7 @@ class Progress:
 
     def for_xgboost(self) -> Any:
         """Give an `xgboost.callback.TrainingCallback`."""
-        import xgboost  # noqa: PLC0415  # loaded already by the script that asks
+        import xgboost  # loaded already by the script that asks
 
         note = self.round
 
@@ -124,7 +124,7 @@ class Progress:
 
     def for_keras(self) -> Any:
         """Give a Keras callback; its `val_` is the validation part."""
-        import keras  # noqa: PLC0415  # loaded already by the script that asks
+        import keras  # loaded already by the script that asks
 
         note = self.round
 

@@ -97,8 +97,8 @@ def remote_file(location: Location) -> Iterator[RemoteFile | None]:
 
 
 def _opened(said: Description, location: Location) -> RemoteFile | None:
-    import aiohttp  # noqa: PLC0415  # with fsspec's http filesystem, a third of a second
-    import fsspec  # noqa: PLC0415
+    import aiohttp  # with fsspec's http filesystem, a third of a second
+    import fsspec
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=location.timeout_s, sock_read=location.timeout_s)
     filesystem = fsspec.filesystem(

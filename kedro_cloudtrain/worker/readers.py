@@ -85,7 +85,7 @@ def packing(beginning: bytes) -> str | None:
 
 
 def _read_csv(path: Path, location: Location, columns: Sequence[str] | None, float32: Container[str] | None) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     args = reader_args(location, path)
     with explained(location):
@@ -138,8 +138,8 @@ def parquet_args(location: Location) -> list[str] | None:
 
 def read_parquet(file: Any, location: Location, columns: Sequence[str] | None, float32: Container[str] | None) -> pd.DataFrame:
     """Read a parquet file's columns."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     with explained(location):
         wanted = parquet_args(location) if columns is None else list(columns)
@@ -157,7 +157,7 @@ def read_parquet(file: Any, location: Location, columns: Sequence[str] | None, f
 
 
 def _read_jsonl(path: Path, location: Location, columns: Sequence[str] | None, _: object = None) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     args = reader_args(location, path)
     with explained(location):
@@ -193,7 +193,7 @@ def _read_excel(path: Path, location: Location, columns: Sequence[str] | None, _
 
 def excel(file: Any, args: dict[str, Any]) -> pd.DataFrame:
     """Read a sheet, with its columns' names as text."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     frame: pd.DataFrame = pd.read_excel(file, **args)
     # A header may hold numbers, a year say.
@@ -203,7 +203,7 @@ def excel(file: Any, args: dict[str, Any]) -> pd.DataFrame:
 
 def is_number(values: pd.Series) -> bool:
     """Tell whether a column holds numbers; booleans are none."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     return bool(pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype))
 

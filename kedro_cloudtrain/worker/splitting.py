@@ -78,7 +78,7 @@ def _by_chance(rows: int, classes: NDArray[Any] | None, fraction: float, test_fr
 
 
 def _held_out(rows: NDArray[np.int64], classes: NDArray[Any] | None, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    from sklearn.model_selection import train_test_split  # noqa: PLC0415  # most of a second that a split by column need not wait
+    from sklearn.model_selection import train_test_split  # most of a second that a split by column need not wait
 
     if not count or len(rows) <= count:
         return rows, rows[:0]

@@ -62,7 +62,7 @@ def column_names(location: Location) -> list[str]:
         return [str(name) for name in read_head(location, rows=1).columns]
 
     def names(file: Any) -> list[str]:
-        import pyarrow.parquet as pq  # noqa: PLC0415  # for who reads parquet
+        import pyarrow.parquet as pq  # for who reads parquet
 
         with explained(location):
             schema = pq.ParquetFile(file).schema_arrow
@@ -90,7 +90,7 @@ def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:
 
 
 def _parquet_head(file: Any, location: Location, rows: int) -> pd.DataFrame:
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow.parquet as pq
 
     with explained(location):
         columns = parquet_args(location)
@@ -114,7 +114,7 @@ def _first_groups(metadata: Any, rows: int) -> list[int]:
 
 
 def _head_of(file: Any, location: Location, rows: int) -> pd.DataFrame:
-    import pandas as pd  # noqa: PLC0415  # half a second that whoever only imports this need not wait
+    import pandas as pd  # half a second that whoever only imports this need not wait
 
     args = reader_args(location, file)
     args["nrows"] = min(rows, args.get("nrows") or rows)

@@ -16,7 +16,7 @@ import pytest
 
 from kedro_cloudtrain import worker
 from kedro_cloudtrain.archive import worker_archive
-from kedro_cloudtrain.worker import job as job_module
+from kedro_cloudtrain.worker import deadline, inputs, job, results
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.job import TrainingJob
 
@@ -159,21 +159,21 @@ def test_tables_that_do_not_serve_are_refused(folder, reading, asked, words) -> 
 
 def test_the_volume_is_found(folder, monkeypatch) -> None:
     monkeypatch.delenv("CLOUDTRAIN_VOLUME")
-    assert job_module._volume(folder) == folder
+    assert inputs.volume_of(folder) == folder
     (folder / "job.json").write_text(json.dumps({"volume_path": "/somewhere"}))
-    assert job_module._volume(folder) == Path("/somewhere")
-    assert job_module._volume(Path("/vol/.cloudtrain/jobs/mass-1")) == Path("/vol")
+    assert inputs.volume_of(folder) == Path("/somewhere")
+    assert inputs.volume_of(Path("/vol/.cloudtrain/jobs/mass-1")) == Path("/vol")
     monkeypatch.setenv("CLOUDTRAIN_VOLUME", "/named")
-    assert job_module._volume(folder) == Path("/named")
+    assert inputs.volume_of(folder) == Path("/named")
 
 
 def test_a_sent_table_and_a_url_are_read(folder, monkeypatch) -> None:
     assert len(begin(folder).read("y", dataset_file="t.parquet")) == 38
     monkeypatch.setenv("CLOUDTRAIN_URL_SECRETS", json.dumps({"https://e.org/a.csv": {"headers": {"A": "b"}, "query": "sig=1"}}))
     monkeypatch.setenv("CLOUDTRAIN_READ_TIMEOUT_S", "7")
-    place = job_module._location(folder, None, "https://e.org/a.csv", None, "csv", None)
+    place = inputs.input_location(folder, None, "https://e.org/a.csv", None, "csv", None)
     assert (place.headers, place.secret_query, place.timeout_s) == ({"A": "b"}, "sig=1", 7)
-    other = job_module._location(folder, None, "https://e.org/b.csv", None, None, {"sep": ";"})
+    other = inputs.input_location(folder, None, "https://e.org/b.csv", None, None, {"sep": ";"})
     assert (other.headers, other.secret_query, other.load_args) == ({}, "", {"sep": ";"})
 
 
@@ -222,18 +222,18 @@ def test_a_sheet_whose_header_holds_numbers_is_read(folder) -> None:
 
 def test_a_library_under_another_distributions_name_tells_its_version(folder, monkeypatch) -> None:
     def missing(name):
-        raise job_module.metadata.PackageNotFoundError(name)
+        raise results.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(job_module.metadata, "version", missing)
-    assert job_module._version("lightgbm") == lgb.__version__
-    assert job_module._version("no_such_library") == "unknown"
+    monkeypatch.setattr(results.metadata, "version", missing)
+    assert results.version_of("lightgbm") == lgb.__version__
+    assert results.version_of("no_such_library") == "unknown"
 
 
 def test_a_job_that_cannot_begin_says_so(folder, monkeypatch) -> None:
     def broken(library, hyperparameters):
         raise OSError(f"{library} lacks libgomp.so.1")
 
-    monkeypatch.setattr(job_module, "device_for", broken)
+    monkeypatch.setattr(job, "device_for", broken)
     with pytest.raises(OSError, match="libgomp"), begin(folder):
         pass
     assert result(folder)["state"] == "failed"
@@ -298,14 +298,19 @@ def test_a_script_ends_as_it_was_ended(folder) -> None:
     assert not (folders[2] / "result.json").exists()
 
 
+def test_no_importance_is_computed_that_nobody_wants(folder) -> None:
+    job = TrainingJob(str(folder / "train.py"), "keras", "regression", {}, ["model", "metrics"])
+    assert job.permutation_importance(native=None, part=None) is None
+
+
 def test_no_deadline_starts_no_watch(monkeypatch) -> None:
     def never(*_):
         pytest.fail("a timer was started")
 
-    monkeypatch.setattr(job_module.threading, "Timer", never)
+    monkeypatch.setattr(deadline.threading, "Timer", never)
     for value in ("", "inf", "1e300"):
         monkeypatch.setenv("CLOUDTRAIN_TIMEOUT_S", value)
-        job_module._watch_deadline()
+        deadline.watch_deadline()
 
 
 def test_a_deadline_kills_the_whole_group_or_the_process_alone(monkeypatch, capsys) -> None:
@@ -321,12 +326,12 @@ def test_a_deadline_kills_the_whole_group_or_the_process_alone(monkeypatch, caps
             self.end()
 
     monkeypatch.setenv("CLOUDTRAIN_TIMEOUT_S", "3")
-    monkeypatch.setattr(job_module.threading, "Timer", Timer)
+    monkeypatch.setattr(deadline.threading, "Timer", Timer)
     monkeypatch.setattr(os, "killpg", lambda *said: killed.append(said))
     monkeypatch.setattr(os, "_exit", left.append)
     for group in (os.getpid(), 1):
         monkeypatch.setattr(os, "getpgid", lambda _, group=group: group)
-        job_module._watch_deadline()
+        deadline.watch_deadline()
     assert started == [8, 8]
     assert killed == [(0, signal.SIGKILL)]
     assert left == [124, 124]
@@ -334,9 +339,9 @@ def test_a_deadline_kills_the_whole_group_or_the_process_alone(monkeypatch, caps
 
 
 def test_memory_is_counted_in_bytes_everywhere(monkeypatch) -> None:
-    on_linux = job_module._peak_memory_bytes()
-    monkeypatch.setattr(job_module.sys, "platform", "darwin")
-    assert on_linux >= job_module._peak_memory_bytes() * 1000
+    on_linux = results.peak_memory_bytes()
+    monkeypatch.setattr(results.sys, "platform", "darwin")
+    assert on_linux >= results.peak_memory_bytes() * 1000
 
 
 def test_the_package_gives_its_names() -> None:
