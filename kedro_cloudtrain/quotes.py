@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from kedro_cloudtrain.backends.placing import Catalogue, Choice
-    from kedro_cloudtrain.backends.runpod_api import Cpu, Gpu
     from kedro_cloudtrain.config import NodeSettings, RunSettings
     from kedro_cloudtrain.plan import NodePlan
 
@@ -107,27 +106,6 @@ def run_notes(quotes: Iterable[Quote], run: RunSettings, max_pods: int) -> list[
         return []
     said = f"{len(worst)} pods at once may come to ${sum(worst):.2f} in the worst case, beyond run.max_cost_usd (${run.max_cost_usd:.2f}):"
     return [f"{said} one for which the money may not last is not started. Lower timeout_s, max_cost_usd of the nodes or max_pods."]
-
-
-class KnownCatalogue:
-    """A catalogue that is asked for each kind of pod once, however many nodes there are."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
-        self._gpus: dict[int, Sequence[Gpu]] = {}
-        self._cpus: dict[int, Sequence[Cpu]] = {}
-
-    def gpus(self, count: int = 1) -> Sequence[Gpu]:
-        """Give the GPU types, for pods of so many."""
-        if count not in self._gpus:
-            self._gpus[count] = self._catalogue.gpus(count)
-        return self._gpus[count]
-
-    def cpus(self, vcpu_count: int = 4) -> Sequence[Cpu]:
-        """Give the CPU flavours, for pods of so many vCPUs."""
-        if vcpu_count not in self._cpus:
-            self._cpus[vcpu_count] = self._catalogue.cpus(vcpu_count)
-        return self._cpus[vcpu_count]
 
 
 def _estimate_usd(usd_per_hour: float, work: Work, most_usd: float) -> tuple[float, float]:

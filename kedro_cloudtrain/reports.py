@@ -9,10 +9,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from kedro_cloudtrain.backends.catalogue import KnownCatalogue
 from kedro_cloudtrain.doctor import Examination, examine_runpod
 from kedro_cloudtrain.errors import CloudTrainError
 from kedro_cloudtrain.plan import look_at_sources
-from kedro_cloudtrain.quotes import KnownCatalogue, Quote, quote, run_notes, run_problems, work_of
+from kedro_cloudtrain.quotes import Quote, quote, run_notes, run_problems, work_of
 from kedro_cloudtrain.receipts import size
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
 def _quoted(nodes: Sequence[NodeReport], seen: Examination) -> list[NodeReport]:
     if seen.api is None:
         return list(nodes)
-    catalogue = KnownCatalogue(seen.api)
+    catalogue = KnownCatalogue(seen.api, known_s=600)
     return [_with_quote(node, catalogue, seen.data_center) for node in nodes]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from runpod_stand_in.catalogue import Catalogue, gpu
 
 from kedro_cloudtrain.backends.budget import Budget, lifetime_s, pod_time_s, worst_usd
+from kedro_cloudtrain.backends.catalogue import KnownCatalogue
 from kedro_cloudtrain.backends.placing import Work, choose
 from kedro_cloudtrain.backends.runpod_api import Cpu, Gpu
 from kedro_cloudtrain.config import NodeSettings
@@ -113,3 +116,22 @@ def test_a_budget_is_never_passed_however_many_ask() -> None:
     budget.reserve("b", "node", 0.9)
     assert budget.spent_usd == pytest.approx(0.1)
     Budget(None).reserve("a", "node", 1e9)
+
+
+def test_a_catalogue_is_asked_once_for_many_and_again_when_it_is_old() -> None:
+    asked: list[int] = []
+
+    class Counted(Known):
+        def gpus(self, count: int = 1) -> list[Gpu]:
+            asked.append(count)
+            return super().gpus(count)
+
+    known = KnownCatalogue(Counted(), known_s=600)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(known.gpus, [1] * 20))
+    known.gpus(2)
+    assert sorted(asked) == [1, 2]
+    forgetful = KnownCatalogue(Counted(), known_s=0)
+    forgetful.gpus()
+    forgetful.gpus()
+    assert sorted(asked) == [1, 1, 1, 2]

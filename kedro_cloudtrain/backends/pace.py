@@ -10,7 +10,8 @@ class Pace:
     """Seconds, all of them.
 
     Attributes:
-        list_every_s: between two lists of all pods; the vendor's example quota is 60 calls a minute.
+        list_every_s: between two lists of all pods, where the account's quota leaves more than enough calls for that.
+        catalogue_known_s: how long price and stock hold.
         result_every_s: between two looks for a job's result, on the volume, which has no quota.
         progress_every_s: between two looks at its log and its progress.
         heartbeat_every_s: between two heartbeats of the pod.
@@ -22,6 +23,7 @@ class Pace:
     """
 
     list_every_s: float = 5.0
+    catalogue_known_s: float = 20.0
     result_every_s: float = 0.5
     progress_every_s: float = 2.0
     heartbeat_every_s: float = 10.0

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.budget import Budget, lifetime_s, pod_time_s, worst_usd
+from kedro_cloudtrain.backends.catalogue import KnownCatalogue
 from kedro_cloudtrain.backends.following import Following, Placement, PodLostError
 from kedro_cloudtrain.backends.pace import Pace
 from kedro_cloudtrain.backends.placing import choose, no_capacity
@@ -68,6 +69,7 @@ class RunPodBackend:
         # Fifty jobs ask the volume not much more often than twenty.
         often = {"result_every_s": max(pace.result_every_s, jobs / 40), "progress_every_s": max(pace.progress_every_s, jobs / 10)}
         self._pace = dataclasses.replace(pace, **often)
+        self._catalogue = KnownCatalogue(api, pace.catalogue_known_s)
         self._watch = PodWatch(api, self._pace)
         self._closed = threading.Event()
 
@@ -126,7 +128,7 @@ class RunPodBackend:
         give_up_at = time.monotonic() + settings.wait_for_capacity_s
         tried: dict[str, int] = {}
         while True:
-            choice = choose(self._api, settings, self._volume.data_center, request.work)
+            choice = choose(self._catalogue, settings, self._volume.data_center, request.work)
             for candidate in choice.candidates:
                 if self._closed.is_set():
                     raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")

@@ -254,6 +254,10 @@ class RunPodApi:
         """Wait no longer than a moment from now on: the run is over, and its pods have to go."""
         self._hurried.set()
 
+    def spare_s(self, share: float) -> float:
+        """Say how often a call may be made, in seconds, so that it takes no more than a share of what the quota leaves."""
+        return self._quota.spare_s(share)
+
     def pods(self) -> list[Pod]:
         """Give all pods of the account."""
         found: list[Pod] = []
@@ -509,6 +513,11 @@ class _Quota:
                     self._left -= 1
                     return
             self._pause(min(wait_s, _LONGEST_PAUSE_S))
+
+    def spare_s(self, share: float) -> float:
+        """Say how often a call may be made, in seconds, so that it takes no more than a share of what is left."""
+        with self._lock:
+            return max(0.0, self._anew_at - time.monotonic()) / max(1.0, self._left * share)
 
     def hear(self, headers: Mapping[str, str]) -> float | None:
         """Learn from an answer's headers; give the seconds that a 429 asks to wait.

@@ -18,6 +18,8 @@ logger = logging.getLogger("kedro.cloudtrain")
 
 # An uptime is whole seconds, and a list takes a while.
 _UPTIME_OFF_S = 2.0
+_SHARE_OF_QUOTA = 0.1
+_LONGEST_S = 30.0
 
 
 @dataclasses.dataclass
@@ -140,7 +142,9 @@ class PodWatch:
                 logger.warning("The pods could not be listed: %s", error)
             else:
                 self._take_in(pods, asked_at)
-            self._closed.wait(max(0.0, asked_at + self._pace.list_every_s - time.monotonic()))
+            # Creates and ends come first: what the jobs write on the volume tells as much, and has no quota.
+            every_s = max(self._pace.list_every_s, min(self._api.spare_s(_SHARE_OF_QUOTA), _LONGEST_S))
+            self._closed.wait(max(0.0, asked_at + every_s - time.monotonic()))
 
     def _take_in(self, pods: list[Pod], asked_at: float) -> None:
         by_id = {pod.id: pod for pod in pods if pod.status != "TERMINATED"}

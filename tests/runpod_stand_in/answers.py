@@ -76,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         if not self.headers.get("User-Agent"):
             return self.say_text(403, "error code: 1010")
         pod_id = self._authenticated()
-        allowed, self.quota_headers = self.stand_in.quota.take()
+        allowed, self.quota_headers = self.stand_in.quota.take(self.headers.get("Authorization") or "")
         if not allowed:
             raise RefusalError(429, "rate limit exceeded")
         asked = self.call.body.get("gpu") if isinstance(self.call.body, dict) else None

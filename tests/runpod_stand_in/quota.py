@@ -1,7 +1,8 @@
-"""The vendor's quota of calls, told in the headers of every answer."""
+"""The vendor's quota of calls, for each key by itself, told in the headers of every answer."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -13,23 +14,24 @@ class Quota:
         self.calls = calls
         self.window_s = window_s
         self._lock = threading.Lock()
-        self._began = time.monotonic()
-        self._used = 0
+        self._windows: dict[str, tuple[float, int]] = {}
 
-    def take(self) -> tuple[bool, dict[str, str]]:
+    def take(self, key: str) -> tuple[bool, dict[str, str]]:
         """Count a call; give whether it is allowed, and the headers that say what is left."""
         if self.calls is None:
             return True, {}
         with self._lock:
             now = time.monotonic()
-            if now - self._began >= self.window_s:
-                self._began, self._used = now, 0
-            self._used += 1
-            left_s = max(1, round(self.window_s - (now - self._began) + 0.5))
+            began, used = self._windows.get(key, (now, 0))
+            if now - began >= self.window_s:
+                began, used = now, 0
+            used += 1
+            self._windows[key] = began, used
+            left_s = max(1, math.ceil(self.window_s - (now - began)))
             headers = {
-                "RateLimit": f'"minute";r={max(0, self.calls - self._used)};t={left_s}',
+                "RateLimit": f'"minute";r={max(0, self.calls - used)};t={left_s}',
                 "RateLimit-Policy": f'"minute";q={self.calls};w={self.window_s:.0f}',
             }
-            if self._used <= self.calls:
+            if used <= self.calls:
                 return True, headers
             return False, {**headers, "Retry-After": str(left_s)}
