@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Cloud:
         """The directory that the pods mount."""
         return self.s3.root / self.volume_id
 
-    @property
+    @cached_property
     def volume(self) -> NetworkVolume:
         """The volume, through its S3 API."""
         keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}

@@ -310,11 +310,17 @@ class RunPodApi:
     def terminate_pod(self, pod_id: str) -> None:
         """End a pod for good; one that is gone already is no error."""
         # Never stopped: a stopped pod bills its disk, and may come back without its GPU.
-        try:
-            self._retried("DELETE", f"/v2/pods/{pod_id}")
-        except ApiError as error:
-            if error.status not in (404, 409):
-                raise
+        for number in range(_TRIES):
+            try:
+                self._retried("DELETE", f"/v2/pods/{pod_id}")
+            except ApiError as error:
+                if error.status == 404:  # noqa: PLR2004
+                    return
+                if error.status != 409 or number == _TRIES - 1:  # noqa: PLR2004  # between two of its states
+                    raise
+                self._pause(_backoff_s(number))
+            else:
+                return
 
     def logs(self, pod_id: str, *, tail: int = 100, since_id: str | None = None, source: str = "container") -> Iterator[LogLine]:
         """Follow a pod's log: `tail` lines of what was, or all since a line; the stream ends with the pod, or when it breaks."""

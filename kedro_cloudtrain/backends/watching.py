@@ -20,6 +20,7 @@ logger = logging.getLogger("kedro.cloudtrain")
 _UPTIME_OFF_S = 2.0
 _SHARE_OF_QUOTA = 0.1
 _LONGEST_S = 30.0
+_LAST_LOOKS = 3
 
 
 @dataclasses.dataclass
@@ -99,8 +100,10 @@ class PodWatch:
         """End a pod now, and watch it no longer; where that fails, say what is to be done."""
         with self._lock:
             sighting = self._pods.pop(pod_id, None)
-        if sighting is not None and sighting.missing > 1:
-            return
+        if sighting is None or sighting.missing <= 1:
+            self._end(pod_id)
+
+    def _end(self, pod_id: str) -> None:
         try:
             self._api.terminate_pod(pod_id)
         except CloudTrainError as error:
@@ -119,12 +122,35 @@ class PodWatch:
         if thread is not None:
             thread.join(timeout=90)
         with self._lock:
-            left = list(self._pods)
-        enders = [threading.Thread(target=self.terminate, args=(pod_id,)) for pod_id in left]
+            busy = [pod_id for pod_id, sighting in self._pods.items() if sighting.farewell_at is None]
+        self._end_all(busy)
+        # Those whose job is done have ended themselves, mostly: one list tells, and tells whether the others are gone.
+        for _ in range(_LAST_LOOKS):
+            left = self._living()
+            if not left:
+                break
+            self._end_all(left)
+        with self._lock:
+            self._pods.clear()
+
+    def _end_all(self, pods: list[str]) -> None:
+        enders = [threading.Thread(target=self._end, args=(pod_id,)) for pod_id in pods]
         for ender in enders:
             ender.start()
         for ender in enders:
             ender.join()
+
+    def _living(self) -> list[str]:
+        """Give those of the watched pods that are still there; all of them where nobody knows."""
+        with self._lock:
+            watched = list(self._pods)
+        if not watched:
+            return []
+        try:
+            living = {pod.id for pod in self._api.pods() if pod.status != "TERMINATED"}
+        except CloudTrainError:
+            return watched
+        return [pod_id for pod_id in watched if pod_id in living]
 
     def _go_on(self) -> None:
         while not self._closed.is_set():
@@ -160,7 +186,7 @@ class PodWatch:
                 with self._lock:
                     self._pods.pop(pod_id, None)
             elif time.monotonic() - sighting.farewell_at > self._pace.farewell_s:
-                self.terminate(pod_id)
+                self._end(pod_id)  # Until a list has it no more, whatever the answer was.
         for pod in by_id.values():
             # A create whose answer was lost has made a second one.
             if pod.id != names.get(pod.name, pod.id):

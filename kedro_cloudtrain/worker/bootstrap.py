@@ -41,6 +41,7 @@ VOLUME = FOLDER.parents[2]
 _CHILD = Path(f"/tmp/cloudtrain-{os.environ.get('RUNPOD_POD_ID', 'pod')}.pid")  # noqa: S108
 _UNKNOWN_LIFETIME_S = 600.0
 _LEAST_DISK_BYTES = 1_000_000_000
+_LOOKS, _LOOK_AGAIN_S = 20, 0.25
 _ASK_AGAIN_S = (2.0, 5.0, 15.0, 30.0, 60.0)
 
 
@@ -54,7 +55,7 @@ class EnvironmentError_(Exception):  # noqa: N801, N818  # Python has an Environ
 
 def main() -> None:
     """Run the job of this folder once, and end the pod."""
-    machine = _machine()
+    machine = _own_machine()
     _start_watchdog(float(machine.get("lifetime_s", _UNKNOWN_LIFETIME_S)))
     try:
         if _first_time(machine):
@@ -64,13 +65,25 @@ def main() -> None:
     end_pod()
 
 
+def _own_machine() -> dict[str, Any]:
+    """Read `machine.json`, again where it is not this attempt's.
+
+    It is written anew as soon as the pod's id is known, and may be seen half written, or late.
+    """
+    machine = _machine()
+    for _ in range(_LOOKS):
+        if machine.get("attempt") == os.environ.get("CLOUDTRAIN_ATTEMPT", ""):
+            break
+        time.sleep(_LOOK_AGAIN_S)
+        machine = _machine()
+    return machine
+
+
 def _machine() -> dict[str, Any]:
-    try:
+    with contextlib.suppress(OSError, ValueError):
         said: dict[str, Any] = json.loads((FOLDER / "machine.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        _say(f"machine.json cannot be read: {error}")
-        return {}
-    return said
+        return said
+    return {}
 
 
 def _first_time(machine: dict[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import http.client
 import shutil
 import socket
@@ -20,7 +21,7 @@ ACCESS_KEY, SECRET_KEY = "user_PLANTED_S3_ID", "rps_PLANTED_S3_SECRET"
 
 @dataclasses.dataclass
 class StorageFault:
-    """What becomes of the next requests of a method whose path holds a text.
+    """What becomes of the next requests of a method whose path holds a text, in which `*` stands for anything.
 
     Attributes:
         status: what is answered instead; None cuts the connection in the middle.
@@ -110,7 +111,7 @@ class S3StandIn:
         """Take the fault that a request meets."""
         with self._lock:
             for fault in self.faults:
-                if fault.times > 0 and fault.method == method and fault.part in path:
+                if fault.times > 0 and fault.method == method and fnmatch.fnmatchcase(path, f"*{fault.part}*"):
                     fault.times -= 1
                     return fault
         return None
