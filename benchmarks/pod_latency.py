@@ -29,9 +29,8 @@ def main(jobs: int = 20) -> None:
             (result,) = (cloud.bucket / ".cloudtrain/jobs").glob(f"job{number}-*/result.json")
             taken_s.append(done_at - result.stat().st_mtime)
         backend.close()
-    print(
-        f"{jobs} jobs: from result.json to the node done, median {statistics.median(taken_s):.2f} s, most {max(taken_s):.2f} s; wanted below 2"
-    )
+    print(f"{jobs} jobs: from result.json to the node done, median {statistics.median(taken_s):.2f} s, most {max(taken_s):.2f} s")
+    print("wanted: a median below 2 s")
 
 
 if __name__ == "__main__":
