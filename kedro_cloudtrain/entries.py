@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.network_volumes import NetworkVolume
 from kedro_cloudtrain.sources import UrlSource, VolumeSource, make_source
 
 if TYPE_CHECKING:
@@ -21,7 +24,8 @@ def dataset_source(dataset: Any) -> UrlSource | VolumeSource | None:
     """Give where a machine can read a dataset by itself, or None where only this process can.
 
     `CloudDataset` says it. A pandas entry of kedro-datasets with an http or https `filepath` is such a source as it stands, unless it
-    has credentials or file-system arguments that only fsspec here would know what to do with.
+    has credentials or file-system arguments that only fsspec here would know what to do with; so is one with an s3 `filepath` on a
+    network volume of RunPod's.
     """
     if isinstance(dataset, CloudDataset):
         return dataset.source
@@ -30,20 +34,47 @@ def dataset_source(dataset: Any) -> UrlSource | VolumeSource | None:
         return None
     # What its catalog entry says, as Kedro keeps it for `catalog.to_config()`; the path that a dataset keeps has lost its query.
     said: Mapping[str, Any] = getattr(dataset, "_init_args", {})
-    url = str(said.get("filepath", ""))
-    if not url.lower().startswith(("http://", "https://")) or any(said.get(name) for name in ("credentials", "fs_args", "version")):
-        return None
-    file_format = _PANDAS_FORMATS[kind.__name__]
-    if file_format == "excel":
-        file_format = "xls" if url.partition("?")[0].lower().endswith(".xls") else "xlsx"
+    place = _place(said)
+    file_format = _format(kind.__name__, str(said.get("filepath", "")))
     load_args = _plain_load_args(file_format, dict(said.get("load_args") or {}))
-    if load_args is None:
+    if place is None or load_args is None or said.get("version"):
         return None
     try:
-        source = make_source(dataset_url=url, file_format=file_format, load_args=load_args)
+        return make_source(**place, file_format=file_format, load_args=load_args)
     except SourceError:
         return None  # What only its own reader makes sense of is loaded by it, here.
-    return source if isinstance(source, UrlSource) else None
+
+
+def _place(said: Mapping[str, Any]) -> dict[str, str] | None:
+    """Give an entry's URL or key as `make_source` takes it."""
+    on_volume = _network_volume(said)
+    if on_volume is not None:
+        return {"dataset_key": on_volume[1]}
+    url = str(said.get("filepath", ""))
+    if not url.lower().startswith(("http://", "https://")) or any(said.get(name) for name in ("credentials", "fs_args")):
+        return None
+    return {"dataset_url": url}
+
+
+def _format(kind: str, path: str) -> str:
+    if _PANDAS_FORMATS[kind] != "excel":
+        return _PANDAS_FORMATS[kind]
+    return "xls" if path.partition("?")[0].lower().endswith(".xls") else "xlsx"
+
+
+def _network_volume(said: Mapping[str, Any]) -> tuple[NetworkVolume, str] | None:
+    """Give the network volume and the key of an entry with `filepath: s3://VOLUME_ID/KEY` and RunPod's endpoint; None for any other."""
+    found = re.fullmatch(r"s3a?://([^/]+)/(.+)", str(said.get("filepath", "")))
+    credentials = said.get("credentials") or {}
+    client = {**(credentials.get("client_kwargs") or {}), **((said.get("fs_args") or {}).get("client_kwargs") or {})}
+    endpoint = str(credentials.get("endpoint_url") or client.get("endpoint_url") or "")
+    host = re.fullmatch(r"https://s3api-([a-z0-9-]+)\.runpod\.io/?", endpoint)
+    stands_in = endpoint != "" and endpoint.rstrip("/") == os.environ.get("RUNPOD_S3_ENDPOINT_URL", "").rstrip("/")
+    if found is None or not (host or stands_in):
+        return None
+    data_center = str(client.get("region_name") or (host[1].upper() if host else ""))
+    keys = {ours: str(credentials[theirs]) for ours, theirs in (("access_key", "key"), ("secret_key", "secret")) if credentials.get(theirs)}
+    return NetworkVolume(found[1], data_center, endpoint, keys), found[2]
 
 
 def _plain_load_args(file_format: str, load_args: dict[str, Any]) -> dict[str, Any] | None:
@@ -65,6 +96,9 @@ def _plain_load_args(file_format: str, load_args: dict[str, Any]) -> dict[str, A
 
 def dataset_volume(dataset: Any) -> Volume:
     """Give the volume of a dataset whose source is a key."""
-    if not isinstance(dataset, CloudDataset):
+    if isinstance(dataset, CloudDataset):
+        return dataset.volume
+    found = _network_volume(getattr(dataset, "_init_args", {}))
+    if found is None:
         raise SourceError(f"{type(dataset).__name__} is on no volume.")
-    return dataset.volume
+    return found[0]

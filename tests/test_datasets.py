@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +13,7 @@ from kedro.io import DataCatalog, DatasetError
 from kedro_cloudtrain import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
 from kedro_cloudtrain.entries import dataset_source, dataset_volume
 from kedro_cloudtrain.errors import ConfigError, SourceError
-from kedro_cloudtrain.sources import UrlSource
+from kedro_cloudtrain.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.volumes import make_volume
 from kedro_cloudtrain.worker.encoding import Features, Target
 from kedro_cloudtrain.worker.models import load_model, save_model
@@ -194,3 +195,34 @@ def test_a_chart_without_plotly_says_what_to_install(tmp_path: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     with pytest.raises(ConfigError, match=r"kedro-cloudtrain\[viz\]"):
         dataset.preview()
+
+
+class Anywhere(fsspec.AbstractFileSystem):
+    """What s3fs is to fsspec, as far as a catalog entry is made: nothing is read through it."""
+
+    protocol = "s3"
+
+
+def s3_entry(**more: object) -> object:
+    fsspec.register_implementation("s3", Anywhere, clobber=True)
+    config = {"type": "pandas.CSVDataset", "filepath": "s3://abc123xyz/datasets/a.csv", "credentials": "volume", **more}
+    keys = {"key": "user_1", "secret": "rps_2", "client_kwargs": {"endpoint_url": "https://s3api-eu-ro-1.runpod.io/"}}
+    catalog = DataCatalog.from_config({"a": config}, {"volume": keys, "other": {"key": "a", "secret": "b"}})
+    return catalog["a"]
+
+
+def test_an_entry_on_runpods_s3_is_a_key_on_the_network_volume() -> None:
+    entry = s3_entry(load_args={"sep": ";"})
+    source = dataset_source(entry)
+    assert isinstance(source, VolumeSource)
+    assert (source.key, dict(source.load_args)) == ("datasets/a.csv", {"sep": ";"})
+    volume = dataset_volume(entry)
+    assert volume == make_volume({"id": "abc123xyz", "data_center": "EU-RO-1"})
+    assert "rps_2" not in repr(volume)
+
+
+def test_an_entry_on_somebody_elses_s3_stays_here() -> None:
+    entry = s3_entry(credentials="other")
+    assert dataset_source(entry) is None
+    with pytest.raises(SourceError, match="no volume"):
+        dataset_volume(entry)

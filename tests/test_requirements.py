@@ -1,0 +1,54 @@
+"""What a pod installs: what its library needs, as it is installed here."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import pytest
+
+from kedro_cloudtrain.requirements import requirements
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost", "keras"])
+def test_a_library_is_taken_in_the_version_that_is_installed_here(library: str) -> None:
+    found = requirements(library, gpu=False)
+    names = {one.partition("==")[0] for one in found}
+    assert library in names
+    assert {"numpy", "pandas", "pyarrow", "scikit-learn"} <= names
+    assert not {"xgboost", "lightgbm", "catboost", "keras"} - {library} & names
+    assert f"numpy=={metadata.version('numpy')}" in found
+
+
+def test_jax_has_its_cuda_where_there_is_a_gpu() -> None:
+    assert any(one.startswith("jax[cuda12]==") for one in requirements("keras", gpu=True))
+    assert any(one.startswith("jax==") for one in requirements("keras", gpu=False))
+
+
+def test_formats_and_urls_need_their_readers() -> None:
+    assert not any("openpyxl" in one or "aiohttp" in one for one in requirements("xgboost", gpu=False))
+    found = " ".join(requirements("xgboost", gpu=False, file_formats=("xlsx", "xls"), over_http=True))
+    for name in ("openpyxl==", "xlrd==", "aiohttp==", "fsspec=="):
+        assert name in found
+
+
+def test_what_is_not_installed_here_is_taken_within_this_packages_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = metadata.version
+
+    def missing(name: str) -> str:
+        if name in ("catboost", "pyarrow"):
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    found = requirements("catboost", gpu=False)
+    assert any(one.startswith("catboost>=") for one in found)
+    assert not [one for one in found if one.startswith(("catboost==", "pyarrow=="))]
+
+
+def test_a_template_of_ones_own_needs_what_its_node_says() -> None:
+    assert {one.partition("==")[0] for one in requirements("mine", gpu=True)} == {"numpy", "pandas", "pyarrow", "scikit-learn"}
+
+
+def test_a_local_version_is_on_no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "version", lambda _: "2.1.0+cpu")
+    assert "numpy==2.1.0" in requirements("xgboost", gpu=False)
