@@ -166,7 +166,7 @@ def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: st
 @env_option
 @click.pass_obj
 def jobs(metadata: ProjectMetadata, env: str | None) -> None:
-    """List the jobs of the volume, the latest first, with the pods that work on them, their age and their dollars so far.
+    """List the jobs of the volume, the latest first, with the pods that work on them, their age and their dollars so far, or the bill.
 
     Pods of this project that no run of this computer has started are listed below.
     """
@@ -178,7 +178,8 @@ def jobs(metadata: ProjectMetadata, env: str | None) -> None:
     console = Console(soft_wrap=True)
     if folders:
         known = {folder.name: one for one in pods for folder in folders if one.works_on(folder.name)}
-        console.print(jobs_table(folders, {name: one.summary for name, one in known.items()}))
+        bills = machines.bills_of(metadata, env, folders)
+        console.print(jobs_table(folders, {**bills, **{name: one.summary for name, one in known.items()}}))
         pods = [one for one in pods if one not in known.values()]
     elif not pods:
         click.echo("No jobs yet. A run makes them: kedro run --runner=cloudtrain")

@@ -40,20 +40,21 @@ def dataset_source(dataset: Any) -> UrlSource | VolumeSource | None:
     if place is None or load_args is None or said.get("version"):
         return None
     try:
-        return make_source(**place, file_format=file_format, load_args=load_args)
+        url, key = place
+        return make_source(dataset_url=url, dataset_key=key, file_format=file_format, load_args=load_args)
     except SourceError:
         return None  # What only its own reader makes sense of is loaded by it, here.
 
 
-def _place(said: Mapping[str, Any]) -> dict[str, str] | None:
-    """Give an entry's URL or key as `make_source` takes it."""
+def _place(said: Mapping[str, Any]) -> tuple[str | None, str | None] | None:
+    """Give an entry's URL, or its key; None where it has neither."""
     on_volume = _network_volume(said)
     if on_volume is not None:
-        return {"dataset_key": on_volume[1]}
+        return None, on_volume[1]
     url = str(said.get("filepath", ""))
     if not url.lower().startswith(("http://", "https://")) or any(said.get(name) for name in ("credentials", "fs_args")):
         return None
-    return {"dataset_url": url}
+    return url, None
 
 
 def _format(kind: str, path: str) -> str:

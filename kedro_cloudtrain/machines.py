@@ -128,6 +128,21 @@ def pods_of(metadata: ProjectMetadata, env: str | None) -> list[FleetPod]:
         return []
 
 
+def bills_of(metadata: ProjectMetadata, env: str | None, folders: Sequence[JobFolder]) -> dict[str, str]:
+    """Give what the pods of jobs have cost by RunPod's bill, by the job's name, as far as the bill has them."""
+    from kedro_cloudtrain.backends.runpod_api import connect
+    from kedro_cloudtrain.errors import CloudTrainError
+
+    pods = {folder.name: (folder.read_json(folder.machine) or {}).get("pod") for folder in folders}
+    if read_settings(metadata, env).backend != "runpod" or not any(pods.values()):
+        return {}
+    try:
+        bills = connect().bills_usd()
+    except CloudTrainError:
+        return {}  # That RunPod does not answer has been said of the pods.
+    return {job: f"${bills[pod]:.2f} billed" for job, pod in pods.items() if pod in bills}
+
+
 def print_pod_log(metadata: ProjectMetadata, env: str | None, folder: JobFolder, *, follow: bool) -> bool:
     """Print the log of a job whose pod is at work, until the pod is gone where `follow` says so; False where there is no such pod."""
     from kedro_cloudtrain.backends.pod_log import PodLog

@@ -233,6 +233,12 @@ def test_jobs_show_the_pods_of_those_known_here_and_of_others(account: Account) 
     assert "train_price-ba9876543210" in unknown
     assert JOB not in unknown
     assert JOB in known
+    ended = account.cloud.runpod.put("cloudtrain-shop--old-0123456789ab-12345678", minutes=60, usd_per_hour=1.5)
+    ended.end()
+    (folder / "machine.json").write_text(json.dumps({"pod": ended.id}))
+    account.cloud.runpod.bills = True
+    account.cloud.runpod.end_pods()
+    assert "$1.50 billed" in account.run("jobs")[1]
     status, said = account.run("jobs", RUNPOD_API_KEY="rpa_other")
     assert status == 0
     assert "Pods are not shown: RunPod does not accept the API key" in said

@@ -65,9 +65,9 @@ def test_the_catalogue_the_volume_and_the_bill_are_read(cloud: Cloud, api: RunPo
     assert api.network_volume("nosuch") is None
     pod = api.create_pod(request(cloud))
     api.terminate_pod(pod.id)
-    assert api.billed_usd(pod.id) is None
+    assert api.bills_usd() == {}
     cloud.runpod.bills = True
-    assert api.billed_usd(pod.id) == pytest.approx(cloud.runpod.pods[pod.id].cost_usd)
+    assert api.bills_usd() == {pod.id: pytest.approx(cloud.runpod.pods[pod.id].cost_usd)}
 
 
 @pytest.mark.parametrize(

@@ -358,10 +358,13 @@ class RunPodApi:
                 return None
             raise
 
-    def billed_usd(self, pod_id: str) -> float | None:
-        """Give what a pod has cost by the bill, in dollars; None while the bill does not know it, about an hour."""
-        records = self._read("/v2/billing/pods", {"podId": pod_id}).get("records", [])
-        return sum(float(record.get("totalAmount", 0.0)) for record in records) if records else None
+    def bills_usd(self) -> dict[str, float]:
+        """Give what each pod of the last 30 days has cost by the bill, in dollars; the bill is about an hour late."""
+        found: dict[str, float] = {}
+        for record in self._read("/v2/billing/pods").get("records", []):
+            pod_id = str(record.get("podId", ""))
+            found[pod_id] = found.get(pod_id, 0.0) + float(record.get("totalAmount", 0.0))
+        return found
 
     def _pause(self, seconds: float) -> None:
         if not self._hurried.wait(seconds):
