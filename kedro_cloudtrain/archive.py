@@ -9,6 +9,7 @@ import zipfile
 from importlib import resources
 
 PACKAGE = "cloudtrain_worker"
+_BESIDE = ("bootstrap.py", "courier.py")
 # The oldest time that a zip file can hold: the same code gives the same bytes wherever it is packed.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
@@ -20,7 +21,7 @@ def worker_archive() -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         # What starts a pod lies beside the archive: no script imports it.
         files = resources.files("kedro_cloudtrain.worker").iterdir()
-        modules = (file for file in files if file.name.endswith(".py") and file.name != "bootstrap.py")
+        modules = (file for file in files if file.name.endswith(".py") and file.name not in _BESIDE)
         for module in sorted(modules, key=lambda file: file.name):
             member = zipfile.ZipInfo(f"{PACKAGE}/{module.name}", _TIMESTAMP)
             member.compress_type = zipfile.ZIP_DEFLATED

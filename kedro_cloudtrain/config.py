@@ -112,7 +112,9 @@ class VolumeSettings(BaseModel):
         path: a directory here, relative to the project.
         id: a network volume of RunPod's.
         data_center: where that is.
-        endpoint_url: of its S3 API, for a data centre that is newer than those known here.
+        endpoint_url: of its S3 API, for a data centre that is newer than those known here; or of a bucket that is not AWS's.
+        bucket: an S3 bucket that keeps the jobs of pods where there is no network volume; they read URLs alone, then.
+        region: of the bucket.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -121,9 +123,17 @@ class VolumeSettings(BaseModel):
     id: str | None = Field(None, min_length=1)
     data_center: str | None = Field(None, min_length=1)
     endpoint_url: str | None = None
+    bucket: str | None = Field(None, min_length=1)
+    region: str | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
+        if self.bucket is not None:
+            if self.id is not None or self.path is not None or self.data_center is not None:
+                raise ValueError("`volume` has a `bucket` beside a `path` or an `id`: keep one of them")
+            return self
+        if self.region is not None:
+            raise ValueError("`region` is a bucket's; a network volume has `data_center`")
         if self.id is None and self.data_center is None and self.endpoint_url is None:
             return self
         if self.path is not None:
@@ -133,6 +143,8 @@ class VolumeSettings(BaseModel):
         return self
 
     def __str__(self) -> str:
+        if self.bucket is not None:
+            return f"bucket {self.bucket}"
         return f"{self.id} in {self.data_center}" if self.id is not None else self.path or DEFAULT_VOLUME
 
     def make(self, project: Path) -> Volume:
@@ -141,8 +153,8 @@ class VolumeSettings(BaseModel):
         Raises:
             ConfigError: the data centre has no S3 API.
         """
-        if self.id is not None:
-            return make_volume(self.model_dump(include={"id", "data_center", "endpoint_url"}, exclude_none=True))
+        if self.id is not None or self.bucket is not None:
+            return make_volume(self.model_dump(exclude={"path"}, exclude_none=True))
         return DirectoryVolume(project / (self.path or DEFAULT_VOLUME))
 
 

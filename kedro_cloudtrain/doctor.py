@@ -108,7 +108,9 @@ def examine_runpod(settings: Settings, project: Path) -> Examination:
     volume = _volume(settings, project, seen)
     if isinstance(volume, NetworkVolume):
         seen.data_center = volume.data_center
-        if seen.api is not None:
+        if not volume.mounted:
+            seen.findings.append(Finding("volume", ok=True, seen=f"none; {volume.name} keeps the jobs, and pods read URLs alone"))
+        elif seen.api is not None:
             seen.findings.append(_volume_as_sold(seen.api, volume))
         _s3_keys(volume, seen)
     elif volume is not None:

@@ -62,9 +62,14 @@ class NetworkVolume:
         endpoint_url: of its S3 API; left out, RUNPOD_S3_ENDPOINT_URL, else the data centre's own.
         credentials: `access_key` and `secret_key`; left out, RUNPOD_S3_ACCESS_KEY and RUNPOD_S3_SECRET_KEY, else boto3's own chain.
 
+    Attributes:
+        mounted: whether a pod has it at its mount path; another bucket is reached by its S3 API there, too.
+
     Raises:
         ConfigError: the data centre has no S3 API, or boto3 is not installed.
     """
+
+    mounted = True
 
     def __init__(
         self,
@@ -74,9 +79,9 @@ class NetworkVolume:
         credentials: Mapping[str, str] | None = None,
     ) -> None:
         self.id = id
-        self.data_center = data_center
+        self.data_center: str | None = data_center
         self._credentials = dict(credentials or {})
-        self._endpoint = endpoint_url or os.environ.get(_ENDPOINT_VARIABLE) or _endpoint_of(data_center)
+        self._endpoint: str | None = endpoint_url or os.environ.get(_ENDPOINT_VARIABLE) or _endpoint_of(data_center)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -92,6 +97,11 @@ class NetworkVolume:
     def name(self) -> str:
         """As it is shown."""
         return f"{self.id} in {self.data_center}"
+
+    @property
+    def region(self) -> str | None:
+        """The region of its S3 API."""
+        return self.data_center
 
     def folder(self, key: str) -> Path:
         """Give a folder here that mirrors one of the volume's: what a job leaves is read from there."""
@@ -313,6 +323,14 @@ class NetworkVolume:
         }.get(status, f"refuses {key}: {status} {code}")
         return ApiError(f"The volume {self.name} {why}.", status, code)
 
+    def _keys(self) -> tuple[str | None, str | None]:
+        """Give the pair of S3 keys; None leaves it to boto3's own chain."""
+        given = self._credentials
+        return (
+            given.get("access_key") or os.environ.get("RUNPOD_S3_ACCESS_KEY") or None,
+            given.get("secret_key") or os.environ.get("RUNPOD_S3_SECRET_KEY") or None,
+        )
+
     @cached_property
     def _client(self) -> Any:
         with self._lock:
@@ -321,16 +339,14 @@ class NetworkVolume:
                 from botocore.config import Config  # noqa: PLC0415
             except ImportError:
                 raise ConfigError('A network volume needs boto3: pip install "kedro-cloudtrain[runpod]"') from None
-            keys = {
-                "aws_access_key_id": self._credentials.get("access_key") or os.environ.get("RUNPOD_S3_ACCESS_KEY") or None,
-                "aws_secret_access_key": self._credentials.get("secret_key") or os.environ.get("RUNPOD_S3_SECRET_KEY") or None,
-            }
+            access_key, secret_key = self._keys()
             # A session of its own: boto3's default one is not made to be shared by threads.
             return boto3.session.Session().client(
                 "s3",
                 endpoint_url=self._endpoint,
-                region_name=self.data_center,
-                **keys,
+                region_name=self.region,
+                aws_access_key_id=access_key,
+                aws_secret_access_key=secret_key,
                 config=Config(
                     s3={"addressing_style": "path"},
                     signature_version="s3v4",

@@ -164,7 +164,12 @@ class Planner:
                 plan.sources[name], plan.volume = source, volume
             return
         plan.sources[name] = source
-        if here:
+        if plan.volume is not None and not plan.volume.mounted:
+            plan.problems.append(
+                f"`{name}` is a key on {volume.name}, and pods without a network volume read URLs alone ({plan.volume.name} keeps their "
+                "jobs). Give the entry a dataset_url, or name a network volume: volume: {id: …, data_center: …} in cloudtrain.yml."
+            )
+        elif here:
             plan.problems.append(
                 f"`{name}` is on {volume.name}, a directory here, which no pod can read. Give the entry the network volume "
                 f"(volume: ${{globals:volume}}), and put the file there: kedro cloudtrain upload {volume.name}/{source.key} {source.key}"

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.attempts import Training
 from kedro_cloudtrain.backends.budget import Budget
 from kedro_cloudtrain.backends.placing import Work, choose
-from kedro_cloudtrain.backends.remote_folder import RemoteFolder
 from kedro_cloudtrain.backends.runpod import RunPodBackend
 from kedro_cloudtrain.backends.runpod_api import connect
 from kedro_cloudtrain.config import Settings, make_settings
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kedro_cloudtrain.backends.following import Placement
+    from kedro_cloudtrain.backends.remote_folder import RemoteFolder
     from kedro_cloudtrain.backends.runpod_api import RunPodApi
     from kedro_cloudtrain.jobs import JobResult
 
@@ -119,7 +119,7 @@ class RunPodPodManager:
         """
         training, generator = self._training(job)
         attempt = training.write(generator)
-        remote = RemoteFolder(attempt.folder, self._volume)
+        remote = self._backend.remote(attempt.folder)
         remote.send()
         placement = self._backend.launch(attempt.request, remote)
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import filecmp
 import shutil
 import uuid
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 
 class Volume(Protocol):
-    """A store of files by exact keys; nothing is ever listed."""
+    """A store of files by exact keys; nothing is ever listed.
+
+    Attributes:
+        mounted: whether a job finds it as a directory.
+    """
+
+    mounted: bool
 
     @property
     def name(self) -> str:
@@ -89,6 +96,8 @@ class DirectoryVolume:
     Args:
         root: the directory; it need not be there yet.
     """
+
+    mounted = True
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -217,12 +226,13 @@ def make_volume(config: Mapping[str, Any], credentials: Mapping[str, str] | None
     """Give the volume that a catalog entry or `cloudtrain.yml` names.
 
     Args:
-        config: `{path: …}`, a directory here, or `{id: …, data_center: …}`, a network volume of RunPod's, with an `endpoint_url` where its
-            S3 API is elsewhere.
-        credentials: `access_key` and `secret_key` of a network volume.
+        config: `{path: …}`, a directory here; `{id: …, data_center: …}`, a network volume of RunPod's, with an `endpoint_url` where its S3
+            API is elsewhere; or `{bucket: …}`, an S3 bucket that keeps the jobs of pods without a network volume, with `region` and
+            `endpoint_url` where it is not AWS's.
+        credentials: `access_key` and `secret_key` of a network volume or a bucket.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is none of them.
 
     Example:
         ```yaml
@@ -231,23 +241,53 @@ def make_volume(config: Mapping[str, Any], credentials: Mapping[str, str] | None
     """
     if not hasattr(config, "keys"):
         raise ConfigError(f"volume is {config!r}: a mapping is wanted there, {{path: data/volume}} say.")
-    network = "id" in config or "data_center" in config
-    known = ["id", "data_center", "endpoint_url"] if network else ["path"]
-    unknown = [str(key) for key in config if key not in known]
-    if unknown and network and unknown == ["path"]:
-        raise ConfigError("volume has a path and an id: it is a directory here, or a network volume. Keep one of them.")
+    kinds = [kind for kind in _KINDS if any(key in config for key in kind.own)]
+    if len(kinds) > 1:
+        names = " and ".join(kind.article for kind in kinds)
+        raise ConfigError(f"volume is {names} at once ({', '.join(str(key) for key in config)}). Keep one of them.")
+    kind = kinds[0] if kinds else _KINDS[0]
+    unknown = [str(key) for key in config if key not in (*kind.own, *kind.more)]
     if unknown:
-        hint = nearest(unknown[0], known) or " Known here: path, a directory; or id and data_center, a network volume."
-        raise ConfigError(f"volume.{unknown[0]} is not a setting.{hint}")
-    for name in ("id", "data_center") if network else ("path",):
+        known = (*kind.own, *kind.more)
+        every = " Known here: path, a directory; id and data_center, a network volume; or bucket, for the jobs of pods without one."
+        raise ConfigError(f"volume.{unknown[0]} is not a setting.{nearest(unknown[0], known) or every}")
+    for name, example in kind.own.items():
         if not isinstance(config.get(name), str) or not config[name].strip():
-            example = {"path": "data/volume", "id": "abc123xyz", "data_center": "EU-RO-1"}[name]
             raise ConfigError(f"volume.{name} is {config.get(name)!r}: give it a text, {example} say.")
-    if not network:
-        return DirectoryVolume(config["path"])
+    return kind.make(config, credentials)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """A kind of volume: its name, the keys that it needs, each with an example, those that it may have, and how it is made."""
+
+    article: str
+    own: Mapping[str, str]
+    more: tuple[str, ...]
+    make: Callable[[Mapping[str, Any], Mapping[str, str] | None], Volume]
+
+
+def _make_directory(config: Mapping[str, Any], _: Mapping[str, str] | None) -> Volume:
+    return DirectoryVolume(config["path"])
+
+
+def _make_network_volume(config: Mapping[str, Any], credentials: Mapping[str, str] | None) -> Volume:
     from kedro_cloudtrain.network_volumes import NetworkVolume  # noqa: PLC0415  # for who has one
 
     return NetworkVolume(config["id"].strip(), config["data_center"].strip(), config.get("endpoint_url"), credentials)
+
+
+def _make_bucket(config: Mapping[str, Any], credentials: Mapping[str, str] | None) -> Volume:
+    from kedro_cloudtrain.buckets import Bucket  # noqa: PLC0415  # for who has one
+
+    return Bucket(config["bucket"].strip(), config.get("region"), config.get("endpoint_url"), credentials)
+
+
+_KINDS = (
+    _Kind("a directory (path)", {"path": "data/volume"}, (), _make_directory),
+    _Kind("a network volume (id)", {"id": "abc123xyz", "data_center": "EU-RO-1"}, ("endpoint_url",), _make_network_volume),
+    _Kind("a bucket", {"bucket": "my-jobs"}, ("region", "endpoint_url"), _make_bucket),
+)
 
 
 def source_identity(source: UrlSource | VolumeSource, volume: Volume | None) -> SourceIdentity:

@@ -107,8 +107,8 @@ class Cloud:
         )
         return training.write(TrainingScriptGenerator())
 
-    def run(self, backend: RunPodBackend, name: str = "train", body: str = "", **settings: Any) -> dict[str, Any]:
+    def run(self, backend: RunPodBackend, name: str = "train", body: str = "", data: Any = None, **settings: Any) -> dict[str, Any]:
         """Run a job; give its metrics."""
-        attempt = self.job(name, body, **settings)
+        attempt = self.job(name, body, data, **settings)
         self.rows.append(Row(name, "lightgbm", "datasets/penguins.csv"))
         return attempt.run(backend, self.rows[-1], self.receipts)["metrics"]

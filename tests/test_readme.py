@@ -81,6 +81,16 @@ def test_what_the_readme_says_of_runpod_works(project: Project, readmes_volume: 
     assert (project.path / "data/06_models/species/model.json").is_file()
 
 
+def test_the_bucket_of_the_readme_is_one(project: Project) -> None:
+    import yaml
+
+    from kedro_cloudtrain.config import make_settings
+
+    settings = make_settings(yaml.safe_load(blocks("yaml", "# conf/pods/cloudtrain.yml")[0]))
+    volume = settings.volume.make(project.path)
+    assert (volume.name, volume.mounted) == ("bucket my-jobs", False)
+
+
 def test_a_training_is_launched_as_the_readme_has_it(project: Project, readmes_volume: Path, cloud: Cloud) -> None:
     table = readmes_volume / "datasets/user_123/data.csv"
     table.parent.mkdir(parents=True)
@@ -112,7 +122,7 @@ def test_the_generator_of_the_readme_gives_a_script(project: Project) -> None:
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    known = {("bash", 2), ("console", 6), ("python", 4), ("yaml", 6)}
+    known = {("bash", 2), ("console", 6), ("python", 4), ("yaml", 7)}
     assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == known
 
 

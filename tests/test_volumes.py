@@ -177,7 +177,9 @@ def count_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         ({"id": "abc", "data_center": "EU-XX-1"}, r"'EU-XX-1', which has no S3 API.*EU-CZ-1.*volume\.endpoint_url"),
         ({"id": "abc", "data_center": "EU-RO1"}, "Did you mean `EU-RO-1`"),
         ({"id": "abc"}, r"volume\.data_center is None"),
-        ({"id": "abc", "path": "x", "data_center": "EU-RO-1"}, "a path and an id"),
+        ({"id": "abc", "path": "x", "data_center": "EU-RO-1"}, r"a directory \(path\) and a network volume \(id\) at once"),
+        ({"bucket": "b", "id": "a"}, "a network volume .* and a bucket at once"),
+        ({"bucket": " "}, "my-jobs say"),
         ({"id": "abc", "datacenter": "EU-RO-1"}, "Did you mean `data_center`"),
     ],
 )

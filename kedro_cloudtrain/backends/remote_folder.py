@@ -59,6 +59,14 @@ class RemoteFolder:
             self._volume.upload(file, self.key(f"inputs/{file.name}"))
             folder.bytes_passed += file.stat().st_size
 
+    def command(self, mount: str) -> str:
+        """Give the pod's one short line; everything else is in the folder, where the pod mounts the volume."""
+        return f"python3 {mount}/{self.key(BOOTSTRAP)}"
+
+    def environment(self, lasts_s: float) -> dict[str, str]:  # noqa: ARG002  # what is mounted needs nothing more
+        """Give what the pod needs to reach the folder, for so many seconds."""
+        return {}
+
     def begin_attempt(self) -> None:
         """Read the log and the progress from their beginning: each attempt has its own on the volume, and all of them are kept here."""
         self._read_to.clear()

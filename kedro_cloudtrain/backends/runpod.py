@@ -13,13 +13,15 @@ import time
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.budget import Budget, lifetime_s, pod_time_s, worst_usd
+from kedro_cloudtrain.backends.carried_folder import CarriedFolder
 from kedro_cloudtrain.backends.catalogue import KnownCatalogue
 from kedro_cloudtrain.backends.following import Following, Placement, PodLostError
 from kedro_cloudtrain.backends.pace import Pace
 from kedro_cloudtrain.backends.placing import choose, no_capacity
-from kedro_cloudtrain.backends.remote_folder import BOOTSTRAP, RemoteFolder
+from kedro_cloudtrain.backends.remote_folder import RemoteFolder
 from kedro_cloudtrain.backends.runpod_api import PodRequest
 from kedro_cloudtrain.backends.watching import PodWatch
+from kedro_cloudtrain.buckets import Bucket
 from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, JobLostError
 from kedro_cloudtrain.jobs import JobState
 from kedro_cloudtrain.receipts import MachineUse
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends import JobRequest, Watcher
     from kedro_cloudtrain.backends.placing import Candidate
     from kedro_cloudtrain.backends.runpod_api import Pod, RunPodApi
+    from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.jobs import JobResult
     from kedro_cloudtrain.network_volumes import NetworkVolume
 
@@ -75,7 +78,7 @@ class RunPodBackend:
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
         """Run a job to its result, on another pod where one is lost."""
-        remote = RemoteFolder(request.folder, self._volume)
+        remote = self.remote(request.folder)
         watcher.moved(request.folder.name, JobState.STARTING)
         remote.send()
         spent_usd, lost = 0.0, []
@@ -110,6 +113,10 @@ class RunPodBackend:
         self._closed.set()
         self._api.hurry()
         self._watch.close()
+
+    def remote(self, folder: JobFolder) -> RemoteFolder:
+        """Give a job's folder on the volume, or in the bucket that stands for one."""
+        return CarriedFolder(folder, self._volume) if isinstance(self._volume, Bucket) else RemoteFolder(folder, self._volume)
 
     def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0) -> Placement:
         """Place one pod for a job whose files are on the volume.
@@ -172,7 +179,7 @@ class RunPodBackend:
         try:
             # On the volume before the pod is asked for: whatever happens then, it is known what was asked.
             remote.say_machine(machine)
-            pod = self._api.create_pod(self._pod_request(request, remote, candidate, name, attempt))
+            pod = self._api.create_pod(self._pod_request(request, remote, candidate, name, attempt, lives_s))
         finally:
             if pod is None:
                 self._budget.settle(name, 0.0)
@@ -190,14 +197,16 @@ class RunPodBackend:
             raise
         return placement
 
-    def _pod_request(self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, name: str, attempt: str) -> PodRequest:
+    def _pod_request(
+        self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, name: str, attempt: str, lives_s: float
+    ) -> PodRequest:
         settings = request.settings
         elsewhere = os.environ.get("RUNPOD_API_BASE_URL")
         return PodRequest(
             name=name,
             image=settings.image,
             # Everything else is in the job folder at the mount.
-            args=f"python3 {MOUNT}/{remote.key(BOOTSTRAP)}",
+            args=remote.command(MOUNT),
             gpu=candidate.gpu,
             gpu_count=candidate.count if candidate.gpu else 1,
             min_cuda_version=settings.min_cuda_version,
@@ -205,11 +214,12 @@ class RunPodBackend:
             vcpu_count=candidate.count,
             disk_gb=settings.disk_gb,
             data_center=self._volume.data_center,
-            volume_id=self._volume.id,
+            volume_id=self._volume.id if self._volume.mounted else None,
             mount_path=MOUNT,
             env={
                 "CLOUDTRAIN_ATTEMPT": attempt,
                 **request.environment,
+                **remote.environment(settings.startup_timeout_s + lives_s),
                 **({"RUNPOD_API_BASE_URL": elsewhere} if elsewhere else {}),
             },
         )

@@ -42,6 +42,7 @@ _CHILD = Path(f"/tmp/cloudtrain-{os.environ.get('RUNPOD_POD_ID', 'pod')}.pid")  
 _UNKNOWN_LIFETIME_S = 600.0
 _LEAST_DISK_BYTES = 1_000_000_000
 _LOOKS, _LOOK_AGAIN_S = 20, 0.25
+_COURIER_S = 330.0
 _ASK_AGAIN_S = (2.0, 5.0, 15.0, 30.0, 60.0)
 
 
@@ -394,6 +395,7 @@ def end_pod() -> NoReturn:
 
     The pod's own key may do that and little else. `action: terminate` is reported to work; the others are asked in case it does not.
     """
+    _await_courier()
     pod = os.environ.get("RUNPOD_POD_ID", "")
     base = (os.environ.get("RUNPOD_API_BASE_URL") or "https://api.runpod.io").rstrip("/")
     mutation = f'mutation {{ podTerminate(input: {{podId: "{pod}"}}) }}'
@@ -408,6 +410,15 @@ def end_pod() -> NoReturn:
             _say(_ask(*way) if way else _runpodctl(pod))
             time.sleep(pause_s)
     raise AssertionError  # the pauses never end
+
+
+def _await_courier() -> None:
+    """Let a result be delivered first, where the folder is no mount but was brought here; not for ever."""
+    give_up_at = time.monotonic() + _COURIER_S
+    while os.environ.get("CLOUDTRAIN_COURIER") and not (FOLDER / "delivered").exists() and time.monotonic() < give_up_at:
+        if not (FOLDER / "result.json").exists():
+            return  # There is nothing to deliver.
+        time.sleep(0.2)
 
 
 def _ask(method: str, url: str, body: dict[str, Any] | None = None) -> str:
