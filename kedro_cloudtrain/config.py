@@ -97,12 +97,14 @@ class RunSettings(BaseModel):
     Attributes:
         max_pods: how many jobs run at once; left out, one on this computer, which has all its cores, and eight on pods.
         max_cost_usd: the most that the run may cost.
+        cache: whether finished work is taken instead of being done again.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_pods: int | None = Field(None, ge=1)
     max_cost_usd: float | None = Field(None, gt=0)
+    cache: bool = True
 
 
 class VolumeSettings(BaseModel):
@@ -208,6 +210,7 @@ def selects(selector: str, name: str, tags: Collection[str], namespace: str | No
 RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "backend": ("backend",),
     "max_pods": ("run", "max_pods"),
+    "cache": ("run", "cache"),
     "timeout_s": ("defaults", "timeout_s"),
     "gpu": ("defaults", "gpu"),
     "max_cost_usd": ("run", "max_cost_usd"),

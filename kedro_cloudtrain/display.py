@@ -35,6 +35,7 @@ _BAR_WIDTH = 26
 _LOG_STEPS = 4
 _STYLES = {
     JobState.SUCCEEDED: "green",
+    JobState.REUSED: "green",
     JobState.FAILED: "red",
     JobState.LOST: "red",
     JobState.TIMED_OUT: "red",
@@ -71,8 +72,11 @@ class Row:
     def moved(self, job: str, state: JobState) -> None:
         """Hear that the job has come to a state."""
         self.state = state
-        if state in (JobState.STARTING, JobState.SUCCEEDED):
-            what = f"started: {self.kind}, reads {self.reads}" if state is JobState.STARTING else self._how_it_went()
+        if state in (JobState.STARTING, JobState.SUCCEEDED, JobState.REUSED):
+            what = {
+                JobState.STARTING: f"started: {self.kind}, reads {self.reads}",
+                JobState.REUSED: "is done already: nothing changed",
+            }.get(state) or self._how_it_went()
             logger.info("%s %s  [%s]", self.node, what, job, extra={"markup": False})
         elif state.finished:
             logger.warning("%s %s  [%s]", self.node, state, job, extra={"markup": False})
@@ -212,6 +216,7 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
     for name in ("fit s", "rows"):
         table.add_column(name, justify="right")
     table.add_column("last round")
+    table.add_column("why")
     if pods:
         table.add_column("pod")
     for folder in folders:
@@ -226,9 +231,16 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
             f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
             f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",
             Text(f"{progress.step}/{progress.of} {metric(progress)}" if progress is not None else ""),
+            Text(_why(folder)),
             *((Text(pods.get(folder.name, "")),) if pods else ()),
         )
     return table
+
+
+def _why(folder: JobFolder) -> str:
+    """Say why a job ran the last time, or was reused."""
+    said = folder.read_json(folder.why) or {}
+    return f"{said['state']}: {said['why']}" if {"state", "why"} <= set(said) else ""
 
 
 def account_table(receipts: Iterable[Receipt]) -> Table:

@@ -18,7 +18,7 @@ from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs import JobProgress, JobResult, JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 JOBS = ".cloudtrain/jobs"
 # Enough for the last two lines of progress.jsonl, whose metrics are a handful of numbers.
@@ -32,11 +32,13 @@ class JobFolder:
     Attributes:
         path: the folder.
         bytes_passed: what this process has written to it and read from it, in bytes.
+        lock_fd: the lock's file descriptor, while the job is held.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.bytes_passed = 0
+        self.lock_fd: int | None = None
         self._progress_size = 0
 
     def __repr__(self) -> str:
@@ -87,15 +89,29 @@ class JobFolder:
         """`result.json`: its presence means done."""
         return self.path / "result.json"
 
+    @property
+    def fingerprint(self) -> Path:
+        """`fingerprint.json`: what the job's name stands for."""
+        return self.path / "fingerprint.json"
+
+    @property
+    def why(self) -> Path:
+        """`why.json`: whether it ran or was reused the last time, and why."""
+        return self.path / "why.json"
+
     def input(self, name: str) -> Path:
         """Give the place of an input that exists nowhere but here."""
         return self.path / "inputs" / name
 
     @contextlib.contextmanager
-    def held(self, poll_s: float = 0.1) -> Iterator[None]:
+    def held(self, waiting: Callable[[], None] | None = None, poll_s: float = 0.1) -> Iterator[None]:
         """Hold the job while it runs from here; another client of the same job waits until this one is through.
 
-        The lock is the kernel's (flock), so a killed client holds nothing.
+        The lock is the kernel's (flock), so a killed client holds nothing; a child process that is given `lock_fd` holds it on.
+
+        Args:
+            waiting: is called over and over while another one has it.
+            poll_s: between two looks, in seconds.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("w") as handle:
@@ -103,10 +119,16 @@ class JobFolder:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
+                    if waiting is not None:
+                        waiting()
                     time.sleep(poll_s)
                 else:
                     break
-            yield
+            self.lock_fd = handle.fileno()
+            try:
+                yield
+            finally:
+                self.lock_fd = None
 
     def is_running(self) -> bool:
         """Tell whether some client holds the job."""

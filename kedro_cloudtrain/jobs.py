@@ -30,6 +30,7 @@ class JobState(enum.StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
+    REUSED = "reused"
     FAILED = "failed"
     TIMED_OUT = "timed out"
     LOST = "lost"
@@ -225,19 +226,41 @@ def source_fields(source: Source) -> dict[str, JsonValue]:
     return {name: value for name, value in fields.items() if value}
 
 
-def fingerprint(script: str, identities: Mapping[str, JsonValue], code: str) -> str:
-    """Name the work: sha256 over the script, what each input is, and the code that runs beside the script.
+class Fingerprint(BaseModel):
+    """What names a piece of work: the same work finds the same folder, wherever and by whomever it is asked for again.
 
-    Args:
-        script: the rendered script; it holds parameters, columns and seeds.
-        identities: each input's identity (ETag, or size and time) by the input's name; None where it has none.
-        code: the digest of the code that the script imports.
+    GPU, budget, backend and paths have no part in it.
 
-    Returns:
-        64 hexadecimal digits. GPU, budget, backend and paths have no part in it.
+    Attributes:
+        script: sha256 of the rendered script, which holds parameters, columns and seeds.
+        inputs: each input's identity (ETag, or size and time, or the content's sha256) by the input's name; None where it has none.
+        code: sha256 of the code that the script imports.
+        requirements: what the job installs, as pip writes it.
     """
-    work = json.dumps([script, dict(identities), code], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(work.encode()).hexdigest()
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    script: str
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+    code: str = ""
+    requirements: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, script: str, inputs: Mapping[str, JsonValue], code: str, requirements: Sequence[str] = ()) -> Self:
+        """Name the work of a script."""
+        digest = hashlib.sha256(script.encode()).hexdigest()
+        return cls(script=digest, inputs=dict(inputs), code=code, requirements=tuple(requirements))
+
+    @property
+    def digest(self) -> str:
+        """64 hexadecimal digits."""
+        work = json.dumps([self.script, self.inputs, self.code, self.requirements], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(work.encode()).hexdigest()
+
+    @property
+    def unidentified(self) -> list[str]:
+        """The inputs that have no identity: they are never taken for unchanged."""
+        return [name for name, identity in self.inputs.items() if identity is None]
 
 
 def library_of(model_type: str) -> str:

@@ -93,7 +93,7 @@ def train(
         volume=DirectoryVolume(_scratch_volume()),
     )
     watcher = Row(checked.model_type, library_of(checked.model_type), "the table that it was given")
-    return training.write(generator).run(LocalBackend(), watcher, [])
+    return training.prepare(generator).run(LocalBackend(), watcher, [])
 
 
 @functools.cache

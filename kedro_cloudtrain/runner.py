@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pluggy import PluginManager
 
     from kedro_cloudtrain.backends import Backend
-    from kedro_cloudtrain.config import ProjectConfig, Settings
+    from kedro_cloudtrain.config import ProjectConfig, RunSettings, Settings
     from kedro_cloudtrain.display import Display
     from kedro_cloudtrain.plan import NodePlan
     from kedro_cloudtrain.receipts import Receipt
@@ -109,7 +109,14 @@ class CloudTrainRunner(SequentialRunner):
         try:
             with display, _termination_raises():
                 self._cloud = functools.partial(
-                    CloudTrainExecutor, {plan.node: plan for plan in training}, backend, display, generator, self.receipts, jobs
+                    CloudTrainExecutor,
+                    {plan.node: plan for plan in training},
+                    backend,
+                    display,
+                    generator,
+                    self.receipts,
+                    jobs,
+                    settings.run,
                 )
                 self._run_nodes(pipeline, catalog, hook_manager, run_id)
         finally:
@@ -139,6 +146,7 @@ class CloudTrainExecutor(Executor):
         generator: TrainingScriptGenerator,
         receipts: list[Receipt],
         jobs: int,
+        run: RunSettings,
         here: Executor,
     ) -> None:
         from kedro_cloudtrain.display import Row
@@ -148,6 +156,7 @@ class CloudTrainExecutor(Executor):
         self._display = display
         self._generator = generator
         self._receipts = receipts
+        self._run = run
         self._here = here
         self._machines = ThreadPoolExecutor(jobs, "cloudtrain-machine")
         for plan in plans.values():
@@ -158,7 +167,7 @@ class CloudTrainExecutor(Executor):
         if not isinstance(task, Task) or task.node not in self._plans:
             return self._here.submit(task, *args, **kwargs)
         plan = self._plans[task.node]
-        cloud_task = CloudTask(task, plan, self._backend, self._display, self._generator, self._receipts)
+        cloud_task = CloudTask(task, plan, self._backend, self._display, self._generator, self._receipts, reuse=self._run.cache)
         return self._machines.submit(cloud_task)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -188,7 +197,10 @@ class CloudTask:
         display: Display,
         generator: TrainingScriptGenerator,
         receipts: list[Receipt],
+        *,
+        reuse: bool,
     ) -> None:
+        self._reuse = reuse
         self._task = task
         self._plan = plan
         self._backend = backend
@@ -261,8 +273,8 @@ class CloudTask:
             settings=plan.settings,
         )
         try:
-            attempt = training.write(self._generator)
-            values = attempt.run(self._backend, self._display.row(node.name), self._receipts)
+            attempt = training.prepare(self._generator)
+            values = attempt.run(self._backend, self._display.row(node.name), self._receipts, reuse=self._reuse)
         except SourceError as error:
             tables = " and ".join(f"`{name}`" for name in names.tables)
             where = where_parameters_stand(names.parameters)

@@ -35,6 +35,7 @@ QUICK_PACE = Pace(
     farewell_s=2.0,
     deadline_grace_s=1.0,
     capacity_every_s=0.1,
+    claim_s=0.2,
 )
 # What a script leaves, in the standard library alone: its start costs a test nothing.
 _SCRIPT = """\

@@ -30,6 +30,7 @@ class JobRequest:
         work: how much there is to compute with.
         requirements: what a pod installs for it.
         environment: what the job's process finds in its environment beside the usual: the secrets of a URL.
+        attach: whether a machine that works on the same job already, for a client that is gone, is taken.
     """
 
     folder: JobFolder
@@ -38,6 +39,7 @@ class JobRequest:
     work: Work
     requirements: tuple[str, ...] = ()
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    attach: bool = False
 
     @property
     def timeout_s(self) -> float:
@@ -85,6 +87,14 @@ class Backend(Protocol):
             JobTimeoutError: it ran into its deadline.
             JobLostError: it is gone and left no result.
             JobCancelledError: `close` ended it.
+        """
+        ...
+
+    def earlier(self, folder: JobFolder) -> JobResult | None:
+        """Give the result that an earlier run of the job has left, with its outputs in the folder here; None where there is none.
+
+        Raises:
+            JobLostError: there is something, and it is no result.
         """
         ...
 

@@ -65,6 +65,10 @@ class LocalBackend:
             raise failed_on(folder, result, request.timeout_s)
         return result
 
+    def earlier(self, folder: JobFolder) -> JobResult | None:
+        """Give what an earlier run of the job has left."""
+        return folder.read_result()
+
     def close(self) -> None:
         """End every job that still runs: their watching threads do it, each within its grace."""
         self._closed.set()
@@ -89,6 +93,8 @@ class LocalBackend:
                 stderr=subprocess.STDOUT,
                 # A group of its own: a terminal's Ctrl-C reaches the client alone, and the client ends the whole group.
                 start_new_session=True,
+                # The child holds the job, too: a client that was killed leaves it held until the child is done.
+                pass_fds=(request.folder.lock_fd,) if request.folder.lock_fd is not None else (),
             )
         request.folder.write_json(
             request.folder.machine,

@@ -19,6 +19,8 @@ class Pace:
         volume_silent_s: when a volume that does not answer is taken for lost.
         farewell_s: when a pod whose job is done is ended from here; it ends itself before.
         deadline_grace_s: what the pod's own watchdog has before it is ended from here.
+        claim_s: between a client's claim on a job and its look whether another one has claimed it, too.
+        claim_holds_s: how long a claim of a client that has asked for no pod yet is respected.
         capacity_every_s: between two rounds of tries while no machine is free.
     """
 
@@ -32,3 +34,5 @@ class Pace:
     farewell_s: float = 20.0
     deadline_grace_s: float = 60.0
     capacity_every_s: float = 30.0
+    claim_s: float = 0.7
+    claim_holds_s: float = 60.0

@@ -71,6 +71,15 @@ class RemoteFolder:
         """Read the log and the progress from their beginning: each attempt has its own on the volume, and all of them are kept here."""
         self._read_to.clear()
 
+    def machine(self) -> dict[str, Any]:
+        """Read `machine.json` on the volume: which pod has the job; empty where none has been asked for."""
+        content = self._volume.read_bytes(self.key(self.folder.machine.name))
+        try:
+            said = json.loads(content) if content else {}
+        except ValueError:
+            return {}  # It is being written.
+        return said if isinstance(said, dict) else {}
+
     def say_machine(self, machine: dict[str, Any]) -> None:
         """Write `machine.json`, there and here: what is asked for before it is, and its id as soon as it is known."""
         self.folder.write_json(self.folder.machine, machine)
@@ -80,8 +89,8 @@ class RemoteFolder:
         """Take the job from whatever pod has it: a pod that sees this ends itself, even if RunPod has not been reached."""
         self.say_machine({**(self.folder.read_json(self.folder.machine) or {}), "attempt": ""})
 
-    def result(self, attempt: str) -> JobResult | None:
-        """Give the result of an attempt, or None while there is none.
+    def result(self, attempt: str | None = None) -> JobResult | None:
+        """Give the result of an attempt, or of whichever was the last; None while there is none.
 
         Raises:
             JobLostError: it is there and is no result.
@@ -93,7 +102,7 @@ class RemoteFolder:
             result = JobResult.model_validate_json(content)
         except ValidationError as error:
             raise JobLostError(f"{self.key('result.json')} is not a result: {error}") from error
-        if result.attempt != attempt:
+        if attempt is not None and result.attempt != attempt:
             return None  # A pod that was given up has written it.
         self.folder.write(self.folder.result, content)
         return result

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import os
 import re
 import secrets
+import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.budget import Budget, lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.carried_folder import CarriedFolder
 from kedro_cloudtrain.backends.catalogue import KnownCatalogue
 from kedro_cloudtrain.backends.following import Following, Placement, PodLostError
 from kedro_cloudtrain.backends.pace import Pace
-from kedro_cloudtrain.backends.placing import choose, no_capacity
+from kedro_cloudtrain.backends.placing import Candidate, choose, no_capacity
 from kedro_cloudtrain.backends.remote_folder import RemoteFolder
 from kedro_cloudtrain.backends.runpod_api import PodRequest
 from kedro_cloudtrain.backends.watching import PodWatch
@@ -28,7 +30,6 @@ from kedro_cloudtrain.receipts import MachineUse
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.backends import JobRequest, Watcher
-    from kedro_cloudtrain.backends.placing import Candidate
     from kedro_cloudtrain.backends.runpod_api import Pod, RunPodApi
     from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.jobs import JobResult
@@ -39,6 +40,13 @@ logger = logging.getLogger("kedro.cloudtrain")
 MOUNT = "/workspace"
 NAME_PREFIX = "cloudtrain"
 _FORBIDDEN = 403
+
+
+_CLOCKS_S = 300.0
+
+
+class _TakenError(CloudTrainError):
+    """Another client has the job."""
 
 
 class RunPodBackend:
@@ -80,10 +88,18 @@ class RunPodBackend:
         """Run a job to its result, on another pod where one is lost."""
         remote = self.remote(request.folder)
         watcher.moved(request.folder.name, JobState.STARTING)
-        remote.send()
-        spent_usd, lost = 0.0, []
-        for _ in range(request.settings.retries + 1):
-            placement = self.launch(request, remote, spent_usd)
+        lost: list[str] = []
+        spent_usd, sent = 0.0, False
+        while len(lost) <= request.settings.retries:
+            placement = self._attached(request, remote) if request.attach else None
+            if placement is None:
+                if not sent:
+                    remote.send()
+                    sent = True
+                try:
+                    placement = self.launch(request, remote, spent_usd)
+                except _TakenError:
+                    continue
             ended = "cancelled"
             remote.begin_attempt()
             try:
@@ -107,6 +123,14 @@ class RunPodBackend:
             f"{request.folder.name} was lost on {len(lost)} pods: {'; '.join(lost)}.\n"
             f"What they wrote: kedro cloudtrain logs {request.folder.name}"
         )
+
+    def earlier(self, folder: JobFolder) -> JobResult | None:
+        """Give what an earlier run of the job has left on the volume, with its outputs brought here."""
+        remote = self.remote(folder)
+        result = remote.result()
+        if result is not None and result.state == "succeeded":
+            remote.fetch(result)
+        return result
 
     def close(self) -> None:
         """End every pod that still is, and refuse new ones."""
@@ -154,6 +178,38 @@ class RunPodBackend:
             logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(tried), extra={"markup": False})
             self._closed.wait(min(self._pace.capacity_every_s, max(0.1, give_up_at - time.monotonic())))
 
+    def _attached(self, request: JobRequest, remote: RemoteFolder) -> Placement | None:
+        """Give the pod that works on the job already, for a client that is gone or for one elsewhere; None where there is none."""
+        while not self._closed.is_set():
+            said = remote.machine()
+            attempt, name = said.get("attempt"), said.get("name")
+            if not attempt or not name or remote.result(attempt) is not None:
+                return None
+            pod = self._api.pod(str(said["pod"])) if said.get("pod") else self._api.find_pod(name)
+            if pod is not None and pod.status not in ("EXITED", "ERROR", "TERMINATED"):
+                return self._attach(request, said, pod)
+            # A claim without a pod: of a client that had this job's lock, and so is gone, or of one elsewhere.
+            age_s = time.time() - float(said.get("claimed_at", 0.0))
+            if said.get("pod") or said.get("client") == _client(request.folder) or not -_CLOCKS_S < age_s < self._pace.claim_holds_s:
+                return None
+            logger.info("%s is claimed by another client: waiting for its pod", request.folder.name)
+            self._closed.wait(1.0)
+        return None
+
+    def _attach(self, request: JobRequest, said: dict[str, Any], pod: Pod) -> Placement:
+        usd_per_hour = pod.cost or float(said.get("usd_per_hour", 0.0))
+        lives_s = float(said.get("lifetime_s", 0.0))
+        began_s = max(0.0, time.time() - float(said.get("created_at") or said.get("claimed_at") or time.time()))
+        count = int(said.get("gpu_count") or 1)
+        candidate = Candidate(said.get("gpu"), None if said.get("gpu") else str(said.get("cpu")), count, usd_per_hour, "", 0.0)
+        startup_s = request.settings.startup_timeout_s
+        self._budget.reserve(said["name"], request.folder.name, worst_usd(usd_per_hour, startup_s, lives_s))
+        request.folder.write_json(request.folder.machine, {**said, "pod": pod.id})
+        logger.info("%s is at work on pod %s already: it is taken from there", request.folder.name, pod.id)
+        return Placement(
+            pod.id, said["name"], said["attempt"], candidate, usd_per_hour, lives_s, time.monotonic() - began_s, startup_s + began_s
+        )
+
     def _create(self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, spent_usd: float) -> Placement:
         settings, job = request.settings, request.folder.name
         attempt = secrets.token_hex(4)
@@ -166,6 +222,9 @@ class RunPodBackend:
             "attempt": attempt,
             "gpu": candidate.gpu,
             "gpu_count": candidate.count if candidate.gpu else 0,
+            "cpu": candidate.cpu,
+            "client": _client(request.folder),
+            "claimed_at": time.time(),
             "min_cuda_version": settings.min_cuda_version,
             "usd_per_hour": candidate.usd_per_hour,
             "timeout_s": min(request.timeout_s, lives_s),
@@ -179,13 +238,14 @@ class RunPodBackend:
         try:
             # On the volume before the pod is asked for: whatever happens then, it is known what was asked.
             remote.say_machine(machine)
+            self._check_claim(request, remote, attempt)
             pod = self._api.create_pod(self._pod_request(request, remote, candidate, name, attempt, lives_s))
         finally:
             if pod is None:
                 self._budget.settle(name, 0.0)
                 # Should there be one after all, it must not begin.
                 with contextlib.suppress(CloudTrainError):
-                    remote.revoke()
+                    self._revoke(remote, attempt)
         placement = Placement(
             pod.id, name, attempt, candidate, pod.cost or candidate.usd_per_hour, lives_s, created_at, settings.startup_timeout_s
         )
@@ -196,6 +256,19 @@ class RunPodBackend:
             self._budget.settle(name, placement.cost_usd)
             raise
         return placement
+
+    def _check_claim(self, request: JobRequest, remote: RemoteFolder, attempt: str) -> None:
+        """Make sure that of two clients that begin the same job at the same moment one alone goes on: the one that wrote last."""
+        if not request.attach:
+            return
+        self._closed.wait(self._pace.claim_s)
+        if remote.machine().get("attempt", attempt) != attempt:
+            raise _TakenError(f"{request.folder.name} was claimed by another client at the same moment.")
+
+    def _revoke(self, remote: RemoteFolder, attempt: str) -> None:
+        """Take the job from an attempt, unless another client has it by now."""
+        if remote.machine().get("attempt") == attempt:
+            remote.revoke()
 
     def _pod_request(
         self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, name: str, attempt: str, lives_s: float
@@ -231,13 +304,19 @@ class RunPodBackend:
         else:
             self._watch.terminate(placement.pod_id)
             with contextlib.suppress(CloudTrainError):
-                remote.revoke()
+                self._revoke(remote, placement.attempt)
         cost_usd = placement.cost_usd
         self._budget.settle(placement.name, cost_usd)
         seconds = time.monotonic() - placement.created_at
         use = MachineUse(placement.pod_id, str(placement.candidate), placement.usd_per_hour, seconds, cost_usd, ended)
         watcher.used(request.folder.name, use)
         return cost_usd
+
+
+def _client(folder: JobFolder) -> str:
+    """Name who claims a job, by the place of the lock that they hold on it."""
+    place = f"{socket.gethostname()} {folder.path.resolve()}"
+    return hashlib.sha256(place.encode()).hexdigest()[:12]
 
 
 def pod_prefix(project: str) -> str:
