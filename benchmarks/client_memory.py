@@ -16,7 +16,8 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--runs", type=int, default=5)
 args = parser.parse_args()
 CLIENT = (
-    "import pathlib, sys; from kedro.framework.cli.cli import main; sys.argv = ['kedro', 'run', '--runner=cloudtrain']\n"
+    "import pathlib, sys; from kedro.framework.cli.cli import main\n"
+    "sys.argv = ['kedro', 'run', '--runner=cloudtrain', '--runner-params=cache=false']\n"
     "try: main()\n"
     # Not getrusage: its maximum begins with that of the process that started this one.
     "finally: print('peak', next(int(line.split()[1]) * 1024 for line in pathlib.Path('/proc/self/status').open() if 'VmHWM' in line))"

@@ -31,7 +31,7 @@ def bare(table: Path, folder: Path) -> dict[str, float]:
 
 def plugin(project: Path) -> dict[str, float]:
     began = time.perf_counter()
-    command = [sys.executable, "-m", "kedro", "run", "--runner=cloudtrain"]
+    command = [sys.executable, "-m", "kedro", "run", "--runner=cloudtrain", "--runner-params=cache=false"]
     done = subprocess.run(command, cwd=project, check=True, capture_output=True, text=True)
     wall_s = time.perf_counter() - began
     (folder,) = (project / "data/volume/.cloudtrain/jobs").iterdir()

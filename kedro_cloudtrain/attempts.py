@@ -19,6 +19,7 @@ from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import (
     CloudTrainError,
     ConfigError,
+    DetachedError,
     JobCancelledError,
     JobLostError,
     JobTimeoutError,
@@ -219,7 +220,9 @@ class Attempt:
         folder.write(folder.script, self.script.encode())
         folder.write_json(folder.fingerprint, self.fingerprint.model_dump(mode="json"))
 
-    def run(self, backend: Backend, watcher: Watcher, receipts: list[Receipt], *, reuse: bool = False) -> dict[str, Any]:
+    def run(
+        self, backend: Backend, watcher: Watcher, receipts: list[Receipt], *, reuse: bool = False, detach: bool = False
+    ) -> dict[str, Any]:
         """Run the job; give its outputs by kind.
 
         `receipts` gets the attempt's account, whatever comes of it.
@@ -229,8 +232,10 @@ class Attempt:
             watcher: is told how it goes.
             receipts: gets the account.
             reuse: whether the result of an earlier run of the same work is taken instead, or a machine that is at it already.
+            detach: whether the job is started and left to itself.
 
         Raises:
+            DetachedError: the job is started, and left.
             JobError: no outputs came of it.
             SourceError: the data is not what the job needs.
         """
@@ -252,6 +257,10 @@ class Attempt:
                     return values
                 self.write()
                 note(self.folder, "ran", why)
+                if detach:
+                    backend.submit(dataclasses.replace(self.request, attach=reuse))
+                    state = JobState.RUNNING
+                    raise DetachedError(self.job)
                 result = backend.run(dataclasses.replace(self.request, attach=reuse), account)
             values = read_outputs(self.folder, result, self.training.outputs)
             state = JobState.SUCCEEDED

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kedro_cloudtrain import machines, transfers
-from kedro_cloudtrain.sessions import env_option, logs_to_stderr, open_planner
+from kedro_cloudtrain import machines, transfers, upkeep
+from kedro_cloudtrain.sessions import env_option, find_job, job_folders, logs_to_stderr, open_planner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from kedro.framework.startup import ProjectMetadata
     from kedro.pipeline import Pipeline
 
-    from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.plan import NodePlan, Planner
 
 _SETTINGS = """\
@@ -62,7 +61,16 @@ def cloudtrain() -> None:
     """Training nodes on machines: look before a run, and at what a run has left."""
 
 
-for command in (machines.gpus, machines.doctor, machines.reap, machines.stop, transfers.upload, transfers.download):
+for command in (
+    machines.gpus,
+    machines.doctor,
+    machines.reap,
+    machines.stop,
+    transfers.upload,
+    transfers.download,
+    upkeep.wait,
+    upkeep.clean,
+):
     cloudtrain.add_command(command)
 
 
@@ -174,7 +182,7 @@ def jobs(metadata: ProjectMetadata, env: str | None) -> None:
 
     from kedro_cloudtrain.display import jobs_table
 
-    folders, pods = _folders(metadata, env), machines.pods_of(metadata, env)
+    folders, pods = job_folders(metadata, env), machines.pods_of(metadata, env)
     console = Console(soft_wrap=True)
     if folders:
         known = {folder.name: one for one in pods for folder in folders if one.works_on(folder.name)}
@@ -198,13 +206,7 @@ def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> 
 
     While its pod is at work, its lines come from RunPod as they are written.
     """
-    from kedro_cloudtrain.problems import nearest
-
-    folders = _folders(metadata, env)
-    folder = next((one for one in folders if one.name == job), None) or next((one for one in folders if one.name.startswith(job)), None)
-    if folder is None:
-        hint = nearest(job, [one.name for one in folders])
-        raise click.ClickException(f"There is no job {job!r}.{hint} Those there are: kedro cloudtrain jobs")
+    folder = find_job(metadata, env, job)
     if machines.print_pod_log(metadata, env, folder, follow=follow):
         return
     if not folder.log.is_file():
@@ -245,14 +247,3 @@ def _training_plan(planner: Planner, pipelines: Mapping[str, Pipeline], node: st
 def _refuse(plan: NodePlan) -> None:
     if plan.problems:
         raise click.ClickException("\n".join(plan.problems))
-
-
-def _folders(metadata: ProjectMetadata, env: str | None) -> list[JobFolder]:
-    """Give the job folders of the project's volumes, the latest first."""
-    from kedro_cloudtrain.folder import JobFolder
-    from kedro_cloudtrain.plan import volumes_of
-
-    with open_planner(metadata, env) as (planner, _):
-        roots = volumes_of(planner)
-    paths = [path for root in roots for path in root.glob("*") if (path / "job.json").is_file()]
-    return [JobFolder(path) for path in sorted(paths, key=lambda path: (path / "job.json").stat().st_mtime, reverse=True)]

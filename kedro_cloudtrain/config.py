@@ -98,6 +98,8 @@ class RunSettings(BaseModel):
         max_pods: how many jobs run at once; left out, one on this computer, which has all its cores, and eight on pods.
         max_cost_usd: the most that the run may cost.
         cache: whether finished work is taken instead of being done again.
+        detach: whether the run is left once the jobs that are ready have been started.
+        on_failure: whether the jobs at work beside a node that fails are let finish, and kept, or are cancelled.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,6 +107,8 @@ class RunSettings(BaseModel):
     max_pods: int | None = Field(None, ge=1)
     max_cost_usd: float | None = Field(None, gt=0)
     cache: bool = True
+    detach: bool = False
+    on_failure: Literal["finish", "cancel"] = "finish"
 
 
 class VolumeSettings(BaseModel):
@@ -211,6 +215,8 @@ RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "backend": ("backend",),
     "max_pods": ("run", "max_pods"),
     "cache": ("run", "cache"),
+    "detach": ("run", "detach"),
+    "on_failure": ("run", "on_failure"),
     "timeout_s": ("defaults", "timeout_s"),
     "gpu": ("defaults", "gpu"),
     "max_cost_usd": ("run", "max_cost_usd"),

@@ -99,3 +99,11 @@ class JobCancelledError(JobError):
 
 class BudgetExceededError(JobError):
     """The job was not started: its worst case would cost more than was allowed."""
+
+
+class DetachedError(click.exceptions.Exit):
+    """A run was left while its jobs go on, as it was asked to be; it is no failure, and the command ends with 0."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(0)
+        self.job = job

@@ -123,6 +123,17 @@ class CloudTrainRunner(SequentialRunner):
             order = {plan.node.name: index for index, plan in enumerate(plans)}
             self.receipts.sort(key=lambda receipt: order[receipt.node])
             display.account(self.receipts)
+            self._say_left()
+
+    def _say_left(self) -> None:
+        """Say which jobs go on without this run, and how they are found again."""
+        left = [receipt.job for receipt in self.receipts if receipt.state == "running"]
+        if left:
+            self._logger.info(
+                "Left at work: %s. Wait for one: kedro cloudtrain wait JOB. The same run again, without detach, takes their results.",
+                ", ".join(left),
+                extra={"markup": False},
+            )
 
     def _run_nodes(self, *args: Any) -> None:
         """Let Kedro schedule: as its ThreadRunner does where ordinary nodes run in threads, as its SequentialRunner else."""
@@ -135,7 +146,8 @@ class CloudTrainRunner(SequentialRunner):
 class CloudTrainExecutor(Executor):
     """Passes ordinary tasks to the executor that is here for them, and a training node's to a thread that waits for its machine.
 
-    Left by an exception of a node, it waits for what runs, as Kedro's own runners do; left by Ctrl-C, it ends what runs.
+    Left by an exception of a node, it waits for what runs, as Kedro's own runners do, or ends it where `on_failure` says cancel; left by
+    Ctrl-C, it ends what runs.
     """
 
     def __init__(
@@ -167,7 +179,7 @@ class CloudTrainExecutor(Executor):
         if not isinstance(task, Task) or task.node not in self._plans:
             return self._here.submit(task, *args, **kwargs)
         plan = self._plans[task.node]
-        cloud_task = CloudTask(task, plan, self._backend, self._display, self._generator, self._receipts, reuse=self._run.cache)
+        cloud_task = CloudTask(task, plan, self._backend, self._display, self._generator, self._receipts, self._run)
         return self._machines.submit(cloud_task)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -177,7 +189,7 @@ class CloudTrainExecutor(Executor):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool | None:
         interrupted = error is not None and not isinstance(error, Exception)
-        if interrupted:
+        if interrupted or (error is not None and self._run.on_failure == "cancel" and not self._run.detach):
             self._backend.close()
         try:
             self.shutdown(wait=True, cancel_futures=error is not None)
@@ -197,10 +209,9 @@ class CloudTask:
         display: Display,
         generator: TrainingScriptGenerator,
         receipts: list[Receipt],
-        *,
-        reuse: bool,
+        run: RunSettings,
     ) -> None:
-        self._reuse = reuse
+        self._run = run
         self._task = task
         self._plan = plan
         self._backend = backend
@@ -220,8 +231,12 @@ class CloudTask:
         about = {"node": node, "catalog": catalog, "is_async": False, "run_id": task.run_id}
         for overrides in hook.before_node_run(inputs=dict(inputs), **about) or []:
             inputs.update(overrides or {})
+        from kedro_cloudtrain.errors import DetachedError
+
         try:
             outputs = self._train(inputs)
+        except DetachedError:
+            raise
         except Exception as error:
             hook.on_node_error(error=error, inputs=inputs, **about)
             raise
@@ -274,7 +289,9 @@ class CloudTask:
         )
         try:
             attempt = training.prepare(self._generator)
-            values = attempt.run(self._backend, self._display.row(node.name), self._receipts, reuse=self._reuse)
+            values = attempt.run(
+                self._backend, self._display.row(node.name), self._receipts, reuse=self._run.cache, detach=self._run.detach
+            )
         except SourceError as error:
             tables = " and ".join(f"`{name}`" for name in names.tables)
             where = where_parameters_stand(names.parameters)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kedro.pipeline import Pipeline
 
     from kedro_cloudtrain.config import ProjectConfig, Settings
+    from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.plan import Planner
 
 env_option = click.option("--env", "-e", default=None, help="The configuration environment, as for kedro run.")
@@ -44,6 +45,29 @@ def read_settings(metadata: ProjectMetadata, env: str | None) -> Settings:
     """
     with _opened(metadata, env, "") as (_, config):
         return config.settings()
+
+
+def job_folders(metadata: ProjectMetadata, env: str | None) -> list[JobFolder]:
+    """Give the job folders of the project's volumes, the latest first."""
+    from kedro_cloudtrain.folder import JobFolder
+    from kedro_cloudtrain.plan import volumes_of
+
+    with open_planner(metadata, env) as (planner, _):
+        roots = volumes_of(planner)
+    paths = [path for root in roots for path in root.glob("*") if (path / "job.json").is_file()]
+    return [JobFolder(path) for path in sorted(paths, key=lambda path: (path / "job.json").stat().st_mtime, reverse=True)]
+
+
+def find_job(metadata: ProjectMetadata, env: str | None, job: str) -> JobFolder:
+    """Give the folder of a job by its whole name, the beginning of it, or its node's name, for which the latest is given."""
+    from kedro_cloudtrain.problems import nearest
+
+    folders = job_folders(metadata, env)
+    found = next((one for one in folders if one.name == job), None) or next((one for one in folders if one.name.startswith(job)), None)
+    if found is None:
+        hint = nearest(job, [one.name for one in folders])
+        raise click.ClickException(f"There is no job {job!r}.{hint} Those there are: kedro cloudtrain jobs")
+    return found
 
 
 def logs_to_stderr() -> None:

@@ -90,6 +90,14 @@ class Backend(Protocol):
         """
         ...
 
+    def submit(self, request: JobRequest) -> None:
+        """Start a job, and leave it to itself: it ends by itself, and a later run finds it, or its result.
+
+        Raises:
+            BackendError: it cannot be started.
+        """
+        ...
+
     def earlier(self, folder: JobFolder) -> JobResult | None:
         """Give the result that an earlier run of the job has left, with its outputs in the folder here; None where there is none.
 

@@ -65,6 +65,10 @@ class LocalBackend:
             raise failed_on(folder, result, request.timeout_s)
         return result
 
+    def submit(self, request: JobRequest) -> None:
+        """Start a job, and leave it to itself: it holds its folder until it is done, and knows its deadline."""
+        self._start(request)
+
     def earlier(self, folder: JobFolder) -> JobResult | None:
         """Give what an earlier run of the job has left."""
         return folder.read_result()

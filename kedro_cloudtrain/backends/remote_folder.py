@@ -13,6 +13,8 @@ from kedro_cloudtrain.folder import JOBS
 from kedro_cloudtrain.jobs import JobResult
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.jobs import JobProgress
     from kedro_cloudtrain.volumes import Volume
@@ -137,6 +139,11 @@ class RemoteFolder:
         for output in result.outputs.values():
             for name in output.files or (output.path,):
                 self._volume.download(self.key(name), self.folder.path / name)
+
+    def take_away(self, names: Iterable[str]) -> None:
+        """Delete some of its files, `result.json` first where it is the first name; one that is not there is no error."""
+        for name in names:
+            self._volume.delete(self.key(name))
 
     def _write(self, name: str, content: bytes) -> None:
         self._volume.write_bytes(self.key(name), content)

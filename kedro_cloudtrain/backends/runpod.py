@@ -124,6 +124,15 @@ class RunPodBackend:
             f"What they wrote: kedro cloudtrain logs {request.folder.name}"
         )
 
+    def submit(self, request: JobRequest) -> None:
+        """Start a job on a pod, and leave it to itself; where one is at it already, that one is left alone."""
+        remote = self.remote(request.folder)
+        if request.attach and self._attached(request, remote) is not None:
+            return
+        remote.send()
+        with contextlib.suppress(_TakenError):
+            self.launch(request, remote)
+
     def earlier(self, folder: JobFolder) -> JobResult | None:
         """Give what an earlier run of the job has left on the volume, with its outputs brought here."""
         remote = self.remote(folder)

@@ -111,6 +111,7 @@ def _run(machine: dict[str, Any]) -> None:
     # Of an earlier attempt, which may be writing still: what it has open is not what is there from here on.
     for name in ("result.json", "progress.jsonl", "log.txt"):
         (FOLDER / name).unlink(missing_ok=True)
+    shutil.rmtree(FOLDER / "outputs", ignore_errors=True)
     with Log(FOLDER / "log.txt") as log, Heartbeat(machine) as heartbeat:
         where = os.environ.get("RUNPOD_DC_ID", "?")
         log.say(f"pod {os.environ.get('RUNPOD_POD_ID', '?')} in {where}, Python {platform.python_version()}, attempt {machine['attempt']}")

@@ -1,0 +1,150 @@
+"""`kedro cloudtrain wait` and `clean`: until a job is done, and when its folder is wanted no more."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from kedro_cloudtrain.sessions import env_option, find_job, job_folders, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from kedro.framework.startup import ProjectMetadata
+
+    from kedro_cloudtrain.backends.remote_folder import RemoteFolder
+    from kedro_cloudtrain.folder import JobFolder
+    from kedro_cloudtrain.jobs import JobResult
+
+_POLL_S = 1.0
+_DAY_S = 86_400.0
+_AGES_S = {"d": _DAY_S, "h": 3600.0, "m": 60.0}
+# Of a job on a network volume: what is there by these names, with its outputs and its inputs.
+_NAMES = (
+    "result.json",
+    "job.json",
+    "train.py",
+    "worker.zip",
+    "bootstrap.py",
+    "machine.json",
+    "heartbeat.json",
+    "log.txt",
+    "progress.jsonl",
+    "courier.py",
+    "store.json",
+    "outputs.zip",
+)
+
+
+@click.command()
+@click.argument("job")
+@env_option
+@click.pass_obj
+def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
+    """Wait until JOB is done: its whole name, the beginning of it, or its node's name. Exits with 1 where it has failed.
+
+    Its results are taken by the run that asks for them: the same `kedro run` again.
+    """
+    folder = find_job(metadata, env, job)
+    remote = _remote(metadata, env, folder)
+    result = _awaited_here(folder) if remote is None else _awaited_there(folder, remote)
+    if result is None:
+        raise click.ClickException(f"{folder.name} is gone and has left no result. What it wrote: kedro cloudtrain logs {folder.name}")
+    if result.state != "succeeded":
+        said = result.error.message if result.error is not None else ""
+        raise click.ClickException(f"{folder.name} {result.state}: {said} What it wrote: kedro cloudtrain logs {folder.name}")
+    click.echo(f"{folder.name} is done.")
+
+
+@click.command()
+@click.option("--older-than", default="30d", show_default=True, help="An age: 30d, 12h or 45m.")
+@click.option("--dry-run", is_flag=True, help="Show what would be taken away, and take nothing away.")
+@env_option
+@click.pass_obj
+def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | None) -> None:
+    """Take the folders of old jobs away from the volume; those at work stay, whatever their age.
+
+    What a run would have taken from them is done again when it is asked for. The catalog's own files are not touched.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([dhm])", older_than.strip())
+    if found is None:
+        raise click.UsageError(f"--older-than is {older_than!r}: write an age, 30d, 12h or 45m say.")
+    before = time.time() - float(found[1]) * _AGES_S[found[2]]
+    old = [folder for folder in job_folders(metadata, env) if folder.spec.stat().st_mtime < before and not folder.is_running()]
+    freed = 0
+    for folder in old:
+        freed += sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
+        click.echo(folder.name)
+        if dry_run:
+            continue
+        remote = _remote(metadata, env, folder)
+        if remote is not None:
+            remote.take_away([*_NAMES, *_left_by(folder)])
+        shutil.rmtree(folder.path)
+    what = f"{len(old)} job{'' if len(old) == 1 else 's'}, {freed / 1e6:.1f} MB"
+    click.echo(f"{what} would be taken away." if dry_run else f"{what} taken away.")
+
+
+def _left_by(folder: JobFolder) -> Iterator[str]:
+    """Name the inputs and outputs of a job, and the marker of its last attempt."""
+    result, machine = folder.read_result(), folder.read_json(folder.machine) or {}
+    for output in result.outputs.values() if result is not None else ():
+        yield from output.files or (output.path,)
+    inputs = folder.path / "inputs"
+    yield from (f"inputs/{file.name}" for file in (inputs.iterdir() if inputs.is_dir() else ()))
+    if machine.get("attempt"):
+        yield f"started-{machine['attempt']}"
+
+
+def _remote(metadata: ProjectMetadata, env: str | None, folder: JobFolder) -> RemoteFolder | None:
+    """Give a job's folder on the network volume; None where the volume is a directory here."""
+    from kedro_cloudtrain.backends.remote_folder import RemoteFolder
+    from kedro_cloudtrain.volumes import DirectoryVolume
+
+    volume = read_settings(metadata, env).volume.make(metadata.project_path)
+    return None if isinstance(volume, DirectoryVolume) else RemoteFolder(folder, volume)
+
+
+def _awaited_here(folder: JobFolder) -> JobResult | None:
+    say = _progress_of(folder)
+    while folder.is_running():
+        say()
+        time.sleep(_POLL_S)
+    return folder.read_result()
+
+
+def _awaited_there(folder: JobFolder, remote: RemoteFolder) -> JobResult | None:
+    from kedro_cloudtrain.backends.runpod_api import connect
+
+    api, say = connect(), _progress_of(folder)
+    while True:
+        machine = remote.machine()
+        attempt, pod_id = str(machine.get("attempt", "")), machine.get("pod")
+        # Before the volume is asked: a pod that is gone by then has written its result, or never will.
+        gone = not attempt or (pod_id is not None and api.pod(str(pod_id)) is None)
+        result = remote.result(attempt or None)
+        if result is not None or gone:
+            return result
+        if remote.heartbeat(attempt) is not None:
+            remote.follow()
+        say()
+        time.sleep(_POLL_S * 5)
+
+
+def _progress_of(folder: JobFolder) -> Callable[[], None]:
+    """Give a function that prints how far a job is, where it is further than the last time."""
+    from kedro_cloudtrain.display import metric
+
+    seen: list[int] = [0]
+
+    def say() -> None:
+        progress = folder.last_progress()
+        if progress is not None and progress.step != seen[0]:
+            seen[0] = progress.step
+            click.echo(f"{folder.name}  {progress.step}/{progress.of}  {metric(progress)}")
+
+    return say

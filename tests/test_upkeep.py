@@ -1,0 +1,137 @@
+"""A run that is left while its jobs go on, the wait for them, what a failure does to the others, and the end of old jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from cloud import Cloud
+from kedro_project import Project, needs_runner_params
+from test_reuse import edit, run, shop, slow
+from test_runpod_api import wait_until
+
+__all__ = ["shop", "slow"]  # fixtures
+
+
+def leave(project: Project, *args: str) -> str:
+    said = run(project, "--runner-params", "detach=true", *args)
+    assert "Left at work: train_mass-" in said
+    assert "Traceback" not in said
+    return said
+
+
+@needs_runner_params
+def test_a_run_is_left_waited_for_and_taken_up_here(slow: Project) -> None:
+    began = time.monotonic()
+    leave(slow)
+    (folder,) = slow.jobs
+    assert not (folder / "result.json").exists(), time.monotonic() - began
+    assert not (slow.path / "data/08_reporting/mass.json").exists()
+    done = slow.kedro("cloudtrain", "wait", "train_mass")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{folder.name} is done." in done.stdout
+    assert "/30  val rmse" in done.stdout
+    assert "is done already" in run(slow)
+    assert json.loads((slow.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
+
+
+@needs_runner_params
+def test_a_run_is_left_waited_for_and_taken_up_on_pods(shop: Project, cloud: Cloud) -> None:
+    leave(shop, "--env=runpod")
+    assert len(cloud.runpod.living) == 1
+    leave(shop, "--env=runpod")
+    assert len(cloud.runpod.pods) == 1
+    done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is done already" in run(shop, "--env=runpod")
+    assert len(cloud.runpod.pods) == 1
+    assert json.loads((shop.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
+
+
+@needs_runner_params
+def test_a_wait_for_what_fails_or_is_gone_says_so(shop: Project, cloud: Cloud) -> None:
+    leave(shop, "--env=runpod")
+    cloud.runpod.end_pods()
+    done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
+    assert done.returncode == 1
+    assert "is gone and has left no result" in done.stderr
+    edit(shop, "templates/mine.py.j2", 'print("round", step, flush=True)', "raise ValueError('no such thing')")
+    leave(shop, "--env=runpod")
+    done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
+    assert done.returncode == 1
+    assert "failed" in done.stderr
+    done = shop.kedro("cloudtrain", "wait", "train_none", "--env=runpod")
+    assert "There is no job 'train_none'" in done.stderr
+
+
+TWO = """
+from kedro.pipeline import Pipeline
+
+from kedro_cloudtrain import training_node
+
+
+def register_pipelines():
+    names = ("mass", "fails")
+    return {"__default__": Pipeline([training_node("penguins", f"params:{n}", metrics=f"{n}_metrics", name=f"train_{n}") for n in names])}
+"""
+
+
+@pytest.mark.parametrize("on_failure", ["finish", "cancel"])
+def test_one_failure_lets_the_others_finish_or_cancels_them(slow: Project, on_failure: str) -> None:
+    slow.write("src/shop/pipeline_registry.py", TWO)
+    slow.write("templates/bad.py.j2", "import time\ntime.sleep(0.8)\nraise ValueError('on purpose')\n")
+    bad = "\nfails: {model_type: bad, target_column: body_mass_g}\n"
+    slow.write("conf/base/parameters.yml", (slow.path / "conf/base/parameters.yml").read_text() + bad)
+    slow.write("conf/base/cloudtrain.yml", f"run: {{max_pods: 2, on_failure: {on_failure}}}\n")
+    done = slow.kedro("run", "--runner=cloudtrain")
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "on purpose" in said
+    finished = (slow.path / "data/08_reporting/mass.json").exists()
+    assert finished is (on_failure == "finish"), said
+    (folder,) = (folder for folder in slow.jobs if folder.name.startswith("train_mass"))
+    assert (folder / "result.json").exists() is finished
+
+
+def grow_old(folder: Path, days: float) -> None:
+    then = time.time() - days * 86_400
+    os.utime(folder / "job.json", (then, then))
+
+
+def test_old_jobs_are_taken_away_and_young_ones_stay(project: Project) -> None:
+    run(project, "--nodes=train_mass")
+    edit(project, "conf/base/parameters.yml", "max_depth: 3", "max_depth: 4")
+    run(project, "--nodes=train_mass")
+    old, young = project.jobs
+    grow_old(old, 40)
+    grow_old(young, 20)
+    assert project.kedro("cloudtrain", "clean", "--older-than", "50d").stdout.strip().endswith("0 jobs, 0.0 MB taken away.")
+    dry = project.kedro("cloudtrain", "clean", "--dry-run").stdout
+    assert old.name in dry
+    assert "would be taken away" in dry
+    assert old.is_dir()
+    said = project.kedro("cloudtrain", "clean").stdout
+    assert old.name in said
+    assert young.name not in said
+    assert project.jobs == [young]
+    assert (project.path / "data/06_models/mass/model.json").is_file()
+    bad = project.kedro("cloudtrain", "clean", "--older-than", "a month")
+    assert bad.returncode == 2
+    assert "write an age, 30d, 12h or 45m" in bad.stderr
+
+
+def test_old_jobs_are_taken_from_the_network_volume_by_their_names(shop: Project, cloud: Cloud) -> None:
+    run(shop, "--env=runpod", "--nodes=train_mass")
+    wait_until(lambda: not cloud.runpod.living)
+    (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
+    grow_old(folder, 40)
+    cloud.s3.requests.clear()
+    done = shop.kedro("cloudtrain", "clean", "--env=runpod")
+    assert done.returncode == 0, done.stderr
+    assert [file for file in (cloud.bucket / ".cloudtrain/jobs").rglob("*") if file.is_file()] == []
+    assert not folder.exists()
+    assert not [path for method, path in cloud.s3.requests if "list-type" in path or path.endswith("?delete")]
+    assert "is done already" not in run(shop, "--env=runpod", "--nodes=train_mass")
