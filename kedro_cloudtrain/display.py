@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kedro_cloudtrain.jobs import JobState
-from kedro_cloudtrain.receipts import STAGES, size
+from kedro_cloudtrain.receipts import STAGES, size, usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -108,13 +108,13 @@ class Row:
         if self.cost_usd is None:
             return ""
         busy = "" if self.gpu_percent is None else f" · GPU {self.gpu_percent:.0f} %"
-        return f"{self.machine}{busy} · ${self.cost_usd:.2f}"
+        return f"{self.machine}{busy} · {usd(self.cost_usd)}"
 
     def cells(self) -> tuple[Text, ...]:
         """Write the line of the live table."""
         style = _STYLES.get(self.state, "")
         if self.progress is None or self.state in (JobState.WAITING, JobState.STARTING):
-            said = str(self.state) if self.state is not JobState.STARTING else self.machine or f"reading {self.reads}"
+            said = str(self.state) if self.state is not JobState.STARTING or self.machine else f"reading {self.reads}"
             return Text(self.node), Text(self.kind, "dim"), Text(""), Text(said, style or "dim"), Text(self.bill, "dim")
         left = dt.timedelta(seconds=round(self.progress.seconds_left))
         return (
@@ -262,6 +262,6 @@ def account_table(receipts: Iterable[Receipt]) -> Table:
             "" if receipt.rows is None else f"{receipt.rows:,}",
             size(receipt.bytes_read),
             size(receipt.bytes_passed),
-            "–" if receipt.cost_usd is None else f"${receipt.cost_usd:.2f}",
+            "–" if receipt.cost_usd is None else usd(receipt.cost_usd),
         )
     return table

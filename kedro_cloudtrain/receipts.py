@@ -78,3 +78,8 @@ def size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     raise AssertionError
+
+
+def usd(dollars: float) -> str:
+    """Write dollars: `$1.25`; below ten cents with one digit more, so that a short job's are not nothing."""
+    return f"${dollars:.2f}" if dollars >= 0.1 else f"${dollars:.3f}"  # noqa: PLR2004

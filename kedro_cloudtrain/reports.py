@@ -92,10 +92,13 @@ class Report:
             yield ", ".join(nodes), problem
 
     def all_notes(self) -> Iterator[tuple[str, str]]:
-        """Give each note with its node's name, those of the whole run with an empty one."""
+        """Give each note with its node's name, those of the whole run with an empty one; what several nodes have is said once."""
+        names: dict[str, list[str]] = {}
         for node in self.nodes:
             for note in node.quote.notes:
-                yield node.plan.node.name, note
+                names.setdefault(note, []).append(node.plan.node.name)
+        for note, nodes in names.items():
+            yield ", ".join(nodes), note
         for note in self.notes:
             yield "", note
 
