@@ -49,6 +49,14 @@ class _TakenError(CloudTrainError):
     """Another client has the job."""
 
 
+class _DoneError(CloudTrainError):
+    """The job was finished by another client's pod a moment ago."""
+
+    def __init__(self, result: JobResult) -> None:
+        super().__init__("done already")
+        self.result = result
+
+
 class RunPodBackend:
     """Runs jobs on pods.
 
@@ -91,7 +99,11 @@ class RunPodBackend:
         lost: list[str] = []
         spent_usd, sent = 0.0, False
         while len(lost) <= request.settings.retries:
-            placement = self._attached(request, remote) if request.attach else None
+            try:
+                placement = self._attached(request, remote) if request.attach else None
+            except _DoneError as done:
+                remote.fetch(done.result)
+                return done.result
             if placement is None:
                 if not sent:
                     remote.send()
@@ -127,10 +139,10 @@ class RunPodBackend:
     def submit(self, request: JobRequest) -> None:
         """Start a job on a pod, and leave it to itself; where one is at it already, that one is left alone."""
         remote = self.remote(request.folder)
-        if request.attach and self._attached(request, remote) is not None:
-            return
-        remote.send()
-        with contextlib.suppress(_TakenError):
+        with contextlib.suppress(_TakenError, _DoneError):
+            if request.attach and self._attached(request, remote) is not None:
+                return
+            remote.send()
             self.launch(request, remote)
 
     def earlier(self, folder: JobFolder) -> JobResult | None:
@@ -188,15 +200,25 @@ class RunPodBackend:
             self._closed.wait(min(self._pace.capacity_every_s, max(0.1, give_up_at - time.monotonic())))
 
     def _attached(self, request: JobRequest, remote: RemoteFolder) -> Placement | None:
-        """Give the pod that works on the job already, for a client that is gone or for one elsewhere; None where there is none."""
+        """Give the pod that works on the job already, for a client that is gone or for one elsewhere; None where there is none.
+
+        Raises:
+            _DoneError: it has just finished.
+        """
         while not self._closed.is_set():
             said = remote.machine()
             attempt, name = said.get("attempt"), said.get("name")
-            if not attempt or not name or remote.result(attempt) is not None:
+            if not attempt or not name:
                 return None
             pod = self._api.pod(str(said["pod"])) if said.get("pod") else self._api.find_pod(name)
             if pod is not None and pod.status not in ("EXITED", "ERROR", "TERMINATED"):
                 return self._attach(request, said, pod)
+            # After the pod was asked for: one that is gone by then has written its result, or never will.
+            result = remote.result(attempt)
+            if result is not None and result.state == "succeeded":
+                raise _DoneError(result)
+            if result is not None:
+                return None
             # A claim without a pod: of a client that had this job's lock, and so is gone, or of one elsewhere.
             age_s = time.time() - float(said.get("claimed_at", 0.0))
             if said.get("pod") or said.get("client") == _client(request.folder) or not -_CLOCKS_S < age_s < self._pace.claim_holds_s:
