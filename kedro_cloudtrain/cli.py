@@ -24,16 +24,25 @@ _SETTINGS = """\
 # Where training nodes run, and within which bounds. Whatever is commented out stands at its default.
 # The file of another environment (conf/ENV/cloudtrain.yml) needs only what differs there: the files are merged key by key.
 
-# local: a child process on this computer.
+# local: a child process on this computer. runpod: a pod of RunPod's (conf/runpod/cloudtrain.yml is a good place for that).
 backend: local
 
 # What a dataset_key is a key of, and where the job folders are (.cloudtrain/jobs). Relative to the project.
 volume:
   path: data/volume
+# On pods, a network volume, or a bucket for jobs that read URLs alone:
+# volume: {id: abc123xyz, data_center: EU-RO-1}
+# volume: {bucket: my-jobs}
 
 # For each training node:
 # defaults:
 #   timeout_s: 86400        # when a job is ended, in seconds from its start
+#   gpu: auto               # or names in the order of liking: [NVIDIA L4, NVIDIA A40] (kedro cloudtrain gpus); none takes a CPU pod
+#   max_cost_usd: 2         # of the node, its attempts together; left out, no limit
+#   max_price_per_hour_usd: 1   # dearer machines are left out; left out, no limit
+#   startup_timeout_s: 900  # when a pod that does not start is given up for another
+#   retries: 2              # how many more pods are tried after one that was lost
+#   requirements: []        # what is installed beside what the recipe needs, as pip writes it
 
 # For some of them, by name, glob, tag or namespace; an exact name wins:
 # nodes:
@@ -43,7 +52,10 @@ volume:
 
 # For a run as a whole:
 # run:
-#   max_pods: 1             # jobs at once
+#   max_pods: 1             # jobs at once; on pods, 8
+#   max_cost_usd: 20        # left out, no limit
+#   cache: true             # finished work is taken instead of being done again
+#   on_failure: finish      # or cancel: what becomes of the jobs at work beside a node that fails
 """
 
 pipeline_option = click.option("--pipeline", "-p", default=None, help="The registered pipeline; left out, the default one.")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+import yaml
 from kedro_project import Project, needs_runner_params
+
+from kedro_cloudtrain.config import make_settings
 
 
 @pytest.fixture(scope="module")
@@ -151,9 +155,10 @@ def test_init_writes_settings_that_hold_and_leaves_those_there_are(project: Proj
     assert done.returncode == 0, done.stderr
     assert "conf/base/cloudtrain.yml" in done.stdout
     settings = (project.path / "conf/base/cloudtrain.yml").read_text()
-    uncommented = "\n".join(line.removeprefix("# ") if ": " in line and line.startswith("# ") else line for line in settings.splitlines())
-    assert "timeout_s" in uncommented
     assert project.kedro("cloudtrain", "plan").returncode == 0
+    # What is commented out is what could be written there.
+    lines = [re.sub(r"^# (?=(defaults|nodes|run):|  )", "", line) for line in settings.splitlines() if not line.startswith("# volume")]
+    assert make_settings(yaml.safe_load("\n".join(lines))).defaults.gpu == "auto"
     again = project.kedro("cloudtrain", "init")
     assert again.returncode == 1
     assert "is there already" in again.stderr
@@ -208,6 +213,7 @@ def test_logs_follow_a_job_until_it_is_done(project: Project) -> None:
 
 def test_help_says_what_each_command_does(project: Project) -> None:
     done = project.kedro("cloudtrain", "--help")
-    for name in ("init", "plan", "render", "jobs", "logs"):
+    commands = ["init", "plan", "render", "jobs", "logs", "wait", "clean", "gpus", "doctor", "reap", "stop", "upload", "download"]
+    for name in commands:
         assert f"\n  {name} " in done.stdout
         assert project.kedro("cloudtrain", name, "--help").stdout.count("\n") > 5
