@@ -63,9 +63,8 @@ def main() -> None:
         rows = list(pool.map(lambda pair: one(s3, *pair), enumerate(MOMENTS_S)))
     for number, (after_s, (made, left, well)) in enumerate(zip(MOMENTS_S, rows, strict=True)):
         again = "from another cache" if number % 2 else "from here"
-        print(
-            f"killed after {after_s:.1f} s, again {again}: {made} pod made, {left} left, {'outputs as undisturbed' if well else 'NO OUTPUTS'}"
-        )
+        said = "all well" if well else "NO OUTPUTS"
+        print(f"killed after {after_s:.1f} s, again {again}: {made} pod made, {left} left, {said}")
     good = sum(made == 1 and left == 0 and well for made, left, well in rows)
     print(f"{good} of {len(rows)} finish with one machine")
 
