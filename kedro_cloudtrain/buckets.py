@@ -53,7 +53,7 @@ class Bucket(NetworkVolume):
     def presigned(self, key: str, lasts_s: float, *, write: bool = False) -> str:
         """Give a URL by which whoever has it reads one file, or writes it, for so many seconds; a week at most."""
         method = "put_object" if write else "get_object"
-        url: str = self._client.generate_presigned_url(method, Params=self._place(key), ExpiresIn=int(min(lasts_s, LONGEST_S)))
+        url: str = self.s3.generate_presigned_url(method, Params=self.place(key), ExpiresIn=int(min(lasts_s, LONGEST_S)))
         return url
 
     def _keys(self) -> tuple[str | None, str | None]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
-import json
 import logging
 import os
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro_cloudtrain.errors import ApiError, AuthError, ConfigError, SourceError
+from kedro_cloudtrain.large_uploads import PART_BYTES, LargeUpload
 from kedro_cloudtrain.problems import nearest
 from kedro_cloudtrain.sources import SourceIdentity, key_parts
 
@@ -45,9 +43,6 @@ DATA_CENTERS = (
     "US-NE-1",
     "US-WA-1",
 )
-# 413 is reported above about 100 MB, though the docs say 500.
-PART_BYTES = 64 * 1024 * 1024
-_PARTS_AT_ONCE = 4
 _TRIES = 10
 _READ_BYTES = 1024 * 1024
 _ENDPOINT_VARIABLE = "RUNPOD_S3_ENDPOINT_URL"
@@ -110,7 +105,7 @@ class NetworkVolume:
 
     def exists(self, key: str) -> bool:
         """Tell whether there is a file of this key."""
-        return self._head(key) is not None
+        return self.head(key) is not None
 
     def identity(self, key: str) -> SourceIdentity:
         """Give the file's ETag and size.
@@ -118,7 +113,7 @@ class NetworkVolume:
         Raises:
             SourceError: there is no such file.
         """
-        head = self._head(key)
+        head = self.head(key)
         if head is None:
             raise self._not_there(key)
         return SourceIdentity(etag=str(head.get("ETag", "")).strip('"') or None, size=int(head["ContentLength"]))
@@ -150,15 +145,15 @@ class NetworkVolume:
         if start or size is not None:
             wanted["Range"] = f"bytes={start}-" + ("" if size is None else str(start + size - 1))
 
-        place = self._place(key)
+        place = self.place(key)
 
         def get() -> bytes:
-            with contextlib.closing(self._client.get_object(**place, **wanted)["Body"]) as body:
+            with contextlib.closing(self.s3.get_object(**place, **wanted)["Body"]) as body:
                 content: bytes = body.read()
             return content
 
         try:
-            return self._tried(key, get)
+            return self.tried(key, get)
         except SourceError:
             return None
         except ApiError as error:
@@ -168,13 +163,13 @@ class NetworkVolume:
 
     def write_bytes(self, key: str, content: bytes) -> None:
         """Put a small file there."""
-        self._tried(key, lambda: self._client.put_object(**self._place(key), Body=content))
+        self.tried(key, lambda: self.s3.put_object(**self.place(key), Body=content))
 
     def delete(self, key: str) -> None:
         """Take a file away; one that is not there is no error."""
-        place = self._place(key)
+        place = self.place(key)
         with contextlib.suppress(SourceError):
-            self._tried(key, lambda: self._client.delete_object(**place))
+            self.tried(key, lambda: self.s3.delete_object(**place))
 
     def upload(self, file: Path, key: str, progress: Callable[[int], None] | None = None) -> bool:
         """Put a file there, in parts where it is large; an upload that broke goes on where it was.
@@ -196,7 +191,7 @@ class NetworkVolume:
         size = file.stat().st_size
         etags = _etags(file, size)
         told = progress if progress is not None else lambda _: None
-        head = self._head(key)
+        head = self.head(key)
         if head is not None and head["ContentLength"] == size and str(head.get("ETag", "")).strip('"') in etags:
             told(size)
             return False
@@ -206,8 +201,8 @@ class NetworkVolume:
             self.write_bytes(key, content)
             told(size)
         else:
-            _Parts(self, file, key, size, etags[0]).send(told)
-        head = self._head(key)
+            LargeUpload(self, file, key, size, etags[0]).send(told)
+        head = self.head(key)
         if head is None or head["ContentLength"] != size:
             found = "nothing" if head is None else f"{head['ContentLength']:,} bytes"
             raise SourceError(f"{file} was put on {self.name} as {key}, and there are {found} of {size:,} there. Upload it again.")
@@ -219,7 +214,7 @@ class NetworkVolume:
         Raises:
             SourceError: there is no such file.
         """
-        head = self._head(key)
+        head = self.head(key)
         if head is None:
             raise self._not_there(key)
         size, etag = int(head["ContentLength"]), str(head.get("ETag", ""))
@@ -232,7 +227,7 @@ class NetworkVolume:
                     stream.truncate(0)
                 if progress is not None and stream.tell():
                     progress(stream.tell())
-                self._tried(key, lambda: self._fill(key, etag, size, stream, progress))
+                self.tried(key, lambda: self._fill(key, etag, size, stream, progress))
             partial.replace(file)
         except SourceError:
             partial.unlink(missing_ok=True)
@@ -242,7 +237,7 @@ class NetworkVolume:
         if stream.tell() == size:
             return
         wanted: dict[str, str] = {"Range": f"bytes={stream.tell()}-"} if stream.tell() else {}
-        answer = self._client.get_object(**self._place(key), **wanted, **({"IfMatch": etag} if etag else {}))
+        answer = self.s3.get_object(**self.place(key), **wanted, **({"IfMatch": etag} if etag else {}))
         if wanted and not answer.get("ContentRange"):
             stream.truncate(0)  # All of it comes again.
         with contextlib.closing(answer["Body"]) as body:
@@ -257,10 +252,11 @@ class NetworkVolume:
                 stream.truncate(0)
             raise _BreakError(f"{came:,} of {size:,} bytes came")
 
-    def _head(self, key: str) -> dict[str, Any] | None:
-        place = self._place(key)
+    def head(self, key: str) -> dict[str, Any] | None:
+        """Ask for a file's size and ETag; None where there is no such file."""
+        place = self.place(key)
         try:
-            found: dict[str, Any] = self._tried(key, lambda: self._client.head_object(**place))
+            found: dict[str, Any] = self.tried(key, lambda: self.s3.head_object(**place))
         except SourceError:
             return None
         except ApiError as error:
@@ -269,7 +265,8 @@ class NetworkVolume:
             raise
         return found
 
-    def _place(self, key: str) -> dict[str, str]:
+    def place(self, key: str) -> dict[str, str]:
+        """Give a key as boto3's calls take it."""
         return {"Bucket": self.id, "Key": "/".join(key_parts(key, self.name))}
 
     def _not_there(self, key: str) -> SourceError:
@@ -277,7 +274,7 @@ class NetworkVolume:
             f"There is no {key} on the volume {self.name}. Check dataset_key, or put it there: kedro cloudtrain upload FILE {key}"
         )
 
-    def _tried(self, key: str, once: Callable[[], T]) -> T:
+    def tried(self, key: str, once: Callable[[], T]) -> T:
         """Ask until there is an answer; botocore itself does not ask again after a 524, and 502 wants up to ten tries."""
         from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
 
@@ -331,8 +328,16 @@ class NetworkVolume:
             given.get("secret_key") or os.environ.get("RUNPOD_S3_SECRET_KEY") or None,
         )
 
+    @property
+    def broken(self) -> tuple[type[Exception], ...]:
+        """The errors of a call whose answer did not come, or was none."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        return BotoCoreError, ClientError, OSError
+
     @cached_property
-    def _client(self) -> Any:
+    def s3(self) -> Any:
+        """The client of its S3 API."""
         with self._lock:
             try:
                 import boto3  # noqa: PLC0415  # for who has a network volume
@@ -363,91 +368,6 @@ class NetworkVolume:
 
 class _BreakError(Exception):
     """Another try may do."""
-
-
-@dataclasses.dataclass
-class _Parts:
-    """A large file on its way in parts; what has arrived is noted here, so that a later call goes on with it."""
-
-    volume: NetworkVolume
-    file: Path
-    key: str
-    size: int
-    md5: str
-
-    def send(self, told: Callable[[int], None]) -> None:
-        client, place = self.volume._client, self.volume._place(self.key)  # noqa: SLF001  # one of its pieces
-        tried = self.volume._tried  # noqa: SLF001
-        upload_id, done = self._begun()
-        if upload_id is None:
-            upload_id = tried(self.key, lambda: client.create_multipart_upload(**place))["UploadId"]
-        self._note(upload_id, done)
-        lock = threading.Lock()
-
-        def put(number: int) -> None:
-            start = (number - 1) * PART_BYTES
-            with self.file.open("rb") as stream:
-                stream.seek(start)
-                content = stream.read(PART_BYTES)
-            sent = tried(self.key, lambda: client.upload_part(**place, UploadId=upload_id, PartNumber=number, Body=content))
-            with lock:
-                done[number] = sent["ETag"]
-                self._note(upload_id, done)
-                told(len(content))
-
-        count = -(-self.size // PART_BYTES)
-        told(sum(min(PART_BYTES, self.size - (number - 1) * PART_BYTES) for number in done))
-        with ThreadPoolExecutor(_PARTS_AT_ONCE, "cloudtrain-parts") as pool:
-            list(pool.map(put, [number for number in range(1, count + 1) if number not in done]))
-        parts = [{"PartNumber": number, "ETag": done[number]} for number in sorted(done)]
-        self._complete(lambda: client.complete_multipart_upload(**place, UploadId=upload_id, MultipartUpload={"Parts": parts}))
-        self._note_file.unlink(missing_ok=True)
-
-    def _complete(self, once: Callable[[], Any]) -> None:
-        """Put the parts together; an answer that was lost (524) may hide a success, which the size there tells."""
-
-        def complete() -> None:
-            from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-            try:
-                once()
-            except (BotoCoreError, ClientError, OSError):
-                head = self.volume._head(self.key)  # noqa: SLF001
-                if head is None or head["ContentLength"] != self.size:
-                    raise
-
-        self.volume._tried(self.key, complete)  # noqa: SLF001
-
-    def _begun(self) -> tuple[str | None, dict[int, str]]:
-        """Give the upload that broke, and the parts of it that the volume has; None where there is none, or it is not known any more."""
-        state = self._state()
-        upload_id, client, place = state.get("upload_id"), self.volume._client, self.volume._place(self.key)  # noqa: SLF001
-        if upload_id is None:
-            return None, {}
-        try:
-            said = self.volume._tried(self.key, lambda: client.list_parts(**place, UploadId=upload_id))  # noqa: SLF001
-        except (SourceError, ApiError):
-            return None, {}
-        known = {part["PartNumber"]: part["ETag"] for part in said.get("Parts", [])}
-        noted = {int(number): etag for number, etag in state.get("parts", {}).items()}
-        return upload_id, {number: etag for number, etag in noted.items() if known.get(number) == etag}
-
-    @property
-    def _note_file(self) -> Path:
-        what = hashlib.sha256(f"{self.volume.name} {self.key} {self.size} {self.md5}".encode()).hexdigest()[:16]
-        return self.volume.folder(f".cloudtrain/uploads/{what}.json")
-
-    def _state(self) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            said: dict[str, Any] = json.loads(self._note_file.read_text(encoding="utf-8"))
-            return said
-        return {}
-
-    def _note(self, upload_id: str, done: dict[int, str]) -> None:
-        self._note_file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._note_file.with_suffix(".new")
-        temporary.write_text(json.dumps({"upload_id": upload_id, "parts": done}), encoding="utf-8")
-        temporary.replace(self._note_file)
 
 
 def _endpoint_of(data_center: str) -> str:

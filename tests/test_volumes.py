@@ -16,7 +16,8 @@ from runpod_stand_in.storage import StorageFault
 
 from kedro_cloudtrain import CloudDataset
 from kedro_cloudtrain.errors import ApiError, AuthError, CloudTrainError, ConfigError, SourceError
-from kedro_cloudtrain.network_volumes import PART_BYTES, NetworkVolume
+from kedro_cloudtrain.large_uploads import PART_BYTES
+from kedro_cloudtrain.network_volumes import NetworkVolume
 from kedro_cloudtrain.volumes import DirectoryVolume, Volume, make_volume
 
 KEYS = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
