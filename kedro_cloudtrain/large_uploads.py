@@ -8,19 +8,54 @@ import hashlib
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from kedro_cloudtrain.errors import ApiError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from kedro_cloudtrain.network_volumes import NetworkVolume
+T = TypeVar("T")
 
 # 413 is reported above about 100 MB, though RunPod's docs say 500.
 PART_BYTES = 64 * 1024 * 1024
 _PARTS_AT_ONCE = 4
+
+
+class S3Store(Protocol):
+    """What an upload asks of the place that it goes to."""
+
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        ...
+
+    @property
+    def s3(self) -> Any:
+        """boto3's client."""
+        ...
+
+    @property
+    def broken(self) -> tuple[type[Exception], ...]:
+        """The errors of a call whose answer did not come, or was none."""
+        ...
+
+    def folder(self, key: str) -> Path:
+        """Give a folder here, for notes."""
+        ...
+
+    def place(self, key: str) -> dict[str, str]:
+        """Give a key as boto3's calls take it."""
+        ...
+
+    def head(self, key: str) -> Mapping[str, Any] | None:
+        """Ask for a file's size; None where there is no such file."""
+        ...
+
+    def tried(self, key: str, once: Callable[[], T]) -> T:
+        """Ask until there is an answer."""
+        ...
 
 
 @dataclasses.dataclass
@@ -35,7 +70,7 @@ class LargeUpload:
         md5: of the whole; another content begins anew.
     """
 
-    volume: NetworkVolume
+    volume: S3Store
     file: Path
     key: str
     size: int
