@@ -42,7 +42,11 @@ def main() -> int:
                     threading.Event().wait()
                 except KeyboardInterrupt:
                     return 0
-            status = subprocess.run(arguments.command, env={**os.environ, **addresses}, check=False).returncode
+            # As in an activated environment: the programs beside this Python come first.
+            path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+            program = shutil.which(arguments.command[0], path=path) or arguments.command[0]
+            command = [program, *arguments.command[1:]]
+            status = subprocess.run(command, env={**os.environ, "PATH": path, **addresses}, check=False).returncode
             left = len(runpod.living)
         print(f"The stand-in made {len(runpod.pods)} pods; {left} had to be ended by it.", file=sys.stderr)
         return status
