@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.pods import RunPodPodManager
     from kedro_cloudtrain.runner import CloudTrainRunner
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.worker.checkpoints import Checkpoint
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoint",
     "CloudDataset",
     "CloudTrainRunner",
     "MetricsDataset",
@@ -27,6 +29,7 @@ __all__ = [
 
 # Each name's module: what nobody asks for is not imported, and `kedro --help` stays as fast as it is.
 _HOME = {
+    "Checkpoint": "worker.checkpoints",
     "CloudDataset": "datasets",
     "CloudTrainRunner": "runner",
     "MetricsDataset": "datasets",

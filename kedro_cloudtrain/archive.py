@@ -23,10 +23,15 @@ def worker_archive() -> bytes:
         files = resources.files("kedro_cloudtrain.worker").iterdir()
         modules = (file for file in files if file.name.endswith(".py") and file.name not in _BESIDE)
         for module in sorted(modules, key=lambda file: file.name):
-            member = zipfile.ZipInfo(f"{PACKAGE}/{module.name}", _TIMESTAMP)
-            member.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(member, module.read_bytes())
+            add_member(archive, f"{PACKAGE}/{module.name}", module.read_bytes())
     return buffer.getvalue()
+
+
+def add_member(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """Add a file without a time of its own, so that the same files give the same bytes."""
+    member = zipfile.ZipInfo(name, _TIMESTAMP)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(member, content)
 
 
 @functools.cache

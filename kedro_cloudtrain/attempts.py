@@ -2,179 +2,96 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
 import logging
-import tempfile
+import secrets
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import ValidationError
-
-from kedro_cloudtrain.archive import worker_archive, worker_digest
+from kedro_cloudtrain.archive import worker_archive
 from kedro_cloudtrain.backends import JobRequest
-from kedro_cloudtrain.backends.placing import Work
-from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import (
     CloudTrainError,
-    ConfigError,
     DetachedError,
     JobCancelledError,
     JobLostError,
     JobTimeoutError,
-    SourceError,
+    NotStartedError,
 )
 from kedro_cloudtrain.folder import JOBS, JobFolder
-from kedro_cloudtrain.jobs import Fingerprint, JobSpec, JobState, job_name, library_of
-from kedro_cloudtrain.outputs import read_outputs
-from kedro_cloudtrain.problems import problems_of
+from kedro_cloudtrain.jobs import JobState
 from kedro_cloudtrain.receipts import Receipt
-from kedro_cloudtrain.requirements import requirements
 from kedro_cloudtrain.reuse import NOTHING_CHANGED, note, reason_to_run
-from kedro_cloudtrain.sources import UploadSource, UrlSource, VolumeSource, environment
-from kedro_cloudtrain.volumes import DirectoryVolume, source_identity
+from kedro_cloudtrain.volumes import DirectoryVolume
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import pandas as pd
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from kedro_cloudtrain.backends import Backend, Watcher
-    from kedro_cloudtrain.jobs import JobResult, OutputKind, Source, TrainingParameters
+    from kedro_cloudtrain.backends.placing import Work
+    from kedro_cloudtrain.config import NodeSettings
+    from kedro_cloudtrain.jobs import Fingerprint, JobResult
     from kedro_cloudtrain.receipts import MachineUse
-    from kedro_cloudtrain.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.slots import Slots
+    from kedro_cloudtrain.uploads import Upload
     from kedro_cloudtrain.volumes import Volume
 
 logger = logging.getLogger("kedro.cloudtrain")
 
 
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """What a training node asks for.
+class Order(Protocol):
+    """What a node asks of a machine: a training, or a call of a user's function."""
 
-    Attributes:
-        node: the node's name.
-        parameters: what stands in `parameters.yml`.
-        data: where the table is; a DataFrame where it exists nowhere but here.
-        validation: the table of the validation rows, where it is another one.
-        outputs: which outputs are wanted.
-        volume: holds the data, where it is a key, and the job folder.
-        settings: what `cloudtrain.yml` says of the node.
-        given_script: a script of one's own, instead of the recipe's.
-    """
+    @property
+    def node(self) -> str:
+        """The node's name."""
+        ...
 
-    node: str
-    parameters: TrainingParameters
-    data: UrlSource | VolumeSource | pd.DataFrame
-    outputs: tuple[OutputKind, ...]
-    volume: Volume
-    validation: UrlSource | VolumeSource | pd.DataFrame | None = None
-    settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
-    given_script: str | None = None
+    @property
+    def volume(self) -> Volume:
+        """Holds the job folder."""
+        ...
 
-    def script(self, generator: TrainingScriptGenerator) -> str:
-        """Render the job's script and write nothing.
-
-        Raises:
-            CloudTrainError: when the job cannot be.
-        """
-        with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
-            (source, _, _), (validation, _, _) = self._send(Path(scratch))
-            return generator.render(self._spec(source, validation))
-
-    def prepare(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Attempt:
-        """Render the job and name it; nothing is written yet.
-
-        Args:
-            generator: knows the templates.
-            to: where its folder is, for a look at it; left out, under the volume.
-
-        Raises:
-            CloudTrainError: before anything has run, when the job cannot be.
-        """
-        began = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
-            sent = self._send(Path(scratch))
-            files = {file.name: file.read_bytes() for _, file, _ in sent if file is not None}
-        spec = self._spec(sent[0][0], sent[1][0])
-        script = self.given_script if self.given_script is not None else generator.render(spec)
-        identities, data_bytes = self._identities(sent)
-        work = Fingerprint.of(script, identities, worker_digest(), self._requirements(gpu=False))
-        job = job_name(self.node, work.digest)
-        folder = JobFolder(to if to is not None else self.volume.folder(f"{JOBS}/{job}"))
-        here = {"volume_path": str(self.volume.root.resolve())} if isinstance(self.volume, DirectoryVolume) else {}
-        return Attempt(
-            self,
-            folder,
-            job,
-            spec={**spec.model_dump(mode="json"), **here},
-            script=script,
-            files=files,
-            fingerprint=work,
-            environment=environment([table for table in (self.data, self.validation) if isinstance(table, UrlSource)]),
-            render_s=time.perf_counter() - began,
-            data_bytes=data_bytes,
-        )
-
-    def write(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Attempt:
-        """Render the job and write its folder: under the volume, or, for a look at it, under `to`.
-
-        Raises:
-            CloudTrainError: before anything has run, when the job cannot be.
-        """
-        attempt = self.prepare(generator, to)
-        with attempt.folder.held():
-            attempt.write()
-        return attempt
+    @property
+    def settings(self) -> NodeSettings:
+        """What `cloudtrain.yml` says of the node."""
+        ...
 
     @property
     def work(self) -> Work:
         """How much there is to compute with, as far as it is known here."""
-        rows = columns = None
-        if not isinstance(self.data, UrlSource | VolumeSource):
-            rows, columns = self.data.shape
-        named = self.parameters.feature_columns
-        return Work(library_of(self.parameters.model_type), rows, columns if named is None else len(named) + 1)
+        ...
 
     @property
     def requirements(self) -> tuple[str, ...]:
         """What a pod installs, as pip writes it."""
-        return self._requirements(gpu=self.settings.gpu != "none")
+        ...
 
-    def _requirements(self, *, gpu: bool) -> tuple[str, ...]:
-        tables = [table for table in (self.data, self.validation) if isinstance(table, UrlSource | VolumeSource)]
-        needed = requirements(
-            library_of(self.parameters.model_type),
-            gpu=gpu,
-            file_formats=tuple(table.file_format for table in tables),
-            over_http=any(isinstance(table, UrlSource) for table in tables),
-        )
-        return (*needed, *self.settings.requirements)
+    @property
+    def python(self) -> str:
+        """The Python that a pod needs, `3.12` say; empty where any does."""
+        ...
 
-    def _send(self, scratch: Path) -> list[tuple[Source | None, Path | None, str | None]]:
-        return [_send(table, name, scratch) for name, table in (("data", self.data), ("validation", self.validation))]
+    def values(self, folder: JobFolder, result: JobResult) -> dict[str, Any]:
+        """Read what the job has left.
 
-    def _spec(self, source: Source | None, validation: Source | None) -> JobSpec:
-        if source is None:
-            raise ConfigError(f"{self.node} has no data.")
-        try:
-            return JobSpec.make(self.node, self.parameters, source, validation_source=validation, outputs=self.outputs)
-        except ValidationError as error:
-            raise ConfigError("\n".join(f"{self.node}: {said}" for _, said in problems_of(error, JobSpec))) from None
+        Raises:
+            JobLostError: an output is not there, or is not what the result says of it.
+        """
+        ...
 
-    def _identities(self, sent: Sequence[tuple[Source | None, Path | None, str | None]]) -> tuple[Mapping[str, Any], int | None]:
-        """Say by what each input is known to be the same, and the size of the table's file, as far as it is known."""
-        identities: dict[str, Any] = {}
-        data_bytes: int | None = None
-        for name, (source, _, digest) in zip(("data", "validation"), sent, strict=True):
-            if isinstance(source, UrlSource | VolumeSource):
-                identity = source_identity(source, self.volume)
-                identities[name] = dataclasses.asdict(identity) if identity.known else None
-                data_bytes = identity.size if name == "data" else data_bytes
-            elif digest is not None:
-                identities[name] = digest
-        return identities, data_bytes
+
+def job_folder(volume: Volume, job: str, to: Path | None = None) -> JobFolder:
+    """Give the folder of a job: under its volume, or, for a look at it, another one."""
+    return JobFolder(to if to is not None else volume.folder(f"{JOBS}/{job}"))
+
+
+def volume_fields(volume: Volume, uploads: Iterable[Upload]) -> dict[str, Any]:
+    """Say in a job's spec what is of its place: where its volume is, where that is a directory here, and what is sent along."""
+    here = {"volume_path": str(volume.root.resolve())} if isinstance(volume, DirectoryVolume) else {}
+    return {**here, "sent": sorted({upload.name for upload in uploads})}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,28 +99,30 @@ class Attempt:
     """A job, rendered and named.
 
     Attributes:
-        training: what was asked for.
+        order: what was asked for.
         folder: the job folder.
         job: the job's name.
         spec: what `job.json` says.
         script: what `train.py` says.
-        files: the inputs that exist nowhere but here, by their names.
+        uploads: the inputs that exist nowhere but here.
         fingerprint: what names the work.
         environment: the secrets of its sources, by the names of environment variables.
         render_s: what rendering took, in seconds.
         data_bytes: the size of the table's file, where the machine reads it and its size is known.
+        code: the archive of the project's own code, where the job imports it.
     """
 
-    training: Training
+    order: Order
     folder: JobFolder
     job: str
     spec: Mapping[str, Any] = dataclasses.field(repr=False)
     script: str = dataclasses.field(repr=False)
-    files: Mapping[str, bytes] = dataclasses.field(repr=False)
+    uploads: tuple[Upload, ...] = dataclasses.field(repr=False)
     fingerprint: Fingerprint
     environment: Mapping[str, str] = dataclasses.field(repr=False)
     render_s: float
     data_bytes: int | None = None
+    code: bytes | None = dataclasses.field(default=None, repr=False)
 
     def write(self) -> None:
         """Write the job folder anew; whoever calls holds it."""
@@ -211,8 +130,11 @@ class Attempt:
         folder.clear()
         self._write_spec()
         folder.write(folder.archive, worker_archive())
-        for name, content in self.files.items():
-            folder.write(folder.input(name), content)
+        if self.code is not None:
+            folder.write(folder.code, self.code)
+        for upload in self.uploads:
+            if not folder.input(upload.name).is_file():
+                folder.write(folder.input(upload.name), upload.content)
 
     def _write_spec(self) -> None:
         folder = self.folder
@@ -221,7 +143,14 @@ class Attempt:
         folder.write_json(folder.fingerprint, self.fingerprint.model_dump(mode="json"))
 
     def run(
-        self, backend: Backend, watcher: Watcher, receipts: list[Receipt], *, reuse: bool = False, detach: bool = False
+        self,
+        backend: Backend,
+        watcher: Watcher,
+        receipts: list[Receipt],
+        *,
+        slots: Slots | None = None,
+        reuse: bool = False,
+        detach: bool = False,
     ) -> dict[str, Any]:
         """Run the job; give its outputs by kind.
 
@@ -231,22 +160,25 @@ class Attempt:
             backend: where it runs.
             watcher: is told how it goes.
             receipts: gets the account.
+            slots: its turn is waited for before anything is begun; finished work waits for none.
             reuse: whether the result of an earlier run of the same work is taken instead, or a machine that is at it already.
             detach: whether the job is started and left to itself.
 
         Raises:
             DetachedError: the job is started, and left.
+            NotStartedError: the run was over before its turn came; there is no account of it.
             JobError: no outputs came of it.
             SourceError: the data is not what the job needs.
         """
-        began, asked_at = time.perf_counter(), time.time()
+        began, asked_at, waited_s = time.perf_counter(), time.time(), 0.0
         result: JobResult | None = None
         state = JobState.FAILED
-        account = _Account(watcher)
+        begun, account = True, _Account(watcher)
         try:
             with self.folder.held(lambda: self._look(watcher)):
                 why = reason_to_run(self.folder, self.fingerprint, dict(self.spec), reuse=reuse)
                 reuse = reuse and not self.fingerprint.unidentified
+                request = dataclasses.replace(self.request, attach=reuse, environment=self._environment(anew=not reuse))
                 values, result = self._earlier(backend) if reuse else (None, None)
                 if values is not None:
                     state = JobState.REUSED
@@ -255,21 +187,29 @@ class Attempt:
                         self._write_spec()
                     note(self.folder, "reused", NOTHING_CHANGED)
                     return values
-                self.write()
-                note(self.folder, "ran", why)
-                if detach:
-                    backend.submit(dataclasses.replace(self.request, attach=reuse))
-                    state = JobState.RUNNING
-                    raise DetachedError(self.job)
-                result = backend.run(dataclasses.replace(self.request, attach=reuse), account)
-            values = read_outputs(self.folder, result, self.training.outputs)
+                waits = time.perf_counter()
+                with slots.one(self.job) if slots is not None else contextlib.nullcontext():
+                    asked_at, waited_s = time.time(), time.perf_counter() - waits
+                    self.write()
+                    note(self.folder, "ran", why)
+                    if detach:
+                        backend.submit(request)
+                    else:
+                        result = backend.run(request, account)
+            if result is None:
+                state = JobState.RUNNING
+                raise DetachedError(self.job)
+            values = self.order.values(self.folder, result)
             state = JobState.SUCCEEDED
         except CloudTrainError as error:
             state = _state_after(error)
+            begun = not isinstance(error, NotStartedError)
             raise
         finally:
-            receipts.append(self._receipt(backend.name, state, result, account.machines, asked_at, time.perf_counter() - began))
-            watcher.moved(self.job, state)
+            if begun:
+                run_s = time.perf_counter() - began - waited_s
+                receipts.append(self._receipt(backend.name, state, result, account.machines, asked_at, run_s))
+                watcher.moved(self.job, state)
         return values
 
     def _earlier(self, backend: Backend) -> tuple[dict[str, Any] | None, JobResult | None]:
@@ -278,7 +218,7 @@ class Attempt:
             result = backend.earlier(self.folder)
             if result is None or result.state != "succeeded":
                 return None, None
-            return read_outputs(self.folder, result, self.training.outputs), result
+            return self.order.values(self.folder, result), result
         except JobLostError as error:
             logger.info("%s runs again: %s", self.job, error, extra={"markup": False})
             return None, None
@@ -293,9 +233,20 @@ class Attempt:
     @property
     def request(self) -> JobRequest:
         """What a backend is asked for."""
-        training = self.training
-        work = dataclasses.replace(training.work, size_bytes=self.data_bytes)
-        return JobRequest(self.folder, training.volume, training.settings, work, training.requirements, self.environment)
+        order = self.order
+        work = dataclasses.replace(order.work, size_bytes=self.data_bytes)
+        return JobRequest(self.folder, order.volume, order.settings, work, order.requirements, order.python, self.environment)
+
+    def _environment(self, *, anew: bool) -> dict[str, str]:
+        """Give what the job's process is told beside its secrets: when a checkpoint is due, and whose it may go on from."""
+        settings = self.order.settings
+        told = {"CLOUDTRAIN_CHECKPOINT_EVERY_S": f"{settings.checkpoint_every_s:g}"}
+        if settings.checkpoint_every_rounds is not None:
+            told["CLOUDTRAIN_CHECKPOINT_EVERY_ROUNDS"] = str(settings.checkpoint_every_rounds)
+        if anew:
+            # The states of a run that takes no earlier work are its own: a machine of it that is lost is made good, and no more.
+            told["CLOUDTRAIN_CHECKPOINT_OF"] = secrets.token_hex(4)
+        return {**self.environment, **told}
 
     def _receipt(
         self, where: str, state: JobState, result: JobResult | None, machines: Sequence[MachineUse], asked_at: float, run_s: float
@@ -305,7 +256,7 @@ class Attempt:
             before_s = (result.started_at or asked_at) - asked_at - result.seconds.get("environment", 0.0)
             seconds |= {"start": max(0.0, before_s), **result.seconds}
         return Receipt(
-            node=self.training.node,
+            node=self.order.node,
             job=self.job,
             where=where,
             state=state,
@@ -344,19 +295,3 @@ def _state_after(error: CloudTrainError) -> JobState:
         if isinstance(error, kind):
             return state
     return JobState.FAILED
-
-
-def _send(table: Any, name: str, scratch: Path) -> tuple[Source | None, Path | None, str | None]:
-    """Give a table's source, and, for one that exists nowhere but here, the file to send and its digest."""
-    if table is None or isinstance(table, UrlSource | VolumeSource):
-        return table, None, None
-    file = scratch / f"{name}.parquet"
-    try:
-        table.rename(columns=str).to_parquet(file, index=False)
-    except (AttributeError, ValueError, TypeError, OverflowError) as error:
-        raise SourceError(
-            f"The {name} of a training node is a {type(table).__name__} that cannot be written as parquet: {error}. "
-            "Give it as a DataFrame whose columns hold one type each."
-        ) from error
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return UploadSource(file=f"inputs/{file.name}", file_format="parquet"), file, digest

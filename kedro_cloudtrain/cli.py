@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -34,7 +34,7 @@ volume:
 # volume: {id: abc123xyz, data_center: EU-RO-1}
 # volume: {bucket: my-jobs}
 
-# For each training node:
+# For each node that goes to a machine:
 # defaults:
 #   timeout_s: 86400        # when a job is ended, in seconds from its start
 #   gpu: auto               # or names in the order of liking: [NVIDIA L4, NVIDIA A40] (kedro cloudtrain gpus); none takes a CPU pod
@@ -43,12 +43,17 @@ volume:
 #   startup_timeout_s: 900  # when a pod that does not start is given up for another
 #   retries: 2              # how many more pods are tried after one that was lost
 #   requirements: []        # what is installed beside what the recipe needs, as pip writes it
+#   upload_warn_mb: 50      # what exists only here and is larger is sent with a warning
+#   checkpoint_every_s: 60  # how often a state is written to go on from after a machine was lost
+#   checkpoint_every_rounds: 100   # or by rounds; left out, by the seconds
 
-# For some of them, by name, glob, tag or namespace; an exact name wins:
+# For some of them, by name, glob, tag or namespace; an exact name wins. Training nodes go to a machine anyway; any other node that is
+# named here goes to one, too, as it is:
 # nodes:
 #   train_flights: {timeout_s: 14400}
 #   "train_*": {timeout_s: 7200}
 #   "tag:slow": {timeout_s: 172800}
+#   "namespace:segments": {group: segments}   # small ones that share a machine, one after another
 
 # For a run as a whole:
 # run:
@@ -107,36 +112,30 @@ def init(metadata: ProjectMetadata, env: str | None) -> None:
 @params_option
 @click.pass_obj
 def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | None, pipeline: str | None, params: str) -> None:
-    """Show the script of the training node NODE, or write its job as a folder that runs by hand.
+    """Show the script of NODE, a training node or one that `nodes` names, or write its job as a folder that runs by hand.
 
     With --to, the folder gets train.py and what it imports: cd DIR && python train.py
     """
-    from kedro_cloudtrain.attempts import Training  # each command imports what it needs
-    from kedro_cloudtrain.plan import output_kinds
+    from kedro_cloudtrain.orders import order_of  # each command imports what it needs
 
     with open_planner(metadata, env, params) as (planner, pipelines):
-        plan = _training_plan(planner, pipelines, node, pipeline)
+        plan = _plan_of(planner, pipelines, node, pipeline)
         _refuse(plan)
-        if plan.inputs is None or plan.parameters is None or plan.volume is None:
+        if plan.inputs is not None and plan.parameters is None:
             raise click.ClickException(f"The parameters of {node} are made by another node: run that one first.")
-        tables: dict[str, Any] = {name: plan.sources.get(name) for name in plan.inputs.tables}
-        for name, source in tables.items():
+        inputs = {name: plan.sources.get(name) for name in plan.node.inputs}
+        for name, source in inputs.items():
             if source is None:
-                tables[name] = planner.catalog.load(name)
-        training = Training(
-            node=node,
-            parameters=plan.parameters,
-            data=tables[plan.inputs.data],
-            validation=tables[plan.inputs.validation] if plan.inputs.validation else None,
-            outputs=output_kinds(plan.node),
-            volume=plan.volume,
-        )
+                inputs[name] = planner.catalog.load(name)
+        order = order_of(plan, inputs, planner.generator)
         if to is None:
-            click.echo(training.script(planner.generator), nl=False)
+            click.echo(order.prepare(planner.generator).script, nl=False)
             return
         if to.exists() and any(to.iterdir()) and not (to / "job.json").is_file():
             raise click.ClickException(f"{to} is not empty and is no job's folder: name another one, or empty it.")
-        attempt = training.write(planner.generator, to=to)
+        attempt = order.prepare(planner.generator, to=to)
+        with attempt.folder.held():
+            attempt.write()
         click.echo(f"Wrote {to}. By hand: cd {to} && python train.py")
         for name in attempt.environment:
             click.echo(f"It needs {name} in its environment: the secrets of its source, which no file holds.")
@@ -242,18 +241,16 @@ def _pipeline(pipelines: Mapping[str, Pipeline], name: str | None) -> Pipeline:
     return pipelines[name]
 
 
-def _training_plan(planner: Planner, pipelines: Mapping[str, Pipeline], node: str, pipeline: str | None) -> NodePlan:
-    """Find a training node by its name, in one pipeline or in any."""
-    from kedro_cloudtrain.plan import training_inputs
+def _plan_of(planner: Planner, pipelines: Mapping[str, Pipeline], node: str, pipeline: str | None) -> NodePlan:
+    """Find a node that goes to a machine by its name, in one pipeline or in any."""
+    from kedro_cloudtrain.plan import selects_any
     from kedro_cloudtrain.problems import nearest
 
     names = [pipeline] if pipeline else list(pipelines)
-    training = {one.name: one for name in names for one in _pipeline(pipelines, name).nodes if training_inputs(one) is not None}
-    if node not in training:
-        raise click.ClickException(
-            f"There is no training node {node!r}.{nearest(node, training)} There are: {', '.join(training) or 'none'}"
-        )
-    return planner.plan([training[node]])[0]
+    there = {one.name: one for name in names for one in _pipeline(pipelines, name).nodes if selects_any(planner.settings, one)}
+    if node not in there:
+        raise click.ClickException(f"No node {node!r} goes to a machine.{nearest(node, there)} There are: {', '.join(there) or 'none'}")
+    return planner.plan([there[node]])[0]
 
 
 def _refuse(plan: NodePlan) -> None:

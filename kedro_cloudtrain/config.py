@@ -27,7 +27,7 @@ DEFAULT_VOLUME = "data/volume"
 
 
 class NodeSettings(BaseModel):
-    """What holds for one node, or, below `defaults`, for each; all but `timeout_s` is for pods.
+    """What holds for one node, or, below `defaults`, for each; all but `timeout_s`, `upload_warn_mb` and the checkpoints is for pods.
 
     Attributes:
         timeout_s: when its job is ended, in seconds from its start.
@@ -38,13 +38,19 @@ class NodeSettings(BaseModel):
         image: the container's image.
         min_cuda_version: the lowest CUDA version of the host's driver; an older host fails the image's start.
         disk_gb: the container's own disk.
-        requirements: what is installed beside what the recipe needs, as pip writes it.
+        requirements: what is installed, as pip writes it: for a training, beside what the recipe needs; for a function of yours, instead
+            of what the project's pyproject.toml or requirements.txt asks for.
         install: whether anything is installed; false where the image has it all.
         max_cost_usd: the most that the node may cost, its attempts together.
         max_price_per_hour_usd: dearer machines are left out.
         startup_timeout_s: when a pod that does not start is given up for another.
         retries: how many more pods are tried after one that was lost.
         wait_for_capacity_s: how long to wait for a machine when none is free.
+        upload_warn_mb: an input that exists only here and is larger than this, in megabytes, is sent with a warning.
+        group: nodes of the same group that are ready at the same time share a machine, and run there one after another; `timeout_s` and
+            `max_cost_usd` are then for all of them together.
+        checkpoint_every_s: how often a fit, or a function that uses `Checkpoint`, writes a state to go on from, in seconds.
+        checkpoint_every_rounds: how often instead, in rounds; CatBoost, which writes its own, goes by the seconds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +69,10 @@ class NodeSettings(BaseModel):
     startup_timeout_s: float = Field(900, gt=0)
     retries: int = Field(2, ge=0)
     wait_for_capacity_s: float = Field(0, ge=0)
+    upload_warn_mb: float = Field(50, ge=0)
+    group: str | None = Field(None, min_length=1)
+    checkpoint_every_s: float = Field(60, gt=0)
+    checkpoint_every_rounds: int | None = Field(None, ge=1)
 
     @field_validator("gpu", mode="before")
     @classmethod
@@ -185,6 +195,20 @@ class Settings(BaseModel):
     nodes: dict[str, NodeSettings] = Field(default_factory=dict)
     run: RunSettings = RunSettings()
 
+    @field_validator("nodes")
+    @classmethod
+    def _known_selectors(cls, nodes: dict[str, NodeSettings]) -> dict[str, NodeSettings]:
+        for selector in nodes:
+            kind, colon, _ = selector.partition(":")
+            # A node without a name of its own is called by its function and datasets, `f([params:a]) -> [b]`.
+            if colon and kind.isidentifier() and kind not in ("tag", "namespace"):
+                raise ValueError(f"{selector!r} begins with `{kind}:`; a selector is a node's name, a glob, tag:TAG or namespace:NAMESPACE")
+        return nodes
+
+    def names_node(self, name: str, tags: Collection[str] = (), namespace: str | None = None) -> bool:
+        """Tell whether `nodes` names a node, so that it goes to a machine whatever its function is."""
+        return any(selects(selector, name, tags, namespace) for selector in self.nodes)
+
     def for_node(self, name: str, tags: Collection[str] = (), namespace: str | None = None) -> NodeSettings:
         """Give what holds for a node: the defaults, and over them each selector that fits, the exact name last.
 
@@ -240,7 +264,7 @@ def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, 
     merged: dict[str, Any] = dict(values or {})
     for name, value in (runner_params or {}).items():
         if name not in RUNNER_PARAMETERS:
-            known = ", ".join(RUNNER_PARAMETERS)
+            known = ", ".join([*RUNNER_PARAMETERS, "max_workers"])
             raise ConfigError(f"--runner-params: `{name}` is not a runner parameter.{nearest(name, RUNNER_PARAMETERS)} Known: {known}.")
         _put(merged, RUNNER_PARAMETERS[name], value)
         if RUNNER_PARAMETERS[name][0] == "defaults" and isinstance(merged.get("nodes"), dict):
@@ -298,12 +322,14 @@ class ProjectConfig:
         values: the merged content of its `cloudtrain.yml` files.
         files: these files, the one that wins first.
         error: why they could not be read, where they could not.
+        package: the project's own package.
     """
 
     path: Path
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     files: Sequence[Path] = ()
     error: str | None = None
+    package: str | None = None
 
     def settings(self, runner_params: Mapping[str, Any] | None = None) -> Settings:
         """Check what the project says, with `--runner-params` over it.

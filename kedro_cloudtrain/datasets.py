@@ -20,6 +20,7 @@ from kedro_cloudtrain.volumes import DirectoryVolume, make_volume, source_identi
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.tables import column_names, read_head, read_table
+from kedro_cloudtrain.worker.values import write_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -86,7 +87,7 @@ class CloudDataset(AbstractDataset[Any, Any]):
             headers=_headers(credentials),
         )
         self.metadata = metadata
-        self._save_args = dict(save_args or {})
+        self.save_args = dict(save_args or {})
         self._volume: Volume | None = None
         if isinstance(self.source, VolumeSource):
             if volume is None:
@@ -107,8 +108,9 @@ class CloudDataset(AbstractDataset[Any, Any]):
     @property
     def filepath(self) -> str | None:
         """The file of a key, as Kedro-Viz asks for it to tell its size."""
-        here = isinstance(self._volume, DirectoryVolume) and isinstance(self.source, VolumeSource)
-        return str(self._volume.path(self.source.key)) if here else None  # type: ignore[union-attr]
+        if isinstance(self._volume, DirectoryVolume) and isinstance(self.source, VolumeSource):
+            return str(self._volume.path(self.source.key))
+        return None
 
     def load(self) -> pd.DataFrame:
         """Read the whole table.
@@ -128,7 +130,10 @@ class CloudDataset(AbstractDataset[Any, Any]):
         if isinstance(self.source, UrlSource):
             raise SourceError(f"{self.source.redacted} is a URL, which is read only. Give the entry a dataset_key and a volume to save to.")
         with self.volume.write(self.source.key) as path:
-            _write_table(data, path, self.source.file_format, self._save_args)
+            try:
+                write_table(data, path, self.source.file_format, self.save_args)
+            except InputError as error:
+                raise SourceError(str(error)) from error
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Give the first rows for Kedro-Viz, without reading the rest."""
@@ -385,22 +390,6 @@ def _metric(name: str, value: Any) -> Any:
     if isinstance(value, numbers.Integral):
         return int(value)
     return float(value) if math.isfinite(value) else None
-
-
-def _write_table(frame: pd.DataFrame, path: Path, file_format: str, args: dict[str, Any]) -> None:
-    if not hasattr(frame, "to_parquet"):
-        raise SourceError(f"A table is saved from a DataFrame; this is a {type(frame).__name__}.")
-    match file_format:
-        case "csv" | "tsv":
-            frame.to_csv(path, **{"index": False, "sep": "\t" if file_format == "tsv" else ",", **args})
-        case "parquet":
-            frame.to_parquet(path, **{"index": False, **args})
-        case "jsonl":
-            frame.to_json(path, orient="records", lines=True, **args)
-        case "xlsx":
-            frame.to_excel(path, engine="openpyxl", **{"index": False, **args})
-        case _:
-            raise SourceError(f"No writer for {file_format} is maintained any more: give the dataset a key that ends in .xlsx.")
 
 
 def _write_json(file: Path, value: Any) -> None:

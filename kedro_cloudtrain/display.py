@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import logging
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 import rich
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kedro.cloudtrain")
 
 _BAR_WIDTH = 26
+# The headline, the line about what does not fit, and the cursor's.
+_LINES_BESIDE = 3
 # In a log, a fit is worth a line each quarter of its rounds.
 _LOG_STEPS = 4
 _STYLES = {
@@ -86,7 +89,7 @@ class Row:
         before = self.progress.step if self.progress else 0
         self.progress = progress
         quarter = max(1, progress.of // _LOG_STEPS)
-        if not self.live and progress.step // quarter > before // quarter and progress.step < progress.of:
+        if not self.live and progress.in_rounds and progress.step // quarter > before // quarter and progress.step < progress.of:
             logger.info("%s %d/%d %s  [%s]", self.node, progress.step, progress.of, metric(progress), job, extra={"markup": False})
 
     def placed(self, job: str, machine: str, usd_per_hour: float) -> None:
@@ -116,6 +119,8 @@ class Row:
         if self.progress is None or self.state in (JobState.WAITING, JobState.STARTING):
             said = str(self.state) if self.state is not JobState.STARTING or self.machine else f"reading {self.reads}"
             return Text(self.node), Text(self.kind, "dim"), Text(""), Text(said, style or "dim"), Text(self.bill, "dim")
+        if not self.progress.in_rounds:
+            return Text(self.node), Text(self.kind, "dim"), Text(""), Text(state_word(self.state), style), Text(self.bill, "dim")
         left = dt.timedelta(seconds=round(self.progress.seconds_left))
         return (
             Text(self.node),
@@ -126,7 +131,7 @@ class Row:
         )
 
     def _how_it_went(self) -> str:
-        if self.progress is None:
+        if self.progress is None or not self.progress.in_rounds:
             return "done"
         return f"done after {self.progress.step} of {self.progress.of} rounds {metric(self.progress)}"
 
@@ -186,13 +191,14 @@ class Display:
         table = Table.grid(padding=(0, 2))
         with self._lock:
             rows = list(self._rows.values())
+        rows, rest = _that_fit(rows, self._console.height - _LINES_BESIDE)
         for row in rows:
             cells: list[Text | ProgressBar] = list(row.cells())
-            if row.progress is not None and row.state is not JobState.STARTING:
+            if row.progress is not None and row.progress.in_rounds and row.state is not JobState.STARTING:
                 done = row.progress.of if row.state is JobState.SUCCEEDED else row.progress.step
                 cells[2] = ProgressBar(row.progress.of, done, width=_BAR_WIDTH)
             table.add_row(*cells)
-        return Group(Text(self._headline, "bold"), table)
+        return Group(Text(self._headline, "bold"), table, *((Text(rest, "dim"),) if rest else ()))
 
     def account(self, receipts: Sequence[Receipt]) -> None:
         """Print what the run took, a line a job."""
@@ -200,6 +206,15 @@ class Display:
             # A file or a CI log has no width of its own: a table cut to 80 columns would lose its figures.
             console = self._console if self._console.is_terminal else Console(width=160, file=self._console.file)
             console.print(account_table(receipts))
+
+
+def _that_fit(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
+    """Give the rows that a terminal has lines for, those at work first, and a line about the others."""
+    if len(rows) <= height:
+        return list(rows), ""
+    shown = [row for row in rows if row.state in (JobState.STARTING, JobState.RUNNING)][:height]
+    others = Counter(state_word(row.state) for row in rows if row not in shown)
+    return shown, "… " + ", ".join(f"{count} {state}" for state, count in others.items())
 
 
 def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = None) -> Table:
@@ -226,11 +241,11 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
         table.add_row(
             Text(folder.name),
             Text(state_word(state), _STYLES.get(state, "")),
-            Text(str(spec.get("model_type", ""))),
+            Text(str(spec.get("model_type") or spec.get("function") or f"{len(spec.get('jobs', ()))} jobs")),
             f"{when:%Y-%m-%d %H:%M}",
             f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
             f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",
-            Text(f"{progress.step}/{progress.of} {metric(progress)}" if progress is not None else ""),
+            Text(f"{progress.step}/{progress.of} {metric(progress)}" if progress is not None and progress.in_rounds else ""),
             Text(_why(folder)),
             *((Text(pods.get(folder.name, "")),) if pods else ()),
         )
@@ -245,14 +260,17 @@ def _why(folder: JobFolder) -> str:
 
 def account_table(receipts: Iterable[Receipt]) -> Table:
     """Lay receipts out as a table: stages in seconds, rows, bytes read there, bytes that passed through here, dollars."""
+    receipts = list(receipts)
+    calls = any("call" in receipt.seconds for receipt in receipts)
+    shown = [stage for one in STAGES for stage in ((one, "call") if one == "fit" and calls else (one,))]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("node", no_wrap=True)
     table.add_column("where")
     table.add_column("state")
-    for name in (*STAGES, "total", "rows", "read there", "through here", "cost"):
+    for name in (*shown, "total", "rows", "read there", "through here", "cost"):
         table.add_column(name, justify="right")
     for receipt in receipts:
-        stages = [f"{receipt.seconds[stage]:.1f}" if stage in receipt.seconds else "" for stage in STAGES]
+        stages = [f"{receipt.seconds[stage]:.1f}" if stage in receipt.seconds else "" for stage in shown]
         table.add_row(
             Text(receipt.node),
             receipt.where,

@@ -15,6 +15,7 @@ CloudTrainError
     ├── JobTimeoutError     its deadline ended it
     ├── JobLostError        its process is gone and left no result
     ├── JobCancelledError   ended from here: Ctrl-C, or the run is over
+    │   └── NotStartedError its turn had not come by then
     └── BudgetExceededError not started: its worst case would cost more than was allowed
 ```
 
@@ -95,6 +96,10 @@ class JobLostError(JobError):
 
 class JobCancelledError(JobError):
     """The job was ended from here."""
+
+
+class NotStartedError(JobCancelledError):
+    """The run was over before the job's turn came: nothing of it was begun."""
 
 
 class BudgetExceededError(JobError):

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 JOBS = ".cloudtrain/jobs"
+INPUTS = ".cloudtrain/inputs"
 # Enough for the last two lines of progress.jsonl, whose metrics are a handful of numbers.
 _PROGRESS_TAIL_BYTES = 512
 _LOG_TAIL_BYTES = 32_768
@@ -99,9 +100,30 @@ class JobFolder:
         """`why.json`: whether it ran or was reused the last time, and why."""
         return self.path / "why.json"
 
+    @property
+    def code(self) -> Path:
+        """`code.zip`: the project's own code, where the script imports it."""
+        return self.path / "code.zip"
+
+    @property
+    def members(self) -> Path:
+        """`members.zip`: the folders of a group's jobs, where its machine is elsewhere."""
+        return self.path / "members.zip"
+
+    @property
+    def needed(self) -> list[Path]:
+        """The files that the machine needs, beside `machine.json` and what is sent along."""
+        return [file for file in (self.spec, self.script, self.archive, self.code, self.members) if file.is_file()]
+
     def input(self, name: str) -> Path:
-        """Give the place of an input that exists nowhere but here."""
-        return self.path / "inputs" / name
+        """Give the place of an input that exists nowhere but here: beside the jobs of a volume, which may share it."""
+        shared = self.path.parent.name == PurePosixPath(JOBS).name
+        return (self.path.parents[1] if shared else self.path) / "inputs" / name
+
+    @property
+    def sent(self) -> list[Path]:
+        """The inputs that exist nowhere but here, those that `job.json` names."""
+        return [self.input(name) for name in (self.read_json(self.spec) or {}).get("sent", ())]
 
     @contextlib.contextmanager
     def held(self, waiting: Callable[[], None] | None = None, poll_s: float = 0.1) -> Iterator[None]:
@@ -150,13 +172,20 @@ class JobFolder:
             return JobState(result.state)
         return JobState.LOST if self.machine.is_file() else JobState.WAITING
 
+    @property
+    def saved(self) -> Path:
+        """`saved.json`: by what the outputs that the machine has saved on a network volume are known to be the same."""
+        return self.path / "saved.json"
+
     def clear(self) -> None:
-        """Take away what an earlier attempt left, the result first, so that no half of it is taken for this one's."""
+        """Take away what an earlier attempt left, the result first, so that no half of it is taken for this one's.
+
+        Its checkpoint stays: the work itself knows whether it is its own.
+        """
         self.result.unlink(missing_ok=True)
-        for file in (self.log, self.progress, self.machine):
+        for file in (self.log, self.progress, self.machine, self.saved):
             file.unlink(missing_ok=True)
-        for folder in (self.outputs, self.path / "checkpoint"):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.outputs, ignore_errors=True)
 
     def write(self, file: Path, content: bytes) -> None:
         """Write a file whole or not at all."""

@@ -286,14 +286,30 @@ class JobFailure(BaseModel):
 
 
 class JobOutput(BaseModel):
-    """One output in the job folder: where, how large (bytes), its sha256, and, for a folder, the paths of its files."""
+    """One output, in the job folder or on the volume.
+
+    Attributes:
+        size: in bytes.
+        path: where it is in the job folder.
+        sha256: of what is there.
+        files: for a folder, the paths of its files.
+        key: where the machine has saved it on the volume, instead.
+        modified_ns: the time of that file, in nanoseconds, as the machine saw it.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    path: str
     size: int
-    sha256: str
+    path: str = ""
+    sha256: str = ""
     files: tuple[str, ...] = ()
+    key: str | None = None
+    modified_ns: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its files in the job folder."""
+        return self.files or ((self.path,) if self.path else ())
 
 
 class JobResult(BaseModel):
@@ -325,6 +341,11 @@ class JobProgress(BaseModel):
     of: int
     metrics: dict[str, float | None] = Field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether there is more than one: a call of a function is one that begins and ends."""
+        return self.of > 1
 
     @property
     def seconds_left(self) -> float:

@@ -188,7 +188,7 @@ def _examine_local(metadata: ProjectMetadata, env: str | None) -> Examination:
     try:
         with open_planner(metadata, env) as (planner, pipelines):
             for pipeline in pipelines.values():
-                needed |= {plan.kind for plan in planner.plan(pipeline.nodes)}
+                needed |= {plan.kind for plan in planner.plan(pipeline.nodes) if plan.inputs is not None}
         catalog = Finding("project", ok=True, seen=f"{', '.join(sorted(needed - {''})) or 'nothing'} to train")
     except Exception as error:  # noqa: BLE001  # whatever is wrong with a project's own code is a finding, and the rest is looked at
         catalog = Finding("project", ok=False, seen=f"it cannot be opened: {type(error).__name__}: {error}")

@@ -72,12 +72,12 @@ def train(
         JobError: no model came of it.
     """
     # Late: a pipeline is defined by this module, and only one that trains needs what trains.
-    from kedro_cloudtrain.attempts import Training
     from kedro_cloudtrain.backends.local import LocalBackend
     from kedro_cloudtrain.display import Row
     from kedro_cloudtrain.jobs import TrainingParameters, library_of
     from kedro_cloudtrain.preflight import check_training
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.trainings import Training
     from kedro_cloudtrain.volumes import DirectoryVolume
 
     checked = TrainingParameters.parse(parameters, where="The training node's parameters")

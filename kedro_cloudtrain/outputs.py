@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import JobLostError
+from kedro_cloudtrain.errors import JobLostError, SourceError
+from kedro_cloudtrain.volumes import DirectoryVolume
+from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.models import load_model
 from kedro_cloudtrain.worker.results import folder_digest
+from kedro_cloudtrain.worker.values import read_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.jobs import JobOutput, JobResult, OutputKind
+    from kedro_cloudtrain.sources import VolumeSource
+    from kedro_cloudtrain.volumes import Volume
 
 
 def read_outputs(folder: JobFolder, result: JobResult, kinds: tuple[OutputKind, ...]) -> dict[str, Any]:
@@ -32,6 +37,52 @@ def read_outputs(folder: JobFolder, result: JobResult, kinds: tuple[OutputKind, 
         _compare(folder, kind, path, said)
         values[kind] = _READERS[kind](path)
     return values
+
+
+def read_values(
+    folder: JobFolder, result: JobResult, names: Iterable[str], saved: Mapping[str, VolumeSource], volume: Volume
+) -> dict[str, Any]:
+    """Give what a function has returned, by dataset; what the machine has saved on the volume is there as its source.
+
+    Raises:
+        JobLostError: an output is not there, or is not what the result says of it.
+    """
+    values: dict[str, Any] = {}
+    for name in names:
+        said = result.outputs.get(name)
+        if said is None:
+            raise JobLostError(f"{folder.name} is done and has left no `{name}`. Does its script save it? {folder.script}")
+        if said.key is not None:
+            _compare_on_volume(folder, name, said, volume)
+            values[name] = saved[name]
+            continue
+        path = folder.path / said.path
+        _compare(folder, name, path, said)
+        try:
+            values[name] = read_value(path)
+        except InputError as error:
+            raise JobLostError(f"`{name}` of {folder.name} cannot be read here: {error}") from error
+    return values
+
+
+def _compare_on_volume(folder: JobFolder, name: str, said: JobOutput, volume: Volume) -> None:
+    """Make sure that what a machine has saved on the volume is there still: by its size and time, or by the ETag that was seen first."""
+    key = str(said.key)
+    try:
+        identity = volume.identity(key)
+    except SourceError as error:
+        raise JobLostError(f"{folder.name} has saved `{name}` as {key}, which is not there: {error.message}") from error
+    if isinstance(volume, DirectoryVolume):
+        same = volume.path(key).stat().st_mtime_ns == said.modified_ns
+    else:
+        seen: dict[str, Any] = folder.read_json(folder.saved) or {}
+        # A later run of the same job has saved it anew, and may have left a file of the same size.
+        mark = [said.modified_ns, identity.etag]
+        same = seen.get(name, mark) == mark
+        if name not in seen:
+            folder.write_json(folder.saved, {**seen, name: mark})
+    if not same or identity.size != said.size:
+        raise JobLostError(f"{key} on the volume {volume.name} is not what {folder.name} has saved there: it was changed since.")
 
 
 def _compare(folder: JobFolder, kind: str, path: Path, said: JobOutput) -> None:

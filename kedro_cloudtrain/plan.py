@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedro_cloudtrain.calls import is_parameter
+from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.entries import dataset_source, dataset_volume
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.folder import JOBS
+from kedro_cloudtrain.functions import reason_against
 from kedro_cloudtrain.jobs import TrainingParameters, library_of
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.preflight import problems_before
+from kedro_cloudtrain.project_code import ProjectCodes
 from kedro_cloudtrain.sources import UrlSource, VolumeSource
-from kedro_cloudtrain.volumes import DirectoryVolume, table_location
+from kedro_cloudtrain.volumes import DirectoryVolume, same_volume, table_location
 from kedro_cloudtrain.worker.errors import nearest
 from kedro_cloudtrain.worker.tables import column_names
+from kedro_cloudtrain.worker.values import is_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
@@ -60,11 +66,15 @@ class NodePlan:
     Attributes:
         node: the node.
         where: the backend's name, or `here` for an ordinary node.
-        inputs: what a training node reads; None for an ordinary node.
+        inputs: what a training node reads; None for any other node.
         parameters: what a training node is to do, where that is known before the run.
         sources: where its tables are, those that a machine reads itself.
+        saves: where the machine saves outputs of a user's function itself, with the writer's arguments.
         volume: holds the job folder, and the tables that are keys.
         settings: what `cloudtrain.yml` says of the node.
+        project: the project's folder.
+        codes: the code that goes along with its functions.
+        made: which of its tables other nodes of the run make: they need not be there before it.
         problems: what is wrong, a sentence each.
     """
 
@@ -73,30 +83,45 @@ class NodePlan:
     inputs: TrainingInputs | None = None
     parameters: TrainingParameters | None = None
     sources: dict[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
+    saves: dict[str, tuple[VolumeSource, dict[str, Any]]] = dataclasses.field(default_factory=dict)
     volume: Volume | None = None
     settings: NodeSettings | None = None
+    project: Path = dataclasses.field(default_factory=Path)
+    codes: ProjectCodes = dataclasses.field(default_factory=ProjectCodes)
+    made: frozenset[str] = frozenset()
     problems: list[str] = dataclasses.field(default_factory=list)
 
     @property
+    def on_machine(self) -> bool:
+        """Whether it goes to a machine, or is an ordinary node."""
+        return self.where != "here"
+
+    @property
+    def group(self) -> str | None:
+        """The group whose machine it shares; None where it has one of its own."""
+        return self.settings.group if self.on_machine and self.settings is not None else None
+
+    @property
     def kind(self) -> str:
-        """What is trained: the library, or the name of a template."""
+        """What runs there: the library that is trained, the name of a template, or that of a function."""
+        if self.inputs is None:
+            return getattr(self.node.func, "__name__", "") if self.on_machine else ""
         return library_of(self.parameters.model_type) if self.parameters is not None else ""
+
+    @property
+    def tables(self) -> list[str]:
+        """What the machine is given beside the parameters."""
+        if self.inputs is not None:
+            return self.inputs.tables
+        return [name for name in dict.fromkeys(self.node.inputs) if not is_parameter(name)] if self.on_machine else []
 
     @property
     def reads(self) -> str:
         """Say what the machine reads."""
-        if self.inputs is None:
-            return "–"
-        return ", ".join(self._reads_one(name) for name in self.inputs.tables)
-
-    def _reads_one(self, name: str) -> str:
-        match self.sources.get(name):
-            case UrlSource() as source:
-                return source.redacted
-            case VolumeSource() as source:
-                return source.key
-            case _:
-                return f"{name}, sent from here"
+        there = [self.sources[name].redacted for name in self.tables if name in self.sources]
+        sent = [name for name in self.tables if name not in self.sources]
+        said = [*there, f"{', '.join(sent)} sent from here"] if sent else there
+        return ", ".join(said) or "–"
 
 
 def training_inputs(node: Node) -> TrainingInputs | None:
@@ -118,23 +143,35 @@ class Planner:
         settings: `cloudtrain.yml`.
         generator: knows the templates.
         project: the project's folder.
+        package: the project's own package, whose code goes along with its functions.
     """
 
     catalog: CatalogProtocol[Any, Any]
     settings: Settings
     generator: TrainingScriptGenerator
     project: Path
+    package: str | None = None
 
     def plan(self, nodes: Iterable[Node]) -> list[NodePlan]:
         """Plan each node; no network is asked."""
-        return [self._plan(node) for node in nodes]
+        plans = [self._plan(node) for node in nodes]
+        outputs = {name for plan in plans for name in plan.node.outputs}
+        for plan in plans:
+            plan.made = frozenset(outputs & set(plan.tables))
+        for name in {plan.group: None for plan in plans if plan.group is not None}:
+            _check_group([plan for plan in plans if plan.group == name])
+        return plans
+
+    @functools.cached_property
+    def _codes(self) -> ProjectCodes:
+        return ProjectCodes(self.package)
 
     def _plan(self, node: Node) -> NodePlan:
         inputs = training_inputs(node)
-        if inputs is None:
+        if inputs is None and not self.settings.names_node(node.name, node.tags, node.namespace):
             return NodePlan(node)
         settings = self.settings.for_node(node.name, node.tags, node.namespace)
-        plan = NodePlan(node, where=self.settings.backend, inputs=inputs, settings=settings)
+        plan = NodePlan(node, self.settings.backend, inputs, settings=settings, project=self.project, codes=self._codes)
         try:
             plan.volume = self.settings.volume.make(self.project)
         except ConfigError as error:
@@ -145,22 +182,26 @@ class Planner:
                 f"backend runpod needs a network volume, and {plan.volume.name} is a directory here: "
                 "volume: {id: …, data_center: …} in the environment's cloudtrain.yml."
             )
-        for name in inputs.tables:
+        for name in plan.tables:
             dataset = self.catalog.get(name)
             source = dataset_source(dataset)
             if isinstance(source, VolumeSource):
                 self._on_volume(plan, name, source, dataset_volume(dataset))
             elif source is not None:
                 plan.sources[name] = source
-        self._read_parameters(plan, inputs)
+        if inputs is not None:
+            self._read_parameters(plan, inputs)
+        else:
+            self._read_function(plan)
         return plan
 
     def _on_volume(self, plan: NodePlan, name: str, source: VolumeSource, volume: Volume) -> None:
         """Take in a table that is a key: a machine reads it where it has that volume."""
         here = isinstance(volume, DirectoryVolume)
         if plan.where == "local":
-            # What is on a network volume is brought here by the dataset itself, and sent along.
-            if here:
+            # What is on another volume is brought here by the dataset itself, and sent along.
+            first = not any(isinstance(other, VolumeSource) for other in plan.sources.values())
+            if here and (first or same_volume(volume, plan.volume)):
                 plan.sources[name], plan.volume = source, volume
             return
         plan.sources[name] = source
@@ -178,6 +219,26 @@ class Planner:
             mounted = plan.volume.name if plan.volume is not None else "none"
             plan.problems.append(f"`{name}` is on the volume {volume.name}, and the pod mounts {mounted}: a pod mounts one. Keep it there.")
 
+    def _read_function(self, plan: NodePlan) -> None:
+        """Take in a user's own function: whether a machine can call it, and which outputs it saves there."""
+        node = plan.node
+        reason = reason_against(node.func)
+        if reason is not None:
+            plan.problems.append(f"it cannot go to a machine: {reason}")
+        for name in node.outputs:
+            dataset = self.catalog.get(name)
+            if isinstance(dataset, CloudDataset) and isinstance(dataset.source, UrlSource):
+                plan.problems.append(f"its output `{name}` is a URL, which is read only. Give the entry a dataset_key.")
+        plan.saves = {name: saved for name in node.outputs if (saved := self._saved_there(plan, name)) is not None}
+
+    def _saved_there(self, plan: NodePlan, name: str) -> tuple[VolumeSource, dict[str, Any]] | None:
+        """Give where a machine saves an output itself: a key on the volume that it has; None where the output comes back."""
+        dataset = self.catalog.get(name)
+        if not isinstance(dataset, CloudDataset) or not isinstance(dataset.source, VolumeSource) or plan.volume is None:
+            return None
+        reaches = plan.volume.mounted and same_volume(dataset.volume, plan.volume)
+        return (dataset.source, dataset.save_args) if reaches and is_json(dataset.save_args) else None
+
     def _read_parameters(self, plan: NodePlan, inputs: TrainingInputs) -> None:
         if not inputs.parameters.startswith(("params:", "parameters")):
             return  # Another node makes them: they are checked when they are there.
@@ -194,16 +255,43 @@ class Planner:
         )
 
 
+# What the nodes of a group may say each for itself; everything else is of their machine.
+_OF_EACH_NODE = {"requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"}
+
+
+def _check_group(plans: list[NodePlan]) -> None:
+    """Add what is wrong with nodes that are to share a machine to the plan of each."""
+    first = plans[0]
+    if first.where == "runpod" and first.volume is not None and not first.volume.mounted:
+        for plan in plans:
+            plan.problems.append(f"`group: {plan.group}` needs a network volume or this computer, and {first.volume.name} is a bucket.")
+    for plan in plans[1:]:
+        ours, theirs = (one.settings.model_dump(exclude=_OF_EACH_NODE) if one.settings is not None else {} for one in (first, plan))
+        other = next((key for key in ours if ours[key] != theirs.get(key)), None)
+        if other is not None:
+            plan.problems.append(
+                f"`group: {plan.group}` is one machine, and {plan.node.name} wants `{other}: {theirs[other]}` where {first.node.name} has "
+                f"{ours[other]}. Give them the same in cloudtrain.yml, or another group."
+            )
+        elif plan.volume != first.volume:
+            plan.problems.append(
+                f"`group: {plan.group}` is one machine, and its nodes read from two volumes. Give them another group each."
+            )
+
+
 def where_parameters_stand(name: str) -> str:
     """Name the place of a node's parameters as a user knows it."""
     return f"`{name.removeprefix('params:')}` in parameters.yml"
 
 
-def look_at_sources(plan: NodePlan, *, volume_answers: bool = True) -> dict[str, int | None]:
-    """Ask each source whether it is there and has the columns; add what is wrong to the plan's problems.
+def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume_answers: bool = True) -> dict[str, int | None]:
+    """Ask whether each table is there, and each source whether it has the columns; add what is wrong to the plan's problems.
+
+    What another node of the run makes is not asked for: it may not be there yet, or be another one then.
 
     Args:
         plan: the node.
+        catalog: where the datasets are that are sent from here.
         volume_answers: False where the volume is known not to; what is on it is not asked for then.
 
     Returns:
@@ -212,8 +300,12 @@ def look_at_sources(plan: NodePlan, *, volume_answers: bool = True) -> dict[str,
     from kedro_cloudtrain.volumes import source_identity  # noqa: PLC0415
 
     sizes: dict[str, int | None] = {}
+    for name in plan.tables:
+        dataset = catalog.get(name) if name not in plan.sources and name not in plan.made else None
+        if dataset is not None and not dataset.exists():
+            plan.problems.append(f"`{name}` is to be sent from here, and is not there: {dataset}")
     for name, source in plan.sources.items():
-        if isinstance(source, VolumeSource) and not volume_answers:
+        if name in plan.made or (isinstance(source, VolumeSource) and not volume_answers):
             continue
         try:
             identity = source_identity(source, plan.volume)
@@ -225,6 +317,11 @@ def look_at_sources(plan: NodePlan, *, volume_answers: bool = True) -> dict[str,
         if plan.parameters is not None and columns is not None:
             plan.problems += _missing_columns(name, plan.parameters, columns, where_parameters_stand(_parameters_of(plan)))
     return sizes
+
+
+def selects_any(settings: Settings, node: Node) -> bool:
+    """Tell whether a node goes to a machine: a training node always, any other where `nodes` names it."""
+    return training_inputs(node) is not None or settings.names_node(node.name, node.tags, node.namespace)
 
 
 def _parameters_of(plan: NodePlan) -> str:

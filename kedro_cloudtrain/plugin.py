@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class CloudTrainHooks:
         self._latest: ProjectConfig | None = None
         self._configs: dict[str | None, ProjectConfig] = {}
         self._status: RunStatus | None = None
+        self._catalog: DataCatalog | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -43,6 +45,7 @@ class CloudTrainHooks:
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
         """Keep the configuration for the runner, and begin the run's status where the run is ours."""
+        self._catalog = catalog
         if self._latest is not None:
             self._configs[run_params.get("run_id")] = self._latest
         if "CloudTrainRunner" in str(run_params.get("runner")) and self._latest is not None:
@@ -76,10 +79,14 @@ class CloudTrainHooks:
             self._status.dataset("after_dataset_loaded", dataset_name)
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str) -> None:
-        """Note a dataset's size."""
+    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
+        """Note a dataset's size; log metrics where MLflow has a run for them."""
         if self._status is not None:
             self._status.dataset("after_dataset_saved", dataset_name)
+        if "mlflow" in sys.modules and self._is_metrics(dataset_name):
+            from kedro_cloudtrain.tracking import log_metrics  # noqa: PLC0415
+
+            log_metrics(dataset_name, data)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -95,6 +102,11 @@ class CloudTrainHooks:
             self._status.failed(error)
             self._status = None
 
+    def _is_metrics(self, dataset_name: str) -> bool:
+        from kedro_cloudtrain.datasets import MetricsDataset  # noqa: PLC0415
+
+        return self._catalog is not None and isinstance(self._catalog.get(dataset_name), MetricsDataset)
+
     def config_of(self, run_id: str | None) -> ProjectConfig | None:
         """Give the configuration that a run began with."""
         return self._configs.get(run_id, self._latest)
@@ -103,6 +115,7 @@ class CloudTrainHooks:
 def read_config(context: KedroContext) -> ProjectConfig:
     """Read `cloudtrain.yml` as the context's environments give it; unchecked."""
     from kedro.config import MissingConfigException  # noqa: PLC0415
+    from kedro.framework.project import PACKAGE_NAME  # noqa: PLC0415  # known once a project is
 
     from kedro_cloudtrain.config import ProjectConfig  # noqa: PLC0415
 
@@ -110,7 +123,7 @@ def read_config(context: KedroContext) -> ProjectConfig:
     path = Path(context.project_path)
     patterns = getattr(loader, "config_patterns", None)
     if patterns is None:
-        return ProjectConfig(path)  # A loader of the project's own, which knows no patterns.
+        return ProjectConfig(path, package=PACKAGE_NAME)  # A loader of the project's own, which knows no patterns.
     patterns.setdefault("cloudtrain", ["cloudtrain*", "cloudtrain*/**", "**/cloudtrain*"])
     # Kedro's default merge takes an environment's whole block for base's: `defaults` in one would drop it in the other.
     loader.merge_strategy.setdefault("cloudtrain", "soft")
@@ -118,9 +131,9 @@ def read_config(context: KedroContext) -> ProjectConfig:
     environments = [name for name in (loader.env or loader.default_run_env, loader.base_env) if name]
     files = [file for name in environments for file in sorted((source / name).glob("**/cloudtrain*.y*ml"))]
     try:
-        return ProjectConfig(path, loader["cloudtrain"], files)
+        return ProjectConfig(path, loader["cloudtrain"], files, package=PACKAGE_NAME)
     except MissingConfigException:
-        return ProjectConfig(path)
+        return ProjectConfig(path, package=PACKAGE_NAME)
     except Exception as error:  # noqa: BLE001  # whatever the loader says of a file is said when a run of ours needs it
         return ProjectConfig(path, files=files, error=f"cloudtrain.yml cannot be read: {error}")
 

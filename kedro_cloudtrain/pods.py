@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.attempts import Training
 from kedro_cloudtrain.backends.budget import Budget
 from kedro_cloudtrain.backends.placing import Work, choose
 from kedro_cloudtrain.backends.runpod import RunPodBackend
@@ -23,6 +22,7 @@ from kedro_cloudtrain.network_volumes import NetworkVolume
 from kedro_cloudtrain.preflight import check_training
 from kedro_cloudtrain.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.sources import make_source
+from kedro_cloudtrain.trainings import Training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

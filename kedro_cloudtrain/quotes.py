@@ -57,7 +57,9 @@ def work_of(plan: NodePlan, sizes: Mapping[str, int | None]) -> Work:
         sizes: each table's size in bytes, None where it is not known.
     """
     columns = plan.parameters.feature_columns if plan.parameters is not None else None
-    size = sizes.get(plan.inputs.data) if plan.inputs is not None else None
+    tables = [plan.inputs.data] if plan.inputs is not None else list(plan.sources)
+    known = [size for name in tables if (size := sizes.get(name)) is not None]
+    size = sum(known) if known else None
     return Work(plan.kind, columns=None if columns is None else len(columns) + 1, size_bytes=size)
 
 

@@ -44,7 +44,7 @@ class Receipt:
         where: the backend.
         state: how it ended.
         seconds: by stage: `render` (here), `start` (until the script's first line has run), `environment` (packages, on a pod), `read`,
-            `fit`, `save`.
+            `fit` (or the `call` of a function), `save`.
         total_s: from the first to the last, in seconds.
         rows: rows read; None where the job did not get there.
         bytes_read: what the machine took from the source.

@@ -12,7 +12,7 @@ from rich.text import Text
 from kedro_cloudtrain.backends.catalogue import KnownCatalogue
 from kedro_cloudtrain.doctor import Examination, examine_runpod
 from kedro_cloudtrain.errors import CloudTrainError
-from kedro_cloudtrain.plan import look_at_sources
+from kedro_cloudtrain.plan import look_at_inputs
 from kedro_cloudtrain.quotes import Quote, quote, run_notes, run_problems, work_of
 from kedro_cloudtrain.receipts import size
 
@@ -39,9 +39,10 @@ class NodeReport:
     @property
     def where(self) -> str:
         """Where it goes: `here`, `local`, or its pod's machine, price and stock."""
-        if self.plan.where != "runpod":
-            return self.plan.where
-        return f"pod · {self.quote.machine}" if self.quote.candidate is not None else "pod"
+        said = self.plan.where
+        if said == "runpod":
+            said = f"pod · {self.quote.machine}" if self.quote.candidate is not None else "pod"
+        return said if self.plan.group is None else f"{said} · group {self.plan.group}"
 
     def json(self) -> dict[str, Any]:
         """Say it as plain JSON; money in dollars, times in seconds."""
@@ -49,12 +50,13 @@ class NodeReport:
         return {
             "name": plan.node.name,
             "where": plan.where,
+            "group": plan.group,
             "trains": plan.parameters.model_type if plan.parameters is not None else None,
             "machine": None if quoted.candidate is None else str(quoted.candidate),
             "stock": None if quoted.candidate is None else quoted.candidate.stock,
             "usd_per_hour": None if quoted.candidate is None else quoted.candidate.usd_per_hour,
             "reason": quoted.reason or None,
-            "reads": None if plan.inputs is None else plan.reads,
+            "reads": plan.reads if plan.on_machine else None,
             "bytes": _total(self.sizes),
             "timeout_s": None if plan.settings is None else plan.settings.timeout_s,
             "estimate_usd": None if quoted.estimate_usd is None else [round(usd, 4) for usd in quoted.estimate_usd],
@@ -124,17 +126,17 @@ class Report:
         }
 
     def table(self) -> Table:
-        """Lay it out as a table: node, where it goes, what it trains, what it reads, its limit and its dollars."""
+        """Lay it out as a table: node, where it goes, what runs there, what it reads, its limit and its dollars."""
         paid = self.settings.backend == "runpod"
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for name in ("node", "goes to", "trains", "reads", "limit", *(("estimate",) if paid else ())):
+        for name in ("node", "goes to", "runs", "reads", "limit", *(("estimate",) if paid else ())):
             table.add_column(name)
         for node in self.nodes:
             plan, total = node.plan, _total(node.sizes)
             cells = [
                 Text(plan.node.name),
                 Text(node.where),
-                Text(plan.parameters.model_type if plan.parameters is not None else "–"),
+                Text(plan.parameters.model_type if plan.parameters is not None else plan.kind or "–"),
                 Text(plan.reads + (f"  {size(total)}" if total else "")),
                 Text("–" if plan.settings is None else f"{plan.settings.timeout_s / 3600:.3g} h"),
             ]
@@ -157,12 +159,12 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
     """Look at everything that can be wrong with planned nodes: their sources, and for pods the account and the catalogue."""
     settings = planner.settings
     if settings.backend != "runpod":
-        nodes = [NodeReport(plan, look_at_sources(plan)) for plan in plans]
+        nodes = [NodeReport(plan, look_at_inputs(plan, planner.catalog)) for plan in plans]
         return Report(nodes, settings, max_pods)
     seen = examine_runpod(settings, planner.project)
     # Of a volume that no pod can mount each node's plan speaks, as a run does.
     problems = [str(finding) for finding in seen.problems if finding.what != "volume" or seen.data_center is not None]
-    nodes = [NodeReport(plan, look_at_sources(plan, volume_answers=seen.volume is not None)) for plan in plans]
+    nodes = [NodeReport(plan, look_at_inputs(plan, planner.catalog, volume_answers=seen.volume is not None)) for plan in plans]
     if seen.api is not None:
         try:
             nodes = _quoted(nodes, seen)
@@ -177,7 +179,12 @@ def _quoted(nodes: Sequence[NodeReport], seen: Examination) -> list[NodeReport]:
     if seen.api is None:
         return list(nodes)
     catalogue = KnownCatalogue(seen.api, known_s=600)
-    return [_with_quote(node, catalogue, seen.data_center) for node in nodes]
+    quoted, groups = [_with_quote(node, catalogue, seen.data_center) for node in nodes], set()
+    for number, node in enumerate(quoted):
+        if node.plan.group in groups:  # One machine, one bill: it stands with the first node.
+            quoted[number] = dataclasses.replace(node, quote=dataclasses.replace(node.quote, estimate_usd=None, worst_usd=None))
+        groups |= {node.plan.group} - {None}
+    return quoted
 
 
 def _with_quote(node: NodeReport, catalogue: KnownCatalogue, data_center: str | None) -> NodeReport:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NOTHING_CHANGED = "nothing changed"
 # Of `job.json`, what is no parameter: where the job's data is, and the name of its node.
-_NO_PARAMETERS = ("name", "dataset_url", "dataset_key", "dataset_file", "validation_source", "volume_path")
+_NO_PARAMETERS = ("name", "dataset_url", "dataset_key", "dataset_file", "validation_source", "volume_path", "inputs", "sent")
 
 
 def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: dict[str, Any], *, reuse: bool) -> str:

@@ -1,4 +1,4 @@
-"""`CloudTrainRunner`: ordinary nodes run here, training nodes where the settings say; the rest is Kedro's own."""
+"""`CloudTrainRunner`: ordinary nodes run here, those for machines where the settings say; the rest is Kedro's own."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends import Backend
     from kedro_cloudtrain.config import ProjectConfig, RunSettings, Settings
     from kedro_cloudtrain.display import Display
+    from kedro_cloudtrain.groups import Group
     from kedro_cloudtrain.plan import NodePlan
     from kedro_cloudtrain.receipts import Receipt
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
@@ -36,7 +37,7 @@ _PODS = 8
 
 
 class CloudTrainRunner(SequentialRunner):
-    """Runs a pipeline with its training nodes on machines, and its ordinary nodes here, one by one.
+    """Runs a pipeline with its training nodes, and whatever `nodes` names, on machines, and its ordinary nodes here, one by one.
 
     Args:
         is_async: whether ordinary nodes load and save in threads, as for Kedro's own runners.
@@ -55,7 +56,7 @@ class CloudTrainRunner(SequentialRunner):
     def __init__(self, is_async: bool = False, **runner_params: Any) -> None:
         self._threads: ThreadRunner | None = None
         if "max_workers" in runner_params:
-            self._threads = ThreadRunner(max_workers=runner_params.pop("max_workers"), is_async=is_async)
+            self._threads = _thread_runner(runner_params.pop("max_workers"), is_async=is_async)
             is_async = False
         super().__init__(is_async=is_async)
         self._runner_params = runner_params
@@ -89,28 +90,28 @@ class CloudTrainRunner(SequentialRunner):
         settings = project.settings(self._runner_params)
         self._cloud = None
         self.receipts = []
-        if not any(_is_training(node) for node in pipeline.nodes):
+        if not any(_is_training(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes):
             self._run_nodes(pipeline, catalog, hook_manager, run_id)
             return
 
-        # Late: a run without a training node needs none of it.
+        # Late: a run without a node for a machine needs none of it.
         from kedro_cloudtrain.backends import make_backend
         from kedro_cloudtrain.display import Display
         from kedro_cloudtrain.plan import Planner
         from kedro_cloudtrain.scripts import TrainingScriptGenerator
 
         generator = TrainingScriptGenerator(project.templates)
-        plans = Planner(catalog, settings, generator, project.path).plan(pipeline.nodes)
+        plans = Planner(catalog, settings, generator, project.path, project.package).plan(pipeline.nodes)
         _refuse(plans)
-        training = [plan for plan in plans if plan.inputs is not None]
+        there = [plan for plan in plans if plan.on_machine]
         jobs = jobs_at_once(settings)
-        display = Display(_headline(training, len(plans) - len(training), settings))
+        display = Display(_headline(there, len(plans) - len(there), settings))
         backend = make_backend(settings, project.path, jobs)
         try:
             with display, _termination_raises():
                 self._cloud = functools.partial(
                     CloudTrainExecutor,
-                    {plan.node: plan for plan in training},
+                    {plan.node: plan for plan in there},
                     backend,
                     display,
                     generator,
@@ -121,7 +122,8 @@ class CloudTrainRunner(SequentialRunner):
                 self._run_nodes(pipeline, catalog, hook_manager, run_id)
         finally:
             order = {plan.node.name: index for index, plan in enumerate(plans)}
-            self.receipts.sort(key=lambda receipt: order[receipt.node])
+            # A group's bill stands below its nodes.
+            self.receipts.sort(key=lambda receipt: order.get(receipt.node, len(order)))
             display.account(self.receipts)
             self._say_left()
 
@@ -144,7 +146,7 @@ class CloudTrainRunner(SequentialRunner):
 
 
 class CloudTrainExecutor(Executor):
-    """Passes ordinary tasks to the executor that is here for them, and a training node's to a thread that waits for its machine.
+    """Passes ordinary tasks to the executor that is here for them, and any other to a thread that waits for its machine.
 
     Left by an exception of a node, it waits for what runs, as Kedro's own runners do, or ends it where `on_failure` says cancel; left by
     Ctrl-C, it ends what runs.
@@ -161,7 +163,8 @@ class CloudTrainExecutor(Executor):
         run: RunSettings,
         here: Executor,
     ) -> None:
-        from kedro_cloudtrain.display import Row
+        from kedro_cloudtrain.display import Row  # late, as above
+        from kedro_cloudtrain.slots import Slots
 
         self._plans = plans
         self._backend = backend
@@ -170,24 +173,51 @@ class CloudTrainExecutor(Executor):
         self._receipts = receipts
         self._run = run
         self._here = here
+        self._slots = Slots(jobs)
         self._machines = ThreadPoolExecutor(jobs, "cloudtrain-machine")
+        self._groups, self._members = self._group_nodes()
         for plan in plans.values():
             display.add(Row(plan.node.name, plan.kind, plan.reads))
 
     def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Take a task of Kedro's; a training node's becomes a `CloudTask`."""
+        """Take a task of Kedro's; one for a machine becomes a `CloudTask`."""
         if not isinstance(task, Task) or task.node not in self._plans:
             return self._here.submit(task, *args, **kwargs)
+        from kedro_cloudtrain.tasks import CloudTask
+
         plan = self._plans[task.node]
-        cloud_task = CloudTask(task, plan, self._backend, self._display, self._generator, self._receipts, self._run)
-        return self._machines.submit(cloud_task)
+        group = self._groups.get(plan.group)
+        backend = self._backend if group is None else group
+        slots = self._slots if group is None else None  # A group has one turn for all of its nodes.
+        cloud_task = CloudTask(task, plan, backend, self._display, self._generator, self._receipts, self._run, slots)
+        if group is None or self._members is None:
+            return self._machines.submit(cloud_task)
+        group.expect()
+        return self._members.submit(group.come, cloud_task)
+
+    def _group_nodes(self) -> tuple[dict[str | None, Group], ThreadPoolExecutor | None]:
+        """Give the groups by their names, and a thread for each of their nodes: they wait for their machine together."""
+        grouped = [plan.group for plan in self._plans.values() if plan.group is not None]
+        if not grouped:
+            return {}, None
+        from kedro_cloudtrain.groups import Group
+
+        groups: dict[str | None, Group] = {
+            name: Group(name, self._backend, self._generator, self._machines, self._slots, self._receipts) for name in set(grouped)
+        }
+        return groups, ThreadPoolExecutor(len(grouped), "cloudtrain-member")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for both kinds of threads."""
+        """Wait for all kinds of threads."""
         self._machines.shutdown(wait, cancel_futures=cancel_futures)
+        if self._members is not None:
+            # None of theirs waits to be begun: each has its thread.
+            self._members.shutdown(wait)
         self._here.shutdown(wait, cancel_futures=cancel_futures)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool | None:
+        if error is not None and not self._run.detach:
+            self._slots.close()
         interrupted = error is not None and not isinstance(error, Exception)
         if interrupted or (error is not None and self._run.on_failure == "cancel" and not self._run.detach):
             self._backend.close()
@@ -198,108 +228,13 @@ class CloudTrainExecutor(Executor):
         return None
 
 
-class CloudTask:
-    """A training node's task: the machine gets references, and what comes back is saved through the catalog."""
+def _thread_runner(max_workers: Any, *, is_async: bool) -> ThreadRunner:
+    try:
+        return ThreadRunner(max_workers=max_workers, is_async=is_async)
+    except (TypeError, ValueError):
+        from kedro_cloudtrain.errors import ConfigError
 
-    def __init__(
-        self,
-        task: Task,
-        plan: NodePlan,
-        backend: Backend,
-        display: Display,
-        generator: TrainingScriptGenerator,
-        receipts: list[Receipt],
-        run: RunSettings,
-    ) -> None:
-        self._run = run
-        self._task = task
-        self._plan = plan
-        self._backend = backend
-        self._display = display
-        self._generator = generator
-        self._receipts = receipts
-
-    def __call__(self) -> Node:
-        """Run the node; give it back, as Kedro's tasks do.
-
-        The hooks are those of any node. A table that the machine reads itself is not loaded here, so it has no loading hooks, and
-        `before_node_run` finds its source among the inputs.
-        """
-        task, node, catalog = self._task, self._task.node, self._task.catalog
-        hook = self._hook
-        inputs = {name: self._input(name) for name in node.inputs}
-        about = {"node": node, "catalog": catalog, "is_async": False, "run_id": task.run_id}
-        for overrides in hook.before_node_run(inputs=dict(inputs), **about) or []:
-            inputs.update(overrides or {})
-        from kedro_cloudtrain.errors import DetachedError
-
-        try:
-            outputs = self._train(inputs)
-        except DetachedError:
-            raise
-        except Exception as error:
-            hook.on_node_error(error=error, inputs=inputs, **about)
-            raise
-        hook.after_node_run(inputs=inputs, outputs=outputs, **about)
-        for name, value in outputs.items():
-            hook.before_dataset_saved(dataset_name=name, data=value, node=node)
-            catalog.save(name, value)
-            hook.after_dataset_saved(dataset_name=name, data=value, node=node)
-        for name in node.confirms:
-            catalog.confirm(name)
-        return node
-
-    @property
-    def _hook(self) -> Any:
-        manager: Any = self._task.hook_manager
-        return manager.hook
-
-    def _input(self, name: str) -> Any:
-        if name in self._plan.sources:
-            return self._plan.sources[name]
-        hook = self._hook
-        hook.before_dataset_loaded(dataset_name=name, node=self._task.node)
-        value = self._task.catalog.load(name)
-        hook.after_dataset_loaded(dataset_name=name, data=value, node=self._task.node)
-        return value
-
-    def _train(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        from kedro_cloudtrain.attempts import Training
-        from kedro_cloudtrain.errors import SourceError
-        from kedro_cloudtrain.jobs import TrainingParameters
-        from kedro_cloudtrain.plan import output_kinds, where_parameters_stand
-        from kedro_cloudtrain.preflight import check_training
-
-        plan, node = self._plan, self._task.node
-        names = plan.inputs
-        if names is None or plan.volume is None or plan.settings is None:
-            raise TypeError(f"{node.name} is no training node")
-        parameters = TrainingParameters.parse(inputs[names.parameters], where=where_parameters_stand(names.parameters))
-        if parameters != plan.parameters:  # Made by another node, or changed by a hook.
-            here = self._backend.name == "local"
-            check_training(parameters, self._generator, validation_table=names.validation is not None, here=here)
-        training = Training(
-            node=node.name,
-            parameters=parameters,
-            data=inputs[names.data],
-            validation=inputs[names.validation] if names.validation is not None else None,
-            outputs=output_kinds(node),
-            volume=plan.volume,
-            settings=plan.settings,
-        )
-        try:
-            attempt = training.prepare(self._generator)
-            values = attempt.run(
-                self._backend, self._display.row(node.name), self._receipts, reuse=self._run.cache, detach=self._run.detach
-            )
-        except SourceError as error:
-            tables = " and ".join(f"`{name}`" for name in names.tables)
-            where = where_parameters_stand(names.parameters)
-            raise SourceError(
-                f"{node.name}: {error.message}\nIts data is {tables} of the catalog, its columns are named by {where}. "
-                "Each source is looked at, without a run, by: kedro cloudtrain plan"
-            ) from error
-        return dict(zip(node.outputs, (values[kind] for kind in output_kinds(node)), strict=True))
+        raise ConfigError(f"--runner-params: max_workers is {max_workers!r}: a whole number from 1 on is wanted there.") from None
 
 
 def jobs_at_once(settings: Settings) -> int:
@@ -330,11 +265,13 @@ def _refuse(plans: list[NodePlan]) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def _headline(training: list[NodePlan], ordinary: int, settings: Settings) -> str:
+def _headline(there: list[NodePlan], ordinary: int, settings: Settings) -> str:
     def count(number: int, what: str) -> str:
         return f"{number} {what} node{'' if number == 1 else 's'}"
 
-    nodes = f"{count(len(training), 'training')}, {count(ordinary, 'ordinary')}"
+    calls = sum(plan.inputs is None for plan in there)
+    kinds = [(len(there) - calls, "training"), (calls, "function"), (ordinary, "ordinary")]
+    nodes = ", ".join(count(number, what) for number, what in kinds if number or what != "function")
     return f"cloudtrain   {nodes} · backend {settings.backend} · volume {settings.volume}"
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from functools import cached_property
 from importlib import resources
+from keyword import kwlist
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,10 @@ from kedro_cloudtrain.sources import make_source
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from kedro_cloudtrain.functions import FunctionSpec
+
 _SUFFIX = ".py.j2"
+_NO_MODEL_TYPES = ("function", "group")
 _LINE_WIDTH = 100
 DEFAULT_SEED = 42
 _SHIPPED = Path(str(resources.files("kedro_cloudtrain.templates")))
@@ -55,6 +61,30 @@ def _flat(value: object) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_flat(item) for item in value) + "]"
     raise TemplateError(f"{value!r} ({type(value).__name__}) cannot stand in a script: use numbers, text, lists and mappings.")
+
+
+class _Names:
+    """Names for the variables of a script: a dataset's own, as far as Python takes it, and no name twice."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = {name.lower() for name in taken} | {"returns", "saves"}
+
+    def of(self, dataset: str) -> str:
+        """Give a name for a dataset's value; its constant is the same in capitals."""
+        base = re.sub(r"\W+", "_", dataset.removeprefix("params:"), flags=re.ASCII).strip("_").lower() or "value"
+        base = f"_{base}" if base[0].isdigit() else base
+        name = next(name for name in itertools.chain([base], (f"{base}_{n}" for n in itertools.count(2))) if name not in self._taken)
+        self._taken.add(name)
+        return name
+
+
+def _call(function: str, given: Sequence[str], indent: int) -> str:
+    """Write a call, an argument a line where it is long."""
+    flat = f"{function}({', '.join(given)})"
+    if len(flat) + indent <= _LINE_WIDTH:
+        return flat
+    pad = " " * indent
+    return "\n".join([f"{function}(", *(f"{pad}    {one}," for one in given), f"{pad})"])
 
 
 class TrainingScriptGenerator:
@@ -144,20 +174,61 @@ class TrainingScriptGenerator:
             validation = {"fraction": 0.2, **validation}
         if "time_column" not in validation and "fraction" in validation:
             validation.setdefault("seed", seed)
+        return self._script(
+            template,
+            model_id=spec.name,
+            model_type=spec.model_type,
+            source=spec.source,
+            validation_source=spec.validation_source,
+            target_column=spec.target_column,
+            feature_columns=None if spec.feature_columns is None else list(spec.feature_columns),
+            hyperparameters=spec.hyperparameters,
+            validation=validation,
+            early_stopping_rounds=spec.early_stopping_rounds,
+            seed=seed,
+            outputs=list(spec.outputs),
+        )
+
+    def render_function(self, spec: FunctionSpec) -> str:
+        """Give the script that calls a user's own function.
+
+        Raises:
+            TemplateError: naming the template and the line, before anything is run or paid for.
+        """
+        names = _Names({"job", "sys", "returned", spec.qualname.partition(".")[0], "FunctionJob", "Path", "unpacked_code", *kwlist})
+        constants, loaded, written = {}, {}, {}
+        for dataset in dict.fromkeys(spec.arguments.values() if isinstance(spec.arguments, dict) else spec.arguments):
+            name = names.of(dataset)
+            constants[name.upper()] = spec.parameters[dataset] if dataset in spec.parameters else spec.inputs[dataset]
+            written[dataset] = name.upper() if dataset in spec.parameters else name
+            if dataset not in spec.parameters:
+                loaded[name] = name.upper()
+        if isinstance(spec.arguments, dict):
+            given = [f"{argument}={written[dataset]}" for argument, dataset in spec.arguments.items()]
+        else:
+            given = [written[dataset] for dataset in spec.arguments]
+        return self._script(
+            f"function{_SUFFIX}",
+            module=spec.module,
+            function=spec.qualname,
+            constants=constants,
+            loaded=loaded,
+            call=_call(spec.qualname, given, indent=12),
+            returns=list(spec.returns) if isinstance(spec.returns, tuple) else spec.returns,
+            saves=spec.saves,
+        )
+
+    def render_group(self, name: str, run: str, jobs: Sequence[str]) -> str:
+        """Give the script that runs jobs one after another.
+
+        Raises:
+            TemplateError: naming the template and the line, before anything is run or paid for.
+        """
+        return self._script(f"group{_SUFFIX}", name=name, run=run, jobs=list(jobs))
+
+    def _script(self, template: str, **values: Any) -> str:
         try:
-            script = self._environment.get_template(template).render(
-                model_id=spec.name,
-                model_type=spec.model_type,
-                source=spec.source,
-                validation_source=spec.validation_source,
-                target_column=spec.target_column,
-                feature_columns=None if spec.feature_columns is None else list(spec.feature_columns),
-                hyperparameters=spec.hyperparameters,
-                validation=validation,
-                early_stopping_rounds=spec.early_stopping_rounds,
-                seed=seed,
-                outputs=list(spec.outputs),
-            )
+            script = self._environment.get_template(template).render(**values)
         except jinja2.UndefinedError as error:
             raise TemplateError(f"Template {self._path(template)} uses a name that a job does not have: {error.message}.") from error
         except jinja2.TemplateSyntaxError as error:
@@ -193,7 +264,7 @@ class TrainingScriptGenerator:
     def model_types(self) -> list[str]:
         """The names of the templates there are, the project's own and the shipped ones."""
         names = self._environment.list_templates(filter_func=lambda name: name.endswith(_SUFFIX) and not name.startswith("_"))
-        return [name.removesuffix(_SUFFIX) for name in names if "/" not in name]
+        return [name.removesuffix(_SUFFIX) for name in names if "/" not in name and name.removesuffix(_SUFFIX) not in _NO_MODEL_TYPES]
 
     def is_shipped(self, model_type: str) -> bool:
         """Tell whether a model type's template is one of this package's, whose hyperparameters are known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,7 +35,7 @@ def open_planner(
 
     with _opened(metadata, env, params) as (context, config):
         settings = config.settings(_parameters(runner_params))
-        yield Planner(context.catalog, settings, TrainingScriptGenerator(config.templates), config.path), pipelines
+        yield Planner(context.catalog, settings, TrainingScriptGenerator(config.templates), config.path, config.package), pipelines
 
 
 def read_settings(metadata: ProjectMetadata, env: str | None) -> Settings:
@@ -59,11 +60,14 @@ def job_folders(metadata: ProjectMetadata, env: str | None) -> list[JobFolder]:
 
 
 def find_job(metadata: ProjectMetadata, env: str | None, job: str) -> JobFolder:
-    """Give the folder of a job by its whole name, the beginning of it, or its node's name, for which the latest is given."""
+    """Give the folder of a job by its whole name, else the latest of its node's name, else the latest whose name begins so."""
+    from kedro_cloudtrain.jobs import job_name
     from kedro_cloudtrain.problems import nearest
 
     folders = job_folders(metadata, env)
-    found = next((one for one in folders if one.name == job), None) or next((one for one in folders if one.name.startswith(job)), None)
+    node = re.escape(job_name(job, ""))
+    ways = (re.escape(job), f"{node}[0-9a-f]{{12}}", f"{re.escape(job)}.*")
+    found = next((one for way in ways for one in folders if re.fullmatch(way, one.name)), None)
     if found is None:
         hint = nearest(job, [one.name for one in folders])
         raise click.ClickException(f"There is no job {job!r}.{hint} Those there are: kedro cloudtrain jobs")

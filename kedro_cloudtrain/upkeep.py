@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 _POLL_S = 1.0
 _DAY_S = 86_400.0
 _AGES_S = {"d": _DAY_S, "h": 3600.0, "m": 60.0}
-# Of a job on a network volume: what is there by these names, with its outputs and its inputs.
+# Of a job on a network volume: what is there by these names, with its outputs.
 _NAMES = (
     "result.json",
     "job.json",
     "train.py",
     "worker.zip",
+    "code.zip",
     "bootstrap.py",
     "machine.json",
     "heartbeat.json",
@@ -36,7 +37,9 @@ _NAMES = (
     "progress.jsonl",
     "courier.py",
     "store.json",
+    "members.zip",
     "outputs.zip",
+    "checkpoint.zip",
 )
 
 
@@ -51,7 +54,14 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
     """
     folder = find_job(metadata, env, job)
     remote = _remote(metadata, env, folder)
-    result = _awaited_here(folder) if remote is None else _awaited_there(folder, remote)
+    if remote is None:
+        result = _awaited_here(folder)
+    else:
+        group = _group_of(folder, remote, job_folders(metadata, env))
+        if group is not None:
+            # Its machine is its group's, which comes to it sooner or later.
+            _awaited_there(group, remote.beside(group))
+        result = _awaited_there(folder, remote)
     if result is None:
         raise click.ClickException(f"{folder.name} is gone and has left no result. What it wrote: kedro cloudtrain logs {folder.name}")
     if result.state != "succeeded":
@@ -74,28 +84,33 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | 
     if found is None:
         raise click.UsageError(f"--older-than is {older_than!r}: write an age, 30d, 12h or 45m say.")
     before = time.time() - float(found[1]) * _AGES_S[found[2]]
-    old = [folder for folder in job_folders(metadata, env) if folder.spec.stat().st_mtime < before and not folder.is_running()]
+    folders = job_folders(metadata, env)
+    old = [folder for folder in folders if folder.spec.stat().st_mtime < before and not folder.is_running()]
+    # Jobs share what was sent along with them: what a young one names stays.
+    wanted = {file for folder in folders if folder not in old for file in folder.sent}
     freed = 0
     for folder in old:
-        freed += sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
+        sent = [file for file in folder.sent if file not in wanted and file.is_file()]
+        freed += sum(file.stat().st_size for file in (*folder.path.rglob("*"), *sent) if file.is_file())
         click.echo(folder.name)
         if dry_run:
             continue
         remote = _remote(metadata, env, folder)
         if remote is not None:
-            remote.take_away([*_NAMES, *_left_by(folder)])
+            remote.take_away([*_NAMES, *remote.checkpoint_names(), *_left_by(folder)])
+            remote.take_away_sent(file.name for file in sent)
+        for file in sent:
+            file.unlink()
         shutil.rmtree(folder.path)
     what = f"{len(old)} job{'' if len(old) == 1 else 's'}, {freed / 1e6:.1f} MB"
     click.echo(f"{what} would be taken away." if dry_run else f"{what} taken away.")
 
 
 def _left_by(folder: JobFolder) -> Iterator[str]:
-    """Name the inputs and outputs of a job, and the marker of its last attempt."""
+    """Name the outputs of a job, and the marker of its last attempt."""
     result, machine = folder.read_result(), folder.read_json(folder.machine) or {}
     for output in result.outputs.values() if result is not None else ():
-        yield from output.files or (output.path,)
-    inputs = folder.path / "inputs"
-    yield from (f"inputs/{file.name}" for file in (inputs.iterdir() if inputs.is_dir() else ()))
+        yield from output.names
     if machine.get("attempt"):
         yield f"started-{machine['attempt']}"
 
@@ -107,6 +122,18 @@ def _remote(metadata: ProjectMetadata, env: str | None, folder: JobFolder) -> Re
 
     volume = read_settings(metadata, env).volume.make(metadata.project_path)
     return None if isinstance(volume, DirectoryVolume) else RemoteFolder(folder, volume)
+
+
+def _group_of(folder: JobFolder, remote: RemoteFolder, folders: list[JobFolder]) -> JobFolder | None:
+    """Give the group whose machine has a job, as the machine has noted beside it, or as the group's own folder here says."""
+    from kedro_cloudtrain.folder import JobFolder
+
+    machine = remote.machine()
+    if machine.get("attempt"):
+        return None
+    mine = (one for one in folders if folder.name in (one.read_json(one.spec) or {}).get("jobs", ()))
+    said = folder.path.with_name(str(machine["group"])) if machine.get("group") else None
+    return JobFolder(said) if said is not None else next(mine, None)
 
 
 def _awaited_here(folder: JobFolder) -> JobResult | None:

@@ -95,7 +95,8 @@ class RunStatus:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=".events-")
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(self._events, stream, indent=2)
+                # In one go: indented, or piece by piece, it is written by Python instead of C, after each node.
+                stream.write(json.dumps(self._events))
             Path(temporary).replace(self._file)
 
 

@@ -158,14 +158,19 @@ class DirectoryVolume:
 
     @contextlib.contextmanager
     def write(self, key: str) -> Iterator[Path]:
-        """Give a temporary file beside the key's place, which takes that place when it is left without an error."""
+        """Give a temporary file beside the key's place, which takes that place when it is left without an error.
+
+        The same content again leaves the file, and with it its identity, as it is: a node that writes what it wrote before changes nothing
+        for the nodes below it. A network volume's ETag does the same by itself.
+        """
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not tempfile's: its files are its user's alone, and a volume is shared. The ending stays, for writers that go by it.
         temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
         try:
             yield temporary
-            temporary.replace(path)
+            if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
+                temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -290,6 +295,13 @@ _KINDS = (
 )
 
 
+def same_volume(one: Volume, other: Volume | None) -> bool:
+    """Tell whether two are the same volume, by whatever path a directory is named."""
+    if isinstance(one, DirectoryVolume) and isinstance(other, DirectoryVolume):
+        return one.root.resolve() == other.root.resolve()
+    return one == other
+
+
 def source_identity(source: UrlSource | VolumeSource, volume: Volume | None) -> SourceIdentity:
     """Say by what a source is known to be the same.
 
@@ -301,6 +313,17 @@ def source_identity(source: UrlSource | VolumeSource, volume: Volume | None) -> 
     if volume is None:
         raise SourceError(f"dataset_key {source.key!r} needs a volume: give the dataset `volume: {{path: …}}`.")
     return volume.identity(source.key)
+
+
+def identities_of(sources: Mapping[str, UrlSource | VolumeSource], volume: Volume | None) -> tuple[dict[str, Any], dict[str, int | None]]:
+    """Say by what each of some tables is known to be the same (None where nothing tells), and their sizes in bytes.
+
+    Raises:
+        SourceError: one is not there, or cannot be reached.
+    """
+    found = {name: source_identity(source, volume) for name, source in sources.items()}
+    known = {name: dataclasses.asdict(identity) if identity.known else None for name, identity in found.items()}
+    return known, {name: identity.size for name, identity in found.items()}
 
 
 def table_location(source: VolumeSource, volume: Volume) -> Location:

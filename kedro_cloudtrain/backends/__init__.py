@@ -29,8 +29,10 @@ class JobRequest:
         settings: what `cloudtrain.yml` says of its node.
         work: how much there is to compute with.
         requirements: what a pod installs for it.
+        python: the Python that a pod's environment is made with, `3.12` say; empty for whichever the image has.
         environment: what the job's process finds in its environment beside the usual: the secrets of a URL.
         attach: whether a machine that works on the same job already, for a client that is gone, is taken.
+        members: the jobs that are worked on within this one, where it is a group.
     """
 
     folder: JobFolder
@@ -38,8 +40,10 @@ class JobRequest:
     settings: NodeSettings
     work: Work
     requirements: tuple[str, ...] = ()
+    python: str = ""
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     attach: bool = False
+    members: tuple[JobFolder, ...] = ()
 
     @property
     def timeout_s(self) -> float:
@@ -104,6 +108,18 @@ class Backend(Protocol):
         Raises:
             JobLostError: there is something, and it is no result.
         """
+        ...
+
+    def collect(self, folder: JobFolder) -> JobResult | None:
+        """Give the result of a job that its group's machine has come past, with its outputs and its log in the folder here.
+
+        Raises:
+            JobLostError: there is something, and it is no result.
+        """
+        ...
+
+    def group_at_work(self, folder: JobFolder) -> JobFolder | None:
+        """Give the folder of the group whose machine works on a job, for a client that is gone or elsewhere; None where none does."""
         ...
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.remote_folder import BOOTSTRAP, RemoteFolder
 from kedro_cloudtrain.errors import JobLostError
+from kedro_cloudtrain.folder import INPUTS
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.buckets import Bucket
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 COURIER = "courier.py"
 _STORE = "store.json"
 _OUTPUTS = "outputs.zip"
+_CHECKPOINT = "checkpoint.zip"
 _WRITTEN = ("log.txt", "progress.jsonl", "heartbeat.json", _OUTPUTS, "result.json")
 # Beyond a pod's own deadline: its result is delivered then.
 _LONGER_S = 3600.0
@@ -46,13 +48,16 @@ class CarriedFolder(RemoteFolder):
             lasts_s: how long the pod may live, in seconds.
         """
         lasts_s += _LONGER_S
-        inputs = self.folder.path / "inputs"
-        names = [file.name for file in (self.folder.spec, self.folder.script, self.folder.archive, self.folder.machine)]
-        names += [BOOTSTRAP, *(f"inputs/{file.name}" for file in (sorted(inputs.iterdir()) if inputs.is_dir() else ()))]
+        names = [file.name for file in (*self.folder.needed, self.folder.machine)] + [BOOTSTRAP]
+        sent = {f"inputs/{file.name}": self._bucket.presigned(f"{INPUTS}/{file.name}", lasts_s) for file in self.folder.sent}
         said = {
             "job": self.folder.name,
-            "read": {name: self._bucket.presigned(self.key(name), lasts_s) for name in names},
+            "read": {name: self._bucket.presigned(self.key(name), lasts_s) for name in names} | sent,
             "write": {name: self._bucket.presigned(self.key(name), lasts_s, write=True) for name in _WRITTEN},
+            "checkpoint": {
+                "read": self._bucket.presigned(self.key(_CHECKPOINT), lasts_s),
+                "write": self._bucket.presigned(self.key(_CHECKPOINT), lasts_s, write=True),
+            },
         }
         self._write(_STORE, json.dumps(said).encode())
         return {
@@ -71,7 +76,7 @@ class CarriedFolder(RemoteFolder):
         packed = self.folder.path / _OUTPUTS
         self._volume.download(self.key(_OUTPUTS), packed)
         self.folder.bytes_passed += packed.stat().st_size
-        wanted = {name for output in result.outputs.values() for name in (output.files or (output.path,))}
+        wanted = {name for output in result.outputs.values() for name in output.names}
         try:
             with zipfile.ZipFile(packed) as archive:
                 # By the names that the result has: none of another is taken.

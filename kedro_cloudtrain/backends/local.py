@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.jobs import JobResult
 
-_POLL_S = 0.05
+_POLL_S = 0.01
 _PROGRESS_EVERY_S = 0.25
 # Ctrl-C has to be through within 2 s: half of them for the script to end by itself.
 _GRACE_S = 1.0
@@ -58,6 +58,8 @@ class LocalBackend:
             raise JobCancelledError(f"{folder.name} was ended from here. Its folder is kept: {folder.path}")
         result = folder.read_result()
         if returncode is None and result is None:
+            # So that whoever looks at the job later sees what became of it.
+            folder.write_json(folder.result, {"state": "timed out"})
             raise timed_out(folder, request.timeout_s)
         if result is None:
             raise _without_result(folder, returncode or 0)
@@ -72,6 +74,14 @@ class LocalBackend:
     def earlier(self, folder: JobFolder) -> JobResult | None:
         """Give what an earlier run of the job has left."""
         return folder.read_result()
+
+    def collect(self, folder: JobFolder) -> JobResult | None:
+        """Give what a job of a group has left."""
+        return folder.read_result()
+
+    def group_at_work(self, folder: JobFolder) -> JobFolder | None:  # noqa: ARG002
+        """Give nothing: a group's process holds its jobs, so that whoever has come to hold one knows that it is over."""
+        return None
 
     def close(self) -> None:
         """End every job that still runs: their watching threads do it, each within its grace."""
@@ -98,7 +108,7 @@ class LocalBackend:
                 # A group of its own: a terminal's Ctrl-C reaches the client alone, and the client ends the whole group.
                 start_new_session=True,
                 # The child holds the job, too: a client that was killed leaves it held until the child is done.
-                pass_fds=(request.folder.lock_fd,) if request.folder.lock_fd is not None else (),
+                pass_fds=[folder.lock_fd for folder in (request.folder, *request.members) if folder.lock_fd is not None],
             )
         request.folder.write_json(
             request.folder.machine,

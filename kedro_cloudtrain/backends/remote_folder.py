@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kedro_cloudtrain.errors import JobLostError
-from kedro_cloudtrain.folder import JOBS
+from kedro_cloudtrain.folder import INPUTS, JOBS
 from kedro_cloudtrain.jobs import JobResult
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class RemoteFolder:
         self._read_to: dict[str, int] = {}
         self._kept: set[str] = set()
 
+    def beside(self, folder: JobFolder) -> RemoteFolder:
+        """Give the one of another job on the same volume."""
+        return RemoteFolder(folder, self._volume)
+
     def key(self, name: str) -> str:
         """Give the key of one of its files."""
         return f"{JOBS}/{self.folder.name}/{name}"
@@ -53,13 +57,13 @@ class RemoteFolder:
     def send(self) -> None:
         """Put everything that the machine needs but `machine.json` on the volume."""
         folder = self.folder
-        for file in (folder.spec, folder.script, folder.archive):
+        for file in folder.needed:
             self._write(file.name, file.read_bytes())
         self._write(BOOTSTRAP, resources.files("kedro_cloudtrain.worker").joinpath(BOOTSTRAP).read_bytes())
-        inputs = folder.path / "inputs"
-        for file in sorted(inputs.iterdir()) if inputs.is_dir() else ():
-            self._volume.upload(file, self.key(f"inputs/{file.name}"))
-            folder.bytes_passed += file.stat().st_size
+        for file in folder.sent:
+            # Named by its content: what another job has sent is there already.
+            if self._volume.upload(file, f"{INPUTS}/{file.name}"):
+                folder.bytes_passed += file.stat().st_size
 
     def command(self, mount: str) -> str:
         """Give the pod's one short line; everything else is in the folder, where the pod mounts the volume."""
@@ -137,13 +141,27 @@ class RemoteFolder:
     def fetch(self, result: JobResult) -> None:
         """Bring the outputs here, each to its place and whole."""
         for output in result.outputs.values():
-            for name in output.files or (output.path,):
+            for name in output.names:
                 self._volume.download(self.key(name), self.folder.path / name)
+
+    def checkpoint_names(self) -> list[str]:
+        """Name the files of the state that a lost machine has left for another one to go on from."""
+        try:
+            latest = json.loads(self._volume.read_bytes(self.key("checkpoint/latest.json")) or b"{}")
+            files = [f"checkpoint/{latest['folder']}/{name}" for name in latest["files"]]
+        except (ValueError, KeyError, TypeError):
+            return []
+        return [*files, "checkpoint/latest.json"]
 
     def take_away(self, names: Iterable[str]) -> None:
         """Delete some of its files, `result.json` first where it is the first name; one that is not there is no error."""
         for name in names:
             self._volume.delete(self.key(name))
+
+    def take_away_sent(self, names: Iterable[str]) -> None:
+        """Delete some of what was sent along with the volume's jobs."""
+        for name in names:
+            self._volume.delete(f"{INPUTS}/{name}")
 
     def _write(self, name: str, content: bytes) -> None:
         self._volume.write_bytes(self.key(name), content)

@@ -25,13 +25,13 @@ from kedro_cloudtrain.backends.runpod_api import PodRequest
 from kedro_cloudtrain.backends.watching import PodWatch
 from kedro_cloudtrain.buckets import Bucket
 from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, JobLostError
+from kedro_cloudtrain.folder import JobFolder
 from kedro_cloudtrain.jobs import JobState
 from kedro_cloudtrain.receipts import MachineUse
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.backends import JobRequest, Watcher
     from kedro_cloudtrain.backends.runpod_api import Pod, RunPodApi
-    from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.jobs import JobResult
     from kedro_cloudtrain.network_volumes import NetworkVolume
 
@@ -153,6 +153,27 @@ class RunPodBackend:
             remote.fetch(result)
         return result
 
+    def collect(self, folder: JobFolder) -> JobResult | None:
+        """Give what a job of a group has left on the volume, with its outputs and its log brought here."""
+        result = self.earlier(folder)
+        self.remote(folder).follow()
+        return result
+
+    def group_at_work(self, folder: JobFolder) -> JobFolder | None:
+        """Give the group whose pod works on a job, as the job's folder on the volume says."""
+        name = self.remote(folder).machine().get("group")
+        if not name:
+            return None
+        group = JobFolder(folder.path.with_name(str(name)))
+        return group if self._pod_of(self.remote(group).machine()) is not None else None
+
+    def _pod_of(self, said: dict[str, Any]) -> Pod | None:
+        """Give the pod that a job's `machine.json` speaks of, where it is alive."""
+        if not said.get("attempt") or not said.get("name"):
+            return None
+        pod = self._api.pod(str(said["pod"])) if said.get("pod") else self._api.find_pod(str(said["name"]))
+        return pod if pod is not None and pod.status not in ("EXITED", "ERROR", "TERMINATED") else None
+
     def close(self) -> None:
         """End every pod that still is, and refuse new ones."""
         self._closed.set()
@@ -207,11 +228,11 @@ class RunPodBackend:
         """
         while not self._closed.is_set():
             said = remote.machine()
-            attempt, name = said.get("attempt"), said.get("name")
-            if not attempt or not name:
+            attempt = said.get("attempt")
+            if not attempt or not said.get("name"):
                 return None
-            pod = self._api.pod(str(said["pod"])) if said.get("pod") else self._api.find_pod(name)
-            if pod is not None and pod.status not in ("EXITED", "ERROR", "TERMINATED"):
+            pod = self._pod_of(said)
+            if pod is not None:
                 return self._attach(request, said, pod)
             # After the pod was asked for: one that is gone by then has written its result, or never will.
             result = remote.result(attempt)
@@ -262,6 +283,7 @@ class RunPodBackend:
             "lifetime_s": lives_s,
             "heartbeat_every_s": self._pace.heartbeat_every_s,
             "requirements": list(request.requirements) if settings.install else [],
+            "python": request.python,
         }
         self._budget.reserve(name, job, worst_usd(candidate.usd_per_hour, settings.startup_timeout_s, lives_s))
         created_at = time.monotonic()

@@ -118,7 +118,8 @@ class PodWatch:
         """End every pod that is still watched, at the same time, and stop."""
         self._closed.set()
         self._wake.set()
-        thread, self._thread = self._thread, None
+        with self._lock:  # A pod may be just being added: its thread is to have begun before it is waited for.
+            thread, self._thread = self._thread, None
         if thread is not None:
             thread.join(timeout=90)
         with self._lock:

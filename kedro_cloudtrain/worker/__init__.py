@@ -11,17 +11,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .devices import choose_keras_backend
     from .errors import InputError
+    from .function import FunctionJob, unpacked_code
+    from .group import run_group
     from .hyperparameters import take, with_defaults
-    from .job import TrainingJob
     from .models import load_model
+    from .training import TrainingJob
 
-__all__ = ["InputError", "TrainingJob", "choose_keras_backend", "load_model", "take", "with_defaults"]
+__all__ = [
+    "FunctionJob",
+    "InputError",
+    "TrainingJob",
+    "choose_keras_backend",
+    "load_model",
+    "run_group",
+    "take",
+    "unpacked_code",
+    "with_defaults",
+]
 
 _HOME = {
+    "FunctionJob": "function",
     "InputError": "errors",
-    "TrainingJob": "job",
+    "TrainingJob": "training",
     "choose_keras_backend": "devices",
     "load_model": "models",
+    "run_group": "group",
+    "unpacked_code": "function",
     "take": "hyperparameters",
     "with_defaults": "hyperparameters",
 }

@@ -199,7 +199,11 @@ def make_environment(machine: dict[str, Any], log: Log) -> str:
     if not requirements:
         return sys.executable
     # The image's Python is PEP 668's "externally managed": packages go into an environment of their own.
-    kind = f"{platform.python_version()} {platform.machine()} {platform.libc_ver()}"
+    wanted = str(machine.get("python") or "")
+    same = platform.python_version().startswith(f"{wanted}.") or not wanted
+    # Another release is found in the image, or fetched, by uv.
+    version = platform.python_version() if same else wanted
+    kind = f"{version} {platform.machine()} {platform.libc_ver()}"
     digest = hashlib.sha256(json.dumps([sorted(requirements), kind]).encode()).hexdigest()[:16]
     place = VOLUME / ".cloudtrain" / "environments" / digest
     python = place / "bin" / "python"
@@ -212,7 +216,7 @@ def make_environment(machine: dict[str, Any], log: Log) -> str:
     uv = _uv(log)
     environment = {**os.environ, "UV_CACHE_DIR": str(VOLUME / ".cloudtrain" / "uv-cache"), "UV_NO_PROGRESS": "1"}
     for command in (
-        [uv, "venv", "--quiet", "--relocatable", "--python", sys.executable, str(scratch)],
+        [uv, "venv", "--quiet", "--relocatable", "--python", sys.executable if same else wanted, str(scratch)],
         [uv, "pip", "install", "--python", str(scratch / "bin/python"), *requirements],
     ):
         if _tee(command, log, environment) != 0:

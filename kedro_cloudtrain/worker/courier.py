@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -34,11 +35,14 @@ def main() -> None:
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(get(url))
+        unpack_checkpoint(folder, said["checkpoint"]["read"])
         started = subprocess.Popen([sys.executable, str(folder / "bootstrap.py")], env={**os.environ, "CLOUDTRAIN_COURIER": "1"})
     except Exception as error:  # noqa: BLE001  # whatever it is: the pod must not outlive it
         say(f"the job cannot be brought here: {type(error).__name__}: {error}")
         end_pod()
     else:
+        # By itself: a large state must not keep the heartbeats.
+        threading.Thread(target=carry_checkpoints, args=(folder, said["checkpoint"]["write"]), daemon=True).start()
         mirror(folder, said)
         started.wait()
 
@@ -71,6 +75,34 @@ def mirror(folder: Path, said: dict[str, Any]) -> None:
         else:
             break
     (folder / "delivered").write_text("", encoding="utf-8")
+
+
+def unpack_checkpoint(folder: Path, url: str) -> None:
+    """Bring the state that a lost machine has left here, where there is one; without it the work begins anew."""
+    archive = folder / "checkpoint.zip"
+    with contextlib.suppress(OSError, zipfile.BadZipFile):
+        archive.write_bytes(get(url, tries=1))
+        with zipfile.ZipFile(archive) as packing:
+            packing.extractall(folder / "checkpoint")
+
+
+def carry_checkpoints(folder: Path, url: str) -> None:
+    """Write each new state to the bucket, as one file, which is replaced as a whole."""
+    place, archive = folder / "checkpoint", folder / "checkpoint.zip"
+    sent: list[tuple[str, int]] = []
+    while not (folder / "result.json").is_file():
+        # One that is replaced or taken away meanwhile is packed the next time.
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            latest = place / "latest.json"
+            files = [latest, *sorted((place / json.loads(latest.read_bytes())["folder"]).rglob("*"))]
+            found = [(str(file.relative_to(place)), file.stat().st_mtime_ns) for file in files if file.is_file()]
+            if found != sent:
+                with zipfile.ZipFile(archive, "w") as packing:
+                    for name, _ in found:
+                        packing.write(place / name, name)
+                put(url, archive.read_bytes(), tries=2)
+                sent = found
+        time.sleep(_EVERY_S)
 
 
 def packed(folder: Path) -> bytes:

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from .errors import InputError
-from .urls import ascii_url, with_query
+from .urls import READ_TIMEOUT_S, ascii_url, with_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 T = TypeVar("T")
-TIMEOUT_S = 300.0
 TRIES = 3
 _PIECE_BYTES = 1 << 20
 _LONGEST_WAIT_S = 60.0
@@ -58,7 +57,7 @@ def downloaded(
     *,
     headers: Mapping[str, str] | None = None,
     secret_query: str = "",
-    timeout_s: float = TIMEOUT_S,
+    timeout_s: float = READ_TIMEOUT_S,
     tries: int = TRIES,
 ) -> Iterator[Download]:
     """Give a URL's content as a temporary file, which is removed whatever happens.
@@ -84,7 +83,7 @@ def downloaded(
 
 @contextlib.contextmanager
 def streamed(
-    url: str, *, headers: Mapping[str, str] | None = None, secret_query: str = "", timeout_s: float = TIMEOUT_S
+    url: str, *, headers: Mapping[str, str] | None = None, secret_query: str = "", timeout_s: float = READ_TIMEOUT_S
 ) -> Iterator[Callable[[int], bytes] | None]:
     """Give what reads a URL's first bytes, so many at a call; the rest stays on its server. None where its content is encoded.
 
@@ -127,7 +126,9 @@ class Description:
         return int(said) if said.isdigit() and self.headers.get("content-encoding", "").lower() in _PLAIN else None
 
 
-def describe(url: str, *, headers: Mapping[str, str] | None = None, secret_query: str = "", timeout_s: float = TIMEOUT_S) -> Description:
+def describe(
+    url: str, *, headers: Mapping[str, str] | None = None, secret_query: str = "", timeout_s: float = READ_TIMEOUT_S
+) -> Description:
     """Ask what a server has at a URL, without the file itself.
 
     A server that refuses HEAD is asked for the first byte: a presigned URL of S3 or Google Cloud Storage is signed for GET alone.

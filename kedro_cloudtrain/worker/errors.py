@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,5 +17,7 @@ class InputError(ValueError):
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Give the known name that is nearest to `name`, or None where none is near."""
+    import difflib  # a job that has nothing wrong needs none of it
+
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return matches[0] if matches else None

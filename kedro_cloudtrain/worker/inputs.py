@@ -8,12 +8,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .locations import Location
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-READ_TIMEOUT_S = 300.0
+    from .locations import Location
 
 
 def input_location(
@@ -25,14 +23,23 @@ def input_location(
     load_args: Mapping[str, Any] | None,
 ) -> Location:
     """Give the place of the one source that is named; a URL's secrets are in the environment."""
+    from .locations import Location  # a job without a table needs none
+    from .urls import READ_TIMEOUT_S
+
     args = dict(load_args or {})
     if url is not None:
         secrets = json.loads(os.environ.get("CLOUDTRAIN_URL_SECRETS") or "{}").get(url, {})
         timeout_s = float(os.environ.get("CLOUDTRAIN_READ_TIMEOUT_S") or READ_TIMEOUT_S)
         return Location(url, file_format, args, secrets.get("headers", {}), secrets.get("query", ""), timeout_s)
     if file is not None:
-        return Location(str(folder / file), file_format, args)
+        return Location(str(sent_file(folder, file)), file_format, args)
     return Location(str(volume_of(folder) / str(key)), file_format, args)
+
+
+def sent_file(folder: Path, file: str) -> Path:
+    """Find a file that was sent along: beside the script, or where the jobs of a volume share them."""
+    beside = folder / file
+    return beside if beside.exists() else folder.parents[1] / file
 
 
 def volume_of(folder: Path) -> Path:

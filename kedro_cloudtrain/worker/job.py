@@ -1,95 +1,43 @@
-"""A job, as its script sees it: reads, splits, encodes, watches the fit, measures, saves, and says at last what came of it."""
+"""What every job's script has in common: its stages are timed, and at its end `result.json` says what came of it."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-import platform
+import shutil
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-import numpy as np
-
 from .deadline import watch_deadline
-from .devices import device_for
-from .encoding import Features, Target
 from .errors import InputError
-from .hyperparameters import by_place, check_hyperparameters
-from .inputs import input_location
-from .metrics import measure
-from .models import load_model, output_of, save_model
-from .progress import Progress, finite
+from .progress import Progress
 from .results import description, peak_memory_bytes, version_of, write_result
-from .splitting import Split, split_rows
-from .tables import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-    import pandas as pd
-    from numpy.typing import NDArray
 
-    from .encoding import Task
-
-
-class Part:
-    """Some rows of the table, encoded.
-
-    Attributes:
-        features: float32 of shape (rows, features), categories by their codes, NaN where missing.
-        target: float32 values, or int32 codes of the classes; shape (rows,).
-        rows: each row's number in its table.
-    """
-
-    def __init__(self, features: NDArray[np.float32], target: NDArray[Any], rows: NDArray[np.int64]) -> None:
-        self.features = features
-        self.target = target
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-class TrainingJob:
-    """One training, in the folder of its script.
+class Job:
+    """One job, in the folder of its script; a context in which the script does its work.
 
     Args:
         script: the script's `__file__`; the job's files are beside it.
-        library: xgboost, lightgbm, catboost or keras.
-        task: `regression`, `binary_classification` or `multiclass_classification`.
-        hyperparameters: checked against the library's names.
-        outputs: which of `model`, `metrics`, `history`, `importance` and `predictions` are wanted.
+        packages: those whose versions the result says.
 
     Attributes:
         folder: the job folder.
         device: `cuda` or `cpu`.
-        features: how the features are encoded; there once the rows are split.
-        target: how the target is encoded; there once the table is read.
-        progress: the fit's watcher, whose `for_xgboost()` and so on give a callback.
+        progress: the work's watcher.
     """
 
-    features: Features
-    target: Target
-    _names: list[str]
-
-    def __init__(
-        self,
-        script: str,
-        library: str,
-        task: Task,
-        hyperparameters: Mapping[str, Any],
-        outputs: Sequence[str] = ("model", "metrics"),
-    ) -> None:
+    def __init__(self, script: str, packages: Sequence[str]) -> None:
         self.folder = Path(script).resolve().parent
-        self._library = library
-        self._task = task
-        self._hyperparameters = hyperparameters
-        self._outputs = outputs
+        self._packages = packages
         self._started_at = time.time()
         self._stage = "read"
         self._stage_began = time.perf_counter()
@@ -97,15 +45,17 @@ class TrainingJob:
         self._rows: dict[str, int] = {}
         self._bytes_read = 0
         self._written: dict[str, Path] = {}
+        self._kept: dict[str, dict[str, Any]] = {}
         self.device, self._device_name = "cpu", ""
         self.progress = Progress(self.folder / "progress.jsonl")
 
     def __enter__(self) -> Self:
         watch_deadline()
+        # By the environment, so that a user's own processes find it, too.
+        os.environ["CLOUDTRAIN_CHECKPOINT"] = str(self._checkpoint)
+        os.environ["CLOUDTRAIN_WORK"] = self._work
         try:
-            self.device, self._device_name = device_for(self._library, self._hyperparameters)
-            print(f"{self._library} {version_of(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
-            check_hyperparameters(self._library, self._hyperparameters)
+            self.begin()
         except InputError as error:
             self._refuse(error)
         except Exception as error:
@@ -113,142 +63,26 @@ class TrainingJob:
             raise
         return self
 
+    def begin(self) -> None:
+        """Look at the machine before the work begins.
+
+        Raises:
+            InputError: what was asked for cannot be.
+        """
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback_: TracebackType | None) -> bool | None:
         self._change_stage("")
         self.progress.close()
-        if error is not None and not isinstance(error, Exception):
+        if error is not None and not isinstance(error, Exception | SystemExit):
             return None  # Ended from outside: no result is the truth.
         if isinstance(error, InputError):
             self._refuse(error)
         self._end(error)
         return None
 
-    def read(
-        self,
-        target: str,
-        features: Sequence[str] | None = None,
-        validation: Mapping[str, Any] | None = None,
-        *,
-        dataset_key: str | None = None,
-        dataset_url: str | None = None,
-        dataset_file: str | None = None,
-        file_format: str | None = None,
-        load_args: Mapping[str, Any] | None = None,
-    ) -> pd.DataFrame:
-        """Read the columns that the training needs; rows without a target are left out.
-
-        Args:
-            target: the target column.
-            features: the feature columns; None takes every column but the target.
-            validation: its `column` and `time_column` are read too.
-            dataset_key: the table's path below the volume.
-            dataset_url: or its URL.
-            dataset_file: or its path in the job folder.
-            file_format: csv, tsv, parquet, xlsx, xls or jsonl; None goes by the extension.
-            load_args: passed to the pandas reader.
-
-        Raises:
-            InputError: the table is not there, is of another format, or lacks a column.
-        """
-        asked = validation or {}
-        beside = [name for name in (asked.get("column"), asked.get("time_column")) if name is not None]
-        location = input_location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
-        if features is None and hasattr(self, "target"):
-            features = self._names
-        columns = None if features is None else list(dict.fromkeys([*features, target, *beside]))
-        wanted = _EveryBut({target, *beside}) if features is None else [name for name in features if name not in beside]
-        try:
-            table = read_table(location, columns=columns, float32=wanted)
-        except InputError as error:
-            settings = {"target_column": [target], "feature_columns": features or (), "validation": beside}
-            said = next((key for key, names in settings.items() if any(f" has no column `{name}`" in str(error) for name in names)), "")
-            raise InputError(f"{error} Fix {said}." if said else str(error)) from None
-        self._bytes_read += table.bytes_read
-        frame = table.frame
-        # A spreadsheet's header may hold numbers, a year say.
-        frame.columns = [str(name) for name in frame.columns]
-        if target not in frame.columns:
-            raise InputError(f"{location.place} has no column `{target}`. Fix target_column.")
-        for setting in ("column", "time_column"):
-            if asked.get(setting) is not None and asked[setting] not in frame.columns:
-                raise InputError(f"{location.place} has no column `{asked[setting]}`. Fix validation.{setting}.")
-        self._rows["read"] = self._rows.get("read", 0) + len(frame)
-        print(f"read {len(frame):,} rows, {len(frame.columns)} columns of {location.place}")  # noqa: T201
-        known = frame[target].notna()
-        if not known.all():
-            print(f"left out {int((~known).sum()):,} rows without a {target}")  # noqa: T201
-            # The row numbers of the source stay in the index.
-            frame = frame[known]
-        if frame.empty:
-            raise InputError(f"No row of {location.place} has a `{target}`. Fix target_column, or the data.")
-        if not hasattr(self, "target"):
-            self.target = Target.fit(frame[target], self._task)
-            self._names = (
-                [name for name in frame.columns if name not in (target, asked.get("column"))] if features is None else list(features)
-            )
-            if not self._names:
-                raise InputError(f"{location.place} has no column but the target `{target}`: there is nothing to learn from.")
-        return frame
-
-    def split(
-        self, frame: pd.DataFrame, validation: Mapping[str, Any], validation_frame: pd.DataFrame | None = None
-    ) -> tuple[Part, Part, Part | None]:
-        """Split a table into the rows to fit, to stop by and to test, and encode them as the rows to fit teach.
-
-        Args:
-            frame: the table.
-            validation: `fraction`, `test_fraction`, `seed`, `column`, `time_column`.
-            validation_frame: the validation rows, where they are a table of their own.
-
-        Raises:
-            InputError: a part that is needed has no rows.
-        """
-        target = self.target.encode(frame[self.target.name])
-        if validation_frame is None:
-            classes = None if self._task == "regression" else target
-            split = split_rows(frame, classes, **{name: value for name, value in validation.items() if name != "dataset"})
-        else:
-            split = Split(np.arange(len(frame)), np.arange(0), np.arange(0))
-        whole = len(split.train) == len(frame)
-        self.features = Features.fit(frame if whole else frame.iloc[split.train], self._names)
-        matrix = self.features.matrix(frame)
-        index = frame.index.to_numpy()
-        train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])
-        if self._task != "regression" and len(np.unique(train.target)) < 2:  # noqa: PLR2004  # one class is no choice
-            raise InputError(
-                f"The rows to fit have one class of `{self.target.name}` only, {self.target.classes[int(train.target[0])]!r}: "
-                "there is nothing to tell apart. Change `validation`, so that they have others too."
-            )
-        if self._library == "catboost" and _is_constant(train.features):
-            raise InputError(
-                "Each feature is constant in the rows to fit, of which CatBoost makes no model. "
-                "Take other feature_columns, or another library in model_type."
-            )
-        if validation_frame is None:
-            held = Part(matrix[split.validation], target[split.validation], index[split.validation])
-        else:
-            held = Part(
-                self.features.matrix(validation_frame),
-                self.target.encode(validation_frame[self.target.name]),
-                validation_frame.index.to_numpy(),
-            )
-        test = Part(matrix[split.test], target[split.test], index[split.test]) if len(split.test) else None
-        self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
-        print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
-        return train, held, test
-
-    @property
-    def hyperparameters(self) -> dict[str, Any]:
-        """As given, with what names columns by the columns' places in the matrix; there once the rows are split.
-
-        Raises:
-            InputError: one names a column that is no feature.
-        """
-        return by_place(self._library, self._hyperparameters, [column.name for column in self.features.columns])
-
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the fit by itself: what comes before it counts as reading, what comes after as saving."""
+        """Time the work by itself: what comes before it counts as reading, what comes after as saving."""
         self._change_stage(name)
         try:
             yield
@@ -256,100 +90,21 @@ class TrainingJob:
             if sys.exc_info()[0] is None:
                 self._change_stage("save")
 
-    def score(self, native: Any, validation: Part, test: Part | None = None) -> dict[str, Any]:
-        """Measure the fitted model on the validation rows, and on the test rows under `test_` names; write what is wanted of it."""
-        output = output_of(self._library, native, self.features, self._task, validation.features)
-        self.target.check_output(output)
-        measured = measure(self.target, validation.target, output)
-        if test is not None:
-            tested = measure(self.target, test.target, output_of(self._library, native, self.features, self._task, test.features))
-            measured |= {f"test_{name}": value for name, value in tested.items() if name != "classes"}
-        if "metrics" in self._outputs:
-            self._write_json("metrics", _finite(measured))
-        if "predictions" in self._outputs:
-            self._write_predictions(validation, output)
-        shown = {name: value for name, value in measured.items() if isinstance(value, float)}
-        print("  ".join(f"{name} {value:.6g}" for name, value in shown.items()))  # noqa: T201
-        return measured
+    @property
+    def _checkpoint(self) -> Path:
+        return self.folder / "checkpoint"
 
-    def save(self, native: Any, importance: Sequence[float] | None = None) -> None:
-        """Write the model, the history and the features' importance, as far as they are wanted.
+    @property
+    def _work(self) -> str:
+        """Tell one work from another in the same folder: a script that was edited by hand does not go on where the first one stopped."""
+        files = [file for file in (self.folder / "train.py", self.folder / "code.zip") if file.is_file()]
+        said = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        return hashlib.sha256("\n".join([os.environ.get("CLOUDTRAIN_CHECKPOINT_OF", ""), *said]).encode()).hexdigest()[:16]
 
-        Args:
-            native: the library's own object.
-            importance: a number a feature, in the order of the matrix.
-        """
-        if self._library == "catboost" and not self.progress.history:
-            self.progress.take_from_catboost(native)
-        if "model" in self._outputs:
-            save_model(
-                self.folder / "outputs/model",
-                self._library,
-                native,
-                self.features,
-                self.target,
-                rounds=len(self.progress.history),
-                versions=self._versions(),
-            )
-            # What cannot be loaded was not saved.
-            load_model(self.folder / "outputs/model")
-            self._written["model"] = self.folder / "outputs/model"
-        if "history" in self._outputs:
-            self._write_json("history", self.progress.history)
-        if "importance" in self._outputs:
-            values = [0.0] * len(self.features.columns) if importance is None else [float(value) for value in importance]
-            rows = [
-                {"feature": column.name, "importance": finite(value)} for column, value in zip(self.features.columns, values, strict=True)
-            ]
-            self._write_json("importance", sorted(rows, key=lambda row: -(row["importance"] or 0.0)))
-
-    def permutation_importance(self, native: Any, part: Part, rows: int = 2000) -> list[float] | None:
-        """Say how much worse the model gets on some rows when one feature is shuffled among them: the loss's or the error's rise.
-
-        For a model that keeps no account of its features (Breiman 2001, "Random Forests", section 10).
-
-        Args:
-            native: the library's own object.
-            part: the rows.
-            rows: at most so many of them.
-
-        Returns:
-            A number a feature; None where `importance` is not among the outputs.
-        """
-        if "importance" not in self._outputs:
-            return None
-        random = np.random.default_rng(0)
-        matrix, truth = part.features[:rows], part.target[:rows]
-
-        def error(features: NDArray[np.float32]) -> float:
-            measured = measure(self.target, truth, output_of(self._library, native, self.features, self._task, features))
-            return float(measured["rmse" if self._task == "regression" else "log_loss"])
-
-        base, rises = error(matrix), []
-        for index in range(matrix.shape[1]):
-            shuffled = matrix.copy()
-            random.shuffle(shuffled[:, index])
-            rises.append(error(shuffled) - base)
-        return rises
-
-    def _write_json(self, kind: str, value: Any) -> None:
-        file = self.folder / f"outputs/{kind}.json"
+    def _output_file(self, name: str) -> Path:
+        file = self.folder / "outputs" / name
         file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        self._written[kind] = file
-
-    def _write_predictions(self, part: Part, output: NDArray[Any]) -> None:
-        import pandas as pd  # loaded already by whatever has read the table
-
-        truth = part.target if self._task == "regression" else np.array(self.target.classes)[part.target]
-        frame = pd.DataFrame({"row": part.rows, "target": truth, "prediction": self.target.decode(output)})
-        if self._task != "regression":
-            for label, values in zip(self.target.classes, self.target.probabilities(output).T, strict=True):
-                frame[f"probability_{label}"] = values
-        file = self.folder / "outputs/predictions.parquet"
-        file.parent.mkdir(exist_ok=True)
-        frame.to_parquet(file, index=False)
-        self._written["predictions"] = file
+        return file
 
     def _change_stage(self, name: str) -> None:
         now = time.perf_counter()
@@ -358,8 +113,7 @@ class TrainingJob:
             self._stage, self._stage_began = name, now
 
     def _versions(self) -> dict[str, str]:
-        names = [self._library, "numpy", "pandas", "scikit-learn"]
-        return {"python": platform.python_version(), **{name: version_of(name) for name in names}}
+        return {"python": sys.version.split()[0], **{name: version_of(name) for name in self._packages}}
 
     def _refuse(self, error: InputError) -> NoReturn:
         """End with the message of a user's mistake, which no traceback makes clearer."""
@@ -367,10 +121,12 @@ class TrainingJob:
         print(error, file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
 
-    def _end(self, error: Exception | None) -> None:
+    def _end(self, error: BaseException | None) -> None:
         """Write `result.json`, last and by rename: from then on the job is done."""
         said = None
         if error is not None:
+            import traceback  # a job that ends well needs none
+
             said = {
                 "type": type(error).__name__,
                 "message": str(error),
@@ -378,11 +134,12 @@ class TrainingJob:
                 "stage": self._stage,
                 "input_error": isinstance(error, InputError),
             }
+        outputs = {kind: description(self.folder, path) for kind, path in self._written.items()} | self._kept
         result = {
             "state": "succeeded" if error is None else "failed",
             "attempt": os.environ.get("CLOUDTRAIN_ATTEMPT"),
             "error": said,
-            "outputs": {kind: description(self.folder, path) for kind, path in self._written.items()} if error is None else {},
+            "outputs": outputs if error is None else {},
             # What a pod has done before: its environment.
             "seconds": json.loads(os.environ.get("CLOUDTRAIN_STAGES") or "{}")
             | {name: round(value, 4) for name, value in self._seconds.items()},
@@ -396,22 +153,5 @@ class TrainingJob:
             "finished_at": time.time(),
         }
         write_result(self.folder, result)
-
-
-class _EveryBut:
-    """The names that are not among some: which columns are features is known only when the table's header has been read."""
-
-    def __init__(self, names: set[str]) -> None:
-        self._names = names
-
-    def __contains__(self, name: object) -> bool:
-        return name not in self._names
-
-
-def _is_constant(matrix: NDArray[np.float32]) -> bool:
-    first = matrix[:1]
-    return bool(((matrix == first) | (np.isnan(matrix) & np.isnan(first))).all())
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: finite(value) if isinstance(value, float) else value for name, value in values.items()}
+        if error is None:
+            shutil.rmtree(self._checkpoint, ignore_errors=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from .downloads import TIMEOUT_S
 from .errors import InputError
-from .urls import extension
+from .urls import READ_TIMEOUT_S, extension
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +43,7 @@ class Location:
     load_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     secret_query: str = dataclasses.field(default="", repr=False)
-    timeout_s: float = TIMEOUT_S
+    timeout_s: float = READ_TIMEOUT_S
     fetch: Callable[[int, int], bytes] | None = dataclasses.field(default=None, repr=False)
     size: int = 0
 

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 # A watcher looks four times a second; more writes would only cost the fit.
@@ -22,20 +23,44 @@ class Progress:
 
     Args:
         file: the progress file.
+
+    Attributes:
+        of: how many rounds there are at most.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file.open("w", encoding="utf-8")
         self._began = time.monotonic()
         self._due = 0.0
-        self._of = 0
+        self._before_s = 0.0
+        self.of = 0
         self._noted: list[tuple[float, dict[str, float]]] = []
         self._history: list[dict[str, Any]] = []
 
     def begin(self, rounds: int) -> None:
         """Begin a fit of at most so many rounds."""
-        self._of = rounds
-        self._began = time.monotonic()
+        self.of = rounds
+        self._began = time.monotonic() - self._before_s
+
+    def resume(self, history: Sequence[dict[str, Any]], seconds: float) -> None:
+        """Take the rounds that a lost machine has done, and the seconds that they took."""
+        self._history = list(history)
+        self._before_s = seconds
+
+    @property
+    def rounds(self) -> int:
+        """How many are done."""
+        return len(self._history) + len(self._noted)
+
+    @property
+    def seconds(self) -> float:
+        """How long the rounds that are done have taken."""
+        return time.monotonic() - self._began
+
+    def started(self) -> None:
+        """Say that the work goes on, before its first round is done."""
+        self._file.write(json.dumps({"step": 0, "of": self.of, "metrics": {}, "seconds": 0.0}) + "\n")
+        self._file.flush()
 
     def round(self, metrics: dict[str, float]) -> None:
         """Note a round's metrics, `train_rmse` and `validation_rmse` say.
@@ -44,12 +69,12 @@ class Progress:
         """
         now = time.monotonic()
         self._noted.append((now - self._began, metrics))
-        step = len(self._history) + len(self._noted)
+        step = self.rounds
         if now >= self._due or step == 1:
             self._write()
             self._due = now + _FLUSH_EVERY_S
-        if step == 1 or step % max(1, self._of // _LOG_LINES) == 0:
-            print(f"round {step}/{self._of}  " + "  ".join(f"{name} {value:.6g}" for name, value in metrics.items()))  # noqa: T201
+        if step == 1 or step % max(1, self.of // _LOG_LINES) == 0:
+            print(f"round {step}/{self.of}  " + "  ".join(f"{name} {value:.6g}" for name, value in metrics.items()))  # noqa: T201
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -63,7 +88,7 @@ class Progress:
         for seconds, metrics in self._noted:
             step, values = len(self._history) + 1, {name: finite(value) for name, value in metrics.items()}
             self._history.append({"round": step, **values})
-            line = {"step": step, "of": max(self._of, step), "metrics": values, "seconds": round(seconds, 3)}
+            line = {"step": step, "of": max(self.of, step), "metrics": values, "seconds": round(seconds, 3)}
             self._file.write(json.dumps(line) + "\n")
         self._noted.clear()
         self._file.flush()
@@ -97,30 +122,25 @@ class Progress:
 
     def for_catboost(self) -> Any:
         """Give a CatBoost callback; its `learn` is the training part."""
-        note = self.round
+        take = self._take_from_catboost
 
         class Rounds:
             def after_iteration(self, info: Any) -> bool:
-                note(
-                    {
-                        f"{_CATBOOST_PARTS[part]}_{name}": values[-1]
-                        for part, metrics in info.metrics.items()
-                        for name, values in metrics.items()
-                    }
-                )
+                take(info.metrics, info.iteration)
                 return True
 
         return Rounds()
 
     def take_from_catboost(self, model: Any) -> None:
         """Take the rounds of a fitted CatBoost model, which calls nobody back from a GPU."""
-        named = {
-            f"{_CATBOOST_PARTS[part]}_{name}": values
-            for part, metrics in model.get_evals_result().items()
-            for name, values in metrics.items()
-        }
-        for step in range(max((len(values) for values in named.values()), default=0)):
-            self.round({name: values[step] for name, values in named.items() if step < len(values)})
+        metrics = model.get_evals_result()
+        self._take_from_catboost(metrics, max((len(values) for part in metrics.values() for values in part.values()), default=0))
+
+    def _take_from_catboost(self, metrics: dict[str, dict[str, list[float]]], rounds: int) -> None:
+        """Take the rounds that are not noted yet: one, or after a snapshot all that were before it."""
+        named = {f"{_CATBOOST_PARTS[part]}_{name}": values for part, found in metrics.items() for name, values in found.items()}
+        for step in range(self.rounds, rounds):
+            self.round({name: values[min(step, len(values) - 1)] for name, values in named.items() if values})
 
     def for_keras(self) -> Any:
         """Give a Keras callback; its `val_` is the validation part."""

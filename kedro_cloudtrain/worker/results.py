@@ -6,7 +6,6 @@ import hashlib
 import json
 import resource
 import sys
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ def folder_digest(folder: Path) -> str:
 
 def version_of(name: str) -> str:
     """Give a package's version; one that comes under another name, xgboost as xgboost-cpu say, tells it itself."""
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

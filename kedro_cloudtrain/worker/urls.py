@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit, urlunsplit
 
+# How long connecting, and each read, may take.
+READ_TIMEOUT_S = 300.0
 # Endings of packed files that pandas reads without another package.
 PACKED = (".gz", ".bz2", ".xz")
 # What may stand in a URL as it is (RFC 3986, reserved and unreserved), and an escape that is one already.

@@ -1,0 +1,329 @@
+"""A training, as its script sees it: reads, splits, encodes, watches the fit, measures and saves."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .devices import device_for
+from .encoding import Features, Target
+from .errors import InputError
+from .fit_checkpoint import FitCheckpoint
+from .hyperparameters import by_place, check_hyperparameters
+from .inputs import input_location
+from .job import Job
+from .metrics import measure
+from .models import load_model, output_of, save_model
+from .progress import finite
+from .results import version_of
+from .splitting import Split, split_rows
+from .tables import read_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from .encoding import Task
+
+
+class Part:
+    """Some rows of the table, encoded.
+
+    Attributes:
+        features: float32 of shape (rows, features), categories by their codes, NaN where missing.
+        target: float32 values, or int32 codes of the classes; shape (rows,).
+        rows: each row's number in its table.
+    """
+
+    def __init__(self, features: NDArray[np.float32], target: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        self.features = features
+        self.target = target
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class TrainingJob(Job):
+    """One training, in the folder of its script.
+
+    Args:
+        script: the script's `__file__`; the job's files are beside it.
+        library: xgboost, lightgbm, catboost or keras.
+        task: `regression`, `binary_classification` or `multiclass_classification`.
+        hyperparameters: checked against the library's names.
+        outputs: which of `model`, `metrics`, `history`, `importance` and `predictions` are wanted.
+
+    Attributes:
+        folder: the job folder.
+        device: `cuda` or `cpu`.
+        features: how the features are encoded; there once the rows are split.
+        target: how the target is encoded; there once the table is read.
+        progress: the fit's watcher, whose `for_xgboost()` and so on give a callback.
+        checkpoint: the fit's state, which is written now and then; there once the job has begun.
+    """
+
+    checkpoint: FitCheckpoint
+    features: Features
+    target: Target
+    _names: list[str]
+
+    def __init__(
+        self,
+        script: str,
+        library: str,
+        task: Task,
+        hyperparameters: Mapping[str, Any],
+        outputs: Sequence[str] = ("model", "metrics"),
+    ) -> None:
+        super().__init__(script, [library, "numpy", "pandas", "scikit-learn"])
+        self._library = library
+        self._task = task
+        self._hyperparameters = hyperparameters
+        self._outputs = outputs
+
+    def begin(self) -> None:
+        """Choose the device, and refuse hyperparameters that the library does not have."""
+        self.device, self._device_name = device_for(self._library, self._hyperparameters)
+        print(f"{self._library} {version_of(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
+        check_hyperparameters(self._library, self._hyperparameters)
+        self.checkpoint = FitCheckpoint(self._library, self.progress)
+
+    def read(
+        self,
+        target: str,
+        features: Sequence[str] | None = None,
+        validation: Mapping[str, Any] | None = None,
+        *,
+        dataset_key: str | None = None,
+        dataset_url: str | None = None,
+        dataset_file: str | None = None,
+        file_format: str | None = None,
+        load_args: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Read the columns that the training needs; rows without a target are left out.
+
+        Args:
+            target: the target column.
+            features: the feature columns; None takes every column but the target.
+            validation: its `column` and `time_column` are read too.
+            dataset_key: the table's path below the volume.
+            dataset_url: or its URL.
+            dataset_file: or its path in the job folder.
+            file_format: csv, tsv, parquet, xlsx, xls or jsonl; None goes by the extension.
+            load_args: passed to the pandas reader.
+
+        Raises:
+            InputError: the table is not there, is of another format, or lacks a column.
+        """
+        asked = validation or {}
+        beside = [name for name in (asked.get("column"), asked.get("time_column")) if name is not None]
+        location = input_location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
+        if features is None and hasattr(self, "target"):
+            features = self._names
+        columns = None if features is None else list(dict.fromkeys([*features, target, *beside]))
+        wanted = _EveryBut({target, *beside}) if features is None else [name for name in features if name not in beside]
+        try:
+            table = read_table(location, columns=columns, float32=wanted)
+        except InputError as error:
+            settings = {"target_column": [target], "feature_columns": features or (), "validation": beside}
+            said = next((key for key, names in settings.items() if any(f" has no column `{name}`" in str(error) for name in names)), "")
+            raise InputError(f"{error} Fix {said}." if said else str(error)) from None
+        self._bytes_read += table.bytes_read
+        frame = table.frame
+        # A spreadsheet's header may hold numbers, a year say.
+        frame.columns = [str(name) for name in frame.columns]
+        if target not in frame.columns:
+            raise InputError(f"{location.place} has no column `{target}`. Fix target_column.")
+        for setting in ("column", "time_column"):
+            if asked.get(setting) is not None and asked[setting] not in frame.columns:
+                raise InputError(f"{location.place} has no column `{asked[setting]}`. Fix validation.{setting}.")
+        self._rows["read"] = self._rows.get("read", 0) + len(frame)
+        print(f"read {len(frame):,} rows, {len(frame.columns)} columns of {location.place}")  # noqa: T201
+        known = frame[target].notna()
+        if not known.all():
+            print(f"left out {int((~known).sum()):,} rows without a {target}")  # noqa: T201
+            # The row numbers of the source stay in the index.
+            frame = frame[known]
+        if frame.empty:
+            raise InputError(f"No row of {location.place} has a `{target}`. Fix target_column, or the data.")
+        if not hasattr(self, "target"):
+            self.target = Target.fit(frame[target], self._task)
+            self._names = (
+                [name for name in frame.columns if name not in (target, asked.get("column"))] if features is None else list(features)
+            )
+            if not self._names:
+                raise InputError(f"{location.place} has no column but the target `{target}`: there is nothing to learn from.")
+        return frame
+
+    def split(
+        self, frame: pd.DataFrame, validation: Mapping[str, Any], validation_frame: pd.DataFrame | None = None
+    ) -> tuple[Part, Part, Part | None]:
+        """Split a table into the rows to fit, to stop by and to test, and encode them as the rows to fit teach.
+
+        Args:
+            frame: the table.
+            validation: `fraction`, `test_fraction`, `seed`, `column`, `time_column`.
+            validation_frame: the validation rows, where they are a table of their own.
+
+        Raises:
+            InputError: a part that is needed has no rows.
+        """
+        target = self.target.encode(frame[self.target.name])
+        if validation_frame is None:
+            classes = None if self._task == "regression" else target
+            split = split_rows(frame, classes, **{name: value for name, value in validation.items() if name != "dataset"})
+        else:
+            split = Split(np.arange(len(frame)), np.arange(0), np.arange(0))
+        whole = len(split.train) == len(frame)
+        self.features = Features.fit(frame if whole else frame.iloc[split.train], self._names)
+        matrix = self.features.matrix(frame)
+        index = frame.index.to_numpy()
+        train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])
+        if self._task != "regression" and len(np.unique(train.target)) < 2:  # noqa: PLR2004  # one class is no choice
+            raise InputError(
+                f"The rows to fit have one class of `{self.target.name}` only, {self.target.classes[int(train.target[0])]!r}: "
+                "there is nothing to tell apart. Change `validation`, so that they have others too."
+            )
+        if self._library == "catboost" and _is_constant(train.features):
+            raise InputError(
+                "Each feature is constant in the rows to fit, of which CatBoost makes no model. "
+                "Take other feature_columns, or another library in model_type."
+            )
+        if validation_frame is None:
+            held = Part(matrix[split.validation], target[split.validation], index[split.validation])
+        else:
+            held = Part(
+                self.features.matrix(validation_frame),
+                self.target.encode(validation_frame[self.target.name]),
+                validation_frame.index.to_numpy(),
+            )
+        test = Part(matrix[split.test], target[split.test], index[split.test]) if len(split.test) else None
+        self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
+        print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
+        return train, held, test
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """As given, with what names columns by the columns' places in the matrix; there once the rows are split.
+
+        Raises:
+            InputError: one names a column that is no feature.
+        """
+        return by_place(self._library, self._hyperparameters, [column.name for column in self.features.columns])
+
+    def score(self, native: Any, validation: Part, test: Part | None = None) -> dict[str, Any]:
+        """Measure the fitted model on the validation rows, and on the test rows under `test_` names; write what is wanted of it."""
+        output = output_of(self._library, native, self.features, self._task, validation.features)
+        self.target.check_output(output)
+        measured = measure(self.target, validation.target, output)
+        if test is not None:
+            tested = measure(self.target, test.target, output_of(self._library, native, self.features, self._task, test.features))
+            measured |= {f"test_{name}": value for name, value in tested.items() if name != "classes"}
+        if "metrics" in self._outputs:
+            self._write_json("metrics", _finite(measured))
+        if "predictions" in self._outputs:
+            self._write_predictions(validation, output)
+        shown = {name: value for name, value in measured.items() if isinstance(value, float)}
+        print("  ".join(f"{name} {value:.6g}" for name, value in shown.items()))  # noqa: T201
+        return measured
+
+    def save(self, native: Any, importance: Sequence[float] | None = None) -> None:
+        """Write the model, the history and the features' importance, as far as they are wanted.
+
+        Args:
+            native: the library's own object.
+            importance: a number a feature, in the order of the matrix.
+        """
+        if self._library == "catboost" and not self.progress.history:
+            self.progress.take_from_catboost(native)
+        if "model" in self._outputs:
+            save_model(
+                self.folder / "outputs/model",
+                self._library,
+                native,
+                self.features,
+                self.target,
+                rounds=len(self.progress.history),
+                versions=self._versions(),
+            )
+            # What cannot be loaded was not saved.
+            load_model(self.folder / "outputs/model")
+            self._written["model"] = self.folder / "outputs/model"
+        if "history" in self._outputs:
+            self._write_json("history", self.progress.history)
+        if "importance" in self._outputs:
+            values = [0.0] * len(self.features.columns) if importance is None else [float(value) for value in importance]
+            rows = [
+                {"feature": column.name, "importance": finite(value)} for column, value in zip(self.features.columns, values, strict=True)
+            ]
+            self._write_json("importance", sorted(rows, key=lambda row: -(row["importance"] or 0.0)))
+
+    def permutation_importance(self, native: Any, part: Part, rows: int = 2000) -> list[float] | None:
+        """Say how much worse the model gets on some rows when one feature is shuffled among them: the loss's or the error's rise.
+
+        For a model that keeps no account of its features (Breiman 2001, "Random Forests", section 10).
+
+        Args:
+            native: the library's own object.
+            part: the rows.
+            rows: at most so many of them.
+
+        Returns:
+            A number a feature; None where `importance` is not among the outputs.
+        """
+        if "importance" not in self._outputs:
+            return None
+        random = np.random.default_rng(0)
+        matrix, truth = part.features[:rows], part.target[:rows]
+
+        def error(features: NDArray[np.float32]) -> float:
+            measured = measure(self.target, truth, output_of(self._library, native, self.features, self._task, features))
+            return float(measured["rmse" if self._task == "regression" else "log_loss"])
+
+        base, rises = error(matrix), []
+        for index in range(matrix.shape[1]):
+            shuffled = matrix.copy()
+            random.shuffle(shuffled[:, index])
+            rises.append(error(shuffled) - base)
+        return rises
+
+    def _write_json(self, kind: str, value: Any) -> None:
+        file = self._output_file(f"{kind}.json")
+        file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        self._written[kind] = file
+
+    def _write_predictions(self, part: Part, output: NDArray[Any]) -> None:
+        import pandas as pd  # loaded already by whatever has read the table
+
+        truth = part.target if self._task == "regression" else np.array(self.target.classes)[part.target]
+        frame = pd.DataFrame({"row": part.rows, "target": truth, "prediction": self.target.decode(output)})
+        if self._task != "regression":
+            for label, values in zip(self.target.classes, self.target.probabilities(output).T, strict=True):
+                frame[f"probability_{label}"] = values
+        file = self._output_file("predictions.parquet")
+        frame.to_parquet(file, index=False)
+        self._written["predictions"] = file
+
+
+class _EveryBut:
+    """The names that are not among some: which columns are features is known only when the table's header has been read."""
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self._names
+
+
+def _is_constant(matrix: NDArray[np.float32]) -> bool:
+    first = matrix[:1]
+    return bool(((matrix == first) | (np.isnan(matrix) & np.isnan(first))).all())
+
+
+def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: finite(value) if isinstance(value, float) else value for name, value in values.items()}
