@@ -6,15 +6,16 @@ import textwrap
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
 
-from kedro_cloudtrain.attempts import Attempt, Training
+from kedro_cloudtrain.attempts import Attempt
 from kedro_cloudtrain.backends.budget import Budget
 from kedro_cloudtrain.backends.pace import Pace
 from kedro_cloudtrain.backends.runpod import RunPodBackend
 from kedro_cloudtrain.backends.runpod_api import RunPodApi
+from kedro_cloudtrain.buckets import Bucket
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.display import Row
 from kedro_cloudtrain.jobs import TrainingParameters
@@ -22,6 +23,10 @@ from kedro_cloudtrain.network_volumes import NetworkVolume
 from kedro_cloudtrain.receipts import Receipt
 from kedro_cloudtrain.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.sources import VolumeSource, make_source
+from kedro_cloudtrain.trainings import Training
+
+if TYPE_CHECKING:
+    import pytest
 
 DATA_CENTER = "EU-RO-1"
 SECRETS = (API_KEY, ACCESS_KEY, SECRET_KEY)
@@ -80,6 +85,15 @@ class Cloud:
         """The volume, through its S3 API."""
         keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
         return NetworkVolume(self.volume_id, DATA_CENTER, self.s3.endpoint_url, keys)
+
+    def use_bucket(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have no network volume, and a bucket in its place."""
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        for name in ("RUNPOD_S3_ACCESS_KEY", "RUNPOD_S3_SECRET_KEY", "RUNPOD_S3_ENDPOINT_URL"):
+            monkeypatch.delenv(name)
+        self.runpod.catalogue.volumes.clear()
+        self.__dict__["volume"] = Bucket(self.volume_id, "eu-central-1", self.s3.endpoint_url)
 
     @property
     def api(self) -> RunPodApi:

@@ -9,24 +9,18 @@ import pytest
 from cloud import Cloud
 from http_server import Server
 from kedro_project import PENGUINS, Project
-from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY
+from runpod_stand_in import API_KEY, SECRET_KEY
 from runpod_stand_in.storage import StorageFault
 from test_runpod_api import wait_until
 
 from kedro_cloudtrain.backends.runpod import RunPodBackend
-from kedro_cloudtrain.buckets import Bucket
 from kedro_cloudtrain.errors import JobFailedError
 
 
 @pytest.fixture
 def jobs(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """An account without a volume, and a bucket."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    for name in ("RUNPOD_S3_ACCESS_KEY", "RUNPOD_S3_SECRET_KEY", "RUNPOD_S3_ENDPOINT_URL"):
-        monkeypatch.delenv(name)
-    cloud.runpod.catalogue.volumes.clear()
-    cloud.__dict__["volume"] = Bucket(cloud.volume_id, "eu-central-1", cloud.s3.endpoint_url)
+    cloud.use_bucket(monkeypatch)
     return cloud
 
 
@@ -43,7 +37,7 @@ FRAME = pd.DataFrame({"x": range(9), "body_mass_g": range(9)})
 
 def test_a_job_goes_to_the_bucket_and_its_result_comes_from_there(jobs: Cloud, backend: RunPodBackend) -> None:
     metrics = jobs.run(
-        backend, body="print('half way', Path('inputs/data.parquet').stat().st_size > 0, flush=True); time.sleep(3)", data=FRAME
+        backend, body="print('half way', next(Path('inputs').iterdir()).stat().st_size > 0, flush=True); time.sleep(3)", data=FRAME
     )
     (pod,) = jobs.runpod.pods.values()
     assert metrics == {"rmse": 1.5, "by": pod.id}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -217,3 +218,14 @@ def test_help_says_what_each_command_does(project: Project) -> None:
     for name in commands:
         assert f"\n  {name} " in done.stdout
         assert project.kedro("cloudtrain", name, "--help").stdout.count("\n") > 5
+
+
+def test_a_nodes_own_job_is_found_before_one_whose_name_begins_so(project: Project) -> None:
+    jobs = project.path / "data/volume/.cloudtrain/jobs"
+    for number, name in enumerate(("train-0123456789ab", "train_big-0123456789ab")):
+        (jobs / name).mkdir(parents=True)
+        (jobs / name / "job.json").write_text("{}")
+        (jobs / name / "log.txt").write_text(f"the log of {name}\n")
+        os.utime(jobs / name / "job.json", (number, number))
+    assert "the log of train-0123456789ab" in project.kedro("cloudtrain", "logs", "train").stdout
+    assert "the log of train_big-0123456789ab" in project.kedro("cloudtrain", "logs", "train_").stdout

@@ -37,7 +37,7 @@ def wheel(tmp_path: Path) -> Path:
 @pytest.fixture
 def only_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job of these tests needs no library: what is asked for is what the node names."""
-    monkeypatch.setattr("kedro_cloudtrain.attempts.requirements", lambda *_, **__: ())
+    monkeypatch.setattr("kedro_cloudtrain.trainings.requirements", lambda *_, **__: ())
 
 
 def environments(cloud: Cloud) -> list[Path]:

@@ -71,6 +71,20 @@ def test_twelve_models_come_of_the_other_pipeline(example: Project) -> None:
 
 
 @needs_runner_params
+def test_sixty_models_come_of_the_pipeline_of_segments_and_none_twice(example: Project) -> None:
+    run = ["run", "--runner=cloudtrain", "--pipeline=segments", "--runner-params=max_pods=2"]
+    done = example.kedro(*run, timeout=290)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "60 training nodes, 2 ordinary nodes" in done.stdout + done.stderr
+    stations = pd.read_csv(example.path / "data/08_reporting/stations.csv")
+    assert len(stations) == 60
+    assert stations["r2"].min() > 0.5
+    assert len(list((example.path / "data/06_models/segments").glob("*/model.json"))) == 60
+    again = example.kedro(*run)
+    assert (again.stdout + again.stderr).count("is done already: nothing changed") == 60
+
+
+@needs_runner_params
 def test_on_pods_of_the_stand_in_the_same_models_come_of_the_readmes_command(example: Project, tmp_path: Path) -> None:
     files = [example.path / f"data/08_reporting/{model}.json" for model in ("species", "sex", "body_mass", "mass_net")]
     before = [file.read_text() for file in files]

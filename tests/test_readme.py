@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -81,6 +82,36 @@ def test_what_the_readme_says_of_runpod_works(project: Project, readmes_volume: 
     assert (project.path / "data/06_models/species/model.json").is_file()
 
 
+def test_a_node_of_ones_own_goes_to_a_machine_as_the_readme_has_it(tmp_path: Path) -> None:
+    from kedro_project import make_project
+
+    own = make_project(tmp_path)
+    own.write("src/shop/nodes.py", blocks("python", "# nodes.py")[0])
+    own.write(
+        "src/shop/pipeline_registry.py",
+        "from kedro.pipeline import Pipeline, node\nfrom shop.nodes import summarise\n\n\ndef register_pipelines():\n"
+        "    return {'__default__': Pipeline([node(summarise, ['penguins', 'params:mass'], 'summary', name='summarise')])}\n",
+    )
+    own.write("conf/base/parameters.yml", "mass: {seed: 3}\n")
+    catalog = (own.path / "conf/base/catalog.yml").read_text()
+    own.write("conf/base/catalog.yml", f"{catalog}\nsummary: {{type: json.JSONDataset, filepath: data/summary.json}}\n")
+    own.write("conf/functions/cloudtrain.yml", blocks("yaml", "# conf/functions/cloudtrain.yml")[0])
+    done = own.kedro("run", "--runner=cloudtrain", "--env=functions")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 function node" in done.stdout + done.stderr
+    found = json.loads((own.path / "data/summary.json").read_text())
+    assert [(one["species"], one["rows"]) for one in found] == [("Adelie", 152), ("Chinstrap", 68), ("Gentoo", 124)]
+
+
+def test_the_group_of_the_readme_is_one() -> None:
+    import yaml
+
+    from kedro_cloudtrain.config import make_settings
+
+    settings = make_settings(yaml.safe_load(blocks("yaml", "# conf/grouped/cloudtrain.yml")[0]))
+    assert settings.for_node("segments.station_01.train", namespace="segments.station_01").group == "segments"
+
+
 def test_the_bucket_of_the_readme_is_one(project: Project) -> None:
     import yaml
 
@@ -122,7 +153,7 @@ def test_the_generator_of_the_readme_gives_a_script(project: Project) -> None:
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    known = {("bash", 2), ("console", 6), ("python", 4), ("yaml", 7)}
+    known = {("bash", 2), ("console", 6), ("python", 5), ("yaml", 9)}
     assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == known
 
 

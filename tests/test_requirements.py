@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import metadata
 
 import pytest
 
-from kedro_cloudtrain.requirements import requirements
+from kedro_cloudtrain.requirements import _installed, requirements
 
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost", "keras"])
@@ -29,6 +30,14 @@ def test_formats_and_urls_need_their_readers() -> None:
     found = " ".join(requirements("xgboost", gpu=False, file_formats=("xlsx", "xls"), over_http=True))
     for name in ("openpyxl==", "xlrd==", "aiohttp==", "fsspec=="):
         assert name in found
+
+
+@pytest.fixture(autouse=True)
+def _as_a_new_process() -> Iterator[None]:
+    """What is installed is asked once a process."""
+    _installed.cache_clear()
+    yield
+    _installed.cache_clear()
 
 
 def test_what_is_not_installed_here_is_taken_within_this_packages_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,8 @@ def test_what_exists_only_here_is_sent_along(tmp_path: Path) -> None:
     made = Pipeline([node(lambda frame: frame.assign(z=1), "frame", "bigger", name="make"), *train("bigger").nodes])
     runner = run(made, data)
     (folder,) = (tmp_path / "data/volume/.cloudtrain/jobs").iterdir()
-    assert "DATASET_FILE = 'inputs/data.parquet'" in (folder / "train.py").read_text()
+    (sent,) = (tmp_path / "data/volume/.cloudtrain/inputs").iterdir()
+    assert f"DATASET_FILE = 'inputs/{sent.name}'" in (folder / "train.py").read_text()
     assert runner.receipts[0].rows == 80
 
 
@@ -298,11 +299,11 @@ def _text(file: Path) -> str:
 
 
 def test_a_closed_backend_starts_nothing(tmp_path: Path) -> None:
-    from kedro_cloudtrain.attempts import Training
     from kedro_cloudtrain.backends.local import LocalBackend
     from kedro_cloudtrain.display import Row
     from kedro_cloudtrain.jobs import TrainingParameters
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.trainings import Training
     from kedro_cloudtrain.volumes import DirectoryVolume
 
     backend = LocalBackend()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -144,17 +146,28 @@ def test_an_api_that_is_not_there_is_said_once_and_plainly(api: RunPodApi, monke
         api.pods()
 
 
-def test_a_quota_is_waited_for_and_no_call_is_refused_twice(cloud: Cloud) -> None:
+def test_a_quota_is_waited_for_and_no_call_is_refused_twice(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     cloud.runpod.quota.calls, cloud.runpod.quota.window_s = 8, 1.0
     api = cloud.api
-    threads = [threading.Thread(target=lambda: [api.pods() for _ in range(5)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    heard = threading.local()
+    hear = api._quota.hear
+
+    def count(headers: Mapping[str, str]) -> float | None:
+        heard.refusals += "Retry-After" in headers
+        return hear(headers)
+
+    def call(_: int) -> int:
+        heard.refusals = 0
+        api.pods()
+        return heard.refusals
+
+    monkeypatch.setattr(api._quota, "hear", count)
+    with ThreadPoolExecutor(4) as pool:
+        refused = list(pool.map(call, range(20)))
     answers = [call.answered[0] for call in cloud.runpod.requests("GET /v2/pods")]
     assert answers.count(200) == 20
-    assert answers.count(429) <= 4
+    assert answers.count(429) == sum(refused)
+    assert max(refused) <= 1
 
 
 def test_a_429_waits_as_it_says(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:

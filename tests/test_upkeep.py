@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cloud import Cloud
 from kedro_project import Project, needs_runner_params
+from spaceflights import make_spaceflights
 from test_reuse import edit, run, shop, slow
 from test_runpod_api import wait_until
 
@@ -25,6 +26,7 @@ def leave(project: Project, *args: str) -> str:
 
 @needs_runner_params
 def test_a_run_is_left_waited_for_and_taken_up_here(slow: Project) -> None:
+    edit(slow, "templates/mine.py.j2", "time.sleep(0.1)", "time.sleep(0.3)")  # longer than two starts of Kedro
     began = time.monotonic()
     leave(slow)
     (folder,) = slow.jobs
@@ -40,6 +42,7 @@ def test_a_run_is_left_waited_for_and_taken_up_here(slow: Project) -> None:
 
 @needs_runner_params
 def test_a_run_is_left_waited_for_and_taken_up_on_pods(shop: Project, cloud: Cloud) -> None:
+    edit(shop, "templates/mine.py.j2", "time.sleep(0.1)", "time.sleep(0.4)")  # longer than two starts of Kedro
     leave(shop, "--env=runpod")
     assert len(cloud.runpod.living) == 1
     leave(shop, "--env=runpod")
@@ -123,11 +126,34 @@ def test_old_jobs_are_taken_away_and_young_ones_stay(project: Project) -> None:
     assert "write an age, 30d, 12h or 45m" in bad.stderr
 
 
+def test_what_was_sent_along_goes_with_the_last_job_that_names_it(tmp_path: Path) -> None:
+    flights = make_spaceflights(tmp_path)
+    flights.write("conf/base/cloudtrain.yml", "nodes: {train_model_node: {}, evaluate_model_node: {}}\n")
+    run(flights)
+    inputs = flights.path / "data/volume/.cloudtrain/inputs"
+    before = {file.name for file in inputs.iterdir()}
+    (train,) = (folder for folder in flights.jobs if folder.name.startswith("train"))
+    sent = set(json.loads((train / "job.json").read_text())["sent"])
+    assert len(sent) == 2
+    grow_old(train, 40)
+    assert flights.kedro("cloudtrain", "clean").returncode == 0
+    assert {file.name for file in inputs.iterdir()} == before - sent
+    for folder in flights.jobs:
+        grow_old(folder, 40)
+    flights.kedro("cloudtrain", "clean")
+    assert list(inputs.iterdir()) == []
+
+
 def test_old_jobs_are_taken_from_the_network_volume_by_their_names(shop: Project, cloud: Cloud) -> None:
     run(shop, "--env=runpod", "--nodes=train_mass")
     wait_until(lambda: not cloud.runpod.living)
     (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
     grow_old(folder, 40)
+    # As a machine has left it that was lost, and never replaced.
+    state = cloud.bucket / f".cloudtrain/jobs/{folder.name}/checkpoint/round-000007"
+    state.mkdir(parents=True)
+    (state / "model.ubj").write_text("a model")
+    (state.parent / "latest.json").write_text(json.dumps({"folder": "round-000007", "files": {"model.ubj": 7}}))
     cloud.s3.requests.clear()
     done = shop.kedro("cloudtrain", "clean", "--env=runpod")
     assert done.returncode == 0, done.stderr

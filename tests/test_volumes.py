@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -89,6 +90,9 @@ class TestBothKinds:
         first = volume.identity("i.csv")
         assert first.size == 3
         assert volume.identity("i.csv") == first
+        time.sleep(0.01)
+        volume.write_bytes("i.csv", b"one")
+        assert volume.identity("i.csv") == first, "what is written again is no other"
         volume.write_bytes("i.csv", b"twos")
         assert volume.identity("i.csv") != first
 

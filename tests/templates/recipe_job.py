@@ -32,6 +32,22 @@ FEW_ROUNDS: dict[str, dict[str, Any]] = {
     "keras": {"epochs": 2, "hidden_units": [8], "batch_size": 64},
 }
 
+# A machine that is lost right after a round: nothing of Python's own runs any more. The pause lets CatBoost's clock, which counts in whole
+# seconds, come to a snapshot.
+KILLED = """
+import os, runpy, signal, sys, time
+sys.path.insert(0, "worker.zip")
+from cloudtrain_worker.progress import Progress
+note, at, pause_s = Progress.round, int(sys.argv[1]), float(sys.argv[2])
+def lost(self, metrics):
+    note(self, metrics)
+    time.sleep(pause_s)
+    if self.rounds >= at:
+        os.kill(os.getpid(), signal.SIGKILL)
+Progress.round = lost
+runpy.run_path("train.py", run_name="__main__")
+"""
+
 
 @dataclass
 class Job:
@@ -67,24 +83,38 @@ class Job:
 
     def run(self, recipe: str, key: str, target: str, **more: Any) -> dict[str, Any]:
         """Run a script as the machine does: a process of its own, that has the archive and not the package's worker."""
-        script = self.write(recipe, key, target, **more)
+        return self.run_again(self.write(recipe, key, target, **more))
+
+    def run_again(self, script: Path, **environment: str) -> dict[str, Any]:
+        """Run a script that is written, in whatever folder an attempt before has left."""
+        self._process([str(script)], self.folder.parent, environment)
+        return self.result
+
+    def lose(self, after_rounds: int, pause_s: float = 0.0, **environment: str) -> None:
+        """Run the script that is written on a machine that is lost after so many rounds."""
+        self._process(["-c", KILLED, str(after_rounds), str(pause_s)], self.folder, environment)
+        assert self.exit_code == -9, self.log
+        (self.folder / "result.json").unlink(missing_ok=True)
+
+    def _process(self, arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
         done = subprocess.run(
-            [sys.executable, str(script)],
-            cwd=self.folder.parent,
-            env={**os.environ, "CLOUDTRAIN_VOLUME": str(self.volume)},
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env={**os.environ, "CLOUDTRAIN_VOLUME": str(self.volume), **environment},
             capture_output=True,
             text=True,
             timeout=200,
             check=False,
         )
         self.log, self.exit_code = done.stdout + done.stderr, done.returncode
-        return self.result
 
     def run_here(self, recipe: str, key: str, target: str, **more: Any) -> dict[str, Any]:
         """Run a script in this process, whose libraries are loaded already."""
         script = self.write(recipe, key, target, **more)
         self.patch.setitem(sys.modules, "cloudtrain_worker", kedro_cloudtrain.worker)
         self.patch.setenv("CLOUDTRAIN_VOLUME", str(self.volume))
+        for told in ("CLOUDTRAIN_CHECKPOINT", "CLOUDTRAIN_WORK"):
+            self.patch.setenv(told, "")  # what the job sets is taken back with it
         path = list(sys.path)
         self.exit_code = 0
         try:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from importlib import metadata
 from pathlib import Path
 
 import lightgbm as lgb
@@ -16,9 +17,9 @@ import pytest
 
 from kedro_cloudtrain import worker
 from kedro_cloudtrain.archive import worker_archive
-from kedro_cloudtrain.worker import deadline, inputs, job, results
+from kedro_cloudtrain.worker import deadline, inputs, results, training
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.job import TrainingJob
+from kedro_cloudtrain.worker.training import TrainingJob
 
 HEAD = """
 import sys
@@ -132,10 +133,17 @@ def test_a_mistake_is_told_without_a_traceback(folder, capsys) -> None:
 
 
 def test_what_ends_a_job_from_outside_leaves_no_result(folder) -> None:
-    for end in (KeyboardInterrupt, SystemExit(3)):
-        with pytest.raises((KeyboardInterrupt, SystemExit)), begin(folder):
-            raise end
-        assert not (folder / "result.json").exists()
+    with pytest.raises(KeyboardInterrupt), begin(folder):
+        raise KeyboardInterrupt
+    assert not (folder / "result.json").exists()
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_work_that_exits_has_failed(folder, code: int) -> None:
+    with pytest.raises(SystemExit), begin(folder):
+        sys.exit(code)
+    assert result(folder)["state"] == "failed"
+    assert result(folder)["error"]["type"] == "SystemExit"
 
 
 @pytest.mark.parametrize(
@@ -222,9 +230,9 @@ def test_a_sheet_whose_header_holds_numbers_is_read(folder) -> None:
 
 def test_a_library_under_another_distributions_name_tells_its_version(folder, monkeypatch) -> None:
     def missing(name):
-        raise results.metadata.PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(results.metadata, "version", missing)
+    monkeypatch.setattr(metadata, "version", missing)
     assert results.version_of("lightgbm") == lgb.__version__
     assert results.version_of("no_such_library") == "unknown"
 
@@ -233,7 +241,7 @@ def test_a_job_that_cannot_begin_says_so(folder, monkeypatch) -> None:
     def broken(library, hyperparameters):
         raise OSError(f"{library} lacks libgomp.so.1")
 
-    monkeypatch.setattr(job, "device_for", broken)
+    monkeypatch.setattr(training, "device_for", broken)
     with pytest.raises(OSError, match="libgomp"), begin(folder):
         pass
     assert result(folder)["state"] == "failed"

@@ -70,7 +70,7 @@ def test_each_librarys_callback_names_the_parts_alike(tmp_path) -> None:
         SimpleNamespace(evaluation_result_list=[("train", "rmse", 1.0, False), ("validation", "rmse", 2.0, False, 0.1)])
     )
     progress.for_lightgbm()(SimpleNamespace(evaluation_result_list=None))
-    info = SimpleNamespace(metrics={"learn": {"rmse": [1.0]}, "validation": {"rmse": [3.0, 2.0]}})
+    info = SimpleNamespace(metrics={"learn": {"rmse": [9.0, 9.0, 9.0, 1.0]}, "validation": {"rmse": [9.0, 9.0, 9.0, 2.0]}}, iteration=4)
     assert progress.for_catboost().after_iteration(info) is True
     choose_keras_backend()
     progress.for_keras().on_epoch_end(0, {"rmse": np.float32(1), "val_rmse": np.float32(2)})

@@ -32,7 +32,8 @@ with TrainingJob(__file__, "catboost", "binary_classification", HYPERPARAMETERS,
     train_pool = Pool(job.features.mixed_frame(train.features), train.target, cat_features=categories)
     validation_pool = Pool(job.features.mixed_frame(validation.features), validation.target, cat_features=categories)
 
-    model = CatBoost({**params, "iterations": rounds, "allow_writing_files": False})
+    # Its own snapshots are the checkpoint: it goes on from the one that an earlier attempt has left.
+    model = CatBoost({**params, "iterations": rounds, **job.checkpoint.for_catboost()})
     job.progress.begin(rounds)
     with job.stage("fit"):
         model.fit(

@@ -72,8 +72,9 @@ with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as j
             train.target,
             validation_data=(validation_inputs, validation.target),
             epochs=params["epochs"],
+            initial_epoch=job.checkpoint.rounds,  # an earlier attempt has left its rounds in a checkpoint
             batch_size=params["batch_size"],
-            callbacks=callbacks,
+            callbacks=job.checkpoint.for_keras(callbacks, SEED),
             verbose=0,
         )
 

@@ -39,10 +39,11 @@ with TrainingJob(__file__, "lightgbm", "multiclass_classification", HYPERPARAMET
         booster = lgb.train(
             params,
             dtrain,
-            rounds,
+            rounds - job.checkpoint.rounds,  # an earlier attempt has left its rounds in a checkpoint
             valid_sets=[dtrain, dvalidation],
             valid_names=["train", "validation"],
-            callbacks=callbacks,
+            init_model=job.checkpoint.model,
+            callbacks=job.checkpoint.for_lightgbm(callbacks),
         )
 
     job.score(booster, validation, test)

@@ -34,16 +34,19 @@ with TrainingJob(__file__, "xgboost", "regression", HYPERPARAMETERS, OUTPUTS) as
     else:  # exact and approx want the numbers themselves, not their bins
         dtrain, dvalidation = (xgb.DMatrix(part.features, part.target, **kinds) for part in (train, validation))
 
+    callbacks = [job.progress.for_xgboost()]
+    if EARLY_STOPPING_ROUNDS:
+        callbacks.append(xgb.callback.EarlyStopping(rounds=EARLY_STOPPING_ROUNDS))
     job.progress.begin(rounds)
     with job.stage("fit"):
         booster = xgb.train(
             params,
             dtrain,
-            rounds,
+            rounds - job.checkpoint.rounds,  # an earlier attempt has left its rounds in a checkpoint
             evals=[(dtrain, "train"), (dvalidation, "validation")],
-            early_stopping_rounds=EARLY_STOPPING_ROUNDS,
             verbose_eval=False,
-            callbacks=[job.progress.for_xgboost()],
+            xgb_model=job.checkpoint.model,
+            callbacks=job.checkpoint.for_xgboost(callbacks),
         )
     if EARLY_STOPPING_ROUNDS:
         booster = booster[: booster.best_iteration + 1]

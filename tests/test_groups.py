@@ -1,0 +1,318 @@
+"""Small nodes that share a machine: one after another, each with its own results, on one bill."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cloud import Cloud
+from kedro_project import Project, needs_runner_params
+from test_reuse import run
+from test_runpod_api import wait_until
+
+REGISTRY = """
+import os
+import time
+from pathlib import Path
+
+from kedro.pipeline import Pipeline, node
+
+
+def measure(parameters, number):
+    place = Path(parameters["place"])
+    began = time.time()
+    with (place / "ran").open("a") as ran:
+        ran.write(f"{number} {os.getppid()}\\n")
+    print(f"measure {number}")
+    while number == parameters["waits"] and not (place / "go").exists():
+        time.sleep(0.05)
+    if parameters["fails"] in (number, "all"):
+        raise ValueError("no such number")
+    return {"number": number, "began": began, "ended": time.time()}
+
+
+def numbers(*measured):
+    return [one["number"] for one in measured]
+
+
+def register_pipelines():
+    small = [node(globals()[f"measure_{n}"], "params:mass", f"m{n}", name=f"measure_{n}", tags="small") for n in range(4)]
+    return {"__default__": Pipeline([*small, node(numbers, [f"m{n}" for n in range(4)], "numbers", name="ordinary")])}
+"""
+# A function a node: a machine finds it by its name.
+REGISTRY += "".join(f"\n\ndef measure_{n}(parameters):\n    return measure(parameters, {n})\n" for n in range(4))
+CATALOG = "".join(f"m{n}: {{type: kedro_cloudtrain.MetricsDataset, filepath: data/08_reporting/m{n}.json}}\n" for n in range(4))
+
+
+@pytest.fixture
+def four(project: Project) -> Project:
+    project.write("src/shop/pipeline_registry.py", REGISTRY)
+    project.write("conf/base/catalog.yml", CATALOG)
+    project.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {group: small}}\n')
+    parameters(project, project.path)
+    return project
+
+
+def parameters(project: Project, place: Path, fails: int | str = -1, waits: int = -1) -> None:
+    project.write("conf/base/parameters.yml", f"mass: {{place: {place}, fails: {fails}, waits: {waits}}}\n")
+
+
+def ran(place: Path) -> list[tuple[int, int]]:
+    """The nodes that ran, in their order, each with the process that has started it."""
+    lines = (place / "ran").read_text().splitlines() if (place / "ran").exists() else []
+    return [(int(number), int(parent)) for number, parent in (line.split() for line in lines)]
+
+
+def measured(project: Project) -> list[dict[str, float]]:
+    files = sorted((project.path / "data/08_reporting").glob("m*.json"))
+    return [json.loads(file.read_text()) for file in files]
+
+
+def group_folder(project: Project) -> Path:
+    (folder,) = [folder for folder in project.jobs if folder.name.startswith("group-small-")]
+    return folder
+
+
+def start(project: Project, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "kedro", "run", "--runner=cloudtrain", *args],
+        cwd=project.path,
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # What a shell begins in the background ignores Ctrl-C, and whatever that begins does, too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # one call of the system
+    )
+
+
+# ------------------------------------------------------------------ on this computer
+
+
+def test_the_nodes_of_a_group_run_one_after_another_in_one_machine(four: Project) -> None:
+    said = run(four)
+    assert "group small started: 4 jobs, one after another" in said
+    assert [number for number, _ in ran(four.path)] == [0, 1, 2, 3]
+    assert len({parent for _, parent in ran(four.path)}) == 1
+    found = measured(four)
+    assert all(one["ended"] <= other["began"] for one, other in itertools.pairwise(found))
+    assert all(f"measure_{number} done" in said for number in range(4))
+    log = (group_folder(four) / "log.txt").read_text()
+    assert [line for line in log.splitlines() if line.startswith("measure ")] == [f"measure {number}" for number in range(4)]
+    job = next(folder for folder in four.jobs if folder.name.startswith("measure_2-"))
+    assert "measure 2" in (job / "log.txt").read_text()
+    assert "measure 1" not in (job / "log.txt").read_text()
+    again = run(four)
+    assert again.count("is done already: nothing changed") == 4
+    assert "group small started" not in again
+    assert len(ran(four.path)) == 4
+    listed = four.kedro("cloudtrain", "jobs").stdout
+    assert group_folder(four).name in listed
+    assert "4 jobs" in listed
+
+
+def test_one_that_fails_keeps_no_other_one(four: Project) -> None:
+    parameters(four, four.path, fails=1)
+    done = four.kedro("run", "--runner=cloudtrain")
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "ValueError: no such number" in said
+    assert [number for number, _ in ran(four.path)] == [0, 1, 2, 3]
+    # The others are done: the next run takes them, and the group is the one that is left.
+    again = four.kedro("run", "--runner=cloudtrain")
+    assert (again.stdout + again.stderr).count("is done already") == 3
+    assert [number for number, _ in ran(four.path)] == [0, 1, 2, 3, 1]
+
+
+def test_after_a_failure_nothing_more_is_begun(four: Project) -> None:
+    four.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {}}\n')
+    parameters(four, four.path, fails="all")
+    done = four.kedro("run", "--runner=cloudtrain")
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "ValueError: no such number" in said
+    assert len(ran(four.path)) == 1, "those whose turn had not come are not begun"
+    assert "cancelled" not in said
+    assert "not started" not in said
+
+
+def test_a_group_is_one_machine_in_the_plan_too(four: Project) -> None:
+    planned = four.kedro("cloudtrain", "plan")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert planned.stdout.count("local · group small") == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'nodes: {"tag:small": {group: small}, measure_2: {timeout_s: 7}}\n',
+            "measure_2 wants `timeout_s: 7.0` where measure_0 has 86400.0",
+        ),
+        ('nodes: {"tag:small": {group: ""}}\n', "at least 1 character"),
+        ('nodes: {"tag:small": {grup: small}}\n', "group"),
+        ('nodes: {"tags:small": {group: small}}\n', "a selector is a node's name, a glob, tag:TAG or namespace:NAMESPACE"),
+    ],
+)
+def test_what_cannot_be_one_machine_is_said_before_anything_runs(four: Project, text: str, said: str) -> None:
+    four.write("conf/base/cloudtrain.yml", text)
+    for command in (["cloudtrain", "plan"], ["run", "--runner=cloudtrain"]):
+        done = four.kedro(*command)
+        assert done.returncode == 1
+        assert said in done.stdout + done.stderr
+    assert ran(four.path) == []
+
+
+def test_the_deadline_is_for_all_of_them_together(four: Project) -> None:
+    four.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {group: small, timeout_s: 4}}\n')
+    parameters(four, four.path, waits=2)
+    done = four.kedro("run", "--runner=cloudtrain")
+    assert done.returncode == 1
+    assert "was ended at its deadline of 4 s" in done.stdout + done.stderr
+    assert [number for number, _ in ran(four.path)] == [0, 1, 2]
+    (four.path / "go").touch()
+    four.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {group: small}}\n')
+    assert run(four).count("is done already") == 2
+
+
+def test_the_machine_of_a_killed_client_is_waited_for(four: Project) -> None:
+    parameters(four, four.path, waits=1)
+    client = start(four)
+    wait_until(lambda: len(ran(four.path)) == 2, 30)
+    os.killpg(client.pid, signal.SIGKILL)
+    client.wait()
+    again = start(four)
+    (four.path / "go").touch()
+    said, _ = again.communicate(timeout=60)
+    assert again.returncode == 0, said
+    assert [number for number, _ in ran(four.path)] == [0, 1, 2, 3]
+    assert len(measured(four)) == 4
+
+
+def test_ctrl_c_ends_the_whole_group(four: Project) -> None:
+    parameters(four, four.path, waits=1)
+    client = start(four)
+    wait_until(lambda: len(ran(four.path)) == 2, 30)
+    client.send_signal(signal.SIGINT)
+    said, _ = client.communicate(timeout=30)
+    assert client.returncode != 0, said
+    parent = ran(four.path)[0][1]
+    wait_until(lambda: not Path(f"/proc/{parent}").exists(), 10)
+    (four.path / "go").touch()
+    assert run(four).count("is done already") == 1
+
+
+def test_a_group_runs_by_hand(four: Project) -> None:
+    run(four)
+    done = subprocess.run(
+        [sys.executable, "train.py"], cwd=group_folder(four), capture_output=True, text=True, timeout=60, check=True, env=four.environment()
+    )
+    assert done.stdout.count("is done already") == 4
+
+
+# ------------------------------------------------------------------ on pods
+
+
+@pytest.fixture
+def there(four: Project, cloud: Cloud, tmp_path: Path) -> Project:
+    volume = f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n"
+    four.write("conf/base/globals.yml", "volume: {path: data/volume}\n")
+    four.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: none}}\n")
+    parameters(four, Path("/workspace"))
+    return four
+
+
+def test_a_group_is_one_pod_and_one_bill(there: Project, cloud: Cloud) -> None:
+    planned = there.kedro("cloudtrain", "plan", "--env=runpod", "--json")
+    nodes = json.loads(planned.stdout[planned.stdout.index("{") :])["nodes"]
+    assert [node["estimate_usd"] is not None for node in nodes] == [True, False, False, False, False]
+    said = run(there, "--env=runpod")
+    assert len(cloud.runpod.pods) == 1
+    assert [number for number, _ in ran(cloud.bucket)] == [0, 1, 2, 3]
+    assert [one["number"] for one in measured(there)] == [0, 1, 2, 3]
+    (bill,) = [line for line in said.splitlines() if line.lstrip().startswith("group small  ")]
+    assert "$" in bill
+    assert [line for line in said.splitlines() if line.lstrip().startswith("measure_0 ") and "$" in line] == []
+    wait_until(lambda: not cloud.runpod.living)
+    assert run(there, "--env=runpod").count("is done already") == 4
+    assert len(cloud.runpod.pods) == 1
+
+
+def test_a_pod_that_is_lost_is_replaced_and_no_job_is_done_twice(there: Project, cloud: Cloud) -> None:
+    parameters(there, Path("/workspace"), waits=2)
+    client = start(there, "--env=runpod")
+    wait_until(lambda: len(ran(cloud.bucket)) == 3, 60)
+    next(iter(cloud.runpod.pods.values())).end()
+    (cloud.bucket / "go").touch()
+    said, _ = client.communicate(timeout=90)
+    assert client.returncode == 0, said
+    assert len(cloud.runpod.pods) == 2
+    assert [number for number, _ in ran(cloud.bucket)] == [0, 1, 2, 2, 3]
+    assert [one["number"] for one in measured(there)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_pod_of_a_killed_client_is_found_again(there: Project, cloud: Cloud, tmp_path: Path, elsewhere: bool) -> None:
+    parameters(there, Path("/workspace"), waits=2)
+    client = start(there, "--env=runpod")
+    wait_until(lambda: len(ran(cloud.bucket)) == 3, 60)
+    os.killpg(client.pid, signal.SIGKILL)
+    client.wait()
+    (cloud.bucket / "go").touch()
+    said = run(there, "--env=runpod", **({"XDG_CACHE_HOME": str(tmp_path / "elsewhere")} if elsewhere else {}))
+    assert len(cloud.runpod.pods) == 1, said
+    assert [number for number, _ in ran(cloud.bucket)] == [0, 1, 2, 3]
+    assert [one["number"] for one in measured(there)] == [0, 1, 2, 3]
+    wait_until(lambda: not cloud.runpod.living)
+
+
+def test_what_fails_on_a_pod_says_why(there: Project, cloud: Cloud) -> None:
+    parameters(there, Path("/workspace"), fails=1)
+    done = there.kedro("run", "--runner=cloudtrain", "--env=runpod")
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "ValueError: no such number" in said
+    assert "measure 1" in said  # the end of its own log
+    assert [number for number, _ in ran(cloud.bucket)] == [0, 1, 2, 3]
+    wait_until(lambda: not cloud.runpod.living)
+
+
+@needs_runner_params
+def test_a_group_is_left_and_taken_up(there: Project, cloud: Cloud) -> None:
+    parameters(there, Path("/workspace"), waits=1)
+    said = run(there, "--env=runpod", "--runner-params=detach=true")
+    assert "Left at work" in said
+    assert len(cloud.runpod.pods) == 1
+    wait_until(lambda: len(ran(cloud.bucket)) == 2, 30)
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "kedro", "cloudtrain", "wait", "measure_3", "--env=runpod"],
+        cwd=there.path,
+        env=there.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_until(lambda: (there.path / "data").is_dir() and waiting.poll() is None, 3)
+    (cloud.bucket / "go").touch()
+    waited, _ = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, waited
+    assert "is done." in waited
+    run(there, "--env=runpod")
+    assert len(cloud.runpod.pods) == 1
+    assert len(measured(there)) == 4
+
+
+def test_a_bucket_has_no_groups(there: Project, cloud: Cloud) -> None:
+    place = f"volume: {{bucket: {cloud.volume_id}, region: eu-central-1}}\n"
+    there.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{place}defaults: {{install: false, gpu: none}}\n")
+    done = there.kedro("run", "--runner=cloudtrain", "--env=runpod")
+    assert done.returncode == 1
+    assert "`group: small` needs a network volume or this computer" in done.stdout + done.stderr
+    assert cloud.runpod.pods == {}
