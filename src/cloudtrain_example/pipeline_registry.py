@@ -2,8 +2,12 @@
 
 from kedro.pipeline import Pipeline
 
-from cloudtrain_example.pipelines import all_models, penguins
+from cloudtrain_example.pipelines import all_models, penguins, segments
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    return {"__default__": penguins.create_pipeline(), "all_models": all_models.create_pipeline()}
+    return {
+        "__default__": penguins.create_pipeline(),
+        "all_models": all_models.create_pipeline(),
+        "segments": segments.create_pipeline(),
+    }

@@ -1,0 +1,32 @@
+"""Ordinary nodes of the pipeline of sixty trainings: the hires of each station, and how well they are predicted."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+WEEKEND = (5, 6)
+
+
+def simulate_hires(stations: dict[str, Any]) -> list[pd.DataFrame]:
+    """Give a table a station: a row an hour, and a demand that each station has in its own way. Nobody has hired these bicycles."""
+    random = np.random.default_rng(stations["seed"])
+    return [_hires_of_one(random, stations["hours"]) for _ in range(stations["count"])]
+
+
+def rank_stations(**metrics: dict[str, float]) -> pd.DataFrame:
+    """Give a row a station, the one that is predicted best first."""
+    rows = [{"station": station, **{name: values[name] for name in ("r2", "rmse", "mae")}} for station, values in metrics.items()]
+    return pd.DataFrame(rows).sort_values("r2", ascending=False, ignore_index=True)
+
+
+def _hires_of_one(random: np.random.Generator, hours: int) -> pd.DataFrame:
+    hour, weekday = np.arange(hours) % 24, np.arange(hours) // 24 % 7
+    temperature_c = random.normal(14, 7, hours)
+    rain = random.binomial(1, 0.15, hours) == 1
+    busiest, weekend = random.integers(7, 20), random.uniform(0.4, 1.8)
+    mean = random.uniform(8, 40) * np.exp(-(((hour - busiest) / 5.0) ** 2)) * np.where(np.isin(weekday, WEEKEND), weekend, 1.0)
+    mean *= np.clip(0.3 + temperature_c / 20, 0.1, None) * np.where(rain, 0.4, 1.0)
+    return pd.DataFrame(
+        {"hour": hour, "weekday": weekday, "temperature_c": temperature_c.round(1), "rain": rain, "hires": random.poisson(mean)}
+    )
