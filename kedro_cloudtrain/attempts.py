@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from kedro_cloudtrain.archive import worker_archive
-from kedro_cloudtrain.backends import JobRequest
+from kedro_cloudtrain.backends import OF_ONE_JOB, JobRequest
 from kedro_cloudtrain.errors import (
     CloudTrainError,
     DetachedError,
@@ -18,6 +18,7 @@ from kedro_cloudtrain.errors import (
     JobLostError,
     JobTimeoutError,
     NotStartedError,
+    SourceError,
 )
 from kedro_cloudtrain.folder import JOBS, JobFolder
 from kedro_cloudtrain.jobs import JobState
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs import Fingerprint, JobResult
     from kedro_cloudtrain.receipts import MachineUse
-    from kedro_cloudtrain.slots import Slots
+    from kedro_cloudtrain.slots import Turns
     from kedro_cloudtrain.uploads import Upload
     from kedro_cloudtrain.volumes import Volume
 
@@ -148,7 +149,7 @@ class Attempt:
         watcher: Watcher,
         receipts: list[Receipt],
         *,
-        slots: Slots | None = None,
+        turns: Turns | None = None,
         reuse: bool = False,
         detach: bool = False,
     ) -> dict[str, Any]:
@@ -160,13 +161,13 @@ class Attempt:
             backend: where it runs.
             watcher: is told how it goes.
             receipts: gets the account.
-            slots: its turn is waited for before anything is begun; finished work waits for none.
+            turns: its turn is waited for before anything is begun; finished work waits for none.
             reuse: whether the result of an earlier run of the same work is taken instead, or a machine that is at it already.
             detach: whether the job is started and left to itself.
 
         Raises:
             DetachedError: the job is started, and left.
-            NotStartedError: the run was over before its turn came; there is no account of it.
+            NotStartedError: the run was over before its turn came, or it was to be left and there was none; there is no account of it.
             JobError: no outputs came of it.
             SourceError: the data is not what the job needs.
         """
@@ -175,7 +176,7 @@ class Attempt:
         state = JobState.FAILED
         begun, account = True, _Account(watcher)
         try:
-            with self.folder.held(lambda: self._look(watcher)):
+            with self.folder.held(lambda: self._look(watcher, turns, detach=detach)):
                 why = reason_to_run(self.folder, self.fingerprint, dict(self.spec), reuse=reuse)
                 reuse = reuse and not self.fingerprint.unidentified
                 request = dataclasses.replace(self.request, attach=reuse, environment=self._environment(anew=not reuse))
@@ -188,7 +189,7 @@ class Attempt:
                     note(self.folder, "reused", NOTHING_CHANGED)
                     return values
                 waits = time.perf_counter()
-                with slots.one(self.job) if slots is not None else contextlib.nullcontext():
+                with turns.one(self.job, leaves=detach) if turns is not None else contextlib.nullcontext():
                     asked_at, waited_s = time.time(), time.perf_counter() - waits
                     self.write()
                     note(self.folder, "ran", why)
@@ -196,11 +197,11 @@ class Attempt:
                         backend.submit(request)
                     else:
                         result = backend.run(request, account)
-            if result is None:
-                state = JobState.RUNNING
-                raise DetachedError(self.job)
-            values = self.order.values(self.folder, result)
+            values = self._values(result)
             state = JobState.SUCCEEDED
+        except DetachedError:
+            state = JobState.RUNNING
+            raise
         except CloudTrainError as error:
             state = _state_after(error)
             begun = not isinstance(error, NotStartedError)
@@ -212,19 +213,36 @@ class Attempt:
                 watcher.moved(self.job, state)
         return values
 
+    def _values(self, result: JobResult | None) -> dict[str, Any]:
+        if result is None:
+            raise DetachedError(self.job)
+        return self.order.values(self.folder, result)
+
     def _earlier(self, backend: Backend) -> tuple[dict[str, Any] | None, JobResult | None]:
         """Give the outputs of an earlier run of the same work, where it is done and all of them are what its result says."""
+        result = None
         try:
             result = backend.earlier(self.folder)
             if result is None or result.state != "succeeded":
                 return None, None
             return self.order.values(self.folder, result), result
-        except JobLostError as error:
+        except (JobLostError, SourceError) as error:
             logger.info("%s runs again: %s", self.job, error, extra={"markup": False})
+            if result is not None:
+                backend.discard(self.folder, result)
             return None, None
 
-    def _look(self, watcher: Watcher) -> None:
-        """Say how far another client of the same job is."""
+    def _look(self, watcher: Watcher, turns: Turns | None, *, detach: bool) -> None:
+        """Say how far another client of the same job is.
+
+        Raises:
+            DetachedError: nobody waits for it.
+            NotStartedError: the run is over.
+        """
+        if detach:
+            raise DetachedError(self.job)
+        if turns is not None:
+            turns.waiting(self.job)
         progress = self.folder.new_progress()
         if progress is not None:
             watcher.moved(self.job, JobState.RUNNING)
@@ -240,12 +258,12 @@ class Attempt:
     def _environment(self, *, anew: bool) -> dict[str, str]:
         """Give what the job's process is told beside its secrets: when a checkpoint is due, and whose it may go on from."""
         settings = self.order.settings
-        told = {"CLOUDTRAIN_CHECKPOINT_EVERY_S": f"{settings.checkpoint_every_s:g}"}
+        told = {f"{OF_ONE_JOB}EVERY_S": f"{settings.checkpoint_every_s:g}"}
         if settings.checkpoint_every_rounds is not None:
-            told["CLOUDTRAIN_CHECKPOINT_EVERY_ROUNDS"] = str(settings.checkpoint_every_rounds)
+            told[f"{OF_ONE_JOB}EVERY_ROUNDS"] = str(settings.checkpoint_every_rounds)
         if anew:
             # The states of a run that takes no earlier work are its own: a machine of it that is lost is made good, and no more.
-            told["CLOUDTRAIN_CHECKPOINT_OF"] = secrets.token_hex(4)
+            told[f"{OF_ONE_JOB}OF"] = secrets.token_hex(4)
         return {**self.environment, **told}
 
     def _receipt(

@@ -16,6 +16,7 @@ from kedro_cloudtrain.functions import FunctionSpec, import_path
 from kedro_cloudtrain.jobs import Fingerprint, job_name, source_fields
 from kedro_cloudtrain.outputs import read_values
 from kedro_cloudtrain.project_code import ProjectCodes
+from kedro_cloudtrain.remote_entries import RemoteEntry, entry_environment
 from kedro_cloudtrain.requirements import function_requirements
 from kedro_cloudtrain.sources import UrlSource, VolumeSource, environment
 from kedro_cloudtrain.uploads import Upload, warn_of_size
@@ -41,12 +42,13 @@ class Call:
         node: the node's name.
         function: what is called.
         arguments: the datasets that it is given, in order, or by the arguments' names.
-        inputs: each of these: a source that the machine reads, or a value that exists nowhere but here.
+        inputs: each of these: a source or an entry that the machine reads, or a value that exists nowhere but here.
         returns: the datasets that take what it returns, as the node has them.
         saves: where the machine saves some of them itself.
+        entries: what it loads and saves by the entries' own classes.
         volume: holds the tables that are keys, and the job folder.
         project: the project's folder, whose requirements the machine installs.
-        package: the project's own package.
+        codes: the code that goes along.
         settings: what `cloudtrain.yml` says of the node.
     """
 
@@ -59,6 +61,7 @@ class Call:
     project: Path
     codes: ProjectCodes = dataclasses.field(default_factory=ProjectCodes)
     saves: Mapping[str, tuple[VolumeSource, Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
+    entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
     settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
 
     def prepare(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Attempt:
@@ -77,10 +80,12 @@ class Call:
         uploads = {
             name: Upload.of(value, f"`{name}` of {self.node}")
             for name, value in self.inputs.items()
-            if name not in self._tables and name not in parameters
+            if name not in self._tables and name not in parameters and not isinstance(value, RemoteEntry)
         }
         warn_of_size(self.node, uploads.items(), self.settings.upload_warn_mb)
         sources = {**self._tables, **{name: upload.source for name, upload in uploads.items()}}
+        loaded = {name: value for name, value in self.inputs.items() if isinstance(value, RemoteEntry)}
+        versions = {name: version for name, entry in loaded.items() if (version := entry.load_version()) is not None}
         spec = FunctionSpec(
             name=self.node,
             function=import_path(self.function),
@@ -89,10 +94,15 @@ class Call:
             parameters=parameters,
             returns=self.returns,
             saves={name: {**source_fields(source), "save_args": dict(args)} for name, (source, args) in self.saves.items()},
+            entries={name: dict(entry.config) for name, entry in self.entries.items()},
+            load_versions=versions,
         )
         script = generator.render_function(spec)
         code = self.codes.of(spec.module)
         identities, sizes = identities_of(self._tables, self.volume)
+        for name, entry in loaded.items():
+            found = entry.identity(versions.get(name))
+            identities[name], sizes[name] = (dataclasses.asdict(found) if found.known else None), found.size
         identities |= {name: upload.digest for name, upload in uploads.items()}
         digest = hashlib.sha256((worker_digest() + code.digest).encode()).hexdigest()
         work = Fingerprint.of(script, identities, digest, self.requirements)
@@ -105,7 +115,8 @@ class Call:
             script=script,
             uploads=tuple(uploads.values()),
             fingerprint=work,
-            environment=environment([table for table in self._tables.values() if isinstance(table, UrlSource)]),
+            environment=environment([table for table in self._tables.values() if isinstance(table, UrlSource)])
+            | entry_environment(self.entries.values()),
             render_s=time.perf_counter() - began,
             data_bytes=sum(size for size in sizes.values() if size is not None) or None,
             code=code.archive,
@@ -117,7 +128,8 @@ class Call:
         Raises:
             JobLostError: an output is not there, or is not what the result says of it.
         """
-        return read_values(folder, result, self.output_names, {name: source for name, (source, _) in self.saves.items()}, self.volume)
+        saved: dict[str, VolumeSource | RemoteEntry] = {**{name: source for name, (source, _) in self.saves.items()}, **self.entries}
+        return read_values(folder, result, self.output_names, saved, self.volume)
 
     @property
     def output_names(self) -> list[str]:
@@ -144,6 +156,7 @@ class Call:
             self.settings.requirements,
             file_formats=tuple(source.file_format for source in [*self._tables.values(), *(source for source, _ in self.saves.values())]),
             over_http=any(isinstance(table, UrlSource) for table in self._tables.values()),
+            drivers=tuple(sorted({entry.driver for entry in self.entries.values()})),
         )
 
     @property

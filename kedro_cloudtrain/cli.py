@@ -123,7 +123,7 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
         _refuse(plan)
         if plan.inputs is not None and plan.parameters is None:
             raise click.ClickException(f"The parameters of {node} are made by another node: run that one first.")
-        inputs = {name: plan.sources.get(name) for name in plan.node.inputs}
+        inputs = {name: plan.there(name) for name in plan.node.inputs}
         for name, source in inputs.items():
             if source is None:
                 inputs[name] = planner.catalog.load(name)

@@ -1,4 +1,4 @@
-"""What a catalog entry is to a machine: a source that it reads by itself, or nothing that it knows."""
+"""What a catalog entry is to a machine: a source that it reads by itself, an entry that it loads and saves, or nothing that it knows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.network_volumes import NetworkVolume
-from kedro_cloudtrain.sources import UrlSource, VolumeSource, make_source
+from kedro_cloudtrain.remote_entries import RemoteEntry
+from kedro_cloudtrain.sources import UrlSource, VolumeSource, make_source, names_a_secret
+from kedro_cloudtrain.worker.values import is_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kedro_cloudtrain.volumes import Volume
 
+# Not on a store that another process could reach; Kedro takes `file` and the like for local.
+_NOT_REMOTE = ("file", "local", "memory")
 _PANDAS_FORMATS = {"CSVDataset": "csv", "ParquetDataset": "parquet", "ExcelDataset": "excel", "JSONDataset": "jsonl"}
 
 
@@ -44,6 +48,47 @@ def dataset_source(dataset: Any) -> UrlSource | VolumeSource | None:
         return make_source(dataset_url=url, dataset_key=key, file_format=file_format, load_args=load_args)
     except SourceError:
         return None  # What only its own reader makes sense of is loaded by it, here.
+
+
+def remote_entry(name: str, dataset: Any, *, ambient: bool) -> RemoteEntry | None:
+    """Give what a machine loads and saves by the entry's own class, or None where only this process can.
+
+    It is an entry of kedro-datasets with a path on a store of fsspec's, and plain arguments.
+
+    Args:
+        name: in the catalog.
+        dataset: the dataset here.
+        ambient: whether the machine has what this process has: the store's own configuration and environment. Elsewhere, an entry needs
+            `credentials`.
+    """
+    said: dict[str, Any] = dict(getattr(dataset, "_init_args", {}))
+    path = str(said.get("filepath", ""))
+    store = re.fullmatch(r"([a-z][a-z0-9+]*)://[^@]+", path)
+    fitting = type(dataset).__module__.startswith("kedro_datasets.") and all(hasattr(dataset, one) for one in ("_fs", "_filepath"))
+    if store is None or not fitting or store[1] in _NOT_REMOTE or "::" in path:
+        return None
+    credentials, version = said.pop("credentials", None) or {}, said.pop("version", None)
+    said = {key: value for key, value in said.items() if value is not None and key not in ("metadata", "kwargs")}
+    if not (credentials or ambient) or not is_json(credentials) or not is_json(said) or _holds_a_secret(said):
+        return None
+    module = type(dataset).__module__.removeprefix("kedro_datasets.").partition(".")[0]
+    config = {"type": f"{module}.{type(dataset).__name__}", **said}
+    config |= {"versioned": True} if version is not None else {}
+    return RemoteEntry(name, config | ({"credentials": name} if credentials else {}), credentials, dataset)
+
+
+def is_read_only(dataset: Any) -> bool:
+    """Tell whether an entry is on a web server, which nothing is saved to."""
+    if isinstance(dataset, CloudDataset):
+        return isinstance(dataset.source, UrlSource)
+    return getattr(dataset, "_protocol", None) in ("http", "https")
+
+
+def _holds_a_secret(said: Any) -> bool:
+    """Tell whether a secret stands where no credentials are: in `fs_args`, or in a URL's query."""
+    if isinstance(said, dict):
+        return any(names_a_secret(key) or _holds_a_secret(value) for key, value in said.items())
+    return isinstance(said, str) and any(names_a_secret(part.partition("=")[0]) for part in said.partition("?")[2].split("&") if part)
 
 
 def _place(said: Mapping[str, Any]) -> tuple[str | None, str | None] | None:

@@ -3,6 +3,7 @@
 ```
 CloudTrainError
 ├── ConfigError             a setting or a parameter: names file, key, allowed values, nearest known
+│   └── MaxWorkersError     no number of threads
 ├── TemplateError           no such template, an undefined name, a script that does not compile
 ├── SourceError             a bad URL or key, unreachable, of another format, without a column
 ├── BackendError            a machine could not be had, or does not answer
@@ -38,6 +39,10 @@ class CloudTrainError(click.ClickException):
 
 class ConfigError(CloudTrainError):
     """A setting or a parameter is not what it can be."""
+
+
+class MaxWorkersError(ConfigError, ValueError):
+    """`max_workers` is no number of threads; a ValueError, too, as Kedro's own runners raise it."""
 
 
 class TemplateError(CloudTrainError):

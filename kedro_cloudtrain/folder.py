@@ -152,6 +152,11 @@ class JobFolder:
             finally:
                 self.lock_fd = None
 
+    @property
+    def touched_at(self) -> float:
+        """When the job was last asked for, in seconds since 1970: run, or taken as it was."""
+        return max(file.stat().st_mtime for file in (self.spec, self.why) if file.is_file())
+
     def is_running(self) -> bool:
         """Tell whether some client holds the job."""
         try:

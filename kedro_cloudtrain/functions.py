@@ -26,6 +26,8 @@ class FunctionSpec(BaseModel):
         parameters: those that stand in the script, by their datasets' names.
         returns: the datasets that take what it returns, as the node has them.
         saves: where the machine saves some of them itself.
+        entries: what it loads and saves by the catalog entries' own classes: the entries, by their names.
+        load_versions: the versions of those that are loaded and are versioned.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,6 +39,8 @@ class FunctionSpec(BaseModel):
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
     returns: Names = None
     saves: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    entries: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    load_versions: dict[str, str] = Field(default_factory=dict)
 
     @property
     def module(self) -> str:

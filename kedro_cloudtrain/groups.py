@@ -16,16 +16,18 @@ from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.archive import add_member, worker_archive
+from kedro_cloudtrain.backends import OF_ONE_JOB
 from kedro_cloudtrain.backends.results import failed_on, next_step
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, JobCancelledError, JobLostError
 from kedro_cloudtrain.folder import JOBS, JobFolder
 from kedro_cloudtrain.jobs import JobState, job_name
 from kedro_cloudtrain.receipts import Receipt
+from kedro_cloudtrain.remote_entries import CREDENTIALS_VARIABLE
 from kedro_cloudtrain.sources import SECRETS_VARIABLE
 from kedro_cloudtrain.volumes import DirectoryVolume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor, Future
 
     from kedro_cloudtrain.backends import Backend, JobRequest, Watcher
@@ -110,12 +112,32 @@ class Group:
 
     def come(self, task: Callable[[], Any]) -> Any:
         """Run the task of a node that is expected, in a thread of its own: it waits there for the machine."""
-        self._thread.joined = False
+        self._thread.joined = self._thread.away = False
         try:
             return task()
         finally:
-            if not self._thread.joined:
+            if not (self._thread.joined or self._thread.away):
                 self._count(-1)
+
+    def waiting(self, job: str) -> None:
+        """Hear that a job waits for another client, and so is not to be expected: that one may wait for a job that is held here.
+
+        Raises:
+            NotStartedError: the run is over.
+        """
+        self._slots.waiting(job)
+        if not self._thread.away:
+            self._thread.away = True
+            self._count(-1)
+
+    @contextlib.contextmanager
+    def one(self, job: str, *, leaves: bool = False) -> Iterator[None]:
+        """Give a turn at once: the machine waits for one, for all of its jobs together."""
+        del job, leaves
+        if self._thread.away:
+            self._thread.away = False
+            self._count(1)
+        yield
 
     def _count(self, more: int) -> None:
         with self._lock:
@@ -149,6 +171,10 @@ class Group:
     def earlier(self, folder: JobFolder) -> JobResult | None:
         """Give what an earlier run of a job has left."""
         return self._backend.earlier(folder)
+
+    def discard(self, folder: JobFolder, result: JobResult) -> None:
+        """Take a result away whose outputs are not what it says."""
+        self._backend.discard(folder, result)
 
     def collect(self, folder: JobFolder) -> JobResult | None:
         """Give the result of a job."""
@@ -212,7 +238,7 @@ class Group:
             # A machine that was followed for another member may have done this one, too.
             return self._has_result(member)
         logger.info("%s is at work on the machine of %s already: it is waited for", member.job, other.name)
-        with contextlib.suppress(CloudTrainError), other.held():
+        with contextlib.suppress(CloudTrainError), other.held(lambda: self._slots.waiting(other.name)):
             self._backend.run(dataclasses.replace(member.request, folder=other), _Machine(self._group, []))
         return self._has_result(member)
 
@@ -239,9 +265,10 @@ class Group:
         machine, began = _Machine(self._group, members), time.monotonic()
         state = JobState.FAILED
         try:
-            with folder.held(), self._slots.one(folder.name):
-                self._write(request)
-                if all(member.watcher is None for member in members):
+            left = all(member.watcher is None for member in members)
+            with folder.held(lambda: self._slots.waiting(folder.name)), self._slots.one(folder.name, leaves=left):
+                self._write(request, {member.job: _own_environment(member.request) for member in members})
+                if left:
                     self._backend.submit(request)
                 else:
                     self._backend.run(request, machine)
@@ -257,13 +284,13 @@ class Group:
                 bill = Receipt(f"group {self._group}", folder.name, self.name, state, {}, took_s, machines=tuple(machine.uses))
                 self._receipts.append(bill)
 
-    def _write(self, request: JobRequest) -> None:
+    def _write(self, request: JobRequest, own: Mapping[str, Mapping[str, str]]) -> None:
         """Write the group's own folder: its script, and, where the machine is elsewhere, the folders of its jobs."""
         folder, jobs, run = request.folder, [member.name for member in request.members], secrets.token_hex(4)
         sent = sorted({file.name for member in request.members for file in member.sent})
         folder.clear()
         folder.write_json(folder.spec, {"name": f"group {self._group}", "jobs": jobs, "sent": sent})
-        folder.write(folder.script, self._generator.render_group(self._group, run, jobs).encode())
+        folder.write(folder.script, self._generator.render_group(self._group, run, own).encode())
         folder.write(folder.archive, worker_archive())
         if not isinstance(request.volume, DirectoryVolume):
             folder.write(folder.members, _packed(request.members))
@@ -325,17 +352,23 @@ def _packed(folders: Iterable[JobFolder]) -> bytes:
     return buffer.getvalue()
 
 
+def _own_environment(request: JobRequest) -> dict[str, str]:
+    """Give what a job alone is told, and no other one of its machine."""
+    return {name: value for name, value in request.environment.items() if name.startswith(OF_ONE_JOB)}
+
+
 def _environment(requests: Iterable[JobRequest]) -> dict[str, str]:
     """Give what the jobs of a machine find in their environment, together.
 
     Raises:
-        ConfigError: two of them read the same URL with other credentials.
+        ConfigError: two of them reach the same place with other credentials.
     """
     together: dict[str, str] = {}
-    known: dict[str, Any] = {}
+    known: dict[str, dict[str, Any]] = {SECRETS_VARIABLE: {}, CREDENTIALS_VARIABLE: {}}
     for request in requests:
-        for url, said in json.loads(request.environment.get(SECRETS_VARIABLE, "{}")).items():
-            if known.setdefault(url, said) != said:
-                raise ConfigError(f"{url} is read by two nodes of a group with other credentials each: take one of them out of it.")
-        together |= request.environment
-    return together | ({SECRETS_VARIABLE: json.dumps(known)} if known else {})
+        for variable, secrets_of in known.items():
+            for place, said in json.loads(request.environment.get(variable, "{}")).items():
+                if secrets_of.setdefault(place, said) != said:
+                    raise ConfigError(f"{place} is read by two nodes of a group with other credentials each: take one of them out of it.")
+        together |= {name: value for name, value in request.environment.items() if not name.startswith(OF_ONE_JOB)}
+    return together | {variable: json.dumps(secrets_of) for variable, secrets_of in known.items() if secrets_of}

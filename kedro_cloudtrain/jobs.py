@@ -295,6 +295,8 @@ class JobOutput(BaseModel):
         files: for a folder, the paths of its files.
         key: where the machine has saved it on the volume, instead.
         modified_ns: the time of that file, in nanoseconds, as the machine saw it.
+        md5: of that file, where it is on a network volume.
+        stored: by what an entry's file on another store is known to be the same: `etag`, `modified`, `size`, and its `version`.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -305,6 +307,8 @@ class JobOutput(BaseModel):
     files: tuple[str, ...] = ()
     key: str | None = None
     modified_ns: int | None = None
+    md5: str | None = None
+    stored: dict[str, JsonValue] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

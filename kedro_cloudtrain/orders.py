@@ -45,7 +45,7 @@ def outputs_of(plan: NodePlan, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def explained(plan: NodePlan, error: SourceError) -> SourceError:
     """Say of which node, and where in the project its data is named."""
-    if plan.inputs is None and not plan.sources:
+    if plan.inputs is None and not (plan.sources or plan.entries):
         return SourceError(f"{plan.node.name}: {error.message}")
     tables = " and ".join(f"`{name}`" for name in plan.tables)
     columns = f", its columns are named by {where_parameters_stand(plan.inputs.parameters)}" if plan.inputs is not None else ""
@@ -89,5 +89,6 @@ def _call(plan: NodePlan, inputs: Mapping[str, Any], volume: Volume, settings: N
         project=plan.project,
         codes=plan.codes,
         saves=plan.saves,
+        entries=plan.entries,
         settings=settings,
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import JobLostError, SourceError
+from kedro_cloudtrain.remote_entries import RemoteEntry
 from kedro_cloudtrain.volumes import DirectoryVolume
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.models import load_model
@@ -40,9 +43,9 @@ def read_outputs(folder: JobFolder, result: JobResult, kinds: tuple[OutputKind, 
 
 
 def read_values(
-    folder: JobFolder, result: JobResult, names: Iterable[str], saved: Mapping[str, VolumeSource], volume: Volume
+    folder: JobFolder, result: JobResult, names: Iterable[str], saved: Mapping[str, VolumeSource | RemoteEntry], volume: Volume
 ) -> dict[str, Any]:
-    """Give what a function has returned, by dataset; what the machine has saved on the volume is there as its source.
+    """Give what a function has returned, by dataset; what the machine has saved itself is there as its source or its entry.
 
     Raises:
         JobLostError: an output is not there, or is not what the result says of it.
@@ -55,6 +58,11 @@ def read_values(
         if said.key is not None:
             _compare_on_volume(folder, name, said, volume)
             values[name] = saved[name]
+            continue
+        entry = saved.get(name)
+        if isinstance(entry, RemoteEntry):
+            _compare_on_store(folder, entry, said)
+            values[name] = entry
             continue
         path = folder.path / said.path
         _compare(folder, name, path, said)
@@ -78,11 +86,27 @@ def _compare_on_volume(folder: JobFolder, name: str, said: JobOutput, volume: Vo
         seen: dict[str, Any] = folder.read_json(folder.saved) or {}
         # A later run of the same job has saved it anew, and may have left a file of the same size.
         mark = [said.modified_ns, identity.etag]
-        same = seen.get(name, mark) == mark
+        if name in seen:
+            same = seen[name] == mark
+        else:
+            # Not seen from here before. An ETag is the content's MD5, but for a file that came in parts.
+            same = said.md5 in (None, identity.etag) or not re.fullmatch("[0-9a-f]{32}", identity.etag or "")
         if name not in seen:
             folder.write_json(folder.saved, {**seen, name: mark})
     if not same or identity.size != said.size:
         raise JobLostError(f"{key} on the volume {volume.name} is not what {folder.name} has saved there: it was changed since.")
+
+
+def _compare_on_store(folder: JobFolder, entry: RemoteEntry, said: JobOutput) -> None:
+    """Make sure that what a machine has saved by an entry is what a load of it gives: the same file, and the latest version."""
+    stored = said.stored or {}
+    try:
+        version = entry.load_version()
+        identity = dataclasses.asdict(entry.identity(version))
+    except SourceError as error:
+        raise JobLostError(f"{folder.name} has saved `{entry.name}`, and now: {error.message}") from error
+    if {**identity, "version": version} != stored:
+        raise JobLostError(f"{entry.redacted} is not what {folder.name} has saved there: it was changed since.")
 
 
 def _compare(folder: JobFolder, kind: str, path: Path, said: JobOutput) -> None:

@@ -9,34 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.calls import is_parameter
 from kedro_cloudtrain.datasets import CloudDataset
-from kedro_cloudtrain.entries import dataset_source, dataset_volume
-from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
+from kedro_cloudtrain.entries import dataset_source, dataset_volume, is_read_only, remote_entry
+from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.folder import JOBS
 from kedro_cloudtrain.functions import reason_against
 from kedro_cloudtrain.jobs import TrainingParameters, library_of
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.preflight import problems_before
 from kedro_cloudtrain.project_code import ProjectCodes
+from kedro_cloudtrain.project_requirements import is_path, project_requirements
 from kedro_cloudtrain.sources import UrlSource, VolumeSource
-from kedro_cloudtrain.volumes import DirectoryVolume, same_volume, table_location
-from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.tables import column_names
+from kedro_cloudtrain.volumes import DirectoryVolume, same_volume
 from kedro_cloudtrain.worker.values import is_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
     from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.config import NodeSettings, Settings
     from kedro_cloudtrain.jobs import OutputKind
+    from kedro_cloudtrain.remote_entries import RemoteEntry
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.volumes import Volume
-
-# More than this of a file on a network volume is not brought here for its header.
-_LARGEST_LOOK_BYTES = 64 * 1024 * 1024
-_READ_WHOLE = ("xlsx", "xls")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +66,7 @@ class NodePlan:
         parameters: what a training node is to do, where that is known before the run.
         sources: where its tables are, those that a machine reads itself.
         saves: where the machine saves outputs of a user's function itself, with the writer's arguments.
+        entries: what it loads and saves on other stores, by the entries' own classes.
         volume: holds the job folder, and the tables that are keys.
         settings: what `cloudtrain.yml` says of the node.
         project: the project's folder.
@@ -84,6 +81,7 @@ class NodePlan:
     parameters: TrainingParameters | None = None
     sources: dict[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
     saves: dict[str, tuple[VolumeSource, dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    entries: dict[str, RemoteEntry] = dataclasses.field(default_factory=dict)
     volume: Volume | None = None
     settings: NodeSettings | None = None
     project: Path = dataclasses.field(default_factory=Path)
@@ -115,11 +113,20 @@ class NodePlan:
             return self.inputs.tables
         return [name for name in dict.fromkeys(self.node.inputs) if not is_parameter(name)] if self.on_machine else []
 
+    def there(self, name: str) -> UrlSource | VolumeSource | RemoteEntry | None:
+        """Give an input that a machine reads itself; None for what is sent from here."""
+        return self.sources.get(name) or self.entries.get(name)
+
+    def saves_there(self, name: str) -> bool:
+        """Tell whether an output is saved by the machine, or comes back and is saved from here."""
+        return name in self.saves or name in self.entries
+
     @property
     def reads(self) -> str:
         """Say what the machine reads."""
-        there = [self.sources[name].redacted for name in self.tables if name in self.sources]
-        sent = [name for name in self.tables if name not in self.sources]
+        read: dict[str, Any] = self.sources | self.entries
+        there = [read[name].redacted for name in self.tables if name in read]
+        sent = [name for name in self.tables if name not in read]
         said = [*there, f"{', '.join(sent)} sent from here"] if sent else there
         return ", ".join(said) or "–"
 
@@ -225,11 +232,34 @@ class Planner:
         reason = reason_against(node.func)
         if reason is not None:
             plan.problems.append(f"it cannot go to a machine: {reason}")
+        plan.problems += self._requirement_problems(plan)
         for name in node.outputs:
-            dataset = self.catalog.get(name)
-            if isinstance(dataset, CloudDataset) and isinstance(dataset.source, UrlSource):
+            if is_read_only(self.catalog.get(name)):
                 plan.problems.append(f"its output `{name}` is a URL, which is read only. Give the entry a dataset_key.")
         plan.saves = {name: saved for name in node.outputs if (saved := self._saved_there(plan, name)) is not None}
+        for name in [*plan.tables, *node.outputs]:
+            ambient = plan.where == "local"
+            entry = None if name in plan.sources else remote_entry(name, self.catalog.get(name), ambient=ambient)
+            if entry is not None:
+                plan.entries[name] = entry
+
+    def _requirement_problems(self, plan: NodePlan) -> Iterator[str]:
+        """Say what no machine could install of what the project asks for; a function's own `requirements` are checked by its settings."""
+        if plan.settings is None or plan.settings.requirements:
+            return
+        try:
+            lines = project_requirements(self.project)
+        except ConfigError as error:
+            yield error.message
+            return
+        if plan.where == "runpod" and plan.settings.install:
+            for line in lines:
+                if is_path(line):
+                    yield (
+                        f"the project requires {line}, a place on this computer, which no pod has. Give it by URL; or say by "
+                        "`requirements` in cloudtrain.yml what the node needs: a package of yours "
+                        "that is installed with pip install -e travels by itself."
+                    )
 
     def _saved_there(self, plan: NodePlan, name: str) -> tuple[VolumeSource, dict[str, Any]] | None:
         """Give where a machine saves an output itself: a key on the volume that it has; None where the output comes back."""
@@ -284,80 +314,9 @@ def where_parameters_stand(name: str) -> str:
     return f"`{name.removeprefix('params:')}` in parameters.yml"
 
 
-def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume_answers: bool = True) -> dict[str, int | None]:
-    """Ask whether each table is there, and each source whether it has the columns; add what is wrong to the plan's problems.
-
-    What another node of the run makes is not asked for: it may not be there yet, or be another one then.
-
-    Args:
-        plan: the node.
-        catalog: where the datasets are that are sent from here.
-        volume_answers: False where the volume is known not to; what is on it is not asked for then.
-
-    Returns:
-        Each table's size in bytes, None where its server does not say.
-    """
-    from kedro_cloudtrain.volumes import source_identity  # noqa: PLC0415
-
-    sizes: dict[str, int | None] = {}
-    for name in plan.tables:
-        dataset = catalog.get(name) if name not in plan.sources and name not in plan.made else None
-        if dataset is not None and not dataset.exists():
-            plan.problems.append(f"`{name}` is to be sent from here, and is not there: {dataset}")
-    for name, source in plan.sources.items():
-        if name in plan.made or (isinstance(source, VolumeSource) and not volume_answers):
-            continue
-        try:
-            identity = source_identity(source, plan.volume)
-            sizes[name] = identity.size if identity is not None else None
-            columns = _columns(source, plan.volume, sizes[name])
-        except (CloudTrainError, ValueError) as error:
-            plan.problems.append(f"`{name}`: {error}")
-            continue
-        if plan.parameters is not None and columns is not None:
-            plan.problems += _missing_columns(name, plan.parameters, columns, where_parameters_stand(_parameters_of(plan)))
-    return sizes
-
-
 def selects_any(settings: Settings, node: Node) -> bool:
     """Tell whether a node goes to a machine: a training node always, any other where `nodes` names it."""
     return training_inputs(node) is not None or settings.names_node(node.name, node.tags, node.namespace)
-
-
-def _parameters_of(plan: NodePlan) -> str:
-    if plan.inputs is None:
-        raise SourceError(f"{plan.node.name} is no training node.")
-    return plan.inputs.parameters
-
-
-def _missing_columns(name: str, parameters: TrainingParameters, columns: list[str], where: str) -> list[str]:
-    wanted: Mapping[str, list[str]] = {
-        "target_column": [parameters.target_column],
-        "feature_columns": list(parameters.feature_columns or ()),
-        "validation.column": [parameters.validation.column] if parameters.validation.column else [],
-        "validation.time_column": [parameters.validation.time_column] if parameters.validation.time_column else [],
-    }
-    said = []
-    for key, names in wanted.items():
-        for column in names:
-            if column not in columns:
-                close = nearest(column, columns)
-                hint = f" Closest: {close}." if close else ""
-                shown = ", ".join(columns[:8]) + (", …" if len(columns) > 8 else "")  # noqa: PLR2004  # a line's worth
-                said.append(f"`{name}` has no column `{column}`.{hint} Columns: {shown} ({len(columns)}). Fix {key} of {where}.")
-    return said
-
-
-def _columns(source: UrlSource | VolumeSource, volume: Volume | None, size_bytes: int | None) -> list[str] | None:
-    """Read a table's columns; None where that would bring too much of it here."""
-    if isinstance(source, UrlSource):
-        return column_names(source.location)
-    if volume is None:
-        raise SourceError(f"{source.key} is on no volume.")
-    location = table_location(source, volume)
-    if location.in_pieces and location.format in _READ_WHOLE and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
-        return None
-    return column_names(location)
 
 
 def volumes_of(planner: Planner) -> list[Path]:

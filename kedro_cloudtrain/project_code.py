@@ -66,7 +66,9 @@ class ProjectCodes:
         roots = {name.partition(".")[0] for name in reached}
         for root in roots - set(self._files):
             self._files[root] = list(self._packages.files(root))
-        files = dict(sorted(file for root in roots for file in self._files[root]))
+        # What is imported travels even where git ignores it: a version that a build has written, say.
+        imported = [(_place_of(name, file), file) for name, file in reached.items()]
+        files = dict(sorted([*imported, *(file for root in roots for file in self._files[root])]))
         if not reached and not self._packages.is_installed(module):
             raise ConfigError(f"The code of {module} is in no file that could travel.")
         sums = hashlib.sha256()
@@ -93,14 +95,17 @@ class _Packages:
         waiting = [module]
         while waiting:
             name = waiting.pop()
-            file = None if name in seen else self._file_of(name)
+            if name in seen:
+                continue
             seen.add(name)
+            parent = name.rpartition(".")[0]
+            if parent:
+                # Whatever it is itself: a package without an __init__.py has its own parents, whose files an import runs, too.
+                waiting.append(parent)
+            file = self._file_of(name)
             if file is None:
                 continue
             yield name, file
-            parent = name.rpartition(".")[0]
-            if parent:
-                waiting.append(parent)
             waiting += _imports(file, name if file.name == "__init__.py" else parent)
 
     def files(self, root: str) -> Iterator[tuple[str, Path]]:
@@ -139,6 +144,12 @@ class _Packages:
         places = [*_folders(spec), *([Path(spec.origin)] if spec.origin else ())]
         installed = all("site-packages" in place.parts or "dist-packages" in place.parts for place in places)
         return None if installed and root != self.own else spec
+
+
+def _place_of(module: str, file: Path) -> str:
+    """Give a module's path in the archive."""
+    place = module.replace(".", "/")
+    return f"{place}/{file.name}" if file.name == "__init__.py" else f"{place}.py"
 
 
 def _folders(spec: ModuleSpec | None) -> list[Path]:

@@ -12,7 +12,7 @@ from rich.text import Text
 from kedro_cloudtrain.backends.catalogue import KnownCatalogue
 from kedro_cloudtrain.doctor import Examination, examine_runpod
 from kedro_cloudtrain.errors import CloudTrainError
-from kedro_cloudtrain.plan import look_at_inputs
+from kedro_cloudtrain.inspection import look_at_inputs
 from kedro_cloudtrain.quotes import Quote, quote, run_notes, run_problems, work_of
 from kedro_cloudtrain.receipts import size
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
-import tomllib
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from kedro_cloudtrain.project_requirements import project_requirements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _WORKER = ("numpy", "pandas", "pyarrow", "scikit-learn")
 # What a function's inputs and outputs travel as.
 _VALUES = ("cloudpickle", "pandas", "pyarrow")
+# What loads and saves a catalog entry.
+_ENTRIES = ("kedro", "kedro-datasets")
 _BY_FORMAT = {"xlsx": ("openpyxl",), "xls": ("xlrd",)}
 _OVER_HTTP = ("fsspec", "aiohttp")
 _LIBRARIES = {"xgboost": ("xgboost",), "lightgbm": ("lightgbm",), "catboost": ("catboost",), "keras": ("keras", "jax")}
@@ -45,52 +47,48 @@ def requirements(library: str, *, gpu: bool, file_formats: tuple[str, ...] = (),
 
 
 def function_requirements(
-    project: Path, given: Sequence[str] = (), *, file_formats: tuple[str, ...] = (), over_http: bool = False
+    project: Path, given: Sequence[str] = (), *, file_formats: tuple[str, ...] = (), over_http: bool = False, drivers: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
     """Give what a user's function needs, as pip writes it: what is given, else what the project asks for.
 
-    The project's are those of its pyproject.toml (`[project] dependencies`), or of the requirements.txt that this names or that lies
-    beside it. What is installed here is taken in the version that is installed here, where the project allows that: so an object that was
-    pickled on one side is read on the other.
+    What the project asks for is taken in the version that is installed here, where the project allows that: so an object that was pickled
+    on one side is read on the other.
 
     Args:
         project: the project's folder.
         given: `requirements` of cloudtrain.yml, which stand for themselves.
         file_formats: of the tables that the machine reads or saves.
         over_http: whether a table is a URL.
+        drivers: the packages that reach the stores of catalog entries, by the names that they are imported by.
+
+    Raises:
+        ConfigError: a line of the project's is no requirement.
     """
     names = [*_VALUES, *(name for one in file_formats for name in _BY_FORMAT.get(one, ())), *(_OVER_HTTP if over_http else ())]
-    asked = list(given) if given else [_as_installed(Requirement(line)) for line in _project_requirements(project)]
-    named = {canonicalize_name(Requirement(line).name) for line in asked}
+    names += [*_ENTRIES, *(_distribution(driver) for driver in drivers)] if drivers else []
+    asked = list(given) if given else [_as_installed(line) for line in project_requirements(project)]
+    named = {_name_of(line) for line in asked}
     return (*asked, *(_pinned(name, "") for name in dict.fromkeys(names) if name not in named))
 
 
-def _project_requirements(project: Path) -> list[str]:
-    """Read the requirements of a project, a line each."""
+def _as_installed(line: str) -> str:
+    """Write a requirement with the version that is installed here, where it allows that one; a URL or a path stays."""
     try:
-        said = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError):
-        said = {}
-    if "dependencies" in said.get("project", {}):
-        return [str(line) for line in said["project"]["dependencies"]]
-    files = said.get("tool", {}).get("setuptools", {}).get("dynamic", {}).get("dependencies", {}).get("file", "requirements.txt")
-    lines: list[str] = []
-    for file in [files] if isinstance(files, str) else files:
-        with contextlib.suppress(OSError):
-            lines += (project / file).read_text(encoding="utf-8").splitlines()
-    # pip's own options (-r, --index-url) are no requirements.
-    bare = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines]
-    return [line for line in bare if line and not line.startswith("-")]
-
-
-def _as_installed(requirement: Requirement) -> str:
-    """Write a requirement with the version that is installed here, where it allows that one."""
+        requirement = Requirement(line)
+    except InvalidRequirement:
+        return line
     version = _installed(requirement.name)
-    if version is None:
-        return str(requirement)
-    if requirement.url is None and requirement.specifier.contains(version, prereleases=True):
+    if version is not None and requirement.url is None and requirement.specifier.contains(version, prereleases=True):
         requirement.specifier = SpecifierSet(f"=={version}")
     return str(requirement)
+
+
+def _name_of(line: str) -> str | None:
+    """Name what a requirement is of; a URL's alone is not known."""
+    try:
+        return canonicalize_name(Requirement(line).name)
+    except InvalidRequirement:
+        return None
 
 
 def _pinned(name: str, extra: str) -> str:
@@ -105,6 +103,12 @@ def _installed(name: str) -> str | None:
         return metadata.version(name).partition("+")[0]
     except metadata.PackageNotFoundError:
         return None
+
+
+@functools.cache
+def _distribution(module: str) -> str:
+    """Name the package that a module was installed with."""
+    return next(iter(metadata.packages_distributions().get(module, ())), module)
 
 
 @functools.cache

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs import Fingerprint
 
 if TYPE_CHECKING:
@@ -35,7 +36,11 @@ def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: dict[str, A
     if fingerprint.unidentified:
         return f"{' and '.join(fingerprint.unidentified)} cannot be told to be unchanged: no ETag, no date"
     if folder.fingerprint.is_file():
-        return "an earlier run did not finish" if folder.read_result() is None else "the earlier run failed, or its outputs are gone"
+        try:
+            unfinished = folder.read_result() is None
+        except JobLostError:
+            return "the earlier run's result cannot be read"
+        return "an earlier run did not finish" if unfinished else "the earlier run failed, or its outputs are gone"
     before = next(_siblings(folder), None)
     if before is None:
         return "first run"

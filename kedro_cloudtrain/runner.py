@@ -29,11 +29,14 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.plan import NodePlan
     from kedro_cloudtrain.receipts import Receipt
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.slots import Slots
 
 # Jobs at once on this computer where `run.max_pods` is left out: each fits with every core, and two of them would only wait for each
 # other (seen: 300 rounds of XGBoost beside LightGBM, on 2 cores and 344 rows, take 32 s instead of 0.3 s).
 _LOCAL_JOBS = 1
 _PODS = 8
+# So many jobs more are prepared meanwhile, or have their outputs saved: a machine that is free does not wait for that.
+_AHEAD = 2
 
 
 class CloudTrainRunner(SequentialRunner):
@@ -99,12 +102,14 @@ class CloudTrainRunner(SequentialRunner):
         from kedro_cloudtrain.display import Display
         from kedro_cloudtrain.plan import Planner
         from kedro_cloudtrain.scripts import TrainingScriptGenerator
+        from kedro_cloudtrain.slots import Slots
 
         generator = TrainingScriptGenerator(project.templates)
         plans = Planner(catalog, settings, generator, project.path, project.package).plan(pipeline.nodes)
         _refuse(plans)
         there = [plan for plan in plans if plan.on_machine]
         jobs = jobs_at_once(settings)
+        slots = Slots(jobs)
         display = Display(_headline(there, len(plans) - len(there), settings))
         backend = make_backend(settings, project.path, jobs)
         try:
@@ -117,6 +122,7 @@ class CloudTrainRunner(SequentialRunner):
                     generator,
                     self.receipts,
                     jobs,
+                    slots,
                     settings.run,
                 )
                 self._run_nodes(pipeline, catalog, hook_manager, run_id)
@@ -125,15 +131,21 @@ class CloudTrainRunner(SequentialRunner):
             # A group's bill stands below its nodes.
             self.receipts.sort(key=lambda receipt: order.get(receipt.node, len(order)))
             display.account(self.receipts)
-            self._say_left()
+            self._say_left(slots.postponed)
 
-    def _say_left(self) -> None:
+    def _say_left(self, postponed: list[str]) -> None:
         """Say which jobs go on without this run, and how they are found again."""
         left = [receipt.job for receipt in self.receipts if receipt.state == "running"]
         if left:
             self._logger.info(
                 "Left at work: %s. Wait for one: kedro cloudtrain wait JOB. The same run again, without detach, takes their results.",
                 ", ".join(left),
+                extra={"markup": False},
+            )
+        if postponed:
+            self._logger.info(
+                "Not started, for as many as run.max_pods allows are at work: %s. The same run again starts them, once there is room.",
+                ", ".join(sorted(postponed)),
                 extra={"markup": False},
             )
 
@@ -160,11 +172,11 @@ class CloudTrainExecutor(Executor):
         generator: TrainingScriptGenerator,
         receipts: list[Receipt],
         jobs: int,
+        slots: Slots,
         run: RunSettings,
         here: Executor,
     ) -> None:
         from kedro_cloudtrain.display import Row  # late, as above
-        from kedro_cloudtrain.slots import Slots
 
         self._plans = plans
         self._backend = backend
@@ -173,8 +185,8 @@ class CloudTrainExecutor(Executor):
         self._receipts = receipts
         self._run = run
         self._here = here
-        self._slots = Slots(jobs)
-        self._machines = ThreadPoolExecutor(jobs, "cloudtrain-machine")
+        self._slots = slots
+        self._machines = ThreadPoolExecutor(jobs + _AHEAD, "cloudtrain-machine")
         self._groups, self._members = self._group_nodes()
         for plan in plans.values():
             display.add(Row(plan.node.name, plan.kind, plan.reads))
@@ -188,8 +200,8 @@ class CloudTrainExecutor(Executor):
         plan = self._plans[task.node]
         group = self._groups.get(plan.group)
         backend = self._backend if group is None else group
-        slots = self._slots if group is None else None  # A group has one turn for all of its nodes.
-        cloud_task = CloudTask(task, plan, backend, self._display, self._generator, self._receipts, self._run, slots)
+        turns = self._slots if group is None else group
+        cloud_task = CloudTask(task, plan, backend, self._display, self._generator, self._receipts, self._run, self._slots, turns)
         if group is None or self._members is None:
             return self._machines.submit(cloud_task)
         group.expect()
@@ -222,9 +234,13 @@ class CloudTrainExecutor(Executor):
         if interrupted or (error is not None and self._run.on_failure == "cancel" and not self._run.detach):
             self._backend.close()
         try:
-            self.shutdown(wait=True, cancel_futures=error is not None)
+            # Where jobs are left at work, all that are ready are looked at, and those that have a turn begun.
+            self.shutdown(wait=True, cancel_futures=error is not None and not self._run.detach)
         finally:
             self._backend.close()
+        failure = self._slots.failure() if self._run.detach and error is not None else None
+        if failure is not None and failure is not error:
+            raise failure from None
         return None
 
 
@@ -232,9 +248,9 @@ def _thread_runner(max_workers: Any, *, is_async: bool) -> ThreadRunner:
     try:
         return ThreadRunner(max_workers=max_workers, is_async=is_async)
     except (TypeError, ValueError):
-        from kedro_cloudtrain.errors import ConfigError
+        from kedro_cloudtrain.errors import MaxWorkersError
 
-        raise ConfigError(f"--runner-params: max_workers is {max_workers!r}: a whole number from 1 on is wanted there.") from None
+        raise MaxWorkersError(f"max_workers should be positive, a whole number, and --runner-params says {max_workers!r}.") from None
 
 
 def jobs_at_once(settings: Settings) -> int:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 _SUFFIX = ".py.j2"
 _NO_MODEL_TYPES = ("function", "group")
 _LINE_WIDTH = 100
+# What a script that calls a function has names for.
+_OF_FUNCTION_SCRIPTS = {
+    *("Path", "sys", "DataCatalog", "FunctionJob", "unpacked_code", "catalog", "job", "returned"),
+    *("RETURNS", "SAVES", "ENTRIES", "LOAD_VERSIONS"),
+}
 DEFAULT_SEED = 42
 _SHIPPED = Path(str(resources.files("kedro_cloudtrain.templates")))
 
@@ -67,7 +72,7 @@ class _Names:
     """Names for the variables of a script: a dataset's own, as far as Python takes it, and no name twice."""
 
     def __init__(self, taken: set[str]) -> None:
-        self._taken = {name.lower() for name in taken} | {"returns", "saves"}
+        self._taken = {name.lower() for name in taken} | {"returns", "saves", "entries", "load_versions"}
 
     def of(self, dataset: str) -> str:
         """Give a name for a dataset's value; its constant is the same in capitals."""
@@ -195,10 +200,18 @@ class TrainingScriptGenerator:
         Raises:
             TemplateError: naming the template and the line, before anything is run or paid for.
         """
-        names = _Names({"job", "sys", "returned", spec.qualname.partition(".")[0], "FunctionJob", "Path", "unpacked_code", *kwlist})
+        root, _, rest = spec.qualname.partition(".")
+        # A function of a name that the script has itself is imported by another one.
+        imported = f"{root}_of_{spec.module.rpartition('.')[2]}" if root in _OF_FUNCTION_SCRIPTS else root
+        function = f"{imported}.{rest}" if rest else imported
+        names = _Names({imported, *_OF_FUNCTION_SCRIPTS, *kwlist})
         constants, loaded, written = {}, {}, {}
+        by_entry: dict[str, str] = {}
         for dataset in dict.fromkeys(spec.arguments.values() if isinstance(spec.arguments, dict) else spec.arguments):
             name = names.of(dataset)
+            if dataset in spec.entries:
+                by_entry[name], written[dataset] = dataset, name
+                continue
             constants[name.upper()] = spec.parameters[dataset] if dataset in spec.parameters else spec.inputs[dataset]
             written[dataset] = name.upper() if dataset in spec.parameters else name
             if dataset not in spec.parameters:
@@ -211,20 +224,24 @@ class TrainingScriptGenerator:
             f"function{_SUFFIX}",
             module=spec.module,
             function=spec.qualname,
+            imported=root if imported == root else f"{root} as {imported}",
             constants=constants,
             loaded=loaded,
-            call=_call(spec.qualname, given, indent=12),
+            call=_call(function, given, indent=12),
             returns=list(spec.returns) if isinstance(spec.returns, tuple) else spec.returns,
             saves=spec.saves,
+            entries=spec.entries,
+            by_entry=by_entry,
+            load_versions=spec.load_versions,
         )
 
-    def render_group(self, name: str, run: str, jobs: Sequence[str]) -> str:
-        """Give the script that runs jobs one after another.
+    def render_group(self, name: str, run: str, jobs: Mapping[str, Mapping[str, str]]) -> str:
+        """Give the script that runs jobs one after another, each with what it alone finds in its environment.
 
         Raises:
             TemplateError: naming the template and the line, before anything is run or paid for.
         """
-        return self._script(f"group{_SUFFIX}", name=name, run=run, jobs=list(jobs))
+        return self._script(f"group{_SUFFIX}", name=name, run=run, jobs={job: dict(own) for job, own in jobs.items()})
 
     def _script(self, template: str, **values: Any) -> str:
         try:

@@ -322,5 +322,10 @@ def _apart(url: str) -> tuple[str, str]:
     return urlunsplit(parts._replace(query=kept)), "&".join(secret)
 
 
+def names_a_secret(name: str) -> bool:
+    """Tell whether a parameter of this name is, or belongs to, a credential."""
+    return _SECRET_PARAMETER.match(name) is not None
+
+
 def _is_secret(piece: str) -> bool:
-    return bool(_SECRET_PARAMETER.match(piece.partition("=")[0]))
+    return names_a_secret(piece.partition("=")[0])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.plan import NodePlan
     from kedro_cloudtrain.receipts import Receipt
     from kedro_cloudtrain.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.slots import Slots
+    from kedro_cloudtrain.slots import Slots, Turns
 
 
 class CloudTask:
@@ -32,10 +32,12 @@ class CloudTask:
         generator: TrainingScriptGenerator,
         receipts: list[Receipt],
         run: RunSettings,
-        slots: Slots | None,
+        slots: Slots,
+        turns: Turns,
     ) -> None:
         self._run = run
         self._slots = slots
+        self._turns = turns
         self._task = task
         self._plan = plan
         self._backend = backend
@@ -53,6 +55,20 @@ class CloudTask:
             CloudTrainError: the job cannot be, or nothing came of it.
             TypeError: a hook's `before_node_run` gave something else than a dict.
         """
+        try:
+            return self._run_node()
+        except DetachedError:
+            raise
+        except NotStartedError as error:
+            if self._run.detach:
+                raise DetachedError(self._task.node.name) from error
+            # Kedro reports whichever error it sees first: that is the one by which the run has failed.
+            raise self._slots.failure() or error from None
+        except Exception as error:
+            self._slots.fail(error)
+            raise
+
+    def _run_node(self) -> Node:
         task, node, catalog = self._task, self._task.node, self._task.catalog
         hook = self._hook
         inputs = {name: self._input(name) for name in node.inputs}
@@ -66,11 +82,12 @@ class CloudTask:
         except (DetachedError, NotStartedError):
             raise
         except Exception as error:
+            self._slots.fail(error)
             hook.on_node_error(error=error, inputs=inputs, **about)
             raise
         hook.after_node_run(inputs=inputs, outputs=outputs, **about)
         for name, value in outputs.items():
-            if name in self._plan.saves:
+            if self._plan.saves_there(name):
                 continue
             hook.before_dataset_saved(dataset_name=name, data=value, node=node)
             catalog.save(name, value)
@@ -85,8 +102,9 @@ class CloudTask:
         return manager.hook
 
     def _input(self, name: str) -> Any:
-        if name in self._plan.sources:
-            return self._plan.sources[name]
+        there = self._plan.there(name)
+        if there is not None:
+            return there
         hook = self._hook
         hook.before_dataset_loaded(dataset_name=name, node=self._task.node)
         value = self._task.catalog.load(name)
@@ -101,7 +119,7 @@ class CloudTask:
                 self._backend,
                 self._display.row(plan.node.name),
                 self._receipts,
-                slots=self._slots,
+                turns=self._turns,
                 reuse=self._run.cache,
                 detach=self._run.detach,
             )

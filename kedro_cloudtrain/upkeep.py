@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _POLL_S = 1.0
 _DAY_S = 86_400.0
+# A pod that was asked for and has not begun is given up long before that.
+_STARTS_WITHIN_S = _DAY_S
 _AGES_S = {"d": _DAY_S, "h": 3600.0, "m": 60.0}
 # Of a job on a network volume: what is there by these names, with its outputs.
 _NAMES = (
@@ -85,7 +87,7 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | 
         raise click.UsageError(f"--older-than is {older_than!r}: write an age, 30d, 12h or 45m say.")
     before = time.time() - float(found[1]) * _AGES_S[found[2]]
     folders = job_folders(metadata, env)
-    old = [folder for folder in folders if folder.spec.stat().st_mtime < before and not folder.is_running()]
+    old = [folder for folder in folders if folder.touched_at < before and not folder.is_running() and not _may_be_at_work(folder)]
     # Jobs share what was sent along with them: what a young one names stays.
     wanted = {file for folder in folders if folder not in old for file in folder.sent}
     freed = 0
@@ -104,6 +106,14 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | 
         shutil.rmtree(folder.path)
     what = f"{len(old)} job{'' if len(old) == 1 else 's'}, {freed / 1e6:.1f} MB"
     click.echo(f"{what} would be taken away." if dry_run else f"{what} taken away.")
+
+
+def _may_be_at_work(folder: JobFolder) -> bool:
+    """Tell whether a machine elsewhere may be at a job that nobody here holds: it has not said that it is over, nor run out of time."""
+    machine = folder.read_json(folder.machine) or {}
+    began = float(machine.get("created_at") or machine.get("claimed_at") or 0.0)
+    lives_s = float(machine.get("lifetime_s") or 0.0)
+    return bool(machine.get("attempt")) and not folder.result.is_file() and time.time() < began + lives_s + _STARTS_WITHIN_S
 
 
 def _left_by(folder: JobFolder) -> Iterator[str]:

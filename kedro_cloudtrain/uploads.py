@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import pickle
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.receipts import size
 from kedro_cloudtrain.sources import UploadSource
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.values import write_value
+from kedro_cloudtrain.worker.values import PICKLE, write_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,9 +27,9 @@ class Upload:
     """One file to send.
 
     Attributes:
-        name: its file's name: the first 16 digits of its sha256, and an ending that says how it is read.
+        name: its file's name: the first 16 digits of its digest, and an ending that says how it is read.
         content: its bytes.
-        digest: its sha256.
+        digest: a sha256 by which the value is known to be the same.
     """
 
     name: str
@@ -54,8 +55,7 @@ class Upload:
         """
         with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
             file = _table(value, what, Path(scratch)) if table else _any(value, what, Path(scratch))
-            content = file.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
+            content, digest = file.read_bytes(), _digest(value, file)
         return cls(f"{digest[:16]}{file.suffix}", content, digest)
 
 
@@ -91,3 +91,27 @@ def _any(value: Any, what: str, folder: Path) -> Path:
         return write_value(value, folder, "value")
     except InputError as error:
         raise SourceError(f"{what}: {error} Save it to a dataset that a machine can read, or take the node out of `nodes`.") from error
+
+
+def _digest(value: Any, file: Path) -> str:
+    """Give a sha256 by which a value is known to be the same, in whichever process it was made.
+
+    A pickle's bytes are not: a set's order is another one in each process, and a text that is shared is written once. So what is pickled is
+    known by joblib's hash, which sees to both, where joblib can follow it.
+
+    Args:
+        value: what was written.
+        file: what `write_value` has made of it.
+    """
+    content = file.read_bytes()
+    # A function of the program that runs travels by its code, which is in the pickle alone.
+    if file.suffix == PICKLE and b"__main__" not in content:
+        import joblib  # noqa: PLC0415  # for who sends what is neither a table nor JSON
+
+        try:
+            said = joblib.hash(value, hash_name="sha1")
+        except (pickle.PicklingError, TypeError, AttributeError, RecursionError):
+            pass  # What only cloudpickle can write: a lambda, say.
+        else:
+            content = f"joblib {said}".encode()
+    return hashlib.sha256(content).hexdigest()

@@ -151,6 +151,12 @@ def test_the_starters_node_gives_the_same_score_on_a_pod(flights: Project, cloud
     assert len(cloud.runpod.pods) == 3
     # Another client sends what is there already no more.
     assert not [path for method, path in cloud.s3.requests if method == "PUT" and "/inputs/" in path]
+    # Another computer, which has not seen the file before, knows one of the same size from it.
+    made = cloud.bucket / "clean/companies.parquet"
+    made.write_bytes(bytes(reversed(made.read_bytes())))
+    said = run(flights, "--env=runpod", "--nodes=preprocess_companies_node", XDG_CACHE_HOME=str(flights.path / "cache"))
+    assert "was changed since" in " ".join(said.split())
+    assert len(pd.read_parquet(made)) == 40
 
 
 # ------------------------------------------------------------------ the code that travels

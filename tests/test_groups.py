@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
@@ -30,6 +31,7 @@ def measure(parameters, number):
     with (place / "ran").open("a") as ran:
         ran.write(f"{number} {os.getppid()}\\n")
     print(f"measure {number}")
+    print("every", os.environ.get("CLOUDTRAIN_CHECKPOINT_EVERY_ROUNDS"), "rounds")
     while number == parameters["waits"] and not (place / "go").exists():
         time.sleep(0.05)
     if parameters["fails"] in (number, "all"):
@@ -116,6 +118,51 @@ def test_the_nodes_of_a_group_run_one_after_another_in_one_machine(four: Project
     listed = four.kedro("cloudtrain", "jobs").stdout
     assert group_folder(four).name in listed
     assert "4 jobs" in listed
+
+
+def test_a_job_of_a_group_is_told_what_is_for_it_alone(four: Project) -> None:
+    four.write("conf/base/cloudtrain.yml", 'nodes: {measure_1: {checkpoint_every_rounds: 7}, "tag:small": {group: small}}\n')
+    run(four)
+    told = [(folder / "log.txt").read_text() for folder in four.jobs if folder.name.startswith("measure_")]
+    assert sorted("every 7 rounds" in text for text in told) == [False, False, False, True]
+    assert sorted("every None rounds" in text for text in told) == [False, True, True, True]
+
+
+def test_a_job_that_another_client_has_keeps_no_other_one_of_the_group(four: Project) -> None:
+    """Two clients that each hold a job which the other one waits for would wait for ever."""
+    run(four)
+    for folder in four.jobs:
+        (folder / "result.json").unlink()
+    (four.path / "ran").unlink()
+    (held,) = (folder for folder in four.jobs if folder.name.startswith("measure_0-"))
+    with (held / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        client = start(four)
+        try:
+            wait_until(lambda: [number for number, _ in ran(four.path)] == [1, 2, 3], 60)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            said = client.communicate(timeout=60)[0]
+        finally:
+            client.kill()
+    assert client.returncode == 0, said
+    assert [number for number, _ in ran(four.path)] == [1, 2, 3, 0]
+
+
+def test_ctrl_c_does_not_wait_for_what_another_client_has(four: Project) -> None:
+    run(four)
+    for folder in four.jobs:
+        (folder / "result.json").unlink()
+    (held,) = (folder for folder in four.jobs if folder.name.startswith("measure_0-"))
+    with (held / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        client = start(four)
+        try:
+            wait_until(lambda: len(ran(four.path)) == 7, 60)
+            client.send_signal(signal.SIGINT)
+            client.communicate(timeout=15)
+        finally:
+            client.kill()
+    assert client.returncode != 0
 
 
 def test_one_that_fails_keeps_no_other_one(four: Project) -> None:

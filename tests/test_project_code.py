@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -55,6 +56,27 @@ def test_a_change_of_what_it_imports_is_a_change_and_no_other_is(source: Path, f
     assert (ProjectCodes().of("pkg_a.nodes").digest != before) is changes
 
 
+def test_a_package_without_an_init_has_parents_all_the_same(source: Path) -> None:
+    (source / "pkg_a/pipes").mkdir()
+    (source / "pkg_a/pipes/nodes.py").write_text("")
+    before = ProjectCodes().of("pkg_a.pipes.nodes").digest
+    (source / "pkg_a/__init__.py").write_text("changed = True\n")
+    assert ProjectCodes().of("pkg_a.pipes.nodes").digest != before
+
+
+def test_what_is_imported_travels_even_where_git_ignores_it(source: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(source)], check=True)  # noqa: S607
+    (source / ".gitignore").write_text("_version.py\nsecret.py\n")
+    for name in ("_version", "secret"):
+        (source / f"pkg_a/{name}.py").write_text("version = 1\n")
+    (source / "pkg_a/near.py").write_text("from ._version import version\n")
+    found = ProjectCodes().of("pkg_a.nodes")
+    assert "pkg_a/_version.py" in names(found)
+    assert "pkg_a/secret.py" not in names(found)
+    (source / "pkg_a/_version.py").write_text("version = 2\n")
+    assert ProjectCodes().of("pkg_a.nodes").digest != found.digest
+
+
 def test_what_is_installed_does_not_travel() -> None:
     assert names(ProjectCodes().of("json")) == set()
     assert names(ProjectCodes().of("pandas.io")) == set()
@@ -84,5 +106,6 @@ def test_the_projects_requirements_are_taken_in_the_versions_that_are_here(tmp_p
 def test_requirements_may_stand_in_a_file(tmp_path: Path, named: bool) -> None:
     dynamic = '[project]\ndynamic = ["dependencies"]\n[tool.setuptools.dynamic]\ndependencies = {file = "deps.txt"}\n'
     (tmp_path / "pyproject.toml").write_text(dynamic if named else "[tool.kedro]\n")
+    (tmp_path / "more.txt").write_text("")
     (tmp_path / ("deps.txt" if named else "requirements.txt")).write_text("-r more.txt\n# a comment\nno-such-thing>=3  # why\n\n")
     assert function_requirements(tmp_path)[0] == "no-such-thing>=3"

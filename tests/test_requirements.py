@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
-from kedro_cloudtrain.requirements import _installed, requirements
+from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.project_requirements import is_path, project_requirements
+from kedro_cloudtrain.requirements import _installed, function_requirements, requirements
 
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost", "keras"])
@@ -61,3 +64,50 @@ def test_a_template_of_ones_own_needs_what_its_node_says() -> None:
 def test_a_local_version_is_on_no_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "version", lambda _: "2.1.0+cpu")
     assert "numpy==2.1.0" in requirements("xgboost", gpu=False)
+
+
+# ------------------------------------------------------------------ what a project asks for
+
+
+def test_a_requirements_file_is_read_as_pip_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "base.txt").write_text("-r requirements.txt\nkedro  # the framework\n")
+    (tmp_path / "requirements.txt").write_text(
+        """\
+        # packages
+        -r base.txt
+        --index-url https://example.org/simple
+        -e ./mine
+        numpy==1.0 \\
+            --hash=sha256:00 \\
+            --hash=sha256:11
+        git+https://example.org/some/thing@v1
+        ./libs/foo
+        pandas[excel] >= 2 ; python_version > "3"
+        """
+    )
+    assert project_requirements(tmp_path) == (
+        "kedro",
+        "numpy==1.0",
+        "git+https://example.org/some/thing@v1",
+        "./libs/foo",
+        'pandas[excel] >= 2 ; python_version > "3"',
+    )
+    found = function_requirements(tmp_path)
+    assert f"kedro=={metadata.version('kedro')}" in found
+    assert "numpy==1.0" in found  # not the one that is installed here: the project does not allow it
+    assert "git+https://example.org/some/thing@v1" in found
+    assert len([one for one in found if one.startswith("pandas")]) == 1
+
+
+def test_a_line_that_is_no_requirement_is_named(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("numpy\npandas >> 2\n")
+    with pytest.raises(ConfigError, match=r"requirements\.txt, line 2: 'pandas >> 2' is no requirement"):
+        project_requirements(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [("./libs/foo", True), ("foo @ file:///tmp/foo", True), ("libs/foo.whl", True), ("foo", False), ("git+ssh://git@example.org/a", False)],
+)
+def test_a_place_on_this_computer_is_known(line: str, path: bool) -> None:
+    assert is_path(line) is path

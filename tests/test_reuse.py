@@ -109,6 +109,13 @@ def test_a_failed_run_is_no_result(project: Project) -> None:
     assert len(project.jobs) == 1
 
 
+def test_a_result_that_cannot_be_read_is_no_result(project: Project) -> None:
+    run(project)
+    (project.jobs[-1] / "result.json").write_text("")
+    run(project)
+    assert why(project) == "ran: the earlier run's result cannot be read"
+
+
 def test_an_input_without_an_identity_is_never_taken_for_unchanged(project: Project) -> None:
     from http_server import Server
     from kedro_project import PENGUINS
@@ -199,6 +206,15 @@ def shop(slow: Project, cloud: Cloud) -> Project:
     slow.write("conf/runpod/globals.yml", volume)
     slow.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: none}}\n")
     return slow
+
+
+def test_a_done_job_whose_outputs_are_gone_is_done_again(shop: Project, cloud: Cloud, tmp_path: Path) -> None:
+    run(shop, "--env=runpod")
+    (job,) = (cloud.bucket / ".cloudtrain/jobs").iterdir()
+    (job / "outputs/metrics.json").unlink()
+    said = run(shop, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "another"))
+    assert "runs again: an output of" in said
+    assert len(cloud.runpod.pods) == 2
 
 
 def test_a_done_job_is_taken_from_the_volume_by_any_client(shop: Project, cloud: Cloud, tmp_path: Path) -> None:

@@ -375,8 +375,10 @@ def test_ordinary_pipelines_run_as_under_kedros_own_runner(caplog: pytest.LogCap
         output = CloudTrainRunner(**params).run(pipeline, data)
         assert output["c"].load() == 4
     assert "Completed 2 out of 2 tasks" in caplog.text
-    with pytest.raises(ValueError, match="max_workers should be positive"):
+    # A ValueError, as Kedro's own runner raises it, and an error that a command shows without a stack.
+    with pytest.raises(ValueError, match="max_workers should be positive") as raised:
         CloudTrainRunner(max_workers=0)
+    assert isinstance(raised.value, ConfigError)
 
 
 def test_a_failure_hints_at_where_to_resume(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

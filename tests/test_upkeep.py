@@ -11,10 +11,11 @@ import pytest
 from cloud import Cloud
 from kedro_project import Project, needs_runner_params
 from spaceflights import make_spaceflights
+from test_groups import four
 from test_reuse import edit, run, shop, slow
 from test_runpod_api import wait_until
 
-__all__ = ["shop", "slow"]  # fixtures
+__all__ = ["four", "shop", "slow"]  # fixtures
 
 
 def leave(project: Project, *args: str) -> str:
@@ -52,6 +53,41 @@ def test_a_run_is_left_waited_for_and_taken_up_on_pods(shop: Project, cloud: Clo
     assert "is done already" in run(shop, "--env=runpod")
     assert len(cloud.runpod.pods) == 1
     assert json.loads((shop.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
+
+
+@needs_runner_params
+def test_no_more_are_left_at_work_than_may_be(four: Project) -> None:
+    four.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {}}\nrun: {max_pods: 3}\n')
+    said = " ".join(run(four, "--runner-params", "detach=true").split())
+    assert len(four.jobs) == 4  # each is named, and three of them begun
+    assert said.count(", measure_") == 2
+    left = said.partition("Left at work: ")[2].partition(". Wait")[0].split(", ")
+    assert len(left) == 3
+    (postponed,) = said.partition("as many as run.max_pods allows are at work: ")[2].partition(". The same run")[0].split(", ")
+    assert postponed not in left
+    for job in left:
+        assert four.kedro("cloudtrain", "wait", job).returncode == 0
+    again = " ".join(run(four, "--runner-params", "detach=true").split())
+    assert postponed in again.partition("Left at work: ")[2]
+    assert "Not started" not in again
+
+
+@needs_runner_params
+def test_what_fails_in_a_run_that_is_left_is_said(four: Project) -> None:
+    four.write(
+        "conf/base/catalog.yml",
+        four.path.joinpath("conf/base/catalog.yml").read_text() + "x: {type: pandas.CSVDataset, filepath: no.csv}\n",
+    )
+    edit(
+        four,
+        "src/shop/pipeline_registry.py",
+        'return {"__default__": Pipeline([*small,',
+        'return {"__default__": Pipeline([*small, node(numbers, "x", "y", name="measure_x", tags="small"),',
+    )
+    four.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {}}\nrun: {max_pods: 5}\n')
+    done = four.kedro("run", "--runner=cloudtrain", "--runner-params", "detach=true")
+    assert done.returncode == 1
+    assert "no.csv" in done.stdout + done.stderr
 
 
 @needs_runner_params
@@ -101,7 +137,8 @@ def test_one_failure_lets_the_others_finish_or_cancels_them(slow: Project, on_fa
 
 def grow_old(folder: Path, days: float) -> None:
     then = time.time() - days * 86_400
-    os.utime(folder / "job.json", (then, then))
+    for name in ("job.json", "why.json"):
+        os.utime(folder / name, (then, then))
 
 
 def test_old_jobs_are_taken_away_and_young_ones_stay(project: Project) -> None:
@@ -121,6 +158,9 @@ def test_old_jobs_are_taken_away_and_young_ones_stay(project: Project) -> None:
     assert young.name not in said
     assert project.jobs == [young]
     assert (project.path / "data/06_models/mass/model.json").is_file()
+    grow_old(young, 40)
+    run(project, "--nodes=train_mass")  # it is taken as it is: it is wanted still
+    assert young.name not in project.kedro("cloudtrain", "clean").stdout
     bad = project.kedro("cloudtrain", "clean", "--older-than", "a month")
     assert bad.returncode == 2
     assert "write an age, 30d, 12h or 45m" in bad.stderr
@@ -149,6 +189,11 @@ def test_old_jobs_are_taken_from_the_network_volume_by_their_names(shop: Project
     wait_until(lambda: not cloud.runpod.living)
     (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
     grow_old(folder, 40)
+    # One that says that it is at work, and that nobody here holds: another computer's.
+    result = (folder / "result.json").read_bytes()
+    (folder / "result.json").unlink()
+    assert "\n0 jobs, " in shop.kedro("cloudtrain", "clean", "--env=runpod").stdout
+    (folder / "result.json").write_bytes(result)
     # As a machine has left it that was lost, and never replaced.
     state = cloud.bucket / f".cloudtrain/jobs/{folder.name}/checkpoint/round-000007"
     state.mkdir(parents=True)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.volumes import Volume
 
 
+# Of a job's environment, what is for it alone where it shares a machine.
+OF_ONE_JOB = "CLOUDTRAIN_CHECKPOINT_"
+
+
 @dataclasses.dataclass(frozen=True)
 class JobRequest:
     """What a backend is asked to run.
@@ -108,6 +112,10 @@ class Backend(Protocol):
         Raises:
             JobLostError: there is something, and it is no result.
         """
+        ...
+
+    def discard(self, folder: JobFolder, result: JobResult) -> None:
+        """Take a result away whose outputs are not what it says: the job is to be done again."""
         ...
 
     def collect(self, folder: JobFolder) -> JobResult | None:

@@ -75,6 +75,10 @@ class LocalBackend:
         """Give what an earlier run of the job has left."""
         return folder.read_result()
 
+    def discard(self, folder: JobFolder, result: JobResult) -> None:  # noqa: ARG002
+        """Take a result away whose outputs are not what it says."""
+        folder.result.unlink(missing_ok=True)
+
     def collect(self, folder: JobFolder) -> JobResult | None:
         """Give what a job of a group has left."""
         return folder.read_result()

@@ -24,7 +24,7 @@ from kedro_cloudtrain.backends.remote_folder import RemoteFolder
 from kedro_cloudtrain.backends.runpod_api import PodRequest
 from kedro_cloudtrain.backends.watching import PodWatch
 from kedro_cloudtrain.buckets import Bucket
-from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, JobLostError
+from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, JobLostError, SourceError
 from kedro_cloudtrain.folder import JobFolder
 from kedro_cloudtrain.jobs import JobState
 from kedro_cloudtrain.receipts import MachineUse
@@ -150,8 +150,20 @@ class RunPodBackend:
         remote = self.remote(folder)
         result = remote.result()
         if result is not None and result.state == "succeeded":
-            remote.fetch(result)
+            try:
+                remote.fetch(result)
+            except SourceError as error:
+                self.discard(folder, result)
+                raise JobLostError(f"an output of {folder.name} is gone: {error.message}") from error
         return result
+
+    def discard(self, folder: JobFolder, result: JobResult) -> None:
+        """Take a result away whose outputs are not what it says, unless another client has begun anew meanwhile."""
+        remote = self.remote(folder)
+        if remote.machine().get("attempt", result.attempt) == result.attempt:
+            remote.revoke()
+            remote.take_away([folder.result.name])
+        folder.result.unlink(missing_ok=True)
 
     def collect(self, folder: JobFolder) -> JobResult | None:
         """Give what a job of a group has left on the volume, with its outputs and its log brought here."""

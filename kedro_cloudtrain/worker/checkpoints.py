@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 DEFAULT_EVERY_S = 60.0
 # What is written seldom enough costs at most 1/50 of the work, however large a state is.
 _LEAST_SHARE = 50
+# What a disk says that is full, over its quota, read only or broken (NumPy's own word for it has no number); any other error is of the
+# work itself, a missing file or a broken connection say, which are kinds of OSError, too.
+_DISK_ERRORS = (None, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 class Checkpoint:
@@ -63,8 +67,8 @@ class Checkpoint:
     def due(self, rounds: int) -> bool:
         """Tell whether a state is to be written now.
 
-        That is `checkpoint_every_s` after the last one, or `checkpoint_every_rounds` where `cloudtrain.yml` has that; and never so often
-        that writing takes more than a fiftieth of the time.
+        That is `checkpoint_every_s` after the last one, and never so often that writing takes more than a fiftieth of the time; or after
+        `checkpoint_every_rounds` where `cloudtrain.yml` has that, whatever it costs.
 
         Args:
             rounds: how many are done.
@@ -98,6 +102,8 @@ class Checkpoint:
             self._commit(folder, rounds)
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
+            if type(error) is not OSError or error.errno not in _DISK_ERRORS:
+                raise
             print(f"no checkpoint of round {rounds}: {error}")  # noqa: T201  # the job's log
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

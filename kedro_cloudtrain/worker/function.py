@@ -5,7 +5,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib.util
+import itertools
+import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError
 from .inputs import input_location, sent_file, volume_of
 from .job import Job
+from .results import md5_of
 from .values import is_frame, read_value, write_table, write_value
 
 if TYPE_CHECKING:
@@ -115,21 +119,37 @@ class FunctionJob(Job):
         with super().stage(name):
             yield
 
-    def save(self, returned: Any) -> None:
-        """Save what the function has returned, each part where it belongs; on the volume, by rename, once all parts are written.
+    @property
+    def credentials(self) -> dict[str, Any]:
+        """The credentials of the catalog's entries, by the entries' names; they are in the environment alone."""
+        known: dict[str, Any] = json.loads(os.environ.get("CLOUDTRAIN_CREDENTIALS") or "{}")
+        return known
+
+    @property
+    def save_version(self) -> str | None:
+        """The version that the run saves; None, by hand, lets Kedro make one."""
+        return os.environ.get("CLOUDTRAIN_SAVE_VERSION")
+
+    def save(self, returned: Any, catalog: Any = None) -> None:
+        """Save what the function has returned, each part where it belongs.
+
+        On the volume, by rename, once all parts are written; then by the catalog's entries, each by its own class.
+
+        Args:
+            returned: what it has returned.
+            catalog: Kedro's, of the entries on other stores.
 
         Raises:
             InputError: it is not what the node says that it returns, or cannot be written.
         """
+        parts = self._parts(returned)
+        stored = {name: value for name, value in parts.items() if catalog is not None and name in catalog}
         volume, places = volume_of(self.folder), {}
-        for name, value in self._parts(returned).items():
+        for name, value in parts.items():
+            if name in stored:
+                continue
             if name not in self._saves:
-                try:
-                    self._written[name] = write_value(value, self.folder / "outputs", _file_name(name))
-                except InputError as error:
-                    raise InputError(
-                        f"`{name}`: {str(error).rstrip('.')}. Return what can be pickled, or a DataFrame, or plain values."
-                    ) from error
+                self._written[name] = self._write(name, value)
                 continue
             said = self._saves[name]
             place = volume / said["dataset_key"]
@@ -146,9 +166,48 @@ class FunctionJob(Job):
         for name, (temporary, place) in places.items():
             temporary.replace(place)
             status = place.stat()
-            # No sum: what is on the volume is told from another by its size and its time, as any dataset there.
-            self._kept[name] = {"key": self._saves[name]["dataset_key"], "size": status.st_size, "modified_ns": status.st_mtime_ns}
+            said = {"key": self._saves[name]["dataset_key"], "size": status.st_size, "modified_ns": status.st_mtime_ns}
+            # A directory's file is told from another by its size and its time; a network volume's, seen from elsewhere, by its ETag.
+            self._kept[name] = said | ({"md5": md5_of(place)} if "RUNPOD_POD_ID" in os.environ else {})
             print(f"saved {self._saves[name]['dataset_key']}")  # noqa: T201
+        for name, value in stored.items():
+            self._kept[name] = self._store(name, value, catalog)
+
+    def _write(self, name: str, value: Any) -> Path:
+        """Write a part into the job folder."""
+        try:
+            return write_value(value, self.folder / "outputs", self._file_name(name))
+        except InputError as error:
+            said = str(error).rstrip(".")
+            raise InputError(f"`{name}`: {said}. Return what can be pickled, or a DataFrame, or plain values.") from error
+
+    def _store(self, name: str, value: Any, catalog: Any) -> dict[str, Any]:
+        """Save a part by its entry; say by what its file is known to be the same.
+
+        A store that refuses it costs no work: the part stays in the job folder.
+        """
+        from .stores import file_identity  # for a job that has such a part
+
+        dataset = catalog.get(name)
+        try:
+            version = dataset.resolve_save_version() if getattr(dataset, "_version", None) else None
+            path = str(dataset._get_versioned_path(version) if version else dataset._filepath)  # noqa: SLF001  # Kedro's base has no word for it
+            if version and dataset._fs.exists(path):  # noqa: SLF001
+                # An earlier attempt at this job was lost after it had saved: a version is of one run, and is saved by one node.
+                dataset._fs.rm(path)  # noqa: SLF001
+            catalog.save(name, value)
+            stored = {**file_identity(dataset._fs, path), "version": version}  # noqa: SLF001
+        except Exception as error:
+            kept = self._write(name, value).relative_to(self.folder)
+            raise InputError(f"`{name}` was not saved: {error}\nWhat it was is kept in {self.folder.name}/{kept}.") from error
+        print(f"saved {name}")  # noqa: T201
+        return {"size": stored["size"] or 0, "stored": stored}
+
+    def _file_name(self, name: str) -> str:
+        """Give a dataset's name as a file's, and no two the same: where capitals count for nothing, too."""
+        taken = {path.stem.casefold() for path in self._written.values()}
+        base = re.sub(r"[^\w.@-]+", "_", name).lstrip(".") or "output"
+        return next(one for one in itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2))) if one.casefold() not in taken)
 
     def _parts(self, returned: Any) -> dict[str, Any]:
         """Take what was returned apart, by Kedro's own rules (kedro.pipeline.node)."""
@@ -174,8 +233,3 @@ class FunctionJob(Job):
         if is_frame(value):
             self._rows["read"] = self._rows.get("read", 0) + int(value.shape[0])
             print(f"read {value.shape[0]:,} rows of {place}")  # noqa: T201
-
-
-def _file_name(name: str) -> str:
-    """Give a dataset's name as a file's: `features@pandas` or `seoul.model` is no trouble, a slash would be."""
-    return name.replace("/", "_").lstrip(".") or "output"

@@ -18,10 +18,10 @@ from .deadline import watch_deadline
 from .results import write_result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
 
-def run_group(script: str, run: str, jobs: Sequence[str]) -> None:
+def run_group(script: str, run: str, jobs: Mapping[str, Mapping[str, str]]) -> None:
     """Run the jobs whose folders lie beside a group's; one that fails does not keep the next one.
 
     `progress.jsonl` has a line a job that is over; a machine that takes a lost one's place begins where that one stopped.
@@ -29,7 +29,7 @@ def run_group(script: str, run: str, jobs: Sequence[str]) -> None:
     Args:
         script: the group's script.
         run: names this run of the group: a result of another one is done again.
-        jobs: the names of the jobs' folders, in their order.
+        jobs: the names of the jobs' folders, in their order, with what each alone finds in its environment.
     """
     watch_deadline()
     folder, began = Path(script).resolve().parent, time.time()
@@ -48,7 +48,7 @@ def run_group(script: str, run: str, jobs: Sequence[str]) -> None:
             if _is_done(place, run):
                 print(f"{place.name} is done already", flush=True)  # noqa: T201  # the group's log
             else:
-                _run(place)
+                _run(place, jobs[place.name])
         progress.write(json.dumps({"step": len(jobs), "of": len(jobs), "seconds": round(time.time() - began, 3)}) + "\n")
     write_result(folder, {"state": "succeeded", **_about(began)})
 
@@ -65,7 +65,7 @@ def _clear(place: Path) -> None:
     shutil.rmtree(place / "outputs", ignore_errors=True)
 
 
-def _run(place: Path) -> None:
+def _run(place: Path, own: Mapping[str, str]) -> None:
     """Run one job to its result; what it says goes to its own log, and to the group's."""
     began = time.time()
     print(f"{place.name} begins", flush=True)  # noqa: T201
@@ -73,6 +73,7 @@ def _run(place: Path) -> None:
         process = subprocess.Popen(
             [sys.executable, "train.py"],
             cwd=place,
+            env={**os.environ, **own},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

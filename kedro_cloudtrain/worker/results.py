@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
 import sys
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 def write_result(folder: Path, result: dict[str, Any]) -> None:
     """Write `result.json` by rename: from then on the job is done."""
     temporary = folder / ".result.json"
-    temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())  # A rename that outlives a power cut had better not name an empty file.
     temporary.replace(folder / "result.json")
 
 
@@ -35,6 +39,12 @@ def description(folder: Path, path: Path) -> dict[str, Any]:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def md5_of(file: Path) -> str:
+    """Give a file's MD5, which is what an S3 API calls its ETag."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def folder_digest(folder: Path) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
@@ -13,13 +15,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PARQUET, JSON, PICKLE = ".parquet", ".json", ".pickle"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# pyarrow's errors are of these types.
+_NOT_IN_PARQUET = (ValueError, TypeError, OverflowError, NotImplementedError)
 
 
 def write_value(value: Any, folder: Path, name: str) -> Path:
     """Write a value, and give its file, whose ending says how it is read.
 
-    A frame that parquet cannot hold as it is (columns that are no text, objects of several types) goes by cloudpickle. What parquet holds
-    comes back with the same index and types, but for a missing text, which is None then, whatever it was.
+    A frame goes as parquet where parquet gives it back as it was, to the type of each column and the kind of each missing value; where it
+    would not (columns that are no text, objects of several types, numbers as categories), by cloudpickle.
 
     Args:
         value: what it is.
@@ -33,11 +38,10 @@ def write_value(value: Any, folder: Path, name: str) -> Path:
     if is_frame(value):
         file = folder / f"{name}{PARQUET}"
         try:
-            if all(isinstance(column, str) for column in value.columns):
+            if _fits_parquet(value):
                 value.to_parquet(file)
                 return file
-        except (ValueError, TypeError, OverflowError, NotImplementedError):
-            # pyarrow's errors are of these types: a column of objects of several types, say.
+        except _NOT_IN_PARQUET:
             file.unlink(missing_ok=True)
     elif is_json(value):
         file = folder / f"{name}{JSON}"
@@ -56,18 +60,49 @@ def read_value(file: Path) -> Any:
     Raises:
         InputError: it holds what cannot be made here: a class of a package that is not installed, say.
     """
-    if file.suffix == PARQUET:
-        import pandas as pd
-
-        return pd.read_parquet(file)
-    if file.suffix == JSON:
-        return json.loads(file.read_text(encoding="utf-8"))
-    import pickle
-
     try:
+        if file.suffix == PARQUET:
+            import pandas as pd
+
+            return pd.read_parquet(file)
+        if file.suffix == JSON:
+            return json.loads(file.read_text(encoding="utf-8"))
+        import pickle
+
         return pickle.loads(file.read_bytes())  # noqa: S301  # of the job itself
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"{file.name} holds what cannot be made here: {error}. The package must be installed on both sides.") from error
+    except Exception as error:
+        # A package that is missing, mostly; else whatever a class says of a state that another release of it has written.
+        said = f"{type(error).__name__}: {error}"
+        raise InputError(f"{file.name} holds what cannot be made here ({said}). Are the same packages on both sides?") from error
+
+
+def _fits_parquet(frame: Any) -> bool:
+    """Tell whether parquet gives a frame back as it was; one row of it tells, but for objects, which may be of any type each."""
+    import pandas as pd
+
+    index, columns = frame.index, frame.columns
+    if frame.attrs or not frame.shape[1] or isinstance(index, pd.MultiIndex) or getattr(index, "freq", None) is not None:
+        return False
+    objects = [values for values in (index, *(column for _, column in frame.items())) if values.dtype == object]
+    if any(pd.api.types.infer_dtype(values, skipna=False) not in ("string", "empty") for values in objects):
+        return False
+    row, buffer = frame.head(1), io.BytesIO()
+    try:
+        row.to_parquet(buffer)
+    except _NOT_IN_PARQUET:
+        return False
+    back = pd.read_parquet(buffer)
+    return all(
+        _is_alike(one, other)
+        for one, other in [(index, back.index), (columns, back.columns), *((row.iloc[:, n], back.iloc[:, n]) for n in range(len(columns)))]
+    ) and bool((columns == back.columns).all())
+
+
+def _is_alike(one: Any, other: Any) -> bool:
+    """Tell whether two columns, or indexes, are of the same type."""
+    categories = [values.dtype.categories.dtype for values in (one, other) if hasattr(values.dtype, "categories")]
+    same = type(one) is type(other) and one.dtype == other.dtype and one.name == other.name
+    return same and (not categories or categories[0] == categories[-1])
 
 
 def is_frame(value: object) -> bool:
@@ -78,14 +113,24 @@ def is_frame(value: object) -> bool:
 
 def is_json(value: object) -> bool:
     """Tell whether JSON gives a value back as it was: no tuples, no keys but text, no numbers that it has no word for."""
+    try:
+        return _is_json(value)
+    except RecursionError:
+        return False  # It holds itself.
+
+
+def _is_json(value: object) -> bool:
     kind = type(value)
-    if value is None or kind in (str, bool, int):
+    if value is None or kind in (bool, int):
         return True
+    if kind is str:
+        # A lone surrogate is no text that a file could hold.
+        return not _SURROGATE.search(str(value))
     if kind is float:
         return math.isfinite(value)  # type: ignore[arg-type]  # it is a float
     if kind is list:
-        return all(is_json(inner) for inner in value)  # type: ignore[attr-defined]
-    return kind is dict and all(type(key) is str and is_json(inner) for key, inner in value.items())  # type: ignore[attr-defined]
+        return all(_is_json(inner) for inner in value)  # type: ignore[attr-defined]
+    return kind is dict and all(type(key) is str and _is_json(key) and _is_json(inner) for key, inner in value.items())  # type: ignore[attr-defined]
 
 
 def write_table(frame: Any, path: Path, file_format: str, args: Mapping[str, Any]) -> None:

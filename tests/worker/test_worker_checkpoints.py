@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import urllib.error
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,6 +119,14 @@ def test_work_that_ends_while_it_writes_leaves_the_state_before(place: Path) -> 
         write_half()
     assert Checkpoint().rounds == 3
     assert sorted(path.name for path in place.iterdir()) == ["latest.json", "round-000003"]
+
+
+@pytest.mark.parametrize("error", [ConnectionError("reset"), FileNotFoundError(2, "no such file"), urllib.error.URLError("unreachable")])
+def test_an_error_of_the_work_is_no_full_disk(place: Path, error: OSError) -> None:
+    checkpoint = write(3)
+    with pytest.raises(type(error)), checkpoint.write(4):
+        raise error
+    assert Checkpoint().rounds == 3
 
 
 def test_a_full_disk_stops_no_work(place: Path, tmp_path: Path) -> None:
