@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
 
 EVENTS = Path(".viz/kedro_pipeline_events.json")
+# The page asks once in a second or more; many small nodes write no more often than this, in seconds.
+_WRITTEN_EVERY_S = 0.25
 
 
 class RunStatus:
-    """Writes the events file that Kedro-Viz reads, after each event, so that its page follows a run that is under way.
+    """Writes the events file that Kedro-Viz reads, soon after each event, so that its page follows a run that is under way.
 
     Kedro-Viz's own hook writes it for `SequentialRunner` alone (`is_sequential_runner` in its `hooks_utils`). Without Kedro-Viz
     nothing is written.
@@ -38,6 +40,8 @@ class RunStatus:
         self._events: list[dict[str, Any]] = []
         self._began: dict[str, float] = {}
         self._lock = threading.Lock()
+        self._written_at = 0.0
+        self._later: threading.Timer | None = None
         self._ids = _identifiers()
 
     def began(self) -> None:
@@ -67,10 +71,12 @@ class RunStatus:
     def ended(self) -> None:
         """Note that the run is done."""
         self._add({"event": "after_pipeline_run", "timestamp": _now()})
+        self._write()
 
     def failed(self, error: Exception) -> None:
         """Note that the run has failed, and why."""
         self._add({"event": "on_pipeline_error", **_error(error)})
+        self._write()
 
     def _size(self, name: str) -> int:
         dataset: Any = self._catalog.get(name)
@@ -90,12 +96,29 @@ class RunStatus:
             event["node_id"] = hash_node(node)
         if dataset is not None:
             event["node_id"] = hash_dataset(dataset)
-        with self._lock, contextlib.suppress(OSError):  # A page that cannot be written does not end a run.
+        with self._lock:
             self._events.append(event)
+            wait_s = self._written_at + _WRITTEN_EVERY_S - time.monotonic()
+            if wait_s > 0 and self._later is None:
+                self._later = threading.Timer(wait_s, self._write)
+                self._later.daemon = True  # A run that is over does not wait for it.
+                self._later.start()
+        if wait_s <= 0:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the events so far."""
+        if self._ids is None:
+            return
+        with self._lock, contextlib.suppress(OSError):  # A page that cannot be written does not end a run.
+            if self._later is not None:
+                self._later.cancel()
+                self._later = None
+            self._written_at = time.monotonic()
             self._file.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=".events-")
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                # In one go: indented, or piece by piece, it is written by Python instead of C, after each node.
+                # In one go: indented, or piece by piece, it is written by Python instead of C.
                 stream.write(json.dumps(self._events))
             Path(temporary).replace(self._file)
 

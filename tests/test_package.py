@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_kedros_start_imports_nothing_heavy_for_us() -> None:
 
 
 def test_the_worker_imports_nothing_that_a_machine_lacks(tmp_path: Path) -> None:
-    from kedro_cloudtrain.archive import worker_archive, worker_digest
+    from kedro_cloudtrain.archive import _pack, worker_archive, worker_digest
 
     (tmp_path / "worker.zip").write_bytes(worker_archive())
     code = (
@@ -48,9 +49,26 @@ def test_the_worker_imports_nothing_that_a_machine_lacks(tmp_path: Path) -> None
     place, loaded = done.stdout.splitlines()
     assert "worker.zip" in place
     assert not {"kedro", "kedro_cloudtrain", "pydantic", "jinja2", "rich", "click"} & set(loaded.split())
-    worker_archive.cache_clear()
+    _pack.cache_clear()
     assert (tmp_path / "worker.zip").read_bytes() == worker_archive()
     assert len(worker_digest()) == 64
+
+
+def test_a_job_on_this_computer_has_bytecode_which_another_python_leaves_aside(tmp_path: Path) -> None:
+    from kedro_cloudtrain.archive import worker_archive
+
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import cloudtrain_worker.function as f; print(f.FunctionJob.__name__)"
+    with zipfile.ZipFile(io.BytesIO(worker_archive(bytecode=True))) as whole:
+        members = {name: whole.read(name) for name in whole.namelist()}
+    compiled = {name: content for name, content in members.items() if name.endswith(".pyc")}
+    assert {name.removesuffix("c") for name in compiled} == {name for name in members if name.endswith(".py")}
+    foreign = members | {name: b"\0\0\r\n" + content[4:] for name, content in compiled.items()}
+    for number, some in enumerate((compiled, foreign)):
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as archive:
+            for name, content in some.items():
+                archive.writestr(name, content)
+        said = subprocess.run([sys.executable, "-c", code, f"{number}.zip"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert said.stdout == "FunctionJob\n"
 
 
 def test_the_wheel_trains_in_a_clean_environment_beside_a_new_project(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.folder import JobFolder
     from kedro_cloudtrain.jobs import JobResult
 
-_POLL_S = 0.01
+# How soon a run that is over is seen.
+_POLL_S = 0.1
 _PROGRESS_EVERY_S = 0.25
 # Ctrl-C has to be through within 2 s: half of them for the script to end by itself.
 _GRACE_S = 1.0
@@ -47,8 +48,8 @@ class LocalBackend:
         folder = request.folder
         if self._closed.is_set():
             raise JobCancelledError(f"{folder.name} was not started: the run is over.")
-        watcher.moved(folder.name, JobState.STARTING)
         process = self._start(request)
+        watcher.moved(folder.name, JobState.STARTING)
         deadline = time.monotonic() + request.timeout_s
         try:
             returncode = self._watch(process, folder, watcher, deadline)
@@ -123,8 +124,16 @@ class LocalBackend:
     def _watch(self, process: subprocess.Popen[bytes], folder: JobFolder, watcher: Watcher, deadline: float) -> int | None:
         """Wait for the process; None says that it did not end by itself."""
         running, look_again, began = False, 0.0, time.monotonic()
+        ended = threading.Event()
+
+        def wait() -> None:
+            process.wait()
+            ended.set()
+
+        # In a thread of its own: its end is known at once, and asked for by nobody.
+        threading.Thread(target=wait, name="cloudtrain-process", daemon=True).start()
         while True:
-            returncode = process.poll()
+            returncode = process.returncode if ended.is_set() else None
             now = time.monotonic()
             if returncode is not None or now >= look_again:
                 progress = folder.new_progress()
@@ -139,7 +148,7 @@ class LocalBackend:
                 return returncode
             if now >= deadline or self._closed.is_set():
                 return None
-            time.sleep(_POLL_S)
+            ended.wait(min(_POLL_S, deadline - now))
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import resource
 import sys
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,7 @@ if TYPE_CHECKING:
 def write_result(folder: Path, result: dict[str, Any]) -> None:
     """Write `result.json` by rename: from then on the job is done."""
     temporary = folder / ".result.json"
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())  # A rename that outlives a power cut had better not name an empty file.
+    temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(folder / "result.json")
 
 
