@@ -231,7 +231,8 @@ def selects(selector: str, name: str, tags: Collection[str], namespace: str | No
         return value in tags
     if kind == "namespace":
         return namespace is not None and f"{namespace}.".startswith(f"{value}.")
-    return fnmatch.fnmatchcase(name, selector)
+    # A name that was left to Kedro has brackets in it: `f([params:a]) -> [b]`.
+    return selector == name or fnmatch.fnmatchcase(name, selector)
 
 
 # Each key of `--runner-params`, and the setting that it stands for.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import filecmp
 import importlib.util
 import itertools
 import json
@@ -164,7 +165,10 @@ class FunctionJob(Job):
                     written.unlink(missing_ok=True)
                 raise
         for name, (temporary, place) in places.items():
-            temporary.replace(place)
+            if place.is_file() and filecmp.cmp(temporary, place, shallow=False):
+                temporary.unlink()  # What is there already stays as it is, and is no change to the nodes below.
+            else:
+                temporary.replace(place)
             status = place.stat()
             said = {"key": self._saves[name]["dataset_key"], "size": status.st_size, "modified_ns": status.st_mtime_ns}
             # A directory's file is told from another by its size and its time; a network volume's, seen from elsewhere, by its ETag.
