@@ -75,8 +75,8 @@ class Order(Protocol):
         """The Python that a pod needs, `3.12` say; empty where any does."""
         ...
 
-    def values(self, folder: JobFolder, result: JobResult) -> dict[str, Any]:
-        """Read what the job has left.
+    def values(self, folder: JobFolder, result: JobResult, *, earlier: bool = False) -> dict[str, Any]:
+        """Read what the job has left; an earlier run's outputs have to be what a load of them gives now.
 
         Raises:
             JobLostError: an output is not there, or is not what the result says of it.
@@ -225,7 +225,7 @@ class Attempt:
             result = backend.earlier(self.folder)
             if result is None or result.state != "succeeded":
                 return None, None
-            return self.order.values(self.folder, result), result
+            return self.order.values(self.folder, result, earlier=True), result
         except (JobLostError, SourceError) as error:
             logger.info("%s runs again: %s", self.job, error, extra={"markup": False})
             if result is not None:

@@ -122,14 +122,16 @@ class Call:
             code=code.archive,
         )
 
-    def values(self, folder: JobFolder, result: JobResult) -> dict[str, Any]:
-        """Read what the job has left, by dataset; what the machine has saved on the volume is there as its source.
+    def values(self, folder: JobFolder, result: JobResult, *, earlier: bool = False) -> dict[str, Any]:
+        """Read what the job has left, by dataset; what the machine has saved itself is there as its source or its entry.
+
+        Of an earlier run, a version has to be the latest one still: it is what a load of the entry gives.
 
         Raises:
             JobLostError: an output is not there, or is not what the result says of it.
         """
         saved: dict[str, VolumeSource | RemoteEntry] = {**{name: source for name, (source, _) in self.saves.items()}, **self.entries}
-        return read_values(folder, result, self.output_names, saved, self.volume)
+        return read_values(folder, result, self.output_names, saved, self.volume, earlier=earlier)
 
     @property
     def output_names(self) -> list[str]:

@@ -43,7 +43,13 @@ def read_outputs(folder: JobFolder, result: JobResult, kinds: tuple[OutputKind, 
 
 
 def read_values(
-    folder: JobFolder, result: JobResult, names: Iterable[str], saved: Mapping[str, VolumeSource | RemoteEntry], volume: Volume
+    folder: JobFolder,
+    result: JobResult,
+    names: Iterable[str],
+    saved: Mapping[str, VolumeSource | RemoteEntry],
+    volume: Volume,
+    *,
+    earlier: bool = False,
 ) -> dict[str, Any]:
     """Give what a function has returned, by dataset; what the machine has saved itself is there as its source or its entry.
 
@@ -61,7 +67,7 @@ def read_values(
             continue
         entry = saved.get(name)
         if isinstance(entry, RemoteEntry):
-            _compare_on_store(folder, entry, said)
+            _compare_on_store(folder, entry, said, latest=earlier)
             values[name] = entry
             continue
         path = folder.path / said.path
@@ -97,16 +103,19 @@ def _compare_on_volume(folder: JobFolder, name: str, said: JobOutput, volume: Vo
         raise JobLostError(f"{key} on the volume {volume.name} is not what {folder.name} has saved there: it was changed since.")
 
 
-def _compare_on_store(folder: JobFolder, entry: RemoteEntry, said: JobOutput) -> None:
-    """Make sure that what a machine has saved by an entry is what a load of it gives: the same file, and the latest version."""
+def _compare_on_store(folder: JobFolder, entry: RemoteEntry, said: JobOutput, *, latest: bool) -> None:
+    """Make sure that what a machine has saved by an entry is there, and, where that is asked, that a load gives it: not a later version."""
     stored = said.stored or {}
+    version = None if stored.get("version") is None else str(stored["version"])
     try:
-        version = entry.load_version()
+        loaded = entry.load_version()
         identity = dataclasses.asdict(entry.identity(version))
     except SourceError as error:
         raise JobLostError(f"{folder.name} has saved `{entry.name}`, and now: {error.message}") from error
     if {**identity, "version": version} != stored:
         raise JobLostError(f"{entry.redacted} is not what {folder.name} has saved there: it was changed since.")
+    if latest and loaded != version:
+        raise JobLostError(f"{entry.redacted} has another version, {loaded}, than the one that {folder.name} has saved.")
 
 
 def _compare(folder: JobFolder, kind: str, path: Path, said: JobOutput) -> None:

@@ -110,7 +110,7 @@ class Training:
             attempt.write()
         return attempt
 
-    def values(self, folder: JobFolder, result: JobResult) -> dict[str, Any]:
+    def values(self, folder: JobFolder, result: JobResult, *, earlier: bool = False) -> dict[str, Any]:  # noqa: ARG002  # all come back
         """Read what the job has left, by kind.
 
         Raises:

@@ -111,3 +111,10 @@ def test_a_line_that_is_no_requirement_is_named(tmp_path: Path) -> None:
 )
 def test_a_place_on_this_computer_is_known(line: str, path: bool) -> None:
     assert is_path(line) is path
+
+
+def test_an_entry_on_another_store_needs_kedro_and_the_stores_driver(tmp_path: Path) -> None:
+    found = function_requirements(tmp_path, ["scikit-learn"], drivers=("s3fs",))
+    for name in ("kedro", "kedro-datasets", "s3fs"):
+        assert f"{name}=={metadata.version(name)}" in found
+    assert not any(one.startswith(("kedro", "s3fs")) for one in function_requirements(tmp_path, ["scikit-learn"]))
