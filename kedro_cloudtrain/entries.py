@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Not on a store that another process could reach; Kedro takes `file` and the like for local.
 _NOT_REMOTE = ("file", "local", "memory")
+_WEB = ("http", "https")
 _PANDAS_FORMATS = {"CSVDataset": "csv", "ParquetDataset": "parquet", "ExcelDataset": "excel", "JSONDataset": "jsonl"}
 
 
@@ -59,7 +60,7 @@ def remote_entry(name: str, dataset: Any, *, ambient: bool) -> RemoteEntry | Non
         name: in the catalog.
         dataset: the dataset here.
         ambient: whether the machine has what this process has: the store's own configuration and environment. Elsewhere, an entry needs
-            `credentials`.
+            `credentials`, unless it is on a web server.
     """
     said: dict[str, Any] = dict(getattr(dataset, "_init_args", {}))
     path = str(said.get("filepath", ""))
@@ -69,7 +70,8 @@ def remote_entry(name: str, dataset: Any, *, ambient: bool) -> RemoteEntry | Non
         return None
     credentials, version = said.pop("credentials", None) or {}, said.pop("version", None)
     said = {key: value for key, value in said.items() if value is not None and key not in ("metadata", "kwargs")}
-    if not (credentials or ambient) or not is_json(credentials) or not is_json(said) or _holds_a_secret(said):
+    reached = credentials or ambient or store[1] in _WEB
+    if not reached or not is_json(credentials) or not is_json(said) or _holds_a_secret(said):
         return None
     module = type(dataset).__module__.removeprefix("kedro_datasets.").partition(".")[0]
     config = {"type": f"{module}.{type(dataset).__name__}", **said}
@@ -81,7 +83,7 @@ def is_read_only(dataset: Any) -> bool:
     """Tell whether an entry is on a web server, which nothing is saved to."""
     if isinstance(dataset, CloudDataset):
         return isinstance(dataset.source, UrlSource)
-    return getattr(dataset, "_protocol", None) in ("http", "https")
+    return getattr(dataset, "_protocol", None) in _WEB
 
 
 def _holds_a_secret(said: Any) -> bool:
