@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import secrets
 import time
@@ -111,6 +112,7 @@ class Attempt:
         render_s: what rendering took, in seconds.
         data_bytes: the size of the table's file, where the machine reads it and its size is known.
         code: the archive of the project's own code, where the job imports it.
+        warnings: what is said when it is sent.
     """
 
     order: Order
@@ -124,6 +126,7 @@ class Attempt:
     render_s: float
     data_bytes: int | None = None
     code: bytes | None = dataclasses.field(default=None, repr=False)
+    warnings: tuple[str, ...] = ()
 
     def write(self) -> None:
         """Write the job folder anew; whoever calls holds it."""
@@ -175,8 +178,9 @@ class Attempt:
         result: JobResult | None = None
         state = JobState.FAILED
         begun, account = True, _Account(watcher)
+        look = functools.partial(self._look, watcher, turns, [], detach=detach)
         try:
-            with self.folder.held(lambda: self._look(watcher, turns, detach=detach)):
+            with self.folder.held(look):
                 why = reason_to_run(self.folder, self.fingerprint, dict(self.spec), reuse=reuse)
                 reuse = reuse and not self.fingerprint.unidentified
                 request = dataclasses.replace(self.request, attach=reuse, environment=self._environment(anew=not reuse))
@@ -191,6 +195,8 @@ class Attempt:
                 waits = time.perf_counter()
                 with turns.one(self.job, leaves=detach) if turns is not None else contextlib.nullcontext():
                     asked_at, waited_s = time.time(), time.perf_counter() - waits
+                    for warning in self.warnings:
+                        logger.warning(warning, extra={"markup": False})
                     self.write()
                     note(self.folder, "ran", why)
                     if detach:
@@ -232,7 +238,7 @@ class Attempt:
                 backend.discard(self.folder, result)
             return None, None
 
-    def _look(self, watcher: Watcher, turns: Turns | None, *, detach: bool) -> None:
+    def _look(self, watcher: Watcher, turns: Turns | None, said: list[str], *, detach: bool) -> None:
         """Say how far another client of the same job is.
 
         Raises:
@@ -243,6 +249,9 @@ class Attempt:
             raise DetachedError(self.job)
         if turns is not None:
             turns.waiting(self.job)
+        if not said:
+            said.append(f"{self.job} is at work already, for another run: it is waited for")
+            logger.info(said[0], extra={"markup": False})
         progress = self.folder.new_progress()
         if progress is not None:
             watcher.moved(self.job, JobState.RUNNING)

@@ -19,7 +19,7 @@ from kedro_cloudtrain.project_code import ProjectCodes
 from kedro_cloudtrain.remote_entries import RemoteEntry, entry_environment
 from kedro_cloudtrain.requirements import function_requirements
 from kedro_cloudtrain.sources import UrlSource, VolumeSource, environment
-from kedro_cloudtrain.uploads import Upload, warn_of_size
+from kedro_cloudtrain.uploads import Upload, size_warnings
 from kedro_cloudtrain.volumes import identities_of
 from kedro_cloudtrain.worker.values import is_json
 
@@ -82,7 +82,6 @@ class Call:
             for name, value in self.inputs.items()
             if name not in self._tables and name not in parameters and not isinstance(value, RemoteEntry)
         }
-        warn_of_size(self.node, uploads.items(), self.settings.upload_warn_mb)
         sources = {**self._tables, **{name: upload.source for name, upload in uploads.items()}}
         loaded = {name: value for name, value in self.inputs.items() if isinstance(value, RemoteEntry)}
         versions = {name: version for name, entry in loaded.items() if (version := entry.load_version()) is not None}
@@ -118,6 +117,7 @@ class Call:
             environment=environment([table for table in self._tables.values() if isinstance(table, UrlSource)])
             | entry_environment(self.entries.values()),
             render_s=time.perf_counter() - began,
+            warnings=size_warnings(self.node, uploads.items(), self.settings.upload_warn_mb),
             data_bytes=sum(size for size in sizes.values() if size is not None) or None,
             code=code.archive,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from kedro_cloudtrain.sessions import env_option, find_job, job_folders, logs_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from kedro.framework.startup import ProjectMetadata
     from kedro.pipeline import Pipeline
@@ -126,7 +129,7 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
         inputs = {name: plan.there(name) for name in plan.node.inputs}
         for name, source in inputs.items():
             if source is None:
-                inputs[name] = planner.catalog.load(name)
+                inputs[name] = _loaded(planner, name, node)
         order = order_of(plan, inputs, planner.generator)
         if to is None:
             click.echo(order.prepare(planner.generator).script, nl=False)
@@ -136,7 +139,7 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
         attempt = order.prepare(planner.generator, to=to)
         with attempt.folder.held():
             attempt.write()
-        click.echo(f"Wrote {to}. By hand: cd {to} && python train.py")
+        click.echo(f"Wrote {to}. By hand: cd {shlex.quote(str(to))} && python train.py")
         for name in attempt.environment:
             click.echo(f"It needs {name} in its environment: the secrets of its source, which no file holds.")
 
@@ -156,6 +159,7 @@ def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: st
     """
     from rich.console import Console
 
+    from kedro_cloudtrain.plan import unmatched_selectors
     from kedro_cloudtrain.reports import report
     from kedro_cloudtrain.runner import jobs_at_once
 
@@ -163,6 +167,8 @@ def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: st
         logs_to_stderr()
     with open_planner(metadata, env, params, runner_params) as (planner, pipelines):
         found = report(planner, planner.plan(_pipeline(pipelines, pipeline).nodes), jobs_at_once(planner.settings))
+        selectors = unmatched_selectors(planner.settings, [node for one in pipelines.values() for node in one.nodes])
+    found = dataclasses.replace(found, notes=[*selectors, *found.notes])
     problems = list(found.all_problems())
     if as_json:
         click.echo(json.dumps(found.json(), indent=2, ensure_ascii=False))
@@ -185,7 +191,7 @@ def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: st
 @env_option
 @click.pass_obj
 def jobs(metadata: ProjectMetadata, env: str | None) -> None:
-    """List the jobs of the volume, the latest first, with the pods that work on them, their age and their dollars so far, or the bill.
+    """List the jobs that this computer has started or taken, the latest first, with their pods, age and dollars so far, or the bill.
 
     Pods of this project that no run of this computer has started are listed below.
     """
@@ -251,6 +257,19 @@ def _plan_of(planner: Planner, pipelines: Mapping[str, Pipeline], node: str, pip
     if node not in there:
         raise click.ClickException(f"No node {node!r} goes to a machine.{nearest(node, there)} There are: {', '.join(there) or 'none'}")
     return planner.plan([there[node]])[0]
+
+
+def _loaded(planner: Planner, name: str, node: str) -> Any:
+    from kedro.io import DatasetError
+
+    try:
+        return planner.catalog.load(name)
+    except DatasetError as error:
+        said = str(error).strip().splitlines()[-1]
+        raise click.ClickException(
+            f"`{name}` goes along with {node}, and is not there before a run: {said}\n"
+            f"After a run, its script lies in the job's folder: kedro cloudtrain jobs"
+        ) from error
 
 
 def _refuse(plan: NodePlan) -> None:

@@ -270,11 +270,42 @@ def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, 
         _put(merged, RUNNER_PARAMETERS[name], value)
         if RUNNER_PARAMETERS[name][0] == "defaults" and isinstance(merged.get("nodes"), dict):
             merged["nodes"] = {selector: _without(node, name) for selector, node in merged["nodes"].items()}
+    if isinstance(merged.get("volume"), dict):
+        merged["volume"] = _of_one_kind(merged["volume"], files)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
         said = [f"{_place(path, files)}{sentence}" for path, sentence in problems_of(error, Settings)]
         raise ConfigError("\n".join(said)) from None
+
+
+# The keys by which each kind of volume is known.
+_VOLUME_KINDS = ({"path"}, {"id", "data_center"}, {"bucket", "region"})
+
+
+def _of_one_kind(volume: dict[str, Any], files: Sequence[Path]) -> dict[str, Any]:
+    """Leave the volume that the winning file names, where another environment's is of another kind and the two were merged."""
+    present = [kind for kind in _VOLUME_KINDS if kind & set(volume)]
+    named = [keys for keys in map(_volume_keys, files) if keys is not None]
+    if len(present) == 1 or len(named) == 1 or not named:
+        return volume  # Both in one file are a mistake.
+    # One that stands elsewhere (`${globals:volume}`) is of the kind that the others do not name.
+    others = set().union(*named[1:])
+    winning = [kind for kind in present if kind & named[0]] or [kind for kind in present if not kind & others]
+    lost = set().union(*(kind for kind in present if kind not in winning))
+    return {key: value for key, value in volume.items() if key not in lost} if winning else volume
+
+
+def _volume_keys(file: Path) -> set[str] | None:
+    """Name the keys of `volume` in a file: none where it stands elsewhere; None where the file has no volume."""
+    try:
+        root = yaml.compose(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return None
+    said = {name.value: value for name, value in root.value} if isinstance(root, yaml.MappingNode) else {}
+    if "volume" not in said:
+        return None
+    return {name.value for name, _ in said["volume"].value} if isinstance(said["volume"], yaml.MappingNode) else set()
 
 
 def _put(values: dict[str, Any], path: Sequence[str], value: object) -> None:

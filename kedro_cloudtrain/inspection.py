@@ -39,6 +39,8 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
         Each table's size in bytes, None where its server does not say.
     """
     sizes: dict[str, int | None] = {}
+    if plan.volume is None and plan.on_machine:
+        return sizes  # It is said already, and of the tables nothing is known.
     plan.problems += [problem for name in plan.tables if (problem := _look_here(plan, catalog, name)) is not None]
     plan.problems += _look_at_entries(plan, sizes)
     for name, source in plan.sources.items():

@@ -321,7 +321,7 @@ class JobResult(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    state: Literal["succeeded", "failed", "timed out", "lost"]
+    state: Literal["succeeded", "failed", "timed out", "lost", "cancelled"]
     attempt: str | None = None
     error: JobFailure | None = None
     outputs: dict[str, JobOutput] = Field(default_factory=dict)

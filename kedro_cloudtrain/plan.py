@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.calls import is_parameter
+from kedro_cloudtrain.config import selects
 from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.entries import dataset_source, dataset_volume, is_read_only, remote_entry
 from kedro_cloudtrain.errors import ConfigError
@@ -16,6 +17,7 @@ from kedro_cloudtrain.functions import reason_against
 from kedro_cloudtrain.jobs import TrainingParameters, library_of
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.preflight import problems_before
+from kedro_cloudtrain.problems import nearest
 from kedro_cloudtrain.project_code import ProjectCodes
 from kedro_cloudtrain.project_requirements import is_path, project_requirements
 from kedro_cloudtrain.sources import UrlSource, VolumeSource
@@ -189,6 +191,11 @@ class Planner:
                 f"backend runpod needs a network volume, and {plan.volume.name} is a directory here: "
                 "volume: {id: …, data_center: …} in the environment's cloudtrain.yml."
             )
+        if isinstance(plan.volume, DirectoryVolume) and not plan.volume.is_writable():
+            plan.problems.append(
+                f"the volume {plan.volume.name} cannot be written to, and jobs are kept there. Make it a directory of yours, or name "
+                "another one: volume: {path: …} in cloudtrain.yml."
+            )
         for name in plan.tables:
             dataset = self.catalog.get(name)
             source = dataset_source(dataset)
@@ -312,6 +319,27 @@ def _check_group(plans: list[NodePlan]) -> None:
 def where_parameters_stand(name: str) -> str:
     """Name the place of a node's parameters as a user knows it."""
     return f"`{name.removeprefix('params:')}` in parameters.yml"
+
+
+def unmatched_selectors(settings: Settings, nodes: Iterable[Node]) -> list[str]:
+    """Say which keys of `nodes` in cloudtrain.yml mean no node of a project: misspelt, they send nothing anywhere.
+
+    Args:
+        settings: `cloudtrain.yml`.
+        nodes: those of all registered pipelines.
+    """
+    known = list(nodes)
+    names = {node.name for node in known}
+    tags = {tag for node in known for tag in node.tags}
+    namespaces = {node.namespace for node in known if node.namespace}
+    said = []
+    for selector in settings.nodes:
+        if any(selects(selector, node.name, node.tags, node.namespace) for node in known):
+            continue
+        kind, _, value = selector.partition(":")
+        near = nearest(value or selector, sorted({"tag": tags, "namespace": namespaces}.get(kind, names)))
+        said.append(f"`{selector}` under `nodes` in cloudtrain.yml means no node of the project.{near}")
+    return said
 
 
 def selects_any(settings: Settings, node: Node) -> bool:

@@ -173,13 +173,14 @@ def _imports(file: Path, package: str) -> Iterator[str]:
 
 
 def _kept_by_git(folder: Path) -> list[Path]:
-    """List a folder's files but those that git ignores; all but caches where the folder is in no repository."""
+    """List a folder's files but those that git ignores; all but caches and hidden ones where the folder is in no repository."""
     command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         said = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
         listed = [folder / name for name in said.decode().split("\0") if name]
     except (OSError, subprocess.SubprocessError):
-        listed = list(folder.rglob("*"))
+        # No repository: an unpacked archive, an image. What is hidden (.env) is no code.
+        listed = [path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     found = sorted(file for file in listed if file.is_file() and file.suffix != ".pyc" and "__pycache__" not in file.parts)
     # Where git ignores the package itself (an installed one, below an ignored environment), its modules travel all the same.
     return found or sorted(folder.rglob("*.py"))

@@ -36,16 +36,23 @@ def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: dict[str, A
     if fingerprint.unidentified:
         return f"{' and '.join(fingerprint.unidentified)} cannot be told to be unchanged: no ETag, no date"
     if folder.fingerprint.is_file():
-        try:
-            unfinished = folder.read_result() is None
-        except JobLostError:
-            return "the earlier run's result cannot be read"
-        return "an earlier run did not finish" if unfinished else "the earlier run failed, or its outputs are gone"
+        return _of_the_same_work(folder)
     before = next(_siblings(folder), None)
     if before is None:
         return "first run"
     changed = list(_changes(before, fingerprint, spec))
     return f"changed: {', '.join(changed)}" if changed else "first run"
+
+
+def _of_the_same_work(folder: JobFolder) -> str:
+    """Say what became of an earlier run of this very work."""
+    try:
+        result = folder.read_result()
+    except JobLostError:
+        return "the earlier run's result cannot be read"
+    if result is None or result.state == "cancelled":
+        return "an earlier run did not finish"
+    return "the earlier run failed, or its outputs are gone"
 
 
 def note(folder: JobFolder, state: str, why: str) -> None:

@@ -91,6 +91,8 @@ class CloudTrainRunner(SequentialRunner):
     ) -> None:
         project = _project_config(hook_manager, run_id)
         settings = project.settings(self._runner_params)
+        for unmatched in _unmatched(settings, pipeline):
+            self._logger.warning(unmatched, extra={"markup": False})
         self._cloud = None
         self.receipts = []
         if not any(_is_training(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes):
@@ -256,6 +258,19 @@ def _thread_runner(max_workers: Any, *, is_async: bool) -> ThreadRunner:
 def jobs_at_once(settings: Settings) -> int:
     """Give how many jobs run at once."""
     return settings.run.max_pods or (_LOCAL_JOBS if settings.backend == "local" else _PODS)
+
+
+def _unmatched(settings: Settings, pipeline: Pipeline) -> list[str]:
+    """Say which keys of `nodes` mean no node of the run, nor of any pipeline of the project."""
+    if not settings.nodes:
+        return []
+    from kedro.framework.project import pipelines
+
+    from kedro_cloudtrain.plan import unmatched_selectors
+
+    said = unmatched_selectors(settings, pipeline.nodes)
+    # A project's pipelines are made for it, and only where there is a question.
+    return unmatched_selectors(settings, [*pipeline.nodes, *(node for one in pipelines.values() for node in one.nodes)]) if said else []
 
 
 def _is_training(node: Node) -> bool:

@@ -96,5 +96,7 @@ def _parameters(text: str) -> dict[str, Any]:
     from kedro.framework.cli.utils import _split_params
 
     read: Any = _split_params
-    parameters: dict[str, Any] = read(None, None, text)
+    context = click.get_current_context()
+    option = next((one for one in context.command.params if context.params.get(str(one.name)) == text), context.command.params[0])
+    parameters: dict[str, Any] = read(context, option, text)
     return parameters

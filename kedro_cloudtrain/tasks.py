@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import DetachedError, NotStartedError, SourceError
@@ -107,9 +108,20 @@ class CloudTask:
             return there
         hook = self._hook
         hook.before_dataset_loaded(dataset_name=name, node=self._task.node)
-        value = self._task.catalog.load(name)
+        try:
+            value = self._task.catalog.load(name)
+        except Exception as error:
+            if self._is_there(name):
+                raise
+            said = f"{self._task.node.name}: `{name}` is to be sent from here, and is not there: {self._task.catalog.get(name)}"
+            raise SourceError(f"{said}\nCheck its entry in the catalog, or run the node that makes it.") from error
         hook.after_dataset_loaded(dataset_name=name, data=value, node=self._task.node)
         return value
+
+    def _is_there(self, name: str) -> bool:
+        with contextlib.suppress(Exception):
+            return bool(self._task.catalog.exists(name))
+        return True  # Whatever it is: its own error says it.
 
     def _run_there(self, inputs: dict[str, Any]) -> dict[str, Any]:
         plan = self._plan

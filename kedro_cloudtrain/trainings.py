@@ -18,7 +18,7 @@ from kedro_cloudtrain.outputs import read_outputs
 from kedro_cloudtrain.problems import problems_of
 from kedro_cloudtrain.requirements import requirements
 from kedro_cloudtrain.sources import UrlSource, VolumeSource, environment
-from kedro_cloudtrain.uploads import Upload, warn_of_size
+from kedro_cloudtrain.uploads import Upload, size_warnings
 from kedro_cloudtrain.volumes import identities_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,6 @@ class Training:
         began = time.perf_counter()
         sent = self._sent()
         uploads = {name: table for name, table in sent.items() if isinstance(table, Upload)}
-        warn_of_size(self.node, uploads.items(), self.settings.upload_warn_mb)
         spec = self._spec(sent)
         script = self.given_script if self.given_script is not None else generator.render(spec)
         identities, sizes = identities_of(self._tables, self.volume)
@@ -96,6 +95,7 @@ class Training:
             fingerprint=work,
             environment=environment([table for table in self._tables.values() if isinstance(table, UrlSource)]),
             render_s=time.perf_counter() - began,
+            warnings=size_warnings(self.node, uploads.items(), self.settings.upload_warn_mb),
             data_bytes=sizes.get("data"),
         )
 

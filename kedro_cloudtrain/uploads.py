@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 import pickle
 import tempfile
 from pathlib import Path
@@ -18,8 +17,6 @@ from kedro_cloudtrain.worker.values import PICKLE, write_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-logger = logging.getLogger("kedro.cloudtrain")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,19 +56,15 @@ class Upload:
         return cls(f"{digest[:16]}{file.suffix}", content, digest)
 
 
-def warn_of_size(node: str, uploads: Iterable[tuple[str, Upload]], warn_mb: float) -> None:
+def size_warnings(node: str, uploads: Iterable[tuple[str, Upload]], warn_mb: float) -> tuple[str, ...]:
     """Say which inputs of a node are so large that they had better be where the machine can read them itself."""
-    for name, upload in uploads:
-        if len(upload.content) > warn_mb * 1e6:
-            logger.warning(
-                "%s: `%s` exists only here, and %s of it are sent to the machine (upload_warn_mb is %g). Where the machine can read it "
-                "itself, nothing is sent: let the node that makes it save it to a CloudDataset on the volume.",
-                node,
-                name,
-                size(len(upload.content)),
-                warn_mb,
-                extra={"markup": False},
-            )
+    return tuple(
+        f"{node}: `{name}` exists only here, and {size(len(upload.content))} of it are sent to the machine (upload_warn_mb is "
+        f"{warn_mb:g}). Where the machine can read it itself, nothing is sent: let the node that makes it "
+        "save it to a CloudDataset on the volume."
+        for name, upload in uploads
+        if len(upload.content) > warn_mb * 1e6
+    )
 
 
 def _table(value: Any, what: str, folder: Path) -> Path:

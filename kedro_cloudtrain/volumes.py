@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import filecmp
+import os
 import shutil
 import uuid
 from pathlib import Path
@@ -123,6 +124,11 @@ class DirectoryVolume:
             SourceError: it is none on the volume.
         """
         return self.root.joinpath(*key_parts(key, self.name))
+
+    def is_writable(self) -> bool:
+        """Tell whether folders can be made there, as far as its permissions say."""
+        there = next(place for place in (self.root.absolute(), *self.root.absolute().parents) if place.exists())
+        return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
     def folder(self, key: str) -> Path:
         """Give the folder itself."""

@@ -180,8 +180,8 @@ def test_one_change_runs_what_is_below_it_again_and_no_other_node(flights: Proje
     changes = [
         ("src/shuttles/pipeline_registry.py", "def register", "ADDED = 1\n\n\ndef register", set()),
         ("data/01_raw/reviews.csv", "\n0,", "\n00,", set()),  # the same number
-        ("conf/base/parameters.yml", "random_state: 3", "random_state: 4", SPLIT_AND_BELOW),
         ("data/01_raw/reviews.csv", "\n199,", "\n199,1", {"create_model_input_table_node", *SPLIT_AND_BELOW}),
+        ("conf/base/parameters.yml", "random_state: 3", "random_state: 4", SPLIT_AND_BELOW),
         ("src/shuttles/pricing.py", "[$,%]", "[$%,]", ALL),  # one module, which all nodes import
     ]
     for file, before, after, again in changes:
@@ -268,6 +268,7 @@ def test_plan_and_render_know_a_function(flights: Project) -> None:
     [
         ('return {"r2"', '1 / 0; return {"r2"', ["evaluate_model_node", "failed in its call stage", "ZeroDivisionError", "1 / 0"]),
         (', {"rows": len(shuttles)}', "", ["should return 2 values (preprocessed_shuttles, counts), and returned a DataFrame"]),
+        (', {"rows": len(shuttles)}', ", None", ["preprocess_shuttles_node", "returned None for `counts`, which no dataset saves"]),
         (
             '{"rows": len(shuttles)}',
             "(row for row in [])",
@@ -331,3 +332,46 @@ def test_without_the_cache_a_function_runs_again(flights: Project) -> None:
     select(flights, "train_model_node")
     run(flights)
     assert ran(run(flights, "--runner-params", "cache=false")) == {"train_model_node"}
+
+
+def test_what_a_function_logs_is_in_its_log(flights: Project) -> None:
+    nodes = "src/shuttles/pipelines/price/nodes.py"
+    said = "import logging\nlogging.getLogger(__name__).info('of ours')\nlogging.getLogger('another').info('of another')\n"
+    path = flights.path / nodes
+    path.write_text(said + path.read_text())
+    select(flights, "preprocess_shuttles_node")
+    run(flights, "--nodes=preprocess_shuttles_node")
+    log = (job(flights, "preprocess_shuttles_node") / "log.txt").read_text()
+    assert "INFO     shuttles.pipelines.price.nodes: of ours" in log
+    assert "of another" not in log
+
+
+def test_an_input_that_is_not_there_is_named_without_a_stack(flights: Project) -> None:
+    (flights.path / "data/01_raw/shuttles.xlsx").unlink()
+    select(flights, "preprocess_shuttles_node")
+    done = flights.kedro("run", "--runner=cloudtrain", "--nodes=preprocess_shuttles_node")
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 1
+    assert "preprocess_shuttles_node: `shuttles` is to be sent from here, and is not there" in said
+    assert "Traceback" not in said
+
+
+def test_render_says_what_is_made_by_a_run(flights: Project) -> None:
+    select(flights, "train_model_node")
+    done = flights.kedro("cloudtrain", "render", "train_model_node")
+    assert done.returncode == 1
+    assert "`X_train` goes along with train_model_node, and is not there before a run" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_volume_that_cannot_be_written_to_is_refused_by_plan_and_run(flights: Project) -> None:
+    (flights.path / "data/volume/datasets").rename(flights.path / "data/datasets")
+    (flights.path / "data/volume/").rmdir()
+    (flights.path / "data/volume").write_text("a file")
+    select(flights, "train_model_node")
+    for command in (["cloudtrain", "plan"], ["run", "--runner=cloudtrain"]):
+        done = flights.kedro(*command)
+        said = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode == 1
+        assert "data/volume cannot be written to" in said
+        assert "Traceback" not in said

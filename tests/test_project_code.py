@@ -77,6 +77,13 @@ def test_what_is_imported_travels_even_where_git_ignores_it(source: Path) -> Non
     assert ProjectCodes().of("pkg_a.nodes").digest != found.digest
 
 
+def test_without_a_repository_what_is_hidden_stays(source: Path) -> None:
+    (source / "pkg_a/.env").write_text("KEY=PLANTED")
+    (source / "pkg_a/.cache").mkdir()
+    (source / "pkg_a/.cache/x.json").write_text("{}")
+    assert names(ProjectCodes().of("pkg_a.nodes")) == set(FILES)
+
+
 def test_what_is_installed_does_not_travel() -> None:
     assert names(ProjectCodes().of("json")) == set()
     assert names(ProjectCodes().of("pandas.io")) == set()

@@ -112,6 +112,15 @@ def test_the_group_of_the_readme_is_one() -> None:
     assert settings.for_node("segments.station_01.train", namespace="segments.station_01").group == "segments"
 
 
+def test_a_volume_of_init_and_the_one_of_the_readme_are_no_two(project: Project) -> None:
+    project.kedro("cloudtrain", "init")
+    for place in ("conf/base/globals.yml", "conf/runpod/globals.yml", "conf/runpod/cloudtrain.yml"):
+        project.write(place, blocks("yaml", f"# {place}")[0])
+    assert "volume abc123xyz in EU-RO-1" in project.kedro("cloudtrain", "doctor", "--env=runpod").stdout.replace("volume ", "volume ")
+    done = project.kedro("cloudtrain", "plan", "--env=runpod")
+    assert "keep one of them" not in done.stdout + done.stderr
+
+
 def test_the_bucket_of_the_readme_is_one(project: Project) -> None:
     import yaml
 
@@ -153,7 +162,7 @@ def test_the_generator_of_the_readme_gives_a_script(project: Project) -> None:
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    known = {("bash", 2), ("console", 6), ("python", 5), ("yaml", 9)}
+    known = {("bash", 2), ("console", 6), ("python", 5), ("yaml", 10)}
     assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == known
 
 

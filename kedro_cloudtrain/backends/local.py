@@ -56,6 +56,8 @@ class LocalBackend:
         finally:
             _end_group(process)
         if returncode is None and self._closed.is_set():
+            if folder.read_result() is None:
+                folder.write_json(folder.result, {"state": "cancelled"})
             raise JobCancelledError(f"{folder.name} was ended from here. Its folder is kept: {folder.path}")
         result = folder.read_result()
         if returncode is None and result is None:
@@ -169,10 +171,8 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
 
 def _without_result(folder: JobFolder, returncode: int) -> JobFailedError | JobLostError:
     if returncode > 0:
-        # It ended by itself before the job began: a broken import at the script's top, say. Its traceback is the log's end.
-        return JobFailedError(
-            f"{folder.name} ended with exit code {returncode} before its job began.\n{log_end(folder)}{next_step(folder)}"
-        )
+        # A broken import at the script's top, say, whose traceback is the log's end; or the work itself has left the process.
+        return JobFailedError(f"{folder.name} ended with exit code {returncode} and left no result.\n{log_end(folder)}{next_step(folder)}")
     how = f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else "ended"
     hint = " (out of memory, often)" if returncode == -signal.SIGKILL else ""
     return JobLostError(f"The process of {folder.name} {how}{hint} and left no result.\n{log_end(folder)}{next_step(folder)}")

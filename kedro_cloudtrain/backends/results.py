@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import CloudTrainError, JobFailedError, JobLostError, JobTimeoutError, SourceError
@@ -34,7 +35,8 @@ def timed_out(folder: JobFolder, timeout_s: float) -> JobTimeoutError:
     """Give the error of a job that was ended at its deadline."""
     return JobTimeoutError(
         f"{folder.name} was ended at its deadline of {timeout_s:g} s.\n{log_end(folder)}"
-        f"Give it more time by timeout_s in cloudtrain.yml, or: kedro run --runner=cloudtrain --runner-params timeout_s=…"
+        f"Give it more time by timeout_s in cloudtrain.yml, or: kedro run --runner=cloudtrain --runner-params timeout_s=…\n"
+        f"{next_step(folder)}"
     )
 
 
@@ -48,4 +50,9 @@ def log_end(folder: JobFolder, before: str | None = None) -> str:
 
 def next_step(folder: JobFolder) -> str:
     """Give the commands that show more of a job."""
-    return f"The whole log:  kedro cloudtrain logs {folder.name}\nBy hand:        cd {folder.path} && python train.py"
+    said = [f"The whole log:  kedro cloudtrain logs {folder.name}"]
+    if "volume_path" in (folder.read_json(folder.spec) or {}):  # What a pod has read is not here.
+        said.append(f"By hand:        cd {shlex.quote(str(folder.path))} && python train.py")
+    if (folder.path / "checkpoint/latest.json").is_file():
+        said.append("It goes on from its checkpoint when the same command is typed again.")
+    return "\n".join(said)

@@ -264,7 +264,7 @@ class RunPodBackend:
         usd_per_hour = pod.cost or float(said.get("usd_per_hour", 0.0))
         lives_s = float(said.get("lifetime_s", 0.0))
         began_s = max(0.0, time.time() - float(said.get("created_at") or said.get("claimed_at") or time.time()))
-        count = int(said.get("gpu_count") or 1)
+        count = int(said.get("gpu_count") or said.get("vcpu_count") or 1)
         candidate = Candidate(said.get("gpu"), None if said.get("gpu") else str(said.get("cpu")), count, usd_per_hour, "", 0.0)
         startup_s = request.settings.startup_timeout_s
         self._budget.reserve(said["name"], request.folder.name, worst_usd(usd_per_hour, startup_s, lives_s))
@@ -287,6 +287,7 @@ class RunPodBackend:
             "gpu": candidate.gpu,
             "gpu_count": candidate.count if candidate.gpu else 0,
             "cpu": candidate.cpu,
+            "vcpu_count": 0 if candidate.gpu else candidate.count,
             "client": _client(request.folder),
             "claimed_at": time.time(),
             "min_cuda_version": settings.min_cuda_version,

@@ -8,6 +8,7 @@ import filecmp
 import importlib.util
 import itertools
 import json
+import logging
 import os
 import re
 import shutil
@@ -42,6 +43,10 @@ def unpacked_code(script: str) -> str:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with zipfile.ZipFile(Path(script).resolve().parent / "code.zip") as archive:
         archive.extractall(folder)
+    # As Kedro logs here: a project's own packages from INFO on, any other from WARNING on.
+    logging.basicConfig(format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stdout)
+    for package in {path.name.partition(".")[0] for path in folder.iterdir()}:
+        logging.getLogger(package).setLevel(logging.INFO)
     return str(folder)
 
 
@@ -144,6 +149,9 @@ class FunctionJob(Job):
             InputError: it is not what the node says that it returns, or cannot be written.
         """
         parts = self._parts(returned)
+        missing = [name for name, value in parts.items() if value is None]
+        if missing:
+            raise InputError(f"The function returned None for {', '.join(f'`{name}`' for name in missing)}, which no dataset saves.")
         stored = {name: value for name, value in parts.items() if catalog is not None and name in catalog}
         volume, places = volume_of(self.folder), {}
         for name, value in parts.items():

@@ -91,7 +91,7 @@ def _run(place: Path, own: Mapping[str, str]) -> None:
         hint = " (out of memory, often)" if name == "SIGKILL" else ""
         write_result(place, {"state": "lost", "error": {"message": f"killed by {name}{hint}"}, **_about(began)})
     else:
-        said = f"ended with exit code {returncode} before its job began"
+        said = f"ended with exit code {returncode} and left no result"
         write_result(place, {"state": "failed", "error": {"message": said}, **_about(began)})
 
 
