@@ -133,7 +133,7 @@ class Attempt:
         folder = self.folder
         folder.clear()
         self._write_spec()
-        folder.write(folder.archive, worker_archive(bytecode=isinstance(self.order.volume, DirectoryVolume)))
+        folder.write(folder.archive, worker_archive(bytecode=isinstance(self.order.volume, DirectoryVolume)), counted=False)
         if self.code is not None:
             folder.write(folder.code, self.code)
         for upload in self.uploads:

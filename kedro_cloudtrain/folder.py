@@ -192,8 +192,14 @@ class JobFolder:
             file.unlink(missing_ok=True)
         shutil.rmtree(self.outputs, ignore_errors=True)
 
-    def write(self, file: Path, content: bytes) -> None:
-        """Write a file whole or not at all."""
+    def write(self, file: Path, content: bytes, *, counted: bool = True) -> None:
+        """Write a file whole or not at all.
+
+        Args:
+            file: where.
+            content: what.
+            counted: whether it is of the job itself; what is of this package is counted only where it is sent.
+        """
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
         try:
@@ -203,7 +209,7 @@ class JobFolder:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-        self.bytes_passed += len(content)
+        self.bytes_passed += len(content) if counted else 0
 
     def write_json(self, file: Path, value: Any) -> None:
         """Write JSON that a person can read."""

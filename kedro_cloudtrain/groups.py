@@ -291,7 +291,7 @@ class Group:
         folder.clear()
         folder.write_json(folder.spec, {"name": f"group {self._group}", "jobs": jobs, "sent": sent})
         folder.write(folder.script, self._generator.render_group(self._group, run, own).encode())
-        folder.write(folder.archive, worker_archive(bytecode=isinstance(request.volume, DirectoryVolume)))
+        folder.write(folder.archive, worker_archive(bytecode=isinstance(request.volume, DirectoryVolume)), counted=False)
         if not isinstance(request.volume, DirectoryVolume):
             folder.write(folder.members, _packed(request.members))
 
