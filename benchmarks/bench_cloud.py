@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from cloud import DATA_CENTER, Cloud  # noqa: E402  # once the tests' folder is known
 from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn  # noqa: E402
+from support.cloud import DATA_CENTER, Cloud  # noqa: E402  # once the tests' folder is known
 
 PENGUINS = ROOT / "data/volume/datasets/penguins.csv"
 

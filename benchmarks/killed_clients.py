@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench_cloud import DATA_CENTER, in_environment, one_cloud, one_s3
-from kedro_project import make_project
+from support.kedro_project import make_project
 from test_reuse import SLOW, edit
 
 MOMENTS_S = [0.5 + 0.9 * number for number in range(10)]

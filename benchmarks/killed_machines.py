@@ -21,9 +21,9 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/templates")]
+sys.path.insert(0, str(ROOT / "tests"))
 
-from recipe_job import Job  # noqa: E402
+from support.recipe_job import Job  # noqa: E402
 from test_lost_machines import EQUAL, EVERY, PAUSE_S, table  # noqa: E402
 
 ROUNDS = {"xgboost": "n_estimators", "lightgbm": "n_estimators", "catboost": "iterations", "keras": "epochs"}

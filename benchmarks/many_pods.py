@@ -20,9 +20,9 @@ from pathlib import Path
 
 from bench_cloud import Cloud, S3StandIn, in_environment, one_cloud, one_s3
 
-from kedro_cloudtrain.backends.budget import Budget
-from kedro_cloudtrain.backends.runpod import RunPodBackend
-from kedro_cloudtrain.backends.runpod_api import connect
+from kedro_cloudtrain.backends.runpod.api import connect
+from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
+from kedro_cloudtrain.backends.runpod.budget import Budget
 
 QUOTA, WINDOW_S = 60, 60.0
 VOLUME = "many0001abc"

@@ -13,7 +13,7 @@ import time
 
 from bench_cloud import in_environment, one_cloud, one_s3
 
-from kedro_cloudtrain.backends.pace import Pace
+from kedro_cloudtrain.backends.runpod.pace import Pace
 
 
 def main(jobs: int = 20) -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
+    from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.nodes import training_node
-    from kedro_cloudtrain.pods import RunPodPodManager
-    from kedro_cloudtrain.runner import CloudTrainRunner
-    from kedro_cloudtrain.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.plugin.runner import CloudTrainRunner
+    from kedro_cloudtrain.running.pod_manager import RunPodPodManager
     from kedro_cloudtrain.worker.checkpoints import Checkpoint
 
 __version__ = "0.1.0"
@@ -31,12 +31,12 @@ __all__ = [
 _HOME = {
     "Checkpoint": "worker.checkpoints",
     "CloudDataset": "datasets",
-    "CloudTrainRunner": "runner",
+    "CloudTrainRunner": "plugin.runner",
     "MetricsDataset": "datasets",
     "ModelDataset": "datasets",
-    "RunPodPodManager": "pods",
+    "RunPodPodManager": "running.pod_manager",
     "TrainingHistoryDataset": "datasets",
-    "TrainingScriptGenerator": "scripts",
+    "TrainingScriptGenerator": "jobs.scripts",
     "training_node": "nodes",
 }
 

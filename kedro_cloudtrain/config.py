@@ -11,14 +11,14 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.problems import KeyPath, nearest, problems_of
-from kedro_cloudtrain.volumes import DirectoryVolume, make_volume
+from kedro_cloudtrain.storage.volumes import DirectoryVolume, make_volume
+from kedro_cloudtrain.wording import KeyPath, nearest, problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-    from kedro_cloudtrain.volumes import Volume
+    from kedro_cloudtrain.storage.volumes import Volume
 
 # Cached on RunPod's hosts (its docs, "Pods: official templates"), so that a pod starts without a pull.
 DEFAULT_IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NewType
 from kedro.io import AbstractDataset
 
 from kedro_cloudtrain.errors import ConfigError, SourceError
-from kedro_cloudtrain.sources import UrlSource, VolumeSource, make_source
-from kedro_cloudtrain.volumes import DirectoryVolume, make_volume, source_identity, table_location
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source
+from kedro_cloudtrain.storage.volumes import DirectoryVolume, make_volume, source_identity, table_location
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.tables import column_names, read_head, read_table
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from kedro_cloudtrain.volumes import Volume
+    from kedro_cloudtrain.storage.volumes import Volume
     from kedro_cloudtrain.worker.models import TrainedModel
 
 # Kedro-Viz chooses how to show a preview by the name of its type (kedro_viz.models.flowchart.node_metadata).

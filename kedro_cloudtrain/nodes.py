@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 from kedro.pipeline import node as kedro_node
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.jobs import OUTPUT_KINDS
+from kedro_cloudtrain.jobs.spec import OUTPUT_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kedro.pipeline.node import Node
 
-    from kedro_cloudtrain.jobs import OutputKind
+    from kedro_cloudtrain.jobs.spec import OutputKind
 
 
 class TrainingFunction:
@@ -73,12 +73,12 @@ def train(
     """
     # Late: a pipeline is defined by this module, and only one that trains needs what trains.
     from kedro_cloudtrain.backends.local import LocalBackend
-    from kedro_cloudtrain.display import Row
-    from kedro_cloudtrain.jobs import TrainingParameters, library_of
-    from kedro_cloudtrain.preflight import check_training
-    from kedro_cloudtrain.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.trainings import Training
-    from kedro_cloudtrain.volumes import DirectoryVolume
+    from kedro_cloudtrain.jobs.preflight import check_training
+    from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.jobs.spec import TrainingParameters, library_of
+    from kedro_cloudtrain.running.display import Row
+    from kedro_cloudtrain.running.training import Training
+    from kedro_cloudtrain.storage.volumes import DirectoryVolume
 
     checked = TrainingParameters.parse(parameters, where="The training node's parameters")
     templates = Path("templates")

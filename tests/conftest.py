@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cloud import DATA_CENTER, Cloud
-from kedro_project import PENGUINS, Project, make_project
 from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
+from support.cloud import DATA_CENTER, Cloud
+from support.kedro_project import PENGUINS, Project, make_project
 
 _numbers = itertools.count()
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from http_server import Server
 from kedro.io import DataCatalog, DatasetError
+from support.http_server import Server
 
 from kedro_cloudtrain import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
-from kedro_cloudtrain.entries import dataset_source, dataset_volume
 from kedro_cloudtrain.errors import ConfigError, SourceError
-from kedro_cloudtrain.sources import UrlSource, VolumeSource
-from kedro_cloudtrain.volumes import make_volume
+from kedro_cloudtrain.planning.entries import dataset_source, dataset_volume
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
+from kedro_cloudtrain.storage.volumes import make_volume
 from kedro_cloudtrain.worker.encoding import Features, Target
 from kedro_cloudtrain.worker.models import load_model, save_model
 

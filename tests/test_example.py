@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from http_server import Server
-from kedro_project import ROOT, Project, needs_runner_params
+from support.http_server import Server
+from support.kedro_project import ROOT, Project, needs_runner_params
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kedro_project import PARAMETERS, ROOT, Project, make_project
+from support.kedro_project import PARAMETERS, ROOT, Project, make_project
 
 UV = [sys.executable, "-m", "uv"]
 CATALOG = """

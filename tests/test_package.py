@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from kedro_project import PENGUINS, ROOT, Project
+from support.kedro_project import PENGUINS, ROOT, Project
 
 UV = [sys.executable, "-m", "uv"]
 
@@ -28,7 +28,7 @@ def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error() -
 
 
 def test_kedros_start_imports_nothing_heavy_for_us() -> None:
-    code = "import sys, kedro_cloudtrain.plugin, kedro_cloudtrain.cli; print(' '.join(sys.modules))"
+    code = "import sys, kedro_cloudtrain.plugin.hooks, kedro_cloudtrain.commands.cli; print(' '.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"pandas", "numpy", "pydantic", "jinja2", "fsspec", "sklearn", "pyarrow", "plotly", "xgboost", "kedro_cloudtrain.datasets"}
     # What Kedro itself loads at its start is Kedro's business.
@@ -38,7 +38,7 @@ def test_kedros_start_imports_nothing_heavy_for_us() -> None:
 
 
 def test_the_worker_imports_nothing_that_a_machine_lacks(tmp_path: Path) -> None:
-    from kedro_cloudtrain.archive import _pack, worker_archive, worker_digest
+    from kedro_cloudtrain.jobs.worker_archive import _pack, worker_archive, worker_digest
 
     (tmp_path / "worker.zip").write_bytes(worker_archive())
     code = (
@@ -55,7 +55,7 @@ def test_the_worker_imports_nothing_that_a_machine_lacks(tmp_path: Path) -> None
 
 
 def test_a_job_on_this_computer_has_bytecode_which_another_python_leaves_aside(tmp_path: Path) -> None:
-    from kedro_cloudtrain.archive import worker_archive
+    from kedro_cloudtrain.jobs.worker_archive import worker_archive
 
     code = "import sys; sys.path.insert(0, sys.argv[1]); import cloudtrain_worker.function as f; print(f.FunctionJob.__name__)"
     with zipfile.ZipFile(io.BytesIO(worker_archive(bytecode=True))) as whole:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cloud import Cloud
-from kedro_project import PENGUINS, ROOT, Project
+from support.cloud import Cloud
+from support.kedro_project import PENGUINS, ROOT, Project
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -24,7 +24,7 @@ def blocks(language: str, title: str = "") -> list[str]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that is nothing but what the README says."""
-    from kedro_project import make_project
+    from support.kedro_project import make_project
 
     made = make_project(tmp_path_factory.mktemp("readme"))
     catalog, *_ = blocks("yaml", "# catalog.yml")
@@ -83,7 +83,7 @@ def test_what_the_readme_says_of_runpod_works(project: Project, readmes_volume: 
 
 
 def test_a_node_of_ones_own_goes_to_a_machine_as_the_readme_has_it(tmp_path: Path) -> None:
-    from kedro_project import make_project
+    from support.kedro_project import make_project
 
     own = make_project(tmp_path)
     own.write("src/shop/nodes.py", blocks("python", "# nodes.py")[0])
@@ -146,7 +146,7 @@ def test_the_datasets_of_the_readme_are_sources() -> None:
     import yaml
     from kedro.io import DataCatalog
 
-    from kedro_cloudtrain.entries import dataset_source
+    from kedro_cloudtrain.planning.entries import dataset_source
 
     catalog = DataCatalog.from_config(yaml.safe_load(blocks("yaml", "# catalog.yml")[1]))
     found = {name: dataset_source(catalog[name]) for name in catalog}

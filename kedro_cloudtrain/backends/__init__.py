@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kedro_cloudtrain.backends.placing import Work
+    from kedro_cloudtrain.backends.runpod.offers import Work
     from kedro_cloudtrain.config import NodeSettings, Settings
-    from kedro_cloudtrain.folder import JobFolder
-    from kedro_cloudtrain.jobs import JobProgress, JobResult, JobState
-    from kedro_cloudtrain.receipts import MachineUse
-    from kedro_cloudtrain.volumes import Volume
+    from kedro_cloudtrain.jobs.folder import JobFolder
+    from kedro_cloudtrain.jobs.receipt import MachineUse
+    from kedro_cloudtrain.jobs.spec import JobProgress, JobResult, JobState
+    from kedro_cloudtrain.storage.volumes import Volume
 
 
 # Of a job's environment, what is for it alone where it shares a machine.
@@ -147,10 +147,10 @@ def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
         from kedro_cloudtrain.backends.local import LocalBackend  # noqa: PLC0415
 
         return LocalBackend(jobs)
-    from kedro_cloudtrain.backends.budget import Budget  # noqa: PLC0415
-    from kedro_cloudtrain.backends.runpod import RunPodBackend  # noqa: PLC0415
-    from kedro_cloudtrain.backends.runpod_api import connect  # noqa: PLC0415
-    from kedro_cloudtrain.network_volumes import NetworkVolume  # noqa: PLC0415
+    from kedro_cloudtrain.backends.runpod.api import connect  # noqa: PLC0415
+    from kedro_cloudtrain.backends.runpod.backend import RunPodBackend  # noqa: PLC0415
+    from kedro_cloudtrain.backends.runpod.budget import Budget  # noqa: PLC0415
+    from kedro_cloudtrain.storage.network_volume import NetworkVolume  # noqa: PLC0415
 
     volume = settings.volume.make(project)
     if not isinstance(volume, NetworkVolume):

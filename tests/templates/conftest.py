@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from recipe_job import Job
+from support.recipe_job import Job
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 if TYPE_CHECKING:
-    from recipe_job import Job
+    from support.recipe_job import Job
 
 # What each library draws at random, where it keeps the state of that: CatBoost's rows, Keras's batches and dropout.
 EQUAL: dict[str, dict[str, Any]] = {

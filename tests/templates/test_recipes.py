@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from recipe_job import EVERYTHING, FEW_ROUNDS, LIBRARIES, TASKS, awkward_table
+from support.recipe_job import EVERYTHING, FEW_ROUNDS, LIBRARIES, TASKS, awkward_table
 
 from kedro_cloudtrain.worker import InputError, load_model
 
 if TYPE_CHECKING:
-    from recipe_job import Job
+    from support.recipe_job import Job
 
 TARGETS = dict(zip(TASKS, ("räte ($)", "is it?", "class {{ }}"), strict=True))
 FORMATS = dict(zip(TASKS, ("parquet", "csv", "jsonl"), strict=True))

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recipe_job import LIBRARIES, TASKS
+from support.recipe_job import LIBRARIES, TASKS
 
 from kedro_cloudtrain.errors import ConfigError, SourceError, TemplateError
-from kedro_cloudtrain.jobs import JobSpec
-from kedro_cloudtrain.scripts import TrainingScriptGenerator, literal
-from kedro_cloudtrain.sources import BOTH_MESSAGE, NEITHER_MESSAGE
+from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator, literal
+from kedro_cloudtrain.jobs.spec import JobSpec
+from kedro_cloudtrain.storage.sources import BOTH_MESSAGE, NEITHER_MESSAGE
 
 GOLDEN = Path(__file__).with_name("golden")
 RECIPES = [f"{library}_{task}" for library in LIBRARIES for task in TASKS]

@@ -1,0 +1,1 @@
+"""RunPod: jobs on pods, a network volume or a bucket between here and there, and never a pod without a deadline."""

@@ -1,0 +1,1 @@
+"""`kedro cloudtrain …`: arguments in, text out; no rule of its own."""

@@ -1,0 +1,69 @@
+"""What is wrong with a training before anything runs: no machine, no network and no training library is asked."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from kedro_cloudtrain.errors import ConfigError, TemplateError
+from kedro_cloudtrain.jobs.spec import library_of
+from kedro_cloudtrain.worker.errors import InputError
+from kedro_cloudtrain.worker.hyperparameters import check_hyperparameters
+
+if TYPE_CHECKING:
+    from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.jobs.spec import TrainingParameters
+
+
+def problems_before(
+    parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, here: bool = True
+) -> list[str]:
+    """Say what is wrong with a training node's parameters, a sentence each.
+
+    Args:
+        parameters: what stands in `parameters.yml`.
+        generator: knows the templates.
+        validation_table: whether the node has a table of validation rows.
+        here: whether the job will run with this interpreter, which needs the library then.
+    """
+    problems = []
+    try:
+        generator.check_model_type(parameters.model_type)
+    except TemplateError as error:
+        return [error.message]
+    library = library_of(parameters.model_type)
+    if generator.is_shipped(parameters.model_type):
+        try:
+            check_hyperparameters(library, parameters.hyperparameters)
+        except InputError as error:
+            problems.append(str(error))
+        problems += _missing_library(library) if here else []
+    if parameters.validation.dataset is not None and not validation_table:
+        name = parameters.validation.dataset
+        problems.append(
+            f'`validation.dataset` is {name!r}, and the node does not read it: training_node(…, validation="{name}") makes it an '
+            "input, so that Kedro knows that the node needs it."
+        )
+    if validation_table:
+        other = [key for key in ("column", "time_column", "fraction") if getattr(parameters.validation, key) is not None]
+        problems += [f"The node has a table of validation rows, and `validation.{key}` asks for others: keep one of them." for key in other]
+    return problems
+
+
+def check_training(
+    parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, here: bool = True
+) -> None:
+    """Refuse a training that cannot be.
+
+    Raises:
+        ConfigError: saying everything that is wrong.
+    """
+    problems = problems_before(parameters, generator, validation_table=validation_table, here=here)
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _missing_library(library: str) -> list[str]:
+    if importlib.util.find_spec(library) is not None:
+        return []
+    return [f'{library} is not installed here: pip install "kedro-cloudtrain[{library}]"']

@@ -1,0 +1,307 @@
+"""Training scripts: a template and a job's values give a page of Python that a person can read and run by hand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from functools import cached_property
+from importlib import resources
+from keyword import kwlist
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from pydantic import ValidationError
+
+from kedro_cloudtrain.errors import ConfigError, TemplateError
+from kedro_cloudtrain.jobs.spec import JobSpec, TrainingParameters, plain
+from kedro_cloudtrain.storage.sources import make_source
+from kedro_cloudtrain.wording import nearest, problems_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kedro_cloudtrain.jobs.importable import FunctionSpec
+
+_SUFFIX = ".py.j2"
+_NO_MODEL_TYPES = ("function", "group")
+_LINE_WIDTH = 100
+# What a script that calls a function has names for.
+_OF_FUNCTION_SCRIPTS = {
+    *("Path", "sys", "DataCatalog", "FunctionJob", "unpacked_code", "catalog", "job", "returned"),
+    *("RETURNS", "SAVES", "ENTRIES", "LOAD_VERSIONS"),
+}
+DEFAULT_SEED = 42
+_SHIPPED = Path(str(resources.files("kedro_cloudtrain.templates")))
+
+
+def literal(value: object, indent: int = 0) -> str:
+    """Write a JSON value as a Python literal: the one way by which a value comes into a script.
+
+    `repr` quotes, so no text can end its own literal; long lists and mappings take a line an item, `indent` columns in.
+
+    Raises:
+        TemplateError: for a value that is no JSON value.
+    """
+    flat = _flat(value)
+    if len(flat) + indent <= _LINE_WIDTH or not isinstance(value, dict | list | tuple) or not value:
+        return flat
+    pad, inner = " " * indent, " " * (indent + 4)
+    if isinstance(value, dict):
+        lines = [f"{inner}{_flat(key)}: {literal(item, indent + 4)}," for key, item in value.items()]
+        return "\n".join(["{", *lines, pad + "}"])
+    return "\n".join(["[", *(f"{inner}{literal(item, indent + 4)}," for item in value), pad + "]"])
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    if isinstance(value, jinja2.Undefined):
+        str(value)  # raises what the name is that a job does not have
+    if value is None or isinstance(value, str | bool | int | float):
+        return repr(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_flat(key)}: {_flat(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_flat(item) for item in value) + "]"
+    raise TemplateError(f"{value!r} ({type(value).__name__}) cannot stand in a script: use numbers, text, lists and mappings.")
+
+
+class _Names:
+    """Names for the variables of a script: a dataset's own, as far as Python takes it, and no name twice."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = {name.lower() for name in taken} | {"returns", "saves", "entries", "load_versions"}
+
+    def of(self, dataset: str) -> str:
+        """Give a name for a dataset's value; its constant is the same in capitals."""
+        base = re.sub(r"\W+", "_", dataset.removeprefix("params:"), flags=re.ASCII).strip("_").lower() or "value"
+        base = f"_{base}" if base[0].isdigit() else base
+        name = next(name for name in itertools.chain([base], (f"{base}_{n}" for n in itertools.count(2))) if name not in self._taken)
+        self._taken.add(name)
+        return name
+
+
+def _call(function: str, given: Sequence[str], indent: int) -> str:
+    """Write a call, an argument a line where it is long."""
+    flat = f"{function}({', '.join(given)})"
+    if len(flat) + indent <= _LINE_WIDTH:
+        return flat
+    pad = " " * indent
+    return "\n".join([f"{function}(", *(f"{pad}    {one}," for one in given), f"{pad})"])
+
+
+class TrainingScriptGenerator:
+    """Renders a job's script from the template that its `model_type` names.
+
+    Args:
+        templates: a folder whose `NAME.py.j2` are found before the shipped ones; a project's `templates/`.
+
+    Example:
+        ```python
+        TrainingScriptGenerator().generate_training_script(
+            model_id="model_123",
+            model_type="xgboost_regression",
+            target_column="price",
+            feature_columns=["sqft", "bedrooms"],
+            hyperparameters={"n_estimators": 100},
+            storage_config={"volume_id": "vol_123", "dataset_key": "datasets/user_123/data.csv"},
+        )
+        ```
+    """
+
+    def __init__(self, templates: Path | str | None = None) -> None:
+        # This package's own repository is a project whose templates/ are the shipped ones.
+        own = templates is not None and Path(templates).resolve() != _SHIPPED.resolve()
+        self._folders = [Path(str(templates))] if own else []
+
+    def generate_training_script(
+        self,
+        model_id: str,
+        model_type: str,
+        target_column: str,
+        feature_columns: Sequence[str] | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
+        storage_config: Mapping[str, Any] | None = None,
+        dataset_url: str | None = None,
+        **parameters: Any,
+    ) -> str:
+        """Give the text of a training script that reads one dataset, by key or by URL.
+
+        Args:
+            model_id: names the model in the script.
+            model_type: a recipe, `xgboost_regression` say, or the name of a template of one's own.
+            target_column: the column to predict.
+            feature_columns: the columns to predict from; None takes every column but the target.
+            hyperparameters: the library's own, by their names there.
+            storage_config: `dataset_key`, the dataset's key on the volume. `volume_id` and the storage secrets
+                (`storage_endpoint`, `storage_access_key`, `storage_secret_key`) may stand beside it; none comes into the text.
+            dataset_url: where the dataset is, instead of the key.
+            **parameters: `validation`, `early_stopping_rounds`, `seed` and `outputs` as in `parameters.yml`; `file_format` and
+                `load_args` as in the catalog.
+
+        Raises:
+            SourceError: both of key and URL are given, or neither, or the one that is given is no such thing.
+            ConfigError: a value is not what it can be.
+            TemplateError: there is no such template, or it does not give a script.
+        """
+        reading = {name: parameters.pop(name) for name in ("file_format", "load_args") if name in parameters}
+        outputs = parameters.pop("outputs", ("model", "metrics", "history", "importance"))
+        source = make_source(dataset_url=dataset_url, dataset_key=(storage_config or {}).get("dataset_key"), **reading)
+        checked = TrainingParameters.parse(
+            {
+                "model_type": model_type,
+                "target_column": target_column,
+                "feature_columns": None if feature_columns is None else tuple(feature_columns),
+                "hyperparameters": plain(dict(hyperparameters or {})),
+                **parameters,
+            },
+            where="generate_training_script",
+        )
+        try:
+            spec = JobSpec.make(model_id, checked, source, outputs=outputs)
+        except ValidationError as error:
+            raise ConfigError("\n".join(sentence for _, sentence in problems_of(error, JobSpec))) from None
+        return self.render(spec)
+
+    def render(self, spec: JobSpec) -> str:
+        """Give the script of a job.
+
+        Raises:
+            TemplateError: naming the template and the line, before anything is run or paid for.
+        """
+        self.check_model_type(spec.model_type)
+        template = f"{spec.model_type}{_SUFFIX}"
+        seed = spec.seed if spec.seed is not None else DEFAULT_SEED
+        validation = spec.validation.model_dump(exclude_none=True)
+        if spec.validation_source is None and "column" not in validation:
+            validation = {"fraction": 0.2, **validation}
+        if "time_column" not in validation and "fraction" in validation:
+            validation.setdefault("seed", seed)
+        return self._script(
+            template,
+            model_id=spec.name,
+            model_type=spec.model_type,
+            source=spec.source,
+            validation_source=spec.validation_source,
+            target_column=spec.target_column,
+            feature_columns=None if spec.feature_columns is None else list(spec.feature_columns),
+            hyperparameters=spec.hyperparameters,
+            validation=validation,
+            early_stopping_rounds=spec.early_stopping_rounds,
+            seed=seed,
+            outputs=list(spec.outputs),
+        )
+
+    def render_function(self, spec: FunctionSpec) -> str:
+        """Give the script that calls a user's own function.
+
+        Raises:
+            TemplateError: naming the template and the line, before anything is run or paid for.
+        """
+        root, _, rest = spec.qualname.partition(".")
+        # A function of a name that the script has itself is imported by another one.
+        imported = f"{root}_of_{spec.module.rpartition('.')[2]}" if root in _OF_FUNCTION_SCRIPTS else root
+        function = f"{imported}.{rest}" if rest else imported
+        names = _Names({imported, *_OF_FUNCTION_SCRIPTS, *kwlist})
+        constants, loaded, written = {}, {}, {}
+        by_entry: dict[str, str] = {}
+        for dataset in dict.fromkeys(spec.arguments.values() if isinstance(spec.arguments, dict) else spec.arguments):
+            name = names.of(dataset)
+            if dataset in spec.entries:
+                by_entry[name], written[dataset] = dataset, name
+                continue
+            constants[name.upper()] = spec.parameters[dataset] if dataset in spec.parameters else spec.inputs[dataset]
+            written[dataset] = name.upper() if dataset in spec.parameters else name
+            if dataset not in spec.parameters:
+                loaded[name] = name.upper()
+        if isinstance(spec.arguments, dict):
+            given = [f"{argument}={written[dataset]}" for argument, dataset in spec.arguments.items()]
+        else:
+            given = [written[dataset] for dataset in spec.arguments]
+        return self._script(
+            f"function{_SUFFIX}",
+            module=spec.module,
+            function=spec.qualname,
+            imported=root if imported == root else f"{root} as {imported}",
+            constants=constants,
+            loaded=loaded,
+            call=_call(function, given, indent=12),
+            returns=list(spec.returns) if isinstance(spec.returns, tuple) else spec.returns,
+            saves=spec.saves,
+            entries=spec.entries,
+            by_entry=by_entry,
+            load_versions=spec.load_versions,
+        )
+
+    def render_group(self, name: str, run: str, jobs: Mapping[str, Mapping[str, str]]) -> str:
+        """Give the script that runs jobs one after another, each with what it alone finds in its environment.
+
+        Raises:
+            TemplateError: naming the template and the line, before anything is run or paid for.
+        """
+        return self._script(f"group{_SUFFIX}", name=name, run=run, jobs={job: dict(own) for job, own in jobs.items()})
+
+    def _script(self, template: str, **values: Any) -> str:
+        try:
+            script = self._environment.get_template(template).render(**values)
+        except jinja2.UndefinedError as error:
+            raise TemplateError(f"Template {self._path(template)} uses a name that a job does not have: {error.message}.") from error
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(f"Template {error.filename}, line {error.lineno}: {error.message}.") from error
+        except jinja2.TemplateNotFound as error:
+            raise TemplateError(f"Template {self._path(template)} includes {error.name!r}, which is not there.") from error
+        except TemplateError:
+            raise
+        except Exception as error:  # an expression of the template's own: whatever Python says of it
+            raise TemplateError(f"Template {self._path(template)} fails: {type(error).__name__}: {error}.") from error
+        try:
+            compile(script, template.removesuffix(".j2"), "exec")
+        except (SyntaxError, ValueError) as error:
+            line = getattr(error, "lineno", None)
+            text = script.splitlines()[line - 1].strip() if line else ""
+            where = f"line {line} of the script: {text}"
+            raise TemplateError(f"Template {self._path(template)} gives what does not compile: {error.args[0]} ({where}).") from error
+        return script
+
+    def check_model_type(self, model_type: str) -> None:
+        """Refuse a model type that has no template.
+
+        Raises:
+            TemplateError: naming the nearest one, and those there are.
+        """
+        if model_type not in self.model_types:
+            raise TemplateError(
+                f"`{model_type}` is no model type.{nearest(model_type, self.model_types)} "
+                f"Known: {', '.join(self.model_types)}. One of your own is a file templates/{model_type}{_SUFFIX}."
+            )
+
+    @cached_property
+    def model_types(self) -> list[str]:
+        """The names of the templates there are, the project's own and the shipped ones."""
+        names = self._environment.list_templates(filter_func=lambda name: name.endswith(_SUFFIX) and not name.startswith("_"))
+        return [name.removesuffix(_SUFFIX) for name in names if "/" not in name and name.removesuffix(_SUFFIX) not in _NO_MODEL_TYPES]
+
+    def is_shipped(self, model_type: str) -> bool:
+        """Tell whether a model type's template is one of this package's, whose hyperparameters are known."""
+        return not any((folder / f"{model_type}{_SUFFIX}").is_file() for folder in self._folders)
+
+    def _path(self, template: str) -> str:
+        for folder in self._folders:
+            if (folder / template).is_file():
+                return str(folder / template)
+        return template
+
+    @cached_property
+    def _environment(self) -> jinja2.Environment:
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader([*self._folders, _SHIPPED]),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,  # noqa: S701  # Python, not HTML: every value passes through `literal`
+        )
+        environment.filters["literal"] = literal
+        return environment

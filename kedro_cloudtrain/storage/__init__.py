@@ -1,0 +1,1 @@
+"""Where data lies, and by what it is known to be the same."""

@@ -1,0 +1,5 @@
+"""Find the packages: pyproject.toml cannot find some and name another, and `templates/` is shipped from the root."""
+
+from setuptools import find_packages, setup
+
+setup(packages=[*find_packages(include=["kedro_cloudtrain*"]), "kedro_cloudtrain.templates"])

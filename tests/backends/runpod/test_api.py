@@ -1,0 +1,227 @@
+"""The client of RunPod's REST v2, against answers that the vendor's contract allows and faults that it has."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from runpod_stand_in import API_KEY
+from support.cloud import DATA_CENTER, Cloud
+from support.waiting import wait_until
+
+from kedro_cloudtrain.backends.runpod.api import PodRequest, RunPodApi, connect, find_api_key
+from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError
+
+STAND_STILL = "sh -c 'echo one; echo two; sleep 60'"
+
+
+def request(cloud: Cloud, name: str = "cloudtrain-a", **more: object) -> PodRequest:
+    said = {"image": "img", "args": STAND_STILL, "gpu": "NVIDIA L4", "data_center": DATA_CENTER, "volume_id": cloud.volume_id, **more}
+    return PodRequest(name=name, **said)
+
+
+@pytest.fixture
+def api(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> RunPodApi:
+    client = cloud.api
+    # What is waited for is the client's own patience, which the quota's test measures.
+    monkeypatch.setattr(client, "_pause", lambda seconds: time.sleep(min(seconds, 0.02)))
+    return client
+
+
+def test_a_pod_is_created_seen_and_ended(cloud: Cloud, api: RunPodApi) -> None:
+    pod = api.create_pod(request(cloud, env={"A": "b"}))
+    assert (pod.name, pod.cost, pod.data_center) == ("cloudtrain-a", 0.43, DATA_CENTER)
+    assert pod.gpu is not None
+    assert (pod.gpu.id, pod.gpu.count) == ("NVIDIA L4", 1)
+    assert [one.id for one in api.pods()] == [pod.id]
+    assert api.find_pod("cloudtrain-a") is not None
+    assert api.find_pod("cloudtrain") is None
+    wait_until(lambda: (api.pod(pod.id) or pod).runtime is not None)
+    api.terminate_pod(pod.id)
+    assert api.pod(pod.id) is None
+    api.terminate_pod(pod.id)
+    assert api.pods() == []
+    created = cloud.runpod.requests("POST /v2/pods")[0]
+    assert created.headers["User-Agent"].startswith("kedro-cloudtrain")
+    assert created.body["gpu"] == {"id": "NVIDIA L4", "count": 1, "minCudaVersion": "12.8"}
+    assert created.body["cloud"] == "SECURE"
+
+
+def test_a_cpu_pod_has_no_gpu_in_its_request(cloud: Cloud, api: RunPodApi) -> None:
+    pod = api.create_pod(request(cloud, gpu=None, cpu="cpu5c", vcpu_count=4))
+    assert pod.gpu is None
+    assert pod.cost == pytest.approx(0.14)
+    assert cloud.runpod.requests("POST /v2/pods")[0].body["cpu"] == {"id": "cpu5c", "vcpuCount": 4}
+
+
+def test_the_catalogue_the_volume_and_the_bill_are_read(cloud: Cloud, api: RunPodApi) -> None:
+    l4 = next(gpu for gpu in api.gpus() if gpu.id == "NVIDIA L4")
+    assert (l4.memory, l4.price.secure, l4.stock(DATA_CENTER), l4.stock("EU-CZ-1")) == (24, 0.43, "HIGH", None)
+    assert api.cpus()[0].price.per_vcpu == 0.035
+    volume = api.network_volume(cloud.volume_id)
+    assert volume is not None
+    assert (volume.data_center, volume.size) == (DATA_CENTER, 50)
+    assert api.network_volume("nosuch") is None
+    pod = api.create_pod(request(cloud))
+    api.terminate_pod(pod.id)
+    assert api.bills_usd() == {}
+    cloud.runpod.bills = True
+    assert api.bills_usd() == {pod.id: pytest.approx(cloud.runpod.pods[pod.id].cost_usd)}
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "kind", "said"),
+    [
+        (400, "There are no longer any instances available with the requested specifications. Please refresh", CapacityError, "instances"),
+        (400, "volume is elsewhere", ApiError, "volume is elsewhere"),
+        (401, "invalid api key", AuthError, "console.runpod.io/user/settings"),
+        (402, "balance too low", BalanceError, "console.runpod.io/user/billing"),
+        (403, "not for this account", ApiError, "403"),
+        (404, "no such template", ApiError, "404"),
+        (409, "conflict", ApiError, "409"),
+        (413, "too large", ApiError, "413"),
+        (422, "request validation failed", ApiError, "422"),
+    ],
+)
+def test_each_refusal_of_a_create_is_an_error_of_its_own(
+    cloud: Cloud, api: RunPodApi, status: int, detail: str, kind: type[CloudTrainError], said: str
+) -> None:
+    cloud.runpod.faults.answer("POST /v2/pods", status, detail)
+    with pytest.raises(kind, match=said) as raised:
+        api.create_pod(request(cloud))
+    assert API_KEY not in str(raised.value)
+    assert len(cloud.runpod.requests("POST /v2/pods")) == 1
+    assert cloud.runpod.pods == {}
+
+
+def test_what_the_contract_does_not_know_is_refused_by_the_stand_in(cloud: Cloud, api: RunPodApi) -> None:
+    with pytest.raises(ApiError, match="dataCenterIds") as raised:
+        api.create_pod(request(cloud, data_center=7))
+    assert raised.value.status == 422
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_create_that_failed_there_is_tried_again(cloud: Cloud, api: RunPodApi, status: int) -> None:
+    cloud.runpod.faults.answer("POST /v2/pods", status, times=2)
+    api.create_pod(request(cloud))
+    assert len(cloud.runpod.requests("POST /v2/pods")) == 3
+    assert len(cloud.runpod.pods) == 1
+
+
+@pytest.mark.parametrize("status", [None, 500, 504])
+def test_a_create_whose_answer_was_lost_makes_no_second_pod(cloud: Cloud, api: RunPodApi, status: int | None) -> None:
+    if status is None:
+        cloud.runpod.faults.lose_answer("POST /v2/pods")
+    else:
+        cloud.runpod.faults.answer("POST /v2/pods", status, worked=True)
+    pod = api.create_pod(request(cloud))
+    assert list(cloud.runpod.pods) == [pod.id]
+    assert len(cloud.runpod.requests("POST /v2/pods")) == 1
+
+
+def test_a_create_that_never_arrived_is_sent_again(cloud: Cloud, api: RunPodApi) -> None:
+    cloud.runpod.faults.lose_answer("POST /v2/pods", worked=False)
+    pod = api.create_pod(request(cloud))
+    assert list(cloud.runpod.pods) == [pod.id]
+
+
+@pytest.mark.parametrize("call", ["GET /v2/pods", "GET /v2/catalog/gpus", "DELETE /v2/pods/*", "GET /v2/network-volumes/*"])
+def test_reads_and_ends_are_tried_again(cloud: Cloud, api: RunPodApi, call: str) -> None:
+    pod = api.create_pod(request(cloud))
+    cloud.runpod.faults.answer(call, 502, times=2)
+    cloud.runpod.faults.lose_answer(call, worked=False)
+    api.pods()
+    api.gpus()
+    api.network_volume(cloud.volume_id)
+    api.terminate_pod(pod.id)
+    assert len(cloud.runpod.requests(call)) == 4
+
+
+def test_an_api_that_is_not_there_is_said_once_and_plainly(api: RunPodApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "base_url", "http://127.0.0.1:9")
+    with pytest.raises(ApiError, match=r"gave no answer to GET /v2/pods in 5 tries: ConnectionError\. Is http://127.0.0.1:9 reachable"):
+        api.pods()
+
+
+def test_a_quota_is_waited_for_and_no_call_is_refused_twice(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.runpod.quota.calls, cloud.runpod.quota.window_s = 8, 1.0
+    api = cloud.api
+    heard = threading.local()
+    hear = api._quota.hear
+
+    def count(headers: Mapping[str, str]) -> float | None:
+        heard.refusals += "Retry-After" in headers
+        return hear(headers)
+
+    def call(_: int) -> int:
+        heard.refusals = 0
+        api.pods()
+        return heard.refusals
+
+    monkeypatch.setattr(api._quota, "hear", count)
+    with ThreadPoolExecutor(4) as pool:
+        refused = list(pool.map(call, range(20)))
+    answers = [call.answered[0] for call in cloud.runpod.requests("GET /v2/pods")]
+    assert answers.count(200) == 20
+    assert answers.count(429) == sum(refused)
+    assert max(refused) <= 1
+
+
+def test_a_429_waits_as_it_says(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = cloud.api
+    waits: list[float] = []
+    monkeypatch.setattr(api, "_pause", waits.append)
+    cloud.runpod.faults.answer("GET /v2/pods", 429, headers={"Retry-After": "1"})
+    assert api.pods() == []
+    assert waits == [1.0]
+
+
+def test_logs_are_followed_resumed_and_end_with_the_pod(cloud: Cloud, api: RunPodApi) -> None:
+    pod = api.create_pod(request(cloud))
+    stream = api.logs(pod.id)
+    first, second = next(stream), next(stream)
+    assert (first.line, second.line, first.source) == ("one", "two", "container")
+    resumed = api.logs(pod.id, since_id=first.id)
+    assert next(resumed).line == "two"
+    api.terminate_pod(pod.id)
+    assert list(resumed) == []
+    with pytest.raises(ApiError, match="404"):
+        next(api.logs(pod.id))
+
+
+def test_the_key_is_in_no_message_and_no_repr(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    key = "rpa_A_WRONG_KEY_OF_MINE"
+    api = RunPodApi(key, cloud.runpod.base_url)
+    caplog.set_level("DEBUG")
+    cloud.runpod.faults.answer("GET /v2/pods", 401, f"invalid api key {key}")
+    with pytest.raises(AuthError) as raised:
+        api.pods()
+    for said in (repr(api), str(raised.value), caplog.text, repr(vars(api).get("_quota"))):
+        assert key not in said
+
+
+def test_the_key_is_found_where_the_vendors_tools_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNPOD_API_KEY", "  rpa_env ")
+    assert find_api_key(tmp_path) == ("rpa_env", "RUNPOD_API_KEY")
+    monkeypatch.delenv("RUNPOD_API_KEY")
+    with pytest.raises(AuthError, match="RUNPOD_API_KEY"):
+        find_api_key(tmp_path)
+    file = tmp_path / ".runpod" / "config.toml"
+    file.parent.mkdir()
+    for text in ('[default]\napi_key = "rpa_sdk"\n', 'apikey = "rpa_sdk"\n'):
+        file.write_text(text)
+        key, place = find_api_key(tmp_path)
+        assert key == "rpa_sdk"
+        assert "config.toml" in place
+    file.write_text("[default\n")
+    with pytest.raises(AuthError, match=r"config\.toml"):
+        find_api_key(tmp_path)
+
+
+def test_connect_uses_the_environment(cloud: Cloud) -> None:
+    assert connect().base_url == cloud.runpod.base_url
+    assert connect().pods() == []

@@ -1,0 +1,368 @@
+"""Jobs on pods that really run, with each fault that the vendor's facts tell of: one result, and no pod left."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+from runpod_stand_in.pods import RunningPod
+from runpod_stand_in.storage import StorageFault
+from support.cloud import SECRETS, Cloud
+from support.waiting import wait_until
+
+from kedro_cloudtrain.errors import (
+    ApiError,
+    AuthError,
+    BalanceError,
+    BudgetExceededError,
+    CapacityError,
+    CloudTrainError,
+    ConfigError,
+    JobCancelledError,
+    JobFailedError,
+    JobLostError,
+    JobTimeoutError,
+)
+
+CREATE = "POST /v2/pods"
+
+
+@pytest.fixture
+def backend(cloud: Cloud):
+    made = cloud.backend()
+    # What the client waits between two tries is tested with the client.
+    made._api._pause = lambda seconds: time.sleep(min(seconds, 0.02))
+    yield made
+    made.close()
+    wait_until(lambda: not cloud.runpod.living)
+
+
+def works(then: str = "time.sleep(60)") -> str:
+    """Write the body of a script that says that it is at work on its first machine, and does something there alone."""
+    return f"""
+        at_work = Path(os.environ["CLOUDTRAIN_VOLUME"]) / "train-at-work"
+        if not at_work.exists():
+            at_work.write_text("yes")
+            {then}
+    """
+
+
+def test_a_job_runs_on_a_pod_which_ends_itself(cloud: Cloud, backend) -> None:
+    metrics = cloud.run(backend, gpu=("NVIDIA L4",))
+    (pod,) = cloud.runpod.pods.values()
+    assert metrics == {"rmse": 1.5, "by": pod.id}
+    assert pod.starts == 1
+    wait_until(lambda: pod.gone)
+    ended = cloud.runpod.requests("POST /v2/pods/*/action")
+    assert [call.body for call in ended] == [{"action": "terminate"}]
+    assert ended[0].headers["Authorization"] == f"Bearer {pod.key}"
+    (receipt,) = cloud.receipts
+    (use,) = receipt.machines
+    assert (use.pod, use.machine, use.usd_per_hour, use.ended) == (pod.id, "NVIDIA L4", 0.43, "done")
+    assert 0 < use.cost_usd < 0.01
+
+
+def test_a_pods_request_is_one_short_line_and_a_mount(cloud: Cloud, backend) -> None:
+    cloud.run(backend, gpu=("NVIDIA L4",), min_cuda_version="12.4", image="my/image:1", disk_gb=33)
+    (call,) = cloud.runpod.requests(CREATE)
+    assert call.body["args"].startswith("python3 /workspace/.cloudtrain/jobs/train-")
+    assert call.body["args"].endswith("/bootstrap.py")
+    assert len(call.body["args"]) < 200
+    assert call.body["mounts"] == {"network": [{"volumeId": cloud.volume_id, "path": "/workspace"}]}
+    assert call.body["gpu"]["minCudaVersion"] == "12.4"
+    assert (call.body["image"], call.body["disk"]) == ("my/image:1", 33)
+    assert call.body["name"].startswith("cloudtrain-shop--train-")
+
+
+def test_a_second_run_of_the_same_job_takes_nothing_of_the_first(cloud: Cloud, backend) -> None:
+    first = cloud.run(backend)
+    assert cloud.run(backend)["by"] != first["by"]
+    body = works("raise ValueError('on the first machine')")
+    with pytest.raises(JobFailedError, match="on the first machine"):
+        cloud.run(backend, body=body)
+    assert cloud.run(backend, body=body)["rmse"] == 1.5
+
+
+def test_a_script_that_raises_fails_with_its_words_and_its_log(cloud: Cloud, backend) -> None:
+    with pytest.raises(JobFailedError) as raised:
+        cloud.run(backend, body="print('half way')\nraise ValueError('no such thing')")
+    said = str(raised.value)
+    for part in ("half way", "ValueError: no such thing", "kedro cloudtrain logs train-"):
+        assert part in said
+    assert len(cloud.runpod.pods) == 1
+
+
+def test_a_script_that_is_killed_is_lost_and_says_so(cloud: Cloud, backend) -> None:
+    with pytest.raises(JobLostError, match=r"killed by SIGKILL \(out of memory, often\)"):
+        cloud.run(backend, body="os.kill(os.getpid(), 9)")
+    assert len(cloud.runpod.pods) == 1
+
+
+def test_a_job_is_ended_at_its_deadline_with_all_its_processes(cloud: Cloud, backend) -> None:
+    with pytest.raises(JobTimeoutError, match="timeout_s"):
+        cloud.run(backend, body="import subprocess\nsubprocess.Popen(['sleep', '60'])\ntime.sleep(60)", timeout_s=1)
+    (receipt,) = cloud.receipts
+    assert receipt.machines[0].ended == "jobtimeout"
+
+
+# ------------------------------------------------------------------ machines that are lost
+
+
+@pytest.mark.parametrize("fault", ["vanishes while it works", "vanishes at once", "never starts", "loops", "errors", "cannot end"])
+def test_a_pod_that_is_lost_is_replaced(cloud: Cloud, backend, fault: str) -> None:
+    kinds = {
+        "vanishes while it works": {"kind": "vanishes", "when_file": "train-at-work"},
+        "vanishes at once": {"kind": "vanishes"},
+    }
+    cloud.runpod.faults.befall(**kinds.get(fault, {"kind": fault}))
+    body = works() if fault == "vanishes while it works" else ""
+    metrics = cloud.run(backend, body=body, startup_timeout_s=2.5)
+    (receipt,) = cloud.receipts
+    if fault == "cannot end":  # its result is good; the client ends it
+        assert len(cloud.runpod.pods) == 1
+        wait_until(lambda: not cloud.runpod.living)
+        return
+    first, second = cloud.runpod.pods.values()
+    assert metrics["by"] == second.id
+    assert first.gone
+    reasons = {"vanishes while it works": "vanished", "vanishes at once": "vanished", "never starts": "never started", "loops": "loops"}
+    assert reasons.get(fault, "is in the state ERROR") in receipt.machines[0].ended
+    assert [use.pod for use in receipt.machines] == [first.id, second.id]
+    assert receipt.machines[1].ended == "done"
+
+
+def test_a_pod_whose_heart_stands_still_is_replaced(cloud: Cloud, backend) -> None:
+    metrics: dict = {}
+    thread = threading.Thread(target=lambda: metrics.update(cloud.run(backend, body=works())))
+    thread.start()
+    wait_until((cloud.bucket / "train-at-work").exists)
+    next(iter(cloud.runpod.pods.values())).freeze()
+    thread.join()
+    first, second = cloud.runpod.pods.values()
+    assert metrics["by"] == second.id
+    assert first.gone
+    assert "lost its heartbeat" in cloud.receipts[0].machines[0].ended
+
+
+def test_all_pods_lost_is_an_error_that_names_each(cloud: Cloud, backend) -> None:
+    cloud.runpod.faults.befall("vanishes", times=2)
+    with pytest.raises(JobLostError, match="was lost on 2 pods") as raised:
+        cloud.run(backend, retries=1)
+    for pod in cloud.runpod.pods:
+        assert pod in str(raised.value)
+
+
+def test_a_host_without_its_gpu_is_given_up_before_the_fit(cloud: Cloud, backend) -> None:
+    spawn = RunningPod._environment
+
+    def environment(pod: RunningPod) -> dict[str, str]:
+        old_driver = {"STAND_IN_CUDA": "12.1"} if len(cloud.runpod.pods) == 1 else {}
+        return {**spawn(pod), **old_driver}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunningPod, "_environment", environment)
+        cloud.run(backend, gpu=("NVIDIA L4",))
+    assert "CUDA 12.1, where 12.8 was asked for" in cloud.receipts[0].machines[0].ended
+
+
+# ------------------------------------------------------------------ placing
+
+
+def test_the_next_gpu_is_tried_where_there_is_no_instance_or_no_leave(cloud: Cloud, backend) -> None:
+    cloud.runpod.faults.no_capacity("NVIDIA L4")
+    cloud.runpod.faults.answer(CREATE, 403, "not for this account", times=1)
+    cloud.run(backend, gpu=("NVIDIA L4", "NVIDIA A40", "NVIDIA RTX A5000"))
+    (pod,) = cloud.runpod.pods.values()
+    assert pod.request.gpu is not None
+    asked = [call.body["gpu"]["id"] for call in cloud.runpod.requests(CREATE)]
+    assert asked == ["NVIDIA L4", "NVIDIA A40", "NVIDIA RTX A5000"]
+    assert pod.request.gpu.id == "NVIDIA RTX A5000"
+
+
+def test_no_instance_of_any_says_what_was_tried_and_where(cloud: Cloud, backend) -> None:
+    cloud.runpod.faults.no_capacity(times=9)
+    with pytest.raises(CapacityError) as raised:
+        cloud.run(backend, gpu=("NVIDIA L4", "NVIDIA A40"))
+    said = str(raised.value)
+    for part in ("NVIDIA L4 (no instances)", "NVIDIA A40 (no instances)", "EU-RO-1", "data centre narrows it", "wait_for_capacity_s"):
+        assert part in said
+    assert cloud.runpod.pods == {}
+
+
+def test_capacity_is_waited_for_where_it_is_wanted(cloud: Cloud, backend) -> None:
+    cloud.runpod.faults.no_capacity(times=3)
+    assert cloud.run(backend, gpu=("NVIDIA L4",), wait_for_capacity_s=20)["rmse"] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "said"),
+    [
+        ({"gpu": ("NVIDIA L44",)}, ConfigError, "Did you mean `NVIDIA L4`"),
+        ({"gpu": ("NVIDIA H100 80GB HBM3",)}, CapacityError, "not sold there"),
+        ({"gpu": ("NVIDIA L4",), "max_price_per_hour_usd": 0.1}, CapacityError, "over max_price_per_hour_usd 0.1"),
+        ({"gpu": ("NVIDIA L4",), "max_cost_usd": 0.01}, BudgetExceededError, "of its max_cost_usd are left"),
+    ],
+)
+def test_what_cannot_be_placed_asks_for_no_pod(cloud: Cloud, backend, settings: dict, kind: type[CloudTrainError], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        cloud.run(backend, **settings)
+    assert cloud.runpod.requests(CREATE) == []
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (402, BalanceError), (422, ApiError), (413, ApiError)])
+def test_a_refusal_that_no_other_machine_mends_stops_the_job(cloud: Cloud, backend, status: int, kind: type[CloudTrainError]) -> None:
+    cloud.runpod.faults.answer(CREATE, status, "the vendor's own words")
+    with pytest.raises(kind, match="the vendor's own words"):
+        cloud.run(backend, gpu=("NVIDIA L4", "NVIDIA A40"))
+    assert len(cloud.runpod.requests(CREATE)) == 1
+
+
+def test_a_create_whose_answer_is_lost_gives_one_pod_and_one_result(cloud: Cloud, backend) -> None:
+    cloud.runpod.faults.lose_answer(CREATE)
+    assert cloud.run(backend)["rmse"] == 1.5
+    assert len(cloud.runpod.pods) == 1
+
+
+def test_a_create_that_is_carried_out_late_is_ended(cloud: Cloud, backend) -> None:
+    # A second pod of the same name turns up beside the one that is known.
+    done = threading.Thread(target=lambda: cloud.run(backend, body=works("time.sleep(3)")))
+    done.start()
+    wait_until((cloud.bucket / "train-at-work").exists)
+    second = cloud.runpod.create(cloud.runpod.requests(CREATE)[0].body)
+    done.join()
+    wait_until(lambda: second.gone)
+    assert len(cloud.receipts[0].machines) == 1
+
+
+# ------------------------------------------------------------------ the volume's faults
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 524, None])
+@pytest.mark.parametrize(("method", "part"), [("PUT", "train.py"), ("GET", "result.json"), ("GET", "metrics.json"), ("GET", "heartbeat")])
+def test_a_volume_that_stumbles_loses_nothing(cloud: Cloud, backend, method: str, part: str, status: int | None) -> None:
+    cloud.s3.faults.append(StorageFault(method, part, status, times=2))
+    assert cloud.run(backend)["rmse"] == 1.5
+    assert len(cloud.runpod.pods) == 1
+
+
+def test_a_full_volume_is_said_before_a_pod_is_paid_for(cloud: Cloud, backend) -> None:
+    cloud.s3.faults.append(StorageFault("PUT", "worker.zip", 507))
+    with pytest.raises(ApiError, match=r"is full: .* does not fit"):
+        cloud.run(backend)
+    assert cloud.runpod.pods == {}
+
+
+def test_a_list_that_fails_does_not_stop_a_job(cloud: Cloud, backend) -> None:
+    cloud.runpod.faults.answer("GET /v2/pods", 503, times=10)
+    assert cloud.run(backend, body="time.sleep(1)")["rmse"] == 1.5
+
+
+# ------------------------------------------------------------------ money, and the end of a run
+
+
+def test_the_worst_case_is_set_aside_before_a_pod_is_asked_for(cloud: Cloud) -> None:
+    backend = cloud.backend(max_cost_usd=0.15)
+    # 0.43 $/h for 900 s of start and 120 s of life is 0.12 $: one pod fits, two do not.
+    first = threading.Thread(target=lambda: cloud.run(backend, "one", "time.sleep(2)", gpu=("NVIDIA L4",)))
+    first.start()
+    wait_until(lambda: cloud.runpod.pods)
+    with pytest.raises(BudgetExceededError, match=r"past max_cost_usd \(\$0\.15"):
+        cloud.run(backend, "two", gpu=("NVIDIA L4",))
+    first.join()
+    assert cloud.run(backend, "two", gpu=("NVIDIA L4",))["rmse"] == 1.5
+    backend.close()
+
+
+def test_a_pods_own_deadline_follows_from_the_budget(cloud: Cloud, backend) -> None:
+    cloud.run(backend, gpu=("NVIDIA L4",), max_cost_usd=0.2, timeout_s=7200)
+    (folder,) = (cloud.bucket / ".cloudtrain/jobs").iterdir()
+    machine = json.loads((folder / "machine.json").read_text())
+    assert machine["lifetime_s"] == pytest.approx(0.2 / 0.43 * 3600 - 900)
+    assert machine["timeout_s"] == machine["lifetime_s"]
+
+
+def test_closing_ends_every_pod_at_once(cloud: Cloud) -> None:
+    backend = cloud.backend(jobs=3)
+    errors: list[CloudTrainError] = []
+
+    def go(name: str) -> None:
+        try:
+            cloud.run(backend, name, "time.sleep(60)")
+        except CloudTrainError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=go, args=(name,)) for name in ("one", "two", "three")]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(cloud.runpod.pods) == 3)
+    backend.close()
+    for thread in threads:
+        thread.join()
+    assert cloud.runpod.living == []
+    assert {type(error) for error in errors} == {JobCancelledError}
+    with pytest.raises(JobCancelledError, match="was not started"):
+        cloud.run(backend, "four")
+
+
+def test_a_pod_whose_job_was_taken_away_ends_itself(cloud: Cloud, backend) -> None:
+    # As where the API cannot be reached to end it: the volume tells it.
+    attempt = cloud.job(body="time.sleep(60)")
+    from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
+
+    remote = RemoteFolder(attempt.folder, cloud.volume)
+    remote.send()
+    placement = backend.launch(attempt.request, remote)
+    wait_until(lambda: remote.heartbeat(placement.attempt) is not None)
+    remote.revoke()
+    wait_until(lambda: not cloud.runpod.living)
+
+
+def test_one_list_serves_all_pods(cloud: Cloud) -> None:
+    backend = cloud.backend(jobs=4, list_every_s=1.0)
+    threads = [threading.Thread(target=cloud.run, args=(backend, f"job{number}", "time.sleep(2)")) for number in range(4)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took_s = time.monotonic() - began
+    backend.close()
+    assert len(cloud.runpod.requests("GET /v2/pods")) <= took_s + 2
+
+
+def test_progress_log_and_use_are_seen_while_it_runs(cloud: Cloud, backend) -> None:
+    body = """
+        for step in range(1, 4):
+            with open("progress.jsonl", "a") as stream:
+                stream.write(json.dumps({"step": step, "of": 3, "metrics": {"validation_rmse": 1.0 / step}, "seconds": step}) + "\\n")
+            print("round", step, flush=True)
+            time.sleep(0.7)
+    """
+    seen: list[tuple] = []
+    thread = threading.Thread(target=cloud.run, args=(backend, "train", body), kwargs={"gpu": ("NVIDIA L4",)})
+    thread.start()
+    while thread.is_alive():
+        row = cloud.rows[-1] if cloud.rows else None
+        if row is not None and row.progress is not None:
+            seen.append((row.progress.step, row.gpu_percent, row.machine))
+        time.sleep(0.05)
+    assert {step for step, *_ in seen} >= {1, 2}
+    assert seen[-1][1:] == (87.0, "NVIDIA L4")
+    (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
+    assert "round 3" in (folder / "log.txt").read_text()
+
+
+def test_nothing_secret_is_written_or_sent_but_where_it_belongs(cloud: Cloud, backend, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", logger="kedro")
+    with pytest.raises(JobFailedError) as raised:
+        cloud.run(backend, body="print(dict(os.environ))\nraise ValueError(str(dict(os.environ)))")
+    pod_key = next(iter(cloud.runpod.pods.values())).key
+    texts = {"log": caplog.text, "error": str(raised.value), "receipts": repr(cloud.receipts), "backend": repr(vars(backend))}
+    texts |= {f"request {call.method} {call.path}": json.dumps(call.body) for call in cloud.runpod.calls}
+    for root in (cloud.bucket, cloud.volume.folder(".cloudtrain")):
+        texts |= {str(file): file.read_bytes().decode(errors="replace") for file in root.rglob("*") if file.is_file()}
+    for place, text in texts.items():
+        for secret in (*SECRETS, pod_key):
+            assert secret not in text, place

@@ -1,0 +1,137 @@
+"""Which machine takes a job, what it may cost, and how long it may live: by numbers alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from runpod_stand_in.catalogue import Catalogue, gpu
+
+from kedro_cloudtrain.backends.runpod.api import Cpu, Gpu
+from kedro_cloudtrain.backends.runpod.budget import Budget, lifetime_s, pod_time_s, worst_usd
+from kedro_cloudtrain.backends.runpod.catalogue import KnownCatalogue
+from kedro_cloudtrain.backends.runpod.offers import Work, choose
+from kedro_cloudtrain.config import NodeSettings
+from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
+
+PLACE = "EU-RO-1"
+SMALL = Work("xgboost", 1000, 10)
+
+
+class Known:
+    """The stand-in's catalogue, without its server."""
+
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        self.catalogue = catalogue or Catalogue()
+
+    def gpus(self, count: int = 1) -> list[Gpu]:
+        return [Gpu.model_validate(one.json_object()) for one in self.catalogue.gpus]
+
+    def cpus(self, vcpu_count: int = 4) -> list[Cpu]:
+        return [Cpu.model_validate(one.json_object()) for one in self.catalogue.cpus]
+
+
+def names(settings: dict, work: Work = SMALL, catalogue: Catalogue | None = None, place: str | None = PLACE) -> list[str]:
+    return [str(one) for one in choose(Known(catalogue), NodeSettings.model_validate(settings), place, work).candidates]
+
+
+def test_the_users_order_comes_before_the_price() -> None:
+    assert names({"gpu": ["NVIDIA A40", "NVIDIA L4", "NVIDIA RTX A5000"]}) == ["NVIDIA A40", "NVIDIA L4", "NVIDIA RTX A5000"]
+
+
+def test_names_are_known_in_any_case() -> None:
+    assert names({"gpu": ["nvidia l4"]}) == ["NVIDIA L4"]
+
+
+def test_what_is_sold_out_is_tried_last() -> None:
+    catalogue = Catalogue(gpus=[gpu("A", 24, 0.2, EU_RO_1="NONE"), gpu("B", 24, 0.9, EU_RO_1="LOW")])
+    assert names({"gpu": ["A", "B"]}, catalogue=catalogue) == ["B", "A"]
+
+
+def test_auto_takes_the_cheapest_that_holds_the_table() -> None:
+    large = Work("xgboost", 100_000_000, 30)  # 36 GB and what the library takes
+    assert names({"gpu": "auto"}, large) == ["NVIDIA A40"]
+    assert names({"gpu": "auto"}, Work("keras", 10, 2)) == ["NVIDIA RTX A5000", "NVIDIA A40", "NVIDIA L4"]
+    assert names({"gpu": "auto"}) == ["cpu5c with 4 vCPUs"]
+    assert names({"gpu": "auto"}, Work("lightgbm", 1_000_000, 100)) == ["cpu5c with 4 vCPUs"]
+
+
+def test_auto_says_why() -> None:
+    settings = NodeSettings.model_validate({"gpu": "auto"})
+    assert "sooner than a GPU is ready" in choose(Known(), settings, PLACE, SMALL).reason
+    assert "LightGBM's wheel has no CUDA" in choose(Known(), settings, PLACE, Work("lightgbm", 9, 9)).reason
+    assert "auto: the cheapest with 2 GB" in choose(Known(), settings, PLACE, Work("keras", 9, 9)).reason
+
+
+def test_several_gpus_are_one_machine_of_their_price() -> None:
+    (candidate,) = choose(Known(), NodeSettings.model_validate({"gpu": "NVIDIA L4", "gpu_count": 2}), PLACE, SMALL).candidates
+    assert str(candidate) == "2 × NVIDIA L4"
+    assert candidate.usd_per_hour == pytest.approx(0.86)
+
+
+def test_without_a_volume_any_data_centre_will_do() -> None:
+    assert names({"gpu": ["NVIDIA H100 80GB HBM3"]}, place=None) == ["NVIDIA H100 80GB HBM3"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "said"),
+    [
+        ({"gpu": "NVIDIA L44"}, ConfigError, "Did you mean `NVIDIA L4`"),
+        ({"gpu": "NVIDIA H100 80GB HBM3"}, CapacityError, r"H100 80GB HBM3 \(not sold there\).*data centre narrows it"),
+        ({"gpu": "NVIDIA L4", "max_price_per_hour_usd": 0.42}, CapacityError, r"\$0\.43/h, over max_price_per_hour_usd 0\.42"),
+        ({"gpu": "none", "vcpu_count": 32, "max_price_per_hour_usd": 1}, CapacityError, "cpu5c with 32 vCPUs"),
+    ],
+)
+def test_no_machine_says_what_refused_each(settings: dict, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        names(settings)
+
+
+def test_a_table_too_large_for_any_gpu_is_said_with_its_size() -> None:
+    with pytest.raises(CapacityError, match=r"NVIDIA A40 \(48 GB, 122 GB needed\)"):
+        names({"gpu": "auto"}, Work("xgboost", 100_000_000, 100))
+
+
+def test_a_pod_lives_as_long_as_its_money() -> None:
+    assert lifetime_s("n", 1.0, 3600, 900, None) == 3600
+    assert lifetime_s("n", 1.0, 3600, 900, 10.0) == 3600
+    assert lifetime_s("n", 1.0, 3600, 900, 0.5) == pytest.approx(900)
+    assert lifetime_s("n", 0.0, 3600, 900, 0.5) == 3600
+    with pytest.raises(BudgetExceededError, match=r"\$0\.26 of its max_cost_usd are left.*needs at least \$0\.27"):
+        lifetime_s("n", 1.0, 3600, 900, 0.26)
+    assert worst_usd(2.0, 900, 900) == pytest.approx(1.0)
+
+
+def test_time_to_install_is_not_the_jobs_own() -> None:
+    assert pod_time_s(NodeSettings(timeout_s=100)) == 1000
+    assert pod_time_s(NodeSettings(timeout_s=100, install=False)) == 160
+
+
+def test_a_budget_is_never_passed_however_many_ask() -> None:
+    budget = Budget(1.0)
+    budget.reserve("a", "node", 0.6)
+    with pytest.raises(BudgetExceededError, match=r"\$0\.50\) would take the run past max_cost_usd \(\$1\.00; \$0\.60 spent or reserved\)"):
+        budget.reserve("b", "node", 0.5)
+    budget.settle("a", 0.1)
+    budget.reserve("b", "node", 0.9)
+    assert budget.spent_usd == pytest.approx(0.1)
+    Budget(None).reserve("a", "node", 1e9)
+
+
+def test_a_catalogue_is_asked_once_for_many_and_again_when_it_is_old() -> None:
+    asked: list[int] = []
+
+    class Counted(Known):
+        def gpus(self, count: int = 1) -> list[Gpu]:
+            asked.append(count)
+            return super().gpus(count)
+
+    known = KnownCatalogue(Counted(), known_s=600)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(known.gpus, [1] * 20))
+    known.gpus(2)
+    assert sorted(asked) == [1, 2]
+    forgetful = KnownCatalogue(Counted(), known_s=0)
+    forgetful.gpus()
+    forgetful.gpus()
+    assert sorted(asked) == [1, 1, 1, 2]

@@ -1,0 +1,178 @@
+"""Whole runs with `--env=runpod`: what the end of a client leaves, what a URL's secret passes through, what a run says and keeps."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from runpod_stand_in import RunPodStandIn
+from support.cloud import SECRETS, Cloud
+from support.http_server import Server
+from support.kedro_project import PENGUINS, Project
+from support.waiting import wait_until
+
+PLANTED = "a-planted-token"
+# A recipe of one's own that says when it is at work, and goes on for a while.
+SLOW = """
+import os, time
+from pathlib import Path
+
+Path(os.environ["CLOUDTRAIN_VOLUME"], "at-work").write_text("yes")
+time.sleep(60)
+"""
+
+# A shell's background jobs ignore Ctrl-C, and so would what they start: this one listens, as under a terminal.
+LISTEN = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
+@pytest.fixture
+def shop(project: Project, cloud: Cloud) -> Project:
+    volume = f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n"
+    project.write("conf/runpod/globals.yml", volume)
+    project.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: NVIDIA L4}}\n")
+    return project
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_termination_leave_no_pod(shop: Project, cloud: Cloud, number: signal.Signals) -> None:
+    shop.write("templates/mine.py.j2", SLOW)
+    shop.write("conf/base/parameters.yml", "mass: {model_type: mine, target_column: body_mass_g}\n")
+    code = f"{LISTEN}; runpy.run_module('kedro', run_name='__main__')"
+    command = [sys.executable, "-c", code, "run", "--runner=cloudtrain", "--env=runpod"]
+    process = subprocess.Popen(command, cwd=shop.path, env=shop.environment(), start_new_session=True, stdout=subprocess.DEVNULL)
+    wait_until((cloud.bucket / "at-work").exists, 60)
+    process.send_signal(number)
+    process.wait(20)
+    assert process.returncode not in (0, None)
+    assert cloud.runpod.living == []
+    assert len(cloud.runpod.pods) == 1
+
+
+def test_a_failing_ordinary_node_leaves_no_pod(shop: Project, cloud: Cloud) -> None:
+    shop.write("templates/mine.py.j2", SLOW.replace("60", "3"))
+    shop.write("conf/base/parameters.yml", "mass: {model_type: mine, target_column: body_mass_g}\n")
+    registry = shop.path / "src/shop/pipeline_registry.py"
+    fails = """
+
+        def fail(volume):
+            import pathlib, time
+            while not pathlib.Path(volume, "at-work").exists():
+                time.sleep(0.1)
+            raise ValueError("on purpose")
+    """
+    text = registry.read_text().replace(
+        '"names", name="summarise", tags=["after"])', '"names", name="summarise"), node(fail, "params:at", "x")'
+    )
+
+    registry.write_text(text.replace("\n\ndef register", f"{textwrap.dedent(fails)}\n\ndef register"))
+    done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod", "--params", f"at={cloud.bucket}")
+    assert done.returncode != 0
+    assert "on purpose" in done.stdout + done.stderr
+    assert cloud.runpod.living == []
+
+
+@pytest.mark.parametrize("by_runpod", [True, False])
+def test_a_urls_secret_reaches_the_pod_alone(shop: Project, cloud: Cloud, by_runpod: bool, tmp_path: Path) -> None:
+    cloud.runpod.secrets["shop_token"] = PLANTED
+    said = "Bearer {{ RUNPOD_SECRET_shop_token }}" if by_runpod else f"Bearer {PLANTED}"
+    with Server({"p.csv": PENGUINS.read_bytes()}) as server:
+        entry = "penguins:\n  type: kedro_cloudtrain.CloudDataset\n  dataset_url: " + server.url("p.csv") + "\n  credentials: shop\n"
+        catalog = (shop.path / "conf/base/catalog.yml").read_text()
+        shop.write("conf/base/catalog.yml", entry + catalog[catalog.index("mass_model") :])
+        shop.write("conf/local/credentials.yml", "{}\n")
+        shop.write("conf/runpod/credentials.yml", f"shop: {{headers: {{Authorization: '{said}'}}}}\n")
+        done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod", "--nodes=train_mass")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"Bearer {PLANTED}" in [request.headers.get("authorization") for request in server.requests]
+    texts = {"what was said": done.stdout + done.stderr}
+    for root in (cloud.bucket, cloud.volume.folder(".cloudtrain"), shop.path / "data"):
+        texts |= {str(file): file.read_bytes().decode(errors="replace") for file in root.rglob("*") if file.is_file()}
+    for call in cloud.runpod.calls:
+        body = dict(call.body or {}) if isinstance(call.body, dict) else {}
+        environment = body.pop("env", {})
+        texts[f"{call.method} {call.path}"] = json.dumps(body)
+        if by_runpod:
+            texts[f"environment of {call.method} {call.path}"] = json.dumps(environment)
+    for place, text in texts.items():
+        assert PLANTED not in text, place
+        assert not [secret for secret in SECRETS if secret in text], place
+
+
+def test_a_run_says_what_it_was_and_what_it_cost(shop: Project, cloud: Cloud) -> None:
+    done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    for part in (f"backend runpod · volume {cloud.volume_id} in EU-RO-1", "train_mass on NVIDIA L4 at $0.43/h", "environment", "$0.00"):
+        assert part in said, part
+    (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
+    (use,) = json.loads((folder / "receipt.json").read_text())["machines"] if (folder / "receipt.json").exists() else [{"ended": "done"}]
+    assert use["ended"] == "done"
+    assert json.loads((shop.path / "data/08_reporting/mass.json").read_text())["rmse"] > 0
+
+
+def test_the_stand_in_runs_pods_without_namespaces_too(tmp_path: Path) -> None:
+    # As for a contributor who is not root: the mount is a path below a temporary folder.
+    (tmp_path / "abc123xyz").mkdir()
+    with RunPodStandIn(tmp_path, isolated=False) as runpod:
+        command = "sh -c 'echo $WHERE $RUNPOD_POD_ID >> /workspace/seen; setsid sleep 300 & sleep 300'"
+        body = {"name": "a", "image": "b", "args": command, "gpu": {"id": "NVIDIA L4", "count": 1}, "env": {"WHERE": "/workspace/x"}}
+        pod = runpod.create({**body, "mounts": {"network": [{"volumeId": "abc123xyz", "path": "/workspace"}]}})
+        wait_until((tmp_path / "abc123xyz/seen").exists)
+        where, pod_id = (tmp_path / "abc123xyz/seen").read_text().split()
+        assert where.endswith("/workspace/x")
+        assert where != "/workspace/x"
+        assert pod_id == pod.id
+        pod.end()
+        wait_until(lambda: not running(pod.id))
+
+
+def test_the_stand_in_starts_a_command_that_ends_again_and_takes_all_with_it(cloud: Cloud) -> None:
+    body = {"name": "a", "image": "b", "args": "sh -c 'setsid sleep 300 & nvidia-smi; echo $RUNPOD_DC_ID $SECRET; ls /workspace'"}
+    cloud.runpod.secrets["word"] = "xyzzy"
+    pod = cloud.runpod.create(
+        {
+            **body,
+            "env": {"SECRET": "{{ RUNPOD_SECRET_word }}"},
+            "gpu": {"id": "NVIDIA L4", "count": 1},
+            "dataCenterIds": ["EU-RO-1"],
+            "mounts": {"network": [{"volumeId": cloud.volume_id, "path": "/workspace"}]},
+        }
+    )
+    wait_until(lambda: pod.starts >= 3)
+    lines = [line for _, _, line in pod.lines]
+    assert lines.count("EU-RO-1 xyzzy") >= 2
+    assert "datasets" in lines
+    assert any("CUDA Version: 12.8" in line for line in lines)
+    assert running(pod.id)
+    pod.end()
+    wait_until(lambda: not running(pod.id))
+
+
+def running(pod_id: str) -> list[str]:
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and f"RUNPOD_POD_ID={pod_id}".encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+def test_the_documented_command_serves_until_it_is_interrupted() -> None:
+    from support.kedro_project import ROOT
+
+    code = f"{LISTEN}; sys.argv = ['x']; runpy.run_module('tests.runpod_stand_in', run_name='__main__')"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(5)]
+    assert all(line.startswith("export RUNPOD_") for line in lines)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0

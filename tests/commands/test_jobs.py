@@ -1,0 +1,208 @@
+"""A run that is left while its jobs go on, the wait for them, what a failure does to the others, and the end of old jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from support.cloud import Cloud
+from support.four_nodes import four
+from support.kedro_project import Project, edit, needs_runner_params, run
+from support.slow_training import shop, slow
+from support.spaceflights import make_spaceflights
+from support.waiting import wait_until
+
+__all__ = ["four", "shop", "slow"]  # fixtures
+
+
+def leave(project: Project, *args: str) -> str:
+    said = run(project, "--runner-params", "detach=true", *args)
+    assert "Left at work: train_mass-" in said
+    assert "Traceback" not in said
+    return said
+
+
+@needs_runner_params
+def test_a_run_is_left_waited_for_and_taken_up_here(slow: Project) -> None:
+    edit(slow, "templates/mine.py.j2", "time.sleep(0.1)", "time.sleep(0.3)")  # longer than two starts of Kedro
+    began = time.monotonic()
+    leave(slow)
+    (folder,) = slow.jobs
+    assert not (folder / "result.json").exists(), time.monotonic() - began
+    assert not (slow.path / "data/08_reporting/mass.json").exists()
+    done = slow.kedro("cloudtrain", "wait", "train_mass")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{folder.name} is done." in done.stdout
+    assert "/30  val rmse" in done.stdout
+    assert "is done already" in run(slow)
+    assert json.loads((slow.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
+
+
+@needs_runner_params
+def test_a_run_is_left_waited_for_and_taken_up_on_pods(shop: Project, cloud: Cloud) -> None:
+    edit(shop, "templates/mine.py.j2", "time.sleep(0.1)", "time.sleep(0.4)")  # longer than two starts of Kedro
+    leave(shop, "--env=runpod")
+    assert len(cloud.runpod.living) == 1
+    leave(shop, "--env=runpod")
+    assert len(cloud.runpod.pods) == 1
+    done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is done already" in run(shop, "--env=runpod")
+    assert len(cloud.runpod.pods) == 1
+    assert json.loads((shop.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
+
+
+@needs_runner_params
+def test_no_more_are_left_at_work_than_may_be(four: Project) -> None:
+    four.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {}}\nrun: {max_pods: 3}\n')
+    said = " ".join(run(four, "--runner-params", "detach=true").split())
+    assert len(four.jobs) == 4  # each is named, and three of them begun
+    assert said.count(", measure_") == 2
+    left = said.partition("Left at work: ")[2].partition(". Wait")[0].split(", ")
+    assert len(left) == 3
+    (postponed,) = said.partition("as many as run.max_pods allows are at work: ")[2].partition(". The same run")[0].split(", ")
+    assert postponed not in left
+    for job in left:
+        assert four.kedro("cloudtrain", "wait", job).returncode == 0
+    again = " ".join(run(four, "--runner-params", "detach=true").split())
+    assert postponed in again.partition("Left at work: ")[2]
+    assert "Not started" not in again
+
+
+@needs_runner_params
+def test_what_fails_in_a_run_that_is_left_is_said(four: Project) -> None:
+    four.write(
+        "conf/base/catalog.yml",
+        four.path.joinpath("conf/base/catalog.yml").read_text() + "x: {type: pandas.CSVDataset, filepath: no.csv}\n",
+    )
+    edit(
+        four,
+        "src/shop/pipeline_registry.py",
+        'return {"__default__": Pipeline([*small,',
+        'return {"__default__": Pipeline([*small, node(numbers, "x", "y", name="measure_x", tags="small"),',
+    )
+    four.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {}}\nrun: {max_pods: 5}\n')
+    done = four.kedro("run", "--runner=cloudtrain", "--runner-params", "detach=true")
+    assert done.returncode == 1
+    assert "no.csv" in done.stdout + done.stderr
+
+
+@needs_runner_params
+def test_a_wait_for_what_fails_or_is_gone_says_so(shop: Project, cloud: Cloud) -> None:
+    leave(shop, "--env=runpod")
+    cloud.runpod.end_pods()
+    done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
+    assert done.returncode == 1
+    assert "is gone and has left no result" in done.stderr
+    edit(shop, "templates/mine.py.j2", 'print("round", step, flush=True)', "raise ValueError('no such thing')")
+    leave(shop, "--env=runpod")
+    done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
+    assert done.returncode == 1
+    assert "failed" in done.stderr
+    done = shop.kedro("cloudtrain", "wait", "train_none", "--env=runpod")
+    assert "There is no job 'train_none'" in done.stderr
+
+
+TWO = """
+from kedro.pipeline import Pipeline
+
+from kedro_cloudtrain import training_node
+
+
+def register_pipelines():
+    names = ("mass", "fails")
+    return {"__default__": Pipeline([training_node("penguins", f"params:{n}", metrics=f"{n}_metrics", name=f"train_{n}") for n in names])}
+"""
+
+
+@pytest.mark.parametrize("on_failure", ["finish", "cancel"])
+def test_one_failure_lets_the_others_finish_or_cancels_them(slow: Project, on_failure: str) -> None:
+    slow.write("src/shop/pipeline_registry.py", TWO)
+    slow.write("templates/bad.py.j2", "import time\ntime.sleep(0.8)\nraise ValueError('on purpose')\n")
+    bad = "\nfails: {model_type: bad, target_column: body_mass_g}\n"
+    slow.write("conf/base/parameters.yml", (slow.path / "conf/base/parameters.yml").read_text() + bad)
+    slow.write("conf/base/cloudtrain.yml", f"run: {{max_pods: 2, on_failure: {on_failure}}}\n")
+    done = slow.kedro("run", "--runner=cloudtrain")
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "on purpose" in said
+    finished = (slow.path / "data/08_reporting/mass.json").exists()
+    assert finished is (on_failure == "finish"), said
+    (folder,) = (folder for folder in slow.jobs if folder.name.startswith("train_mass"))
+    assert json.loads((folder / "result.json").read_text())["state"] == ("succeeded" if finished else "cancelled")
+
+
+def grow_old(folder: Path, days: float) -> None:
+    then = time.time() - days * 86_400
+    for name in ("job.json", "why.json"):
+        os.utime(folder / name, (then, then))
+
+
+def test_old_jobs_are_taken_away_and_young_ones_stay(project: Project) -> None:
+    run(project, "--nodes=train_mass")
+    edit(project, "conf/base/parameters.yml", "max_depth: 3", "max_depth: 4")
+    run(project, "--nodes=train_mass")
+    old, young = project.jobs
+    grow_old(old, 40)
+    grow_old(young, 20)
+    assert project.kedro("cloudtrain", "clean", "--older-than", "50d").stdout.strip().endswith("0 jobs, 0.0 MB taken away.")
+    dry = project.kedro("cloudtrain", "clean", "--dry-run").stdout
+    assert old.name in dry
+    assert "would be taken away" in dry
+    assert old.is_dir()
+    said = project.kedro("cloudtrain", "clean").stdout
+    assert old.name in said
+    assert young.name not in said
+    assert project.jobs == [young]
+    assert (project.path / "data/06_models/mass/model.json").is_file()
+    grow_old(young, 40)
+    run(project, "--nodes=train_mass")  # it is taken as it is: it is wanted still
+    assert young.name not in project.kedro("cloudtrain", "clean").stdout
+    bad = project.kedro("cloudtrain", "clean", "--older-than", "a month")
+    assert bad.returncode == 2
+    assert "write an age, 30d, 12h or 45m" in bad.stderr
+
+
+def test_what_was_sent_along_goes_with_the_last_job_that_names_it(tmp_path: Path) -> None:
+    flights = make_spaceflights(tmp_path)
+    flights.write("conf/base/cloudtrain.yml", "nodes: {train_model_node: {}, evaluate_model_node: {}}\n")
+    run(flights)
+    inputs = flights.path / "data/volume/.cloudtrain/inputs"
+    before = {file.name for file in inputs.iterdir()}
+    (train,) = (folder for folder in flights.jobs if folder.name.startswith("train"))
+    sent = set(json.loads((train / "job.json").read_text())["sent"])
+    assert len(sent) == 2
+    grow_old(train, 40)
+    assert flights.kedro("cloudtrain", "clean").returncode == 0
+    assert {file.name for file in inputs.iterdir()} == before - sent
+    for folder in flights.jobs:
+        grow_old(folder, 40)
+    flights.kedro("cloudtrain", "clean")
+    assert list(inputs.iterdir()) == []
+
+
+def test_old_jobs_are_taken_from_the_network_volume_by_their_names(shop: Project, cloud: Cloud) -> None:
+    run(shop, "--env=runpod", "--nodes=train_mass")
+    wait_until(lambda: not cloud.runpod.living)
+    (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
+    grow_old(folder, 40)
+    # One that says that it is at work, and that nobody here holds: another computer's.
+    result = (folder / "result.json").read_bytes()
+    (folder / "result.json").unlink()
+    assert "\n0 jobs, " in shop.kedro("cloudtrain", "clean", "--env=runpod").stdout
+    (folder / "result.json").write_bytes(result)
+    # As a machine has left it that was lost, and never replaced.
+    state = cloud.bucket / f".cloudtrain/jobs/{folder.name}/checkpoint/round-000007"
+    state.mkdir(parents=True)
+    (state / "model.ubj").write_text("a model")
+    (state.parent / "latest.json").write_text(json.dumps({"folder": "round-000007", "files": {"model.ubj": 7}}))
+    cloud.s3.requests.clear()
+    done = shop.kedro("cloudtrain", "clean", "--env=runpod")
+    assert done.returncode == 0, done.stderr
+    assert [file for file in (cloud.bucket / ".cloudtrain/jobs").rglob("*") if file.is_file()] == []
+    assert not folder.exists()
+    assert not [path for method, path in cloud.s3.requests if "list-type" in path or path.endswith("?delete")]
+    assert "is done already" not in run(shop, "--env=runpod", "--nodes=train_mass")

@@ -1,0 +1,118 @@
+"""Which code travels with a function, and which change of it is a change of the function."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.code import ProjectCode, ProjectCodes
+from kedro_cloudtrain.jobs.requirements import function_requirements
+
+FILES = {
+    "pkg_a/__init__.py": "",
+    "pkg_a/nodes.py": "import json\nfrom . import near\nfrom .deep.low import thing\nimport pandas\n",
+    "pkg_a/near.py": "def f():\n    import beside\n",
+    "pkg_a/deep/__init__.py": "",
+    "pkg_a/deep/low.py": "from ..top import x as thing\n",
+    "pkg_a/top.py": "x = 1\n",
+    "pkg_a/other.py": "y = 1\n",
+    "pkg_a/query.sql": "select 1\n",
+    "beside.py": "from lib_b.part import z\n",
+    "lib_b/part.py": "z = 1\n",
+    "lib_b/unused.py": "z = 1\n",
+}
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def names(code: ProjectCode) -> set[str]:
+    return set(zipfile.ZipFile(io.BytesIO(code.archive)).namelist())
+
+
+def test_whole_packages_travel_those_of_what_is_imported_too(source: Path) -> None:
+    assert names(ProjectCodes().of("pkg_a.nodes")) == set(FILES)
+    assert ProjectCodes().of("pkg_a.nodes").archive == ProjectCodes().of("pkg_a.nodes").archive
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [(name, name not in ("pkg_a/other.py", "lib_b/unused.py")) for name in FILES],
+)
+def test_a_change_of_what_it_imports_is_a_change_and_no_other_is(source: Path, file: str, changes: bool) -> None:
+    before = ProjectCodes().of("pkg_a.nodes").digest
+    (source / file).write_text(FILES[file] + "\n")
+    assert (ProjectCodes().of("pkg_a.nodes").digest != before) is changes
+
+
+def test_a_package_without_an_init_has_parents_all_the_same(source: Path) -> None:
+    (source / "pkg_a/pipes").mkdir()
+    (source / "pkg_a/pipes/nodes.py").write_text("")
+    before = ProjectCodes().of("pkg_a.pipes.nodes").digest
+    (source / "pkg_a/__init__.py").write_text("changed = True\n")
+    assert ProjectCodes().of("pkg_a.pipes.nodes").digest != before
+
+
+def test_what_is_imported_travels_even_where_git_ignores_it(source: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(source)], check=True)  # noqa: S607
+    (source / ".gitignore").write_text("_version.py\nsecret.py\n")
+    for name in ("_version", "secret"):
+        (source / f"pkg_a/{name}.py").write_text("version = 1\n")
+    (source / "pkg_a/near.py").write_text("from ._version import version\n")
+    found = ProjectCodes().of("pkg_a.nodes")
+    assert "pkg_a/_version.py" in names(found)
+    assert "pkg_a/secret.py" not in names(found)
+    (source / "pkg_a/_version.py").write_text("version = 2\n")
+    assert ProjectCodes().of("pkg_a.nodes").digest != found.digest
+
+
+def test_without_a_repository_what_is_hidden_stays(source: Path) -> None:
+    (source / "pkg_a/.env").write_text("KEY=PLANTED")
+    (source / "pkg_a/.cache").mkdir()
+    (source / "pkg_a/.cache/x.json").write_text("{}")
+    assert names(ProjectCodes().of("pkg_a.nodes")) == set(FILES)
+
+
+def test_what_is_installed_does_not_travel() -> None:
+    assert names(ProjectCodes().of("json")) == set()
+    assert names(ProjectCodes().of("pandas.io")) == set()
+
+
+def test_a_broken_module_is_named(source: Path) -> None:
+    (source / "pkg_a/top.py").write_text("def (:\n")
+    with pytest.raises(ConfigError, match=r"top.py, line 1"):
+        ProjectCodes().of("pkg_a.nodes")
+
+
+PYPROJECT = '[project]\nname = "x"\ndependencies = ["pandas>=2", "scikit-learn[extra]~=0.1", "no-such-thing>=3"]\n'
+
+
+def test_the_projects_requirements_are_taken_in_the_versions_that_are_here(tmp_path: Path) -> None:
+    import pandas as pd
+
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
+    found = function_requirements(tmp_path, file_formats=("xlsx",))
+    # What the project forbids is left to the project: the installed version is another.
+    assert found[:3] == (f"pandas=={pd.__version__}", "scikit-learn[extra]~=0.1", "no-such-thing>=3")
+    assert [name.partition("==")[0] for name in found[3:]] == ["cloudpickle", "pyarrow", "openpyxl"]
+    assert function_requirements(tmp_path, ("polars>=1",))[0] == "polars>=1"
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_requirements_may_stand_in_a_file(tmp_path: Path, named: bool) -> None:
+    dynamic = '[project]\ndynamic = ["dependencies"]\n[tool.setuptools.dynamic]\ndependencies = {file = "deps.txt"}\n'
+    (tmp_path / "pyproject.toml").write_text(dynamic if named else "[tool.kedro]\n")
+    (tmp_path / "more.txt").write_text("")
+    (tmp_path / ("deps.txt" if named else "requirements.txt")).write_text("-r more.txt\n# a comment\nno-such-thing>=3  # why\n\n")
+    assert function_requirements(tmp_path)[0] == "no-such-thing>=3"

@@ -1,0 +1,204 @@
+"""Finished work is not done again, running work is found again: on this computer and on pods, by whichever client."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.cloud import Cloud
+from support.kedro_project import Project, edit, needs_runner_params, run, start
+from support.waiting import wait_until
+
+CREATE = "POST /v2/pods"
+
+
+def pids(project: Project) -> list[int]:
+    return [json.loads((folder / "machine.json").read_text())["pid"] for folder in project.jobs]
+
+
+def why(project: Project, job: Path | None = None) -> str:
+    said = json.loads(((job or project.jobs[-1]) / "why.json").read_text())
+    return f"{said['state']}: {said['why']}"
+
+
+# ------------------------------------------------------------------ on this computer
+
+
+def test_an_unchanged_pipeline_starts_no_machine_and_gives_the_same(project: Project) -> None:
+    run(project)
+    assert why(project) == "ran: first run"
+    metrics, before = (project.path / "data/08_reporting/mass.json").read_text(), pids(project)
+    (project.path / "data/08_reporting/mass.json").unlink()
+    said = run(project)
+    assert "train_mass is done already: nothing changed" in said
+    assert "reused" in said
+    assert "rmse is" in said  # the node below runs, as ever
+    assert pids(project) == before
+    assert (project.path / "data/08_reporting/mass.json").read_text() == metrics
+    jobs = project.kedro("cloudtrain", "jobs").stdout
+    assert "reused: nothing changed" in jobs
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "reason"),
+    [
+        ("conf/base/parameters.yml", "max_depth: 3", "max_depth: 4", "ran: changed: hyperparameters"),
+        ("conf/base/parameters.yml", "seed: 7", "seed: 8", "ran: changed: validation"),
+        ("data/volume/datasets/penguins.csv", "Torgersen,39.1", "Torgersen,39.2", "ran: changed: the input data"),
+        ("src/shop/pipeline_registry.py", ', history="mass_history"', "", "ran: changed: outputs"),
+    ],
+)
+def test_one_change_runs_it_again_and_says_which(project: Project, file: str, before: str, after: str, reason: str) -> None:
+    run(project, "--nodes=train_mass")
+    edit(project, file, before, after)
+    run(project, "--nodes=train_mass")
+    assert len(project.jobs) == 2
+    assert why(project) == reason
+
+
+def test_a_change_of_where_it_runs_is_no_change_of_the_work(project: Project) -> None:
+    run(project, "--nodes=train_mass")
+    project.write("conf/base/cloudtrain.yml", "defaults: {timeout_s: 500, gpu: none, max_cost_usd: 3}\nrun: {max_pods: 2}\n")
+    assert "is done already" in run(project, "--nodes=train_mass")
+
+
+@needs_runner_params
+def test_without_the_cache_all_runs(project: Project) -> None:
+    run(project, "--nodes=train_mass")
+    before = pids(project)
+    run(project, "--nodes=train_mass", "--runner-params", "cache=false")
+    assert pids(project) != before
+    assert why(project) == "ran: cache=false"
+
+
+def test_outputs_that_are_not_what_they_were_are_made_again(project: Project) -> None:
+    run(project, "--nodes=train_mass")
+    (folder,) = project.jobs
+    (folder / "outputs/metrics.json").write_text("{}")
+    said = run(project, "--nodes=train_mass")
+    assert "runs again" in said
+    assert json.loads((project.path / "data/08_reporting/mass.json").read_text())["rmse"] > 0
+    next((folder / "outputs/model").rglob("model.json")).unlink()
+    assert "runs again" in run(project, "--nodes=train_mass")
+
+
+def test_a_failed_run_is_no_result(project: Project) -> None:
+    project.write("templates/mine.py.j2", "raise ValueError('not yet')\n")
+    edit(project, "conf/base/parameters.yml", "xgboost_regression", "mine")
+    edit(project, "conf/base/parameters.yml", "hyperparameters: {n_estimators: 12, max_depth: 3}", "hyperparameters: {}")
+    for _ in range(2):
+        assert project.kedro("run", "--runner=cloudtrain").returncode == 1
+    assert len(project.jobs) == 1
+
+
+def test_a_result_that_cannot_be_read_is_no_result(project: Project) -> None:
+    run(project)
+    (project.jobs[-1] / "result.json").write_text("")
+    run(project)
+    assert why(project) == "ran: the earlier run's result cannot be read"
+
+
+def test_an_input_without_an_identity_is_never_taken_for_unchanged(project: Project) -> None:
+    from support.http_server import Server
+    from support.kedro_project import PENGUINS
+
+    with Server({"p.csv": PENGUINS.read_bytes()}, etag=False) as server:
+        catalog = (project.path / "conf/base/catalog.yml").read_text()
+        entry = f"penguins:\n  type: kedro_cloudtrain.CloudDataset\n  dataset_url: {server.url('p.csv')}\n"
+        project.write("conf/base/catalog.yml", entry + catalog[catalog.index("mass_model") :])
+        for _ in range(2):
+            assert "is done already" not in run(project, "--nodes=train_mass")
+        assert why(project) == "ran: data cannot be told to be unchanged: no ETag, no date"
+
+
+def test_a_job_of_a_killed_client_is_found_again_here(slow: Project) -> None:
+    client = start(slow)
+    wait_until(lambda: slow.jobs and (slow.jobs[0] / "progress.jsonl").exists(), 30)
+    os.killpg(client.pid, signal.SIGKILL)
+    client.wait()
+    (pid,) = pids(slow)
+    said = run(slow)
+    assert pids(slow) == [pid]
+    assert "is done already" in said
+    (folder,) = slow.jobs
+    assert (folder / "log.txt").read_text().count("round 30\n") == 1
+    assert json.loads((slow.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
+
+
+def test_two_clients_at_once_start_one_process(slow: Project) -> None:
+    clients = [start(slow), start(slow)]
+    said = [client.communicate(timeout=60)[0] for client in clients]
+    assert [client.returncode for client in clients] == [0, 0], said
+    (folder,) = slow.jobs
+    assert (folder / "log.txt").read_text().count("round 1\n") == 1
+    assert sum("is done already" in text for text in said) == 1
+
+
+# ------------------------------------------------------------------ on pods
+
+
+def test_a_done_job_whose_outputs_are_gone_is_done_again(shop: Project, cloud: Cloud, tmp_path: Path) -> None:
+    run(shop, "--env=runpod")
+    (job,) = (cloud.bucket / ".cloudtrain/jobs").iterdir()
+    (job / "outputs/metrics.json").unlink()
+    said = run(shop, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "another"))
+    assert "runs again: an output of" in said
+    assert len(cloud.runpod.pods) == 2
+
+
+def test_a_done_job_is_taken_from_the_volume_by_any_client(shop: Project, cloud: Cloud, tmp_path: Path) -> None:
+    run(shop, "--env=runpod")
+    assert len(cloud.runpod.pods) == 1
+    (shop.path / "data/08_reporting/mass.json").unlink()
+    said = run(shop, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "elsewhere"))
+    assert "is done already" in said
+    assert len(cloud.runpod.pods) == 1
+    assert json.loads((shop.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
+    jobs = shop.kedro("cloudtrain", "jobs", "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "elsewhere")).stdout
+    assert "reused: nothing changed" in jobs
+
+
+@pytest.mark.parametrize("moment", ["pod is there", "at work", "result is there"])
+def test_the_pod_of_a_killed_client_is_found_again(shop: Project, cloud: Cloud, moment: str) -> None:
+    client = start(shop, "--env=runpod")
+    jobs = cloud.bucket / ".cloudtrain/jobs"
+    wait_until(lambda: cloud.runpod.pods, 60)
+    if moment == "at work":
+        wait_until(lambda: list(jobs.glob("*/progress.jsonl")), 60)
+    elif moment == "result is there":
+        wait_until(lambda: list(jobs.glob("*/result.json")), 60)
+    os.killpg(client.pid, signal.SIGKILL)
+    client.wait()
+    said = run(shop, "--env=runpod")
+    assert len(cloud.runpod.pods) == 1
+    assert "it is taken from there" in said or "is done already" in said
+    (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
+    if "it is taken from there" in said:
+        assert [line for line in (folder / "log.txt").read_text().splitlines() if line.startswith("round")] == [
+            f"round {step}" for step in range(1, 31)
+        ]
+    assert json.loads((shop.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
+    wait_until(lambda: not cloud.runpod.living)
+
+
+def test_two_clients_of_two_computers_start_one_machine(shop: Project, cloud: Cloud, tmp_path: Path) -> None:
+    clients = [start(shop, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / name)) for name in ("one", "two")]
+    said = [client.communicate(timeout=90)[0] for client in clients]
+    assert [client.returncode for client in clients] == [0, 0], said
+    assert len(cloud.runpod.pods) == 1, said
+    wait_until(lambda: not cloud.runpod.living)
+
+
+def test_a_machine_whose_client_gave_it_up_is_not_attached_to(shop: Project, cloud: Cloud) -> None:
+    client = start(shop, "--env=runpod")
+    wait_until(lambda: list((cloud.bucket / ".cloudtrain/jobs").glob("*/progress.jsonl")), 60)
+    client.send_signal(signal.SIGTERM)
+    client.wait(30)
+    assert cloud.runpod.living == []
+    said = run(shop, "--env=runpod")
+    assert "it is taken from there" not in said
+    assert len(cloud.runpod.pods) == 2
+    assert "train_mass done" in said

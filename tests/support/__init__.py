@@ -1,0 +1,1 @@
+"""What the tests share: projects, servers, and an account on loopback."""

@@ -1,0 +1,145 @@
+"""A small Kedro project, and the commands that a user types in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KEDRO = tuple(int(part) for part in metadata.version("kedro").split(".")[:2])
+needs_runner_params = pytest.mark.skipif(KEDRO < (1, 6), reason="kedro run has --runner-params and --only-missing-outputs from 1.6 on")
+PENGUINS = ROOT / "data/volume/datasets/penguins.csv"
+
+CATALOG = """
+penguins:
+  type: kedro_cloudtrain.CloudDataset
+  dataset_key: datasets/penguins.csv
+  volume: ${globals:volume}
+mass_model: {type: kedro_cloudtrain.ModelDataset, filepath: data/06_models/mass}
+mass_metrics: {type: kedro_cloudtrain.MetricsDataset, filepath: data/08_reporting/mass.json}
+mass_history: {type: kedro_cloudtrain.TrainingHistoryDataset, filepath: data/08_reporting/mass_history.json}
+"""
+PARAMETERS = """
+mass:
+  model_type: xgboost_regression
+  target_column: body_mass_g
+  feature_columns: [bill_length_mm, flipper_length_mm, species]
+  hyperparameters: {n_estimators: 12, max_depth: 3}
+  validation: {fraction: 0.2, seed: 7}
+"""
+REGISTRY = """
+from kedro.pipeline import Pipeline, node
+
+from kedro_cloudtrain import training_node
+
+
+def summarise(metrics):
+    print(f"rmse is {metrics['rmse']:.1f}")
+    return sorted(metrics)
+
+
+def register_pipelines():
+    mass = training_node(
+        "penguins", "params:mass", model="mass_model", metrics="mass_metrics", history="mass_history", name="train_mass", tags=["gpu"]
+    )
+    return {"__default__": Pipeline([mass, node(summarise, "mass_metrics", "names", name="summarise", tags=["after"])])}
+"""
+
+
+@dataclass
+class Project:
+    """A Kedro project of one training node and one ordinary node."""
+
+    path: Path
+    output: str = ""
+
+    def write(self, file: str, text: str) -> Path:
+        target = self.path / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(textwrap.dedent(text), encoding="utf-8")
+        return target
+
+    def kedro(self, *args: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Type a kedro command in the project's folder."""
+        return self.python("-m", "kedro", *args, timeout=timeout, **environment)
+
+    def python(self, *args: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *args],
+            cwd=self.path,
+            env=self.environment(**environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {**os.environ, "COLUMNS": "200", "DO_NOT_TRACK": "1", **more}
+
+    @property
+    def jobs(self) -> list[Path]:
+        """The job folders, the oldest first."""
+        found = (self.path / "data/volume/.cloudtrain/jobs").glob("*")
+        return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
+def make_project(folder: Path) -> Project:
+    made = Project(folder / "shop")
+    made.write(
+        "pyproject.toml",
+        """
+        [tool.kedro]
+        package_name = "shop"
+        project_name = "shop"
+        kedro_init_version = "1.0.0"
+        source_dir = "src"
+        """,
+    )
+    made.write("src/shop/__init__.py", "")
+    made.write("src/shop/settings.py", 'CONFIG_LOADER_ARGS = {"base_env": "base", "default_run_env": "local"}\n')
+    made.write("src/shop/pipeline_registry.py", REGISTRY)
+    made.write("conf/base/globals.yml", "volume: {path: data/volume}\n")
+    made.write("conf/base/catalog.yml", CATALOG)
+    made.write("conf/base/parameters.yml", PARAMETERS)
+    made.write("conf/local/.gitkeep", "")
+    made.write(".telemetry", "consent: false\n")
+    (made.path / "data/volume/datasets").mkdir(parents=True)
+    shutil.copy(PENGUINS, made.path / "data/volume/datasets")
+    return made
+
+
+def run(project: Project, *args: str, **environment: str) -> str:
+    done = project.kedro("run", "--runner=cloudtrain", *args, **environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def edit(project: Project, file: str, before: str, after: str) -> None:
+    path = project.path / file
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+def start(project: Project, *args: str, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "kedro", "run", "--runner=cloudtrain", *args]
+    return subprocess.Popen(
+        command,
+        cwd=project.path,
+        env=project.environment(**environment),
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

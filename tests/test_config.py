@@ -1,0 +1,94 @@
+"""What cloudtrain.yml means: the nodes of a key of `nodes`, which of several keys holds, and which of two volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kedro.pipeline import node
+from support.kedro_project import Project
+
+from kedro_cloudtrain.config import make_settings, selects
+from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.planning.plan import unmatched_selectors
+
+
+@pytest.mark.parametrize(
+    ("selector", "meant"),
+    [
+        ("train", True),
+        ("tra*", True),
+        ("tr", False),
+        ("tag:slow", True),
+        ("tag:slo", False),
+        ("namespace:shop", True),
+        ("namespace:shop.north", True),
+        ("namespace:sho", False),
+    ],
+)
+def test_a_selector_means_a_name_a_glob_a_tag_or_a_namespace(selector: str, meant: bool) -> None:
+    assert selects(selector, "train", {"slow"}, "shop.north") is meant
+
+
+def test_a_name_that_was_left_to_kedro_is_a_name() -> None:
+    """Its brackets would be a glob's."""
+    name = "fit([params:a;b]) -> [c]"
+    assert selects(name, name, (), None)
+
+
+def test_the_exact_name_holds_over_any_other_selector() -> None:
+    settings = make_settings({"nodes": {"train": {"timeout_s": 1}, "tra*": {"timeout_s": 2, "retries": 5}, "tag:slow": {"timeout_s": 3}}})
+    found = settings.for_node("train", {"slow"})
+    assert (found.timeout_s, found.retries) == (1, 5)
+    assert settings.for_node("trains", {"slow"}).timeout_s == 3
+
+
+def test_a_selector_that_means_nothing_is_said_with_the_nearest_name() -> None:
+    nodes = [node(len, "params:a", "b", name="long_node", tags="heavy", namespace="cand")]
+    settings = make_settings({"nodes": {"cand.long_node": {}, "cand.lnog_node": {}, "tag:heavvy": {}, "namespace:cnad": {}, "x_*": {}}})
+    said = unmatched_selectors(settings, nodes)
+    assert [sentence.partition(" under ")[0] for sentence in said] == ["`cand.lnog_node`", "`tag:heavvy`", "`namespace:cnad`", "`x_*`"]
+    assert [sentence.partition("of the project.")[2] for sentence in said] == [
+        " Did you mean `cand.long_node`?",
+        " Did you mean `heavy`?",
+        " Did you mean `cand`?",
+        "",
+    ]
+
+
+def test_plan_notes_it_and_a_run_warns(project: Project) -> None:
+    project.write("conf/base/cloudtrain.yml", "nodes: {train_mas: {timeout_s: 60}}\n")
+    plan = project.kedro("cloudtrain", "plan")
+    assert "`train_mas` under `nodes` in cloudtrain.yml means no node of the project. Did you mean `train_mass`?" in plan.stdout
+    done = project.kedro("run", "--runner=cloudtrain")
+    assert done.returncode == 0
+    assert "`train_mas` under `nodes`" in " ".join((done.stdout + done.stderr).split())
+
+
+# ------------------------------------------------------------------ the volume of another environment
+
+
+@pytest.mark.parametrize(
+    ("base", "other", "merged", "wins"),
+    [
+        ("volume: {path: a}", "volume: {id: v, data_center: D}", {"path": "a", "id": "v", "data_center": "D"}, {"id", "data_center"}),
+        ("volume: {path: a}", "volume: ${globals:volume}", {"path": "a", "id": "v", "data_center": "D"}, {"id", "data_center"}),
+        ("volume: {id: v, data_center: D}", "volume: {path: a}", {"path": "a", "id": "v", "data_center": "D"}, {"path"}),
+        ("volume: {path: a}", "volume: {bucket: b, region: r}", {"path": "a", "bucket": "b", "region": "r"}, {"bucket", "region"}),
+    ],
+)
+def test_the_volume_of_an_environment_takes_the_place_of_bases(
+    tmp_path: Path, base: str, other: str, merged: dict[str, str], wins: set[str]
+) -> None:
+    files = [tmp_path / "other.yml", tmp_path / "base.yml"]
+    files[0].write_text(other)
+    files[1].write_text(base)
+    found = make_settings({"volume": merged}, files=files).volume
+    assert set(found.model_dump(exclude_none=True)) == wins
+
+
+def test_two_kinds_of_volume_in_one_file_are_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "cloudtrain.yml"
+    file.write_text("volume: {path: a, id: v, data_center: D}")
+    with pytest.raises(ConfigError, match="keep one of them"):
+        make_settings({"volume": {"path": "a", "id": "v", "data_center": "D"}}, files=[file])
