@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench_cloud import Cloud, S3StandIn, in_environment, one_cloud, one_s3
 
-from kedro_cloudtrain.backends.runpod.api import connect
+from kedro_cloudtrain.backends.runpod.account import connect
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
 from kedro_cloudtrain.backends.runpod.budget import Budget
 

@@ -11,8 +11,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.storage.volumes import DirectoryVolume, make_volume
-from kedro_cloudtrain.wording import KeyPath, nearest, problems_of
+from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.volumes import make_volume
+from kedro_cloudtrain.wording import KeyPath, did_you_mean, problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -266,7 +267,9 @@ def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, 
     for name, value in (runner_params or {}).items():
         if name not in RUNNER_PARAMETERS:
             known = ", ".join([*RUNNER_PARAMETERS, "max_workers"])
-            raise ConfigError(f"--runner-params: `{name}` is not a runner parameter.{nearest(name, RUNNER_PARAMETERS)} Known: {known}.")
+            raise ConfigError(
+                f"--runner-params: `{name}` is not a runner parameter.{did_you_mean(name, RUNNER_PARAMETERS)} Known: {known}."
+            )
         _put(merged, RUNNER_PARAMETERS[name], value)
         if RUNNER_PARAMETERS[name][0] == "defaults" and isinstance(merged.get("nodes"), dict):
             merged["nodes"] = {selector: _without(node, name) for selector, node in merged["nodes"].items()}

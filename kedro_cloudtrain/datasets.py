@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, NewType
 from kedro.io import AbstractDataset
 
 from kedro_cloudtrain.errors import ConfigError, SourceError
+from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source
-from kedro_cloudtrain.storage.volumes import DirectoryVolume, make_volume, source_identity, table_location
+from kedro_cloudtrain.storage.volumes import make_volume, table_location
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.tables import column_names, read_head, read_table

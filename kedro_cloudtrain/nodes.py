@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 from kedro.pipeline import node as kedro_node
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.jobs.spec import OUTPUT_KINDS
+from kedro_cloudtrain.jobs.parameters import OUTPUT_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kedro.pipeline.node import Node
 
-    from kedro_cloudtrain.jobs.spec import OutputKind
+    from kedro_cloudtrain.jobs.parameters import OutputKind
 
 
 class TrainingFunction:
@@ -73,18 +73,18 @@ def train(
     """
     # Late: a pipeline is defined by this module, and only one that trains needs what trains.
     from kedro_cloudtrain.backends.local import LocalBackend
+    from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of
     from kedro_cloudtrain.jobs.preflight import check_training
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.jobs.spec import TrainingParameters, library_of
     from kedro_cloudtrain.running.display import Row
-    from kedro_cloudtrain.running.training import Training
-    from kedro_cloudtrain.storage.volumes import DirectoryVolume
+    from kedro_cloudtrain.running.training import TrainingOrder
+    from kedro_cloudtrain.storage.directory import DirectoryVolume
 
     checked = TrainingParameters.parse(parameters, where="The training node's parameters")
     templates = Path("templates")
     generator = TrainingScriptGenerator(templates if templates.is_dir() else None)
     check_training(checked, generator, validation_table=validation is not None)
-    training = Training(
+    training = TrainingOrder(
         node=checked.model_type,
         parameters=checked,
         data=data,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 KeyPath = tuple[str | int, ...]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Give ` Did you mean …?` for the known name nearest to `name`, or an empty string where none is near."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f" Did you mean `{matches[0]}`?" if matches else ""
@@ -38,13 +38,13 @@ def _sentence(found: ErrorDetails, model: type[BaseModel]) -> str:
     name, value = dotted(path), found["input"]
     if found["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
-        return f"`{name}` is not a setting.{nearest(str(path[-1]), known) or ' Known here: ' + ', '.join(known) + '.'}"
+        return f"`{name}` is not a setting.{did_you_mean(str(path[-1]), known) or ' Known here: ' + ', '.join(known) + '.'}"
     if found["type"] == "missing":
         return f"`{name}` is missing."
     if found["type"] == "literal_error":
         allowed = found["ctx"]["expected"]
         names = allowed.replace("'", "").replace(" or ", ", ").split(", ")
-        return f"`{name}` is {value!r}; allowed: {allowed}.{nearest(str(value), names)}"
+        return f"`{name}` is {value!r}; allowed: {allowed}.{did_you_mean(str(value), names)}"
     message = str(found.get("ctx", {}).get("error", "")) or found["msg"]
     if not path:
         return message

@@ -12,6 +12,9 @@ from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3St
 from support.cloud import DATA_CENTER, Cloud
 from support.kedro_project import PENGUINS, Project, make_project
 
+# Fixtures that several folders share.
+pytest_plugins = ["support.four_nodes", "support.slow_training"]
+
 _numbers = itertools.count()
 
 

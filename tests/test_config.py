@@ -10,7 +10,7 @@ from support.kedro_project import Project
 
 from kedro_cloudtrain.config import make_settings, selects
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.planning.plan import unmatched_selectors
+from kedro_cloudtrain.planning.selectors import unmatched_selectors
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kedro_cloudtrain.backends.runpod.offers import Work
     from kedro_cloudtrain.config import NodeSettings, Settings
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.receipt import MachineUse
-    from kedro_cloudtrain.jobs.spec import JobProgress, JobResult, JobState
+    from kedro_cloudtrain.jobs.result import JobProgress, JobResult, JobState
+    from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.storage.volumes import Volume
 
 
@@ -42,7 +42,7 @@ class JobRequest:
     folder: JobFolder
     volume: Volume
     settings: NodeSettings
-    work: Work
+    work: Workload
     requirements: tuple[str, ...] = ()
     python: str = ""
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
@@ -147,7 +147,7 @@ def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
         from kedro_cloudtrain.backends.local import LocalBackend  # noqa: PLC0415
 
         return LocalBackend(jobs)
-    from kedro_cloudtrain.backends.runpod.api import connect  # noqa: PLC0415
+    from kedro_cloudtrain.backends.runpod.account import connect  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod.backend import RunPodBackend  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod.budget import Budget  # noqa: PLC0415
     from kedro_cloudtrain.storage.network_volume import NetworkVolume  # noqa: PLC0415

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import JobCancelledError, JobFailedError, JobLostError
 from kedro_cloudtrain.jobs.failures import failed_on, log_end, next_step, timed_out
-from kedro_cloudtrain.jobs.spec import JobState
-from kedro_cloudtrain.storage.volumes import DirectoryVolume
+from kedro_cloudtrain.jobs.result import JobState
+from kedro_cloudtrain.storage.directory import DirectoryVolume
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.backends import JobRequest, Watcher
     from kedro_cloudtrain.jobs.folder import JobFolder
-    from kedro_cloudtrain.jobs.spec import JobResult
+    from kedro_cloudtrain.jobs.result import JobResult
 
 # How soon a run that is over is seen.
 _POLL_S = 0.1

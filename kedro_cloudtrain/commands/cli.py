@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-import time
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kedro_cloudtrain.commands import files as transfers
-from kedro_cloudtrain.commands import jobs as upkeep
-from kedro_cloudtrain.commands import machines
-from kedro_cloudtrain.commands.project import env_option, find_job, job_folders, logs_to_stderr, open_planner
+from kedro_cloudtrain.commands import files, jobs, machines, pods
+from kedro_cloudtrain.commands.project import env_option, logs_to_stderr, open_planner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,50 +21,8 @@ if TYPE_CHECKING:
     from kedro.framework.startup import ProjectMetadata
     from kedro.pipeline import Pipeline
 
-    from kedro_cloudtrain.planning.plan import NodePlan, Planner
+    from kedro_cloudtrain.planning.planner import NodePlan, Planner
 
-_SETTINGS = """\
-# Where training nodes run, and within which bounds. Whatever is commented out stands at its default.
-# The file of another environment (conf/ENV/cloudtrain.yml) needs only what differs there: the files are merged key by key.
-
-# local: a child process on this computer. runpod: a pod of RunPod's (conf/runpod/cloudtrain.yml is a good place for that).
-backend: local
-
-# What a dataset_key is a key of, and where the job folders are (.cloudtrain/jobs). Relative to the project.
-volume:
-  path: data/volume
-# On pods, a network volume, or a bucket for jobs that read URLs alone:
-# volume: {id: abc123xyz, data_center: EU-RO-1}
-# volume: {bucket: my-jobs}
-
-# For each node that goes to a machine:
-# defaults:
-#   timeout_s: 86400        # when a job is ended, in seconds from its start
-#   gpu: auto               # or names in the order of liking: [NVIDIA L4, NVIDIA A40] (kedro cloudtrain gpus); none takes a CPU pod
-#   max_cost_usd: 2         # of the node, its attempts together; left out, no limit
-#   max_price_per_hour_usd: 1   # dearer machines are left out; left out, no limit
-#   startup_timeout_s: 900  # when a pod that does not start is given up for another
-#   retries: 2              # how many more pods are tried after one that was lost
-#   requirements: []        # what is installed beside what the recipe needs, as pip writes it
-#   upload_warn_mb: 50      # what exists only here and is larger is sent with a warning
-#   checkpoint_every_s: 60  # how often a state is written to go on from after a machine was lost
-#   checkpoint_every_rounds: 100   # or by rounds; left out, by the seconds
-
-# For some of them, by name, glob, tag or namespace; an exact name wins. Training nodes go to a machine anyway; any other node that is
-# named here goes to one, too, as it is:
-# nodes:
-#   train_flights: {timeout_s: 14400}
-#   "train_*": {timeout_s: 7200}
-#   "tag:slow": {timeout_s: 172800}
-#   "namespace:segments": {group: segments}   # small ones that share a machine, one after another
-
-# For a run as a whole:
-# run:
-#   max_pods: 1             # jobs at once; on pods, 8
-#   max_cost_usd: 20        # left out, no limit
-#   cache: true             # finished work is taken instead of being done again
-#   on_failure: finish      # or cancel: what becomes of the jobs at work beside a node that fails
-"""
 
 pipeline_option = click.option("--pipeline", "-p", default=None, help="The registered pipeline; left out, the default one.")
 params_option = click.option("--params", default="", help="Parameters over those of parameters.yml, as for kedro run.")
@@ -86,12 +42,14 @@ def cloudtrain() -> None:
 for command in (
     machines.gpus,
     machines.doctor,
-    machines.reap,
-    machines.stop,
-    transfers.upload,
-    transfers.download,
-    upkeep.wait,
-    upkeep.clean,
+    jobs.jobs,
+    jobs.logs,
+    jobs.wait,
+    jobs.clean,
+    pods.stop,
+    pods.reap,
+    files.upload,
+    files.download,
 ):
     cloudtrain.add_command(command)
 
@@ -105,7 +63,7 @@ def init(metadata: ProjectMetadata, env: str | None) -> None:
     if file.exists():
         raise click.ClickException(f"{file} is there already; it was left as it is.")
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(_SETTINGS, encoding="utf-8")
+    file.write_text(resources.files("kedro_cloudtrain.templates").joinpath("cloudtrain.yml").read_text(encoding="utf-8"), encoding="utf-8")
     click.echo(f"Wrote {file.relative_to(metadata.project_path)}. Next: kedro cloudtrain plan")
 
 
@@ -161,8 +119,8 @@ def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: st
     """
     from rich.console import Console
 
-    from kedro_cloudtrain.planning.plan import unmatched_selectors
     from kedro_cloudtrain.planning.report import report
+    from kedro_cloudtrain.planning.selectors import unmatched_selectors
     from kedro_cloudtrain.plugin.runner import jobs_at_once
 
     if as_json:
@@ -189,75 +147,26 @@ def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: st
         raise click.exceptions.Exit(1)
 
 
-@cloudtrain.command()
-@env_option
-@click.pass_obj
-def jobs(metadata: ProjectMetadata, env: str | None) -> None:
-    """List the jobs that this computer has started or taken, the latest first, with their pods, age and dollars so far, or the bill.
-
-    Pods of this project that no run of this computer has started are listed below.
-    """
-    from rich.console import Console
-
-    from kedro_cloudtrain.running.display import jobs_table
-
-    folders, pods = job_folders(metadata, env), machines.pods_of(metadata, env)
-    console = Console(soft_wrap=True)
-    if folders:
-        known = {folder.name: one for one in pods for folder in folders if one.works_on(folder.name)}
-        bills = machines.bills_of(metadata, env, folders)
-        console.print(jobs_table(folders, {**bills, **{name: one.summary for name, one in known.items()}}))
-        pods = [one for one in pods if one not in known.values()]
-    elif not pods:
-        click.echo("No jobs yet. A run makes them: kedro run --runner=cloudtrain")
-    if pods:
-        console.print("Pods of this project that this computer does not know:", highlight=False)
-        console.print(machines.pods_table(pods))
-
-
-@cloudtrain.command()
-@click.argument("job")
-@click.option("--follow", "-f", is_flag=True, help="Go on until the job is done.")
-@env_option
-@click.pass_obj
-def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> None:
-    """Print the log of JOB: its whole name, the beginning of it, or its node's name for the latest.
-
-    While its pod is at work, its lines come from RunPod as they are written.
-    """
-    folder = find_job(metadata, env, job)
-    if machines.print_pod_log(metadata, env, folder, follow=follow):
-        return
-    if not folder.log.is_file():
-        raise click.ClickException(f"{folder.name} has no log yet.")
-    with folder.log.open(encoding="utf-8", errors="replace") as stream:
-        while True:
-            over = not follow or not folder.is_running()
-            for line in stream:
-                click.echo(line, nl=False)
-            if over:
-                return
-            time.sleep(0.2)
-
-
 def _pipeline(pipelines: Mapping[str, Pipeline], name: str | None) -> Pipeline:
-    from kedro_cloudtrain.wording import nearest
+    from kedro_cloudtrain.wording import did_you_mean
 
     name = name or "__default__"
     if name not in pipelines:
-        raise click.ClickException(f"There is no pipeline {name!r}.{nearest(name, pipelines)} There are: {', '.join(pipelines)}")
+        raise click.ClickException(f"There is no pipeline {name!r}.{did_you_mean(name, pipelines)} There are: {', '.join(pipelines)}")
     return pipelines[name]
 
 
 def _plan_of(planner: Planner, pipelines: Mapping[str, Pipeline], node: str, pipeline: str | None) -> NodePlan:
     """Find a node that goes to a machine by its name, in one pipeline or in any."""
-    from kedro_cloudtrain.planning.plan import selects_any
-    from kedro_cloudtrain.wording import nearest
+    from kedro_cloudtrain.planning.selectors import selects_any
+    from kedro_cloudtrain.wording import did_you_mean
 
     names = [pipeline] if pipeline else list(pipelines)
     there = {one.name: one for name in names for one in _pipeline(pipelines, name).nodes if selects_any(planner.settings, one)}
     if node not in there:
-        raise click.ClickException(f"No node {node!r} goes to a machine.{nearest(node, there)} There are: {', '.join(there) or 'none'}")
+        raise click.ClickException(
+            f"No node {node!r} goes to a machine.{did_you_mean(node, there)} There are: {', '.join(there) or 'none'}"
+        )
     return planner.plan([there[node]])[0]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kedro_cloudtrain.commands.pods import bills_of, pods_of, print_pod_log
 from kedro_cloudtrain.commands.project import env_option, find_job, job_folders, read_settings
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.jobs.folder import JobFolder
-    from kedro_cloudtrain.jobs.spec import JobResult
+    from kedro_cloudtrain.jobs.result import JobResult
+
 
 _POLL_S = 1.0
 _DAY_S = 86_400.0
@@ -128,7 +130,7 @@ def _left_by(folder: JobFolder) -> Iterator[str]:
 def _remote(metadata: ProjectMetadata, env: str | None, folder: JobFolder) -> RemoteFolder | None:
     """Give a job's folder on the network volume; None where the volume is a directory here."""
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
-    from kedro_cloudtrain.storage.volumes import DirectoryVolume
+    from kedro_cloudtrain.storage.directory import DirectoryVolume
 
     volume = read_settings(metadata, env).volume.make(metadata.project_path)
     return None if isinstance(volume, DirectoryVolume) else RemoteFolder(folder, volume)
@@ -155,7 +157,7 @@ def _awaited_here(folder: JobFolder) -> JobResult | None:
 
 
 def _awaited_there(folder: JobFolder, remote: RemoteFolder) -> JobResult | None:
-    from kedro_cloudtrain.backends.runpod.api import connect
+    from kedro_cloudtrain.backends.runpod.account import connect
 
     api, say = connect(), _progress_of(folder)
     while True:
@@ -185,3 +187,54 @@ def _progress_of(folder: JobFolder) -> Callable[[], None]:
             click.echo(f"{folder.name}  {progress.step}/{progress.of}  {metric(progress)}")
 
     return say
+
+
+@click.command()
+@env_option
+@click.pass_obj
+def jobs(metadata: ProjectMetadata, env: str | None) -> None:
+    """List the jobs that this computer has started or taken, the latest first, with their pods, age and dollars so far, or the bill.
+
+    Pods of this project that no run of this computer has started are listed below.
+    """
+    from rich.console import Console
+
+    from kedro_cloudtrain.commands import tables
+
+    folders, pods = job_folders(metadata, env), pods_of(metadata, env)
+    console = Console(soft_wrap=True)
+    if folders:
+        known = {folder.name: one for one in pods for folder in folders if one.works_on(folder.name)}
+        bills = bills_of(metadata, env, folders)
+        console.print(tables.jobs_table(folders, {**bills, **{name: one.summary for name, one in known.items()}}))
+        pods = [one for one in pods if one not in known.values()]
+    elif not pods:
+        click.echo("No jobs yet. A run makes them: kedro run --runner=cloudtrain")
+    if pods:
+        console.print("Pods of this project that this computer does not know:", highlight=False)
+        console.print(tables.pods_table(pods))
+
+
+@click.command()
+@click.argument("job")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the job is done.")
+@env_option
+@click.pass_obj
+def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> None:
+    """Print the log of JOB: its whole name, the beginning of it, or its node's name for the latest.
+
+    While its pod is at work, its lines come from RunPod as they are written.
+    """
+    folder = find_job(metadata, env, job)
+    if print_pod_log(metadata, env, folder, follow=follow):
+        return
+    if not folder.log.is_file():
+        raise click.ClickException(f"{folder.name} has no log yet.")
+    with folder.log.open(encoding="utf-8", errors="replace") as stream:
+        while True:
+            over = not follow or not folder.is_running()
+            for line in stream:
+                click.echo(line, nl=False)
+            if over:
+                return
+            time.sleep(0.2)

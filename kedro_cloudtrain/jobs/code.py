@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class ProjectCode:
+class Code:
     """What a function's module needs of the code that is no installed package.
 
     Attributes:
@@ -37,7 +37,7 @@ class ProjectCode:
     digest: str
 
 
-class ProjectCodes:
+class Codes:
     """The code of a run's functions, as it is when the first of them is asked for: nodes of the same module share it.
 
     Args:
@@ -47,10 +47,10 @@ class ProjectCodes:
     def __init__(self, own: str | None = None) -> None:
         self._packages = _Packages(own)
         self._lock = threading.Lock()
-        self._codes: dict[str, ProjectCode] = {}
+        self._codes: dict[str, Code] = {}
         self._files: dict[str, list[tuple[str, Path]]] = {}
 
-    def of(self, module: str) -> ProjectCode:
+    def of(self, module: str) -> Code:
         """Gather the code of a module.
 
         Raises:
@@ -61,7 +61,7 @@ class ProjectCodes:
                 self._codes[module] = self._gather(module)
             return self._codes[module]
 
-    def _gather(self, module: str) -> ProjectCode:
+    def _gather(self, module: str) -> Code:
         reached = dict(self._packages.reached(module))
         roots = {name.partition(".")[0] for name in reached}
         for root in roots - set(self._files):
@@ -80,7 +80,7 @@ class ProjectCodes:
                 add_member(archive, inside, content)
                 if file.suffix != ".py" or file.resolve() in needed:
                     sums.update(f"{inside}\0{hashlib.sha256(content).hexdigest()}\n".encode())
-        return ProjectCode(buffer.getvalue(), sums.hexdigest())
+        return Code(buffer.getvalue(), sums.hexdigest())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from kedro_cloudtrain.errors import CloudTrainError, JobFailedError, JobLostErro
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
-    from kedro_cloudtrain.jobs.spec import JobResult
+    from kedro_cloudtrain.jobs.result import JobResult
 
 
 def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTrainError:

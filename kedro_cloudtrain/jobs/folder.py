@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import JobLostError
-from kedro_cloudtrain.jobs.spec import JobProgress, JobResult, JobState
+from kedro_cloudtrain.jobs.result import JobProgress, JobResult, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

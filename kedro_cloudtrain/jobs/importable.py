@@ -1,4 +1,4 @@
-"""A user's function as a machine can know it: where it is imported from, what it is given, where its results go."""
+"""Whether a machine can import a user's function, and from where."""
 
 from __future__ import annotations
 
@@ -7,50 +7,8 @@ import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-Names = str | tuple[str, ...] | dict[str, str] | None
-
-
-class FunctionSpec(BaseModel):
-    """All that a machine must know to call a function, as plain JSON; never a secret.
-
-    Attributes:
-        name: the node's name.
-        function: where it is imported from: `shop.pipelines.training.nodes:train`.
-        arguments: the datasets that it is given, in order, or by the arguments' names.
-        inputs: where each of them is: `dataset_key`, `dataset_url` or `dataset_file`, as in a training's spec.
-        parameters: those that stand in the script, by their datasets' names.
-        returns: the datasets that take what it returns, as the node has them.
-        saves: where the machine saves some of them itself.
-        entries: what it loads and saves by the catalog entries' own classes: the entries, by their names.
-        load_versions: the versions of those that are loaded and are versioned.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(min_length=1)
-    function: str
-    arguments: tuple[str, ...] | dict[str, str] = ()
-    inputs: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    parameters: dict[str, JsonValue] = Field(default_factory=dict)
-    returns: Names = None
-    saves: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    entries: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
-    load_versions: dict[str, str] = Field(default_factory=dict)
-
-    @property
-    def module(self) -> str:
-        """The module to import."""
-        return self.function.partition(":")[0]
-
-    @property
-    def qualname(self) -> str:
-        """The function's name there."""
-        return self.function.partition(":")[2]
 
 
 def import_path(function: Callable[..., Any]) -> str:

@@ -6,13 +6,13 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
-from kedro_cloudtrain.jobs.spec import library_of
+from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.hyperparameters import check_hyperparameters
 
 if TYPE_CHECKING:
+    from kedro_cloudtrain.jobs.parameters import TrainingParameters
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.jobs.spec import TrainingParameters
 
 
 def problems_before(

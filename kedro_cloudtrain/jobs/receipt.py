@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from kedro_cloudtrain.jobs.spec import JobState
+    from kedro_cloudtrain.jobs.result import JobState
 
 STAGES = ("render", "start", "environment", "read", "fit", "save")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import JobLostError
-from kedro_cloudtrain.jobs.spec import Fingerprint
+from kedro_cloudtrain.jobs.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,14 +15,15 @@ import jinja2
 from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
-from kedro_cloudtrain.jobs.spec import JobSpec, TrainingParameters, plain
+from kedro_cloudtrain.jobs.parameters import TrainingParameters, plain
+from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.storage.sources import make_source
-from kedro_cloudtrain.wording import nearest, problems_of
+from kedro_cloudtrain.wording import did_you_mean, problems_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kedro_cloudtrain.jobs.importable import FunctionSpec
+    from kedro_cloudtrain.jobs.spec import FunctionSpec
 
 _SUFFIX = ".py.j2"
 _NO_MODEL_TYPES = ("function", "group")
@@ -160,12 +161,12 @@ class TrainingScriptGenerator:
             where="generate_training_script",
         )
         try:
-            spec = JobSpec.make(model_id, checked, source, outputs=outputs)
+            spec = TrainingSpec.make(model_id, checked, source, outputs=outputs)
         except ValidationError as error:
-            raise ConfigError("\n".join(sentence for _, sentence in problems_of(error, JobSpec))) from None
+            raise ConfigError("\n".join(sentence for _, sentence in problems_of(error, TrainingSpec))) from None
         return self.render(spec)
 
-    def render(self, spec: JobSpec) -> str:
+    def render(self, spec: TrainingSpec) -> str:
         """Give the script of a job.
 
         Raises:
@@ -273,7 +274,7 @@ class TrainingScriptGenerator:
         """
         if model_type not in self.model_types:
             raise TemplateError(
-                f"`{model_type}` is no model type.{nearest(model_type, self.model_types)} "
+                f"`{model_type}` is no model type.{did_you_mean(model_type, self.model_types)} "
                 f"Known: {', '.join(self.model_types)}. One of your own is a file templates/{model_type}{_SUFFIX}."
             )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.jobs.receipt import size
-from kedro_cloudtrain.storage.sources import UploadSource
+from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.values import PICKLE, write_value
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Upload:
+class SentInput:
     """One file to send.
 
     Attributes:
@@ -34,12 +34,12 @@ class Upload:
     digest: str
 
     @property
-    def source(self) -> UploadSource:
+    def source(self) -> SentSource:
         """How a script names it."""
-        return UploadSource(file=f"inputs/{self.name}", file_format=self.name.rpartition(".")[2])
+        return SentSource(file=f"inputs/{self.name}", file_format=self.name.rpartition(".")[2])
 
     @classmethod
-    def of(cls, value: Any, what: str, *, table: bool = False) -> Upload:
+    def of(cls, value: Any, what: str, *, table: bool = False) -> SentInput:
         """Write a value as it will be sent.
 
         Args:
@@ -56,7 +56,7 @@ class Upload:
         return cls(f"{digest[:16]}{file.suffix}", content, digest)
 
 
-def size_warnings(node: str, uploads: Iterable[tuple[str, Upload]], warn_mb: float) -> tuple[str, ...]:
+def size_warnings(node: str, uploads: Iterable[tuple[str, SentInput]], warn_mb: float) -> tuple[str, ...]:
     """Say which inputs of a node are so large that they had better be where the machine can read them itself."""
     return tuple(
         f"{node}: `{name}` exists only here, and {size(len(upload.content))} of it are sent to the machine (upload_warn_mb is "

@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.backends.runpod.api import connect, find_api_key
+from kedro_cloudtrain.backends.runpod.account import connect, find_api_key
 from kedro_cloudtrain.errors import ApiError, AuthError, CloudTrainError
-from kedro_cloudtrain.jobs.spec import LIBRARIES
+from kedro_cloudtrain.jobs.parameters import LIBRARIES
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 
 if TYPE_CHECKING:

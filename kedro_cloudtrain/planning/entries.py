@@ -11,7 +11,8 @@ from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source, names_a_secret
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source
+from kedro_cloudtrain.storage.urls import names_a_secret
 from kedro_cloudtrain.worker.values import is_json
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import CloudTrainError, SourceError
-from kedro_cloudtrain.planning.plan import where_parameters_stand
+from kedro_cloudtrain.planning.planner import where_parameters_stand
+from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
-from kedro_cloudtrain.storage.volumes import source_identity, table_location
+from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
 from kedro_cloudtrain.worker.tables import column_names
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from kedro.io import CatalogProtocol
 
-    from kedro_cloudtrain.jobs.spec import TrainingParameters
-    from kedro_cloudtrain.planning.plan import NodePlan
+    from kedro_cloudtrain.jobs.parameters import TrainingParameters
+    from kedro_cloudtrain.planning.planner import NodePlan
     from kedro_cloudtrain.storage.volumes import Volume
 
 # More than this of a file on a network volume is not brought here for its header.

@@ -5,22 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.preflight import check_training
-from kedro_cloudtrain.jobs.spec import TrainingParameters
-from kedro_cloudtrain.planning.plan import output_kinds, where_parameters_stand
-from kedro_cloudtrain.running.function import Call
-from kedro_cloudtrain.running.training import Training
+from kedro_cloudtrain.planning.plan import output_kinds
+from kedro_cloudtrain.planning.planner import where_parameters_stand
+from kedro_cloudtrain.running.function import FunctionOrder
+from kedro_cloudtrain.running.training import TrainingOrder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.planning.plan import NodePlan
+    from kedro_cloudtrain.planning.planner import NodePlan
     from kedro_cloudtrain.storage.volumes import Volume
 
 
-def order_of(plan: NodePlan, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> Training | Call:
+def order_of(plan: NodePlan, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> TrainingOrder | FunctionOrder:
     """Give what a planned node asks for.
 
     Args:
@@ -55,14 +56,14 @@ def explained(plan: NodePlan, error: SourceError) -> SourceError:
     )
 
 
-def _training(plan: NodePlan, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> Training:
+def _training(plan: NodePlan, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> TrainingOrder:
     names = plan.inputs
     if names is None or plan.volume is None or plan.settings is None:
         raise TypeError(f"{plan.node.name} is no training node")
     parameters = TrainingParameters.parse(inputs[names.parameters], where=where_parameters_stand(names.parameters))
     if parameters != plan.parameters:  # Made by another node, or changed by a hook.
         check_training(parameters, generator, validation_table=names.validation is not None, here=plan.where == "local")
-    return Training(
+    return TrainingOrder(
         node=plan.node.name,
         parameters=parameters,
         data=inputs[names.data],
@@ -73,13 +74,13 @@ def _training(plan: NodePlan, inputs: Mapping[str, Any], generator: TrainingScri
     )
 
 
-def _call(plan: NodePlan, inputs: Mapping[str, Any], volume: Volume, settings: NodeSettings) -> Call:
+def _call(plan: NodePlan, inputs: Mapping[str, Any], volume: Volume, settings: NodeSettings) -> FunctionOrder:
     node: Any = plan.node
     # As the node has them: Kedro's own lists of names have lost which argument is which.
     arguments, returns = node._inputs, node._outputs  # noqa: SLF001
     if not isinstance(arguments, dict):
         arguments = (arguments,) if isinstance(arguments, str) else tuple(arguments or ())
-    return Call(
+    return FunctionOrder(
         node=node.name,
         function=node.func,
         arguments=arguments,

@@ -6,15 +6,16 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
-from kedro_cloudtrain.backends.runpod.offers import Candidate, Work, choose
+from kedro_cloudtrain.backends.runpod.offers import Candidate, choose
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
+from kedro_cloudtrain.jobs.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from kedro_cloudtrain.backends.runpod.offers import Catalogue, Choice
+    from kedro_cloudtrain.backends.runpod.offers import Choice, Offers
     from kedro_cloudtrain.config import NodeSettings, RunSettings
-    from kedro_cloudtrain.planning.plan import NodePlan
+    from kedro_cloudtrain.planning.planner import NodePlan
 
 # From the create call to the first round: an image that the host has and an environment that the volume has, or neither of them.
 _BEFORE_FIT_S = (120.0, 360.0)
@@ -49,7 +50,7 @@ class Quote:
         return "" if one is None else f"{one} (${one.usd_per_hour:.2f}/h, stock {one.stock.lower()})"
 
 
-def work_of(plan: NodePlan, sizes: Mapping[str, int | None]) -> Work:
+def work_of(plan: NodePlan, sizes: Mapping[str, int | None]) -> Workload:
     """Say how much a planned node has to compute with, by the size of its table.
 
     Args:
@@ -60,10 +61,10 @@ def work_of(plan: NodePlan, sizes: Mapping[str, int | None]) -> Work:
     tables = [plan.inputs.data] if plan.inputs is not None else list(plan.sources)
     known = [size for name in tables if (size := sizes.get(name)) is not None]
     size = sum(known) if known else None
-    return Work(plan.kind, columns=None if columns is None else len(columns) + 1, size_bytes=size)
+    return Workload(plan.kind, columns=None if columns is None else len(columns) + 1, size_bytes=size)
 
 
-def quote(catalogue: Catalogue, node: str, settings: NodeSettings, data_center: str | None, work: Work) -> Quote:
+def quote(catalogue: Offers, node: str, settings: NodeSettings, data_center: str | None, work: Workload) -> Quote:
     """Say what a node's pod would be and cost.
 
     Raises:
@@ -110,7 +111,7 @@ def run_notes(quotes: Iterable[Quote], run: RunSettings, max_pods: int) -> list[
     return [f"{said} one for which the money may not last is not started. Lower timeout_s, max_cost_usd of the nodes or max_pods."]
 
 
-def _estimate_usd(usd_per_hour: float, work: Work, most_usd: float) -> tuple[float, float]:
+def _estimate_usd(usd_per_hour: float, work: Workload, most_usd: float) -> tuple[float, float]:
     """Give a rough range of dollars for one pod.
 
     Before the fit, two to six minutes, as the image and the environment are there already or not. For the fit, 0.02 to 2 s for a million
@@ -125,7 +126,7 @@ def _estimate_usd(usd_per_hour: float, work: Work, most_usd: float) -> tuple[flo
     return min(low_usd, most_usd), min(high_usd, most_usd)
 
 
-def _too_small(choice: Choice, work: Work) -> list[str]:
+def _too_small(choice: Choice, work: Workload) -> list[str]:
     # LightGBM's wheel has no CUDA: it fits in the memory of the host.
     gpus = [one for one in choice.candidates if one.gpu is not None]
     if not gpus or work.library == "lightgbm" or work.cells is None:
@@ -142,7 +143,7 @@ def _memory_gb(candidate: Candidate) -> float:
     return candidate.memory_gb * (candidate.count if candidate.gpu is not None else 1)
 
 
-def _notes(choice: Choice, settings: NodeSettings, work: Work, lives_s: float) -> list[str]:
+def _notes(choice: Choice, settings: NodeSettings, work: Workload, lives_s: float) -> list[str]:
     first = choice.candidates[0]
     notes = []
     if not isinstance(settings.gpu, tuple):

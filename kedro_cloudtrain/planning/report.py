@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from kedro_cloudtrain.backends.runpod.catalogue import KnownCatalogue
+from kedro_cloudtrain.backends.runpod.offers import KnownOffers
 from kedro_cloudtrain.errors import CloudTrainError
 from kedro_cloudtrain.jobs.receipt import size
 from kedro_cloudtrain.planning.doctor import Examination, examine_runpod
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from kedro_cloudtrain.config import Settings
-    from kedro_cloudtrain.planning.plan import NodePlan, Planner
+    from kedro_cloudtrain.planning.planner import NodePlan, Planner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,7 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
 def _quoted(nodes: Sequence[NodeReport], seen: Examination) -> list[NodeReport]:
     if seen.api is None:
         return list(nodes)
-    catalogue = KnownCatalogue(seen.api, known_s=600)
+    catalogue = KnownOffers(seen.api, known_s=600)
     quoted, groups = [_with_quote(node, catalogue, seen.data_center) for node in nodes], set()
     for number, node in enumerate(quoted):
         if node.plan.group in groups:  # One machine, one bill: it stands with the first node.
@@ -187,7 +187,7 @@ def _quoted(nodes: Sequence[NodeReport], seen: Examination) -> list[NodeReport]:
     return quoted
 
 
-def _with_quote(node: NodeReport, catalogue: KnownCatalogue, data_center: str | None) -> NodeReport:
+def _with_quote(node: NodeReport, catalogue: KnownOffers, data_center: str | None) -> NodeReport:
     plan = node.plan
     if plan.settings is None:
         return node

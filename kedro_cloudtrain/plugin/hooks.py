@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kedro.runner
 from kedro.framework.hooks import hook_impl
 
+from kedro_cloudtrain.plugin.configuration import read_config
 from kedro_cloudtrain.plugin.runner import CloudTrainRunner
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class CloudTrainHooks:
         if self._latest is not None:
             self._configs[run_params.get("run_id")] = self._latest
         if "CloudTrainRunner" in str(run_params.get("runner")) and self._latest is not None:
-            from kedro_cloudtrain.plugin.run_status import RunStatus  # noqa: PLC0415
+            from kedro_cloudtrain.plugin.run_status import RunStatus
 
             self._status = RunStatus(self._latest.path, catalog)
             self._status.began()
@@ -84,7 +84,7 @@ class CloudTrainHooks:
         if self._status is not None:
             self._status.dataset("after_dataset_saved", dataset_name)
         if "mlflow" in sys.modules and self._is_metrics(dataset_name):
-            from kedro_cloudtrain.plugin.mlflow import log_metrics  # noqa: PLC0415
+            from kedro_cloudtrain.plugin.mlflow import log_metrics
 
             log_metrics(dataset_name, data)
 
@@ -103,39 +103,13 @@ class CloudTrainHooks:
             self._status = None
 
     def _is_metrics(self, dataset_name: str) -> bool:
-        from kedro_cloudtrain.datasets import MetricsDataset  # noqa: PLC0415
+        from kedro_cloudtrain.datasets import MetricsDataset
 
         return self._catalog is not None and isinstance(self._catalog.get(dataset_name), MetricsDataset)
 
     def config_of(self, run_id: str | None) -> ProjectConfig | None:
         """Give the configuration that a run began with."""
         return self._configs.get(run_id, self._latest)
-
-
-def read_config(context: KedroContext) -> ProjectConfig:
-    """Read `cloudtrain.yml` as the context's environments give it; unchecked."""
-    from kedro.config import MissingConfigException  # noqa: PLC0415
-    from kedro.framework.project import PACKAGE_NAME  # noqa: PLC0415  # known once a project is
-
-    from kedro_cloudtrain.config import ProjectConfig  # noqa: PLC0415
-
-    loader: Any = context.config_loader
-    path = Path(context.project_path)
-    patterns = getattr(loader, "config_patterns", None)
-    if patterns is None:
-        return ProjectConfig(path, package=PACKAGE_NAME)  # A loader of the project's own, which knows no patterns.
-    patterns.setdefault("cloudtrain", ["cloudtrain*", "cloudtrain*/**", "**/cloudtrain*"])
-    # Kedro's default merge takes an environment's whole block for base's: `defaults` in one would drop it in the other.
-    loader.merge_strategy.setdefault("cloudtrain", "soft")
-    source = Path(loader.conf_source)
-    environments = [name for name in (loader.env or loader.default_run_env, loader.base_env) if name]
-    files = [file for name in environments for file in sorted((source / name).glob("**/cloudtrain*.y*ml"))]
-    try:
-        return ProjectConfig(path, loader["cloudtrain"], files, package=PACKAGE_NAME)
-    except MissingConfigException:
-        return ProjectConfig(path, package=PACKAGE_NAME)
-    except Exception as error:  # noqa: BLE001  # whatever the loader says of a file is said when a run of ours needs it
-        return ProjectConfig(path, files=files, error=f"cloudtrain.yml cannot be read: {error}")
 
 
 hooks = CloudTrainHooks()

@@ -126,7 +126,7 @@ class RunStatus:
 def _identifiers() -> tuple[Any, Any] | None:
     """Give Kedro-Viz's own ways to name nodes and datasets; None where it is not there, or has them no more."""
     try:
-        from kedro_viz.utils import _hash, _hash_input_output  # noqa: PLC0415
+        from kedro_viz.utils import _hash, _hash_input_output
     except ImportError:
         return None
     return _hash, _hash_input_output

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import RunSettings
     from kedro_cloudtrain.jobs.receipt import Receipt
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.planning.plan import NodePlan
+    from kedro_cloudtrain.planning.planner import NodePlan
     from kedro_cloudtrain.running.display import Display
     from kedro_cloudtrain.running.slots import Slots, Turns
 

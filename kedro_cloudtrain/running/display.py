@@ -1,4 +1,4 @@
-"""What a user sees of a run: a live table on a terminal, a line an event in a log, and the account at the end."""
+"""What a user sees of a run: a live table on a terminal, a line an event in a log, and the receipts at the end."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from kedro_cloudtrain.jobs.receipt import STAGES, size, usd
-from kedro_cloudtrain.jobs.spec import JobState
+from kedro_cloudtrain.jobs.result import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.receipt import MachineUse, Receipt
-    from kedro_cloudtrain.jobs.spec import JobProgress
+    from kedro_cloudtrain.jobs.result import JobProgress
 
 # Kedro's default logging shows INFO below `kedro` alone.
 logger = logging.getLogger("kedro.cloudtrain")
@@ -215,47 +214,6 @@ def _that_fit(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
     shown = [row for row in rows if row.state in (JobState.STARTING, JobState.RUNNING)][:height]
     others = Counter(state_word(row.state) for row in rows if row not in shown)
     return shown, "… " + ", ".join(f"{count} {state}" for state, count in others.items())
-
-
-def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = None) -> Table:
-    """Lay the jobs of a volume out as a table: state, age, seconds, rows, the metrics of the validation rows.
-
-    Args:
-        folders: the jobs.
-        pods: what the pods that work on some of them are about, by the job's name.
-    """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("job", no_wrap=True)
-    for name in ("state", "model", "when"):
-        table.add_column(name)
-    for name in ("fit s", "rows"):
-        table.add_column(name, justify="right")
-    table.add_column("last round")
-    table.add_column("why")
-    if pods:
-        table.add_column("pod")
-    for folder in folders:
-        state, result, progress = folder.state(), folder.read_result(), folder.last_progress()
-        spec = folder.read_json(folder.spec)
-        when = dt.datetime.fromtimestamp(folder.spec.stat().st_mtime, tz=dt.UTC).astimezone()
-        table.add_row(
-            Text(folder.name),
-            Text(state_word(state), _STYLES.get(state, "")),
-            Text(str(spec.get("model_type") or spec.get("function") or f"{len(spec.get('jobs', ()))} jobs")),
-            f"{when:%Y-%m-%d %H:%M}",
-            f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
-            f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",
-            Text(f"{progress.step}/{progress.of} {metric(progress)}" if progress is not None and progress.in_rounds else ""),
-            Text(_why(folder)),
-            *((Text(pods.get(folder.name, "")),) if pods else ()),
-        )
-    return table
-
-
-def _why(folder: JobFolder) -> str:
-    """Say why a job ran the last time, or was reused."""
-    said = folder.read_json(folder.why) or {}
-    return f"{said['state']}: {said['why']}" if {"state", "why"} <= set(said) else ""
 
 
 def account_table(receipts: Iterable[Receipt]) -> Table:

@@ -1,4 +1,4 @@
-"""A call of a user's own function as it is asked of a machine: the node's inputs and outputs become a job."""
+"""A user's function as it is asked of a machine: the node's inputs and outputs become a job."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import platform
 import time
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends.runpod.offers import Work
 from kedro_cloudtrain.config import NodeSettings
-from kedro_cloudtrain.jobs.code import ProjectCodes
-from kedro_cloudtrain.jobs.importable import FunctionSpec, import_path
+from kedro_cloudtrain.jobs.code import Codes
+from kedro_cloudtrain.jobs.fingerprint import Fingerprint, job_name
+from kedro_cloudtrain.jobs.importable import import_path
 from kedro_cloudtrain.jobs.requirements import function_requirements
-from kedro_cloudtrain.jobs.sent import Upload, size_warnings
-from kedro_cloudtrain.jobs.spec import Fingerprint, job_name, source_fields
+from kedro_cloudtrain.jobs.sent import SentInput, size_warnings
+from kedro_cloudtrain.jobs.spec import FunctionSpec, is_parameter, source_fields
 from kedro_cloudtrain.jobs.worker_archive import worker_digest
-from kedro_cloudtrain.running.job import Attempt, job_folder, volume_fields
+from kedro_cloudtrain.jobs.workload import Workload
+from kedro_cloudtrain.running.job import Job, job_folder, volume_fields
 from kedro_cloudtrain.running.outputs import read_values
+from kedro_cloudtrain.storage.identity import identities_of
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry, entry_environment
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, environment
-from kedro_cloudtrain.storage.volumes import identities_of
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, secrets_environment
 from kedro_cloudtrain.worker.values import is_json
 
 if TYPE_CHECKING:
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kedro_cloudtrain.jobs.folder import JobFolder
-    from kedro_cloudtrain.jobs.importable import Names
+    from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.jobs.spec import JobResult
+    from kedro_cloudtrain.jobs.spec import Names
     from kedro_cloudtrain.storage.volumes import Volume
 
 
 @dataclasses.dataclass(frozen=True)
-class Call:
+class FunctionOrder:
     """What a node of a user's own asks for.
 
     Attributes:
@@ -59,12 +60,12 @@ class Call:
     returns: Names
     volume: Volume
     project: Path
-    codes: ProjectCodes = dataclasses.field(default_factory=ProjectCodes)
+    codes: Codes = dataclasses.field(default_factory=Codes)
     saves: Mapping[str, tuple[VolumeSource, Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
     settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
 
-    def prepare(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Attempt:
+    def prepare(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Job:
         """Render the job and name it; nothing is written yet.
 
         Args:
@@ -78,7 +79,7 @@ class Call:
         # What stands in the script can be read there; what it could not hold as it is goes along as a file.
         parameters = {name: value for name, value in self.inputs.items() if is_parameter(name) and is_json(value)}
         uploads = {
-            name: Upload.of(value, f"`{name}` of {self.node}")
+            name: SentInput.of(value, f"`{name}` of {self.node}")
             for name, value in self.inputs.items()
             if name not in self._tables and name not in parameters and not isinstance(value, RemoteEntry)
         }
@@ -106,7 +107,7 @@ class Call:
         digest = hashlib.sha256((worker_digest() + code.digest).encode()).hexdigest()
         work = Fingerprint.of(script, identities, digest, self.requirements)
         job = job_name(self.node, work.digest)
-        return Attempt(
+        return Job(
             self,
             job_folder(self.volume, job, to),
             job,
@@ -114,7 +115,7 @@ class Call:
             script=script,
             uploads=tuple(uploads.values()),
             fingerprint=work,
-            environment=environment([table for table in self._tables.values() if isinstance(table, UrlSource)])
+            environment=secrets_environment([table for table in self._tables.values() if isinstance(table, UrlSource)])
             | entry_environment(self.entries.values()),
             render_s=time.perf_counter() - began,
             warnings=size_warnings(self.node, uploads.items(), self.settings.upload_warn_mb),
@@ -141,9 +142,9 @@ class Call:
         return [self.returns] if isinstance(self.returns, str) else list(self.returns or ())
 
     @property
-    def work(self) -> Work:
+    def work(self) -> Workload:
         """How much there is to compute with, as far as it is known here."""
-        return Work(self.function.__qualname__)
+        return Workload(self.function.__qualname__)
 
     @property
     def python(self) -> str:
@@ -165,8 +166,3 @@ class Call:
     def _tables(self) -> dict[str, UrlSource | VolumeSource]:
         """Those that the machine reads itself."""
         return {name: value for name, value in self.inputs.items() if isinstance(value, UrlSource | VolumeSource)}
-
-
-def is_parameter(name: str) -> bool:
-    """Tell whether a dataset is Kedro's `parameters`, or one of them."""
-    return name == "parameters" or name.startswith("params:")

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.backends import OF_ONE_JOB
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, JobCancelledError, JobLostError
 from kedro_cloudtrain.jobs.failures import failed_on, next_step
+from kedro_cloudtrain.jobs.fingerprint import job_name
 from kedro_cloudtrain.jobs.folder import JOBS, JobFolder
 from kedro_cloudtrain.jobs.receipt import Receipt
-from kedro_cloudtrain.jobs.spec import JobState, job_name
+from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.worker_archive import add_member, worker_archive
+from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.remote_entry import CREDENTIALS_VARIABLE
 from kedro_cloudtrain.storage.sources import SECRETS_VARIABLE
-from kedro_cloudtrain.storage.volumes import DirectoryVolume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.backends import Backend, JobRequest, Watcher
     from kedro_cloudtrain.jobs.receipt import MachineUse
+    from kedro_cloudtrain.jobs.result import JobProgress, JobResult
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.jobs.spec import JobProgress, JobResult
     from kedro_cloudtrain.running.slots import Slots
 
 logger = logging.getLogger("kedro.cloudtrain")

@@ -22,21 +22,22 @@ from kedro_cloudtrain.errors import (
 )
 from kedro_cloudtrain.jobs.folder import JOBS, JobFolder
 from kedro_cloudtrain.jobs.receipt import Receipt
+from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.reuse import NOTHING_CHANGED, note, reason_to_run
-from kedro_cloudtrain.jobs.spec import JobState
 from kedro_cloudtrain.jobs.worker_archive import worker_archive
-from kedro_cloudtrain.storage.volumes import DirectoryVolume
+from kedro_cloudtrain.storage.directory import DirectoryVolume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kedro_cloudtrain.backends import Backend, Watcher
-    from kedro_cloudtrain.backends.runpod.offers import Work
     from kedro_cloudtrain.config import NodeSettings
+    from kedro_cloudtrain.jobs.fingerprint import Fingerprint
     from kedro_cloudtrain.jobs.receipt import MachineUse
-    from kedro_cloudtrain.jobs.sent import Upload
-    from kedro_cloudtrain.jobs.spec import Fingerprint, JobResult
+    from kedro_cloudtrain.jobs.result import JobResult
+    from kedro_cloudtrain.jobs.sent import SentInput
+    from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.running.slots import Turns
     from kedro_cloudtrain.storage.volumes import Volume
 
@@ -62,7 +63,7 @@ class Order(Protocol):
         ...
 
     @property
-    def work(self) -> Work:
+    def work(self) -> Workload:
         """How much there is to compute with, as far as it is known here."""
         ...
 
@@ -90,14 +91,14 @@ def job_folder(volume: Volume, job: str, to: Path | None = None) -> JobFolder:
     return JobFolder(to if to is not None else volume.folder(f"{JOBS}/{job}"))
 
 
-def volume_fields(volume: Volume, uploads: Iterable[Upload]) -> dict[str, Any]:
+def volume_fields(volume: Volume, uploads: Iterable[SentInput]) -> dict[str, Any]:
     """Say in a job's spec what is of its place: where its volume is, where that is a directory here, and what is sent along."""
     here = {"volume_path": str(volume.root.resolve())} if isinstance(volume, DirectoryVolume) else {}
     return {**here, "sent": sorted({upload.name for upload in uploads})}
 
 
 @dataclasses.dataclass(frozen=True)
-class Attempt:
+class Job:
     """A job, rendered and named.
 
     Attributes:
@@ -120,7 +121,7 @@ class Attempt:
     job: str
     spec: Mapping[str, Any] = dataclasses.field(repr=False)
     script: str = dataclasses.field(repr=False)
-    uploads: tuple[Upload, ...] = dataclasses.field(repr=False)
+    uploads: tuple[SentInput, ...] = dataclasses.field(repr=False)
     fingerprint: Fingerprint
     environment: Mapping[str, str] = dataclasses.field(repr=False)
     render_s: float

@@ -8,8 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import JobLostError, SourceError
+from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
-from kedro_cloudtrain.storage.volumes import DirectoryVolume
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.models import load_model
 from kedro_cloudtrain.worker.results import folder_digest
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kedro_cloudtrain.jobs.folder import JobFolder
-    from kedro_cloudtrain.jobs.spec import JobOutput, JobResult, OutputKind
+    from kedro_cloudtrain.jobs.parameters import OutputKind
+    from kedro_cloudtrain.jobs.result import JobOutput, JobResult
     from kedro_cloudtrain.storage.sources import VolumeSource
     from kedro_cloudtrain.storage.volumes import Volume
 

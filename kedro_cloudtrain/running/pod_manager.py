@@ -11,16 +11,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends.runpod.api import connect
+from kedro_cloudtrain.backends.runpod.account import connect
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
 from kedro_cloudtrain.backends.runpod.budget import Budget
-from kedro_cloudtrain.backends.runpod.offers import Work, choose
+from kedro_cloudtrain.backends.runpod.offers import choose
 from kedro_cloudtrain.config import Settings, make_settings
 from kedro_cloudtrain.errors import ApiError, ConfigError, JobTimeoutError
+from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, plain
 from kedro_cloudtrain.jobs.preflight import check_training
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-from kedro_cloudtrain.jobs.spec import TrainingParameters, library_of, plain
-from kedro_cloudtrain.running.training import Training
+from kedro_cloudtrain.jobs.workload import Workload
+from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.sources import make_source
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
     from kedro_cloudtrain.backends.runpod.following import Placement
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
-    from kedro_cloudtrain.jobs.spec import JobResult
+    from kedro_cloudtrain.jobs.result import JobResult
 
 _REQUIRED = ("gpu_type", "model_id", "user_id", "model_type", "target_column", "feature_columns", "hyperparameters")
 _OPTIONAL = (
@@ -216,7 +217,7 @@ class RunPodPodManager:
         Raises:
             CapacityError: RunPod has none in the volume's data centre.
         """
-        work = Work(library_of(model_type), size_bytes=int(dataset_size_mb * 1e6))
+        work = Workload(library_of(model_type), size_bytes=int(dataset_size_mb * 1e6))
         settings = self._settings.defaults.model_copy(update={"gpu": "auto"})
         first = choose(self._api, settings, self._volume.data_center, work).candidates[0]
         return str(first.gpu or first.cpu)
@@ -234,7 +235,7 @@ class RunPodPodManager:
         except ApiError:
             return  # The pod is gone; its log is on the volume.
 
-    def _training(self, job: Mapping[str, Any]) -> tuple[Training, TrainingScriptGenerator]:
+    def _training(self, job: Mapping[str, Any]) -> tuple[TrainingOrder, TrainingScriptGenerator]:
         source = make_source(
             dataset_url=job.get("dataset_url"),
             dataset_key=job.get("dataset_key"),
@@ -267,7 +268,7 @@ class RunPodPodManager:
             changed["image"] = str(job["docker_image"])
         if job.get("volume_size_gb"):
             changed["disk_gb"] = max(20, int(job["volume_size_gb"]))
-        training = Training(
+        training = TrainingOrder(
             node=f"{job['user_id']}-{job['model_id']}",
             parameters=parameters,
             data=source,

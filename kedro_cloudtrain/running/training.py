@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from kedro_cloudtrain.backends.runpod.offers import Work
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.fingerprint import Fingerprint, job_name
+from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.jobs.requirements import requirements
-from kedro_cloudtrain.jobs.sent import Upload, size_warnings
-from kedro_cloudtrain.jobs.spec import Fingerprint, JobSpec, job_name, library_of
+from kedro_cloudtrain.jobs.sent import SentInput, size_warnings
+from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.jobs.worker_archive import worker_digest
-from kedro_cloudtrain.running.job import Attempt, job_folder, volume_fields
+from kedro_cloudtrain.jobs.workload import Workload
+from kedro_cloudtrain.running.job import Job, job_folder, volume_fields
 from kedro_cloudtrain.running.outputs import read_outputs
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, environment
-from kedro_cloudtrain.storage.volumes import identities_of
+from kedro_cloudtrain.storage.identity import identities_of
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, secrets_environment
 from kedro_cloudtrain.wording import problems_of
 
 if TYPE_CHECKING:
@@ -27,13 +29,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kedro_cloudtrain.jobs.folder import JobFolder
+    from kedro_cloudtrain.jobs.parameters import OutputKind, TrainingParameters
+    from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.jobs.spec import JobResult, OutputKind, TrainingParameters
     from kedro_cloudtrain.storage.volumes import Volume
 
 
 @dataclasses.dataclass(frozen=True)
-class Training:
+class TrainingOrder:
     """What a training node asks for.
 
     Attributes:
@@ -66,7 +69,7 @@ class Training:
         """
         return generator.render(self._spec(self._sent()))
 
-    def prepare(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Attempt:
+    def prepare(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Job:
         """Render the job and name it; nothing is written yet.
 
         Args:
@@ -78,14 +81,14 @@ class Training:
         """
         began = time.perf_counter()
         sent = self._sent()
-        uploads = {name: table for name, table in sent.items() if isinstance(table, Upload)}
+        uploads = {name: table for name, table in sent.items() if isinstance(table, SentInput)}
         spec = self._spec(sent)
         script = self.given_script if self.given_script is not None else generator.render(spec)
         identities, sizes = identities_of(self._tables, self.volume)
         identities |= {name: upload.digest for name, upload in uploads.items()}
         work = Fingerprint.of(script, identities, worker_digest(), self._requirements(gpu=False))
         job = job_name(self.node, work.digest)
-        return Attempt(
+        return Job(
             self,
             job_folder(self.volume, job, to),
             job,
@@ -93,13 +96,13 @@ class Training:
             script=script,
             uploads=tuple(uploads.values()),
             fingerprint=work,
-            environment=environment([table for table in self._tables.values() if isinstance(table, UrlSource)]),
+            environment=secrets_environment([table for table in self._tables.values() if isinstance(table, UrlSource)]),
             render_s=time.perf_counter() - began,
             warnings=size_warnings(self.node, uploads.items(), self.settings.upload_warn_mb),
             data_bytes=sizes.get("data"),
         )
 
-    def write(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Attempt:
+    def write(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Job:
         """Render the job and write its folder: under the volume, or, for a look at it, under `to`.
 
         Raises:
@@ -119,13 +122,13 @@ class Training:
         return read_outputs(folder, result, self.outputs)
 
     @property
-    def work(self) -> Work:
+    def work(self) -> Workload:
         """How much there is to compute with, as far as it is known here."""
         rows = columns = None
         if not isinstance(self.data, UrlSource | VolumeSource):
             rows, columns = self.data.shape
         named = self.parameters.feature_columns
-        return Work(library_of(self.parameters.model_type), rows, columns if named is None else len(named) + 1)
+        return Workload(library_of(self.parameters.model_type), rows, columns if named is None else len(named) + 1)
 
     @property
     def requirements(self) -> tuple[str, ...]:
@@ -148,21 +151,21 @@ class Training:
         )
         return (*needed, *self.settings.requirements)
 
-    def _sent(self) -> dict[str, UrlSource | VolumeSource | Upload]:
+    def _sent(self) -> dict[str, UrlSource | VolumeSource | SentInput]:
         """Give each table's source, or the file to send."""
-        sent: dict[str, UrlSource | VolumeSource | Upload] = dict(self._tables)
+        sent: dict[str, UrlSource | VolumeSource | SentInput] = dict(self._tables)
         for name, table in (("data", self.data), ("validation", self.validation)):
             if table is not None and name not in sent:
-                sent[name] = Upload.of(table, f"The {name} of a training node", table=True)
+                sent[name] = SentInput.of(table, f"The {name} of a training node", table=True)
         return sent
 
-    def _spec(self, sent: dict[str, UrlSource | VolumeSource | Upload]) -> JobSpec:
-        sources = {name: table.source if isinstance(table, Upload) else table for name, table in sent.items()}
+    def _spec(self, sent: dict[str, UrlSource | VolumeSource | SentInput]) -> TrainingSpec:
+        sources = {name: table.source if isinstance(table, SentInput) else table for name, table in sent.items()}
         if "data" not in sources:
             raise ConfigError(f"{self.node} has no data.")
         try:
-            return JobSpec.make(
+            return TrainingSpec.make(
                 self.node, self.parameters, sources["data"], validation_source=sources.get("validation"), outputs=self.outputs
             )
         except ValidationError as error:
-            raise ConfigError("\n".join(f"{self.node}: {said}" for _, said in problems_of(error, JobSpec))) from None
+            raise ConfigError("\n".join(f"{self.node}: {said}" for _, said in problems_of(error, TrainingSpec))) from None

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kedro_cloudtrain.errors import ApiError, AuthError, ConfigError, SourceError
+from kedro_cloudtrain.storage.identity import SourceIdentity
 from kedro_cloudtrain.storage.multipart import PART_BYTES, LargeUpload
-from kedro_cloudtrain.storage.sources import SourceIdentity, key_parts
-from kedro_cloudtrain.wording import nearest
+from kedro_cloudtrain.storage.sources import key_parts
+from kedro_cloudtrain.wording import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -373,7 +374,7 @@ class _BreakError(Exception):
 def _endpoint_of(data_center: str) -> str:
     if data_center not in DATA_CENTERS:
         raise ConfigError(
-            f"volume.data_center is {data_center!r}, which has no S3 API.{nearest(data_center, DATA_CENTERS)} Those that have it: "
+            f"volume.data_center is {data_center!r}, which has no S3 API.{did_you_mean(data_center, DATA_CENTERS)} Those that have it: "
             f"{', '.join(DATA_CENTERS)}. For a newer one, give volume.endpoint_url."
         )
     return f"https://s3api-{data_center.lower()}.runpod.io/"

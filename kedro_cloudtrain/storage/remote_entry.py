@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.storage.sources import SourceIdentity
+from kedro_cloudtrain.storage.identity import SourceIdentity
 from kedro_cloudtrain.worker.stores import file_identity
 
 if TYPE_CHECKING:

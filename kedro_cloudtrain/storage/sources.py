@@ -1,17 +1,16 @@
-"""Where a dataset is: a URL, a key on the volume, or a file that is sent along; and by what it is known to be the same."""
+"""Where a dataset is: a URL, a key on the volume, or a file that is sent along."""
 
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.storage.urls import _CONTROL, _apart, _check_url, _shown
 from kedro_cloudtrain.worker.locations import FORMATS, Location
-from kedro_cloudtrain.worker.urls import ascii_url, extension, with_query
+from kedro_cloudtrain.worker.urls import extension, with_query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,18 +20,6 @@ NEITHER_MESSAGE = "Must provide either dataset_key or dataset_url. Exactly one d
 
 # Under this name a machine finds what a URL needs and no file may hold.
 SECRETS_VARIABLE = "CLOUDTRAIN_URL_SECRETS"
-
-# Those that break a line or turn its direction, too: a message or a plan would show another name than the one that is read.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Query parameters that are, or belong to, a credential: the presigned URLs of S3, Google Cloud Storage and CloudFront, Azure's SAS,
-# and what services call their tokens.
-_SECRET_PARAMETER = re.compile(
-    r"^(x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|sig|token|[a-z_-]*[_-]token|key|api[_-]?key|[a-z_-]*[_-]key"
-    r"|key-pair-id|policy|secret|client[_-]secret|password|passwd|pwd|auth|authorization|credential|credentials|jwt|access[_-]?key)$",
-    re.IGNORECASE,
-)
-# Azure's SAS signs these together with `sig`; alone, they are ordinary names.
-_AZURE_SAS = {"se", "sp", "sv", "sr", "st", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv", "ss", "srt"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +72,7 @@ class VolumeSource:
 
 
 @dataclasses.dataclass(frozen=True)
-class UploadSource:
+class SentSource:
     """A table that exists nowhere but here, sent along with the job.
 
     Attributes:
@@ -95,26 +82,6 @@ class UploadSource:
 
     file: str
     file_format: str = "parquet"
-
-
-@dataclasses.dataclass(frozen=True)
-class SourceIdentity:
-    """By what a source is known to be the same.
-
-    Attributes:
-        etag: the server's or the volume's word for the content.
-        modified: when it was last modified, where there is no ETag.
-        size: in bytes; None where the server does not say.
-    """
-
-    etag: str | None = None
-    modified: str | None = None
-    size: int | None = None
-
-    @property
-    def known(self) -> bool:
-        """Whether it can tell one content from another."""
-        return bool(self.etag or (self.modified and self.size is not None))
 
 
 def make_source(
@@ -156,7 +123,7 @@ def key_parts(key: str, volume: str) -> list[str]:
     return parts
 
 
-def environment(sources: Iterable[UrlSource]) -> dict[str, str]:
+def secrets_environment(sources: Iterable[UrlSource]) -> dict[str, str]:
     """Give the environment variable that carries the secrets of some sources to a machine; none where there are none.
 
     Raises:
@@ -172,21 +139,6 @@ def environment(sources: Iterable[UrlSource]) -> dict[str, str]:
             )
     secrets = {url: said for url, said in secrets.items() if said["query"] or said["headers"]}
     return {SECRETS_VARIABLE: json.dumps(secrets)} if secrets else {}
-
-
-def url_identity(source: UrlSource, timeout_s: float = 30.0) -> SourceIdentity:
-    """Ask a URL's server what it has there, by HEAD, or by its first byte where HEAD is refused.
-
-    Raises:
-        SourceError: it cannot be reached, or answers with an error.
-    """
-    from kedro_cloudtrain.worker.downloads import describe  # noqa: PLC0415
-
-    try:
-        found = describe(source.url, headers=source.headers, secret_query=source.secret_query, timeout_s=timeout_s)
-    except ValueError as error:
-        raise SourceError(str(error)) from None
-    return SourceIdentity(found.headers.get("etag"), found.headers.get("last-modified"), found.size)
 
 
 def _given(name: str, value: object) -> str:
@@ -246,86 +198,3 @@ def _check_key(key: str) -> str:
     if "" in parts or "." in parts:
         raise refuse("has an empty part, or one that is a single dot")
     return key
-
-
-def _check_url(url: str) -> None:
-    reason = _reason_against_text(url) or _reason_against_host(url)
-    if reason:
-        raise SourceError(f"dataset_url {_shown(url)!r} {reason}.")
-
-
-def _reason_against_text(url: str) -> str | None:
-    if _CONTROL.search(url) or any(character.isspace() for character in url):
-        return "has a space or a control character: write them as %20 and the like"
-    if "\\" in url:
-        return "has a backslash: parts are separated by /"
-    scheme = url.partition(":")[0].lower() if ":" in url else ""
-    if scheme in ("http", "https"):
-        return None
-    named = f"is of the scheme {scheme!r}" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "has no scheme"
-    return f"{named}: http and https are read. A file on the volume is given by dataset_key"
-
-
-def _reason_against_host(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        # A password may hold a slash, and what stands behind that is no part of the host any more.
-        if "@" in parts.netloc or ("@" in url and ":" in parts.netloc and not _possible_port(parts)):
-            return "holds a user name or a password: take them out, and give the dataset `credentials` with `headers`"
-        host = parts.hostname
-        if not host:
-            return "names no host"
-        if not _possible_port(parts):
-            return "is no URL, or has port 0: give the server's port, 1 to 65535, or none"
-        if ":" in host:
-            ipaddress.IPv6Address(host.partition("%")[0])
-        else:
-            host.encode("idna")
-        ascii_url(url)
-    except UnicodeError:
-        return "has a host whose parts are not all between 1 and 63 characters long"
-    except ValueError as error:
-        return "is no URL" + ("" if "@" in url else f": {error}")
-    return None
-
-
-def _possible_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
-
-
-def _shown(url: str) -> str:
-    """Write a URL that is refused, without what may be a password in it."""
-    return re.sub(r"(?s)(?<=://).*@|^[^/@]*:[^/@]*@", "***@", _apart_text(url))
-
-
-def _apart_text(url: str) -> str:
-    """Take secrets out of a text that need not be a URL."""
-    head, mark, query = url.partition("?")
-    if not mark:
-        return url
-    return head + mark + "&".join(f"{part.partition('=')[0]}=***" if _is_secret(part) else part for part in query.split("&"))
-
-
-def _apart(url: str) -> tuple[str, str]:
-    """Take what is secret out of a URL's query; an ordinary query stays as it is."""
-    parts = urlsplit(url)
-    pieces = parts.query.split("&") if parts.query else []
-    names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    signed = "sig" in names
-    secret = [piece for piece in pieces if _is_secret(piece) or (signed and piece.partition("=")[0].lower() in _AZURE_SAS)]
-    if not secret:
-        return url, ""
-    kept = "&".join(piece for piece in pieces if piece not in secret)
-    return urlunsplit(parts._replace(query=kept)), "&".join(secret)
-
-
-def names_a_secret(name: str) -> bool:
-    """Tell whether a parameter of this name is, or belongs to, a credential."""
-    return _SECRET_PARAMETER.match(name) is not None
-
-
-def _is_secret(piece: str) -> bool:
-    return names_a_secret(piece.partition("=")[0])

@@ -9,13 +9,9 @@ from pathlib import Path
 
 import pytest
 from support.cloud import Cloud
-from support.four_nodes import four
 from support.kedro_project import Project, edit, needs_runner_params, run
-from support.slow_training import shop, slow
 from support.spaceflights import make_spaceflights
 from support.waiting import wait_until
-
-__all__ = ["four", "shop", "slow"]  # fixtures
 
 
 def leave(project: Project, *args: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.jobs.code import ProjectCode, ProjectCodes
+from kedro_cloudtrain.jobs.code import Code, Codes
 from kedro_cloudtrain.jobs.requirements import function_requirements
 
 FILES = {
@@ -37,13 +37,13 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def names(code: ProjectCode) -> set[str]:
+def names(code: Code) -> set[str]:
     return set(zipfile.ZipFile(io.BytesIO(code.archive)).namelist())
 
 
 def test_whole_packages_travel_those_of_what_is_imported_too(source: Path) -> None:
-    assert names(ProjectCodes().of("pkg_a.nodes")) == set(FILES)
-    assert ProjectCodes().of("pkg_a.nodes").archive == ProjectCodes().of("pkg_a.nodes").archive
+    assert names(Codes().of("pkg_a.nodes")) == set(FILES)
+    assert Codes().of("pkg_a.nodes").archive == Codes().of("pkg_a.nodes").archive
 
 
 @pytest.mark.parametrize(
@@ -51,17 +51,17 @@ def test_whole_packages_travel_those_of_what_is_imported_too(source: Path) -> No
     [(name, name not in ("pkg_a/other.py", "lib_b/unused.py")) for name in FILES],
 )
 def test_a_change_of_what_it_imports_is_a_change_and_no_other_is(source: Path, file: str, changes: bool) -> None:
-    before = ProjectCodes().of("pkg_a.nodes").digest
+    before = Codes().of("pkg_a.nodes").digest
     (source / file).write_text(FILES[file] + "\n")
-    assert (ProjectCodes().of("pkg_a.nodes").digest != before) is changes
+    assert (Codes().of("pkg_a.nodes").digest != before) is changes
 
 
 def test_a_package_without_an_init_has_parents_all_the_same(source: Path) -> None:
     (source / "pkg_a/pipes").mkdir()
     (source / "pkg_a/pipes/nodes.py").write_text("")
-    before = ProjectCodes().of("pkg_a.pipes.nodes").digest
+    before = Codes().of("pkg_a.pipes.nodes").digest
     (source / "pkg_a/__init__.py").write_text("changed = True\n")
-    assert ProjectCodes().of("pkg_a.pipes.nodes").digest != before
+    assert Codes().of("pkg_a.pipes.nodes").digest != before
 
 
 def test_what_is_imported_travels_even_where_git_ignores_it(source: Path) -> None:
@@ -70,29 +70,29 @@ def test_what_is_imported_travels_even_where_git_ignores_it(source: Path) -> Non
     for name in ("_version", "secret"):
         (source / f"pkg_a/{name}.py").write_text("version = 1\n")
     (source / "pkg_a/near.py").write_text("from ._version import version\n")
-    found = ProjectCodes().of("pkg_a.nodes")
+    found = Codes().of("pkg_a.nodes")
     assert "pkg_a/_version.py" in names(found)
     assert "pkg_a/secret.py" not in names(found)
     (source / "pkg_a/_version.py").write_text("version = 2\n")
-    assert ProjectCodes().of("pkg_a.nodes").digest != found.digest
+    assert Codes().of("pkg_a.nodes").digest != found.digest
 
 
 def test_without_a_repository_what_is_hidden_stays(source: Path) -> None:
     (source / "pkg_a/.env").write_text("KEY=PLANTED")
     (source / "pkg_a/.cache").mkdir()
     (source / "pkg_a/.cache/x.json").write_text("{}")
-    assert names(ProjectCodes().of("pkg_a.nodes")) == set(FILES)
+    assert names(Codes().of("pkg_a.nodes")) == set(FILES)
 
 
 def test_what_is_installed_does_not_travel() -> None:
-    assert names(ProjectCodes().of("json")) == set()
-    assert names(ProjectCodes().of("pandas.io")) == set()
+    assert names(Codes().of("json")) == set()
+    assert names(Codes().of("pandas.io")) == set()
 
 
 def test_a_broken_module_is_named(source: Path) -> None:
     (source / "pkg_a/top.py").write_text("def (:\n")
     with pytest.raises(ConfigError, match=r"top.py, line 1"):
-        ProjectCodes().of("pkg_a.nodes")
+        Codes().of("pkg_a.nodes")
 
 
 PYPROJECT = '[project]\nname = "x"\ndependencies = ["pandas>=2", "scikit-learn[extra]~=0.1", "no-such-thing>=3"]\n'

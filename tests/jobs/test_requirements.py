@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.jobs.project_requirements import is_path, project_requirements
-from kedro_cloudtrain.jobs.requirements import _installed, function_requirements, requirements
+from kedro_cloudtrain.jobs.requirements import _installed, function_requirements, is_path, project_requirements, requirements
 
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost", "keras"])

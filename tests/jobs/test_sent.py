@@ -35,7 +35,7 @@ print(Upload.of({MADE[name]}, "it").name)
 
 
 def test_another_value_has_another_name() -> None:
-    from kedro_cloudtrain.jobs.sent import Upload
+    from kedro_cloudtrain.jobs.sent import SentInput
 
     values = [{"a"}, {"b"}, {"a", "b"}, ("a",), frozenset({"a"}), 1j, 2j]
-    assert len({Upload.of(value, "it").digest for value in values}) == len(values)
+    assert len({SentInput.of(value, "it").digest for value in values}) == len(values)

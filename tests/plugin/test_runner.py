@@ -23,7 +23,7 @@ from support.kedro_project import Project
 
 from kedro_cloudtrain import CloudTrainRunner, training_node
 from kedro_cloudtrain.errors import ConfigError, JobCancelledError, JobFailedError, JobTimeoutError, SourceError
-from kedro_cloudtrain.jobs.spec import JobState
+from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.nodes import TrainingFunction
 
 PARAMETERS = {
@@ -300,16 +300,16 @@ def _text(file: Path) -> str:
 
 def test_a_closed_backend_starts_nothing(tmp_path: Path) -> None:
     from kedro_cloudtrain.backends.local import LocalBackend
+    from kedro_cloudtrain.jobs.parameters import TrainingParameters
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.jobs.spec import TrainingParameters
     from kedro_cloudtrain.running.display import Row
-    from kedro_cloudtrain.running.training import Training
-    from kedro_cloudtrain.storage.volumes import DirectoryVolume
+    from kedro_cloudtrain.running.training import TrainingOrder
+    from kedro_cloudtrain.storage.directory import DirectoryVolume
 
     backend = LocalBackend()
     backend.close()
     parameters = TrainingParameters.parse(PARAMETERS, "here")
-    training = Training("train", parameters, FRAME, ("metrics",), DirectoryVolume(tmp_path / "v"))
+    training = TrainingOrder("train", parameters, FRAME, ("metrics",), DirectoryVolume(tmp_path / "v"))
     attempt, receipts = training.write(TrainingScriptGenerator()), []
     with pytest.raises(JobCancelledError):
         attempt.run(backend, Row("train", "lightgbm", "a table"), receipts)

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from kedro_cloudtrain.jobs.spec import JobProgress, JobState
+from kedro_cloudtrain.jobs.result import JobProgress, JobState
 from kedro_cloudtrain.running.display import Display, Row
 
 

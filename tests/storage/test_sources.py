@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, environment, make_source
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source, secrets_environment
 
 BOTH = "Cannot provide both dataset_key and dataset_url. Only one dataset source is allowed."
 NEITHER = "Must provide either dataset_key or dataset_url. Exactly one dataset source is required."
@@ -107,7 +107,7 @@ def test_a_credential_in_a_query_is_kept_apart_and_shown_nowhere() -> None:
     for shown in (repr(source), str(source), source.redacted):
         assert "planted" not in shown
         assert "secret1" not in shown
-    (carried,) = environment([source]).values()
+    (carried,) = secrets_environment([source]).values()
     assert json.loads(carried) == {source.url: {"query": "X-Amz-Signature=planted&token=secret1", "headers": {}}}
 
 
@@ -128,8 +128,8 @@ def test_headers_travel_in_the_environment_alone() -> None:
     source = make_source("https://a.org/x.csv", headers={"Authorization": "Bearer planted"})
     assert isinstance(source, UrlSource)
     assert "planted" not in repr(source)
-    assert "Bearer planted" in environment([source])["CLOUDTRAIN_URL_SECRETS"]
-    assert environment([make_source("https://a.org/x.csv")]) == {}  # type: ignore[list-item]
+    assert "Bearer planted" in secrets_environment([source])["CLOUDTRAIN_URL_SECRETS"]
+    assert secrets_environment([make_source("https://a.org/x.csv")]) == {}  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from support.kedro_project import PENGUINS
 
 from kedro_cloudtrain import CloudDataset
 from kedro_cloudtrain.errors import ApiError, AuthError, CloudTrainError, ConfigError, SourceError
+from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.multipart import PART_BYTES
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
-from kedro_cloudtrain.storage.volumes import DirectoryVolume, Volume, make_volume
+from kedro_cloudtrain.storage.volumes import Volume, make_volume
 
 KEYS = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
 

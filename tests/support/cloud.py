@@ -15,12 +15,12 @@ from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
 from kedro_cloudtrain.backends.runpod.budget import Budget
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.config import NodeSettings
+from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-from kedro_cloudtrain.jobs.spec import TrainingParameters
 from kedro_cloudtrain.running.display import Row
-from kedro_cloudtrain.running.job import Attempt
-from kedro_cloudtrain.running.training import Training
+from kedro_cloudtrain.running.job import Job
+from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.storage.bucket import Bucket
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.sources import VolumeSource, make_source
@@ -106,12 +106,12 @@ class Cloud:
 
         return RunPodBackend(self.api, self.volume, "Shop", Budget(max_cost_usd), jobs, dataclasses.replace(QUICK_PACE, **pace))
 
-    def job(self, name: str = "train", body: str = "", data: Any = None, **settings: Any) -> Attempt:
+    def job(self, name: str = "train", body: str = "", data: Any = None, **settings: Any) -> Job:
         """Write a job; it needs no table, but has one."""
         given: dict[str, Any] = {"gpu": "none", "install": False, "timeout_s": 60, "retries": 1, **settings}
         source = data if data is not None else make_source(dataset_key="datasets/penguins.csv")
         assert isinstance(source, VolumeSource) or data is not None
-        training = Training(
+        training = TrainingOrder(
             node=name,
             parameters=TrainingParameters(model_type="lightgbm_regression", target_column="body_mass_g"),
             data=source,

@@ -16,7 +16,7 @@ import pytest
 
 import kedro_cloudtrain.worker
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-from kedro_cloudtrain.jobs.spec import JobSpec
+from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.jobs.worker_archive import worker_archive
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Job:
     def write(self, recipe: str, key: str, target: str, **more: Any) -> Path:
         library = recipe.partition("_")[0]
         values: dict[str, Any] = {"hyperparameters": FEW_ROUNDS[library], "outputs": EVERYTHING, **more}
-        spec = JobSpec.model_validate({"name": "job", "model_type": recipe, "dataset_key": key, "target_column": target, **values})
+        spec = TrainingSpec.model_validate({"name": "job", "model_type": recipe, "dataset_key": key, "target_column": target, **values})
         self.folder.mkdir(exist_ok=True)
         script = self.folder / "train.py"
         script.write_text(TrainingScriptGenerator().render(spec), encoding="utf-8")

@@ -14,7 +14,7 @@ from support.recipe_job import LIBRARIES, TASKS
 
 from kedro_cloudtrain.errors import ConfigError, SourceError, TemplateError
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator, literal
-from kedro_cloudtrain.jobs.spec import JobSpec
+from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.storage.sources import BOTH_MESSAGE, NEITHER_MESSAGE
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -277,7 +277,7 @@ SPECS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("recipe", SPECS)
 def test_the_script_is_the_golden_one(recipe: str) -> None:
-    text = TrainingScriptGenerator().render(JobSpec.model_validate({"model_type": recipe, **SPECS[recipe]}))
+    text = TrainingScriptGenerator().render(TrainingSpec.model_validate({"model_type": recipe, **SPECS[recipe]}))
     golden = GOLDEN / f"{recipe}.py"
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(text, encoding="utf-8")

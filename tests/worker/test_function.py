@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kedro_cloudtrain.jobs.importable import FunctionSpec
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.jobs.spec import FunctionSpec
 from kedro_cloudtrain.worker.function import FunctionJob
 from kedro_cloudtrain.worker.values import read_value
 

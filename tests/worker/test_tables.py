@@ -10,8 +10,9 @@ import pytest
 from support.http_server import Server
 
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import make_source
-from kedro_cloudtrain.storage.volumes import DirectoryVolume, source_identity
 from kedro_cloudtrain.worker.downloads import describe, downloaded
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.locations import Location

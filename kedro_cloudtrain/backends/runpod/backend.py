@@ -14,25 +14,25 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends.runpod.api import PodRequest
 from kedro_cloudtrain.backends.runpod.bucket_folder import CarriedFolder
 from kedro_cloudtrain.backends.runpod.budget import Budget, lifetime_s, pod_time_s, worst_usd
-from kedro_cloudtrain.backends.runpod.catalogue import KnownCatalogue
+from kedro_cloudtrain.backends.runpod.contract import PodRequest
 from kedro_cloudtrain.backends.runpod.following import Following, Placement, PodLostError
-from kedro_cloudtrain.backends.runpod.offers import Candidate, choose, no_capacity
+from kedro_cloudtrain.backends.runpod.offers import Candidate, KnownOffers, choose, no_capacity
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 from kedro_cloudtrain.backends.runpod.watching import PodWatch
 from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, JobLostError, SourceError
 from kedro_cloudtrain.jobs.folder import JobFolder
 from kedro_cloudtrain.jobs.receipt import MachineUse
-from kedro_cloudtrain.jobs.spec import JobState
+from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.storage.bucket import Bucket
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.backends import JobRequest, Watcher
-    from kedro_cloudtrain.backends.runpod.api import Pod, RunPodApi
-    from kedro_cloudtrain.jobs.spec import JobResult
+    from kedro_cloudtrain.backends.runpod.api import RunPodApi
+    from kedro_cloudtrain.backends.runpod.contract import Pod
+    from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.storage.network_volume import NetworkVolume
 
 logger = logging.getLogger("kedro.cloudtrain")
@@ -88,7 +88,7 @@ class RunPodBackend:
         # Fifty jobs ask the volume not much more often than twenty.
         often = {"result_every_s": max(pace.result_every_s, jobs / 40), "progress_every_s": max(pace.progress_every_s, jobs / 10)}
         self._pace = dataclasses.replace(pace, **often)
-        self._catalogue = KnownCatalogue(api, pace.catalogue_known_s)
+        self._catalogue = KnownOffers(api, pace.catalogue_known_s)
         self._watch = PodWatch(api, self._pace)
         self._closed = threading.Event()
 

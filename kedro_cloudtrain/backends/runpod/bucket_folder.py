@@ -13,7 +13,7 @@ from kedro_cloudtrain.jobs.folder import INPUTS
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
-    from kedro_cloudtrain.jobs.spec import JobResult
+    from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.storage.bucket import Bucket
 
 COURIER = "courier.py"

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.backend import NAME_PREFIX, pod_prefix
 from kedro_cloudtrain.errors import CloudTrainError
+from kedro_cloudtrain.jobs.fingerprint import job_name
 from kedro_cloudtrain.jobs.folder import JOBS
-from kedro_cloudtrain.jobs.spec import JobFailure, JobResult, job_name
+from kedro_cloudtrain.jobs.result import JobFailure, JobResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from kedro_cloudtrain.backends.runpod.api import Pod, RunPodApi
+    from kedro_cloudtrain.backends.runpod.api import RunPodApi
+    from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.storage.volumes import Volume
 
 # `-` and the eight digits that tell one attempt from another end a pod's name.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import CloudTrainError, JobCancelledError, JobLostError
 from kedro_cloudtrain.jobs.failures import failed_on
-from kedro_cloudtrain.jobs.spec import JobState
+from kedro_cloudtrain.jobs.result import JobState
 
 if TYPE_CHECKING:
     import threading
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.pace import Pace
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.backends.runpod.watching import Sighting
-    from kedro_cloudtrain.jobs.spec import JobResult
+    from kedro_cloudtrain.jobs.result import JobResult
 
 logger = logging.getLogger("kedro.cloudtrain")
 

@@ -1,22 +1,23 @@
-"""Placing a pod: which machines may take a job, in which order, and what becomes of each try."""
+"""What RunPod sells, and which of its machines may take a job, in which order."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Protocol
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from kedro_cloudtrain.errors import CapacityError, ConfigError
-from kedro_cloudtrain.wording import nearest
+from kedro_cloudtrain.wording import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from kedro_cloudtrain.backends.runpod.api import Cpu, Gpu
+    from kedro_cloudtrain.backends.runpod.contract import Cpu, Gpu
     from kedro_cloudtrain.config import NodeSettings
+    from kedro_cloudtrain.jobs.workload import Workload
 
-# A float32 matrix, its quantised copy, gradients and what the library itself takes: XGBoost's "memory usage" notes say about as much.
-_BYTES_A_CELL = 12
-_LIBRARY_GB = 2.0
+
 _STOCK = {"HIGH": 0, "MEDIUM": 1, "LOW": 2, "NONE": 3}
 # The least that a table of this many cells is worth a GPU for; below, its start costs more than its fit.
 _GPU_CELLS = 20_000_000
@@ -48,35 +49,6 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Work:
-    """How much a job has to compute with, as far as that is known.
-
-    Attributes:
-        library: xgboost, lightgbm, catboost, keras, or a template's own name.
-        rows: of the table; None where nobody knows yet.
-        columns: that are read.
-        size_bytes: of the table's file.
-    """
-
-    library: str
-    rows: int | None = None
-    columns: int | None = None
-    size_bytes: int | None = None
-
-    @property
-    def cells(self) -> float | None:
-        """Numbers in the matrix; from the file's size, at 8 bytes each, where rows are not known."""
-        if self.rows is not None and self.columns is not None:
-            return float(self.rows * self.columns)
-        return self.size_bytes / 8 if self.size_bytes is not None else None
-
-    @property
-    def memory_gb(self) -> float:
-        """What the fit is thought to take, in GB."""
-        return _LIBRARY_GB + (self.cells or 0.0) * _BYTES_A_CELL / 1e9
-
-
-@dataclasses.dataclass(frozen=True)
 class Choice:
     """The candidates of a job, the first one first; why these, and why not others."""
 
@@ -85,7 +57,7 @@ class Choice:
     refused: tuple[str, ...] = ()
 
 
-class Catalogue(Protocol):
+class Offers(Protocol):
     """What RunPod sells, and how much of it is free."""
 
     def gpus(self, count: int = 1) -> Sequence[Gpu]:
@@ -97,7 +69,7 @@ class Catalogue(Protocol):
         ...
 
 
-def choose(api: Catalogue, settings: NodeSettings, data_center: str | None, work: Work) -> Choice:
+def choose(api: Offers, settings: NodeSettings, data_center: str | None, work: Workload) -> Choice:
     """Give the machines that may take a job: the user's GPUs in their order, or for `auto` the cheapest that does.
 
     Raises:
@@ -141,12 +113,12 @@ def _next_step(settings: NodeSettings, data_center: str | None) -> str:
     return f"{narrow}{more} in cloudtrain.yml (kedro cloudtrain gpus shows them), or wait: --runner-params wait_for_capacity_s=1800"
 
 
-def _worth_a_gpu(work: Work) -> bool:
+def _worth_a_gpu(work: Workload) -> bool:
     # LightGBM's wheel has no CUDA, and on 10 million rows its CPU beats its GPU anyway.
     return work.library != "lightgbm" and (work.library == "keras" or work.cells is None or work.cells >= _GPU_CELLS)
 
 
-def _why_no_gpu(work: Work) -> str:
+def _why_no_gpu(work: Workload) -> str:
     if work.library == "lightgbm":
         return "auto: LightGBM's wheel has no CUDA, and its CPU is the quicker one on tables"
     return f"auto: {work.cells or 0:,.0f} numbers are fitted sooner than a GPU is ready"
@@ -157,14 +129,14 @@ def _known(names: Sequence[str], wanted: Iterable[str]) -> list[str]:
     found = []
     for name in wanted:
         if name.lower() not in by_lower:
-            hint = nearest(name, names) or f" Known: {', '.join(names)}."
+            hint = did_you_mean(name, names) or f" Known: {', '.join(names)}."
             raise ConfigError(f"`gpu` names {name!r}, which RunPod's catalogue does not have.{hint} All: kedro cloudtrain gpus")
         found.append(by_lower[name.lower()])
     return found
 
 
 def _gpus(
-    catalogue: Iterable[Gpu], names: list[str] | None, settings: NodeSettings, data_center: str | None, work: Work
+    catalogue: Iterable[Gpu], names: list[str] | None, settings: NodeSettings, data_center: str | None, work: Workload
 ) -> tuple[list[Candidate], list[str]]:
     found, refused = [], []
     for gpu in catalogue:
@@ -186,7 +158,7 @@ def _gpus(
     return found, refused
 
 
-def _cpus(catalogue: Iterable[Cpu], settings: NodeSettings, data_center: str | None, work: Work) -> tuple[list[Candidate], list[str]]:
+def _cpus(catalogue: Iterable[Cpu], settings: NodeSettings, data_center: str | None, work: Workload) -> tuple[list[Candidate], list[str]]:
     found, refused = [], []
     for cpu in catalogue:
         count, stock = settings.vcpu_count, cpu.stock(data_center)
@@ -208,3 +180,39 @@ def _too_dear(candidate: Candidate, settings: NodeSettings) -> str | None:
     if limit is None or candidate.usd_per_hour <= limit:
         return None
     return f"{candidate} (${candidate.usd_per_hour:.2f}/h, over max_price_per_hour_usd {limit:g})"
+
+
+Kind = TypeVar("Kind")
+
+
+class KnownOffers:
+    """A catalogue that is asked for each kind of pod once in a while; safe to be used from many threads.
+
+    Args:
+        catalogue: whom it asks.
+        known_s: for how long an answer holds, in seconds. Stock moves, and reserves nothing anyway: a create finds out.
+    """
+
+    def __init__(self, catalogue: Offers, known_s: float = 20.0) -> None:
+        self._catalogue = catalogue
+        self._known_s = known_s
+        self._lock = threading.Lock()
+        self._gpus: dict[int, tuple[float, Sequence[Gpu]]] = {}
+        self._cpus: dict[int, tuple[float, Sequence[Cpu]]] = {}
+
+    def gpus(self, count: int = 1) -> Sequence[Gpu]:
+        """Give the GPU types, for pods of so many."""
+        return self._known(self._gpus, count, self._catalogue.gpus)
+
+    def cpus(self, vcpu_count: int = 4) -> Sequence[Cpu]:
+        """Give the CPU flavours, for pods of so many vCPUs."""
+        return self._known(self._cpus, vcpu_count, self._catalogue.cpus)
+
+    def _known(self, answers: dict[int, tuple[float, Sequence[Kind]]], count: int, ask: Callable[[int], Sequence[Kind]]) -> Sequence[Kind]:
+        # Whoever comes meanwhile waits for the one answer.
+        with self._lock:
+            known = answers.get(count)
+            if known is None or time.monotonic() > known[0]:
+                found = ask(count)
+                known = answers[count] = (time.monotonic() + self._known_s, found)
+            return known[1]

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs.folder import INPUTS, JOBS
-from kedro_cloudtrain.jobs.spec import JobResult
+from kedro_cloudtrain.jobs.result import JobResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from kedro_cloudtrain.jobs.folder import JobFolder
-    from kedro_cloudtrain.jobs.spec import JobProgress
+    from kedro_cloudtrain.jobs.result import JobProgress
     from kedro_cloudtrain.storage.volumes import Volume
 
 BOOTSTRAP = "bootstrap.py"

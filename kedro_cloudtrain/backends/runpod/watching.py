@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.errors import CloudTrainError
 
 if TYPE_CHECKING:
-    from kedro_cloudtrain.backends.runpod.api import Pod, RunPodApi
+    from kedro_cloudtrain.backends.runpod.api import RunPodApi
+    from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.backends.runpod.pace import Pace
 
 logger = logging.getLogger("kedro.cloudtrain")

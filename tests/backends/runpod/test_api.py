@@ -13,7 +13,9 @@ from runpod_stand_in import API_KEY
 from support.cloud import DATA_CENTER, Cloud
 from support.waiting import wait_until
 
-from kedro_cloudtrain.backends.runpod.api import PodRequest, RunPodApi, connect, find_api_key
+from kedro_cloudtrain.backends.runpod.account import connect, find_api_key
+from kedro_cloudtrain.backends.runpod.api import RunPodApi
+from kedro_cloudtrain.backends.runpod.contract import PodRequest
 from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError
 
 STAND_STILL = "sh -c 'echo one; echo two; sleep 60'"

@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from runpod_stand_in.catalogue import Catalogue, gpu
 
-from kedro_cloudtrain.backends.runpod.api import Cpu, Gpu
 from kedro_cloudtrain.backends.runpod.budget import Budget, lifetime_s, pod_time_s, worst_usd
-from kedro_cloudtrain.backends.runpod.catalogue import KnownCatalogue
-from kedro_cloudtrain.backends.runpod.offers import Work, choose
+from kedro_cloudtrain.backends.runpod.contract import Cpu, Gpu
+from kedro_cloudtrain.backends.runpod.offers import KnownOffers, choose
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
+from kedro_cloudtrain.jobs.workload import Workload
 
 PLACE = "EU-RO-1"
-SMALL = Work("xgboost", 1000, 10)
+SMALL = Workload("xgboost", 1000, 10)
 
 
 class Known:
@@ -31,7 +31,7 @@ class Known:
         return [Cpu.model_validate(one.json_object()) for one in self.catalogue.cpus]
 
 
-def names(settings: dict, work: Work = SMALL, catalogue: Catalogue | None = None, place: str | None = PLACE) -> list[str]:
+def names(settings: dict, work: Workload = SMALL, catalogue: Catalogue | None = None, place: str | None = PLACE) -> list[str]:
     return [str(one) for one in choose(Known(catalogue), NodeSettings.model_validate(settings), place, work).candidates]
 
 
@@ -49,18 +49,18 @@ def test_what_is_sold_out_is_tried_last() -> None:
 
 
 def test_auto_takes_the_cheapest_that_holds_the_table() -> None:
-    large = Work("xgboost", 100_000_000, 30)  # 36 GB and what the library takes
+    large = Workload("xgboost", 100_000_000, 30)  # 36 GB and what the library takes
     assert names({"gpu": "auto"}, large) == ["NVIDIA A40"]
-    assert names({"gpu": "auto"}, Work("keras", 10, 2)) == ["NVIDIA RTX A5000", "NVIDIA A40", "NVIDIA L4"]
+    assert names({"gpu": "auto"}, Workload("keras", 10, 2)) == ["NVIDIA RTX A5000", "NVIDIA A40", "NVIDIA L4"]
     assert names({"gpu": "auto"}) == ["cpu5c with 4 vCPUs"]
-    assert names({"gpu": "auto"}, Work("lightgbm", 1_000_000, 100)) == ["cpu5c with 4 vCPUs"]
+    assert names({"gpu": "auto"}, Workload("lightgbm", 1_000_000, 100)) == ["cpu5c with 4 vCPUs"]
 
 
 def test_auto_says_why() -> None:
     settings = NodeSettings.model_validate({"gpu": "auto"})
     assert "sooner than a GPU is ready" in choose(Known(), settings, PLACE, SMALL).reason
-    assert "LightGBM's wheel has no CUDA" in choose(Known(), settings, PLACE, Work("lightgbm", 9, 9)).reason
-    assert "auto: the cheapest with 2 GB" in choose(Known(), settings, PLACE, Work("keras", 9, 9)).reason
+    assert "LightGBM's wheel has no CUDA" in choose(Known(), settings, PLACE, Workload("lightgbm", 9, 9)).reason
+    assert "auto: the cheapest with 2 GB" in choose(Known(), settings, PLACE, Workload("keras", 9, 9)).reason
 
 
 def test_several_gpus_are_one_machine_of_their_price() -> None:
@@ -89,7 +89,7 @@ def test_no_machine_says_what_refused_each(settings: dict, kind: type[Exception]
 
 def test_a_table_too_large_for_any_gpu_is_said_with_its_size() -> None:
     with pytest.raises(CapacityError, match=r"NVIDIA A40 \(48 GB, 122 GB needed\)"):
-        names({"gpu": "auto"}, Work("xgboost", 100_000_000, 100))
+        names({"gpu": "auto"}, Workload("xgboost", 100_000_000, 100))
 
 
 def test_a_pod_lives_as_long_as_its_money() -> None:
@@ -126,12 +126,12 @@ def test_a_catalogue_is_asked_once_for_many_and_again_when_it_is_old() -> None:
             asked.append(count)
             return super().gpus(count)
 
-    known = KnownCatalogue(Counted(), known_s=600)
+    known = KnownOffers(Counted(), known_s=600)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(known.gpus, [1] * 20))
     known.gpus(2)
     assert sorted(asked) == [1, 2]
-    forgetful = KnownCatalogue(Counted(), known_s=0)
+    forgetful = KnownOffers(Counted(), known_s=0)
     forgetful.gpus()
     forgetful.gpus()
     assert sorted(asked) == [1, 1, 1, 2]

@@ -11,7 +11,8 @@ import pytest
 from support.http_server import Server
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.storage.sources import SourceIdentity, make_source, url_identity
+from kedro_cloudtrain.storage.identity import SourceIdentity, url_identity
+from kedro_cloudtrain.storage.sources import make_source
 from kedro_cloudtrain.worker.downloads import describe, downloaded
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.locations import Location

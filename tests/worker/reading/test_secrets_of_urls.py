@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.storage.sources import UrlSource, environment, make_source
-from kedro_cloudtrain.storage.volumes import DirectoryVolume
+from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.sources import UrlSource, make_source, secrets_environment
 
 
 def url_source(url: str, **more: object) -> UrlSource:
@@ -56,12 +56,12 @@ def test_a_host_or_a_text_that_no_request_can_have_is_refused(url: str, reason: 
 
 def test_two_urls_that_differ_in_their_secrets_alone_are_refused() -> None:
     one, same, other = (url_source(f"https://a.org/get?file_format=csv&key={key}", file_format="csv") for key in ("one", "one", "two"))
-    assert len(environment([one, same])) == 1
+    assert len(secrets_environment([one, same])) == 1
     with pytest.raises(SourceError, match=r"read twice.*ordinary parameter") as caught:
-        environment([one, other])
+        secrets_environment([one, other])
     assert "two" not in str(caught.value)
     with pytest.raises(SourceError, match="read twice"):
-        environment([one, url_source("https://a.org/get?file_format=csv", file_format="csv")])
+        secrets_environment([one, url_source("https://a.org/get?file_format=csv", file_format="csv")])
 
 
 def test_a_redacted_url_keeps_its_shape() -> None:

@@ -1,0 +1,55 @@
+"""What names a job: the same work has the same fingerprint, and so the same folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Fingerprint(BaseModel):
+    """What names a piece of work: the same work finds the same folder, wherever and by whomever it is asked for again.
+
+    GPU, budget, backend and paths have no part in it.
+
+    Attributes:
+        script: sha256 of the rendered script, which holds parameters, columns and seeds.
+        inputs: each input's identity (ETag, or size and time, or the content's sha256) by the input's name; None where it has none.
+        code: sha256 of the code that the script imports.
+        requirements: what the job installs, as pip writes it.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    script: str
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+    code: str = ""
+    requirements: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, script: str, inputs: Mapping[str, JsonValue], code: str, requirements: Sequence[str] = ()) -> Self:
+        """Name the work of a script."""
+        digest = hashlib.sha256(script.encode()).hexdigest()
+        return cls(script=digest, inputs=dict(inputs), code=code, requirements=tuple(requirements))
+
+    @property
+    def digest(self) -> str:
+        """64 hexadecimal digits."""
+        work = json.dumps([self.script, self.inputs, self.code, self.requirements], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(work.encode()).hexdigest()
+
+    @property
+    def unidentified(self) -> list[str]:
+        """The inputs that have no identity: they are never taken for unchanged."""
+        return [name for name, identity in self.inputs.items() if identity is None]
+
+
+def job_name(node: str, digest: str) -> str:
+    """Name a job and its folder: the node's name as a file name, and the first twelve digits of its fingerprint."""
+    return f"{re.sub(r'[^A-Za-z0-9_]+', '-', node).strip('-')[:80] or 'job'}-{digest[:12]}"

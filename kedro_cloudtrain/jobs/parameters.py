@@ -1,0 +1,136 @@
+"""What a user writes of a training in `parameters.yml`, checked."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+
+from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.wording import problems_of
+
+OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
+LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
+OUTPUT_KINDS: tuple[OutputKind, ...] = ("model", "metrics", "history", "importance", "predictions")
+
+
+class Validation(BaseModel):
+    """Which rows are held out: a fraction, a column that says it, the latest by a time column, or another dataset.
+
+    Example:
+        ```yaml
+        validation: {fraction: 0.2, test_fraction: 0.1, seed: 42}
+        ```
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fraction: float | None = Field(None, gt=0, lt=1)
+    test_fraction: float | None = Field(None, gt=0, lt=1)
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    column: str | None = None
+    time_column: str | None = None
+    dataset: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ways = [name for name in ("column", "time_column", "dataset") if getattr(self, name) is not None]
+        if len(ways) > 1:
+            raise ValueError(f"{' and '.join(f'`validation.{way}`' for way in ways)} exclude one another: keep one of them")
+        if ways and ways[0] in ("column", "dataset"):
+            extra = [name for name in ("fraction", "test_fraction", "seed") if getattr(self, name) is not None]
+            if extra:
+                raise ValueError(f"`validation.{extra[0]}` means nothing beside `validation.{ways[0]}`: drop it")
+        if (self.fraction or 0.2) + (self.test_fraction or 0) >= 1:
+            raise ValueError("`validation.fraction` and `validation.test_fraction` leave no rows to fit: their sum must be below 1")
+        return self
+
+
+class TrainingParameters(BaseModel):
+    """What a user writes under a model's name in `parameters.yml`.
+
+    Example:
+        ```yaml
+        species:
+          model_type: xgboost_multiclass_classification
+          target_column: species
+          feature_columns: [bill_length_mm, bill_depth_mm, island]
+          hyperparameters: {n_estimators: 300, max_depth: 4, learning_rate: 0.1}
+          validation: {fraction: 0.2, seed: 42}
+          early_stopping_rounds: 30
+        ```
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    model_type: str = Field(min_length=1)
+    target_column: str = Field(min_length=1)
+    feature_columns: tuple[str, ...] | None = None
+    hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
+    validation: Validation = Validation()
+    early_stopping_rounds: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, ge=0, lt=2**32)
+
+    @field_validator("feature_columns")
+    @classmethod
+    def _some_columns_once(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if columns is not None and not columns:
+            raise ValueError("name at least one column, or leave feature_columns out to take every column but the target")
+        repeated = sorted({column for column in columns or () if (columns or ()).count(column) > 1})
+        if repeated:
+            raise ValueError(f"{repeated[0]!r} stands there twice: name each column once")
+        return columns
+
+    @model_validator(mode="after")
+    def _target_is_no_feature(self) -> Self:
+        if self.target_column in (self.feature_columns or ()):
+            raise ValueError(
+                f"the target `{self.target_column}` is among `feature_columns`, where a model would read its answer: take it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _part_is_no_feature(self) -> Self:
+        if self.validation.column is not None and self.validation.column in (self.feature_columns or ()):
+            raise ValueError(
+                f"`{self.validation.column}` is validation.column, which says the part that a row is in, and is among `feature_columns`: "
+                "take it out of one of them"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, values: object, where: str) -> TrainingParameters:
+        """Check what stands under `where`.
+
+        Raises:
+            ConfigError: naming each key that is unknown, missing or of a wrong value.
+        """
+        if not isinstance(values, dict):
+            raise ConfigError(f"{where} is {values!r}: a mapping with model_type and target_column is wanted there.")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            said = [sentence for _, sentence in problems_of(error, cls)]
+            raise ConfigError(f"{where}: " + "\n".join(said)) from None
+
+
+def library_of(model_type: str) -> str:
+    """Name the library of a shipped recipe; a template of one's own is called by its own name."""
+    return next((library for library in LIBRARIES if model_type.startswith(f"{library}_")), model_type)
+
+
+def plain(value: object) -> Any:
+    """Turn numpy's and OmegaConf's scalars and sequences into JSON's own, so that a script can hold them.
+
+    Raises:
+        ConfigError: for a value that JSON has no word for.
+    """
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    raise ConfigError(f"{value!r} ({type(value).__name__}) cannot stand in a script: use numbers, text, lists and mappings.")

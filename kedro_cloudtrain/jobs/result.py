@@ -1,0 +1,111 @@
+"""What a machine reports of a job: its state, its progress, its result."""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+
+class JobState(enum.StrEnum):
+    """Where a job stands."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    REUSED = "reused"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self not in (JobState.WAITING, JobState.STARTING, JobState.RUNNING)
+
+
+class JobFailure(BaseModel):
+    """What the script raised, as the machine wrote it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    type: str = "Exception"
+    message: str = ""
+    traceback: str = ""
+    stage: str = "start"
+    input_error: bool = False
+
+
+class JobOutput(BaseModel):
+    """One output, in the job folder or on the volume.
+
+    Attributes:
+        size: in bytes.
+        path: where it is in the job folder.
+        sha256: of what is there.
+        files: for a folder, the paths of its files.
+        key: where the machine has saved it on the volume, instead.
+        modified_ns: the time of that file, in nanoseconds, as the machine saw it.
+        md5: of that file, where it is on a network volume.
+        stored: by what an entry's file on another store is known to be the same: `etag`, `modified`, `size`, and its `version`.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    size: int
+    path: str = ""
+    sha256: str = ""
+    files: tuple[str, ...] = ()
+    key: str | None = None
+    modified_ns: int | None = None
+    md5: str | None = None
+    stored: dict[str, JsonValue] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its files in the job folder."""
+        return self.files or ((self.path,) if self.path else ())
+
+
+class JobResult(BaseModel):
+    """`result.json`: what the machine says when it is done; the script writes it, or, where it could not, what runs it on a pod."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    state: Literal["succeeded", "failed", "timed out", "lost", "cancelled"]
+    attempt: str | None = None
+    error: JobFailure | None = None
+    outputs: dict[str, JobOutput] = Field(default_factory=dict)
+    seconds: dict[str, float] = Field(default_factory=dict)
+    rows: dict[str, int] = Field(default_factory=dict)
+    bytes_read: int = 0
+    device: str = "cpu"
+    device_name: str = ""
+    peak_memory_bytes: int = 0
+    versions: dict[str, str] = Field(default_factory=dict)
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+class JobProgress(BaseModel):
+    """One line of `progress.jsonl`: a round, of how many, what it measured, seconds since the fit began."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    step: int
+    of: int
+    metrics: dict[str, float | None] = Field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether there is more than one: a call of a function is one that begins and ends."""
+        return self.of > 1
+
+    @property
+    def seconds_left(self) -> float:
+        """What the rounds to come take at the pace so far."""
+        return self.seconds / self.step * (self.of - self.step) if self.step else 0.0
