@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.config import selects
-from kedro_cloudtrain.planning.plan import training_inputs
+from kedro_cloudtrain.planning.training import is_training
 from kedro_cloudtrain.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -37,6 +37,6 @@ def unmatched_selectors(settings: Settings, nodes: Iterable[Node]) -> list[str]:
     return said
 
 
-def selects_any(settings: Settings, node: Node) -> bool:
+def goes_to_machine(settings: Settings, node: Node) -> bool:
     """Tell whether a node goes to a machine: a training node always, any other where `nodes` names it."""
-    return training_inputs(node) is not None or settings.names_node(node.name, node.tags, node.namespace)
+    return is_training(node) or settings.names_node(node.name, node.tags, node.namespace)

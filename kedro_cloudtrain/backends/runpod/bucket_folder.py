@@ -74,7 +74,7 @@ class CarriedFolder(RemoteFolder):
         if not result.outputs:
             return
         packed = self.folder.path / _OUTPUTS
-        self._volume.download(self.key(_OUTPUTS), packed)
+        self.volume.download(self.key(_OUTPUTS), packed)
         self.folder.bytes_passed += packed.stat().st_size
         wanted = {name for output in result.outputs.values() for name in output.names}
         try:
@@ -83,6 +83,6 @@ class CarriedFolder(RemoteFolder):
                 for name in wanted & set(archive.namelist()):
                     archive.extract(name, self.folder.path)
         except zipfile.BadZipFile as error:
-            raise JobLostError(f"{self.key(_OUTPUTS)} in the {self._volume.name} is no archive: {error}") from error
+            raise JobLostError(f"{self.key(_OUTPUTS)} in the {self.volume.name} is no archive: {error}") from error
         finally:
             packed.unlink()

@@ -12,6 +12,8 @@ from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs.folder import INPUTS, JOBS
 from kedro_cloudtrain.jobs.result import JobResult
 
+from kedro_cloudtrain.worker.protocol import ON_VOLUME, STARTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -42,13 +44,13 @@ class RemoteFolder:
 
     def __init__(self, folder: JobFolder, volume: Volume) -> None:
         self.folder = folder
-        self._volume = volume
+        self.volume = volume
         self._read_to: dict[str, int] = {}
         self._kept: set[str] = set()
 
     def beside(self, folder: JobFolder) -> RemoteFolder:
         """Give the one of another job on the same volume."""
-        return RemoteFolder(folder, self._volume)
+        return RemoteFolder(folder, self.volume)
 
     def key(self, name: str) -> str:
         """Give the key of one of its files."""
@@ -62,7 +64,7 @@ class RemoteFolder:
         self._write(BOOTSTRAP, resources.files("kedro_cloudtrain.pod").joinpath(BOOTSTRAP).read_bytes())
         for file in folder.sent:
             # Named by its content: what another job has sent is there already.
-            if self._volume.upload(file, f"{INPUTS}/{file.name}"):
+            if self.volume.upload(file, f"{INPUTS}/{file.name}"):
                 folder.bytes_passed += file.stat().st_size
 
     def command(self, mount: str) -> str:
@@ -79,7 +81,7 @@ class RemoteFolder:
 
     def machine(self) -> dict[str, Any]:
         """Read `machine.json` on the volume: which pod has the job; empty where none has been asked for."""
-        content = self._volume.read_bytes(self.key(self.folder.machine.name))
+        content = self.volume.read_bytes(self.key(self.folder.machine.name))
         try:
             said = json.loads(content) if content else {}
         except ValueError:
@@ -101,7 +103,7 @@ class RemoteFolder:
         Raises:
             JobLostError: it is there and is no result.
         """
-        content = self._volume.read_bytes(self.key("result.json"))
+        content = self.volume.read_bytes(self.key("result.json"))
         if content is None:
             return None
         try:
@@ -120,7 +122,7 @@ class RemoteFolder:
         """
         for file in (self.folder.log, self.folder.progress):
             start = self._read_to.get(file.name, 0)
-            content = self._volume.read_bytes(self.key(file.name), start)
+            content = self.volume.read_bytes(self.key(file.name), start)
             if content:
                 with file.open("ab" if file.name in self._kept else "wb") as stream:
                     stream.write(content)
@@ -131,7 +133,7 @@ class RemoteFolder:
 
     def heartbeat(self, attempt: str) -> Heartbeat | None:
         """Give an attempt's latest heartbeat, or None before the first."""
-        content = self._volume.read_bytes(self.key("heartbeat.json"))
+        content = self.volume.read_bytes(self.key("heartbeat.json"))
         try:
             said = Heartbeat.model_validate_json(content) if content else None
         except ValidationError:
@@ -142,12 +144,12 @@ class RemoteFolder:
         """Bring the outputs here, each to its place and whole."""
         for output in result.outputs.values():
             for name in output.names:
-                self._volume.download(self.key(name), self.folder.path / name)
+                self.volume.download(self.key(name), self.folder.path / name)
 
     def checkpoint_names(self) -> list[str]:
         """Name the files of the state that a lost machine has left for another one to go on from."""
         try:
-            latest = json.loads(self._volume.read_bytes(self.key("checkpoint/latest.json")) or b"{}")
+            latest = json.loads(self.volume.read_bytes(self.key("checkpoint/latest.json")) or b"{}")
             files = [f"checkpoint/{latest['folder']}/{name}" for name in latest["files"]]
         except (ValueError, KeyError, TypeError):
             return []
@@ -156,13 +158,20 @@ class RemoteFolder:
     def take_away(self, names: Iterable[str]) -> None:
         """Delete some of its files, `result.json` first where it is the first name; one that is not there is no error."""
         for name in names:
-            self._volume.delete(self.key(name))
+            self.volume.delete(self.key(name))
+
+    def delete_job(self) -> None:
+        """Delete all that the volume has of the job, the result first: no half of it is taken for the whole."""
+        result, machine = self.folder.read_result(), self.folder.read_json(self.folder.machine) or {}
+        outputs = [name for output in result.outputs.values() for name in output.names] if result is not None else []
+        markers = [f"{STARTED}{machine['attempt']}"] if machine.get("attempt") else []
+        self.take_away([*ON_VOLUME, *self.checkpoint_names(), *outputs, *markers])
 
     def take_away_sent(self, names: Iterable[str]) -> None:
         """Delete some of what was sent along with the volume's jobs."""
         for name in names:
-            self._volume.delete(f"{INPUTS}/{name}")
+            self.volume.delete(f"{INPUTS}/{name}")
 
     def _write(self, name: str, content: bytes) -> None:
-        self._volume.write_bytes(self.key(name), content)
+        self.volume.write_bytes(self.key(name), content)
         self.folder.bytes_passed += len(content)
