@@ -127,7 +127,7 @@ class CloudTrainRunner(SequentialRunner):
             order = {plan.node.name: index for index, plan in enumerate(plans)}
             # A group's bill stands below its nodes.
             self.receipts.sort(key=lambda receipt: order.get(receipt.node, len(order)))
-            display.account(self.receipts)
+            display.print_receipts(self.receipts)
             self._say_left(slots.postponed)
 
     def _say_left(self, postponed: list[str]) -> None:
