@@ -130,9 +130,9 @@ def _parameters(text: str) -> dict[str, Any]:
 
 def job_roots(planner: Planner) -> list[Path]:
     """Return the folders that hold the project's jobs, on the volume of its settings, then on those of its datasets."""
-    from kedro_cloudtrain.worker.protocol import JOBS
     from kedro_cloudtrain.planning.entries import dataset_source, dataset_volume
     from kedro_cloudtrain.storage.sources import VolumeSource
+    from kedro_cloudtrain.worker.protocol import JOBS
 
     volumes = [planner.settings.volume.make(planner.project)]
     for name in list(planner.catalog):

@@ -94,9 +94,7 @@ def table_names(node: Node) -> list[str]:
     return [name for name in dict.fromkeys(node.inputs) if not is_parameter(name)]
 
 
-def plan_function(
-    shared: Mapping[str, Any], node: Node, catalog: CatalogProtocol[Any, Any], project: Path, codes: Codes
-) -> FunctionPlan:
+def plan_function(shared: Mapping[str, Any], node: Node, catalog: CatalogProtocol[Any, Any], project: Path, codes: Codes) -> FunctionPlan:
     """Plan a node that calls a user's function.
 
     Args:

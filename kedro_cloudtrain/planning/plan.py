@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kedro.pipeline.node import Node
 
@@ -56,6 +56,11 @@ class NodePlan:
         return None
 
     @property
+    def timeout_s(self) -> float | None:
+        """When the node's job is ended, in seconds from its start; None for an ordinary node."""
+        return None
+
+    @property
     def tables(self) -> list[str]:
         """The datasets that the machine is given, without the parameters."""
         return []
@@ -94,6 +99,11 @@ class MachinePlan(NodePlan, abc.ABC):
         return self.settings.group
 
     @property
+    def timeout_s(self) -> float | None:
+        """When the node's job is ended, in seconds from its start."""
+        return self.settings.timeout_s
+
+    @property
     def sized_tables(self) -> list[str]:
         """The tables whose sizes tell how much the machine has to compute with."""
         return list(self.sources)
@@ -104,8 +114,8 @@ class MachinePlan(NodePlan, abc.ABC):
         return None
 
     @property
-    def columns(self) -> Mapping[str, list[str]]:
-        """The columns that each table needs to have, by the parameter that names them."""
+    def columns(self) -> Mapping[str, Sequence[str]]:
+        """The columns that each table needs to have, by what names them."""
         return {}
 
     def machine_input(self, name: str) -> UrlSource | VolumeSource | RemoteEntry | None:

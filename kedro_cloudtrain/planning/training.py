@@ -13,7 +13,7 @@ from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.running.training import TrainingOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
@@ -91,16 +91,16 @@ class TrainingPlan(MachinePlan):
         return None if features is None else len(features) + 1
 
     @property
-    def columns(self) -> Mapping[str, list[str]]:
+    def columns(self) -> Mapping[str, Sequence[str]]:
         """The columns that each table needs to have, by the parameter that names them."""
         if self.parameters is None:
             return {}
-        validation = self.parameters.validation
+        validation, place = self.parameters.validation, self.inputs.parameters_place
         return {
-            "target_column": [self.parameters.target_column],
-            "feature_columns": list(self.parameters.feature_columns or ()),
-            "validation.column": [validation.column] if validation.column else [],
-            "validation.time_column": [validation.time_column] if validation.time_column else [],
+            f"target_column of {place}": [self.parameters.target_column],
+            f"feature_columns of {place}": self.parameters.feature_columns or (),
+            f"validation.column of {place}": [validation.column] if validation.column else [],
+            f"validation.time_column of {place}": [validation.time_column] if validation.time_column else [],
         }
 
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> TrainingOrder:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.planning.plan import MachinePlan
     from kedro_cloudtrain.running.run import Run
-    from kedro_cloudtrain.running.run import Run
 
 # So many more jobs than there are slots are prepared meanwhile, or have their outputs saved: a free machine does not wait for that.
 _AHEAD = 2

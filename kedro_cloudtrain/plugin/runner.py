@@ -133,7 +133,7 @@ class CloudTrainRunner(SequentialRunner):
             order = {plan.node.name: index for index, plan in enumerate(plans)}
             # A group's receipt stands below those of its nodes.
             self.receipts.sort(key=lambda receipt: order.get(receipt.node, len(order)))
-            run.display.account(self.receipts)
+            run.display.print_receipts(self.receipts)
             self._log_left(run.slots.postponed)
 
     def _log_left(self, postponed: Sequence[str]) -> None:

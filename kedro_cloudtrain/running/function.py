@@ -39,7 +39,7 @@ class FunctionOrder:
         node: the node's name.
         function: the function to call.
         arguments: the datasets that it is given, in order, or by the arguments' names.
-        arguments_given: the value of each of these: a source or an entry that the machine reads, or a value that exists only in this process.
+        arguments_given: their values: a source or an entry that the machine reads, or a value that exists only in this process.
         returns: the datasets that take what it returns, as the node has them.
         volume: holds the tables that are keys, and the job folder.
         project: the project's folder, whose requirements the machine installs.

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.fingerprint import Fingerprint
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.receipt import MachineUse
-    from kedro_cloudtrain.jobs.result import JobProgress, JobResult
+    from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.jobs.sent import SentInput
     from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.running.order import Order
@@ -152,9 +152,7 @@ class Job:
                         backend.submit(request)
                     else:
                         execution.result = backend.run(request, execution)
-            if execution.result is None:
-                raise DetachedError(self.name)
-            values = self.order.values(self.folder, execution.result)
+            values = self.order.values(self.folder, execution.finished(self.name))
             execution.state = JobState.SUCCEEDED
         except (DetachedError, CloudTrainError) as error:
             execution.state = _state_after(error)
@@ -281,6 +279,16 @@ class _Execution:
     def begin(self) -> None:
         """Record that the job has its slot."""
         self.asked_at, self._waited_s = time.time(), time.perf_counter() - self._waits_since
+
+    def finished(self, job: str) -> JobResult:
+        """Return what the job has left.
+
+        Raises:
+            DetachedError: it was left running.
+        """
+        if self.result is None:
+            raise DetachedError(job)
+        return self.result
 
     @property
     def elapsed_s(self) -> float:

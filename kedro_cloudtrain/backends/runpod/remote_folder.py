@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs.folder import INPUTS, JOBS
 from kedro_cloudtrain.jobs.result import JobResult
-
 from kedro_cloudtrain.worker.protocol import ON_VOLUME, STARTED
 
 if TYPE_CHECKING:
