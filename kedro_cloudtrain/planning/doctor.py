@@ -14,6 +14,7 @@ from kedro_cloudtrain.backends.runpod.account import connect, find_api_key
 from kedro_cloudtrain.errors import ApiError, AuthError, CloudTrainError
 from kedro_cloudtrain.jobs.parameters import LIBRARIES
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
+from kedro_cloudtrain.storage.s3 import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -66,7 +67,7 @@ class Examination:
 
     findings: list[Finding] = dataclasses.field(default_factory=list)
     api: RunPodApi | None = None
-    volume: NetworkVolume | None = None
+    volume: S3Store | None = None
     data_center: str | None = None
 
     @property
@@ -85,7 +86,7 @@ def examine_local(settings: Settings, project: Path, needed: Collection[str]) ->
     """
     seen = Examination()
     volume = _volume(settings, project, seen)
-    if isinstance(volume, NetworkVolume):
+    if isinstance(volume, S3Store):
         fix = "A job on this computer needs a directory: volume: {path: data/volume}; or say backend: runpod."
         seen.findings.append(Finding("volume", ok=False, seen=f"{volume.name} is a network volume, and the backend is local.", fix=fix))
     elif volume is not None:
@@ -106,9 +107,9 @@ def examine_runpod(settings: Settings, project: Path) -> Examination:
     seen.findings.append(Finding("packages", ok=True, seen=", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES)))
     api = _account(seen)
     volume = _volume(settings, project, seen)
-    if isinstance(volume, NetworkVolume):
+    if isinstance(volume, S3Store):
         seen.data_center = volume.data_center
-        if not volume.mounted:
+        if not isinstance(volume, NetworkVolume):
             seen.findings.append(Finding("volume", ok=True, seen=f"none; {volume.name} keeps the jobs, and pods read URLs alone"))
         elif seen.api is not None:
             seen.findings.append(_volume_as_sold(seen.api, volume))
@@ -217,7 +218,7 @@ def _volume_as_sold(api: RunPodApi, volume: NetworkVolume) -> Finding:
     return Finding("volume", ok=True, seen=f"{volume.name}, {info.size} GB")
 
 
-def _s3_keys(volume: NetworkVolume, seen: Examination) -> None:
+def _s3_keys(volume: S3Store, seen: Examination) -> None:
     try:
         volume.exists(_PROBE_KEY)
     except CloudTrainError as error:

@@ -24,8 +24,7 @@ from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.worker_archive import add_member, worker_archive
 from kedro_cloudtrain.storage.directory import DirectoryVolume
-from kedro_cloudtrain.storage.remote_entry import CREDENTIALS_VARIABLE
-from kedro_cloudtrain.storage.sources import SECRETS_VARIABLE
+from kedro_cloudtrain.worker.protocol import CREDENTIALS_VARIABLE, URL_SECRETS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -365,7 +364,7 @@ def _environment(requests: Iterable[JobRequest]) -> dict[str, str]:
         ConfigError: two of them reach the same place with other credentials.
     """
     together: dict[str, str] = {}
-    known: dict[str, dict[str, Any]] = {SECRETS_VARIABLE: {}, CREDENTIALS_VARIABLE: {}}
+    known: dict[str, dict[str, Any]] = {URL_SECRETS_VARIABLE: {}, CREDENTIALS_VARIABLE: {}}
     for request in requests:
         for variable, secrets_of in known.items():
             for place, said in json.loads(request.environment.get(variable, "{}")).items():

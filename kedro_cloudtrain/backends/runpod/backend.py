@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
     from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.jobs.result import JobResult
-    from kedro_cloudtrain.storage.network_volume import NetworkVolume
+    from kedro_cloudtrain.storage.s3 import S3Store
 
 logger = logging.getLogger("kedro.cloudtrain")
 
@@ -74,7 +74,7 @@ class RunPodBackend:
     def __init__(
         self,
         api: RunPodApi,
-        volume: NetworkVolume,
+        volume: S3Store,
         project: str,
         budget: Budget | None = None,
         jobs: int = 1,
