@@ -20,7 +20,7 @@ class Bucket(S3Store):
         bucket: the bucket's name.
         region: where the bucket is; left out, boto3's own.
         endpoint_url: the address of another server than AWS's.
-        credentials: `access_key` and `secret_key`, where an entry has its own; left out, boto3 searches for them.
+        credentials: `access_key` and `secret_key`; left out, boto3's own search.
     """
 
     mounted = False

@@ -125,7 +125,7 @@ def make_volume(config: Mapping[str, Any], credentials: Mapping[str, str] | None
     keys = (*kind.required, *kind.optional)
     unknown = [str(key) for key in config if key not in keys]
     if unknown:
-        every = " Possible are: path, a directory; id and data_center, a network volume; or bucket, for the jobs of pods without one."
+        every = " Possible settings: path, for a directory; id and data_center, for a network volume; bucket, for jobs of pods without one."
         raise ConfigError(f"volume.{unknown[0]} is not a setting.{did_you_mean(unknown[0], keys) or every}")
     for name, example in kind.required.items():
         if not isinstance(config.get(name), str) or not config[name].strip():
