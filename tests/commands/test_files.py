@@ -40,7 +40,7 @@ def test_a_file_goes_up_once_and_comes_down_whole(shop: Project, cloud: Cloud) -
     [
         (["upload", "none.csv", "a.csv"], "'none.csv' does not exist"),
         (["download", "none.csv", "here.csv"], "There is no none.csv on the volume"),
-        (["upload", "pyproject.toml", "../a"], "is no place on the volume"),
+        (["upload", "pyproject.toml", "../a"], "is not a valid key on the volume"),
     ],
 )
 def test_what_cannot_be_is_said(shop: Project, args: list[str], said: str) -> None:
