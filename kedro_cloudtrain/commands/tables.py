@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kedro_cloudtrain.jobs.spec import model_type_of
 from kedro_cloudtrain.running.display import _STYLES, metric, state_word
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
         table.add_row(
             Text(folder.name),
             Text(state_word(state), _STYLES.get(state, "")),
-            Text(str(spec.get("model_type") or spec.get("function") or f"{len(spec.get('jobs', ()))} jobs")),
+            Text(str(spec.get("function") or model_type_of(spec) or f"{len(spec.get('jobs', ()))} jobs")),
             f"{when:%Y-%m-%d %H:%M}",
             f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
             f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",

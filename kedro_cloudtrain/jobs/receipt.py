@@ -67,19 +67,3 @@ class Receipt:
     def cost_usd(self) -> float | None:
         """Dollars; None where nothing is to be paid."""
         return sum(machine.cost_usd for machine in self.machines) if self.machines else None
-
-
-def size(count: float | None) -> str:
-    """Write a number of bytes as a person reads it: `15.2 kB`."""
-    if count is None:
-        return "–"
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":  # noqa: PLR2004  # SI: a kilobyte is 1,000 bytes
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError
-
-
-def usd(dollars: float) -> str:
-    """Write dollars: `$1.25`; below ten cents with one digit more, so that a short job's are not nothing."""
-    return f"${dollars:.2f}" if dollars >= 0.1 else f"${dollars:.3f}"  # noqa: PLR2004

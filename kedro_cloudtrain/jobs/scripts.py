@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, plain
-from kedro_cloudtrain.jobs.spec import TrainingSpec
+from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.storage.sources import make_source
 from kedro_cloudtrain.wording import did_you_mean, problems_of
 
@@ -161,7 +161,7 @@ class TrainingScriptGenerator:
             where="generate_training_script",
         )
         try:
-            spec = TrainingSpec.make(model_id, checked, source, outputs=outputs)
+            spec = TrainingSpec(name=model_id, parameters=checked, sources={"data": source_fields(source)}, outputs=outputs)
         except ValidationError as error:
             raise ConfigError("\n".join(sentence for _, sentence in problems_of(error, TrainingSpec))) from None
         return self.render(spec)
@@ -172,25 +172,26 @@ class TrainingScriptGenerator:
         Raises:
             TemplateError: naming the template and the line, before anything is run or paid for.
         """
-        self.check_model_type(spec.model_type)
-        template = f"{spec.model_type}{_SUFFIX}"
-        seed = spec.seed if spec.seed is not None else DEFAULT_SEED
-        validation = spec.validation.model_dump(exclude_none=True)
-        if spec.validation_source is None and "column" not in validation:
+        parameters, validation_source = spec.parameters, spec.sources.get("validation")
+        self.check_model_type(parameters.model_type)
+        template = f"{parameters.model_type}{_SUFFIX}"
+        seed = parameters.seed if parameters.seed is not None else DEFAULT_SEED
+        validation = parameters.validation.model_dump(exclude_none=True)
+        if validation_source is None and "column" not in validation:
             validation = {"fraction": 0.2, **validation}
         if "time_column" not in validation and "fraction" in validation:
             validation.setdefault("seed", seed)
         return self._script(
             template,
             model_id=spec.name,
-            model_type=spec.model_type,
-            source=spec.source,
-            validation_source=spec.validation_source,
-            target_column=spec.target_column,
-            feature_columns=None if spec.feature_columns is None else list(spec.feature_columns),
-            hyperparameters=spec.hyperparameters,
+            model_type=parameters.model_type,
+            source=spec.sources["data"],
+            validation_source=validation_source,
+            target_column=parameters.target_column,
+            feature_columns=None if parameters.feature_columns is None else list(parameters.feature_columns),
+            hyperparameters=parameters.hyperparameters,
             validation=validation,
-            early_stopping_rounds=spec.early_stopping_rounds,
+            early_stopping_rounds=parameters.early_stopping_rounds,
             seed=seed,
             outputs=list(spec.outputs),
         )

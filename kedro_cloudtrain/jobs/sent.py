@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.jobs.receipt import size
 from kedro_cloudtrain.storage.sources import SentSource
+from kedro_cloudtrain.wording import size
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.values import PICKLE, write_value
 

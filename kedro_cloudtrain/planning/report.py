@@ -11,10 +11,10 @@ from rich.text import Text
 
 from kedro_cloudtrain.backends.runpod.offers import KnownOffers
 from kedro_cloudtrain.errors import CloudTrainError
-from kedro_cloudtrain.jobs.receipt import size
 from kedro_cloudtrain.planning.doctor import Examination, examine_runpod
 from kedro_cloudtrain.planning.inspection import look_at_inputs
 from kedro_cloudtrain.planning.quotes import Quote, quote, run_notes, run_problems, work_of
+from kedro_cloudtrain.wording import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

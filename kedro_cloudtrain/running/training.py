@@ -14,7 +14,7 @@ from kedro_cloudtrain.jobs.fingerprint import Fingerprint, job_name
 from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.jobs.requirements import requirements
 from kedro_cloudtrain.jobs.sent import SentInput, size_warnings
-from kedro_cloudtrain.jobs.spec import TrainingSpec
+from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.jobs.worker_archive import worker_digest
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.job import Job, job_folder, volume_fields
@@ -160,12 +160,10 @@ class TrainingOrder:
         return sent
 
     def _spec(self, sent: dict[str, UrlSource | VolumeSource | SentInput]) -> TrainingSpec:
-        sources = {name: table.source if isinstance(table, SentInput) else table for name, table in sent.items()}
+        sources = {name: source_fields(table.source if isinstance(table, SentInput) else table) for name, table in sent.items()}
         if "data" not in sources:
             raise ConfigError(f"{self.node} has no data.")
         try:
-            return TrainingSpec.make(
-                self.node, self.parameters, sources["data"], validation_source=sources.get("validation"), outputs=self.outputs
-            )
+            return TrainingSpec(name=self.node, parameters=self.parameters, sources=sources, outputs=self.outputs)
         except ValidationError as error:
             raise ConfigError("\n".join(f"{self.node}: {said}" for _, said in problems_of(error, TrainingSpec))) from None
