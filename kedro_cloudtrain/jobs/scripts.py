@@ -167,10 +167,10 @@ class TrainingScriptGenerator:
         return self.render(spec)
 
     def render(self, spec: TrainingSpec) -> str:
-        """Give the script of a job.
+        """Render the script of a training.
 
         Raises:
-            TemplateError: naming the template and the line, before anything is run or paid for.
+            TemplateError: names the template and the line, before anything runs or costs money.
         """
         parameters, validation_source = spec.parameters, spec.sources.get("validation")
         self.check_model_type(parameters.model_type)
