@@ -70,3 +70,19 @@ def _model_in(annotation: Any) -> Any:
     if hasattr(annotation, "model_fields"):
         return annotation
     return next((model for model in map(_model_in, getattr(annotation, "__args__", ())) if model is not None), None)
+
+
+def size(count: float | None) -> str:
+    """Write a number of bytes as a person reads it: `15.2 kB`; a dash for None."""
+    if count is None:
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":  # noqa: PLR2004  # SI: a kilobyte is 1,000 bytes
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def usd(dollars: float) -> str:
+    """Write dollars: `$1.25`; with one more digit below ten cents, so that a short job does not seem to be free."""
+    return f"${dollars:.2f}" if dollars >= 0.1 else f"${dollars:.3f}"  # noqa: PLR2004

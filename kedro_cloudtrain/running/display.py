@@ -18,9 +18,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kedro_cloudtrain.jobs.receipt import STAGES, size, usd
+from kedro_cloudtrain.jobs.receipt import STAGES
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
+from kedro_cloudtrain.wording import size, usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -280,7 +280,7 @@ def test_what_cannot_travel_is_refused_with_its_name(flights: Project) -> None:
 def test_a_large_input_that_exists_only_here_is_sent_with_a_warning(flights: Project) -> None:
     flights.write("conf/base/cloudtrain.yml", "nodes: {train_model_node: {upload_warn_mb: 0.001}}\n")
     said = " ".join(run(flights).split())
-    assert "`X_train` exists only here" in said
+    assert "`X_train` exists only on this computer" in said
     assert "upload_warn_mb is 0.001" in said
 
 

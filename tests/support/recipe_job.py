@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import kedro_cloudtrain.worker
+from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.jobs.worker_archive import worker_archive
@@ -74,7 +75,10 @@ class Job:
     def write(self, recipe: str, key: str, target: str, **more: Any) -> Path:
         library = recipe.partition("_")[0]
         values: dict[str, Any] = {"hyperparameters": FEW_ROUNDS[library], "outputs": EVERYTHING, **more}
-        spec = TrainingSpec.model_validate({"name": "job", "model_type": recipe, "dataset_key": key, "target_column": target, **values})
+        outputs, validation = values.pop("outputs"), values.pop("validation_source", None)
+        sources = {"data": {"dataset_key": key}} | ({"validation": validation} if validation is not None else {})
+        parameters = TrainingParameters(model_type=recipe, target_column=target, **values)
+        spec = TrainingSpec(name="job", parameters=parameters, sources=sources, outputs=outputs)
         self.folder.mkdir(exist_ok=True)
         script = self.folder / "train.py"
         script.write_text(TrainingScriptGenerator().render(spec), encoding="utf-8")

@@ -241,43 +241,54 @@ def test_an_unknown_model_type_names_the_nearest() -> None:
 SPECS: dict[str, dict[str, Any]] = {
     "xgboost_regression": {
         "name": "price",
-        "dataset_key": "datasets/houses.csv",
-        "target_column": "price",
-        "feature_columns": ["sqft", "bedrooms"],
-        "hyperparameters": {"n_estimators": 300, "max_depth": 4},
-        "early_stopping_rounds": 30,
+        "parameters": {
+            "target_column": "price",
+            "feature_columns": ["sqft", "bedrooms"],
+            "hyperparameters": {"n_estimators": 300, "max_depth": 4},
+            "early_stopping_rounds": 30,
+        },
+        "sources": {"data": {"dataset_key": "datasets/houses.csv"}},
     },
     "lightgbm_multiclass_classification": {
         "name": "species",
-        "dataset_url": "https://example.org/penguins.tsv",
-        "file_format": "tsv",
-        "load_args": {"na_values": ["-"]},
-        "target_column": "species",
-        "validation": {"time_column": "year", "fraction": 0.3, "test_fraction": 0.1},
+        "parameters": {
+            "target_column": "species",
+            "validation": {"time_column": "year", "fraction": 0.3, "test_fraction": 0.1},
+        },
+        "sources": {
+            "data": {"dataset_url": "https://example.org/penguins.tsv", "file_format": "tsv", "load_args": {"na_values": ["-"]}},
+        },
         "outputs": ["model", "metrics", "history", "importance", "predictions"],
     },
     "catboost_binary_classification": {
         "name": "churn",
-        "dataset_file": "inputs/customers.parquet",
-        "target_column": "left us",
-        "hyperparameters": {"iterations": 50, "learning_rate": 0.1},
-        "validation": {"dataset": "held_out"},
-        "validation_source": {"dataset_key": "datasets/held_out.parquet", "file_format": "parquet"},
-        "seed": 7,
+        "parameters": {
+            "target_column": "left us",
+            "hyperparameters": {"iterations": 50, "learning_rate": 0.1},
+            "validation": {"dataset": "held_out"},
+            "seed": 7,
+        },
+        "sources": {
+            "data": {"dataset_file": "inputs/customers.parquet"},
+            "validation": {"dataset_key": "datasets/held_out.parquet", "file_format": "parquet"},
+        },
     },
     "keras_regression": {
         "name": "mass",
-        "dataset_key": "datasets/penguins.csv",
-        "target_column": "body_mass_g",
-        "hyperparameters": {"hidden_units": [128, 64], "dropout": 0.1},
-        "validation": {"column": "part"},
+        "parameters": {
+            "target_column": "body_mass_g",
+            "hyperparameters": {"hidden_units": [128, 64], "dropout": 0.1},
+            "validation": {"column": "part"},
+        },
+        "sources": {"data": {"dataset_key": "datasets/penguins.csv"}},
     },
 }
 
 
 @pytest.mark.parametrize("recipe", SPECS)
 def test_the_script_is_the_golden_one(recipe: str) -> None:
-    text = TrainingScriptGenerator().render(TrainingSpec.model_validate({"model_type": recipe, **SPECS[recipe]}))
+    spec = {**SPECS[recipe], "parameters": {"model_type": recipe, **SPECS[recipe]["parameters"]}}
+    text = TrainingScriptGenerator().render(TrainingSpec.model_validate(spec))
     golden = GOLDEN / f"{recipe}.py"
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(text, encoding="utf-8")
