@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
 TASKS = ("regression", "binary_classification", "multiclass_classification")
+RECIPES = [f"{library}_{task}" for library in LIBRARIES for task in TASKS]
 EVERYTHING = ("model", "metrics", "history", "importance", "predictions")
 FEW_ROUNDS: dict[str, dict[str, Any]] = {
     "xgboost": {"n_estimators": 6, "max_depth": 3, "n_jobs": 1},
