@@ -85,9 +85,9 @@ def downloaded(
 def streamed(
     url: str, *, headers: Mapping[str, str] | None = None, secret_query: str = "", timeout_s: float = READ_TIMEOUT_S
 ) -> Iterator[Callable[[int], bytes] | None]:
-    """Provide a function that reads a URL's first bytes, as many at a call as it is told; None if the content is encoded.
+    """Provide a function that reads the next `size` bytes of a URL; None if the content is encoded.
 
-    The rest of the content is not transferred.
+    Bytes that are not read are not transferred.
 
     Raises:
         InputError: the server refuses or cannot be reached.
@@ -226,9 +226,7 @@ class _Request:
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
         if 300 <= error.code < 400:  # noqa: PLR2004  # a redirect that urllib refuses: its own message would hold the target
-            return RefusedError(
-                f"{self.url} redirects without end, or to something that is not a web address. Check dataset_url.", error.code
-            )
+            return RefusedError(f"{self.url} redirects without end, or not to a web address. Check dataset_url.", error.code)
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and self.validator:
             self.validator = None
             return _Break("the file became shorter while it was being read")

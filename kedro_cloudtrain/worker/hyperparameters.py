@@ -99,7 +99,7 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
         InputError: with each unknown name and the most similar known one, two names of the same hyperparameter, a linear booster, and
             each value that a Keras recipe cannot take.
     """
-    known = KNOWN[library]
+    valid = KNOWN[library]
     given = dict(names) if isinstance(names, Mapping) else {}
     names = list(names)
     problems: list[str] = []
@@ -108,7 +108,7 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
             "`hyperparameters.booster` is gblinear, which reads categories as numbers and keeps no best round: use gbtree or dart."
         )
     for same in _SAME:
-        twice = [f"`hyperparameters.{name}`" for name in names if name in same & known]
+        twice = [f"`hyperparameters.{name}`" for name in names if name in same & valid]
         problems += [f"{' and '.join(twice)} are the same to {library}: keep one of them."] if len(twice) > 1 else []
     if library == "keras":
         problems += [
@@ -117,13 +117,13 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
             if name in given and not fits(given[name])
         ]
     for name in names:
-        if name in known:
+        if name in valid:
             continue
         if name == "early_stopping_rounds":
             problems.append("`early_stopping_rounds` belongs beside `hyperparameters`, not in it: move it one level up.")
             continue
-        close = nearest(name, known)
-        hint = f"Did you mean `{close}`?" if close else f"It has {', '.join(sorted(known)[:12])}, …"
+        close = nearest(name, valid)
+        hint = f"Did you mean `{close}`?" if close else f"It has {', '.join(sorted(valid)[:12])}, …"
         problems.append(f"`hyperparameters.{name}` is not a hyperparameter of {library}. {hint}")
     if problems:
         raise InputError("\n".join(problems))

@@ -41,7 +41,7 @@ class TrainedModel:
         self.description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if self.description.get("format") != FORMAT:
             raise InputError(
-                f"{folder} is a model of format {self.description.get('format')!r}, and this release of kedro-cloudtrain reads format {FORMAT}."
+                f"{folder} is a model of format {self.description.get('format')!r}, and this release reads format {FORMAT} only."
             )
 
     def __repr__(self) -> str:

@@ -324,7 +324,7 @@ class TrainingJob(Job):
 
 
 class _EveryBut:
-    """All names except some: which columns are features is known only once the table's header has been read."""
+    """All names except some: a table's header is not read yet when its features are chosen."""
 
     def __init__(self, names: set[str]) -> None:
         self._names = names

@@ -118,7 +118,7 @@ def is_frame(value: object) -> bool:
 
 
 def is_json(value: object) -> bool:
-    """Return whether JSON returns a value unchanged: one without tuples, without keys that are not text, without NaN and infinity."""
+    """Return whether JSON returns a value unchanged: tuples, keys that are not text, NaN and infinity do not survive."""
     try:
         return _is_json(value)
     except RecursionError:

@@ -86,13 +86,13 @@ def test_a_sampled_fit_is_within_the_spread_of_five_seeds(job: Job, another_job:
     sampled = {"xgboost": {"subsample": 0.5, "colsample_bytree": 0.7}, "lightgbm": {"bagging_fraction": 0.5, "bagging_freq": 1}}
     asked = {"hyperparameters": {**EQUAL[library], **sampled[library]}}
     key = another_job.table("y.csv", table())
-    found = []
+    errors = []
     for seed in range(1, 6):
         another_job.run_here(f"{library}_regression", key, "y", **asked, seed=seed, validation={"fraction": 0.2, "seed": 1})
-        found.append(another_job.output("metrics")["rmse"])
+        errors.append(another_job.output("metrics")["rmse"])
     lost_twice(job, library, **asked, seed=1, validation={"fraction": 0.2, "seed": 1})
-    width = max(found) - min(found)
-    assert min(found) - width <= job.output("metrics")["rmse"] <= max(found) + width
+    width = max(errors) - min(errors)
+    assert min(errors) - width <= job.output("metrics")["rmse"] <= max(errors) + width
     assert width > 0
 
 

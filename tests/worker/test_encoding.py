@@ -138,7 +138,7 @@ def test_a_frame_becomes_what_each_library_wants() -> None:
     np.testing.assert_array_equal(numbers[:, 2], [0, 0, 1])
     np.testing.assert_array_equal(codes, [[1], [0], [2]])
     assert codes.dtype == np.int32
-    with pytest.raises(InputError, match=r"no column `n`. Closest: nn. The model reads: n, c, b"):
+    with pytest.raises(InputError, match=r"no column `n`. Did you mean `nn`\? The model needs n, c, b"):
         features.matrix(frame.rename(columns={"n": "nn"}))
     with pytest.raises(InputError, match=r"no column `n`. The model"):
         features.matrix(pd.DataFrame({"other thing": [1]}))

@@ -9,6 +9,7 @@ import textwrap
 import time
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightgbm as lgb
 import numpy as np
@@ -72,22 +73,22 @@ def test_a_job_says_what_came_of_it(folder) -> None:
     with begin(folder) as job:
         booster, (fitted, held, tested) = train(job)
         job.save(booster, job.permutation_importance(booster, held))
-    said = result(folder)
-    assert said["state"] == "succeeded"
-    assert said["error"] is None
+    outcome = result(folder)
+    assert outcome["state"] == "succeeded"
+    assert outcome["error"] is None
     # Rows without a target are neither fitted nor judged; the others keep their numbers in the table.
-    assert said["rows"] == {"read": 40, "train": len(fitted), "validation": len(held), "test": len(tested)}
+    assert outcome["rows"] == {"read": 40, "train": len(fitted), "validation": len(held), "test": len(tested)}
     assert len(fitted) + len(held) + len(tested) == 38
     rows = set(fitted.rows) | set(held.rows) | set(tested.rows)
     assert rows == set(range(40)) - {3, 7}
     assert set(pd.read_parquet(folder / "outputs/predictions.parquet")["row"]) == set(held.rows)
-    assert set(said["seconds"]) == {"read", "fit", "save"}
-    assert said["bytes_read"] == (folder / "volume/t.csv").stat().st_size
-    assert said["finished_at"] >= said["started_at"]
-    assert said["peak_memory_bytes"] > 10_000_000
-    assert said["versions"]["lightgbm"] == lgb.__version__
+    assert set(outcome["seconds"]) == {"read", "fit", "save"}
+    assert outcome["bytes_read"] == (folder / "volume/t.csv").stat().st_size
+    assert outcome["finished_at"] >= outcome["started_at"]
+    assert outcome["peak_memory_bytes"] > 10_000_000
+    assert outcome["versions"]["lightgbm"] == lgb.__version__
     for kind in ("model", "metrics", "history", "importance", "predictions"):
-        described = said["outputs"][kind]
+        described = outcome["outputs"][kind]
         path = folder / described["path"]
         assert path.exists()
         assert len(described["sha256"]) == 64
@@ -112,13 +113,13 @@ def test_an_error_is_told_with_its_traceback_and_its_stage(folder, capsys) -> No
         job.read("y", dataset_key="t.csv")
         with job.stage("fit"):
             _ = 1 / 0
-    said = result(folder)
-    assert said["state"] == "failed"
-    assert said["error"]["type"] == "ZeroDivisionError"
-    assert "1 / 0" in said["error"]["traceback"]
-    assert said["error"]["stage"] == "fit"
-    assert not said["error"]["input_error"]
-    assert said["outputs"] == {}
+    outcome = result(folder)
+    assert outcome["state"] == "failed"
+    assert outcome["error"]["type"] == "ZeroDivisionError"
+    assert "1 / 0" in outcome["error"]["traceback"]
+    assert outcome["error"]["stage"] == "fit"
+    assert not outcome["error"]["input_error"]
+    assert outcome["outputs"] == {}
 
 
 def test_a_mistake_is_told_without_a_traceback(folder, capsys) -> None:
@@ -213,7 +214,7 @@ def test_a_missing_column_is_told_with_the_setting_to_mend(folder) -> None:
     ):
         with pytest.raises(InputError, match=rf"has no column `\w+`.* Fix {setting}\.$"):
             begin(folder).read(target, features, asked, dataset_key="t.csv")
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         begin(folder).read("y", ["a"], {}, dataset_key="other.csv")
     job = begin(folder)
     job.read("y", None, {}, dataset_key="t.csv")
@@ -291,7 +292,7 @@ def test_a_script_ends_as_it_was_ended(folder) -> None:
         term.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert term.wait(20) == -signal.SIGTERM
-        assert "deadline of 0.5 s is over" in late.communicate(timeout=40)[1]
+        assert "deadline of 0.5 s has passed" in late.communicate(timeout=40)[1]
         assert late.returncode == -signal.SIGKILL
         assert time.monotonic() - began < 40
         assert "RuntimeError: over" in error.communicate(timeout=40)[1]
@@ -315,7 +316,7 @@ def test_no_deadline_starts_no_watch(monkeypatch) -> None:
     def never(*_):
         pytest.fail("a timer was started")
 
-    monkeypatch.setattr(deadline.threading, "Timer", never)
+    monkeypatch.setattr(deadline, "Timer", never)
     for value in ("", "inf", "1e300"):
         monkeypatch.setenv("CLOUDTRAIN_TIMEOUT_S", value)
         deadline.watch_deadline()
@@ -334,21 +335,23 @@ def test_a_deadline_kills_the_whole_group_or_the_process_alone(monkeypatch, caps
             self.end()
 
     monkeypatch.setenv("CLOUDTRAIN_TIMEOUT_S", "3")
-    monkeypatch.setattr(deadline.threading, "Timer", Timer)
-    monkeypatch.setattr(os, "killpg", lambda *said: killed.append(said))
-    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setattr(deadline, "Timer", Timer)
+    system = SimpleNamespace(
+        environ=os.environ, getpid=os.getpid, killpg=lambda group, number: killed.append((group, number)), _exit=left.append
+    )
+    monkeypatch.setattr(deadline, "os", system)
     for group in (os.getpid(), 1):
-        monkeypatch.setattr(os, "getpgid", lambda _, group=group: group)
+        system.getpgid = lambda _, group=group: group
         deadline.watch_deadline()
     assert started == [8, 8]
     assert killed == [(0, signal.SIGKILL)]
     assert left == [124, 124]
-    assert "3 s is over" in capsys.readouterr().err
+    assert "deadline of 3 s has passed" in capsys.readouterr().err
 
 
 def test_memory_is_counted_in_bytes_everywhere(monkeypatch) -> None:
     on_linux = results.peak_memory_bytes()
-    monkeypatch.setattr(results.sys, "platform", "darwin")
+    monkeypatch.setattr(results, "sys", SimpleNamespace(platform="darwin"))
     assert on_linux >= results.peak_memory_bytes() * 1000
 
 
