@@ -80,7 +80,7 @@ def test_the_far_future_is_a_date_too() -> None:
     np.testing.assert_allclose(fit(values).encode(values), [0, 2932895])
 
 
-def test_times_a_second_apart_are_told_apart() -> None:
+def test_times_a_second_apart_stay_apart() -> None:
     values = pd.Series(pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(60), unit="s"))
     column = fit(values)
     np.testing.assert_allclose(column.encode(values) * 86_400, np.arange(60), atol=1e-3)

@@ -87,7 +87,7 @@ def test_columns_in_hyperparameters_become_their_places() -> None:
     assert by_place("lightgbm", {"interaction_constraints": [["area", "3"], [1, 2]]}, columns) == {
         "interaction_constraints": [[0, 2], [1, 2]]
     }
-    # What is no place is a name, and a name of digits wins over nothing.
+    # A number that is not a place is a name, and a column may have a name of digits.
     assert by_place("lightgbm", {"interaction_constraints": [[3]]}, columns) == {"interaction_constraints": [[2]]}
     assert by_place("xgboost", {"interaction_constraints": [["area"]]}, columns) == {"interaction_constraints": "[[0]]"}
     assert by_place("xgboost", {"interaction_constraints": "[[0, 1]]"}, columns) == {"interaction_constraints": "[[0, 1]]"}

@@ -69,7 +69,7 @@ def train(job, **reading):
     return booster, parts
 
 
-def test_a_job_says_what_came_of_it(folder) -> None:
+def test_a_result_has_the_outcome_of_its_job(folder) -> None:
     with begin(folder) as job:
         booster, (fitted, held, tested) = train(job)
         job.save(booster, job.permutation_importance(booster, held))
@@ -100,7 +100,7 @@ def test_a_job_says_what_came_of_it(folder) -> None:
     assert not list(folder.glob(".result*"))
 
 
-def test_importance_may_be_left_to_nobody(folder) -> None:
+def test_a_model_without_importance_has_zeros(folder) -> None:
     with begin(folder, outputs=("importance",)) as job:
         booster, _ = train(job)
         job.save(booster)
@@ -108,7 +108,7 @@ def test_importance_may_be_left_to_nobody(folder) -> None:
     assert {row["importance"] for row in json.loads((folder / "outputs/importance.json").read_text())} == {0.0}
 
 
-def test_an_error_is_told_with_its_traceback_and_its_stage(folder, capsys) -> None:
+def test_an_error_is_reported_with_its_traceback_and_its_stage(folder, capsys) -> None:
     with pytest.raises(ZeroDivisionError), begin(folder) as job:  # noqa: PT012
         job.read("y", dataset_key="t.csv")
         with job.stage("fit"):
@@ -122,7 +122,7 @@ def test_an_error_is_told_with_its_traceback_and_its_stage(folder, capsys) -> No
     assert outcome["outputs"] == {}
 
 
-def test_a_mistake_is_told_without_a_traceback(folder, capsys) -> None:
+def test_a_mistake_is_reported_without_a_traceback(folder, capsys) -> None:
     with pytest.raises(SystemExit, match="1"), begin(folder) as job:
         job.read("yy", ["a"], dataset_key="t.csv")
     assert "yy" in capsys.readouterr().err
@@ -186,7 +186,7 @@ def test_a_sent_table_and_a_url_are_read(folder, monkeypatch) -> None:
     assert (other.headers, other.secret_query, other.load_args) == ({}, "", {"sep": ";"})
 
 
-def test_catboost_is_told_of_a_table_of_constants(folder) -> None:
+def test_catboost_refuses_a_table_of_constants(folder) -> None:
     pd.DataFrame({"a": [1.0, 1.0, 1.0] * 5, "b": ["x"] * 15, "n": [None] * 15, "y": range(15)}).to_csv(folder / "volume/c.csv", index=False)
     job = TrainingJob(str(folder / "train.py"), "catboost", "regression", {})
     table = job.read("y", dataset_key="c.csv")
@@ -206,7 +206,7 @@ def test_rows_to_fit_of_one_class_are_refused(folder) -> None:
         job.split(table, {"column": "part"})
 
 
-def test_a_missing_column_is_told_with_the_setting_to_mend(folder) -> None:
+def test_a_missing_column_is_reported_with_the_setting_to_fix(folder) -> None:
     for features, target, asked, setting in (
         (["a"], "why", {}, "target_column"),
         (["a", "bb"], "y", {}, "feature_columns"),
@@ -229,7 +229,7 @@ def test_a_sheet_whose_header_holds_numbers_is_read(folder) -> None:
         assert list(begin(folder).read("2025", features, {}, dataset_key="t.xlsx").columns) == ["2024", "2025"]
 
 
-def test_a_library_under_another_distributions_name_tells_its_version(folder, monkeypatch) -> None:
+def test_a_library_under_another_distributions_name_has_its_version(folder, monkeypatch) -> None:
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
@@ -238,7 +238,7 @@ def test_a_library_under_another_distributions_name_tells_its_version(folder, mo
     assert results.version_of("no_such_library") == "unknown"
 
 
-def test_a_job_that_cannot_begin_says_so(folder, monkeypatch) -> None:
+def test_a_job_that_cannot_begin_leaves_its_error(folder, monkeypatch) -> None:
     def broken(library, hyperparameters):
         raise OSError(f"{library} lacks libgomp.so.1")
 
@@ -307,7 +307,7 @@ def test_a_script_ends_as_it_was_ended(folder) -> None:
     assert not (folders[2] / "result.json").exists()
 
 
-def test_no_importance_is_computed_that_nobody_wants(folder) -> None:
+def test_no_importance_is_computed_that_is_not_an_output(folder) -> None:
     job = TrainingJob(str(folder / "train.py"), "keras", "regression", {}, ["model", "metrics"])
     assert job.permutation_importance(native=None, part=None) is None
 

@@ -34,7 +34,7 @@ def test_a_frame_comes_back_as_it_was(tmp_path, name: str) -> None:
 
 
 OTHER_FRAMES = {
-    "columns that are no text": pd.DataFrame({0: [1], 1: [2]}),
+    "columns that are not text": pd.DataFrame({0: [1], 1: [2]}),
     "columns of categories": pd.DataFrame([[1, 2]], columns=pd.CategoricalIndex(["u", "v"])),
     "columns with a name": pd.DataFrame([[1, 2]], columns=pd.Index(["u", "v"], name="k", dtype=object)),
     "no columns": pd.DataFrame(index=range(3)),
