@@ -157,7 +157,7 @@ def test_the_datasets_of_the_readme_are_sources() -> None:
 
 def test_the_generator_of_the_readme_gives_a_script(project: Project) -> None:
     done = project.python("-c", blocks("python", "# generate.py")[0])
-    assert "DATASET_KEY = 'datasets/user_123/data.csv'" in done.stdout
+    assert 'DATASET_KEY = "datasets/user_123/data.csv"' in done.stdout
     compile(done.stdout, "train.py", "exec")
 
 

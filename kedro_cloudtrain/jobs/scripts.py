@@ -19,6 +19,8 @@ from kedro_cloudtrain.jobs.parameters import TrainingParameters, plain
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.storage.sources import make_source
 from kedro_cloudtrain.wording import did_you_mean, problems_of
+from kedro_cloudtrain.worker.locations import FORMATS
+from kedro_cloudtrain.worker.urls import extension
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _SUFFIX = ".py.j2"
 _NO_MODEL_TYPES = ("function", "group")
 _LINE_WIDTH = 100
+_LONGEST_ASSIGNMENT = len("EARLY_STOPPING_ROUNDS = ")
 # The names that a function's script uses itself.
 _OF_FUNCTION_SCRIPTS = {
     *("Path", "sys", "DataCatalog", "FunctionJob", "unpacked_code", "catalog", "job", "returned"),
@@ -37,22 +40,28 @@ DEFAULT_SEED = 42
 _SHIPPED = Path(str(resources.files("kedro_cloudtrain.templates")))
 
 
-def literal(value: object, indent: int = 0) -> str:
+def literal(value: object, indent: int = 0, taken: int = _LONGEST_ASSIGNMENT) -> str:
     """Write a JSON value as a Python literal: the one way by which a value comes into a script.
 
-    `repr` quotes, so no text can end its own literal; long lists and mappings take a line an item, `indent` columns in.
+    `repr` escapes, so no text can end its own literal; long lists and mappings take a line an item, as ruff and black write them.
+
+    Args:
+        value: the value.
+        indent: the column at which the closing bracket of a long one stands.
+        taken: how many columns of the first line are taken by what stands before the value.
 
     Raises:
         TemplateError: for a value that is no JSON value.
     """
     flat = _flat(value)
-    if len(flat) + indent <= _LINE_WIDTH or not isinstance(value, dict | list | tuple) or not value:
+    if len(flat) + taken <= _LINE_WIDTH or not isinstance(value, dict | list | tuple) or not value:
         return flat
     pad, inner = " " * indent, " " * (indent + 4)
     if isinstance(value, dict):
-        lines = [f"{inner}{_flat(key)}: {literal(item, indent + 4)}," for key, item in value.items()]
+        keys = {_flat(key): item for key, item in value.items()}
+        lines = [f"{inner}{key}: {literal(item, indent + 4, indent + 7 + len(key))}," for key, item in keys.items()]
         return "\n".join(["{", *lines, pad + "}"])
-    return "\n".join(["[", *(f"{inner}{literal(item, indent + 4)}," for item in value), pad + "]"])
+    return "\n".join(["[", *(f"{inner}{literal(item, indent + 4, indent + 5)}," for item in value), pad + "]"])
 
 
 def _flat(value: object) -> str:
@@ -60,13 +69,30 @@ def _flat(value: object) -> str:
         return f'float("{value}")'
     if isinstance(value, jinja2.Undefined):
         str(value)  # raises what the name is that a job does not have
-    if value is None or isinstance(value, str | bool | int | float):
+    if isinstance(value, str):
+        return _quoted(str(value))
+    if value is None or isinstance(value, bool | int | float):
         return repr(value)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_flat(key)}: {_flat(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_flat(item) for item in value) + "]"
     raise TemplateError(f"{value!r} ({type(value).__name__}) cannot stand in a script: use numbers, text, lists and mappings.")
+
+
+def _quoted(text: str) -> str:
+    """Write text in double quotes, or in single ones where that takes fewer backslashes, as ruff and black do."""
+    if text.count('"') > text.count("'"):
+        return repr(text)
+    # Behind a ' and without a ", repr always quotes by ": each part between two " is escaped by repr itself.
+    return '"' + '\\"'.join(repr("'" + part)[2:-1] for part in text.split('"')) + '"'
+
+
+def _without_inferred_format(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a source's fields, without the format where its extension says the same: the worker infers it from that."""
+    place = next((source[name] for name in ("dataset_key", "dataset_url", "dataset_file") if source.get(name)), "")
+    ending = extension(str(place))
+    return {name: value for name, value in source.items() if name != "file_format" or value != FORMATS.get(ending, ending)}
 
 
 class _Names:
@@ -87,7 +113,7 @@ class _Names:
 def _call(function: str, arguments: Sequence[str], indent: int) -> str:
     """Write a call on one line, or with a line for each argument if it is too long."""
     flat = f"{function}({', '.join(arguments)})"
-    if len(flat) + indent <= _LINE_WIDTH:
+    if len(flat) + len("returned = ") + indent <= _LINE_WIDTH:
         return flat
     pad = " " * indent
     return "\n".join([f"{function}(", *(f"{pad}    {argument}," for argument in arguments), f"{pad})"])
@@ -131,7 +157,7 @@ class TrainingScriptGenerator:
         """Return the text of a training script that reads one dataset, by key or by URL.
 
         Args:
-            model_id: names the model in the script.
+            model_id: names the job; a template may use it as `model_id`.
             model_type: a recipe, such as `xgboost_regression`, or the name of a template of the project's own.
             target_column: the column to predict.
             feature_columns: the columns to predict from; None means every column but the target.
@@ -185,8 +211,8 @@ class TrainingScriptGenerator:
             template,
             model_id=spec.name,
             model_type=parameters.model_type,
-            source=spec.sources["data"],
-            validation_source=validation_source,
+            source=_without_inferred_format(spec.sources["data"]),
+            validation_source=None if validation_source is None else _without_inferred_format(validation_source),
             target_column=parameters.target_column,
             feature_columns=None if parameters.feature_columns is None else list(parameters.feature_columns),
             hyperparameters=parameters.hyperparameters,
@@ -214,9 +240,10 @@ class TrainingScriptGenerator:
             if dataset in spec.entries:
                 by_entry[name], written[dataset] = dataset, name
                 continue
-            constants[name.upper()] = spec.parameters[dataset] if dataset in spec.parameters else spec.inputs[dataset]
-            written[dataset] = name.upper() if dataset in spec.parameters else name
-            if dataset not in spec.parameters:
+            is_parameter = dataset in spec.parameters
+            constants[name.upper()] = spec.parameters[dataset] if is_parameter else _without_inferred_format(spec.inputs[dataset])
+            written[dataset] = name.upper() if is_parameter else name
+            if not is_parameter:
                 loaded[name] = name.upper()
         if isinstance(spec.arguments, dict):
             arguments = [f"{argument}={written[dataset]}" for argument, dataset in spec.arguments.items()]
@@ -289,7 +316,8 @@ class TrainingScriptGenerator:
 
     def is_shipped(self, model_type: str) -> bool:
         """Return whether a model type's template is a shipped recipe, whose hyperparameters are known."""
-        return not any((folder / f"{model_type}{_SUFFIX}").is_file() for folder in self._folders)
+        base = f"_{model_type.partition('_')[0]}"  # what the recipes of one library extend
+        return not any((folder / f"{name}{_SUFFIX}").is_file() for folder in self._folders for name in (model_type, base))
 
     def _path(self, template: str) -> str:
         """Return a template's path as a message shows it; a shipped one's is its name."""

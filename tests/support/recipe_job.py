@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
 TASKS = ("regression", "binary_classification", "multiclass_classification")
+RECIPES = [f"{library}_{task}" for library in LIBRARIES for task in TASKS]
 EVERYTHING = ("model", "metrics", "history", "importance", "predictions")
 FEW_ROUNDS: dict[str, dict[str, Any]] = {
     "xgboost": {"n_estimators": 6, "max_depth": 3, "n_jobs": 1},
@@ -33,19 +34,19 @@ FEW_ROUNDS: dict[str, dict[str, Any]] = {
     "keras": {"epochs": 2, "hidden_units": [8], "batch_size": 64},
 }
 
-# A machine that is lost right after a round: nothing of Python's own runs any more. The pause lets CatBoost's clock, which counts in whole
-# seconds, come to a snapshot.
+# A machine that is lost right after a round: not even Python's own cleanup runs. The pause makes the rounds long enough for CatBoost's
+# clock, which counts in whole seconds, to write a snapshot.
 KILLED = """
 import os, runpy, signal, sys, time
 sys.path.insert(0, "worker.zip")
 from cloudtrain_worker.progress import Progress
-note, at, pause_s = Progress.round, int(sys.argv[1]), float(sys.argv[2])
-def lost(self, metrics):
-    note(self, metrics)
+record, last, pause_s = Progress.round, int(sys.argv[1]), float(sys.argv[2])
+def lose(self, metrics):
+    record(self, metrics)
     time.sleep(pause_s)
-    if self.rounds >= at:
+    if self.rounds >= last:
         os.kill(os.getpid(), signal.SIGKILL)
-Progress.round = lost
+Progress.round = lose
 runpy.run_path("train.py", run_name="__main__")
 """
 
@@ -86,16 +87,16 @@ class Job:
         return script
 
     def run(self, recipe: str, key: str, target: str, **more: Any) -> dict[str, Any]:
-        """Run a script as the machine does: a process of its own, that has the archive and not the package's worker."""
+        """Run a script as a machine does: in its own process, with the archive instead of the package's worker."""
         return self.run_again(self.write(recipe, key, target, **more))
 
     def run_again(self, script: Path, **environment: str) -> dict[str, Any]:
-        """Run a script that is written, in whatever folder an attempt before has left."""
+        """Run a written script again, in the folder as the last run has left it."""
         self._process([str(script)], self.folder.parent, environment)
         return self.result
 
     def lose(self, after_rounds: int, pause_s: float = 0.0, **environment: str) -> None:
-        """Run the script that is written on a machine that is lost after so many rounds."""
+        """Run the written script on a machine that is lost after `after_rounds` rounds."""
         self._process(["-c", KILLED, str(after_rounds), str(pause_s)], self.folder, environment)
         assert self.exit_code == -9, self.log
         (self.folder / "result.json").unlink(missing_ok=True)
@@ -113,12 +114,12 @@ class Job:
         self.log, self.exit_code = done.stdout + done.stderr, done.returncode
 
     def run_here(self, recipe: str, key: str, target: str, **more: Any) -> dict[str, Any]:
-        """Run a script in this process, whose libraries are loaded already."""
+        """Run a script in this process, which has imported the libraries already."""
         script = self.write(recipe, key, target, **more)
         self.patch.setitem(sys.modules, "cloudtrain_worker", kedro_cloudtrain.worker)
         self.patch.setenv("CLOUDTRAIN_VOLUME", str(self.volume))
-        for told in ("CLOUDTRAIN_CHECKPOINT", "CLOUDTRAIN_WORK"):
-            self.patch.setenv(told, "")  # what the job sets is taken back with it
+        for variable in ("CLOUDTRAIN_CHECKPOINT", "CLOUDTRAIN_WORK"):
+            self.patch.setenv(variable, "")  # the job sets them, and the patch resets them after the test
         path = list(sys.path)
         self.exit_code = 0
         try:
@@ -149,7 +150,7 @@ class Job:
 
 
 def awkward_table(rows: int = 160) -> pd.DataFrame:
-    """All that makes a table awkward at once, and three targets."""
+    """Return a table with everything awkward at once, and three targets."""
     random = np.random.default_rng(3)
     number = random.normal(size=rows)
     text = random.choice(["red", "green", "bläu", 'qu"ote', "[x]", "with, comma"], size=rows).astype(object)
