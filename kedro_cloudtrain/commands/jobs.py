@@ -13,7 +13,7 @@ from kedro_cloudtrain.commands.pods import bills_of, pods_of, print_pod_log
 from kedro_cloudtrain.commands.project import env_option, find_job, job_folders, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from kedro.framework.startup import ProjectMetadata
 
@@ -27,24 +27,6 @@ _DAY_S = 86_400.0
 # A pod that was asked for and has not begun is given up long before that.
 _STARTS_WITHIN_S = _DAY_S
 _AGES_S = {"d": _DAY_S, "h": 3600.0, "m": 60.0}
-# Of a job on a network volume: what is there by these names, with its outputs.
-_NAMES = (
-    "result.json",
-    "job.json",
-    "train.py",
-    "worker.zip",
-    "code.zip",
-    "bootstrap.py",
-    "machine.json",
-    "heartbeat.json",
-    "log.txt",
-    "progress.jsonl",
-    "courier.py",
-    "store.json",
-    "members.zip",
-    "outputs.zip",
-    "checkpoint.zip",
-)
 
 
 @click.command()
@@ -64,7 +46,7 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
         group = _group_of(folder, remote, job_folders(metadata, env))
         if group is not None:
             # Its machine is its group's, which comes to it sooner or later.
-            _awaited_there(group, remote.beside(group))
+            _awaited_there(group, remote.sibling(group))
         result = _awaited_there(folder, remote)
     if result is None:
         raise click.ClickException(f"{folder.name} is gone and has left no result. What it wrote: kedro cloudtrain logs {folder.name}")
@@ -101,8 +83,8 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | 
             continue
         remote = _remote(metadata, env, folder)
         if remote is not None:
-            remote.take_away([*_NAMES, *remote.checkpoint_names(), *_left_by(folder)])
-            remote.take_away_sent(file.name for file in sent)
+            remote.delete_all()
+            remote.delete_sent(file.name for file in sent)
         for file in sent:
             file.unlink()
         shutil.rmtree(folder.path)
@@ -116,15 +98,6 @@ def _may_be_at_work(folder: JobFolder) -> bool:
     began = float(machine.get("created_at") or machine.get("claimed_at") or 0.0)
     lives_s = float(machine.get("lifetime_s") or 0.0)
     return bool(machine.get("attempt")) and not folder.result.is_file() and time.time() < began + lives_s + _STARTS_WITHIN_S
-
-
-def _left_by(folder: JobFolder) -> Iterator[str]:
-    """Name the outputs of a job, and the marker of its last attempt."""
-    result, machine = folder.read_result(), folder.read_json(folder.machine) or {}
-    for output in result.outputs.values() if result is not None else ():
-        yield from output.names
-    if machine.get("attempt"):
-        yield f"started-{machine['attempt']}"
 
 
 def _remote(metadata: ProjectMetadata, env: str | None, folder: JobFolder) -> RemoteFolder | None:

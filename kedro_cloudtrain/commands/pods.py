@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from kedro.framework.startup import ProjectMetadata
 
-    from kedro_cloudtrain.backends.runpod.fleet import Fleet, FleetPod
+    from kedro_cloudtrain.backends.runpod.fleet import Fleet, JobPod
     from kedro_cloudtrain.jobs.folder import JobFolder
 
 
@@ -51,14 +51,14 @@ def stop(metadata: ProjectMetadata, job: str | None, every: bool, env: str | Non
 
     A run that waits for the job hears that it was stopped, and pays for no other pod.
     """
-    from kedro_cloudtrain.backends.runpod.fleet import matching
+    from kedro_cloudtrain.backends.runpod.fleet import select_pods
     from kedro_cloudtrain.wording import did_you_mean
 
     if (job is None) == (not every):
         raise click.UsageError("Name a job, or say --all. Those that run: kedro cloudtrain jobs")
     fleet = _fleet(metadata, env)
     pods = fleet.pods()
-    chosen = pods if job is None else matching(pods, job)
+    chosen = pods if job is None else select_pods(pods, job)
     if job is not None and not chosen:
         names = [one.job for one in pods]
         raise click.ClickException(f"No pod works on {job!r}.{did_you_mean(job, names)} There are: {', '.join(names) or 'none'}")
@@ -68,7 +68,7 @@ def stop(metadata: ProjectMetadata, job: str | None, every: bool, env: str | Non
     _end(fleet, chosen)
 
 
-def pods_of(metadata: ProjectMetadata, env: str | None) -> list[FleetPod]:
+def pods_of(metadata: ProjectMetadata, env: str | None) -> list[JobPod]:
     """Give the pods of a project whose environment is for pods; where RunPod cannot be asked, say so and give none."""
     from kedro_cloudtrain.errors import CloudTrainError
 
@@ -108,12 +108,12 @@ def print_pod_log(metadata: ProjectMetadata, env: str | None, folder: JobFolder,
     volume = read_settings(metadata, env).volume.make(metadata.project_path)
     log = PodLog(connect(), volume, folder.name, str(machine["pod"]))
     try:
-        for line in log.follow() if follow else log.now():
+        for line in log.follow() if follow else log.read():
             click.echo(line)
     except CloudTrainError:
-        if log.printed:
+        if log.line_count:
             raise
-    return log.printed > 0
+    return log.line_count > 0
 
 
 def _fleet(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = False) -> Fleet:
@@ -126,13 +126,13 @@ def _fleet(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = F
     return Fleet(connect(), project, volume if isinstance(volume, NetworkVolume) else None)
 
 
-def _end(fleet: Fleet, pods: Sequence[FleetPod]) -> None:
+def _end(fleet: Fleet, pods: Sequence[JobPod]) -> None:
     """End pods, say so, and exit with 1 where one could not be."""
     from kedro_cloudtrain.commands import tables
 
     tables.print_table(tables.pods_table(pods))
     failed = 0
-    for one, reason in fleet.end(pods):
+    for one, reason in fleet.terminate(pods):
         if reason is None:
             click.echo(f"Ended {one.pod.name} ({one.pod.id}), {one.age} old, ${one.cost_usd:.2f}.")
         else:
@@ -142,5 +142,5 @@ def _end(fleet: Fleet, pods: Sequence[FleetPod]) -> None:
         raise click.ClickException(f"{failed} of {_count(pods)} may still run and cost money: try again, or end them in RunPod's console.")
 
 
-def _count(pods: Sequence[FleetPod]) -> str:
+def _count(pods: Sequence[JobPod]) -> str:
     return f"{len(pods)} pod{'' if len(pods) == 1 else 's'}"

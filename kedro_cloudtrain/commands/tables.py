@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from kedro_cloudtrain.backends.runpod.contract import Gpu
-    from kedro_cloudtrain.backends.runpod.fleet import FleetPod
+    from kedro_cloudtrain.backends.runpod.fleet import JobPod
     from kedro_cloudtrain.jobs.folder import JobFolder
 
 
-def pods_table(pods: Sequence[FleetPod]) -> Table:
+def pods_table(pods: Sequence[JobPod]) -> Table:
     """Lay pods out as a table: name, id, state, age, machine, dollars an hour and so far."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("pod", no_wrap=True)

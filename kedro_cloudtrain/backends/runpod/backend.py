@@ -14,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends.runpod.bucket_folder import CarriedFolder
+from kedro_cloudtrain.backends.runpod.bucket_folder import BucketFolder
 from kedro_cloudtrain.backends.runpod.budget import Budget, lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.contract import PodRequest
 from kedro_cloudtrain.backends.runpod.following import Following, Placement, PodLostError
@@ -88,7 +88,7 @@ class RunPodBackend:
         # Fifty jobs ask the volume not much more often than twenty.
         often = {"result_every_s": max(pace.result_every_s, jobs / 40), "progress_every_s": max(pace.progress_every_s, jobs / 10)}
         self._pace = dataclasses.replace(pace, **often)
-        self._catalogue = KnownOffers(api, pace.catalogue_known_s)
+        self._catalogue = KnownOffers(api, pace.offers_known_s)
         self._watch = PodWatch(api, self._pace)
         self._closed = threading.Event()
 
@@ -113,7 +113,7 @@ class RunPodBackend:
                 except _TakenError:
                     continue
             ended = "cancelled"
-            remote.begin_attempt()
+            remote.rewind()
             try:
                 watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
                 sighting = self._watch.add(placement.pod_id, placement.name)
@@ -162,7 +162,7 @@ class RunPodBackend:
         remote = self.remote(folder)
         if remote.machine().get("attempt", result.attempt) == result.attempt:
             remote.revoke()
-            remote.take_away([folder.result.name])
+            remote.delete([folder.result.name])
         folder.result.unlink(missing_ok=True)
 
     def collect(self, folder: JobFolder) -> JobResult | None:
@@ -189,12 +189,12 @@ class RunPodBackend:
     def close(self) -> None:
         """End every pod that still is, and refuse new ones."""
         self._closed.set()
-        self._api.hurry()
+        self._api.shorten_waits()
         self._watch.close()
 
     def remote(self, folder: JobFolder) -> RemoteFolder:
         """Give a job's folder on the volume, or in the bucket that stands for one."""
-        return CarriedFolder(folder, self._volume) if isinstance(self._volume, Bucket) else RemoteFolder(folder, self._volume)
+        return BucketFolder(folder, self._volume) if isinstance(self._volume, Bucket) else RemoteFolder(folder, self._volume)
 
     def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0) -> Placement:
         """Place one pod for a job whose files are on the volume.
@@ -303,7 +303,7 @@ class RunPodBackend:
         pod: Pod | None = None
         try:
             # On the volume before the pod is asked for: whatever happens then, it is known what was asked.
-            remote.say_machine(machine)
+            remote.write_machine(machine)
             self._check_claim(request, remote, attempt)
             pod = self._api.create_pod(self._pod_request(request, remote, candidate, name, attempt, lives_s))
         finally:
@@ -316,7 +316,7 @@ class RunPodBackend:
             pod.id, name, attempt, candidate, pod.cost or candidate.usd_per_hour, lives_s, created_at, settings.startup_timeout_s
         )
         try:
-            remote.say_machine({**machine, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
+            remote.write_machine({**machine, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
         except BaseException:
             self._watch.terminate(pod.id)
             self._budget.settle(name, placement.cost_usd)
@@ -366,7 +366,7 @@ class RunPodBackend:
     def _end(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, ended: str) -> float:
         """See to it that the pod goes, and account for it; give its dollars."""
         if ended == "done":
-            self._watch.bid_farewell(placement.pod_id)
+            self._watch.release(placement.pod_id)
         else:
             self._watch.terminate(placement.pod_id)
             with contextlib.suppress(CloudTrainError):
