@@ -193,7 +193,7 @@ def _gpu_candidates(
         else:
             candidates.append(candidate)
     rank = (names or []).index if names is not None else lambda _: 0
-    # A machine that is said to be sold out is tried last, not skipped: the stock may be wrong, and a refused create costs nothing.
+    # A machine without stock is tried last, not skipped: the stock may be wrong, and a refused create costs nothing.
     candidates.sort(
         key=lambda candidate: (
             candidate.stock == "NONE",

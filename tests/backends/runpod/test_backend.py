@@ -283,7 +283,7 @@ def test_a_list_that_fails_does_not_stop_a_job(cloud: Cloud, backend) -> None:
 
 
 def test_the_worst_case_is_reserved_before_a_pod_is_created(cloud: Cloud) -> None:
-    backend = cloud.backend(max_cost_usd=0.15)
+    backend = cloud.backend(max_cost_usd=0.15, heartbeat_lost_s=30.0)
     # 0.43 $/h for 900 s of start and 120 s of life is 0.12 $: one pod fits, two do not.
     first = threading.Thread(target=lambda: cloud.run(backend, "one", UNTIL_GO_ON, gpu=("NVIDIA L4",)))
     first.start()
@@ -305,7 +305,7 @@ def test_a_pods_own_deadline_follows_from_the_budget(cloud: Cloud, backend) -> N
 
 
 def test_closing_terminates_every_pod_at_once(cloud: Cloud) -> None:
-    backend = cloud.backend(jobs=3)
+    backend = cloud.backend(jobs=3, heartbeat_lost_s=30.0)
     errors: list[CloudTrainError] = []
 
     def run(name: str) -> None:
