@@ -77,6 +77,7 @@ def train(
     from kedro_cloudtrain.jobs.preflight import check_training
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.running.display import Row
+    from kedro_cloudtrain.running.prepare import prepare
     from kedro_cloudtrain.running.training import TrainingOrder
     from kedro_cloudtrain.storage.directory import DirectoryVolume
 
@@ -93,7 +94,7 @@ def train(
         volume=DirectoryVolume(_scratch_volume()),
     )
     watcher = Row(checked.model_type, library_of(checked.model_type), "the table that it was given")
-    return training.prepare(generator).run(LocalBackend(), watcher, [])
+    return prepare(training, generator).run(LocalBackend(), watcher, [])
 
 
 @functools.cache

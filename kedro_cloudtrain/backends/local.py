@@ -1,4 +1,4 @@
-"""The local backend: a job's script as a child process, by the same folder as on any machine."""
+"""The local backend: a job's script runs as a child process, by the same folder as on any machine."""
 
 from __future__ import annotations
 
@@ -13,28 +13,35 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import JobCancelledError, JobFailedError, JobLostError
 from kedro_cloudtrain.jobs.failures import failed_on, log_end, next_step, timed_out
-from kedro_cloudtrain.jobs.result import JobState
+from kedro_cloudtrain.jobs.folder import JobFolder
+from kedro_cloudtrain.jobs.result import JobFailure, JobResult, JobState
 from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.worker.protocol import TIMEOUT_VARIABLE, VOLUME_VARIABLE
 
 if TYPE_CHECKING:
-    from kedro_cloudtrain.backends import JobRequest, Watcher
-    from kedro_cloudtrain.jobs.folder import JobFolder
-    from kedro_cloudtrain.jobs.result import JobResult
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
-# How soon a run that is over is seen.
+    from kedro_cloudtrain.backends.backend import JobRequest, Watcher
+    from kedro_cloudtrain.jobs.result import JobProgress
+
+# How soon `close` is noticed.
 _POLL_S = 0.1
 _PROGRESS_EVERY_S = 0.25
-# Ctrl-C has to be through within 2 s: half of them for the script to end by itself.
+# How often a job of an earlier client is looked at, and its log.
+_WAIT_POLL_S = 1.0
+_LOG_POLL_S = 0.2
+# Ctrl-C has to end everything within 2 s: half of that is for the script to end by itself.
 _GRACE_S = 1.0
 
 
 class LocalBackend:
     """Runs a job with this interpreter, in a process group of its own.
 
-    The group is what is ended, by deadline, by `close`, or when the script is done and has left a child behind.
+    The whole group is ended: at the deadline, by `close`, and when the script is done and has left a child behind.
 
     Args:
-        jobs: how many jobs are run at once; each gets its share of the cores, as OMP_NUM_THREADS where that is not set.
+        jobs: how many jobs run at once; each gets its share of the cores, as OMP_NUM_THREADS where that is not set.
     """
 
     name = "local"
@@ -44,7 +51,7 @@ class LocalBackend:
         self._closed = threading.Event()
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
-        """Run a job to its result; the folder's `result.json` alone says what it is."""
+        """Run a job and return its result, which the folder's `result.json` alone decides."""
         folder = request.folder
         if self._closed.is_set():
             raise JobCancelledError(f"{folder.name} was not started: the run is over.")
@@ -58,10 +65,10 @@ class LocalBackend:
         if returncode is None and self._closed.is_set():
             if folder.read_result() is None:
                 folder.write_json(folder.result, {"state": "cancelled"})
-            raise JobCancelledError(f"{folder.name} was ended from here. Its folder is kept: {folder.path}")
+            raise JobCancelledError(f"{folder.name} was cancelled by this run. Its folder is kept: {folder.path}")
         result = folder.read_result()
         if returncode is None and result is None:
-            # So that whoever looks at the job later sees what became of it.
+            # Later commands show what became of the job.
             folder.write_json(folder.result, {"state": "timed out"})
             raise timed_out(folder, request.timeout_s)
         if result is None:
@@ -71,27 +78,15 @@ class LocalBackend:
         return result
 
     def submit(self, request: JobRequest) -> None:
-        """Start a job, and leave it to itself: it holds its folder until it is done, and knows its deadline."""
+        """Start a job and leave it running: it holds its folder until it is done, and knows its deadline."""
         self._start(request)
 
-    def earlier(self, folder: JobFolder) -> JobResult | None:
-        """Give what an earlier run of the job has left."""
-        return folder.read_result()
-
-    def discard(self, folder: JobFolder, result: JobResult) -> None:  # noqa: ARG002
-        """Take a result away whose outputs are not what it says."""
-        folder.result.unlink(missing_ok=True)
-
-    def collect(self, folder: JobFolder) -> JobResult | None:
-        """Give what a job of a group has left."""
-        return folder.read_result()
-
-    def group_at_work(self, folder: JobFolder) -> JobFolder | None:  # noqa: ARG002
-        """Give nothing: a group's process holds its jobs, so that whoever has come to hold one knows that it is over."""
-        return None
+    def kept(self, folder: JobFolder) -> KeptProcess:
+        """Return what an earlier client has left of a job."""
+        return KeptProcess(folder)
 
     def close(self) -> None:
-        """End every job that still runs: their watching threads do it, each within its grace."""
+        """End every job that still runs; the threads that wait for them do it, each within its grace period."""
         self._closed.set()
 
     def _start(self, request: JobRequest) -> subprocess.Popen[bytes]:
@@ -100,10 +95,10 @@ class LocalBackend:
             **os.environ,
             **request.environment,
             "PYTHONUNBUFFERED": "1",
-            "CLOUDTRAIN_TIMEOUT_S": f"{request.timeout_s:g}",
+            TIMEOUT_VARIABLE: f"{request.timeout_s:g}",
         }
         if isinstance(request.volume, DirectoryVolume):
-            environment["CLOUDTRAIN_VOLUME"] = str(request.volume.root.resolve())
+            environment[VOLUME_VARIABLE] = str(request.volume.root.resolve())
         with request.folder.log.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, request.folder.script.name],
@@ -114,7 +109,7 @@ class LocalBackend:
                 stderr=subprocess.STDOUT,
                 # A group of its own: a terminal's Ctrl-C reaches the client alone, and the client ends the whole group.
                 start_new_session=True,
-                # The child holds the job, too: a client that was killed leaves it held until the child is done.
+                # The child holds the job as well: when the client is killed, the job stays held until the child is done.
                 pass_fds=[folder.lock_fd for folder in (request.folder, *request.members) if folder.lock_fd is not None],
             )
         request.folder.write_json(
@@ -124,7 +119,7 @@ class LocalBackend:
         return process
 
     def _watch(self, process: subprocess.Popen[bytes], folder: JobFolder, watcher: Watcher, deadline: float) -> int | None:
-        """Wait for the process; None says that it did not end by itself."""
+        """Wait for the process and return its exit code; None where it did not end by itself."""
         running, look_again, began = False, 0.0, time.monotonic()
         ended = threading.Event()
 
@@ -132,7 +127,7 @@ class LocalBackend:
             process.wait()
             ended.set()
 
-        # In a thread of its own: its end is known at once, and asked for by nobody.
+        # A thread of its own is woken the moment the process exits, without polling.
         threading.Thread(target=wait, name="cloudtrain-process", daemon=True).start()
         while True:
             returncode = process.returncode if ended.is_set() else None
@@ -144,7 +139,7 @@ class LocalBackend:
                         watcher.moved(folder.name, JobState.RUNNING)
                         running = True
                     watcher.progressed(folder.name, progress)
-                # A long fit is looked at ever less often: its pace is known.
+                # The longer a fit runs, the less often its progress is read.
                 look_again = now + max(_PROGRESS_EVERY_S, min(2.0, (now - began) / 40))
             if returncode is not None:
                 return returncode
@@ -153,8 +148,89 @@ class LocalBackend:
             ended.wait(min(_POLL_S, deadline - now))
 
 
+class KeptProcess:
+    """A job that an earlier client has left on this computer.
+
+    Attributes:
+        folder: the job's folder.
+    """
+
+    def __init__(self, folder: JobFolder) -> None:
+        self.folder = folder
+
+    def result(self, *, log: bool = False) -> JobResult | None:  # noqa: ARG002  # the log is where it was written
+        """Return the job's result; None where it has none.
+
+        Raises:
+            JobLostError: there is a result file, and it is not a result.
+        """
+        return self.folder.read_result()
+
+    def discard(self, result: JobResult) -> None:  # noqa: ARG002  # it is the only one
+        """Delete a result whose outputs are not what it describes."""
+        self.folder.result.unlink(missing_ok=True)
+
+    def group(self) -> JobFolder | None:
+        """Return None: a group's process holds its jobs, so that a client that has come to hold one knows that the process is over."""
+        return None
+
+    def is_running(self) -> bool:
+        """Return whether a client or its process holds the job."""
+        return self.folder.is_running()
+
+    def wait(self, report: Callable[[JobProgress], None]) -> JobResult | None:
+        """Wait until the job is done and return its result; None where it is gone and has left none."""
+        while self.folder.is_running():
+            progress = self.folder.new_progress()
+            if progress is not None:
+                report(progress)
+            time.sleep(_WAIT_POLL_S)
+        return self.folder.read_result()
+
+    def log(self, *, follow: bool = False) -> Iterator[str]:
+        """Yield the lines of the job's log; with `follow`, until the job is done."""
+        with self.folder.log.open(encoding="utf-8", errors="replace") as stream:
+            while True:
+                last = not follow or not self.folder.is_running()
+                yield from stream
+                if last:
+                    return
+                time.sleep(_LOG_POLL_S)
+
+    def delete(self, sent: Iterable[Path]) -> None:
+        """Do nothing: the folder on this computer is all there is."""
+
+    def stop(self) -> bool:
+        """End the job's process, and those it has started; return whether there was one.
+
+        A job of a group is ended with its group, which is one process.
+        """
+        if not self.folder.is_running():
+            return False
+        machine = self.folder.read_json(self.folder.machine) or {}
+        group, pid = machine.get("group"), machine.get("pid")
+        if group:
+            return KeptProcess(JobFolder(self.folder.path.with_name(str(group)))).stop()
+        if not isinstance(pid, int):
+            return False
+        # Before the end: a client that still waits learns the reason from it.
+        if self.folder.read_result() is None:
+            error = JobFailure(type="Stopped", message="ended by `kedro cloudtrain stop`")
+            self.folder.write_json(self.folder.result, JobResult(state="cancelled", error=error).model_dump(mode="json"))
+        # The job is held, and its folder is cleared before a process is started: this is its process, and the leader of its group.
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, number)
+            give_up_at = time.monotonic() + _GRACE_S
+            while self.folder.is_running() and time.monotonic() < give_up_at:
+                time.sleep(_POLL_S)
+            if not self.folder.is_running():
+                break
+        return True
+
+
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it has started: asked first, then killed."""
+    """Terminate the process and whatever it has started; kill what is left after the grace period."""
     if process.poll() is None:
         _signal_group(process, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -164,14 +240,14 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    # The group may be gone; macOS says EPERM where every member is a zombie.
+    # The group may be gone; macOS answers EPERM where every member is a zombie.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
 
 def _without_result(folder: JobFolder, returncode: int) -> JobFailedError | JobLostError:
     if returncode > 0:
-        # A broken import at the script's top, say, whose traceback is the log's end; or the work itself has left the process.
+        # For example a broken import at the script's top, whose traceback ends the log; or the function itself has exited.
         return JobFailedError(f"{folder.name} ended with exit code {returncode} and left no result.\n{log_end(folder)}{next_step(folder)}")
     how = f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else "ended"
     hint = " (out of memory, often)" if returncode == -signal.SIGKILL else ""

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 @env_option
 @click.pass_obj
 def upload(metadata: ProjectMetadata, file: Path, key: str, env: str | None) -> None:
-    """Put FILE on the volume as KEY, which is what `dataset_key` says.
+    """Upload FILE to the volume as KEY, the name to write as `dataset_key`.
 
-    What is there already, by its size and its hash, is not sent again; a large upload that broke goes on where it was.
+    A file that the volume already has, by size and hash, is not sent again; a large upload that was interrupted continues where it stopped.
     """
     volume = read_settings(metadata, env).volume.make(metadata.project_path)
     size_bytes = file.stat().st_size
-    with _bar(f"{file.name} → {volume.name}", size_bytes) as told:
-        new = volume.upload(file, key, told)
-    click.echo(f"{key} is on the volume {volume.name}, {size_bytes:,} bytes." if new else f"{key} is on the volume {volume.name} already.")
+    with _bar(f"{file.name} → {volume.name}", size_bytes) as advance:
+        sent = volume.upload(file, key, advance)
+    click.echo(f"{key} is on the volume {volume.name}, {size_bytes:,} bytes." if sent else f"{key} is already on the volume {volume.name}.")
 
 
 @click.command()
@@ -39,22 +39,22 @@ def upload(metadata: ProjectMetadata, file: Path, key: str, env: str | None) -> 
 @env_option
 @click.pass_obj
 def download(metadata: ProjectMetadata, key: str, file: Path, env: str | None) -> None:
-    """Bring KEY of the volume here as FILE, or into it where it is a folder; whole or not at all."""
+    """Download KEY from the volume to FILE, or into it if it is a folder. An interrupted download leaves no file."""
     volume = read_settings(metadata, env).volume.make(metadata.project_path)
     target = file / key.rpartition("/")[2] if file.is_dir() else file
-    with _bar(f"{key} → {target}", volume.identity(key).size) as told:
-        volume.download(key, target, told)
-    click.echo(f"{target} is here, {target.stat().st_size:,} bytes.")
+    with _bar(f"{key} → {target}", volume.identity(key).size) as advance:
+        volume.download(key, target, advance)
+    click.echo(f"Downloaded {target}, {target.stat().st_size:,} bytes.")
 
 
 @contextlib.contextmanager
-def _bar(what: str, size_bytes: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal; where there is none, what is said at the end is enough."""
+def _bar(description: str, size_bytes: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal, and nothing elsewhere: the line at the end is enough for a log."""
     from rich.console import Console  # each command imports what it needs
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(what, total=size_bytes)
+        task = progress.add_task(description, total=size_bytes)
         yield lambda count: progress.advance(task, count)

@@ -1,18 +1,20 @@
-"""`kedro cloudtrain stop` and `reap`: end pods."""
+"""`kedro cloudtrain stop` and `reap`: end jobs, and the pods that a project has left."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
 
-from kedro_cloudtrain.commands.project import env_option, read_settings
+from kedro_cloudtrain.commands.project import env_option, job_folders, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kedro.framework.startup import ProjectMetadata
 
+    from kedro_cloudtrain.backends.local import KeptProcess
     from kedro_cloudtrain.backends.runpod.fleet import Fleet, JobPod
     from kedro_cloudtrain.jobs.folder import JobFolder
 
@@ -23,9 +25,9 @@ if TYPE_CHECKING:
 @env_option
 @click.pass_obj
 def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, env: str | None) -> None:
-    """End every pod that this project has left, those at work included.
+    """End every pod that this project has left, those that are working included.
 
-    A pod is known by the beginning of its name, which is the name of the project's folder. Nothing is asked.
+    A pod is recognised by the beginning of its name, which is the name of the project's folder. There is no confirmation.
     """
     from kedro_cloudtrain.commands import tables
 
@@ -38,38 +40,29 @@ def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, env: str 
         tables.print_table(tables.pods_table(pods))
         click.echo(f"{_count(pods)} would be ended. End them: kedro cloudtrain reap")
         return
-    _end(fleet, pods)
+    _end_pods(fleet, pods)
 
 
 @click.command()
 @click.argument("job", required=False)
-@click.option("--all", "every", is_flag=True, help="End the pods of all jobs of this project.")
+@click.option("--all", "every", is_flag=True, help="End all jobs of this project.")
 @env_option
 @click.pass_obj
 def stop(metadata: ProjectMetadata, job: str | None, every: bool, env: str | None) -> None:
-    """End the pods of JOB: its whole name, the beginning of it, or its node's name.
+    """End JOB: its whole name, the beginning of it, or its node's name. Ends its pods, or its process on this computer.
 
-    A run that waits for the job hears that it was stopped, and pays for no other pod.
+    A run that waits for the job is told that it was stopped, and pays for no other pod. A job of a group ends with its whole group.
     """
-    from kedro_cloudtrain.backends.runpod.fleet import select_pods
-    from kedro_cloudtrain.wording import did_you_mean
-
     if (job is None) == (not every):
-        raise click.UsageError("Name a job, or say --all. Those that run: kedro cloudtrain jobs")
-    fleet = _fleet(metadata, env)
-    pods = fleet.pods()
-    chosen = pods if job is None else select_pods(pods, job)
-    if job is not None and not chosen:
-        names = [one.job for one in pods]
-        raise click.ClickException(f"No pod works on {job!r}.{did_you_mean(job, names)} There are: {', '.join(names) or 'none'}")
-    if not chosen:
-        click.echo(f"There is no pod of {metadata.project_path.name}.")
-        return
-    _end(fleet, chosen)
+        raise click.UsageError("Name a job, or give --all. To list the jobs: kedro cloudtrain jobs")
+    if read_settings(metadata, env).backend == "runpod":
+        _stop_pods(metadata, env, job)
+    else:
+        _stop_processes(metadata, env, job)
 
 
 def pods_of(metadata: ProjectMetadata, env: str | None) -> list[JobPod]:
-    """Give the pods of a project whose environment is for pods; where RunPod cannot be asked, say so and give none."""
+    """Return the pods of a project, if its environment is for pods; if RunPod does not answer, print why and return none."""
     from kedro_cloudtrain.errors import CloudTrainError
 
     if read_settings(metadata, env).backend != "runpod":
@@ -82,7 +75,7 @@ def pods_of(metadata: ProjectMetadata, env: str | None) -> list[JobPod]:
 
 
 def bills_of(metadata: ProjectMetadata, env: str | None, folders: Sequence[JobFolder]) -> dict[str, str]:
-    """Give what the pods of jobs have cost by RunPod's bill, by the job's name, as far as the bill has them."""
+    """Return what the pods of jobs have cost by RunPod's bill, by the job's name, as far as the bill lists them."""
     from kedro_cloudtrain.backends.runpod.account import connect
     from kedro_cloudtrain.errors import CloudTrainError
 
@@ -92,28 +85,51 @@ def bills_of(metadata: ProjectMetadata, env: str | None, folders: Sequence[JobFo
     try:
         bills = connect().bills_usd()
     except CloudTrainError:
-        return {}  # That RunPod does not answer has been said of the pods.
+        return {}  # `pods_of` has printed that RunPod does not answer.
     return {job: f"${bills[pod]:.2f} billed" for job, pod in pods.items() if pod in bills}
 
 
-def print_pod_log(metadata: ProjectMetadata, env: str | None, folder: JobFolder, *, follow: bool) -> bool:
-    """Print the log of a job whose pod is at work, until the pod is gone where `follow` says so; False where there is no such pod."""
-    from kedro_cloudtrain.backends.runpod.account import connect
-    from kedro_cloudtrain.backends.runpod.pod_log import PodLog
-    from kedro_cloudtrain.errors import CloudTrainError
+def _stop_pods(metadata: ProjectMetadata, env: str | None, job: str | None) -> None:
+    from kedro_cloudtrain.backends.runpod.fleet import select_pods
+    from kedro_cloudtrain.wording import did_you_mean
 
-    machine = folder.read_json(folder.machine) or {}
-    if machine.get("backend") != "runpod" or not machine.get("pod"):
-        return False
-    volume = read_settings(metadata, env).volume.make(metadata.project_path)
-    log = PodLog(connect(), volume, folder.name, str(machine["pod"]))
-    try:
-        for line in log.follow() if follow else log.read():
-            click.echo(line)
-    except CloudTrainError:
-        if log.line_count:
-            raise
-    return log.line_count > 0
+    fleet = _fleet(metadata, env)
+    pods = fleet.pods()
+    chosen = pods if job is None else select_pods(pods, job)
+    if job is not None and not chosen:
+        names = [pod.job for pod in pods]
+        raise click.ClickException(f"No pod works on {job!r}.{did_you_mean(job, names)} There are: {', '.join(names) or 'none'}")
+    if chosen:
+        _end_pods(fleet, chosen)
+    else:
+        click.echo(f"There is no pod of {metadata.project_path.name}.")
+
+
+def _stop_processes(metadata: ProjectMetadata, env: str | None, job: str | None) -> None:
+    from kedro_cloudtrain.backends.local import KeptProcess
+    from kedro_cloudtrain.wording import did_you_mean
+
+    running = [kept for kept in map(KeptProcess, job_folders(metadata, env)) if kept.is_running()]
+    chosen = running if job is None else _named(running, job)
+    if job is not None and not chosen:
+        names = [kept.folder.name for kept in running]
+        raise click.ClickException(f"{job!r} is not running.{did_you_mean(job, names)} Running: {', '.join(names) or 'none'}")
+    if not chosen:
+        click.echo(f"No job of {metadata.project_path.name} is running on this computer.")
+    for kept in chosen:
+        if kept.stop():
+            click.echo(f"Ended {kept.folder.name}. Its folder is kept: {kept.folder.path}")
+
+
+def _named(running: Sequence[KeptProcess], job: str) -> list[KeptProcess]:
+    """Return the jobs of a name: a whole one, else their node's, else the beginning of theirs."""
+    from kedro_cloudtrain.jobs.fingerprint import job_name
+
+    for pattern in (re.escape(job), f"{re.escape(job_name(job, ''))}[0-9a-f]{{12}}", f"{re.escape(job)}.*"):
+        matches = [kept for kept in running if re.fullmatch(pattern, kept.folder.name)]
+        if matches:
+            return matches
+    return []
 
 
 def _fleet(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = False) -> Fleet:
@@ -126,18 +142,18 @@ def _fleet(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = F
     return Fleet(connect(), project, volume if isinstance(volume, NetworkVolume) else None)
 
 
-def _end(fleet: Fleet, pods: Sequence[JobPod]) -> None:
-    """End pods, say so, and exit with 1 where one could not be."""
+def _end_pods(fleet: Fleet, pods: Sequence[JobPod]) -> None:
+    """End pods, print each, and exit with 1 if one could not be ended."""
     from kedro_cloudtrain.commands import tables
 
     tables.print_table(tables.pods_table(pods))
     failed = 0
-    for one, reason in fleet.terminate(pods):
+    for pod, reason in fleet.terminate(pods):
         if reason is None:
-            click.echo(f"Ended {one.pod.name} ({one.pod.id}), {one.age} old, ${one.cost_usd:.2f}.")
+            click.echo(f"Ended {pod.pod.name} ({pod.pod.id}), {pod.age} old, ${pod.cost_usd:.2f}.")
         else:
             failed += 1
-            click.echo(f"Not ended: {one.pod.name} ({one.pod.id}): {reason}", err=True)
+            click.echo(f"Not ended: {pod.pod.name} ({pod.pod.id}): {reason}", err=True)
     if failed:
         raise click.ClickException(f"{failed} of {_count(pods)} may still run and cost money: try again, or end them in RunPod's console.")
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,12 +15,12 @@ from kedro_cloudtrain.plugin.configuration import read_config
 from kedro_cloudtrain.plugin.hooks import register
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
     from kedro.framework.startup import ProjectMetadata
     from kedro.pipeline import Pipeline
 
+    from kedro_cloudtrain.backends.backend import KeptJob
     from kedro_cloudtrain.config import ProjectConfig, Settings
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.planning.planner import Planner
@@ -32,7 +35,7 @@ env_option = click.option("--env", "-e", default=None, help="The configuration e
 def open_planner(
     metadata: ProjectMetadata, env: str | None, params: str = "", runner_params: str = ""
 ) -> Iterator[tuple[Planner, Mapping[str, Pipeline]]]:
-    """Open a session, and give what plans nodes and the registered pipelines."""
+    """Open a session, and yield a planner and the registered pipelines."""
     from kedro.framework.project import pipelines
 
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
@@ -44,7 +47,7 @@ def open_planner(
 
 
 def read_settings(metadata: ProjectMetadata, env: str | None) -> Settings:
-    """Give the settings of an environment; the catalog is not read.
+    """Return the settings of an environment; the catalog is not read.
 
     Raises:
         ConfigError: naming file, line and key.
@@ -54,35 +57,53 @@ def read_settings(metadata: ProjectMetadata, env: str | None) -> Settings:
 
 
 def job_folders(metadata: ProjectMetadata, env: str | None) -> list[JobFolder]:
-    """Give the job folders of the project's volumes, the latest first."""
+    """Return the job folders of the project's volumes, the latest first."""
     from kedro_cloudtrain.jobs.folder import JobFolder
+    from kedro_cloudtrain.worker.protocol import SPEC
 
     with open_planner(metadata, env) as (planner, _):
         roots = job_roots(planner)
-    paths = [path for root in roots for path in root.glob("*") if (path / "job.json").is_file()]
-    return [JobFolder(path) for path in sorted(paths, key=lambda path: (path / "job.json").stat().st_mtime, reverse=True)]
+    paths = [path for root in roots for path in root.glob("*") if (path / SPEC).is_file()]
+    return [JobFolder(path) for path in sorted(paths, key=lambda path: (path / SPEC).stat().st_mtime, reverse=True)]
 
 
 def find_job(metadata: ProjectMetadata, env: str | None, job: str) -> JobFolder:
-    """Give the folder of a job by its whole name, else the latest of its node's name, else the latest whose name begins so."""
+    """Return the folder of a job: by its whole name, else the latest of the node of that name, else the latest whose name begins so.
+
+    Raises:
+        ClickException: there is no such job.
+    """
     from kedro_cloudtrain.jobs.fingerprint import job_name
     from kedro_cloudtrain.wording import did_you_mean
 
     folders = job_folders(metadata, env)
     node = re.escape(job_name(job, ""))
-    ways = (re.escape(job), f"{node}[0-9a-f]{{12}}", f"{re.escape(job)}.*")
-    found = next((one for way in ways for one in folders if re.fullmatch(way, one.name)), None)
-    if found is None:
-        hint = did_you_mean(job, [one.name for one in folders])
-        raise click.ClickException(f"There is no job {job!r}.{hint} Those there are: kedro cloudtrain jobs")
-    return found
+    patterns = (re.escape(job), f"{node}[0-9a-f]{{12}}", f"{re.escape(job)}.*")
+    match = next((folder for pattern in patterns for folder in folders if re.fullmatch(pattern, folder.name)), None)
+    if match is None:
+        hint = did_you_mean(job, [folder.name for folder in folders])
+        raise click.ClickException(f"There is no job {job!r}.{hint} To list the jobs: kedro cloudtrain jobs")
+    return match
+
+
+def kept_jobs(metadata: ProjectMetadata, env: str | None, folders: Iterable[JobFolder]) -> list[KeptJob]:
+    """Return what earlier clients have left of some jobs: on the volume of the environment's settings, or on this computer."""
+    from kedro_cloudtrain.backends import kept_job
+
+    volume = read_settings(metadata, env).volume.make(metadata.project_path)
+    return [kept_job(folder, volume) for folder in folders]
 
 
 def logs_to_stderr() -> None:
-    """Send what is logged from here on to stderr, so that stdout is a command's JSON; Kedro logs to stdout."""
+    """Send what is logged from now on to stderr, so that stdout has a command's product alone; Kedro logs to stdout.
+
+    Kedro's first line, which tells its logging configuration, was logged before any command began; `conf/logging.yml` can turn it off.
+    """
     import rich
 
     rich.reconfigure(stderr=True)
+    if not sys.stdout.isatty() and "KEDRO_LOGGING_CONFIG" not in os.environ and not any(Path("conf").glob("logging.y*ml")):
+        click.echo("Kedro has logged a line to stdout before this command. To keep it out: kedro cloudtrain init", err=True)
 
 
 @contextlib.contextmanager
@@ -101,16 +122,17 @@ def _parameters(text: str) -> dict[str, Any]:
 
     read: Any = _split_params
     context = click.get_current_context()
-    option = next((one for one in context.command.params if context.params.get(str(one.name)) == text), context.command.params[0])
+    options = context.command.params
+    option = next((option for option in options if context.params.get(str(option.name)) == text), options[0])
     parameters: dict[str, Any] = read(context, option, text)
     return parameters
 
 
 def job_roots(planner: Planner) -> list[Path]:
     """Return the folders that hold the project's jobs, on the volume of its settings, then on those of its datasets."""
-    from kedro_cloudtrain.jobs.folder import JOBS
     from kedro_cloudtrain.planning.entries import dataset_source, dataset_volume
     from kedro_cloudtrain.storage.sources import VolumeSource
+    from kedro_cloudtrain.worker.protocol import JOBS
 
     volumes = [planner.settings.volume.make(planner.project)]
     for name in list(planner.catalog):

@@ -1,4 +1,4 @@
-"""What a catalog entry is to a machine: a source that it reads by itself, an entry that it loads and saves, or nothing that it knows."""
+"""Sort catalog entries by what a machine can do with them: read a source itself, load and save by the entry's own class, or nothing."""
 
 from __future__ import annotations
 
@@ -20,87 +20,87 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.storage.volumes import Volume
 
-# Not on a store that another process could reach; Kedro takes `file` and the like for local.
+# fsspec's protocols that no other machine can reach; Kedro treats `file` and the like as local.
 _NOT_REMOTE = ("file", "local", "memory")
 _WEB = ("http", "https")
 _PANDAS_FORMATS = {"CSVDataset": "csv", "ParquetDataset": "parquet", "ExcelDataset": "excel", "JSONDataset": "jsonl"}
 
 
 def dataset_source(dataset: Any) -> UrlSource | VolumeSource | None:
-    """Give where a machine can read a dataset by itself, or None where only this process can.
+    """Return where a machine can read a dataset by itself, or None if only this process can.
 
-    `CloudDataset` says it. A pandas entry of kedro-datasets with an http or https `filepath` is such a source as it stands, unless it
-    has credentials or file-system arguments that only fsspec here would know what to do with; so is one with an s3 `filepath` on a
-    network volume of RunPod's.
+    A `CloudDataset` has a source. A pandas entry of kedro-datasets with an http or https `filepath` is such a source as well, unless it
+    has credentials or file-system arguments, which only fsspec in this process can use; so is one with an s3 `filepath` on one of
+    RunPod's network volumes.
     """
     if isinstance(dataset, CloudDataset):
         return dataset.source
     kind = type(dataset)
     if not kind.__module__.startswith("kedro_datasets.pandas") or kind.__name__ not in _PANDAS_FORMATS:
         return None
-    # What its catalog entry says, as Kedro keeps it for `catalog.to_config()`; the path that a dataset keeps has lost its query.
-    said: Mapping[str, Any] = getattr(dataset, "_init_args", {})
-    place = _place(said)
-    file_format = _format(kind.__name__, str(said.get("filepath", "")))
-    load_args = _plain_load_args(file_format, dict(said.get("load_args") or {}))
-    if place is None or load_args is None or said.get("version"):
+    # The catalog entry, as Kedro keeps it for `catalog.to_config()`: the path that the dataset itself keeps has lost its query.
+    entry: Mapping[str, Any] = getattr(dataset, "_init_args", {})
+    place = _place(entry)
+    file_format = _format(kind.__name__, str(entry.get("filepath", "")))
+    load_args = _plain_load_args(file_format, dict(entry.get("load_args") or {}))
+    if place is None or load_args is None or entry.get("version"):
         return None
     try:
         url, key = place
         return make_source(dataset_url=url, dataset_key=key, file_format=file_format, load_args=load_args)
     except SourceError:
-        return None  # What only its own reader makes sense of is loaded by it, here.
+        return None  # An entry that only its own reader understands is loaded by it, in this process.
 
 
 def remote_entry(name: str, dataset: Any, *, ambient: bool) -> RemoteEntry | None:
-    """Give what a machine loads and saves by the entry's own class, or None where only this process can.
+    """Return the entry that a machine can load and save by the entry's own class, or None if only this process can.
 
-    It is an entry of kedro-datasets with a path on a store of fsspec's, and plain arguments.
+    It is an entry of kedro-datasets with a path on one of fsspec's remote stores, and plain arguments.
 
     Args:
         name: in the catalog.
-        dataset: the dataset here.
-        ambient: whether the machine has what this process has: the store's own configuration and environment. Elsewhere, an entry needs
+        dataset: the dataset of this process.
+        ambient: whether the machine has what this process has: the store's own configuration and environment. If not, an entry needs
             `credentials`, unless it is on a web server.
     """
-    said: dict[str, Any] = dict(getattr(dataset, "_init_args", {}))
-    path = str(said.get("filepath", ""))
+    entry: dict[str, Any] = dict(getattr(dataset, "_init_args", {}))
+    path = str(entry.get("filepath", ""))
     store = re.fullmatch(r"([a-z][a-z0-9+]*)://[^@]+", path)
-    fitting = type(dataset).__module__.startswith("kedro_datasets.") and all(hasattr(dataset, one) for one in ("_fs", "_filepath"))
-    if store is None or not fitting or store[1] in _NOT_REMOTE or "::" in path:
+    on_fsspec = type(dataset).__module__.startswith("kedro_datasets.") and hasattr(dataset, "_fs") and hasattr(dataset, "_filepath")
+    if store is None or not on_fsspec or store[1] in _NOT_REMOTE or "::" in path:
         return None
-    credentials, version = said.pop("credentials", None) or {}, said.pop("version", None)
-    said = {key: value for key, value in said.items() if value is not None and key not in ("metadata", "kwargs")}
-    reached = credentials or ambient or store[1] in _WEB
-    if not reached or not is_json(credentials) or not is_json(said) or _holds_a_secret(said):
+    credentials, version = entry.pop("credentials", None) or {}, entry.pop("version", None)
+    entry = {key: value for key, value in entry.items() if value is not None and key not in ("metadata", "kwargs")}
+    reachable = credentials or ambient or store[1] in _WEB
+    if not reachable or not is_json(credentials) or not is_json(entry) or _holds_a_secret(entry):
         return None
     module = type(dataset).__module__.removeprefix("kedro_datasets.").partition(".")[0]
-    config = {"type": f"{module}.{type(dataset).__name__}", **said}
+    config = {"type": f"{module}.{type(dataset).__name__}", **entry}
     config |= {"versioned": True} if version is not None else {}
     return RemoteEntry(name, config | ({"credentials": name} if credentials else {}), credentials, dataset)
 
 
 def is_read_only(dataset: Any) -> bool:
-    """Tell whether an entry is on a web server, which nothing is saved to."""
+    """Return whether an entry is on a web server, where nothing can be saved."""
     if isinstance(dataset, CloudDataset):
         return isinstance(dataset.source, UrlSource)
     return getattr(dataset, "_protocol", None) in _WEB
 
 
-def _holds_a_secret(said: Any) -> bool:
-    """Tell whether a secret stands where no credentials are: in `fs_args`, or in a URL's query."""
-    if isinstance(said, dict):
-        return any(names_a_secret(key) or _holds_a_secret(value) for key, value in said.items())
-    return isinstance(said, str) and any(names_a_secret(part.partition("=")[0]) for part in said.partition("?")[2].split("&") if part)
+def _holds_a_secret(value: Any) -> bool:
+    """Return whether an entry holds a secret outside its credentials: in `fs_args`, or in a URL's query."""
+    if isinstance(value, dict):
+        return any(names_a_secret(key) or _holds_a_secret(inner) for key, inner in value.items())
+    return isinstance(value, str) and any(names_a_secret(part.partition("=")[0]) for part in value.partition("?")[2].split("&") if part)
 
 
-def _place(said: Mapping[str, Any]) -> tuple[str | None, str | None] | None:
-    """Give an entry's URL, or its key; None where it has neither."""
-    on_volume = _network_volume(said)
+def _place(entry: Mapping[str, Any]) -> tuple[str | None, str | None] | None:
+    """Return an entry's URL and its key, one of which is None; None if it has neither."""
+    on_volume = _network_volume(entry)
     if on_volume is not None:
         return None, on_volume[1]
-    url = str(said.get("filepath", ""))
-    if not url.lower().startswith(("http://", "https://")) or any(said.get(name) for name in ("credentials", "fs_args")):
+    url = str(entry.get("filepath", ""))
+    if not url.lower().startswith(("http://", "https://")) or any(entry.get(name) for name in ("credentials", "fs_args")):
         return None
     return url, None
 
@@ -111,23 +111,23 @@ def _format(kind: str, path: str) -> str:
     return "xls" if path.partition("?")[0].lower().endswith(".xls") else "xlsx"
 
 
-def _network_volume(said: Mapping[str, Any]) -> tuple[NetworkVolume, str] | None:
-    """Give the network volume and the key of an entry with `filepath: s3://VOLUME_ID/KEY` and RunPod's endpoint; None for any other."""
-    found = re.fullmatch(r"s3a?://([^/]+)/(.+)", str(said.get("filepath", "")))
-    credentials = said.get("credentials") or {}
-    client = {**(credentials.get("client_kwargs") or {}), **((said.get("fs_args") or {}).get("client_kwargs") or {})}
+def _network_volume(entry: Mapping[str, Any]) -> tuple[NetworkVolume, str] | None:
+    """Return the network volume and the key of an entry with `filepath: s3://VOLUME_ID/KEY` and RunPod's endpoint; None for any other."""
+    path = re.fullmatch(r"s3a?://([^/]+)/(.+)", str(entry.get("filepath", "")))
+    credentials = entry.get("credentials") or {}
+    client = {**(credentials.get("client_kwargs") or {}), **((entry.get("fs_args") or {}).get("client_kwargs") or {})}
     endpoint = str(credentials.get("endpoint_url") or client.get("endpoint_url") or "")
     host = re.fullmatch(r"https://s3api-([a-z0-9-]+)\.runpod\.io/?", endpoint)
     stands_in = endpoint != "" and endpoint.rstrip("/") == os.environ.get("RUNPOD_S3_ENDPOINT_URL", "").rstrip("/")
-    if found is None or not (host or stands_in):
+    if path is None or not (host or stands_in):
         return None
     data_center = str(client.get("region_name") or (host[1].upper() if host else ""))
     keys = {ours: str(credentials[theirs]) for ours, theirs in (("access_key", "key"), ("secret_key", "secret")) if credentials.get(theirs)}
-    return NetworkVolume(found[1], data_center, endpoint, keys), found[2]
+    return NetworkVolume(path[1], data_center, endpoint, keys), path[2]
 
 
 def _plain_load_args(file_format: str, load_args: dict[str, Any]) -> dict[str, Any] | None:
-    """Give a pandas entry's arguments as a machine can have them; None where only this process can."""
+    """Return a pandas entry's arguments in the form that a machine takes; None if only this process can use them."""
     if file_format == "jsonl" and not load_args.pop("lines", False):
         return None
     if file_format in ("xls", "xlsx"):
@@ -144,10 +144,14 @@ def _plain_load_args(file_format: str, load_args: dict[str, Any]) -> dict[str, A
 
 
 def dataset_volume(dataset: Any) -> Volume:
-    """Give the volume of a dataset whose source is a key."""
+    """Return the volume of a dataset whose source is a key.
+
+    Raises:
+        SourceError: the dataset is not on a volume.
+    """
     if isinstance(dataset, CloudDataset):
         return dataset.volume
-    found = _network_volume(getattr(dataset, "_init_args", {}))
-    if found is None:
-        raise SourceError(f"{type(dataset).__name__} is on no volume.")
-    return found[0]
+    on_volume = _network_volume(getattr(dataset, "_init_args", {}))
+    if on_volume is None:
+        raise SourceError(f"{type(dataset).__name__} is not on a volume.")
+    return on_volume[0]

@@ -1,43 +1,164 @@
-"""What is known of a node before the run."""
+"""A node before the run: an ordinary one, which runs in Kedro's own process, or one that goes to a machine."""
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.nodes import TrainingFunction
+from kedro_cloudtrain.errors import SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from kedro.pipeline.node import Node
 
-    from kedro_cloudtrain.jobs.parameters import OutputKind
+    from kedro_cloudtrain.config import NodeSettings
+    from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.running.order import Order
+    from kedro_cloudtrain.storage.remote_entry import RemoteEntry
+    from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
+    from kedro_cloudtrain.storage.volumes import Volume
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingInputs:
-    """The names of what a training node reads, as the pipeline calls them.
+class NodePlan:
+    """An ordinary node; or, with a problem, one that cannot be planned.
 
     Attributes:
-        data: the dataset to train on.
-        parameters: the parameters.
-        validation: the dataset of the validation rows, if it is one of its own.
+        node: the node.
+        problems: what is wrong, a sentence each.
+        where: the backend's name, or `here` for an ordinary node.
     """
 
-    data: str
-    parameters: str
-    validation: str | None = None
+    node: Node
+    problems: tuple[str, ...] = ()
+    where: str = "here"
+
+    @property
+    def on_machine(self) -> bool:
+        """Whether the node goes to a machine and can be planned."""
+        return isinstance(self, MachinePlan)
+
+    @property
+    def group(self) -> str | None:
+        """The group whose machine the node shares; None where it has a machine of its own."""
+        return None
+
+    @property
+    def kind(self) -> str:
+        """What runs on the machine: the library that is trained, the name of a template, or that of a function."""
+        return ""
+
+    @property
+    def model_type(self) -> str | None:
+        """What is trained; None for any other node, and where another node makes the parameters."""
+        return None
+
+    @property
+    def timeout_s(self) -> float | None:
+        """When the node's job is ended, in seconds from its start; None for an ordinary node."""
+        return None
 
     @property
     def tables(self) -> list[str]:
-        """The datasets among them."""
-        return [name for name in (self.data, self.validation) if name is not None]
+        """The datasets that the machine is given, without the parameters."""
+        return []
+
+    @property
+    def reads(self) -> str:
+        """What the machine reads, as it is shown."""
+        return "–"
+
+    def with_problems(self, *problems: str) -> NodePlan:
+        """Return the plan with more problems."""
+        return dataclasses.replace(self, problems=(*self.problems, *problems)) if problems else self
 
 
-def training_inputs(node: Node) -> TrainingInputs | None:
-    """Give what a training node reads; None for any other node."""
-    return TrainingInputs(*node.inputs) if isinstance(node.func, TrainingFunction) else None
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MachinePlan(NodePlan, abc.ABC):
+    """A node that goes to a machine.
 
+    Attributes:
+        settings: what `cloudtrain.yml` sets for the node.
+        volume: holds the job folder, and the tables that are keys.
+        sources: the tables that the machine reads itself.
+        entries: the catalog entries on other stores that the machine loads and saves by the entries' own classes.
+        made: the tables that other nodes of the run make: they need not exist before it.
+    """
 
-def output_kinds(node: Node) -> tuple[OutputKind, ...]:
-    """Give what a training node gives, in the order of its outputs; nothing for any other node."""
-    return node.func.kinds if isinstance(node.func, TrainingFunction) else ()
+    settings: NodeSettings
+    volume: Volume
+    sources: Mapping[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
+    entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
+    made: frozenset[str] = frozenset()
+
+    @property
+    def group(self) -> str | None:
+        """The group whose machine the node shares; None where it has a machine of its own."""
+        return self.settings.group
+
+    @property
+    def timeout_s(self) -> float | None:
+        """When the node's job is ended, in seconds from its start."""
+        return self.settings.timeout_s
+
+    @property
+    def sized_tables(self) -> list[str]:
+        """The tables whose sizes tell how much the machine has to compute with."""
+        return list(self.sources)
+
+    @property
+    def column_count(self) -> int | None:
+        """How many columns are read; None for all of them."""
+        return None
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[str]]:
+        """The columns that each table needs to have, by what names them."""
+        return {}
+
+    def machine_input(self, name: str) -> UrlSource | VolumeSource | RemoteEntry | None:
+        """Return an input that the machine reads itself; None for one that is sent."""
+        return self.sources.get(name) or self.entries.get(name)
+
+    def saved_by_machine(self, name: str) -> bool:
+        """Return whether the machine saves an output itself, instead of the client through the catalog."""
+        return name in self.entries
+
+    @property
+    def reads(self) -> str:
+        """What the machine reads, as it is shown."""
+        inputs: dict[str, Any] = {**self.sources, **self.entries}
+        places = [inputs[name].redacted for name in self.tables if name in inputs]
+        sent = [name for name in self.tables if name not in inputs]
+        return ", ".join([*places, f"{', '.join(sent)} sent from here"] if sent else places) or "–"
+
+    @abc.abstractmethod
+    def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> Order:
+        """Return what the node asks for.
+
+        Args:
+            inputs: the value of each of the node's inputs, or the source that the machine reads.
+            generator: knows the templates.
+
+        Raises:
+            ConfigError: parameters that another node has made, or a hook has changed, are not valid.
+        """
+
+    def outputs(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the node's outputs by dataset, from what its job has left."""
+        return dict(values)
+
+    def explain(self, error: SourceError) -> SourceError:
+        """Return an error of the job's data with the node's name, and where in the project the data is named."""
+        tables = " and ".join(f"`{name}`" for name in self.tables)
+        return SourceError(
+            f"{self.node.name}: {error.message}\nIts data is {tables} of the catalog{self._columns_named_by}. "
+            "To check each source without a run: kedro cloudtrain plan"
+        )
+
+    @property
+    def _columns_named_by(self) -> str:
+        """Where the project names the columns of its data, as the end of a sentence."""
+        return ""

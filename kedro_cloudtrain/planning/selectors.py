@@ -1,11 +1,11 @@
-"""Which nodes the keys of `nodes` in cloudtrain.yml select."""
+"""The nodes that the keys of `nodes` in cloudtrain.yml select."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.config import selects
-from kedro_cloudtrain.planning.plan import training_inputs
+from kedro_cloudtrain.planning.training import is_training
 from kedro_cloudtrain.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 def unmatched_selectors(settings: Settings, nodes: Iterable[Node]) -> list[str]:
-    """Say which keys of `nodes` in cloudtrain.yml mean no node of a project: misspelt, they send nothing anywhere.
+    """Return a sentence for each key of `nodes` in cloudtrain.yml that selects no node: a misspelt key sends nothing anywhere.
 
     Args:
         settings: `cloudtrain.yml`.
         nodes: those of all registered pipelines.
     """
-    known = list(nodes)
-    names = {node.name for node in known}
-    tags = {tag for node in known for tag in node.tags}
-    namespaces = {node.namespace for node in known if node.namespace}
-    said = []
+    nodes = list(nodes)
+    names = {node.name for node in nodes}
+    tags = {tag for node in nodes for tag in node.tags}
+    namespaces = {node.namespace for node in nodes if node.namespace}
+    unmatched = []
     for selector in settings.nodes:
-        if any(selects(selector, node.name, node.tags, node.namespace) for node in known):
+        if any(selects(selector, node.name, node.tags, node.namespace) for node in nodes):
             continue
         kind, _, value = selector.partition(":")
-        near = did_you_mean(value or selector, sorted({"tag": tags, "namespace": namespaces}.get(kind, names)))
-        said.append(f"`{selector}` under `nodes` in cloudtrain.yml means no node of the project.{near}")
-    return said
+        hint = did_you_mean(value or selector, sorted({"tag": tags, "namespace": namespaces}.get(kind, names)))
+        unmatched.append(f"`{selector}` under `nodes` in cloudtrain.yml selects no node of the project.{hint}")
+    return unmatched
 
 
-def selects_any(settings: Settings, node: Node) -> bool:
-    """Tell whether a node goes to a machine: a training node always, any other where `nodes` names it."""
-    return training_inputs(node) is not None or settings.names_node(node.name, node.tags, node.namespace)
+def goes_to_machine(settings: Settings, node: Node) -> bool:
+    """Return whether a node goes to a machine: a training node always does, any other if `nodes` names it."""
+    return is_training(node) or settings.names_node(node.name, node.tags, node.namespace)

@@ -1,4 +1,4 @@
-"""`cloudtrain.yml` as a Kedro context gives it."""
+"""Read `cloudtrain.yml` from a Kedro context."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def read_config(context: KedroContext) -> ProjectConfig:
-    """Read `cloudtrain.yml` as the context's environments give it; unchecked."""
+    """Read `cloudtrain.yml` from the context's environments, without checking it; a file that cannot be read is the config's `error`."""
     from kedro.config import MissingConfigException
-    from kedro.framework.project import PACKAGE_NAME  # known once a project is
+    from kedro.framework.project import PACKAGE_NAME  # set once Kedro has configured the project
 
     from kedro_cloudtrain.config import ProjectConfig
 
@@ -22,9 +22,9 @@ def read_config(context: KedroContext) -> ProjectConfig:
     path = Path(context.project_path)
     patterns = getattr(loader, "config_patterns", None)
     if patterns is None:
-        return ProjectConfig(path, package=PACKAGE_NAME)  # A loader of the project's own, which knows no patterns.
+        return ProjectConfig(path, package=PACKAGE_NAME)  # The project has a loader of its own, without patterns.
     patterns.setdefault("cloudtrain", ["cloudtrain*", "cloudtrain*/**", "**/cloudtrain*"])
-    # Kedro's default merge takes an environment's whole block for base's: `defaults` in one would drop it in the other.
+    # Kedro's default merge replaces whole blocks: `defaults` in an environment would drop the `defaults` in base.
     loader.merge_strategy.setdefault("cloudtrain", "soft")
     source = Path(loader.conf_source)
     environments = [name for name in (loader.env or loader.default_run_env, loader.base_env) if name]
@@ -33,5 +33,5 @@ def read_config(context: KedroContext) -> ProjectConfig:
         return ProjectConfig(path, loader["cloudtrain"], files, package=PACKAGE_NAME)
     except MissingConfigException:
         return ProjectConfig(path, package=PACKAGE_NAME)
-    except Exception as error:  # noqa: BLE001  # whatever the loader says of a file is said when a run of ours needs it
+    except Exception as error:  # noqa: BLE001  # any loader error is reported only when a run needs the settings
         return ProjectConfig(path, files=files, error=f"cloudtrain.yml cannot be read: {error}")

@@ -1,4 +1,4 @@
-"""What Kedro calls: the runner's short name, and the hooks that read `cloudtrain.yml` and write the run's status."""
+"""Register the runner's short name, and the hooks that read `cloudtrain.yml` and write the run's status."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def register() -> None:
 
 
 class CloudTrainHooks:
-    """The plugin's hooks; what one run needs is kept under its `run_id`."""
+    """The plugin's hooks. The configuration of each run is kept under its `run_id`."""
 
     def __init__(self) -> None:
         self._latest: ProjectConfig | None = None
@@ -39,12 +39,12 @@ class CloudTrainHooks:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Read `cloudtrain.yml` of the run's environments."""
+        """Read `cloudtrain.yml` from the run's environments."""
         self._latest = read_config(context)
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
-        """Keep the configuration for the runner, and begin the run's status where the run is ours."""
+        """Keep the configuration for the runner, and start the run's status if it is a `CloudTrainRunner`."""
         self._catalog = catalog
         if self._latest is not None:
             self._configs[run_params.get("run_id")] = self._latest
@@ -52,37 +52,37 @@ class CloudTrainHooks:
             from kedro_cloudtrain.plugin.run_status import RunStatus
 
             self._status = RunStatus(self._latest.path, catalog)
-            self._status.began()
+            self._status.run_started()
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Note when a node begins."""
+        """Record when a node starts."""
         if self._status is not None:
-            self._status.node_began(node)
+            self._status.node_started(node)
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
-        """Note that a node is done."""
+        """Record that a node is done."""
         if self._status is not None:
             self._status.node_done(node)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
-        """Note that a node has failed."""
+        """Record that a node has failed."""
         if self._status is not None:
             self._status.node_failed(node, error)
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str) -> None:
-        """Note a dataset's size."""
+        """Record the size of a loaded dataset."""
         if self._status is not None:
-            self._status.dataset("after_dataset_loaded", dataset_name)
+            self._status.dataset_used("after_dataset_loaded", dataset_name)
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Note a dataset's size; log metrics where MLflow has a run for them."""
+        """Record the size of a saved dataset, and log metrics to MLflow's active run."""
         if self._status is not None:
-            self._status.dataset("after_dataset_saved", dataset_name)
+            self._status.dataset_used("after_dataset_saved", dataset_name)
         if "mlflow" in sys.modules and self._is_metrics(dataset_name):
             from kedro_cloudtrain.plugin.mlflow import log_metrics
 
@@ -90,16 +90,16 @@ class CloudTrainHooks:
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """Write the end of the run's status."""
+        """Record the end of the run."""
         if self._status is not None:
-            self._status.ended()
+            self._status.run_done()
             self._status = None
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
-        """Write the end of a failed run's status."""
+        """Record that the run has failed."""
         if self._status is not None:
-            self._status.failed(error)
+            self._status.run_failed(error)
             self._status = None
 
     def _is_metrics(self, dataset_name: str) -> bool:
@@ -108,7 +108,7 @@ class CloudTrainHooks:
         return self._catalog is not None and isinstance(self._catalog.get(dataset_name), MetricsDataset)
 
     def config_of(self, run_id: str | None) -> ProjectConfig | None:
-        """Give the configuration that a run began with."""
+        """Return the configuration that a run started with."""
         return self._configs.get(run_id, self._latest)
 
 

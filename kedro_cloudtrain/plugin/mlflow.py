@@ -1,4 +1,4 @@
-"""MLflow, where it is there: what a `MetricsDataset` saves goes to the run that is active, which kedro-mlflow has begun."""
+"""Log what a `MetricsDataset` saves to the active MLflow run, which kedro-mlflow starts."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What MLflow lets stand in a metric's name (mlflow.utils.validation).
-_NO_NAME = re.compile(r"[^\w\-. /:]")
+# Characters that MLflow does not allow in a metric's name (mlflow.utils.validation).
+_NOT_IN_A_NAME = re.compile(r"[^\w\-. /:]")
 
 
 def log_metrics(dataset: str, values: Mapping[str, Any]) -> None:
-    """Log a dataset's numbers as `DATASET.NAME`, as kedro-mlflow names those of its own datasets; without an active run, nothing.
+    """Log a dataset's numbers as `DATASET.NAME`, as kedro-mlflow names those of its own datasets; do nothing without an active run.
 
-    Nothing is imported for it: whoever has begun a run has MLflow loaded. The active run is the thread's own; kedro-mlflow resumes its run
-    in each thread that runs a node, so that there is one for all nodes, wherever they run.
+    MLflow is not imported for it: an active run means that it is loaded already. The active run is the thread's own; kedro-mlflow resumes
+    its run in each thread that runs a node, so that all nodes share one run, wherever they run.
 
     Args:
         dataset: its name in the catalog.
-        values: what was saved; what is no number, a confusion matrix say, is left out.
+        values: what was saved; values that are not numbers, such as a confusion matrix, are left out.
     """
     mlflow = sys.modules.get("mlflow")
     if mlflow is None or mlflow.active_run() is None:
         return
-    found = {name: float(value) for name, value in values.items() if isinstance(value, numbers.Real)}
-    mlflow.log_metrics({_NO_NAME.sub("_", f"{dataset}.{name}"): value for name, value in found.items()})
+    metrics = {name: float(value) for name, value in values.items() if isinstance(value, numbers.Real)}
+    mlflow.log_metrics({_NOT_IN_A_NAME.sub("_", f"{dataset}.{name}"): value for name, value in metrics.items()})

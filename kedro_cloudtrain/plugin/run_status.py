@@ -19,62 +19,62 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
 
 EVENTS = Path(".viz/kedro_pipeline_events.json")
-# The page asks once in a second or more; many small nodes write no more often than this, in seconds.
+# Seconds between two writes when many small nodes finish quickly: the page polls once a second at the most.
 _WRITTEN_EVERY_S = 0.25
 
 
 class RunStatus:
-    """Writes the events file that Kedro-Viz reads, soon after each event, so that its page follows a run that is under way.
+    """Writes the events file that Kedro-Viz reads, soon after each event, so that its page follows a run in progress.
 
     Kedro-Viz's own hook writes it for `SequentialRunner` alone (`is_sequential_runner` in its `hooks_utils`). Without Kedro-Viz
     nothing is written.
 
     Args:
         project: the project's folder.
-        catalog: where a dataset's file is looked up.
+        catalog: has the datasets, whose files have a size.
     """
 
     def __init__(self, project: Path, catalog: DataCatalog) -> None:
         self._file = project / EVENTS
         self._catalog = catalog
         self._events: list[dict[str, Any]] = []
-        self._began: dict[str, float] = {}
+        self._started_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._written_at = 0.0
         self._later: threading.Timer | None = None
         self._ids = _identifiers()
 
-    def began(self) -> None:
-        """Note that the run begins."""
+    def run_started(self) -> None:
+        """Record that the run starts."""
         if self._ids is not None:
-            logging.getLogger("kedro_viz.integrations.kedro.run_hooks").addFilter(_says_that_status_is_off)
+            logging.getLogger("kedro_viz.integrations.kedro.run_hooks").addFilter(_is_worth_logging)
         self._add({"event": "before_pipeline_run", "timestamp": _now()})
 
-    def node_began(self, node: Node) -> None:
-        """Note when a node begins."""
+    def node_started(self, node: Node) -> None:
+        """Record when a node starts."""
         with self._lock:
-            self._began[node.name] = time.perf_counter()
+            self._started_at[node.name] = time.perf_counter()
 
     def node_done(self, node: Node) -> None:
-        """Note that a node is done, and its seconds."""
-        duration = time.perf_counter() - self._began.get(node.name, time.perf_counter())
+        """Record that a node is done, and its seconds."""
+        duration = time.perf_counter() - self._started_at.get(node.name, time.perf_counter())
         self._add({"event": "after_node_run", "node": node.name, "duration": duration, "status": "success"}, node=str(node))
 
     def node_failed(self, node: Node, error: Exception) -> None:
-        """Note that a node has failed, and why."""
+        """Record that a node has failed, and why."""
         self._add({"event": "on_node_error", "node": node.name, **_error(error)}, node=str(node))
 
-    def dataset(self, event: str, name: str) -> None:
-        """Note that a dataset was loaded or saved, and its size in bytes."""
+    def dataset_used(self, event: str, name: str) -> None:
+        """Record that a dataset was loaded or saved, and its size in bytes."""
         self._add({"event": event, "dataset": name, "status": "Available", "size": self._size(name)}, dataset=name)
 
-    def ended(self) -> None:
-        """Note that the run is done."""
+    def run_done(self) -> None:
+        """Record that the run is done."""
         self._add({"event": "after_pipeline_run", "timestamp": _now()})
         self._write()
 
-    def failed(self, error: Exception) -> None:
-        """Note that the run has failed, and why."""
+    def run_failed(self, error: Exception) -> None:
+        """Record that the run has failed, and why."""
         self._add({"event": "on_pipeline_error", **_error(error)})
         self._write()
 
@@ -101,7 +101,7 @@ class RunStatus:
             wait_s = self._written_at + _WRITTEN_EVERY_S - time.monotonic()
             if wait_s > 0 and self._later is None:
                 self._later = threading.Timer(wait_s, self._write)
-                self._later.daemon = True  # A run that is over does not wait for it.
+                self._later.daemon = True  # So that a finished run does not wait for it.
                 self._later.start()
         if wait_s <= 0:
             self._write()
@@ -110,7 +110,7 @@ class RunStatus:
         """Write the events so far."""
         if self._ids is None:
             return
-        with self._lock, contextlib.suppress(OSError):  # A page that cannot be written does not end a run.
+        with self._lock, contextlib.suppress(OSError):  # A status that cannot be written does not fail a run.
             if self._later is not None:
                 self._later.cancel()
                 self._later = None
@@ -118,13 +118,13 @@ class RunStatus:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=".events-")
             with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                # In one go: indented, or piece by piece, it is written by Python instead of C.
+                # In one call, not indented: json's C encoder serves neither `dump` nor `indent`.
                 stream.write(json.dumps(self._events))
             Path(temporary).replace(self._file)
 
 
 def _identifiers() -> tuple[Any, Any] | None:
-    """Give Kedro-Viz's own ways to name nodes and datasets; None where it is not there, or has them no more."""
+    """Return Kedro-Viz's functions that name nodes and datasets; None if it is not installed, or no longer has them."""
     try:
         from kedro_viz.utils import _hash, _hash_input_output
     except ImportError:
@@ -132,8 +132,8 @@ def _identifiers() -> tuple[Any, Any] | None:
     return _hash, _hash_input_output
 
 
-def _says_that_status_is_off(record: logging.LogRecord) -> bool:
-    """Hold back Kedro-Viz's word that there will be no status: there will be ours."""
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Return whether to keep a log record: not Kedro-Viz's warning that this runner gives no status, since `RunStatus` does."""
     return "Workflow tracking is disabled" not in str(record.msg)
 
 

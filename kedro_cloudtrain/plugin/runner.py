@@ -1,22 +1,20 @@
-"""`CloudTrainRunner`: ordinary nodes run here, machine nodes where the settings say; the rest is Kedro's own."""
+"""`CloudTrainRunner`: ordinary nodes run in this process, machine nodes where the settings say; the rest is Kedro's own."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import signal
 import threading
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.runner import AbstractRunner, SequentialRunner, ThreadRunner
 
-from kedro_cloudtrain.plugin.executor import CloudTrainExecutor
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Executor
     from types import FrameType
 
     from kedro.io import CatalogProtocol
@@ -26,24 +24,24 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import ProjectConfig, Settings
     from kedro_cloudtrain.jobs.receipt import Receipt
-    from kedro_cloudtrain.planning.planner import NodePlan
+    from kedro_cloudtrain.planning.plan import NodePlan
 
-# Jobs at once on this computer where `run.max_pods` is left out: each fits with every core, and two of them would only wait for each
-# other (seen: 300 rounds of XGBoost beside LightGBM, on 2 cores and 344 rows, take 32 s instead of 0.3 s).
+# Jobs at once on this computer where `run.max_pods` is left out: each job fits with every core, and two of them would only wait for
+# each other (measured: 300 rounds of XGBoost beside LightGBM, on 2 cores and 344 rows, take 32 s instead of 0.3 s).
 _LOCAL_JOBS = 1
 _PODS = 8
 
 
 class CloudTrainRunner(SequentialRunner):
-    """Runs a pipeline with its training nodes, and whatever `nodes` names, on machines, and its ordinary nodes here, one by one.
+    """Runs training nodes, and whatever `nodes` names, on machines, and a pipeline's ordinary nodes in this process, one by one.
 
     Args:
         is_async: whether ordinary nodes load and save in threads, as for Kedro's own runners.
-        **runner_params: `--runner-params`: `backend`, `max_pods`, `timeout_s`, over what `cloudtrain.yml` says; and `max_workers`,
-            with which ordinary nodes run in so many threads, as under Kedro's `ThreadRunner`.
+        **runner_params: `--runner-params`: `backend`, `max_pods`, `timeout_s` and others, which override `cloudtrain.yml`; and
+            `max_workers`, with which ordinary nodes run in that many threads, as under Kedro's `ThreadRunner`.
 
     Raises:
-        ConfigError: from `run`, before any node has run, for whatever can be known to be wrong by then.
+        ConfigError: from `run`, before any node has run, for everything that can be known to be wrong by then.
 
     Example:
         ```python
@@ -58,7 +56,7 @@ class CloudTrainRunner(SequentialRunner):
             is_async = False
         super().__init__(is_async=is_async)
         self._runner_params = runner_params
-        self._cloud: Callable[[Executor], CloudTrainExecutor] | None = None
+        self._make_executor: Callable[[Executor], Executor] | None = None
         self.receipts: list[Receipt] = []
 
     @property
@@ -71,11 +69,11 @@ class CloudTrainRunner(SequentialRunner):
         return count
 
     def _get_executor(self, max_workers: int) -> Executor | None:  # type: ignore[override]  # SequentialRunner never has one
-        here: Executor | None = self._threads._get_executor(max_workers) if self._threads is not None else None  # noqa: SLF001
-        if self._cloud is None:
-            # None makes Kedro run the nodes one by one in this thread: what SequentialRunner does.
-            return here
-        return self._cloud(here if here is not None else ThreadPoolExecutor(1, "cloudtrain-here"))
+        ordinary: Executor | None = self._threads._get_executor(max_workers) if self._threads is not None else None  # noqa: SLF001
+        if self._make_executor is None:
+            # None makes Kedro run the nodes one by one in this thread, as SequentialRunner does.
+            return ordinary
+        return self._make_executor(ordinary if ordinary is not None else ThreadPoolExecutor(1, "cloudtrain-ordinary"))
 
     def _run(
         self,
@@ -86,70 +84,78 @@ class CloudTrainRunner(SequentialRunner):
     ) -> None:
         project = _project_config(hook_manager, run_id)
         settings = project.settings(self._runner_params)
-        for unmatched in _unmatched(settings, pipeline):
-            self._logger.warning(unmatched, extra={"markup": False})
-        self._cloud = None
+        for warning in _unmatched(settings, pipeline):
+            self._logger.warning(warning, extra={"markup": False})
+        self._make_executor = None
         self.receipts = []
-        if not any(_is_training(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes):
+        if any(_is_training(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes):
+            self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, settings)
+        else:
             self._run_nodes(pipeline, catalog, hook_manager, run_id)
-            return
 
+    def _run_with_machines(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol[Any, Any],
+        hook_manager: PluginManager | None,
+        run_id: str | None,
+        project: ProjectConfig,
+        settings: Settings,
+    ) -> None:
         # Late: a run without a node for a machine needs none of it.
         from kedro_cloudtrain.backends import make_backend
         from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+        from kedro_cloudtrain.planning.plan import MachinePlan
         from kedro_cloudtrain.planning.planner import Planner
+        from kedro_cloudtrain.plugin.executor import CloudTrainExecutor
         from kedro_cloudtrain.running.display import Display
+        from kedro_cloudtrain.running.run import Run
         from kedro_cloudtrain.running.slots import Slots
 
         generator = TrainingScriptGenerator(project.templates)
         plans = Planner(catalog, settings, generator, project.path, project.package).plan(pipeline.nodes)
         _refuse(plans)
-        there = [plan for plan in plans if plan.on_machine]
         jobs = jobs_at_once(settings)
-        slots = Slots(jobs)
-        display = Display(_headline(there, len(plans) - len(there), settings))
-        backend = make_backend(settings, project.path, jobs)
+        run = Run(
+            settings.run,
+            make_backend(settings, project.path, jobs),
+            generator,
+            Display(_headline(plans, settings)),
+            Slots(jobs),
+            self.receipts,
+        )
+        machine_plans = {plan.node: plan for plan in plans if isinstance(plan, MachinePlan)}
+        self._make_executor = lambda ordinary: CloudTrainExecutor(run, machine_plans, ordinary)
         try:
-            with display, _termination_raises():
-                self._cloud = functools.partial(
-                    CloudTrainExecutor,
-                    {plan.node: plan for plan in there},
-                    backend,
-                    display,
-                    generator,
-                    self.receipts,
-                    jobs,
-                    slots,
-                    settings.run,
-                )
+            with run.display, _termination_raises():
                 self._run_nodes(pipeline, catalog, hook_manager, run_id)
         finally:
             order = {plan.node.name: index for index, plan in enumerate(plans)}
-            # A group's bill stands below its nodes.
+            # A group's receipt stands below those of its nodes.
             self.receipts.sort(key=lambda receipt: order.get(receipt.node, len(order)))
-            display.account(self.receipts)
-            self._say_left(slots.postponed)
+            run.display.print_receipts(self.receipts)
+            self._log_left(run.slots.postponed)
 
-    def _say_left(self, postponed: list[str]) -> None:
-        """Say which jobs go on without this run, and how they are found again."""
+    def _log_left(self, postponed: Sequence[str]) -> None:
+        """Log which jobs go on without this run, and how to find them again."""
         left = [receipt.job for receipt in self.receipts if receipt.state == "running"]
         if left:
             self._logger.info(
-                "Left at work: %s. Wait for one: kedro cloudtrain wait JOB. The same run again, without detach, takes their results.",
+                "Left running: %s. Wait for one: kedro cloudtrain wait JOB. The same run again, without detach, takes their results.",
                 ", ".join(left),
                 extra={"markup": False},
             )
         if postponed:
             self._logger.info(
-                "Not started, for as many as run.max_pods allows are at work: %s. The same run again starts them, once there is room.",
+                "Not started, since run.max_pods jobs are running: %s. The same run again starts them, once there is room.",
                 ", ".join(sorted(postponed)),
                 extra={"markup": False},
             )
 
     def _run_nodes(self, *args: Any) -> None:
-        """Let Kedro schedule: as its ThreadRunner does where ordinary nodes run in threads, as its SequentialRunner else."""
+        """Let Kedro schedule: as its ThreadRunner does where ordinary nodes run in threads, else as its SequentialRunner."""
         if self._threads is not None:
-            AbstractRunner._run(self, *args)  # noqa: SLF001  # past SequentialRunner's word on synchronous mode
+            AbstractRunner._run(self, *args)  # noqa: SLF001  # past SequentialRunner's message about synchronous mode
         else:
             super()._run(*args)
 
@@ -160,25 +166,26 @@ def _thread_runner(max_workers: Any, *, is_async: bool) -> ThreadRunner:
     except (TypeError, ValueError):
         from kedro_cloudtrain.errors import MaxWorkersError
 
-        raise MaxWorkersError(f"max_workers should be positive, a whole number, and --runner-params says {max_workers!r}.") from None
+        raise MaxWorkersError(f"max_workers should be a positive whole number, and --runner-params sets {max_workers!r}.") from None
 
 
 def jobs_at_once(settings: Settings) -> int:
-    """Give how many jobs run at once."""
+    """Return how many jobs run at once."""
     return settings.run.max_pods or (_LOCAL_JOBS if settings.backend == "local" else _PODS)
 
 
 def _unmatched(settings: Settings, pipeline: Pipeline) -> list[str]:
-    """Say which keys of `nodes` mean no node of the run, nor of any pipeline of the project."""
+    """Return a warning for each key of `nodes` that selects no node of the run, nor of any pipeline of the project."""
     if not settings.nodes:
         return []
     from kedro.framework.project import pipelines
 
     from kedro_cloudtrain.planning.selectors import unmatched_selectors
 
-    said = unmatched_selectors(settings, pipeline.nodes)
-    # A project's pipelines are made for it, and only where there is a question.
-    return unmatched_selectors(settings, [*pipeline.nodes, *(node for one in pipelines.values() for node in one.nodes)]) if said else []
+    if not unmatched_selectors(settings, pipeline.nodes):
+        return []
+    # The project's pipelines are made only where there is a question.
+    return unmatched_selectors(settings, [*pipeline.nodes, *(node for registered in pipelines.values() for node in registered.nodes)])
 
 
 def _is_training(node: Node) -> bool:
@@ -188,15 +195,20 @@ def _is_training(node: Node) -> bool:
 
 
 def _project_config(hook_manager: Any, run_id: str | None) -> ProjectConfig:
-    """Give what our hooks have read; without them (a null plugin manager, hooks disabled) runner params alone must do."""
+    """Return what our hooks have read; without them (a null plugin manager, hooks disabled) runner params alone must do."""
     from kedro_cloudtrain.config import ProjectConfig
 
     hooks = hook_manager.get_plugin("cloudtrain") if hasattr(hook_manager, "get_plugin") else None
-    found = hooks.config_of(run_id) if hooks is not None else None
-    return found if found is not None else ProjectConfig(Path.cwd())
+    config = hooks.config_of(run_id) if hooks is not None else None
+    return config if config is not None else ProjectConfig(Path.cwd())
 
 
-def _refuse(plans: list[NodePlan]) -> None:
+def _refuse(plans: Sequence[NodePlan]) -> None:
+    """Raise if anything is wrong with a plan.
+
+    Raises:
+        ConfigError: with every problem of every node.
+    """
     from kedro_cloudtrain.errors import ConfigError
 
     problems = [f"{plan.node.name}: {problem}" for plan in plans for problem in plan.problems]
@@ -204,13 +216,14 @@ def _refuse(plans: list[NodePlan]) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def _headline(there: list[NodePlan], ordinary: int, settings: Settings) -> str:
-    def count(number: int, what: str) -> str:
-        return f"{number} {what} node{'' if number == 1 else 's'}"
+def _headline(plans: Sequence[NodePlan], settings: Settings) -> str:
+    from kedro_cloudtrain.planning.function import FunctionPlan
+    from kedro_cloudtrain.planning.training import TrainingPlan
 
-    calls = sum(plan.inputs is None for plan in there)
-    kinds = [(len(there) - calls, "training"), (calls, "function"), (ordinary, "ordinary")]
-    nodes = ", ".join(count(number, what) for number, what in kinds if number or what != "function")
+    trainings = sum(isinstance(plan, TrainingPlan) for plan in plans)
+    functions = sum(isinstance(plan, FunctionPlan) for plan in plans)
+    counts = [(trainings, "training"), (functions, "function"), (len(plans) - trainings - functions, "ordinary")]
+    nodes = ", ".join(f"{count} {kind} node{'' if count == 1 else 's'}" for count, kind in counts if count or kind != "function")
     return f"cloudtrain   {nodes} · backend {settings.backend} · volume {settings.volume}"
 
 
@@ -224,8 +237,8 @@ def _termination_raises() -> Iterator[None]:
     def end(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    previous = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

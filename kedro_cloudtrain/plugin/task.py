@@ -6,89 +6,76 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import DetachedError, NotStartedError, SourceError
-from kedro_cloudtrain.planning.orders import explained, order_of, outputs_of
+from kedro_cloudtrain.running.prepare import prepare
 
 if TYPE_CHECKING:
     from kedro.pipeline.node import Node
     from kedro.runner import Task
 
-    from kedro_cloudtrain.backends import Backend
-    from kedro_cloudtrain.config import RunSettings
-    from kedro_cloudtrain.jobs.receipt import Receipt
-    from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.planning.planner import NodePlan
-    from kedro_cloudtrain.running.display import Display
-    from kedro_cloudtrain.running.slots import Slots, Turns
+    from kedro_cloudtrain.planning.plan import MachinePlan
+    from kedro_cloudtrain.running.run import Run
+    from kedro_cloudtrain.running.slots import SlotSource
 
 
 class CloudTask:
-    """The task of a node that goes to a machine: the machine gets references, and what comes back is saved through the catalog."""
+    """The task of a node that goes to a machine: the machine gets references, and what comes back is saved through the catalog.
 
-    def __init__(
-        self,
-        task: Task,
-        plan: NodePlan,
-        backend: Backend,
-        display: Display,
-        generator: TrainingScriptGenerator,
-        receipts: list[Receipt],
-        run: RunSettings,
-        slots: Slots,
-        turns: Turns,
-    ) -> None:
+    Args:
+        run: the run; its backend has the machine.
+        plan: the node's plan.
+        task: Kedro's own task.
+        slots: the source of the job's slot: the run's, or its group's.
+    """
+
+    def __init__(self, run: Run, plan: MachinePlan, task: Task, slots: SlotSource) -> None:
         self._run = run
-        self._slots = slots
-        self._turns = turns
-        self._task = task
         self._plan = plan
-        self._backend = backend
-        self._display = display
-        self._generator = generator
-        self._receipts = receipts
+        self._task = task
+        self._slots = slots
 
     def __call__(self) -> Node:
-        """Run the node; give it back, as Kedro's tasks do.
+        """Run the node and return it, as Kedro's tasks do.
 
-        The hooks are those of any node. A table that the machine reads itself is not loaded here, so it has no loading hooks, and
-        `before_node_run` finds its source among the inputs; so it is with what a machine saves itself, and the saving hooks.
+        The hooks are those of any node. A table that the machine reads itself is not loaded in this process, so no loading hooks are
+        called for it, and `before_node_run` finds its source among the inputs. The same holds for what a machine saves itself.
 
         Raises:
-            CloudTrainError: the job cannot be, or nothing came of it.
-            TypeError: a hook's `before_node_run` gave something else than a dict.
+            CloudTrainError: the job is not possible, or left no outputs.
+            TypeError: a hook's `before_node_run` returned something else than a dict.
         """
         try:
             return self._run_node()
         except DetachedError:
             raise
         except NotStartedError as error:
-            if self._run.detach:
+            if self._run.settings.detach:
                 raise DetachedError(self._task.node.name) from error
-            # Kedro reports whichever error it sees first: that is the one by which the run has failed.
-            raise self._slots.failure() or error from None
+            # Kedro reports the first error that it sees: raise the one by which the run has failed.
+            raise self._run.slots.failure() or error from None
         except Exception as error:
-            self._slots.fail(error)
+            self._run.slots.fail(error)
             raise
 
     def _run_node(self) -> Node:
         task, node, catalog = self._task, self._task.node, self._task.catalog
         hook = self._hook
         inputs = {name: self._input(name) for name in node.inputs}
-        about = {"node": node, "catalog": catalog, "is_async": False, "run_id": task.run_id}
-        for overrides in hook.before_node_run(inputs=dict(inputs), **about) or []:
+        context = {"node": node, "catalog": catalog, "is_async": False, "run_id": task.run_id}
+        for overrides in hook.before_node_run(inputs=dict(inputs), **context) or []:
             if overrides is not None and not isinstance(overrides, dict):
                 raise TypeError(f"'before_node_run' must return either None or a dictionary, got '{type(overrides).__name__}' instead.")
             inputs.update(overrides or {})
         try:
-            outputs = self._run_there(inputs)
+            outputs = self._outputs(inputs)
         except (DetachedError, NotStartedError):
             raise
         except Exception as error:
-            self._slots.fail(error)
-            hook.on_node_error(error=error, inputs=inputs, **about)
+            self._run.slots.fail(error)
+            hook.on_node_error(error=error, inputs=inputs, **context)
             raise
-        hook.after_node_run(inputs=inputs, outputs=outputs, **about)
+        hook.after_node_run(inputs=inputs, outputs=outputs, **context)
         for name, value in outputs.items():
-            if self._plan.saves_there(name):
+            if self._plan.saved_by_machine(name):
                 continue
             hook.before_dataset_saved(dataset_name=name, data=value, node=node)
             catalog.save(name, value)
@@ -103,38 +90,42 @@ class CloudTask:
         return manager.hook
 
     def _input(self, name: str) -> Any:
-        there = self._plan.there(name)
-        if there is not None:
-            return there
+        """Return an input's value, or the source that the machine reads."""
+        source = self._plan.machine_input(name)
+        if source is not None:
+            return source
         hook = self._hook
         hook.before_dataset_loaded(dataset_name=name, node=self._task.node)
         try:
             value = self._task.catalog.load(name)
         except Exception as error:
-            if self._is_there(name):
+            if self._exists(name):
                 raise
-            said = f"{self._task.node.name}: `{name}` is to be sent from here, and is not there: {self._task.catalog.get(name)}"
-            raise SourceError(f"{said}\nCheck its entry in the catalog, or run the node that makes it.") from error
+            raise SourceError(
+                f"{self._task.node.name}: `{name}` has to be sent to the machine, and does not exist: {self._task.catalog.get(name)}\n"
+                "Check its entry in the catalog, or run the node that makes it."
+            ) from error
         hook.after_dataset_loaded(dataset_name=name, data=value, node=self._task.node)
         return value
 
-    def _is_there(self, name: str) -> bool:
+    def _exists(self, name: str) -> bool:
         with contextlib.suppress(Exception):
             return bool(self._task.catalog.exists(name))
-        return True  # Whatever it is: its own error says it.
+        return True  # The error of the load itself says more.
 
-    def _run_there(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        plan = self._plan
+    def _outputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Run the node's job and return the node's outputs."""
+        run, plan = self._run, self._plan
         try:
-            attempt = order_of(plan, inputs, self._generator).prepare(self._generator)
-            values = attempt.run(
-                self._backend,
-                self._display.row(plan.node.name),
-                self._receipts,
-                turns=self._turns,
-                reuse=self._run.cache,
-                detach=self._run.detach,
+            job = prepare(plan.order(inputs, run.generator), run.generator)
+            values = job.run(
+                run.backend,
+                run.display.row(plan.node.name),
+                run.receipts,
+                slots=self._slots,
+                reuse=run.settings.cache,
+                detach=run.settings.detach,
             )
         except SourceError as error:
-            raise explained(plan, error) from error
-        return outputs_of(plan, values)
+            raise plan.explain(error) from error
+        return plan.outputs(values)

@@ -1,4 +1,4 @@
-"""What a user sees of a run: a live table on a terminal, a line an event in a log, and the receipts at the end."""
+"""What a user sees of a run: a live table on a terminal, a log line for each event elsewhere, and the receipts at the end."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import datetime as dt
 import logging
+import os
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 import rich
-from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -20,6 +20,7 @@ from rich.text import Text
 
 from kedro_cloudtrain.jobs.receipt import STAGES, size, usd
 from kedro_cloudtrain.jobs.result import JobState
+from kedro_cloudtrain.running.fitted_table import Column, FittedTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kedro.cloudtrain")
 
 _BAR_WIDTH = 26
-# The headline, the line about what does not fit, and the cursor's.
+_WIDTH_OF_A_FILE = 160
+# Columns of the receipts that stay beside the node's name the longest where a console is narrow.
+_MOST_WANTED = ("state", "total", "cost", "where", "fit", "call", "rows", "read", "bytes read")
+# The headline, the line that counts the jobs not shown, and the cursor's.
 _LINES_BESIDE = 3
-# In a log, a fit is worth a line each quarter of its rounds.
+# A log gets a line for each quarter of a fit's rounds.
 _LOG_STEPS = 4
-_STYLES = {
+STATE_STYLES = {
     JobState.SUCCEEDED: "green",
     JobState.REUSED: "green",
     JobState.FAILED: "red",
@@ -47,16 +51,16 @@ _STYLES = {
 
 @dataclasses.dataclass
 class Row:
-    """One job's line.
+    """A job's row in the display.
 
     Attributes:
         node: the node's name.
         kind: what is trained: the library, or the name of a template.
         reads: what the machine reads.
-        state: where it stands.
-        progress: how far its fit is.
-        live: whether it is on a terminal, where the log need not say what the table shows.
-        machine: the kind of machine that it has got.
+        state: the job's state.
+        progress: the latest round of its fit.
+        live: whether it is shown on a terminal, so that the log need not repeat its progress.
+        machine: the kind of machine that it runs on.
         gpu_percent: how busy its GPU is.
         cost_usd: what its machine has cost so far, in dollars.
     """
@@ -72,19 +76,19 @@ class Row:
     cost_usd: float | None = None
 
     def moved(self, job: str, state: JobState) -> None:
-        """Hear that the job has come to a state."""
+        """Record a new state, and log it."""
         self.state = state
         if state in (JobState.STARTING, JobState.SUCCEEDED, JobState.REUSED):
-            what = {
+            event = {
                 JobState.STARTING: f"started: {self.kind}, reads {self.reads}",
                 JobState.REUSED: "is done already: nothing changed",
-            }.get(state) or self._how_it_went()
-            logger.info("%s %s  [%s]", self.node, what, job, extra={"markup": False})
+            }.get(state) or self._done()
+            logger.info("%s %s  [%s]", self.node, event, job, extra={"markup": False})
         elif state.finished:
             logger.warning("%s %s  [%s]", self.node, state, job, extra={"markup": False})
 
     def progressed(self, job: str, progress: JobProgress) -> None:
-        """Hear how far the fit is; the log hears each quarter of it."""
+        """Record the latest round of the fit, and log each quarter of it."""
         before = self.progress.step if self.progress else 0
         self.progress = progress
         quarter = max(1, progress.of // _LOG_STEPS)
@@ -92,56 +96,56 @@ class Row:
             logger.info("%s %d/%d %s  [%s]", self.node, progress.step, progress.of, metric(progress), job, extra={"markup": False})
 
     def placed(self, job: str, machine: str, usd_per_hour: float) -> None:
-        """Hear which machine the job has got."""
+        """Record the machine that the job runs on, and log it with its price."""
         self.machine, self.cost_usd = machine, 0.0
         logger.info("%s on %s at $%.2f/h  [%s]", self.node, machine, usd_per_hour, job, extra={"markup": False})
 
     def busy(self, _job: str, gpu_percent: float | None, cost_usd: float) -> None:
-        """Hear how busy the GPU is, and the dollars so far."""
+        """Record how busy the GPU is, and the dollars so far."""
         self.gpu_percent, self.cost_usd = gpu_percent, cost_usd
 
     def used(self, _job: str, use: MachineUse) -> None:
-        """Hear what a machine has cost."""
+        """Record what a machine has cost in the end."""
         self.gpu_percent, self.cost_usd = None, use.cost_usd
 
     @property
-    def bill(self) -> str:
-        """The machine, how busy it is and what it costs, in a few words."""
+    def machine_use(self) -> str:
+        """The machine, how busy it is and what it has cost: `NVIDIA L4 · GPU 87 % · $0.09`."""
         if self.cost_usd is None:
             return ""
         busy = "" if self.gpu_percent is None else f" · GPU {self.gpu_percent:.0f} %"
         return f"{self.machine}{busy} · {usd(self.cost_usd)}"
 
     def cells(self) -> tuple[Text, ...]:
-        """Write the line of the live table."""
-        style = _STYLES.get(self.state, "")
+        """Return the cells of the row in the live table; the third is left for the progress bar."""
+        style = STATE_STYLES.get(self.state, "")
         if self.progress is None or self.state in (JobState.WAITING, JobState.STARTING):
-            said = str(self.state) if self.state is not JobState.STARTING or self.machine else f"reading {self.reads}"
-            return Text(self.node), Text(self.kind, "dim"), Text(""), Text(said, style or "dim"), Text(self.bill, "dim")
+            status = str(self.state) if self.state is not JobState.STARTING or self.machine else f"reading {self.reads}"
+            return Text(self.node), Text(self.kind, "dim"), Text(""), Text(status, style or "dim"), Text(self.machine_use, "dim")
         if not self.progress.in_rounds:
-            return Text(self.node), Text(self.kind, "dim"), Text(""), Text(state_word(self.state), style), Text(self.bill, "dim")
+            return Text(self.node), Text(self.kind, "dim"), Text(""), Text(state_word(self.state), style), Text(self.machine_use, "dim")
         left = dt.timedelta(seconds=round(self.progress.seconds_left))
         return (
             Text(self.node),
             Text(self.kind, "dim"),
             Text(""),
             Text(state_word(self.state) if self.state.finished else f"{self.progress.step}/{self.progress.of}", style),
-            Text("  ".join(filter(None, [metric(self.progress), "" if self.state.finished else f"{left} left", self.bill])), "dim"),
+            Text("  ".join(filter(None, [metric(self.progress), "" if self.state.finished else f"{left} left", self.machine_use])), "dim"),
         )
 
-    def _how_it_went(self) -> str:
+    def _done(self) -> str:
         if self.progress is None or not self.progress.in_rounds:
             return "done"
         return f"done after {self.progress.step} of {self.progress.of} rounds {metric(self.progress)}"
 
 
 def state_word(state: JobState) -> str:
-    """Say a state as a user would."""
+    """Return a state in a user's word: `done` for succeeded."""
     return "done" if state is JobState.SUCCEEDED else str(state)
 
 
 def metric(progress: JobProgress) -> str:
-    """Write what a round measured on the validation rows: `val mlogloss 0.0412`."""
+    """Format what a round measured on the validation rows: `val mlogloss 0.0412`; empty if it measured nothing."""
     for name, value in progress.metrics.items():
         if name.startswith("validation_") and value is not None:
             return f"val {name.removeprefix('validation_')} {value:.4g}"
@@ -149,11 +153,11 @@ def metric(progress: JobProgress) -> str:
 
 
 class Display:
-    """The rows of a run, live where there is a terminal.
+    """The rows of a run's jobs, drawn live on a terminal.
 
     Args:
         headline: the run in a line.
-        console: where to draw; Kedro's log lines appear above the table where both use the same console.
+        console: where to draw; by default the one that Kedro logs to, so that its lines appear above the table.
     """
 
     def __init__(self, headline: str, console: Console | None = None) -> None:
@@ -164,13 +168,13 @@ class Display:
         self._live: Live | None = None
 
     def add(self, row: Row) -> None:
-        """Show one more job."""
+        """Add a job's row."""
         row.live = self._live is not None
         with self._lock:
             self._rows[row.node] = row
 
     def row(self, node: str) -> Row:
-        """Give the line of a node, which is told how its job goes on."""
+        """Return a node's row, which records the events of its job."""
         return self._rows[node]
 
     def __enter__(self) -> Self:
@@ -190,25 +194,28 @@ class Display:
         table = Table.grid(padding=(0, 2))
         with self._lock:
             rows = list(self._rows.values())
-        rows, rest = _that_fit(rows, self._console.height - _LINES_BESIDE)
+        rows, others = _rows_for_height(rows, self._console.height - _LINES_BESIDE)
         for row in rows:
             cells: list[Text | ProgressBar] = list(row.cells())
             if row.progress is not None and row.progress.in_rounds and row.state is not JobState.STARTING:
                 done = row.progress.of if row.state is JobState.SUCCEEDED else row.progress.step
                 cells[2] = ProgressBar(row.progress.of, done, width=_BAR_WIDTH)
             table.add_row(*cells)
-        return Group(Text(self._headline, "bold"), table, *((Text(rest, "dim"),) if rest else ()))
+        return Group(Text(self._headline, "bold"), table, *((Text(others, "dim"),) if others else ()))
 
-    def account(self, receipts: Sequence[Receipt]) -> None:
-        """Print what the run took, a line a job."""
+    def print_receipts(self, receipts: Sequence[Receipt]) -> None:
+        """Print what the jobs of the run took, a row for each."""
         if receipts:
-            # A file or a CI log has no width of its own: a table cut to 80 columns would lose its figures.
-            console = self._console if self._console.is_terminal else Console(width=160, file=self._console.file)
-            console.print(account_table(receipts))
+            console = self._console
+            if not console.is_terminal:
+                # A file or a CI log has no width of its own; rich would take it for a terminal of 80 columns.
+                width = None if os.environ.get("COLUMNS", "").isdigit() else _WIDTH_OF_A_FILE
+                console = Console(width=width, file=console.file)
+            console.print(receipts_table(receipts), soft_wrap=True)
 
 
-def _that_fit(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
-    """Give the rows that a terminal has lines for, those at work first, and a line about the others."""
+def _rows_for_height(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
+    """Choose the rows that a terminal has lines for, and count the others: if there are too many, only jobs at work are shown."""
     if len(rows) <= height:
         return list(rows), ""
     shown = [row for row in rows if row.state in (JobState.STARTING, JobState.RUNNING)][:height]
@@ -216,24 +223,24 @@ def _that_fit(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
     return shown, "… " + ", ".join(f"{count} {state}" for state, count in others.items())
 
 
-def account_table(receipts: Iterable[Receipt]) -> Table:
-    """Lay receipts out as a table: stages in seconds, rows, bytes read there, bytes that passed through here, dollars."""
+def receipts_table(receipts: Iterable[Receipt]) -> FittedTable:
+    """Lay receipts out as a table.
+
+    Its columns are the seconds of each stage, rows, the bytes that the machine read and those that passed through the client, and dollars.
+    """
     receipts = list(receipts)
     calls = any("call" in receipt.seconds for receipt in receipts)
-    shown = [stage for one in STAGES for stage in ((one, "call") if one == "fit" and calls else (one,))]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("node", no_wrap=True)
-    table.add_column("where")
-    table.add_column("state")
-    for name in (*shown, "total", "rows", "read there", "through here", "cost"):
-        table.add_column(name, justify="right")
+    stages = [name for stage in STAGES for name in ((stage, "call") if stage == "fit" and calls else (stage,))]
+    ranks = {name: rank for rank, name in enumerate(_MOST_WANTED)}
+    figures = (*stages, "total", "rows", "bytes read", "via client", "cost")
+    columns = [Column(name, right=name in figures, rank=ranks.get(name, len(ranks))) for name in ("node", "where", "state", *figures)]
+    table = FittedTable(*columns)
     for receipt in receipts:
-        stages = [f"{receipt.seconds[stage]:.1f}" if stage in receipt.seconds else "" for stage in shown]
         table.add_row(
-            Text(receipt.node),
+            receipt.node,
             receipt.where,
-            Text(state_word(receipt.state), _STYLES.get(receipt.state, "")),
-            *stages,
+            Text(state_word(receipt.state), STATE_STYLES.get(receipt.state, "")),
+            *(f"{receipt.seconds[stage]:.1f}" if stage in receipt.seconds else "" for stage in stages),
             f"{receipt.total_s:.1f}",
             "" if receipt.rows is None else f"{receipt.rows:,}",
             size(receipt.bytes_read),

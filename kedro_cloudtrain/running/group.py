@@ -1,162 +1,149 @@
-"""Small nodes that share a machine: those that are ready at the same time are its jobs, one after another, on one bill."""
+"""Small nodes that share a machine: those that are ready at the same time run on it one after another, on one receipt."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import io
-import json
 import logging
-import secrets
 import threading
 import time
-import zipfile
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends import OF_ONE_JOB
-from kedro_cloudtrain.errors import CloudTrainError, ConfigError, JobCancelledError, JobLostError
+from kedro_cloudtrain.errors import CloudTrainError, JobCancelledError, JobLostError
 from kedro_cloudtrain.jobs.failures import failed_on, next_step
-from kedro_cloudtrain.jobs.fingerprint import job_name
-from kedro_cloudtrain.jobs.folder import JOBS, JobFolder
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
-from kedro_cloudtrain.jobs.worker_archive import add_member, worker_archive
-from kedro_cloudtrain.storage.directory import DirectoryVolume
-from kedro_cloudtrain.storage.remote_entry import CREDENTIALS_VARIABLE
-from kedro_cloudtrain.storage.sources import SECRETS_VARIABLE
+from kedro_cloudtrain.running.group_machine import GroupMachine, GroupWatcher, Member, end_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor, Future
 
-    from kedro_cloudtrain.backends import Backend, JobRequest, Watcher
-    from kedro_cloudtrain.jobs.receipt import MachineUse
-    from kedro_cloudtrain.jobs.result import JobProgress, JobResult
-    from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.backends.backend import JobRequest, KeptJob, Watcher
+    from kedro_cloudtrain.jobs.folder import JobFolder
+    from kedro_cloudtrain.jobs.result import JobResult
+    from kedro_cloudtrain.running.run import Run
     from kedro_cloudtrain.running.slots import Slots
 
 logger = logging.getLogger("kedro.cloudtrain")
 
-# Kedro submits what is ready in a loop, and a job is prepared in milliseconds: after so long without another one none is coming.
+# Kedro submits what is ready in a loop, and a job is prepared in milliseconds: after this long without another one, none is coming.
 _TOGETHER_S = 0.3
-_POLL_S = 0.05
 
 
-@dataclasses.dataclass(eq=False)
-class _Member:
-    """A job that waits for its group's machine.
+class _ThreadState(threading.local):
+    """Of the thread that runs a node: whether the node is still counted among those that are expected."""
 
-    Attributes:
-        request: what was asked for.
-        watcher: is told how it goes; None where it is started and left.
-        over: set once there is nothing to wait for.
-        reached: whether its result is there.
-        error: why it is not.
-    """
-
-    request: JobRequest
-    watcher: Watcher | None
-    over: threading.Event = dataclasses.field(default_factory=threading.Event)
-    reached: bool = False
-    error: CloudTrainError | None = None
-
-    @property
-    def job(self) -> str:
-        return self.request.folder.name
-
-    def begin(self) -> None:
-        if self.watcher is not None:
-            self.watcher.moved(self.job, JobState.STARTING)
-
-    def end(self, error: CloudTrainError | None = None) -> None:
-        if not self.over.is_set():
-            self.reached, self.error = error is None, error
-            self.over.set()
+    expected = False
 
 
-class Group:
-    """The backend of a group's nodes: each of them runs as on any other, and finds that it is not alone on its machine.
+class Gathering:
+    """Gathers the jobs of a group that are ready at the same time.
+
+    A node announces itself before its job is prepared, and its job joins later, or never does. Once every announced node has joined or
+    dropped out, the jobs that have joined are a batch.
 
     Args:
-        group: its name, as `group` in `cloudtrain.yml` has it.
-        backend: where its machine is.
-        generator: renders the machine's script.
-        machines: runs machines, each in a thread.
-        slots: as many as the run may have at once.
-        receipts: gets the machine's bill.
+        slots: the run's; while one of the group's jobs waits for another client, they tell when the run is over.
     """
 
-    def __init__(
-        self, group: str, backend: Backend, generator: TrainingScriptGenerator, machines: Executor, slots: Slots, receipts: list[Receipt]
-    ) -> None:
-        self.name = backend.name
-        self._group = group
-        self._backend = backend
-        self._generator = generator
-        self._machines = machines
+    def __init__(self, slots: Slots) -> None:
         self._slots = slots
-        self._receipts = receipts
-        self._lock = threading.Lock()
-        self._thread = threading.local()
+        self._changed = threading.Condition()
         self._expected = 0
-        self._waiting: list[_Member] = []
         self._changed_at = 0.0
-        self._gathers = False
+        self._joined: list[Member] = []
+        self._batching = False
+        self._thread = _ThreadState()
 
-    # ------------------------------------------------------------------ who comes
+    def announce(self) -> None:
+        """Count one more node whose job may join."""
+        self._expect(1)
 
-    def expect(self) -> None:
-        """Hear that a node of the group is about to be run; its machine is not started before that one has come, or will not."""
-        self._count(1)
-
-    def come(self, task: Callable[[], Any]) -> Any:
-        """Run the task of a node that is expected, in a thread of its own: it waits there for the machine."""
-        self._thread.joined = self._thread.away = False
+    def run_announced(self, task: Callable[[], Any]) -> Any:
+        """Run an announced node's task in its own thread; a node that ends without having joined drops out."""
+        self._thread.expected = True
         try:
             return task()
         finally:
-            if not (self._thread.joined or self._thread.away):
-                self._count(-1)
+            self._drop_out()
 
-    def waiting(self, job: str) -> None:
-        """Hear that a job waits for another client, and so is not to be expected: that one may wait for a job that is held here.
+    def check_open(self, job: str) -> None:
+        """Called repeatedly while another client holds the job; the group does not wait for it, since that client may wait for the group.
 
         Raises:
             NotStartedError: the run is over.
         """
-        self._slots.waiting(job)
-        if not self._thread.away:
-            self._thread.away = True
-            self._count(-1)
+        self._slots.check_open(job)
+        self._drop_out()
 
     @contextlib.contextmanager
-    def one(self, job: str, *, leaves: bool = False) -> Iterator[None]:
-        """Give a turn at once: the machine waits for one, for all of its jobs together."""
-        del job, leaves
-        if self._thread.away:
-            self._thread.away = False
-            self._count(1)
+    def hold(self, job: str, *, detached: bool = False) -> Iterator[None]:
+        """Give the job its slot at once: the machine waits for a slot, for all of its jobs together."""
+        del job, detached
+        if not self._thread.expected:
+            self._thread.expected = True
+            self._expect(1)
         yield
 
-    def _count(self, more: int) -> None:
-        with self._lock:
+    def join(self, member: Member) -> bool:
+        """Add a job to the next batch; return whether the caller has to start a thread that takes the batch."""
+        self._thread.expected = False
+        with self._changed:
+            self._joined.append(member)
+            first, self._batching = not self._batching, True
+            self._expect(-1)
+        return first
+
+    def batch(self) -> list[Member]:
+        """Wait until every announced node has joined or dropped out, and take those that have joined."""
+        with self._changed:
+            while True:
+                quiet_s = time.monotonic() - self._changed_at
+                if self._expected <= 0 and quiet_s >= _TOGETHER_S:
+                    batch, self._joined, self._batching = self._joined, [], False
+                    return batch
+                self._changed.wait(_TOGETHER_S - quiet_s if self._expected <= 0 else None)
+
+    def _drop_out(self) -> None:
+        if self._thread.expected:
+            self._thread.expected = False
+            self._expect(-1)
+
+    def _expect(self, more: int) -> None:
+        with self._changed:
             self._expected += more
             self._changed_at = time.monotonic()
+            self._changed.notify_all()
 
-    # ------------------------------------------------------------------ as any backend
+
+class GroupBackend:
+    """The backend of a group's jobs: each of them runs as on any other backend, on a machine that they share.
+
+    Args:
+        group: its name, the value of `group` in `cloudtrain.yml`.
+        run: the run, whose backend has the machine.
+        machines: runs machines, each in a thread.
+    """
+
+    def __init__(self, group: str, run: Run, machines: Executor) -> None:
+        self.name = run.backend.name
+        self.gathering = Gathering(run.slots)
+        self._group = group
+        self._run = run
+        self._machines = machines
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
-        """Run a job to its result, on the group's machine.
+        """Run a job on the group's machine and return its result.
 
         Raises:
-            JobError: it is no success, or the machine gave none.
+            JobError: the job has failed, or the machine has left no result of it.
         """
-        member = self._join(_Member(request, watcher))
+        member = self._join(Member(request, watcher))
         if member.error is not None:
             raise member.error
-        result = self._backend.collect(request.folder)
+        result = self.kept(request.folder).result(log=True)
         if result is None:
             raise JobLostError(f"{member.job} left no result on the machine of its group {self._group}.\n{next_step(request.folder)}")
         if result.state != "succeeded":
@@ -164,212 +151,89 @@ class Group:
         return result
 
     def submit(self, request: JobRequest) -> None:
-        """Start a job on the group's machine, and leave it."""
-        member = self._join(_Member(request, None))
+        """Start a job on the group's machine and leave it running."""
+        member = self._join(Member(request, None))
         if member.error is not None:
             raise member.error
 
-    def earlier(self, folder: JobFolder) -> JobResult | None:
-        """Give what an earlier run of a job has left."""
-        return self._backend.earlier(folder)
-
-    def discard(self, folder: JobFolder, result: JobResult) -> None:
-        """Take a result away whose outputs are not what it says."""
-        self._backend.discard(folder, result)
-
-    def collect(self, folder: JobFolder) -> JobResult | None:
-        """Give the result of a job."""
-        return self._backend.collect(folder)
-
-    def group_at_work(self, folder: JobFolder) -> JobFolder | None:
-        """Give the group that works on a job."""
-        return self._backend.group_at_work(folder)
+    def kept(self, folder: JobFolder) -> KeptJob:
+        """Return what an earlier client has left of a job."""
+        return self._run.backend.kept(folder)
 
     def close(self) -> None:
-        """Leave it to the backend itself, which others share."""
+        """Do nothing: the machine is ended by the backend itself, which other jobs share."""
 
-    # ------------------------------------------------------------------ together
-
-    def _join(self, member: _Member) -> _Member:
-        with self._lock:
-            self._waiting.append(member)
-            self._expected -= 1
-            self._thread.joined = True
-            self._changed_at = time.monotonic()
-            begins, self._gathers = not self._gathers, True
-        if begins:
-            threading.Thread(target=self._gather, name=f"cloudtrain-group-{self._group}", daemon=True).start()
-        member.over.wait()
+    def _join(self, member: Member) -> Member:
+        if self.gathering.join(member):
+            threading.Thread(target=self._start_batch, name=f"cloudtrain-group-{self._group}", daemon=True).start()
+        member.done.wait()
         return member
 
-    def _gather(self) -> None:
-        """Wait until all that are expected have come, and give them a machine."""
-        while True:
-            with self._lock:
-                if self._expected <= 0 and time.monotonic() - self._changed_at >= _TOGETHER_S:
-                    batch, self._waiting, self._gathers = self._waiting, [], False
-                    break
-            time.sleep(_POLL_S)
+    def _start_batch(self) -> None:
+        batch = self.gathering.batch()
 
-        def over(future: Future[None]) -> None:
+        def end_batch(future: Future[None]) -> None:
+            """End what the machine has not ended itself: it was cancelled, or its thread has raised."""
             try:
                 error = future.exception()
             except CancelledError:
                 error = None
-            given = error if isinstance(error, CloudTrainError) else None
-            said = "was not run" if error is None else f"ended: {type(error).__name__}: {error}"
-            _end(batch, given or JobCancelledError(f"The machine of the group {self._group} {said}."))
+            reason = "was not run" if error is None else f"ended: {type(error).__name__}: {error}"
+            own = error if isinstance(error, CloudTrainError) else None
+            end_all(batch, own or JobCancelledError(f"The machine of the group {self._group} {reason}."))
 
         try:
-            self._machines.submit(self._work, batch).add_done_callback(over)
-        except RuntimeError:  # The run is over.
-            _end(batch, JobCancelledError(f"The group {self._group} was not started: the run is over."))
+            self._machines.submit(self._run_batch, batch).add_done_callback(end_batch)
+        except RuntimeError:  # The executor is shut down.
+            end_all(batch, JobCancelledError(f"The group {self._group} was not started: the run is over."))
 
-    def _work(self, batch: Sequence[_Member]) -> None:
-        rest = [member for member in batch if not self._taken_from_another(member)]
-        if rest:
-            self._run(sorted(rest, key=lambda member: member.job))
+    def _run_batch(self, batch: Sequence[Member]) -> None:
+        members = [member for member in batch if not self._done_by_other_machine(member)]
+        if members:
+            self._run_machine(GroupMachine(self._group, sorted(members, key=lambda member: member.job)))
 
-    def _taken_from_another(self, member: _Member) -> bool:
-        """Tell whether a machine that was started for a client that is gone, or elsewhere, has done the job."""
+    def _done_by_other_machine(self, member: Member) -> bool:
+        """Return whether a machine that was started for a client that is gone, or on another computer, has done the job; wait for it."""
         if not member.request.attach or member.watcher is None:
             return False
-        other = self._backend.group_at_work(member.request.folder)
+        other = self.kept(member.request.folder).group()
         if other is None:
-            # A machine that was followed for another member may have done this one, too.
+            # A machine that was waited for because of another member may have done this one as well.
             return self._has_result(member)
-        logger.info("%s is at work on the machine of %s already: it is waited for", member.job, other.name)
-        with contextlib.suppress(CloudTrainError), other.held(lambda: self._slots.waiting(other.name)):
-            self._backend.run(dataclasses.replace(member.request, folder=other), _Machine(self._group, []))
+        logger.info("%s is running on the machine of %s already: waiting for it", member.job, other.name)
+        slots = self._run.slots
+        with contextlib.suppress(CloudTrainError), other.held(lambda: slots.check_open(other.name)):
+            self._run.backend.run(dataclasses.replace(member.request, folder=other), GroupWatcher(self._group, []))
         return self._has_result(member)
 
-    def _has_result(self, member: _Member) -> bool:
+    def _has_result(self, member: Member) -> bool:
         with contextlib.suppress(CloudTrainError):
-            result = self._backend.earlier(member.request.folder)
+            result = self.kept(member.request.folder).result()
             if result is not None and result.state == "succeeded":
                 member.end()
                 return True
         return False
 
-    def _run(self, members: Sequence[_Member]) -> None:
-        first = members[0].request
-        folder = _folder(self._group, members)
-        request = dataclasses.replace(
-            first,
-            folder=folder,
-            work=max((member.request.work for member in members), key=lambda work: work.cells or 0.0),
-            requirements=tuple(dict.fromkeys(one for member in members for one in member.request.requirements)),
-            python=next((member.request.python for member in members if member.request.python), ""),
-            environment=_environment(member.request for member in members),
-            members=tuple(member.request.folder for member in members),
-        )
-        machine, began = _Machine(self._group, members), time.monotonic()
-        state = JobState.FAILED
+    def _run_machine(self, machine: GroupMachine) -> None:
+        run, folder, watcher = self._run, machine.folder, GroupWatcher(self._group, machine.members)
+        request = machine.request(folder)
+        began, state = time.monotonic(), JobState.FAILED
         try:
-            left = all(member.watcher is None for member in members)
-            with folder.held(lambda: self._slots.waiting(folder.name)), self._slots.one(folder.name, leaves=left):
-                self._write(request, {member.job: _own_environment(member.request) for member in members})
-                if left:
-                    self._backend.submit(request)
+            with folder.held(lambda: run.slots.check_open(folder.name)), run.slots.hold(folder.name, detached=machine.detached):
+                machine.write(request, run.generator)
+                if machine.detached:
+                    run.backend.submit(request)
                 else:
-                    self._backend.run(request, machine)
+                    run.backend.run(request, watcher)
             state = JobState.SUCCEEDED
         except CloudTrainError as error:
-            _end(members, error)
+            end_all(machine.members, error)
         else:
-            for member in members:
+            for member in machine.members:
                 member.end()
         finally:
-            if machine.uses:
-                took_s = time.monotonic() - began
-                bill = Receipt(f"group {self._group}", folder.name, self.name, state, {}, took_s, machines=tuple(machine.uses))
-                self._receipts.append(bill)
-
-    def _write(self, request: JobRequest, own: Mapping[str, Mapping[str, str]]) -> None:
-        """Write the group's own folder: its script, and, where the machine is elsewhere, the folders of its jobs."""
-        folder, jobs, run = request.folder, [member.name for member in request.members], secrets.token_hex(4)
-        sent = sorted({file.name for member in request.members for file in member.sent})
-        folder.clear()
-        folder.write_json(folder.spec, {"name": f"group {self._group}", "jobs": jobs, "sent": sent})
-        folder.write(folder.script, self._generator.render_group(self._group, run, own).encode())
-        folder.write(folder.archive, worker_archive(bytecode=isinstance(request.volume, DirectoryVolume)), counted=False)
-        if not isinstance(request.volume, DirectoryVolume):
-            folder.write(folder.members, _packed(request.members))
-
-
-class _Machine:
-    """Tells a group's members how their machine goes on: who is at work, and who is over."""
-
-    def __init__(self, group: str, members: Sequence[_Member]) -> None:
-        self._group = group
-        self._members = members
-        self._at = -1
-        self.uses: list[MachineUse] = []
-
-    def moved(self, job: str, state: JobState) -> None:
-        if state is JobState.STARTING:
-            count = len(self._members)
-            jobs = f"{count} job{'' if count == 1 else 's'}, one after another"
-            logger.info("group %s started: %s  [%s]", self._group, jobs, job, extra={"markup": False})
-
-    def progressed(self, job: str, progress: JobProgress) -> None:
-        del job
-        for member in self._members[self._at + 1 : progress.step + 1]:
-            member.begin()
-        for member in self._members[: progress.step]:
-            member.end()
-        self._at = max(self._at, progress.step)
-
-    def placed(self, job: str, machine: str, usd_per_hour: float) -> None:
-        logger.info("group %s on %s at $%.2f/h  [%s]", self._group, machine, usd_per_hour, job, extra={"markup": False})
-
-    def busy(self, job: str, gpu_percent: float | None, cost_usd: float) -> None:
-        """Nobody's row is the machine's."""
-
-    def used(self, job: str, use: MachineUse) -> None:
-        del job
-        self.uses.append(use)
-
-
-def _end(members: Iterable[_Member], error: CloudTrainError) -> None:
-    for member in members:
-        # Raised in a thread each: an exception that is shared would gather all their tracebacks.
-        member.end(type(error)(error.message) if type(error).__init__ is CloudTrainError.__init__ else error)
-
-
-def _folder(group: str, members: Sequence[_Member]) -> JobFolder:
-    """Give the folder of a group's machine, named by its jobs: the same ones, asked for again, find it."""
-    digest = hashlib.sha256("\n".join(member.job for member in members).encode()).hexdigest()
-    return JobFolder(members[0].request.volume.folder(f"{JOBS}/{job_name(f'group-{group}', digest)}"))
-
-
-def _packed(folders: Iterable[JobFolder]) -> bytes:
-    """Pack the folders of jobs, as far as a machine needs them."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for folder in folders:
-            for file in folder.needed:
-                add_member(archive, f"{folder.name}/{file.name}", file.read_bytes())
-    return buffer.getvalue()
-
-
-def _own_environment(request: JobRequest) -> dict[str, str]:
-    """Give what a job alone is told, and no other one of its machine."""
-    return {name: value for name, value in request.environment.items() if name.startswith(OF_ONE_JOB)}
-
-
-def _environment(requests: Iterable[JobRequest]) -> dict[str, str]:
-    """Give what the jobs of a machine find in their environment, together.
-
-    Raises:
-        ConfigError: two of them reach the same place with other credentials.
-    """
-    together: dict[str, str] = {}
-    known: dict[str, dict[str, Any]] = {SECRETS_VARIABLE: {}, CREDENTIALS_VARIABLE: {}}
-    for request in requests:
-        for variable, secrets_of in known.items():
-            for place, said in json.loads(request.environment.get(variable, "{}")).items():
-                if secrets_of.setdefault(place, said) != said:
-                    raise ConfigError(f"{place} is read by two nodes of a group with other credentials each: take one of them out of it.")
-        together |= {name: value for name, value in request.environment.items() if not name.startswith(OF_ONE_JOB)}
-    return together | {variable: json.dumps(secrets_of) for variable, secrets_of in known.items() if secrets_of}
+            if watcher.machines:
+                total_s = time.monotonic() - began
+                run.receipts.append(
+                    Receipt(f"group {self._group}", folder.name, self.name, state, {}, total_s, machines=tuple(watcher.machines))
+                )

@@ -1,4 +1,4 @@
-"""One try at a job: from what a node asks for to its outputs and its receipt."""
+"""A job: rendered and named, run by a backend, its outputs read back, its receipt written."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import functools
 import logging
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends import OF_ONE_JOB, JobRequest
+from kedro_cloudtrain.backends.backend import JobRequest
 from kedro_cloudtrain.errors import (
     CloudTrainError,
     DetachedError,
@@ -20,132 +20,94 @@ from kedro_cloudtrain.errors import (
     NotStartedError,
     SourceError,
 )
-from kedro_cloudtrain.jobs.folder import JOBS, JobFolder
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.reuse import NOTHING_CHANGED, note, reason_to_run
 from kedro_cloudtrain.jobs.worker_archive import worker_archive
 from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.worker.protocol import (
+    CHECKPOINT_EVERY_ROUNDS_VARIABLE,
+    CHECKPOINT_EVERY_S_VARIABLE,
+    CHECKPOINT_OF_VARIABLE,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from kedro_cloudtrain.backends import Backend, Watcher
-    from kedro_cloudtrain.config import NodeSettings
+    from kedro_cloudtrain.backends.backend import Backend, Watcher
     from kedro_cloudtrain.jobs.fingerprint import Fingerprint
+    from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.receipt import MachineUse
     from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.jobs.sent import SentInput
     from kedro_cloudtrain.jobs.workload import Workload
-    from kedro_cloudtrain.running.slots import Turns
-    from kedro_cloudtrain.storage.volumes import Volume
+    from kedro_cloudtrain.running.order import Order
+    from kedro_cloudtrain.running.slots import SlotSource
 
 logger = logging.getLogger("kedro.cloudtrain")
 
 
-class Order(Protocol):
-    """What a node asks of a machine: a training, or a call of a user's function."""
-
-    @property
-    def node(self) -> str:
-        """The node's name."""
-        ...
-
-    @property
-    def volume(self) -> Volume:
-        """Holds the job folder."""
-        ...
-
-    @property
-    def settings(self) -> NodeSettings:
-        """What `cloudtrain.yml` says of the node."""
-        ...
-
-    @property
-    def work(self) -> Workload:
-        """How much there is to compute with, as far as it is known here."""
-        ...
-
-    @property
-    def requirements(self) -> tuple[str, ...]:
-        """What a pod installs, as pip writes it."""
-        ...
-
-    @property
-    def python(self) -> str:
-        """The Python that a pod needs, `3.12` say; empty where any does."""
-        ...
-
-    def values(self, folder: JobFolder, result: JobResult, *, earlier: bool = False) -> dict[str, Any]:
-        """Read what the job has left; an earlier run's outputs have to be what a load of them gives now.
-
-        Raises:
-            JobLostError: an output is not there, or is not what the result says of it.
-        """
-        ...
-
-
-def job_folder(volume: Volume, job: str, to: Path | None = None) -> JobFolder:
-    """Give the folder of a job: under its volume, or, for a look at it, another one."""
-    return JobFolder(to if to is not None else volume.folder(f"{JOBS}/{job}"))
-
-
-def volume_fields(volume: Volume, uploads: Iterable[SentInput]) -> dict[str, Any]:
-    """Say in a job's spec what is of its place: where its volume is, where that is a directory here, and what is sent along."""
-    here = {"volume_path": str(volume.root.resolve())} if isinstance(volume, DirectoryVolume) else {}
-    return {**here, "sent": sorted({upload.name for upload in uploads})}
-
-
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job, rendered and named.
+    """An order, rendered and named.
 
     Attributes:
         order: what was asked for.
         folder: the job folder.
-        job: the job's name.
-        spec: what `job.json` says.
-        script: what `train.py` says.
-        uploads: the inputs that exist nowhere but here.
-        fingerprint: what names the work.
-        environment: the secrets of its sources, by the names of environment variables.
-        render_s: what rendering took, in seconds.
-        data_bytes: the size of the table's file, where the machine reads it and its size is known.
+        name: the job's name.
+        spec: the content of `job.json`.
+        script: the content of `train.py`.
+        sent: the inputs that exist only in this process.
+        fingerprint: identifies the work.
+        secrets: what the machine needs to reach the inputs and no file may hold, by the names of environment variables.
+        workload: how much there is to compute with.
+        render_s: how long rendering took, in seconds.
         code: the archive of the project's own code, where the job imports it.
-        warnings: what is said when it is sent.
+        warnings: logged when the job is started.
     """
 
     order: Order
     folder: JobFolder
-    job: str
+    name: str
     spec: Mapping[str, Any] = dataclasses.field(repr=False)
     script: str = dataclasses.field(repr=False)
-    uploads: tuple[SentInput, ...] = dataclasses.field(repr=False)
+    sent: tuple[SentInput, ...] = dataclasses.field(repr=False)
     fingerprint: Fingerprint
-    environment: Mapping[str, str] = dataclasses.field(repr=False)
+    secrets: Mapping[str, str] = dataclasses.field(repr=False)
+    workload: Workload
     render_s: float
-    data_bytes: int | None = None
     code: bytes | None = dataclasses.field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
 
     def write(self) -> None:
-        """Write the job folder anew; whoever calls holds it."""
+        """Write the job folder anew; the caller holds it."""
         folder = self.folder
         folder.clear()
         self._write_spec()
         folder.write(folder.archive, worker_archive(bytecode=isinstance(self.order.volume, DirectoryVolume)), counted=False)
         if self.code is not None:
             folder.write(folder.code, self.code)
-        for upload in self.uploads:
-            if not folder.input(upload.name).is_file():
-                folder.write(folder.input(upload.name), upload.content)
+        for sent in self.sent:
+            if not folder.input(sent.name).is_file():
+                folder.write(folder.input(sent.name), sent.content)
 
-    def _write_spec(self) -> None:
-        folder = self.folder
-        folder.write_json(folder.spec, dict(self.spec))
-        folder.write(folder.script, self.script.encode())
-        folder.write_json(folder.fingerprint, self.fingerprint.model_dump(mode="json"))
+    def request(self, *, attach: bool = False) -> JobRequest:
+        """Return what a backend is asked to run.
+
+        Args:
+            attach: whether a machine that works on the same job already is taken over, and an earlier attempt's checkpoint with it.
+        """
+        order = self.order
+        return JobRequest(
+            self.folder,
+            order.volume,
+            order.settings,
+            self.workload,
+            order.requirements,
+            order.python,
+            {**self.secrets, **self._checkpoint_environment(resume=attach)},
+            attach,
+        )
 
     def run(
         self,
@@ -153,173 +115,200 @@ class Job:
         watcher: Watcher,
         receipts: list[Receipt],
         *,
-        turns: Turns | None = None,
+        slots: SlotSource | None = None,
         reuse: bool = False,
         detach: bool = False,
     ) -> dict[str, Any]:
-        """Run the job; give its outputs by kind.
-
-        `receipts` gets the attempt's account, whatever comes of it.
+        """Run the job and return its outputs: by kind for a training, by dataset for a function.
 
         Args:
-            backend: where it runs.
-            watcher: is told how it goes.
-            receipts: gets the account.
-            turns: its turn is waited for before anything is begun; finished work waits for none.
-            reuse: whether the result of an earlier run of the same work is taken instead, or a machine that is at it already.
-            detach: whether the job is started and left to itself.
+            backend: runs it.
+            watcher: is notified of how it proceeds.
+            receipts: takes the job's receipt, whatever becomes of it.
+            slots: a slot is waited for before anything is started; reusing a result needs none.
+            reuse: whether the result of an earlier run of the same work is taken, or a machine that is working on it already.
+            detach: whether the job is started and left running.
 
         Raises:
-            DetachedError: the job is started, and left.
-            NotStartedError: the run was over before its turn came, or it was to be left and there was none; there is no account of it.
-            JobError: no outputs came of it.
+            DetachedError: the job was started and left running.
+            NotStartedError: the run was over before a slot was free, or the job was to be left and there was none; it has no receipt.
+            JobError: the job left no outputs.
             SourceError: the data is not what the job needs.
         """
-        began, asked_at, waited_s = time.perf_counter(), time.time(), 0.0
-        result: JobResult | None = None
-        state = JobState.FAILED
-        begun, account = True, _Account(watcher)
-        look = functools.partial(self._look, watcher, turns, [], detach=detach)
+        execution = _Execution(watcher)
+        reuse_identified = reuse and not self.fingerprint.unidentified
         try:
-            with self.folder.held(look):
-                why = reason_to_run(self.folder, self.fingerprint, dict(self.spec), reuse=reuse)
-                reuse = reuse and not self.fingerprint.unidentified
-                request = dataclasses.replace(self.request, attach=reuse, environment=self._environment(anew=not reuse))
-                values, result = self._earlier(backend) if reuse else (None, None)
+            with self.folder.held(functools.partial(self._await_other_client, execution, slots, detach=detach)):
+                reason = reason_to_run(self.folder, self.fingerprint, dict(self.spec), reuse=reuse)
+                values = self._reused(backend, execution) if reuse_identified else None
                 if values is not None:
-                    state = JobState.REUSED
-                    if not self.folder.spec.is_file():
-                        # Another computer has done it: what is shown of a job is its spec.
-                        self._write_spec()
-                    note(self.folder, "reused", NOTHING_CHANGED)
                     return values
-                waits = time.perf_counter()
-                with turns.one(self.job, leaves=detach) if turns is not None else contextlib.nullcontext():
-                    asked_at, waited_s = time.time(), time.perf_counter() - waits
-                    for warning in self.warnings:
-                        logger.warning(warning, extra={"markup": False})
-                    self.write()
-                    note(self.folder, "ran", why)
+                execution.wait()
+                with slots.hold(self.name, detached=detach) if slots is not None else contextlib.nullcontext():
+                    execution.begin()
+                    self._start(reason)
+                    request = self.request(attach=reuse_identified)
                     if detach:
                         backend.submit(request)
                     else:
-                        result = backend.run(request, account)
-            values = self._values(result)
-            state = JobState.SUCCEEDED
-        except DetachedError:
-            state = JobState.RUNNING
-            raise
-        except CloudTrainError as error:
-            state = _state_after(error)
-            begun = not isinstance(error, NotStartedError)
+                        execution.result = backend.run(request, execution)
+            values = self.order.values(self.folder, execution.finished(self.name))
+            execution.state = JobState.SUCCEEDED
+        except (DetachedError, CloudTrainError) as error:
+            execution.state = _state_after(error)
             raise
         finally:
-            if begun:
-                run_s = time.perf_counter() - began - waited_s
-                receipts.append(self._receipt(backend.name, state, result, account.machines, asked_at, run_s))
-                watcher.moved(self.job, state)
+            if execution.state is not None:
+                receipts.append(self._receipt(backend.name, execution, execution.state))
+                watcher.moved(self.name, execution.state)
         return values
 
-    def _values(self, result: JobResult | None) -> dict[str, Any]:
-        if result is None:
-            raise DetachedError(self.job)
-        return self.order.values(self.folder, result)
-
-    def _earlier(self, backend: Backend) -> tuple[dict[str, Any] | None, JobResult | None]:
-        """Give the outputs of an earlier run of the same work, where it is done and all of them are what its result says."""
-        result = None
-        try:
-            result = backend.earlier(self.folder)
-            if result is None or result.state != "succeeded":
-                return None, None
-            return self.order.values(self.folder, result, earlier=True), result
-        except (JobLostError, SourceError) as error:
-            logger.info("%s runs again: %s", self.job, error, extra={"markup": False})
-            if result is not None:
-                backend.discard(self.folder, result)
-            return None, None
-
-    def _look(self, watcher: Watcher, turns: Turns | None, said: list[str], *, detach: bool) -> None:
-        """Say how far another client of the same job is.
+    def _await_other_client(self, execution: _Execution, slots: SlotSource | None, *, detach: bool) -> None:
+        """Show how far another client of the same job is.
 
         Raises:
-            DetachedError: nobody waits for it.
+            DetachedError: the job is to be left, and that client runs it.
             NotStartedError: the run is over.
         """
         if detach:
-            raise DetachedError(self.job)
-        if turns is not None:
-            turns.waiting(self.job)
-        if not said:
-            said.append(f"{self.job} is at work already, for another run: it is waited for")
-            logger.info(said[0], extra={"markup": False})
+            raise DetachedError(self.name)
+        if slots is not None:
+            slots.check_open(self.name)
+        if not execution.awaits_other_client:
+            execution.awaits_other_client = True
+            logger.info("%s is running already, for another client: waiting for it", self.name, extra={"markup": False})
         progress = self.folder.new_progress()
         if progress is not None:
-            watcher.moved(self.job, JobState.RUNNING)
-            watcher.progressed(self.job, progress)
+            execution.watcher.moved(self.name, JobState.RUNNING)
+            execution.watcher.progressed(self.name, progress)
 
-    @property
-    def request(self) -> JobRequest:
-        """What a backend is asked for."""
-        order = self.order
-        work = dataclasses.replace(order.work, size_bytes=self.data_bytes)
-        return JobRequest(self.folder, order.volume, order.settings, work, order.requirements, order.python, self.environment)
+    def _reused(self, backend: Backend, execution: _Execution) -> dict[str, Any] | None:
+        """Return the outputs of an earlier run of the same work; None where there are none, or they are not what its result describes."""
+        kept = backend.kept(self.folder)
+        result = None
+        try:
+            result = kept.result()
+            if result is None or result.state != "succeeded":
+                return None
+            values = self.order.values(self.folder, result, earlier=True)
+        except (JobLostError, SourceError) as error:
+            logger.info("%s runs again: %s", self.name, error, extra={"markup": False})
+            if result is not None:
+                kept.discard(result)
+            return None
+        if not self.folder.spec.is_file():
+            # Another computer has done the work: commands show a job by its spec.
+            self._write_spec()
+        note(self.folder, "reused", NOTHING_CHANGED)
+        execution.result, execution.state = result, JobState.REUSED
+        return values
 
-    def _environment(self, *, anew: bool) -> dict[str, str]:
-        """Give what the job's process is told beside its secrets: when a checkpoint is due, and whose it may go on from."""
+    def _start(self, reason: str) -> None:
+        for warning in self.warnings:
+            logger.warning(warning, extra={"markup": False})
+        self.write()
+        note(self.folder, "ran", reason)
+
+    def _write_spec(self) -> None:
+        folder = self.folder
+        folder.write_json(folder.spec, dict(self.spec))
+        folder.write(folder.script, self.script.encode())
+        folder.write_json(folder.fingerprint, self.fingerprint.model_dump(mode="json"))
+
+    def _checkpoint_environment(self, *, resume: bool) -> dict[str, str]:
+        """Return when the job writes a checkpoint, and whose checkpoint it may resume from, as environment variables."""
         settings = self.order.settings
-        told = {f"{OF_ONE_JOB}EVERY_S": f"{settings.checkpoint_every_s:g}"}
+        environment = {CHECKPOINT_EVERY_S_VARIABLE: f"{settings.checkpoint_every_s:g}"}
         if settings.checkpoint_every_rounds is not None:
-            told[f"{OF_ONE_JOB}EVERY_ROUNDS"] = str(settings.checkpoint_every_rounds)
-        if anew:
-            # The states of a run that takes no earlier work are its own: a machine of it that is lost is made good, and no more.
-            told[f"{OF_ONE_JOB}OF"] = secrets.token_hex(4)
-        return {**self.environment, **told}
+            environment[CHECKPOINT_EVERY_ROUNDS_VARIABLE] = str(settings.checkpoint_every_rounds)
+        if not resume:
+            # A run that takes no earlier work resumes only from its own checkpoints, after a machine of it was lost.
+            environment[CHECKPOINT_OF_VARIABLE] = secrets.token_hex(4)
+        return environment
 
-    def _receipt(
-        self, where: str, state: JobState, result: JobResult | None, machines: Sequence[MachineUse], asked_at: float, run_s: float
-    ) -> Receipt:
+    def _receipt(self, where: str, execution: _Execution, state: JobState) -> Receipt:
+        result, reused = execution.result, state is JobState.REUSED
         seconds = {"render": self.render_s}
-        if result is not None and state is not JobState.REUSED:
-            before_s = (result.started_at or asked_at) - asked_at - result.seconds.get("environment", 0.0)
-            seconds |= {"start": max(0.0, before_s), **result.seconds}
+        if result is not None and not reused:
+            start_s = (result.started_at or execution.asked_at) - execution.asked_at - result.seconds.get("environment", 0.0)
+            seconds |= {"start": max(0.0, start_s), **result.seconds}
         return Receipt(
             node=self.order.node,
-            job=self.job,
+            job=self.name,
             where=where,
             state=state,
             seconds=seconds,
-            total_s=self.render_s + run_s,
+            total_s=self.render_s + execution.elapsed_s,
             rows=result.rows.get("read") if result is not None else None,
-            bytes_read=result.bytes_read if result is not None and state is not JobState.REUSED else None,
+            bytes_read=result.bytes_read if result is not None and not reused else None,
             bytes_passed=self.folder.bytes_passed,
-            machines=tuple(machines),
+            machines=tuple(execution.machines),
         )
 
 
-class _Account:
-    """Passes on how a job goes, and keeps what its machines were used for."""
+class _Execution:
+    """One client's run of a job: passes events on to its watcher, and records what the receipt needs.
+
+    Attributes:
+        watcher: is notified of how the job proceeds.
+        state: how it ended; None where nothing was started.
+        result: what it has left.
+        machines: what was paid for.
+        asked_at: when the backend was asked, as seconds since the epoch.
+        awaits_other_client: whether another client was seen to run the job.
+    """
 
     def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
+        self.watcher = watcher
+        self.state: JobState | None = JobState.FAILED
+        self.result: JobResult | None = None
         self.machines: list[MachineUse] = []
+        self.asked_at = time.time()
+        self.awaits_other_client = False
+        self._created_at = self._waits_since = time.perf_counter()
+        self._waited_s = 0.0
         self.moved = watcher.moved
         self.progressed = watcher.progressed
         self.placed = watcher.placed
         self.busy = watcher.busy
 
+    def wait(self) -> None:
+        """Record that the job waits for a slot from now on."""
+        self._waits_since = time.perf_counter()
+
+    def begin(self) -> None:
+        """Record that the job has its slot."""
+        self.asked_at, self._waited_s = time.time(), time.perf_counter() - self._waits_since
+
+    def finished(self, job: str) -> JobResult:
+        """Return what the job has left.
+
+        Raises:
+            DetachedError: it was left running.
+        """
+        if self.result is None:
+            raise DetachedError(job)
+        return self.result
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run of the job began, without the wait for a slot."""
+        return time.perf_counter() - self._created_at - self._waited_s
+
     def used(self, job: str, use: MachineUse) -> None:
-        """Keep it."""
+        """Record what a machine was used for."""
         self.machines.append(use)
-        self._watcher.used(job, use)
+        self.watcher.used(job, use)
 
 
-def _state_after(error: CloudTrainError) -> JobState:
-    for kind, state in (
-        (JobTimeoutError, JobState.TIMED_OUT),
-        (JobCancelledError, JobState.CANCELLED),
-        (JobLostError, JobState.LOST),
-    ):
-        if isinstance(error, kind):
-            return state
-    return JobState.FAILED
+def _state_after(error: Exception) -> JobState | None:
+    """Return the state in which an error leaves a job; None where it was not started."""
+    if isinstance(error, NotStartedError):
+        return None
+    kinds = {
+        DetachedError: JobState.RUNNING,
+        JobTimeoutError: JobState.TIMED_OUT,
+        JobCancelledError: JobState.CANCELLED,
+        JobLostError: JobState.LOST,
+    }
+    return next((state for kind, state in kinds.items() if isinstance(error, kind)), JobState.FAILED)

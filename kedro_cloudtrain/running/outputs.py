@@ -1,4 +1,4 @@
-"""What a finished job has left, as the values that a node returns."""
+"""Read what a finished job has left, as the values that a node returns."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 def read_outputs(folder: JobFolder, result: JobResult, kinds: tuple[OutputKind, ...]) -> dict[str, Any]:
-    """Give each kind's value: a `TrainedModel`, a dict of metrics, or a DataFrame.
+    """Return each kind's value: a `TrainedModel`, a dict of metrics, or a DataFrame.
 
     Raises:
-        JobLostError: an output is not there, or is not what the result says of it.
+        JobLostError: an output is missing, or is not what the result says of it.
     """
     values: dict[str, Any] = {}
     for kind in kinds:
-        said = result.outputs.get(kind)
-        if said is None:
-            raise JobLostError(f"{folder.name} is done and has left no {kind}. Does its script save it? {folder.script}")
-        path = folder.path / said.path
-        _compare(folder, kind, path, said)
+        output = result.outputs.get(kind)
+        if output is None:
+            raise JobLostError(f"{folder.name} is done but has left no {kind}. Does its script save it? {folder.script}")
+        path = folder.path / output.path
+        _compare(folder, kind, path, output)
         values[kind] = _READERS[kind](path)
     return values
 
@@ -52,78 +52,85 @@ def read_values(
     *,
     earlier: bool = False,
 ) -> dict[str, Any]:
-    """Give what a function has returned, by dataset; what the machine has saved itself is there as its source or its entry.
+    """Return what a function has returned, by dataset.
+
+    Args:
+        folder: the job's.
+        result: the job's.
+        names: of the datasets.
+        saved: what the machine has saved itself: such a value is its source, or its entry.
+        volume: holds what was saved by key.
+        earlier: whether an earlier run did the job, so that an entry's latest version must still be the one that it saved.
 
     Raises:
-        JobLostError: an output is not there, or is not what the result says of it.
+        JobLostError: an output is missing, or is not what the result says of it.
     """
     values: dict[str, Any] = {}
     for name in names:
-        said = result.outputs.get(name)
-        if said is None:
-            raise JobLostError(f"{folder.name} is done and has left no `{name}`. Does its script save it? {folder.script}")
-        if said.key is not None:
-            _compare_on_volume(folder, name, said, volume)
+        output = result.outputs.get(name)
+        if output is None:
+            raise JobLostError(f"{folder.name} is done but has left no `{name}`. Does its script save it? {folder.script}")
+        if output.key is not None:
+            _compare_on_volume(folder, name, output, volume)
             values[name] = saved[name]
             continue
         entry = saved.get(name)
         if isinstance(entry, RemoteEntry):
-            _compare_on_store(folder, entry, said, latest=earlier)
+            _compare_on_store(folder, entry, output, latest=earlier)
             values[name] = entry
             continue
-        path = folder.path / said.path
-        _compare(folder, name, path, said)
+        path = folder.path / output.path
+        _compare(folder, name, path, output)
         try:
             values[name] = read_value(path)
         except InputError as error:
-            raise JobLostError(f"`{name}` of {folder.name} cannot be read here: {error}") from error
+            raise JobLostError(f"`{name}` of {folder.name} cannot be read on this computer: {error}") from error
     return values
 
 
-def _compare_on_volume(folder: JobFolder, name: str, said: JobOutput, volume: Volume) -> None:
-    """Make sure that what a machine has saved on the volume is there still: by its size and time, or by the ETag that was seen first."""
-    key = str(said.key)
+def _compare_on_volume(folder: JobFolder, name: str, output: JobOutput, volume: Volume) -> None:
+    """Check that the volume still has what a machine has saved: by its size and time, or by the ETag at the first check."""
+    key = str(output.key)
     try:
         identity = volume.identity(key)
     except SourceError as error:
-        raise JobLostError(f"{folder.name} has saved `{name}` as {key}, which is not there: {error.message}") from error
+        raise JobLostError(f"{folder.name} has saved `{name}` as {key}, and the file is not there any more: {error.message}") from error
     if isinstance(volume, DirectoryVolume):
-        same = volume.path(key).stat().st_mtime_ns == said.modified_ns
+        same = volume.path(key).stat().st_mtime_ns == output.modified_ns
     else:
-        seen: dict[str, Any] = folder.read_json(folder.saved) or {}
-        # A later run of the same job has saved it anew, and may have left a file of the same size.
-        mark = [said.modified_ns, identity.etag]
-        if name in seen:
-            same = seen[name] == mark
+        marks: dict[str, Any] = folder.read_json(folder.saved) or {}
+        # The time is part of the mark: a later run of the same job may have saved another file of the same size.
+        mark = [output.modified_ns, identity.etag]
+        if name in marks:
+            same = marks[name] == mark
         else:
-            # Not seen from here before. An ETag is the content's MD5, but for a file that came in parts.
-            same = said.md5 in (None, identity.etag) or not re.fullmatch("[0-9a-f]{32}", identity.etag or "")
-        if name not in seen:
-            folder.write_json(folder.saved, {**seen, name: mark})
-    if not same or identity.size != said.size:
-        raise JobLostError(f"{key} on the volume {volume.name} is not what {folder.name} has saved there: it was changed since.")
+            # The first check from this computer. An ETag is the content's MD5, unless the file was uploaded in parts.
+            same = output.md5 in (None, identity.etag) or not re.fullmatch("[0-9a-f]{32}", identity.etag or "")
+            folder.write_json(folder.saved, {**marks, name: mark})
+    if not same or identity.size != output.size:
+        raise JobLostError(f"{key} on the volume {volume.name} is not what {folder.name} has saved: it was changed since.")
 
 
-def _compare_on_store(folder: JobFolder, entry: RemoteEntry, said: JobOutput, *, latest: bool) -> None:
-    """Make sure that what a machine has saved by an entry is there, and, where that is asked, that a load gives it: not a later version."""
-    stored = said.stored or {}
+def _compare_on_store(folder: JobFolder, entry: RemoteEntry, output: JobOutput, *, latest: bool) -> None:
+    """Check that the store still has what a machine has saved by an entry; if `latest`, also that no later version would be loaded."""
+    stored = output.stored or {}
     version = None if stored.get("version") is None else str(stored["version"])
     try:
-        loaded = entry.load_version()
+        latest_version = entry.load_version()
         identity = dataclasses.asdict(entry.identity(version))
     except SourceError as error:
-        raise JobLostError(f"{folder.name} has saved `{entry.name}`, and now: {error.message}") from error
+        raise JobLostError(f"{folder.name} has saved `{entry.name}`, but now: {error.message}") from error
     if {**identity, "version": version} != stored:
-        raise JobLostError(f"{entry.redacted} is not what {folder.name} has saved there: it was changed since.")
-    if latest and loaded != version:
-        raise JobLostError(f"{entry.redacted} has another version, {loaded}, than the one that {folder.name} has saved.")
+        raise JobLostError(f"{entry.redacted} is not what {folder.name} has saved: it was changed since.")
+    if latest and latest_version != version:
+        raise JobLostError(f"{entry.redacted} has another version, {latest_version}, than the one that {folder.name} has saved.")
 
 
-def _compare(folder: JobFolder, kind: str, path: Path, said: JobOutput) -> None:
+def _compare(folder: JobFolder, kind: str, path: Path, output: JobOutput) -> None:
     if not path.exists():
-        raise JobLostError(f"{folder.name} says that it has left its {kind} in {path}, where there is nothing.")
-    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else folder_digest(path)
-    if found != said.sha256:
+        raise JobLostError(f"{folder.name} has left its {kind} in {path}, according to its result, but there is no such file.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else folder_digest(path)
+    if digest != output.sha256:
         raise JobLostError(f"{path} is not what {folder.name} has written: its sha256 differs from the one in {folder.result}.")
 
 
@@ -134,7 +141,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_rows(path: Path) -> Any:
-    import pandas as pd  # noqa: PLC0415  # half a second that `kedro --help` need not wait
+    import pandas as pd  # noqa: PLC0415  # takes half a second, which `kedro --help` should not wait for
 
     return pd.DataFrame(_read_json(path))
 

@@ -1,4 +1,4 @@
-"""One training on one pod, from Python: for a service or a notebook that has no pipeline."""
+"""Run single trainings on pods from Python: for a service or a notebook without a pipeline."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.account import connect
-from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
 from kedro_cloudtrain.backends.runpod.budget import Budget
+from kedro_cloudtrain.backends.runpod.kept import remote_folder
+from kedro_cloudtrain.backends.runpod.launching import Launcher
 from kedro_cloudtrain.backends.runpod.offers import choose
 from kedro_cloudtrain.config import Settings, make_settings
 from kedro_cloudtrain.errors import ApiError, ConfigError, JobTimeoutError
@@ -21,6 +22,7 @@ from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, pla
 from kedro_cloudtrain.jobs.preflight import check_training
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.workload import Workload
+from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.sources import make_source
@@ -57,16 +59,16 @@ class _Launched:
 
 
 class RunPodPodManager:
-    """Starts trainings on pods, one at a call, and looks after them by their pod's id.
+    """Starts trainings on pods, one per call, and monitors each by its pod's id.
 
-    A pod that is left alone ends itself: when its job is done, or at its deadline.
+    A pod that is left alone ends itself when its job is done, or at its deadline.
 
     Args:
-        config: what `cloudtrain.yml` says, as a mapping or as `Settings`; `volume` names the network volume.
-        project: the beginning of the pods' names, so that `kedro cloudtrain reap` finds them.
+        config: the settings of `cloudtrain.yml`, as a mapping or as `Settings`; `volume` names the network volume.
+        project: part of the pods' names, by which `kedro cloudtrain reap` finds them.
 
     Raises:
-        ConfigError: a setting is not what it can be.
+        ConfigError: a setting is not valid.
         AuthError: there is no API key.
 
     Example:
@@ -96,33 +98,35 @@ class RunPodPodManager:
         self._volume = volume
         self._api: RunPodApi = connect()
         self._budget = Budget(self._settings.run.max_cost_usd)
-        self._backend = RunPodBackend(self._api, volume, project, self._budget)
+        self._launcher = Launcher(self._api, volume, project, self._budget, self._api.terminate_pod)
         self._launched: dict[str, _Launched] = {}
         self._lock = threading.Lock()
 
     def launch_training(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Start one training, and do not wait for it.
+        """Start one training without waiting for it.
 
         Args:
             job: `gpu_type`, exactly one of `dataset_url` and `dataset_key`, `model_id`, `user_id`, `model_type`, `target_column`,
                 `feature_columns` (None takes every column but the target) and `hyperparameters`; optional are `docker_image`,
-                `volume_size_gb` (of the container's disk), `training_script_b64` (a script of one's own instead of the recipe's), and
-                `validation`, `early_stopping_rounds`, `seed`, `file_format` and `load_args` as elsewhere.
+                `volume_size_gb` (the size of the container's disk), `training_script_b64` (your own script instead of the recipe's), and
+                `validation`, `early_stopping_rounds`, `seed`, `file_format` and `load_args`, as in a catalog and in parameters.
 
         Returns:
             `pod_id`, `gpu_type`, `launch_time` (ISO 8601, UTC) and `status`.
 
         Raises:
-            SourceError: both or neither of URL and key are given, or the one that is given is no such thing.
-            ConfigError: a key is missing, unknown, or not what it can be.
+            SourceError: both or neither of URL and key are given, or the given one is not valid.
+            ConfigError: a key is missing, unknown, or its value is not valid.
             CapacityError: no machine is free.
-            ApiError: RunPod refuses, in its own words.
+            ApiError: RunPod refuses; the message has its own words.
         """
         training, generator = self._training(job)
-        attempt = training.write(generator)
-        remote = self._backend.remote(attempt.folder)
+        prepared = prepare(training, generator)
+        with prepared.folder.held():
+            prepared.write()
+        remote = remote_folder(prepared.folder, self._volume)
         remote.send()
-        placement = self._backend.launch(attempt.request, remote)
+        placement = self._launcher.launch(prepared.request(), remote)
         with self._lock:
             self._launched[placement.pod_id] = _Launched(remote, placement)
         return {
@@ -133,54 +137,54 @@ class RunPodPodManager:
         }
 
     def monitor_training(self, pod_id: str) -> dict[str, Any]:
-        """Say how a training goes.
+        """Report a training's state.
 
         Returns:
-            `pod_id`; `status`: starting, running, succeeded, failed, timed out, lost or gone; `pod_status` as RunPod has it, None when the
-            pod is gone; `progress` (step, of, metrics), `metrics` of the finished model and `error`, where there are some; `cost_usd`.
+            `pod_id`; `status`: starting, running, succeeded, failed, timed out, lost or gone; `pod_status`, RunPod's word, None if the pod
+            is gone; `progress` (step, of, metrics) and `error`, if there are any; `cost_usd`.
         """
         launched = self._launched.get(pod_id)
         pod = self._api.pod(pod_id)
-        said: dict[str, Any] = {"pod_id": pod_id, "status": "gone", "pod_status": None, "cost_usd": None}
+        report: dict[str, Any] = {"pod_id": pod_id, "status": "gone", "pod_status": None, "cost_usd": None}
         if pod is not None:
             uptime_s = pod.runtime.uptime if pod.runtime is not None else 0
-            said |= {"status": "running" if pod.runtime is not None else "starting", "pod_status": pod.status}
-            said["cost_usd"] = round(pod.cost * uptime_s / 3600, 4)
+            report |= {"status": "running" if pod.runtime is not None else "starting", "pod_status": pod.status}
+            report["cost_usd"] = round(pod.cost * uptime_s / 3600, 4)
         if launched is None:
-            return said
+            return report
         if launched.remote.heartbeat(launched.placement.attempt) is not None:
             launched.remote.follow()
         progress = launched.remote.folder.last_progress()
         result = launched.remote.result(launched.placement.attempt)
         if progress is not None:
-            said["progress"] = progress.model_dump(exclude={"seconds"})
+            report["progress"] = progress.model_dump(exclude={"seconds"})
         if result is not None:
-            said |= {"status": result.state, "cost_usd": round(launched.placement.cost_usd, 4)}
+            report |= {"status": result.state, "cost_usd": round(launched.placement.cost_usd, 4)}
             if result.error is not None:
-                said["error"] = result.error.message
+                report["error"] = result.error.message
         elif pod is None:
-            said["status"] = "lost"
-        return said
+            report["status"] = "lost"
+        return report
 
     def get_pod_logs(self, pod_id: str, lines: int = 100) -> list[str]:
-        """Give the last lines of a pod's log: from RunPod while the pod is, else from the volume."""
-        found: list[str] = []
-        # The stream never ends by itself: what has come after a few seconds is what there is.
-        reader = threading.Thread(target=self._read_log, args=(pod_id, lines, found), daemon=True)
+        """Return the last lines of a pod's log: from RunPod while the pod exists, afterwards from the volume."""
+        streamed: list[str] = []
+        # RunPod's stream never ends by itself: the log is what has arrived until it pauses, or within a few seconds.
+        reader = threading.Thread(target=self._read_log, args=(pod_id, lines, streamed), daemon=True)
         reader.start()
-        before = -1
+        count_before = -1
         give_up_at = time.monotonic() + _LOG_WAIT_S
-        while reader.is_alive() and time.monotonic() < give_up_at and (len(found) != before or not found):
-            before = len(found)
+        while reader.is_alive() and time.monotonic() < give_up_at and (len(streamed) != count_before or not streamed):
+            count_before = len(streamed)
             reader.join(_POLL_S)
-        if found:
-            return found[-lines:]
+        if streamed:
+            return streamed[-lines:]
         launched = self._launched.get(pod_id)
         content = self._volume.read_bytes(launched.remote.key("log.txt")) if launched is not None else None
         return (content or b"").decode(errors="replace").splitlines()[-lines:]
 
     def terminate_pod(self, pod_id: str) -> None:
-        """End a pod for good; one that is gone already is no error.
+        """Terminate a pod; one that is already gone is not an error.
 
         Raises:
             ApiError: RunPod refuses.
@@ -191,47 +195,47 @@ class RunPodPodManager:
             self._budget.settle(launched.placement.name, launched.placement.cost_usd)
 
     def wait_for_completion_and_terminate(self, pod_id: str, max_wait_seconds: float = 3600) -> dict[str, Any]:
-        """Wait for a training to end, and see to it that its pod is gone, whatever came of it.
+        """Wait for a training to end, and terminate its pod, even after an error.
 
         Returns:
-            What `monitor_training` says at the end.
+            The last report of `monitor_training`.
 
         Raises:
-            JobTimeoutError: it has not ended by then; its pod has been ended.
+            JobTimeoutError: the training has not ended in time; its pod is terminated.
         """
         give_up_at = time.monotonic() + max_wait_seconds
         try:
             while True:
-                said = self.monitor_training(pod_id)
-                if said["status"] not in ("starting", "running"):
-                    return said
+                report = self.monitor_training(pod_id)
+                if report["status"] not in ("starting", "running"):
+                    return report
                 if time.monotonic() >= give_up_at:
-                    raise JobTimeoutError(f"Pod {pod_id} was not done after {max_wait_seconds:g} s, and was ended.")
+                    raise JobTimeoutError(f"Pod {pod_id} was not done after {max_wait_seconds:g} s, and was terminated.")
                 time.sleep(min(_POLL_S * 2, max(0.05, give_up_at - time.monotonic())))
         finally:
             self.terminate_pod(pod_id)
 
     def select_compute_type(self, dataset_size_mb: float, model_type: str) -> str:
-        """Choose the machine for a table of a size: the id of a GPU, or of a CPU flavour where a GPU is not worth it.
+        """Choose the machine for a table of this size: the id of a GPU type, or of a CPU flavour if a GPU is not worth it.
 
         Raises:
-            CapacityError: RunPod has none in the volume's data centre.
+            CapacityError: RunPod has no such machine in the volume's data centre.
         """
-        work = Workload(library_of(model_type), size_bytes=int(dataset_size_mb * 1e6))
+        workload = Workload(library_of(model_type), size_bytes=int(dataset_size_mb * 1e6))
         settings = self._settings.defaults.model_copy(update={"gpu": "auto"})
-        first = choose(self._api, settings, self._volume.data_center, work).candidates[0]
+        first = choose(self._api, settings, self._volume.data_center, workload).candidates[0]
         return str(first.gpu or first.cpu)
 
     def result(self, pod_id: str) -> JobResult | None:
-        """Give the result of a training that was launched from here, or None while there is none."""
+        """Return the result of a training that this manager has launched, or None while there is none."""
         launched = self._launched.get(pod_id)
         return launched.remote.result(launched.placement.attempt) if launched is not None else None
 
-    def _read_log(self, pod_id: str, lines: int, found: list[str]) -> None:
+    def _read_log(self, pod_id: str, lines: int, streamed: list[str]) -> None:
         try:
-            # Not in one go: whoever has started this takes what has come.
+            # Line by line: the thread that waits takes what has arrived so far.
             for line in self._api.logs(pod_id, tail=lines):
-                found.append(line.line)  # noqa: PERF401
+                streamed.append(line.line)  # noqa: PERF401
         except ApiError:
             return  # The pod is gone; its log is on the volume.
 
@@ -244,7 +248,7 @@ class RunPodPodManager:
         )
         missing = [key for key in _REQUIRED if key not in job]
         if missing:
-            raise ConfigError(f"launch_training needs {', '.join(f'`{key}`' for key in missing)}. It has: {', '.join(job)}.")
+            raise ConfigError(f"launch_training needs {', '.join(f'`{key}`' for key in missing)}. The job has: {', '.join(job)}.")
         unknown = [key for key in job if key not in _REQUIRED + _OPTIONAL]
         if unknown:
             raise ConfigError(f"launch_training does not know `{unknown[0]}`. Known: {', '.join(_REQUIRED + _OPTIONAL)}.")
@@ -263,18 +267,18 @@ class RunPodPodManager:
         script = _decoded(job.get("training_script_b64"))
         if script is None:
             check_training(parameters, generator, here=False)
-        changed: dict[str, Any] = {"gpu": _gpu(job["gpu_type"])}
+        overrides: dict[str, Any] = {"gpu": _gpu(job["gpu_type"])}
         if job.get("docker_image"):
-            changed["image"] = str(job["docker_image"])
+            overrides["image"] = str(job["docker_image"])
         if job.get("volume_size_gb"):
-            changed["disk_gb"] = max(20, int(job["volume_size_gb"]))
+            overrides["disk_gb"] = max(20, int(job["volume_size_gb"]))
         training = TrainingOrder(
             node=f"{job['user_id']}-{job['model_id']}",
             parameters=parameters,
             data=source,
             outputs=("model", "metrics", "history", "importance"),
             volume=self._volume,
-            settings=self._settings.defaults.model_copy(update=changed),
+            settings=self._settings.defaults.model_copy(update=overrides),
             given_script=script,
         )
         return training, generator
@@ -282,18 +286,18 @@ class RunPodPodManager:
 
 def _gpu(value: object) -> str | tuple[str, ...]:
     if isinstance(value, str) and value.strip():
-        named = value.strip()
-        return {"cpu": "none", "none": "none", "auto": "auto"}.get(named.lower(), (named,))
-    if isinstance(value, list | tuple) and value and all(isinstance(one, str) for one in value):
+        name = value.strip()
+        return {"cpu": "none", "none": "none", "auto": "auto"}.get(name.lower(), (name,))
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
         return tuple(value)
-    raise ConfigError(f"gpu_type is {value!r}: name a GPU type, `NVIDIA L4` say, or auto, or cpu.")
+    raise ConfigError(f"gpu_type is {value!r}: name a GPU type such as `NVIDIA L4`, or write auto or cpu.")
 
 
 def _decoded(script: object) -> str | None:
-    """Read a script that came as base64.
+    """Decode a script from base64; return None if there is none.
 
     Raises:
-        ConfigError: it is no base64, or no Python.
+        ConfigError: it is not base64, or not Python.
     """
     if script is None or script == "":
         return None
@@ -301,7 +305,7 @@ def _decoded(script: object) -> str | None:
         text = base64.b64decode(str(script), validate=True).decode()
         compile(text, "training_script_b64", "exec")
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise ConfigError(f"training_script_b64 is no base64 of a text in UTF-8: {error}.") from None
+        raise ConfigError(f"training_script_b64 is not the base64 of a text in UTF-8: {error}.") from None
     except (SyntaxError, ValueError) as error:
-        raise ConfigError(f"training_script_b64 is no Python: {error}.") from None
+        raise ConfigError(f"training_script_b64 is not Python: {error}.") from None
     return text

@@ -1,4 +1,4 @@
-"""How many jobs are at work at once, and that none is begun once one of them has failed."""
+"""The right to have a machine now: as many jobs at once as a run may have, and none any more once one of them has failed."""
 
 from __future__ import annotations
 
@@ -11,45 +11,47 @@ from kedro_cloudtrain.errors import NotStartedError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Between a job's end and the word of what became of it: reading its outputs, explaining its error.
+# Between a job's end and the error that explains it: its outputs are read, its log is looked through.
 _EXPLAINED_S = 5.0
 
 
-class Turns(Protocol):
-    """What a job waits for before it is begun."""
+class SlotSource(Protocol):
+    """What a job gets its slot from."""
 
-    def waiting(self, job: str) -> None:
-        """Hear, over and over, that a job waits until another client is through with it.
+    def check_open(self, job: str) -> None:
+        """Called repeatedly while another client holds the job; raises once the run is over.
 
         Raises:
             NotStartedError: the run is over.
         """
         ...
 
-    def one(self, job: str, *, leaves: bool = False) -> contextlib.AbstractContextManager[None]:
-        """Wait for a turn, and have it."""
+    def hold(self, job: str, *, detached: bool = False) -> contextlib.AbstractContextManager[None]:
+        """Wait for a slot and hold it for the block."""
         ...
 
 
 class Slots:
-    """As many turns at once as a run may have machines.
+    """As many slots as a run may have machines at once.
 
     Args:
         count: how many.
 
     Attributes:
-        postponed: the jobs that were to be left at work, and had no turn.
+        count: how many.
+        postponed: the jobs that were to be left running, and found no slot.
     """
 
     def __init__(self, count: int) -> None:
+        self.count = count
+        self.postponed: list[str] = []
         self._free = threading.Semaphore(count)
         self._closed = threading.Event()
         self._explained = threading.Event()
         self._failure: Exception | None = None
-        self.postponed: list[str] = []
 
-    def waiting(self, job: str) -> None:
-        """Hear, over and over, that a job waits until another client is through with it.
+    def check_open(self, job: str) -> None:
+        """Called repeatedly while another client holds the job; raises once the run is over.
 
         Raises:
             NotStartedError: the run is over.
@@ -58,44 +60,44 @@ class Slots:
             raise NotStartedError(f"{job} was not started: the run is over.")
 
     @contextlib.contextmanager
-    def one(self, job: str, *, leaves: bool = False) -> Iterator[None]:
-        """Wait for a turn, and have it; whoever fails in it takes the last one: the run fails with it.
+    def hold(self, job: str, *, detached: bool = False) -> Iterator[None]:
+        """Hold a slot for the block. An error inside it closes all slots: the run has failed.
 
         Args:
-            job: whose turn it is.
-            leaves: whether the job is left at work, with its turn; it waits for none then.
+            job: the job's name.
+            detached: whether the job is left running, and keeps its slot; it does not wait for one.
 
         Raises:
-            NotStartedError: the run was over before it came; or nobody waits, and there is none.
+            NotStartedError: the run was over before a slot was free; or the job was to be left running, and none is free.
         """
-        if not self._free.acquire(blocking=not leaves):
+        if not self._free.acquire(blocking=not detached):
             self.postponed.append(job)
-            raise NotStartedError(f"{job} was not started: as many as may be are at work.")
-        left = False
+            raise NotStartedError(f"{job} was not started: run.max_pods jobs are running already.")
+        kept = False
         try:
-            self.waiting(job)
+            self.check_open(job)
             yield
-            left = leaves
+            kept = detached
         except BaseException:
             self._closed.set()
             raise
         finally:
-            if not left:
+            if not kept:
                 self._free.release()
 
     def fail(self, error: Exception) -> None:
-        """Give nobody a turn any more, because of an error; the first one is the run's."""
+        """Hand out no more slots, because of an error; the first one is the run's."""
         self._closed.set()
         self._failure = self._failure or error
         self._explained.set()
 
     def close(self) -> None:
-        """Give nobody a turn any more; who has one keeps it."""
+        """Hand out no more slots; jobs that hold one keep it."""
         self._closed.set()
         self._explained.set()
 
     def failure(self) -> Exception | None:
-        """Give the error by which the run has failed; None where it was ended from here."""
+        """Return the error by which the run has failed; None where the client ended it."""
         if self._closed.is_set():
             self._explained.wait(_EXPLAINED_S)
         return self._failure

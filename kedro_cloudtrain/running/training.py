@@ -1,33 +1,30 @@
-"""A training as it is asked of a machine: parameters, tables and outputs become a job."""
+"""A training as it is asked of a machine."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.jobs.fingerprint import Fingerprint, job_name
 from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.jobs.requirements import requirements
-from kedro_cloudtrain.jobs.sent import SentInput, size_warnings
+from kedro_cloudtrain.jobs.sent import SentInput
 from kedro_cloudtrain.jobs.spec import TrainingSpec
-from kedro_cloudtrain.jobs.worker_archive import worker_digest
 from kedro_cloudtrain.jobs.workload import Workload
-from kedro_cloudtrain.running.job import Job, job_folder, volume_fields
+from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_outputs
-from kedro_cloudtrain.storage.identity import identities_of
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, secrets_environment
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.wording import problems_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     import pandas as pd
 
+    from kedro_cloudtrain.jobs.code import Code
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.parameters import OutputKind, TrainingParameters
     from kedro_cloudtrain.jobs.result import JobResult
@@ -42,12 +39,12 @@ class TrainingOrder:
     Attributes:
         node: the node's name.
         parameters: what stands in `parameters.yml`.
-        data: where the table is; a DataFrame where it exists nowhere but here.
-        validation: the table of the validation rows, where it is another one.
+        data: where the table is; a DataFrame where it exists only in this process.
         outputs: which outputs are wanted.
         volume: holds the data, where it is a key, and the job folder.
-        settings: what `cloudtrain.yml` says of the node.
-        given_script: a script of one's own, instead of the recipe's.
+        validation: the table of the validation rows, where it is another one.
+        settings: what `cloudtrain.yml` sets for the node.
+        given_script: a script of the user's own, instead of the recipe's.
     """
 
     node: str
@@ -58,77 +55,16 @@ class TrainingOrder:
     validation: UrlSource | VolumeSource | pd.DataFrame | None = None
     settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
     given_script: str | None = None
-    # A model travels in its library's own format.
-    python: str = ""
-
-    def script(self, generator: TrainingScriptGenerator) -> str:
-        """Render the job's script and write nothing.
-
-        Raises:
-            CloudTrainError: when the job cannot be.
-        """
-        return generator.render(self._spec(self._sent()))
-
-    def prepare(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Job:
-        """Render the job and name it; nothing is written yet.
-
-        Args:
-            generator: knows the templates.
-            to: where its folder is, for a look at it; left out, under the volume.
-
-        Raises:
-            CloudTrainError: before anything has run, when the job cannot be.
-        """
-        began = time.perf_counter()
-        sent = self._sent()
-        uploads = {name: table for name, table in sent.items() if isinstance(table, SentInput)}
-        spec = self._spec(sent)
-        script = self.given_script if self.given_script is not None else generator.render(spec)
-        identities, sizes = identities_of(self._tables, self.volume)
-        identities |= {name: upload.digest for name, upload in uploads.items()}
-        work = Fingerprint.of(script, identities, worker_digest(), self._requirements(gpu=False))
-        job = job_name(self.node, work.digest)
-        return Job(
-            self,
-            job_folder(self.volume, job, to),
-            job,
-            spec={**spec.model_dump(mode="json"), **volume_fields(self.volume, uploads.values())},
-            script=script,
-            uploads=tuple(uploads.values()),
-            fingerprint=work,
-            environment=secrets_environment([table for table in self._tables.values() if isinstance(table, UrlSource)]),
-            render_s=time.perf_counter() - began,
-            warnings=size_warnings(self.node, uploads.items(), self.settings.upload_warn_mb),
-            data_bytes=sizes.get("data"),
-        )
-
-    def write(self, generator: TrainingScriptGenerator, to: Path | None = None) -> Job:
-        """Render the job and write its folder: under the volume, or, for a look at it, under `to`.
-
-        Raises:
-            CloudTrainError: before anything has run, when the job cannot be.
-        """
-        attempt = self.prepare(generator, to)
-        with attempt.folder.held():
-            attempt.write()
-        return attempt
-
-    def values(self, folder: JobFolder, result: JobResult, *, earlier: bool = False) -> dict[str, Any]:  # noqa: ARG002  # all come back
-        """Read what the job has left, by kind.
-
-        Raises:
-            JobLostError: an output is not there, or is not what the result says of it.
-        """
-        return read_outputs(folder, result, self.outputs)
 
     @property
-    def work(self) -> Workload:
-        """How much there is to compute with, as far as it is known here."""
-        rows = columns = None
-        if not isinstance(self.data, UrlSource | VolumeSource):
-            rows, columns = self.data.shape
-        named = self.parameters.feature_columns
-        return Workload(library_of(self.parameters.model_type), rows, columns if named is None else len(named) + 1)
+    def python(self) -> str:
+        """Empty: a model travels in its library's own format, which any Python reads."""
+        return ""
+
+    @property
+    def code(self) -> Code | None:
+        """None: a recipe imports nothing of the project."""
+        return None
 
     @property
     def requirements(self) -> tuple[str, ...]:
@@ -136,36 +72,74 @@ class TrainingOrder:
         return self._requirements(gpu=self.settings.gpu != "none")
 
     @property
-    def _tables(self) -> dict[str, UrlSource | VolumeSource]:
-        """Those that the machine reads itself."""
+    def fingerprinted_requirements(self) -> tuple[str, ...]:
+        """The requirements without what only a GPU needs."""
+        return self._requirements(gpu=False)
+
+    def inputs(self) -> Inputs:
+        """Sort the tables: those that the machine reads itself, and those that are sent.
+
+        Raises:
+            SourceError: a table cannot be sent.
+        """
+        sent = {
+            name: SentInput.of(table, f"The {name} of a training node", table=True)
+            for name, table in (("data", self.data), ("validation", self.validation))
+            if table is not None and name not in self._read
+        }
+        return Inputs(read=self._read, sent=sent)
+
+    def render(self, inputs: Inputs, generator: TrainingScriptGenerator) -> Rendered:
+        """Render the job's spec and script.
+
+        Raises:
+            ConfigError: there is no data, or a parameter is not valid.
+            TemplateError: the template does not make a script.
+        """
+        sources = inputs.sources
+        if "data" not in sources:
+            raise ConfigError(f"{self.node} has no data.")
+        try:
+            spec = TrainingSpec.make(
+                self.node, self.parameters, sources["data"], validation_source=sources.get("validation"), outputs=self.outputs
+            )
+        except ValidationError as error:
+            raise ConfigError("\n".join(f"{self.node}: {problem}" for _, problem in problems_of(error, TrainingSpec))) from None
+        script = self.given_script if self.given_script is not None else generator.render(spec)
+        return Rendered(spec.model_dump(mode="json"), script)
+
+    def workload(self, sizes: Mapping[str, int | None]) -> Workload:
+        """Return how much there is to compute with: the DataFrame's rows and columns, or the size of the table's file.
+
+        Args:
+            sizes: the size in bytes of each table that the machine reads; None where it is not known.
+        """
+        rows = columns = None
+        if not isinstance(self.data, UrlSource | VolumeSource):
+            rows, columns = self.data.shape
+        features = self.parameters.feature_columns
+        columns = columns if features is None else len(features) + 1
+        return Workload(library_of(self.parameters.model_type), rows, columns, sizes.get("data"))
+
+    def values(self, folder: JobFolder, result: JobResult, *, earlier: bool = False) -> dict[str, Any]:  # noqa: ARG002  # all come back
+        """Return what the job has left, by kind.
+
+        Raises:
+            JobLostError: an output is missing, or is not what the result describes.
+        """
+        return read_outputs(folder, result, self.outputs)
+
+    @property
+    def _read(self) -> dict[str, UrlSource | VolumeSource]:
         tables = {"data": self.data, "validation": self.validation}
         return {name: table for name, table in tables.items() if isinstance(table, UrlSource | VolumeSource)}
 
     def _requirements(self, *, gpu: bool) -> tuple[str, ...]:
-        tables = self._tables.values()
-        needed = requirements(
+        tables = self._read.values()
+        names = requirements(
             library_of(self.parameters.model_type),
             gpu=gpu,
             file_formats=tuple(table.file_format for table in tables),
             over_http=any(isinstance(table, UrlSource) for table in tables),
         )
-        return (*needed, *self.settings.requirements)
-
-    def _sent(self) -> dict[str, UrlSource | VolumeSource | SentInput]:
-        """Give each table's source, or the file to send."""
-        sent: dict[str, UrlSource | VolumeSource | SentInput] = dict(self._tables)
-        for name, table in (("data", self.data), ("validation", self.validation)):
-            if table is not None and name not in sent:
-                sent[name] = SentInput.of(table, f"The {name} of a training node", table=True)
-        return sent
-
-    def _spec(self, sent: dict[str, UrlSource | VolumeSource | SentInput]) -> TrainingSpec:
-        sources = {name: table.source if isinstance(table, SentInput) else table for name, table in sent.items()}
-        if "data" not in sources:
-            raise ConfigError(f"{self.node} has no data.")
-        try:
-            return TrainingSpec.make(
-                self.node, self.parameters, sources["data"], validation_source=sources.get("validation"), outputs=self.outputs
-            )
-        except ValidationError as error:
-            raise ConfigError("\n".join(f"{self.node}: {said}" for _, said in problems_of(error, TrainingSpec))) from None
+        return (*names, *self.settings.requirements)

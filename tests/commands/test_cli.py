@@ -36,7 +36,7 @@ def test_the_short_name_runs_both_kinds_of_nodes_and_accounts_for_them(ran: Proj
         "1 training node, 1 ordinary node",
         "backend local",
         "render",
-        "through here",
+        "via client",
         "train_mass started",
         "train_mass done after 12",
     ):

@@ -20,6 +20,7 @@ from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.running.display import Row
 from kedro_cloudtrain.running.job import Job
+from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.storage.bucket import Bucket
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
@@ -120,10 +121,13 @@ class Cloud:
             settings=NodeSettings.model_validate(given),
             given_script=script(body),
         )
-        return training.write(TrainingScriptGenerator())
+        job = prepare(training, TrainingScriptGenerator())
+        with job.folder.held():
+            job.write()
+        return job
 
     def run(self, backend: RunPodBackend, name: str = "train", body: str = "", data: Any = None, **settings: Any) -> dict[str, Any]:
-        """Run a job; give its metrics."""
-        attempt = self.job(name, body, data, **settings)
+        """Run a job and return its metrics."""
+        job = self.job(name, body, data, **settings)
         self.rows.append(Row(name, "lightgbm", "datasets/penguins.csv"))
-        return attempt.run(backend, self.rows[-1], self.receipts)["metrics"]
+        return job.run(backend, self.rows[-1], self.receipts)["metrics"]

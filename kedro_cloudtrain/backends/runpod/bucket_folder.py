@@ -84,7 +84,7 @@ class BucketFolder(RemoteFolder):
         if not result.outputs:
             return
         packed = self.folder.path / OUTPUTS_ZIP
-        self._volume.download(self.key(OUTPUTS_ZIP), packed)
+        self.volume.download(self.key(OUTPUTS_ZIP), packed)
         self.folder.bytes_passed += packed.stat().st_size
         names = {name for output in result.outputs.values() for name in output.names}
         try:
@@ -93,6 +93,6 @@ class BucketFolder(RemoteFolder):
                 for name in names & set(archive.namelist()):
                     archive.extract(name, self.folder.path)
         except zipfile.BadZipFile as error:
-            raise JobLostError(f"{self.key(OUTPUTS_ZIP)} in the {self._volume.name} is not a zip archive: {error}") from error
+            raise JobLostError(f"{self.key(OUTPUTS_ZIP)} in the {self.volume.name} is not a zip archive: {error}") from error
         finally:
             packed.unlink()

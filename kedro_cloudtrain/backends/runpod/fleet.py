@@ -8,7 +8,7 @@ import datetime as dt
 import re
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.backends.runpod.backend import NAME_PREFIX, pod_prefix
+from kedro_cloudtrain.backends.runpod.launching import NAME_PREFIX, pod_prefix
 from kedro_cloudtrain.errors import CloudTrainError
 from kedro_cloudtrain.jobs.fingerprint import job_name
 from kedro_cloudtrain.jobs.result import JobFailure, JobResult

@@ -14,7 +14,7 @@ from kedro_cloudtrain.jobs.result import JobState
 if TYPE_CHECKING:
     import threading
 
-    from kedro_cloudtrain.backends import JobRequest, Watcher
+    from kedro_cloudtrain.backends.backend import JobRequest, Watcher
     from kedro_cloudtrain.backends.runpod.offers import Candidate
     from kedro_cloudtrain.backends.runpod.pace import Pace
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder

@@ -42,13 +42,13 @@ class RemoteFolder:
 
     def __init__(self, folder: JobFolder, volume: Volume) -> None:
         self.folder = folder
-        self._volume = volume
+        self.volume = volume
         self._offsets: dict[str, int] = {}
         self._mirrored: set[str] = set()
 
     def sibling(self, folder: JobFolder) -> RemoteFolder:
         """Return the folder of another job on the same volume."""
-        return RemoteFolder(folder, self._volume)
+        return RemoteFolder(folder, self.volume)
 
     def key(self, name: str) -> str:
         """Return the key of one of the job's files."""
@@ -62,7 +62,7 @@ class RemoteFolder:
         self._write(BOOTSTRAP, resources.files("kedro_cloudtrain.pod").joinpath(BOOTSTRAP).read_bytes())
         for file in folder.sent:
             # A sent input is named by its content, so one that another job has sent is not sent again.
-            if self._volume.upload(file, f"{INPUTS}/{file.name}"):
+            if self.volume.upload(file, f"{INPUTS}/{file.name}"):
                 folder.bytes_passed += file.stat().st_size
 
     def command(self, mount: str) -> str:
@@ -79,7 +79,7 @@ class RemoteFolder:
 
     def machine(self) -> dict[str, Any]:
         """Read `machine.json` on the volume: which pod has the job; empty if none has been requested."""
-        content = self._volume.read_bytes(self.key(MACHINE))
+        content = self.volume.read_bytes(self.key(MACHINE))
         try:
             machine = json.loads(content) if content else {}
         except ValueError:
@@ -101,7 +101,7 @@ class RemoteFolder:
         Raises:
             JobLostError: `result.json` is not a result.
         """
-        content = self._volume.read_bytes(self.key(RESULT))
+        content = self.volume.read_bytes(self.key(RESULT))
         if content is None:
             return None
         try:
@@ -120,7 +120,7 @@ class RemoteFolder:
         """
         for file in (self.folder.log, self.folder.progress):
             start = self._offsets.get(file.name, 0)
-            content = self._volume.read_bytes(self.key(file.name), start)
+            content = self.volume.read_bytes(self.key(file.name), start)
             if content:
                 with file.open("ab" if file.name in self._mirrored else "wb") as stream:
                     stream.write(content)
@@ -138,14 +138,14 @@ class RemoteFolder:
         """Download the outputs into the mirror, each to its place and whole."""
         for output in result.outputs.values():
             for name in output.names:
-                self._volume.download(self.key(name), self.folder.path / name)
+                self.volume.download(self.key(name), self.folder.path / name)
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete some of the job's files on the volume; one that does not exist is not an error."""
         for name in names:
-            self._volume.delete(self.key(name))
+            self.volume.delete(self.key(name))
 
-    def delete_all(self) -> None:
+    def delete_job(self) -> None:
         """Delete everything that the job has on the volume, the result first: what is left of it must not look finished.
 
         The volume is never listed, so of earlier attempts the markers are deleted that some file of the job still names.
@@ -157,10 +157,10 @@ class RemoteFolder:
     def delete_sent(self, names: Iterable[str]) -> None:
         """Delete sent inputs of the volume's jobs."""
         for name in names:
-            self._volume.delete(f"{INPUTS}/{name}")
+            self.volume.delete(f"{INPUTS}/{name}")
 
     def _latest_heartbeat(self) -> Heartbeat | None:
-        content = self._volume.read_bytes(self.key(HEARTBEAT))
+        content = self.volume.read_bytes(self.key(HEARTBEAT))
         try:
             return Heartbeat.model_validate_json(content) if content else None
         except ValidationError:
@@ -176,7 +176,7 @@ class RemoteFolder:
         """Return the names of the files that a lost machine has left for the next one to continue from."""
         latest = f"{CHECKPOINT}/{LATEST}"
         try:
-            checkpoint = json.loads(self._volume.read_bytes(self.key(latest)) or b"{}")
+            checkpoint = json.loads(self.volume.read_bytes(self.key(latest)) or b"{}")
             files = [f"{CHECKPOINT}/{checkpoint['folder']}/{name}" for name in checkpoint["files"]]
         except (ValueError, KeyError, TypeError):
             return []
@@ -194,5 +194,5 @@ class RemoteFolder:
         return {f"{STARTED}{attempt}" for attempt in attempts if attempt}
 
     def _write(self, name: str, content: bytes) -> None:
-        self._volume.write_bytes(self.key(name), content)
+        self.volume.write_bytes(self.key(name), content)
         self.folder.bytes_passed += len(content)

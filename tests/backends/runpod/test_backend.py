@@ -334,7 +334,7 @@ def test_a_pod_whose_job_was_revoked_terminates_itself(cloud: Cloud, backend) ->
 
     remote = RemoteFolder(job.folder, cloud.volume)
     remote.send()
-    placement = backend.launch(job.request, remote)
+    placement = backend._launcher.launch(job.request(), remote)
     wait_until(lambda: remote.heartbeat(placement.attempt) is not None)
     remote.revoke()
     wait_until(lambda: not cloud.runpod.living)

@@ -14,6 +14,7 @@ from support.kedro_project import PENGUINS, Project
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
+from kedro_cloudtrain.backends.runpod.kept import remote_folder
 from kedro_cloudtrain.errors import JobFailedError
 
 
@@ -60,9 +61,9 @@ def test_a_failure_and_its_log_are_downloaded_too(jobs: Cloud, backend: RunPodBa
 
 def test_a_job_that_is_revoked_ends(jobs: Cloud, backend: RunPodBackend) -> None:
     job = jobs.job(body="time.sleep(60)", data=FRAME)
-    remote = backend.remote(job.folder)
+    remote = remote_folder(job.folder, jobs.volume)
     remote.send()
-    placement = backend.launch(job.request, remote)
+    placement = backend._launcher.launch(job.request(), remote)
     wait_until(lambda: remote.heartbeat(placement.attempt) is not None)
     remote.revoke()
     wait_until(lambda: not jobs.runpod.living, 20)

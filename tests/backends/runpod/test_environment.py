@@ -91,7 +91,7 @@ def test_packages_that_cannot_be_installed_fail_with_the_error_of_uv(cloud: Clou
 
 
 def test_a_pod_installs_what_its_library_needs_and_no_more(cloud: Cloud) -> None:
-    requirements = " ".join(cloud.job(install=True).request.requirements)
+    requirements = " ".join(cloud.job(install=True).request().requirements)
     for wanted in ("lightgbm==", "pandas==", "numpy==", "scikit-learn=="):
         assert wanted in requirements
     for other in ("xgboost", "catboost", "keras", "tensorflow", "kedro", "torch", "boto3"):

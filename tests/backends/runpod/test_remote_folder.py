@@ -59,7 +59,7 @@ def test_a_job_is_deleted_with_every_file_that_it_has_on_the_volume_the_result_f
     other = cloud.bucket / protocol.JOBS / "train-ba9876543210" / protocol.RESULT
     other.parent.mkdir()
     other.write_text("{}")
-    remote.delete_all()
+    remote.delete_job()
     assert files(cloud) == [f"train-ba9876543210/{protocol.RESULT}"]
     assert deleted(cloud)[0] == protocol.RESULT
     assert len(deleted(cloud)) == len(set(deleted(cloud)))
@@ -69,19 +69,19 @@ def test_a_job_is_deleted_with_every_file_that_it_has_on_the_volume_the_result_f
 def test_a_deletion_that_broke_after_the_result_still_finds_the_outputs(cloud: Cloud, remote: RemoteFolder) -> None:
     remote.result()  # The mirror has it, as after every look at a job.
     remote.delete([protocol.RESULT])
-    remote.delete_all()
+    remote.delete_job()
     assert files(cloud) == []
 
 
 @pytest.mark.parametrize("broken", [protocol.RESULT, protocol.HEARTBEAT, protocol.MACHINE, f"{protocol.CHECKPOINT}/{protocol.LATEST}"])
 def test_a_file_that_cannot_be_read_does_not_stop_the_deletion(cloud: Cloud, remote: RemoteFolder, broken: str) -> None:
     (cloud.bucket / protocol.JOBS / remote.folder.name / broken).write_text("not JSON")
-    remote.delete_all()
+    remote.delete_job()
     assert not [name for name in files(cloud) if Path(name).name in protocol.ON_VOLUME]
 
 
 def test_a_job_without_a_file_on_the_volume_is_deleted_without_an_error(cloud: Cloud) -> None:
     folder = JobFolder(cloud.volume.folder(f"{protocol.JOBS}/train-none"))
     folder.path.mkdir(parents=True)
-    RemoteFolder(folder, cloud.volume).delete_all()
+    RemoteFolder(folder, cloud.volume).delete_job()
     assert files(cloud) == []

@@ -1,0 +1,151 @@
+"""A job that an earlier client has left on a volume: a pod that works on it, or its result."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from kedro_cloudtrain.backends.runpod.bucket_folder import BucketFolder
+from kedro_cloudtrain.backends.runpod.pod_log import PodLog
+from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
+from kedro_cloudtrain.errors import CloudTrainError, JobLostError, SourceError
+from kedro_cloudtrain.jobs.folder import JobFolder
+from kedro_cloudtrain.storage.bucket import Bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from kedro_cloudtrain.backends.runpod.api import RunPodApi
+    from kedro_cloudtrain.backends.runpod.contract import Pod
+    from kedro_cloudtrain.jobs.result import JobProgress, JobResult
+    from kedro_cloudtrain.storage.network_volume import NetworkVolume
+
+_WAIT_POLL_S = 5.0
+_DAY_S = 86_400.0
+# A pod that was asked for and has not started is given up long before that.
+_STARTS_WITHIN_S = _DAY_S
+
+
+class KeptPodJob:
+    """A job on a volume.
+
+    Attributes:
+        folder: the job's folder on this computer, which mirrors the one on the volume.
+
+    Args:
+        remote: the job's folder on the volume.
+        connect: returns the client of RunPod's API; it is called when the account has to be asked.
+    """
+
+    def __init__(self, remote: RemoteFolder, connect: Callable[[], RunPodApi]) -> None:
+        self.folder = remote.folder
+        self._remote = remote
+        self._connect = connect
+
+    def result(self, *, log: bool = False) -> JobResult | None:
+        """Bring the job's outputs to the folder on this computer, and return its result; None where it has none.
+
+        Args:
+            log: whether the job's log is brought as well.
+
+        Raises:
+            JobLostError: there is a result file, and it is not a result; or an output is gone.
+        """
+        result = self._remote.result()
+        if result is not None and result.state == "succeeded":
+            try:
+                self._remote.fetch(result)
+            except SourceError as error:
+                self.discard(result)
+                raise JobLostError(f"an output of {self.folder.name} is gone: {error.message}") from error
+        if log:
+            self._remote.follow()
+        return result
+
+    def discard(self, result: JobResult) -> None:
+        """Delete a result whose outputs are not what it describes, unless another client has started the job anew meanwhile."""
+        if self._remote.machine().get("attempt", result.attempt) == result.attempt:
+            self._remote.revoke()
+            self._remote.delete([self.folder.result.name])
+        self.folder.result.unlink(missing_ok=True)
+
+    def group(self) -> JobFolder | None:
+        """Return the folder of the group whose pod works on the job, as the job's folder on the volume names it; None where none does."""
+        name = self._remote.machine().get("group")
+        if not name:
+            return None
+        group = JobFolder(self.folder.path.with_name(str(name)))
+        return group if self.pod(self._remote.sibling(group).machine()) is not None else None
+
+    def pod(self, machine: dict[str, Any]) -> Pod | None:
+        """Return the pod that a job's `machine.json` names, where it is alive."""
+        if not machine.get("attempt") or not machine.get("name"):
+            return None
+        api = self._connect()
+        pod = api.pod(str(machine["pod"])) if machine.get("pod") else api.find_pod(str(machine["name"]))
+        return pod if pod is not None and pod.status not in ("EXITED", "ERROR", "TERMINATED") else None
+
+    def is_running(self) -> bool:
+        """Return whether a client holds the job, or a pod may be working on it: it has left no result, and has time left."""
+        machine = self.folder.read_json(self.folder.machine) or {}
+        created_at = float(machine.get("created_at") or machine.get("claimed_at") or 0.0)
+        ends_at = created_at + float(machine.get("lifetime_s") or 0.0) + _STARTS_WITHIN_S
+        return self.folder.is_running() or (bool(machine.get("attempt")) and not self.folder.result.is_file() and time.time() < ends_at)
+
+    def wait(self, report: Callable[[JobProgress], None]) -> JobResult | None:
+        """Wait until the job is done and return its result; None where its pod is gone and has left none."""
+        group = self._group_folder()
+        if group is not None:
+            # The group's machine reaches the job sooner or later.
+            KeptPodJob(self._remote.sibling(group), self._connect).wait(report)
+        api = self._connect()
+        while True:
+            machine = self._remote.machine()
+            attempt, pod_id = str(machine.get("attempt", "")), machine.get("pod")
+            # Asked before the volume: a pod that is gone by then has written its result, or never will.
+            gone = not attempt or (pod_id is not None and api.pod(str(pod_id)) is None)
+            result = self._remote.result(attempt or None)
+            if result is not None or gone:
+                return result
+            progress = self._remote.follow() if self._remote.heartbeat(attempt) is not None else None
+            if progress is not None:
+                report(progress)
+            time.sleep(_WAIT_POLL_S)
+
+    def log(self, *, follow: bool = False) -> Iterator[str]:
+        """Yield the lines of the job's log: from RunPod while its pod is alive, else from the volume, else from this computer."""
+        machine = self.folder.read_json(self.folder.machine) or {}
+        lines = 0
+        if machine.get("pod"):
+            log = PodLog(self._connect(), self._remote.volume, self.folder.name, str(machine["pod"]))
+            try:
+                for line in log.follow() if follow else log.read():
+                    lines += 1
+                    yield f"{line}\n"
+            except CloudTrainError:
+                if lines:
+                    raise
+        if not lines and self.folder.log.is_file():
+            with self.folder.log.open(encoding="utf-8", errors="replace") as stream:
+                yield from stream
+
+    def delete(self, sent: Iterable[Path]) -> None:
+        """Delete the job's files from the volume, and those of its inputs that no other job needs."""
+        self._remote.delete_job()
+        self._remote.delete_sent(file.name for file in sent)
+
+    def _group_folder(self) -> JobFolder | None:
+        """Return the folder of the group that runs the job, as its machine has noted, or as a group's own spec on this computer says."""
+        machine = self._remote.machine()
+        if machine.get("attempt"):
+            return None
+        if machine.get("group"):
+            return JobFolder(self.folder.path.with_name(str(machine["group"])))
+        siblings = (JobFolder(path) for path in self.folder.path.parent.glob("group-*"))
+        return next((one for one in siblings if self.folder.name in (one.read_json(one.spec) or {}).get("jobs", ())), None)
+
+
+def remote_folder(folder: JobFolder, volume: NetworkVolume) -> RemoteFolder:
+    """Return a job's folder on the volume; in a bucket, which no pod mounts, everything is carried to the pod and back."""
+    return BucketFolder(folder, volume) if isinstance(volume, Bucket) else RemoteFolder(folder, volume)

@@ -1,0 +1,219 @@
+"""Launching pods: claim the job, set its worst case aside, create the pod, and leave none that nobody knows of."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
+from kedro_cloudtrain.backends.runpod.contract import PodRequest
+from kedro_cloudtrain.backends.runpod.following import Placement
+from kedro_cloudtrain.backends.runpod.offers import KnownOffers, choose, no_capacity
+from kedro_cloudtrain.backends.runpod.pace import Pace
+from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError
+from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kedro_cloudtrain.backends.backend import JobRequest
+    from kedro_cloudtrain.backends.runpod.api import RunPodApi
+    from kedro_cloudtrain.backends.runpod.budget import Budget
+    from kedro_cloudtrain.backends.runpod.contract import Pod
+    from kedro_cloudtrain.backends.runpod.offers import Candidate
+    from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
+    from kedro_cloudtrain.jobs.folder import JobFolder
+    from kedro_cloudtrain.storage.network_volume import NetworkVolume
+
+logger = logging.getLogger("kedro.cloudtrain")
+
+MOUNT = "/workspace"
+NAME_PREFIX = "cloudtrain"
+_FORBIDDEN = 403
+
+
+class ClaimedError(CloudTrainError):
+    """Another client has claimed the job at the same moment."""
+
+
+class Launcher:
+    """Creates pods for jobs whose files are on the volume.
+
+    Args:
+        api: the client of RunPod's API.
+        volume: the network volume that the pods mount.
+        project: names the pods, so that `kedro cloudtrain reap` finds those that this project has left.
+        budget: what the run may cost.
+        end_pod: ends a pod that turned out not to be wanted.
+        closed: set once the run is over; no pod is created after that.
+        pace: how often the offers are asked for.
+    """
+
+    def __init__(
+        self,
+        api: RunPodApi,
+        volume: NetworkVolume,
+        project: str,
+        budget: Budget,
+        end_pod: Callable[[str], None],
+        closed: threading.Event | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self._api = api
+        self._volume = volume
+        self._prefix = pod_prefix(project)
+        self._budget = budget
+        self._end_pod = end_pod
+        self._closed = closed if closed is not None else threading.Event()
+        self._pace = pace if pace is not None else Pace()
+        self._offers = KnownOffers(api, self._pace.offers_known_s)
+
+    def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0) -> Placement:
+        """Create one pod for a job, on the first machine that is free.
+
+        Args:
+            request: the job.
+            remote: its folder on the volume.
+            spent_usd: what its earlier pods have cost, in dollars.
+
+        Raises:
+            CapacityError: no machine is free.
+            BudgetExceededError: the pod could cost more than was allowed.
+            ClaimedError: another client has claimed the job at the same moment.
+            BackendError: RunPod refuses.
+        """
+        settings = request.settings
+        give_up_at = time.monotonic() + settings.wait_for_capacity_s
+        refusals: dict[tuple[str, str], int] = {}
+        while True:
+            choice = choose(self._offers, settings, self._volume.data_center, request.workload)
+            for candidate in choice.candidates:
+                if self._closed.is_set():
+                    raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
+                try:
+                    return self._create(request, remote, candidate, spent_usd)
+                except CapacityError:
+                    refusal = (str(candidate), "no instances")
+                except ApiError as error:
+                    if error.status != _FORBIDDEN:
+                        raise
+                    refusal = (str(candidate), "not for this account")
+                refusals[refusal] = refusals.get(refusal, 0) + 1
+            tried = [f"{name} ({reason}{'' if count == 1 else f', {count} times'})" for (name, reason), count in refusals.items()]
+            if time.monotonic() >= give_up_at:
+                raise no_capacity([*tried, *choice.refused], settings, self._volume.data_center, request.folder.name)
+            logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(tried), extra={"markup": False})
+            self._closed.wait(min(self._pace.capacity_every_s, max(0.1, give_up_at - time.monotonic())))
+
+    def revoke(self, remote: RemoteFolder, attempt: str) -> None:
+        """Take the job from an attempt, unless another client has it by now."""
+        if remote.machine().get("attempt") == attempt:
+            remote.revoke()
+
+    def _create(self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, spent_usd: float) -> Placement:
+        settings, job = request.settings, request.folder.name
+        attempt = secrets.token_hex(4)
+        name = f"{self._prefix}{job[:80]}-{attempt}"
+        left_usd = None if settings.max_cost_usd is None else settings.max_cost_usd - spent_usd
+        pod_lifetime_s = lifetime_s(job, candidate.usd_per_hour, pod_time_s(settings), settings.startup_timeout_s, left_usd)
+        machine = self._machine(request, candidate, name, attempt, pod_lifetime_s)
+        self._budget.reserve(name, job, worst_usd(candidate.usd_per_hour, settings.startup_timeout_s, pod_lifetime_s))
+        created_at = time.monotonic()
+        pod: Pod | None = None
+        try:
+            # On the volume before the pod is created: whatever happens then, the volume tells what was asked for.
+            remote.write_machine(machine)
+            self._check_claim(request, remote, attempt)
+            pod = self._api.create_pod(self._pod_request(request, remote, candidate, machine))
+        finally:
+            if pod is None:
+                self._budget.settle(name, 0.0)
+                # If a pod was created after all, it must not begin.
+                with contextlib.suppress(CloudTrainError):
+                    self.revoke(remote, attempt)
+        placement = Placement(
+            pod.id, name, attempt, candidate, pod.cost or candidate.usd_per_hour, pod_lifetime_s, created_at, settings.startup_timeout_s
+        )
+        try:
+            remote.write_machine({**machine, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
+        except BaseException:
+            self._end_pod(pod.id)
+            self._budget.settle(name, placement.cost_usd)
+            raise
+        return placement
+
+    def _machine(self, request: JobRequest, candidate: Candidate, name: str, attempt: str, pod_lifetime_s: float) -> dict[str, Any]:
+        """Return the content of `machine.json`: what is asked for, and what the pod has to know."""
+        settings = request.settings
+        return {
+            "backend": "runpod",
+            "name": name,
+            "attempt": attempt,
+            "gpu": candidate.gpu,
+            "gpu_count": candidate.count if candidate.gpu else 0,
+            "cpu": candidate.cpu,
+            "vcpu_count": 0 if candidate.gpu else candidate.count,
+            "client": client_id(request.folder),
+            "claimed_at": time.time(),
+            "min_cuda_version": settings.min_cuda_version,
+            "usd_per_hour": candidate.usd_per_hour,
+            "timeout_s": min(request.timeout_s, pod_lifetime_s),
+            "lifetime_s": pod_lifetime_s,
+            "heartbeat_every_s": self._pace.heartbeat_every_s,
+            "requirements": list(request.requirements) if settings.install else [],
+            "python": request.python,
+        }
+
+    def _check_claim(self, request: JobRequest, remote: RemoteFolder, attempt: str) -> None:
+        """Let only one of two clients go on that begin the same job at the same moment: the one that wrote last."""
+        if not request.attach:
+            return
+        self._closed.wait(self._pace.claim_s)
+        if remote.machine().get("attempt", attempt) != attempt:
+            raise ClaimedError(f"{request.folder.name} was claimed by another client at the same moment.")
+
+    def _pod_request(self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, machine: dict[str, Any]) -> PodRequest:
+        settings = request.settings
+        api_base_url = os.environ.get("RUNPOD_API_BASE_URL")
+        return PodRequest(
+            name=machine["name"],
+            image=settings.image,
+            # Everything else is in the job folder, where the volume is mounted.
+            args=remote.command(MOUNT),
+            gpu=candidate.gpu,
+            gpu_count=candidate.count if candidate.gpu else 1,
+            min_cuda_version=settings.min_cuda_version,
+            cpu=candidate.cpu,
+            vcpu_count=candidate.count,
+            disk_gb=settings.disk_gb,
+            data_center=self._volume.data_center,
+            volume_id=self._volume.id if self._volume.mounted else None,
+            mount_path=MOUNT,
+            env={
+                ATTEMPT_VARIABLE: machine["attempt"],
+                **request.environment,
+                **remote.environment(settings.startup_timeout_s + machine["lifetime_s"]),
+                **({"RUNPOD_API_BASE_URL": api_base_url} if api_base_url else {}),
+            },
+        )
+
+
+def client_id(folder: JobFolder) -> str:
+    """Return what identifies a client that claims a job: the place of the lock that it holds on the job."""
+    place = f"{socket.gethostname()} {folder.path.resolve()}"
+    return hashlib.sha256(place.encode()).hexdigest()[:12]
+
+
+def pod_prefix(project: str) -> str:
+    """Return how the names of a project's pods begin; no other project's pods begin so."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", project).lower()[:40].strip("-")
+    # Two hyphens, which no slug has: the pods of `shop` are not those of `shop-2`.
+    return f"{NAME_PREFIX}-{slug or 'project'}--"

@@ -1,0 +1,170 @@
+"""A training node before the run: what it reads, what it trains, and what is wrong with its parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of
+from kedro_cloudtrain.jobs.preflight import check_training, problems_before
+from kedro_cloudtrain.nodes import TrainingFunction
+from kedro_cloudtrain.planning.plan import MachinePlan
+from kedro_cloudtrain.running.training import TrainingOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline.node import Node
+
+    from kedro_cloudtrain.jobs.parameters import OutputKind
+    from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingInputs:
+    """The names of a training node's inputs, as the pipeline has them.
+
+    Attributes:
+        data: the dataset to train on.
+        parameters: the parameters.
+        validation: the dataset of the validation rows, if it is one of its own.
+    """
+
+    data: str
+    parameters: str
+    validation: str | None = None
+
+    @classmethod
+    def of(cls, node: Node) -> TrainingInputs:
+        """Return the inputs of a training node."""
+        return cls(*node.inputs)
+
+    @property
+    def tables(self) -> list[str]:
+        """The datasets among them."""
+        return [name for name in (self.data, self.validation) if name is not None]
+
+    @property
+    def parameters_place(self) -> str:
+        """Where a user finds the parameters."""
+        return f"`{self.parameters.removeprefix('params:')}` in parameters.yml"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingPlan(MachinePlan):
+    """A node that trains a model.
+
+    Attributes:
+        inputs: the names of what it reads.
+        parameters: what it trains; None where another node makes the parameters.
+    """
+
+    inputs: TrainingInputs
+    parameters: TrainingParameters | None = None
+
+    @property
+    def kind(self) -> str:
+        """The library that is trained, or the name of a template."""
+        return library_of(self.parameters.model_type) if self.parameters is not None else ""
+
+    @property
+    def model_type(self) -> str | None:
+        """What is trained; None where another node makes the parameters."""
+        return self.parameters.model_type if self.parameters is not None else None
+
+    @property
+    def tables(self) -> list[str]:
+        """The table, and that of the validation rows."""
+        return self.inputs.tables
+
+    @property
+    def sized_tables(self) -> list[str]:
+        """The table that is trained on."""
+        return [self.inputs.data]
+
+    @property
+    def column_count(self) -> int | None:
+        """The features and the target; None for all columns."""
+        features = self.parameters.feature_columns if self.parameters is not None else None
+        return None if features is None else len(features) + 1
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[str]]:
+        """The columns that each table needs to have, by the parameter that names them."""
+        if self.parameters is None:
+            return {}
+        validation, place = self.parameters.validation, self.inputs.parameters_place
+        return {
+            f"target_column of {place}": [self.parameters.target_column],
+            f"feature_columns of {place}": self.parameters.feature_columns or (),
+            f"validation.column of {place}": [validation.column] if validation.column else [],
+            f"validation.time_column of {place}": [validation.time_column] if validation.time_column else [],
+        }
+
+    def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> TrainingOrder:
+        """Return the training that the node asks for.
+
+        Args:
+            inputs: the value of each of the node's inputs, or the source that the machine reads.
+            generator: knows the templates.
+
+        Raises:
+            ConfigError: parameters that another node has made, or a hook has changed, are not valid.
+        """
+        names = self.inputs
+        parameters = TrainingParameters.parse(inputs[names.parameters], where=names.parameters_place)
+        if parameters != self.parameters:
+            check_training(parameters, generator, validation_table=names.validation is not None, here=self.where == "local")
+        return TrainingOrder(
+            node=self.node.name,
+            parameters=parameters,
+            data=inputs[names.data],
+            validation=inputs[names.validation] if names.validation is not None else None,
+            outputs=_kinds(self.node),
+            volume=self.volume,
+            settings=self.settings,
+        )
+
+    def outputs(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the node's outputs by dataset; the job has left them by kind."""
+        return {output: values[kind] for output, kind in zip(self.node.outputs, _kinds(self.node), strict=True)}
+
+    @property
+    def _columns_named_by(self) -> str:
+        return f", its columns are named by {self.inputs.parameters_place}"
+
+
+def is_training(node: Node) -> bool:
+    """Return whether a node trains a model."""
+    return isinstance(node.func, TrainingFunction)
+
+
+def plan_training(
+    shared: Mapping[str, Any], node: Node, catalog: CatalogProtocol[Any, Any], generator: TrainingScriptGenerator
+) -> TrainingPlan:
+    """Plan a training node.
+
+    Args:
+        shared: the attributes of any `MachinePlan`.
+        node: the node.
+        catalog: holds its parameters.
+        generator: knows the templates.
+    """
+    plan = TrainingPlan(**shared, inputs=TrainingInputs.of(node))
+    names = plan.inputs
+    dataset = catalog.get(names.parameters) if names.parameters.startswith(("params:", "parameters")) else None
+    if dataset is None:
+        return plan  # Another node makes them, or Kedro itself reports that they are missing.
+    try:
+        parameters = TrainingParameters.parse(dataset.load(), where=names.parameters_place)
+    except ConfigError as error:
+        return dataclasses.replace(plan, problems=(*plan.problems, error.message))
+    problems = problems_before(parameters, generator, validation_table=names.validation is not None, here=plan.where == "local")
+    return dataclasses.replace(plan, parameters=parameters, problems=(*plan.problems, *problems))
+
+
+def _kinds(node: Node) -> tuple[OutputKind, ...]:
+    """Return the kinds of a training node's outputs, in the order of its outputs."""
+    return node.func.kinds if isinstance(node.func, TrainingFunction) else ()

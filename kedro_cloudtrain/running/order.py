@@ -1,0 +1,154 @@
+"""What a node asks of a machine, with the values of its inputs sorted by how each comes to the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+from kedro_cloudtrain.storage.identity import identities_of
+from kedro_cloudtrain.storage.remote_entry import RemoteEntry, entry_environment
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, secrets_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kedro_cloudtrain.config import NodeSettings
+    from kedro_cloudtrain.jobs.code import Code
+    from kedro_cloudtrain.jobs.folder import JobFolder
+    from kedro_cloudtrain.jobs.result import JobResult
+    from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.jobs.sent import SentInput
+    from kedro_cloudtrain.jobs.spec import Source
+    from kedro_cloudtrain.jobs.workload import Workload
+    from kedro_cloudtrain.storage.volumes import Volume
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """A node's inputs, sorted by how each comes to the machine.
+
+    Attributes:
+        read: the tables that the machine reads itself.
+        sent: the values that exist only in this process, and are sent along.
+        loaded: the catalog entries that the machine loads by the entries' own classes.
+        parameters: the values that stand in the script.
+        saved: the catalog entries that the machine saves, whose credentials it needs as well.
+    """
+
+    read: Mapping[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
+    sent: Mapping[str, SentInput] = dataclasses.field(default_factory=dict)
+    loaded: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    saved: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """The place of each table and of each sent value, as a script names it."""
+        return {**self.read, **{name: sent.source for name, sent in self.sent.items()}}
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """The version of each versioned entry that is loaded.
+
+        Raises:
+            SourceError: an entry has no version yet, or its store does not answer.
+        """
+        return {name: version for name, entry in self.loaded.items() if (version := entry.load_version()) is not None}
+
+    def identities(self, volume: Volume) -> tuple[dict[str, Any], dict[str, int | None]]:
+        """Return each input's identity, None where it has none, and the sizes in bytes of those that the machine reads.
+
+        Raises:
+            SourceError: an input is not there, or cannot be reached.
+        """
+        identities, sizes = identities_of(self.read, volume)
+        for name, entry in self.loaded.items():
+            identity = entry.identity(self.versions.get(name))
+            identities[name], sizes[name] = (dataclasses.asdict(identity) if identity.known else None), identity.size
+        return identities | {name: sent.digest for name, sent in self.sent.items()}, sizes
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What the machine needs to reach the inputs and no file may hold, by the names of environment variables."""
+        urls = [source for source in self.read.values() if isinstance(source, UrlSource)]
+        return secrets_environment(urls) | entry_environment({**self.loaded, **self.saved}.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendered:
+    """A job's spec as plain JSON, and its script."""
+
+    spec: Mapping[str, Any]
+    script: str
+
+
+class Order(Protocol):
+    """What a node asks of a machine: a training, or a call of a user's function."""
+
+    @property
+    def node(self) -> str:
+        """The node's name."""
+        ...
+
+    @property
+    def volume(self) -> Volume:
+        """Holds the job folder."""
+        ...
+
+    @property
+    def settings(self) -> NodeSettings:
+        """What `cloudtrain.yml` sets for the node."""
+        ...
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """What a pod installs, as pip writes it."""
+        ...
+
+    @property
+    def fingerprinted_requirements(self) -> tuple[str, ...]:
+        """What of the requirements belongs to the work itself: the same whether the machine has a GPU or not."""
+        ...
+
+    @property
+    def python(self) -> str:
+        """The Python that a pod needs, such as `3.12`; empty where any will do."""
+        ...
+
+    @property
+    def code(self) -> Code | None:
+        """The project's code that goes along; None where the job imports none of it."""
+        ...
+
+    def inputs(self) -> Inputs:
+        """Sort the node's inputs by how each comes to the machine.
+
+        Raises:
+            SourceError: an input cannot be sent.
+        """
+        ...
+
+    def render(self, inputs: Inputs, generator: TrainingScriptGenerator) -> Rendered:
+        """Render the job's spec and script.
+
+        Raises:
+            CloudTrainError: the job cannot be rendered.
+        """
+        ...
+
+    def workload(self, sizes: Mapping[str, int | None]) -> Workload:
+        """Return how much there is to compute with, as far as the client knows.
+
+        Args:
+            sizes: the size in bytes of each table that the machine reads; None where it is not known.
+        """
+        ...
+
+    def values(self, folder: JobFolder, result: JobResult, *, earlier: bool = False) -> dict[str, Any]:
+        """Return what the job has left; the outputs of an earlier run have to be what a load of them returns now.
+
+        Raises:
+            JobLostError: an output is missing, or is not what the result describes.
+        """
+        ...
