@@ -35,7 +35,7 @@ CREATE = "POST /v2/pods"
 def backend(cloud: Cloud):
     """A backend that takes a pod for lost, or for unable to terminate itself, only after more time than a busy computer needs."""
     backend = cloud.backend(heartbeat_lost_s=30.0, release_s=30.0)
-    _hurry(backend)
+    _shorten_waits(backend)
     yield backend
     backend.close()
     wait_until(lambda: not cloud.runpod.living)
@@ -45,13 +45,13 @@ def backend(cloud: Cloud):
 def impatient(cloud: Cloud):
     """A backend that gives up a silent pod soon, and terminates one whose job is done soon."""
     backend = cloud.backend(heartbeat_lost_s=3.0, release_s=1.0)
-    _hurry(backend)
+    _shorten_waits(backend)
     yield backend
     backend.close()
     wait_until(lambda: not cloud.runpod.living)
 
 
-def _hurry(backend: RunPodBackend) -> None:
+def _shorten_waits(backend: RunPodBackend) -> None:
     # The waits between two tries are tested with the client.
     backend._api._pause = lambda seconds: time.sleep(min(seconds, 0.02))
 
