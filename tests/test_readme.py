@@ -56,7 +56,7 @@ def test_the_settings_of_the_readme_hold(project: Project) -> None:
 @pytest.fixture
 def readmes_volume(cloud: Cloud) -> Path:
     """The README's own network volume, behind the stand-in."""
-    cloud.runpod.catalogue.add_volume("abc123xyz", "EU-RO-1")
+    cloud.runpod.offers.add_volume("abc123xyz", "EU-RO-1")
     folder = cloud.s3.root / "abc123xyz"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kedro.framework.startup import ProjectMetadata
 
     from kedro_cloudtrain.backends.local import KeptProcess
-    from kedro_cloudtrain.backends.runpod.fleet import Fleet, FleetPod
+    from kedro_cloudtrain.backends.runpod.fleet import Fleet, JobPod
     from kedro_cloudtrain.jobs.folder import JobFolder
 
 
@@ -61,7 +61,7 @@ def stop(metadata: ProjectMetadata, job: str | None, every: bool, env: str | Non
         _stop_processes(metadata, env, job)
 
 
-def pods_of(metadata: ProjectMetadata, env: str | None) -> list[FleetPod]:
+def pods_of(metadata: ProjectMetadata, env: str | None) -> list[JobPod]:
     """Return the pods of a project, if its environment is for pods; if RunPod does not answer, print why and return none."""
     from kedro_cloudtrain.errors import CloudTrainError
 
@@ -90,12 +90,12 @@ def bills_of(metadata: ProjectMetadata, env: str | None, folders: Sequence[JobFo
 
 
 def _stop_pods(metadata: ProjectMetadata, env: str | None, job: str | None) -> None:
-    from kedro_cloudtrain.backends.runpod.fleet import matching
+    from kedro_cloudtrain.backends.runpod.fleet import select_pods
     from kedro_cloudtrain.wording import did_you_mean
 
     fleet = _fleet(metadata, env)
     pods = fleet.pods()
-    chosen = pods if job is None else matching(pods, job)
+    chosen = pods if job is None else select_pods(pods, job)
     if job is not None and not chosen:
         names = [pod.job for pod in pods]
         raise click.ClickException(f"No pod works on {job!r}.{did_you_mean(job, names)} There are: {', '.join(names) or 'none'}")
@@ -142,13 +142,13 @@ def _fleet(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = F
     return Fleet(connect(), project, volume if isinstance(volume, S3Store) else None)
 
 
-def _end_pods(fleet: Fleet, pods: Sequence[FleetPod]) -> None:
+def _end_pods(fleet: Fleet, pods: Sequence[JobPod]) -> None:
     """End pods, print each, and exit with 1 if one could not be ended."""
     from kedro_cloudtrain.commands import tables
 
     tables.print_table(tables.pods_table(pods))
     failed = 0
-    for pod, reason in fleet.end(pods):
+    for pod, reason in fleet.terminate(pods):
         if reason is None:
             click.echo(f"Ended {pod.pod.name} ({pod.pod.id}), {pod.age} old, ${pod.cost_usd:.2f}.")
         else:
@@ -158,5 +158,5 @@ def _end_pods(fleet: Fleet, pods: Sequence[FleetPod]) -> None:
         raise click.ClickException(f"{failed} of {_count(pods)} may still run and cost money: try again, or end them in RunPod's console.")
 
 
-def _count(pods: Sequence[FleetPod]) -> str:
+def _count(pods: Sequence[JobPod]) -> str:
     return f"{len(pods)} pod{'' if len(pods) == 1 else 's'}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from kedro_cloudtrain.backends.runpod.contract import Gpu
-    from kedro_cloudtrain.backends.runpod.fleet import FleetPod
+    from kedro_cloudtrain.backends.runpod.fleet import JobPod
     from kedro_cloudtrain.jobs.folder import JobFolder
 
 
@@ -25,7 +25,7 @@ def print_table(table: FittedTable) -> None:
     Console(soft_wrap=True).print(table)
 
 
-def pods_table(pods: Sequence[FleetPod]) -> FittedTable:
+def pods_table(pods: Sequence[JobPod]) -> FittedTable:
     """Lay pods out as a table: name, id, state, machine, age, dollars an hour and so far."""
     names = [Column(name) for name in ("pod", "id", "state", "machine")]
     table = FittedTable(*names, *(Column(name, right=True) for name in ("age", "$/h", "$ so far")))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from runpod_stand_in import API_KEY
-from runpod_stand_in.catalogue import gpu
+from runpod_stand_in.offers import gpu
 from support.cloud import SECRETS, Cloud
 from support.kedro_project import Project
 
@@ -48,7 +48,7 @@ class Account:
             self.cloud.runpod.faults.answer(f"{method} {path}", status, detail, times=99)
 
     def move_volume(self, data_center: str) -> None:
-        self.cloud.runpod.catalogue.add_volume(self.volume_id, data_center)
+        self.cloud.runpod.offers.add_volume(self.volume_id, data_center)
 
     def run(self, *args: str, env: str = "runpod", **more: str) -> tuple[int, str]:
         """Type `kedro cloudtrain …`; give its exit status and all that it said, which holds no secret."""
@@ -68,7 +68,7 @@ def account(project: Project, cloud: Cloud, tmp_path: Path) -> Account:
     project.write("conf/runpod/globals.yml", f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n")
     settings(project, "defaults: {gpu: [NVIDIA L4, NVIDIA A40], timeout_s: 7200, max_cost_usd: 2}\nrun: {max_cost_usd: 5}")
     sold_out = gpu("NVIDIA RTX A5000", 24, 0.27, EU_RO_1="NONE")
-    cloud.runpod.catalogue.gpus = [sold_out if one.id == sold_out.id else one for one in cloud.runpod.catalogue.gpus]
+    cloud.runpod.offers.gpus = [sold_out if one.id == sold_out.id else one for one in cloud.runpod.offers.gpus]
     return Account(project, cloud, {**cloud.environment, "HOME": str(tmp_path / "home")})
 
 
@@ -129,7 +129,7 @@ def test_doctor_says_the_fix_of_everything_that_is_wrong_at_once(account: Accoun
 def test_doctor_tells_kinds_of_keys_apart(account: Account) -> None:
     status, said = account.run("doctor", RUNPOD_API_KEY="")
     assert status == 1
-    assert "There is no RunPod API key. Give it as RUNPOD_API_KEY" in said
+    assert "There is no RunPod API key. Set it as RUNPOD_API_KEY" in said
     assert account.run("doctor", RUNPOD_API_KEY="rpa_other")[1].count("RunPod does not accept the API key") == 1
     account.refuse("GET", 403, "out of scope")
     assert "may not list pods (out of scope)" in account.run("doctor")[1]
@@ -268,16 +268,16 @@ def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: A
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("defaults: {gpu: NVIDIA L5}", "`gpu` names 'NVIDIA L5', which RunPod's catalogue does not have. Did you mean `NVIDIA L4`?"),
-        ("defaults: {gpu: NVIDIA H100 80GB HBM3}", "No machine may take this job in EU-RO-1 (where the network volume is)"),
+        ("defaults: {gpu: NVIDIA L5}", "`gpu` names 'NVIDIA L5', which RunPod does not offer. Did you mean `NVIDIA L4`?"),
+        ("defaults: {gpu: NVIDIA H100 80GB HBM3}", "No machine can run this job in EU-RO-1 (where the network volume is)"),
         ("defaults: {gpu: NVIDIA L4, max_price_per_hour_usd: 0.3}", "over max_price_per_hour_usd 0.3"),
-        ("defaults: {gpu: NVIDIA L4, max_cost_usd: 0.05}", "$0.05 of its max_cost_usd are left"),
+        ("defaults: {gpu: NVIDIA L4, max_cost_usd: 0.05}", "$0.05 of its max_cost_usd is left"),
         ("defaults: {gpu: NVIDIA L4, timeout_s: 7200}\nrun: {max_cost_usd: 0.5}", "the worst case of one pod is $1.07"),
         ("defaults: {gpu: NVIDIA Toy}", "the largest of `gpu` has 1 GB (NVIDIA Toy)"),
     ],
 )
 def test_plan_refuses_what_could_not_be_placed_or_paid(account: Account, text: str, said: str) -> None:
-    account.cloud.runpod.catalogue.gpus.append(gpu("NVIDIA Toy", 1, 0.01, EU_RO_1="HIGH"))
+    account.cloud.runpod.offers.gpus.append(gpu("NVIDIA Toy", 1, 0.01, EU_RO_1="HIGH"))
     settings(account.project, text)
     status, found = account.plan()
     problems = [*found["run"]["problems"], *found["nodes"][0]["problems"]]

@@ -1,6 +1,6 @@
 """RunPod on loopback: its REST v2, pods whose commands really run, and a real S3 server over the directory that they mount.
 
-It knows nothing of the package that is tested with it: only the vendor's contract.
+It knows the vendor's contract only, and nothing of the package that is tested with it.
 """
 
 from .calls import API_KEY

@@ -16,7 +16,7 @@ from . import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
 
 
 def main() -> int:
-    """Start both servers, run the command with their addresses, end every pod."""
+    """Start both servers, run the command with their addresses, and terminate all pods."""
     arguments = _arguments()
     with tempfile.TemporaryDirectory(prefix="runpod-volumes-") as scratch:
         root = Path(arguments.root or scratch).resolve()
@@ -36,13 +36,13 @@ def main() -> int:
                 "RUNPOD_S3_SECRET_KEY": SECRET_KEY,
             }
             if not arguments.command:
-                for name, value in addresses.items():
-                    print(f"export {name}={shlex.quote(value)}", flush=True)
                 try:
+                    for name, value in addresses.items():
+                        print(f"export {name}={shlex.quote(value)}", flush=True)
                     threading.Event().wait()
                 except KeyboardInterrupt:
                     return 0
-            # As in an activated environment: the programs beside this Python come first.
+            # The programs beside this Python come first, as in an activated environment.
             path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
             program = shutil.which(arguments.command[0], path=path) or arguments.command[0]
             command = [program, *arguments.command[1:]]
@@ -54,11 +54,11 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.runpod_stand_in", description=__doc__)
-    parser.add_argument("--root", help="the folder of the network volumes; left out, a temporary one")
-    parser.add_argument("--volume", action="append", metavar="ID=DATA_CENTER", help="a network volume (abc123xyz=EU-RO-1)")
-    parser.add_argument("--seed", action="append", metavar="KEY=FILE", help="a file that lies on the volumes from the start")
-    parser.add_argument("--quota", type=int, help="calls a minute")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="what is run; left out, addresses are printed until Ctrl-C")
+    parser.add_argument("--root", help="the folder of the network volumes; a temporary one by default")
+    parser.add_argument("--volume", action="append", metavar="ID=DATA_CENTER", help="a network volume (default: abc123xyz=EU-RO-1)")
+    parser.add_argument("--seed", action="append", metavar="KEY=FILE", help="a file that the volumes have from the start")
+    parser.add_argument("--quota", type=int, help="calls per minute")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="the command; without one, the addresses are printed and served")
     arguments = parser.parse_args()
     arguments.command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     return arguments

@@ -1,4 +1,4 @@
-"""The answers of RunPod's REST v2: who asks, what is left of the quota, which fault is due, and what the contract says."""
+"""The answers of RunPod's REST API v2: by the key, the quota, the faults that are due, and the contract."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as the contract says, or as a fault does."""
+    """Answers by the contract, or by a fault."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -63,31 +63,29 @@ class Handler(BaseHTTPRequestHandler):
         self.stand_in.calls.append(self.call)
         self.quota_headers = {}
         try:
-            self._with_faults()
+            self._answer_or_fail()
         except RefusalError as refusal:
-            said = schemas.ErrorResponse(title="Error", status=refusal.status, detail=refusal.detail)
-            if refusal.errors:
-                said = said.model_copy(update={"errors": refusal.errors})
-            self.say(refusal.status, said.json_object() | ({"errors": refusal.errors} if refusal.errors else {}))
+            body = schemas.ErrorResponse(title="Error", status=refusal.status, detail=refusal.detail).json_object()
+            self.send_json(refusal.status, body | ({"errors": refusal.errors} if refusal.errors else {}))
 
     do_POST = do_DELETE = do_GET
 
-    def _with_faults(self) -> None:
+    def _answer_or_fail(self) -> None:
         if not self.headers.get("User-Agent"):
-            return self.say_text(403, "error code: 1010")
+            return self.send_text(403, "error code: 1010")
         pod_id = self._authenticated()
         allowed, self.quota_headers = self.stand_in.quota.take(self.headers.get("Authorization") or "")
         if not allowed:
             raise RefusalError(429, "rate limit exceeded")
-        asked = self.call.body.get("gpu") if isinstance(self.call.body, dict) else None
-        fault = self.stand_in.faults.of_call(self.command, self.call.path, asked.get("id") if isinstance(asked, dict) else None)
+        gpu = self.call.body.get("gpu") if isinstance(self.call.body, dict) else None
+        fault = self.stand_in.faults.take_call_fault(self.command, self.call.path, gpu.get("id") if isinstance(gpu, dict) else None)
         if fault is None:
             return self._answer(pod_id)
         time.sleep(fault.delay_s)
         if fault.status == 0:
             return self._answer(pod_id)
         if fault.worked:
-            self._work_quietly(pod_id)
+            self._answer_nobody(pod_id)
         if fault.status is None:
             self.close_connection = True
             self.call.answered.append(0)
@@ -95,7 +93,8 @@ class Handler(BaseHTTPRequestHandler):
         self.quota_headers |= fault.headers
         raise RefusalError(fault.status, fault.detail or "on demand")
 
-    def _work_quietly(self, pod_id: str | None) -> None:
+    def _answer_nobody(self, pod_id: str | None) -> None:
+        """Carry the call out without sending its answer."""
         written, self.wfile = self.wfile, io.BytesIO()
         try:
             self._answer(pod_id)
@@ -103,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile = written
 
     def _authenticated(self) -> str | None:
-        """Give the pod whose key it is; None for the account's."""
+        """Return the id of the pod whose key it is; None for the account's key."""
         key = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
         if key == API_KEY:
             return None
@@ -115,9 +114,9 @@ class Handler(BaseHTTPRequestHandler):
         return pod.id
 
     def _answer(self, pod_id: str | None) -> None:
-        found = re.fullmatch(r"/v2/pods/([^/]+)(/action|/logs)?", self.call.path)
-        if found is not None:
-            self._answer_pod(pod_id, found[1], found[2] or "")
+        match = re.fullmatch(r"/v2/pods/([^/]+)(/action|/logs)?", self.call.path)
+        if match is not None:
+            self._answer_pod(pod_id, match[1], match[2] or "")
         elif self.call.path == "/graphql":
             self._answer_graphql(pod_id)
         elif pod_id is not None:
@@ -128,19 +127,19 @@ class Handler(BaseHTTPRequestHandler):
     def _answer_account(self) -> None:
         match self.command, self.call.path:
             case "GET", "/v2/pods":
-                self.say(200, schemas.ListPodsResponse(pods=[self.stand_in.view(pod) for pod in self.stand_in.living]).json_object())
+                self.send_json(200, schemas.ListPodsResponse(pods=[self.stand_in.view(pod) for pod in self.stand_in.living]).json_object())
             case "POST", "/v2/pods":
-                self.say(201, self.stand_in.view(self.stand_in.create(self.call.body)).json_object())
+                self.send_json(201, self.stand_in.view(self.stand_in.create(self.call.body)).json_object())
             case "GET", "/v2/catalog/gpus":
                 self._check_include()
-                self.say(200, schemas.ListGpuTypesResponse(gpus=self.stand_in.catalogue.gpus).json_object())
+                self.send_json(200, schemas.ListGpuTypesResponse(gpus=self.stand_in.offers.gpus).json_object())
             case "GET", "/v2/catalog/cpus":
                 self._check_include()
-                self.say(200, schemas.ListCpuTypesResponse(cpus=self.stand_in.catalogue.cpus).json_object())
+                self.send_json(200, schemas.ListCpuTypesResponse(cpus=self.stand_in.offers.cpus).json_object())
             case "GET", "/v2/billing/pods":
-                self.say(200, self.stand_in.bill(self.call.query.get("podId")).json_object())
-            case "GET", path if volume := self.stand_in.catalogue.volumes.get(path.removeprefix("/v2/network-volumes/")):
-                self.say(200, volume.json_object())
+                self.send_json(200, self.stand_in.bill(self.call.query.get("podId")).json_object())
+            case "GET", path if volume := self.stand_in.offers.volumes.get(path.removeprefix("/v2/network-volumes/")):
+                self.send_json(200, volume.json_object())
             case _:
                 raise RefusalError(404, "not found")
 
@@ -157,33 +156,35 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET" and what == "/logs":
             return stream(self, pod)
         if self.command == "GET" and not what:
-            return self.say(200, self.stand_in.view(pod).json_object())
+            return self.send_json(200, self.stand_in.view(pod).json_object())
         if self.command == "POST" and what == "/action":
             try:
                 action = schemas.PodActionRequest.model_validate(self.call.body).action
             except ValidationError as error:
                 raise RefusalError(422, "request validation failed", [str(error.errors()[0]["msg"])]) from None
             if action != "terminate":
-                raise RefusalError(409, f"{action} is not stood in for")
+                raise RefusalError(409, f"the stand-in does not know {action}")
         elif self.command != "DELETE" or what:
             raise RefusalError(404, "not found")
-        # A pod that ends itself hears the answer, if it is quick.
-        self.say(204, None)
+        if pod_id is None:
+            pod.end()
+            return self.send_json(204, None)
+        # A pod that terminates itself gets the answer if it is quick: it is killed with the answer on its way.
+        self.send_json(204, None)
         return pod.end()
 
     def _answer_graphql(self, pod_id: str | None) -> None:
-        said = json.dumps(self.call.body)
-        found = re.search(r'podTerminate.*?podId:\s*\\*"([^"\\]+)', said)
-        if found is None or found[1] not in self.stand_in.pods or pod_id not in (None, found[1]):
-            return self.say(200, {"errors": [{"message": "not found"}], "data": None})
-        self.say(200, {"data": {"podTerminate": None}})
-        return self.stand_in.pods[found[1]].end()
+        match = re.search(r'podTerminate.*?podId:\s*\\*"([^"\\]+)', json.dumps(self.call.body))
+        if match is None or match[1] not in self.stand_in.pods or pod_id not in (None, match[1]):
+            return self.send_json(200, {"errors": [{"message": "not found"}], "data": None})
+        self.send_json(200, {"data": {"podTerminate": None}})
+        return self.stand_in.pods[match[1]].end()
 
-    def say(self, status: int, body: object) -> None:
+    def send_json(self, status: int, body: object) -> None:
         content = b"" if body is None else json.dumps(body).encode()
         self._send(status, content, "application/json" if status < 400 else "application/problem+json")
 
-    def say_text(self, status: int, text: str) -> None:
+    def send_text(self, status: int, text: str) -> None:
         self._send(status, text.encode(), "text/plain")
 
     def _send(self, status: int, content: bytes, kind: str) -> None:

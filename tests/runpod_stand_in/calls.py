@@ -1,4 +1,4 @@
-"""A request as it came, and an answer that is an error."""
+"""A request as it arrived, and an answer that is an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A request as it came."""
+    """A request as it arrived."""
 
     method: str
     path: str

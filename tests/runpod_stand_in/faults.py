@@ -1,4 +1,4 @@
-"""Faults on demand: what a call is answered instead, and what befalls the next pods; each for so many times."""
+"""Faults on demand: of the next calls, and of the next pods."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ NO_CAPACITY = "There are no longer any instances available with the requested sp
 
 @dataclasses.dataclass
 class CallFault:
-    """What becomes of the next calls of a method and a path.
+    """A fault of the next calls of a method and a path.
 
     Attributes:
-        call: `POST /v2/pods`, say; a path's `*` stands for one part.
-        status: what is answered; None where nothing is, and the connection is cut.
+        call: the method and the path, such as `POST /v2/pods`; a `*` stands for one part of the path.
+        status: the status of the answer; None cuts the connection without an answer, 0 only delays the right one.
         worked: whether the call is carried out all the same.
-        delay_s: before anything else.
-        times: for so many calls.
+        delay_s: the delay before anything else, in seconds.
+        times: how many calls it affects.
+        gpu: the GPU type that a create asks for; None for any.
     """
 
     call: str
@@ -31,22 +32,22 @@ class CallFault:
     gpu: str | None = None
 
     def matches(self, method: str, path: str, gpu: str | None) -> bool:
-        """Tell whether it is meant for a call."""
+        """Return whether the fault affects a call."""
         wanted_method, _, wanted_path = self.call.partition(" ")
-        ours, theirs = wanted_path.split("/"), path.split("/")
-        alike = len(ours) == len(theirs) and all(one in ("*", other) for one, other in zip(ours, theirs, strict=True))
+        wanted_parts, parts = wanted_path.split("/"), path.split("/")
+        alike = len(wanted_parts) == len(parts) and all(wanted in ("*", part) for wanted, part in zip(wanted_parts, parts, strict=True))
         return self.times > 0 and method == wanted_method and alike and self.gpu in (None, gpu)
 
 
 @dataclasses.dataclass
 class PodFault:
-    """What befalls a pod.
+    """A fault of a pod.
 
     Attributes:
         kind: `never starts`; `loops`: its command fails at once, over and over; `vanishes`: it is gone, with all its processes;
-            `cannot end`: it does not have its key's permission to end itself; `errors`: it is in the state ERROR.
-        after_s: when it vanishes, in seconds from its start.
-        when_file: or as soon as this file is on its volume.
+            `cannot end`: its key does not permit it to terminate itself; `errors`: it is in the state ERROR.
+        after_s: when the pod vanishes, in seconds from its start.
+        when_file: the file on its volume that makes the pod vanish as soon as it exists.
     """
 
     kind: Literal["never starts", "loops", "vanishes", "cannot end", "errors"]
@@ -55,7 +56,7 @@ class PodFault:
 
 
 class Faults:
-    """The faults that are still to come."""
+    """The faults to come."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -65,34 +66,34 @@ class Faults:
     def answer(
         self, call: str, status: int, detail: str = "", times: int = 1, headers: dict[str, str] | None = None, *, worked: bool = False
     ) -> None:
-        """Answer the next calls with an error; `worked`: they are carried out first."""
+        """Answer the next calls with an error; with `worked` they are carried out first."""
         self._add(CallFault(call, status, detail, dict(headers or {}), worked=worked, times=times))
 
     def no_capacity(self, gpu: str | None = None, times: int = 1) -> None:
-        """Have no instance of a GPU type, or of any machine."""
+        """Have no instance of a GPU type, or of any machine, for the next creates."""
         self._add(CallFault("POST /v2/pods", 400, NO_CAPACITY, times=times, gpu=gpu))
 
     def lose_answer(self, call: str, times: int = 1, *, worked: bool = True) -> None:
-        """Cut the connection without an answer; `worked`: after the call has been carried out."""
+        """Cut the connection of the next calls without an answer; with `worked` they are carried out first."""
         self._add(CallFault(call, None, worked=worked, times=times))
 
     def slow(self, call: str, delay_s: float, times: int = 1) -> None:
-        """Answer late."""
+        """Answer the next calls late."""
         self._add(CallFault(call, 0, delay_s=delay_s, times=times))
 
     def befall(self, kind: str, times: int = 1, after_s: float | None = None, when_file: str | None = None) -> None:
-        """Let something happen to the next pods."""
+        """Make a fault befall the next pods."""
         with self._lock:
             self._pods += [PodFault(kind, after_s, when_file) for _ in range(times)]  # type: ignore[arg-type]
 
     def clear(self) -> None:
-        """Let all be well again."""
+        """Forget all faults."""
         with self._lock:
             self._calls.clear()
             self._pods.clear()
 
-    def of_call(self, method: str, path: str, gpu: str | None = None) -> CallFault | None:
-        """Take the fault that a call meets."""
+    def take_call_fault(self, method: str, path: str, gpu: str | None = None) -> CallFault | None:
+        """Return the fault that a call meets, and count it off; None if there is none."""
         with self._lock:
             for fault in self._calls:
                 if fault.matches(method, path, gpu):
@@ -100,8 +101,8 @@ class Faults:
                     return fault
         return None
 
-    def of_pod(self) -> PodFault | None:
-        """Take the fault that a new pod has."""
+    def take_pod_fault(self) -> PodFault | None:
+        """Return the fault of a new pod, and count it off; None if there is none."""
         with self._lock:
             return self._pods.pop(0) if self._pods else None
 

@@ -21,19 +21,19 @@ def stream(handler: BaseHTTPRequestHandler, pod: RunningPod) -> None:
     handler.send_header("Connection", "close")
     handler.end_headers()
     handler.close_connection = True
-    ids = [one for one, _, _ in pod.lines]
+    ids = [event_id for event_id, _, _ in pod.lines]
     at = ids.index(last_id) + 1 if last_id in ids else max(0, len(ids) - tail)
     with contextlib.suppress(OSError):
         while True:
             with pod.changed:
                 if at >= len(pod.lines) and not pod.gone:
                     pod.changed.wait(1.0)
-                new, over = pod.lines[at:], pod.gone
-            for event_id, ts, line in new:
-                said = json.dumps({"ts": ts, "source": "container", "line": line})
-                handler.wfile.write(f"id: {event_id}\ndata: {said}\n\n".encode())
-            at += len(new)
-            handler.wfile.write(b"" if new else b": still here\n\n")
+                lines, over = pod.lines[at:], pod.gone
+            for event_id, ts, line in lines:
+                data = json.dumps({"ts": ts, "source": "container", "line": line})
+                handler.wfile.write(f"id: {event_id}\ndata: {data}\n\n".encode())
+            at += len(lines)
+            handler.wfile.write(b"" if lines else b": keep-alive\n\n")
             handler.wfile.flush()
-            if over and not new:
+            if over and not lines:
                 return

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .faults import PodFault
     from .schemas import CreatePodRequest
 
-# The pod's own root: everything of this machine as it is, the volume at the mount path, its own processes alone.
+# The pod's own root: all of this computer's files as they are, the volume at the mount path, and only the pod's own processes.
 _BOX = """\
 set -e
 root=$1; path=$2; volume=$3; shift 3
@@ -68,13 +68,13 @@ esac
 """
 _RESTART_PAUSE_S = 0.2
 _LINES_KEPT = 5000
-# What a pod has of this machine's environment: how to find programs and packages, and nothing of whoever started the stand-in.
-_HANDED_ON = re.compile(r"^(HOME|LANG|LC_\w+|TZ|PIP_\w+|UV_\w+|SSL_\w+|REQUESTS_CA_BUNDLE|(https?|no|all)_proxy)$", re.IGNORECASE)
+# The variables that a pod inherits from this computer: how to find programs and packages, and no secret of the user's.
+_INHERITED = re.compile(r"^(HOME|LANG|LC_\w+|TZ|PIP_\w+|UV_\w+|SSL_\w+|REQUESTS_CA_BUNDLE|(https?|no|all)_proxy)$", re.IGNORECASE)
 
 
 @cache
 def namespaces_work() -> bool:
-    """Tell whether this user may mount in a namespace of their own."""
+    """Return whether this user may mount in a namespace of their own."""
     with tempfile.TemporaryDirectory() as root:
         command = [*_UNSHARE, root, "/stand-in-mount", root, "true"]
         try:
@@ -89,8 +89,8 @@ class RunningPod:
 
     Attributes:
         volume: the directory of the network volume that it mounts.
-        usd_per_hour: of all its GPUs.
-        starts: how often its command was started.
+        usd_per_hour: the price of all its GPUs.
+        starts: how often its command has started.
     """
 
     request: CreatePodRequest
@@ -122,18 +122,18 @@ class RunningPod:
         self._folder.mkdir(parents=True)
 
     def start(self) -> None:
-        """Begin to run it, in the background."""
+        """Start running the pod, in the background."""
         threading.Thread(target=self._live, name=f"pod-{self.id}", daemon=True).start()
 
     def age(self, seconds: float) -> None:
-        """Be older than it is."""
+        """Make the pod older than it is."""
         self.created_at -= dt.timedelta(seconds=seconds)
         self._born -= seconds
         self._aged_s = seconds
 
     @property
     def gone(self) -> bool:
-        """Whether it was terminated, or has vanished."""
+        """Whether it was terminated or has vanished."""
         return self._over.is_set()
 
     @property
@@ -147,16 +147,16 @@ class RunningPod:
 
     @property
     def uptime_s(self) -> int:
-        """Seconds since its container was last started."""
+        """Seconds since its container last started."""
         return 0 if self.running_since is None else int(time.monotonic() - self.running_since + self._aged_s)
 
     @property
     def cost_usd(self) -> float:
-        """What it has cost."""
+        """Its cost so far, in dollars."""
         return ((self.ended_at or time.monotonic()) - self._born) / 3600 * self.usd_per_hour
 
     def end(self) -> None:
-        """End it with everything that it has started."""
+        """Terminate the pod with everything that it has started."""
         with self._lock:
             if self._over.is_set():
                 return
@@ -164,11 +164,11 @@ class RunningPod:
             self.ended_at = time.monotonic()
             process = self._process
         if process is not None:
-            # As the first process of its own namespace it takes all others with it.
+            # It is the first process of its namespace, so the kernel kills all the others with it.
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             if not self.isolated:
-                for pid in _marked(self.id):
+                for pid in _pids_of(self.id):
                     with contextlib.suppress(OSError):
                         os.kill(pid, signal.SIGKILL)
             process.wait()
@@ -177,8 +177,8 @@ class RunningPod:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def freeze(self) -> None:
-        """Let all its processes stand still, as on a host that hangs: the pod is there, and does nothing."""
-        for pid in _marked(self.id):
+        """Stop all its processes, as on a host that hangs: the pod exists and does nothing."""
+        for pid in _pids_of(self.id):
             os.kill(pid, signal.SIGSTOP)
 
     def _live(self) -> None:
@@ -222,7 +222,7 @@ class RunningPod:
         root = self._folder / "root"
         root.mkdir(exist_ok=True)
         if not self.isolated and self.volume is not None:
-            # Without namespaces, the mount path is a link below a temporary folder, and is written so wherever it is named.
+            # Without namespaces, the mount path is replaced wherever it is named, by a link in a temporary folder.
             link = self._folder / path.strip("/")
             if not link.is_symlink():
                 link.parent.mkdir(parents=True, exist_ok=True)
@@ -251,8 +251,8 @@ class RunningPod:
         programs = [str(Path(sys.executable).parent)]
         if gpu is not None:
             programs.append(str(_nvidia_smi(self._folder)))
-        kept = {name: value for name, value in os.environ.items() if _HANDED_ON.match(name)}
-        asked = {name: self._fill_in(value) for name, value in request.env.items()}
+        inherited = {name: value for name, value in os.environ.items() if _INHERITED.match(name)}
+        requested = {name: self._fill_in(value) for name, value in request.env.items()}
         injected = {
             "RUNPOD_POD_ID": self.id,
             "RUNPOD_DC_ID": self.place or "",
@@ -262,14 +262,14 @@ class RunningPod:
         }
         machine = {
             "PATH": os.pathsep.join([*programs, os.environ.get("PATH", os.defpath)]),
-            "CUDA_VISIBLE_DEVICES": "-1",  # there is none
+            "CUDA_VISIBLE_DEVICES": "-1",  # the computer has none
             "STAND_IN_GPU": gpu.id if gpu is not None else "",
             "STAND_IN_GPU_MB": str(self.memory_gb * 1024),
         }
-        return {**kept, **machine, **asked, **injected}
+        return {**inherited, **machine, **requested, **injected}
 
     def _fill_in(self, value: str) -> str:
-        return re.sub(r"\{\{\s*RUNPOD_SECRET_(\w+)\s*\}\}", lambda found: self.secrets.get(found[1], ""), value)
+        return re.sub(r"\{\{\s*RUNPOD_SECRET_(\w+)\s*\}\}", lambda match: self.secrets.get(match[1], ""), value)
 
 
 def _nvidia_smi(folder: Path) -> Path:
@@ -281,11 +281,11 @@ def _nvidia_smi(folder: Path) -> Path:
     return file.parent
 
 
-def _marked(pod_id: str) -> list[int]:
-    """Give the processes that have a pod's id in their environment: sessions of their own are no way out."""
-    marker, found = f"RUNPOD_POD_ID={pod_id}".encode(), []
+def _pids_of(pod_id: str) -> list[int]:
+    """Return the processes with a pod's id in their environment, those in sessions of their own included."""
+    marker, pids = f"RUNPOD_POD_ID={pod_id}".encode(), []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             if folder.name.isdigit() and marker in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found
+                pids.append(int(folder.name))
+    return pids

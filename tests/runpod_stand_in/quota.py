@@ -1,4 +1,4 @@
-"""The vendor's quota of calls, for each key by itself, told in the headers of every answer."""
+"""The vendor's quota of calls, for each key by itself, as the headers of every answer tell it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 
 
 class Quota:
-    """So many calls in a window of seconds; None counts and never refuses."""
+    """A number of calls per window of seconds; None sets no limit."""
 
     def __init__(self, calls: int | None, window_s: float = 60.0) -> None:
         self.calls = calls
@@ -17,7 +17,7 @@ class Quota:
         self._windows: dict[str, tuple[float, int]] = {}
 
     def take(self, key: str) -> tuple[bool, dict[str, str]]:
-        """Count a call; give whether it is allowed, and the headers that say what is left."""
+        """Count a call; return whether it is allowed, and the headers that tell what is left."""
         if self.calls is None:
             return True, {}
         with self._lock:

@@ -1,6 +1,6 @@
-"""The part of RunPod's REST v2 that is stood in for: every request is read as one of these, every answer is written from one.
+"""The part of RunPod's REST API v2 that the stand-in has: it reads every request as one of these, and writes every answer from one.
 
-After the vendor's contract of August 2026 (openapi-v2.json); tests/test_runpod_contract.py holds them against it.
+From the vendor's contract of August 2026 (openapi-v2.json); tests/backends/runpod/test_vendor_contract.py compares them with it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ CudaRelease = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
 
 
 class Schema(BaseModel):
-    """JSON in camelCase; what is not declared is refused."""
+    """JSON in camelCase; undeclared fields are refused."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", strict=True)
 
     def json_object(self) -> dict[str, Any]:
-        """Write it as the API does: what was not set is left out, what is null is null."""
+        """Return it as the API writes it: without the fields that were not set, with those that are null."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
@@ -92,7 +92,7 @@ class CreatePodRequest(Schema):
         if len(self.env) > 50:
             raise RuleError("at most 50 environment variables")
         if self.mounts.network and self.cloud != "SECURE":
-            raise RuleError("network volumes are on the secure cloud alone")
+            raise RuleError("only the secure cloud mounts network volumes")
         return self
 
 

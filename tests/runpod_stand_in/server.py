@@ -1,4 +1,4 @@
-"""RunPod's REST v2 on loopback, held to the vendor's contract in both directions."""
+"""RunPod's REST API v2 on loopback, held to the vendor's contract in both directions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from . import schemas
 from .answers import Server
 from .calls import Call, RefusalError
-from .catalogue import Catalogue
 from .faults import NO_CAPACITY, CallFault, Faults
+from .offers import Offers
 from .pods import RunningPod, namespaces_work
 from .quota import Quota
 
@@ -30,12 +30,16 @@ class RunPodStandIn:
     Attributes:
         root: each folder in it is a network volume.
         volumes: their data centres, by id.
-        secrets: what the account has under Secrets, by name.
-        quota_per_minute: of calls; None is without end.
-        start_delay_s: how long a host needs to start a container.
-        clock_behind_s: by how much its clock is late.
-        calls: every request that was made.
-        pods: every pod that was ever made, by id.
+        secrets: the account's secrets, by name.
+        quota_per_minute: the calls per minute; None sets no limit.
+        start_delay_s: how long a host takes to start a container.
+        clock_behind_s: how far its clock is behind.
+        isolated: whether pods run in namespaces of their own; None uses them if this user may.
+        bills: whether the bill has the pods that have ended.
+        offers: the machines and network volumes that it offers.
+        faults: the faults to come.
+        calls: every request that has arrived.
+        pods: every pod that was created, by id.
     """
 
     root: Path
@@ -46,7 +50,7 @@ class RunPodStandIn:
     clock_behind_s: float = 0.0
     isolated: bool | None = None
     bills: bool = False
-    catalogue: Catalogue = field(default_factory=Catalogue)
+    offers: Offers = field(default_factory=Offers)
     faults: Faults = field(default_factory=Faults)
     calls: list[Call] = field(default_factory=list)
     pods: dict[str, RunningPod] = field(default_factory=dict)
@@ -56,7 +60,7 @@ class RunPodStandIn:
             self.isolated = namespaces_work()
         for volume_id, place in self.volumes.items():
             (self.root / volume_id).mkdir(parents=True, exist_ok=True)
-            self.catalogue.add_volume(volume_id, place)
+            self.offers.add_volume(volume_id, place)
         self.quota = Quota(self.quota_per_minute)
         self._lock = threading.Lock()
         self._scratch = tempfile.TemporaryDirectory(prefix="runpod-")
@@ -72,21 +76,21 @@ class RunPodStandIn:
 
     @property
     def base_url(self) -> str:
-        """Where the API is."""
+        """The URL of the API."""
         return f"http://127.0.0.1:{self._http.server_port}"
 
     @property
     def living(self) -> list[RunningPod]:
-        """The pods that are, and cost money."""
+        """The pods that exist and cost money."""
         return [pod for pod in list(self.pods.values()) if not pod.gone]
 
     def end_pods(self) -> None:
-        """End every pod."""
+        """Terminate all pods."""
         for pod in self.living:
             pod.end()
 
     def put(self, name: str, minutes: float = 30, gpu: str = "NVIDIA L4", usd_per_hour: float | None = None) -> RunningPod:
-        """Have a pod that was made a while ago, and that does nothing."""
+        """Add a pod that was created a while ago and does nothing."""
         body = {"name": name, "image": "any", "args": "sleep 600", "gpu": {"id": gpu, "count": 1}, "dataCenterIds": ["EU-RO-1"]}
         pod = self.create(body)
         pod.age(minutes * 60)
@@ -94,20 +98,20 @@ class RunPodStandIn:
         return pod
 
     def requests(self, call: str) -> list[Call]:
-        """Give the requests of a method and a path: `GET /v2/pods`; a path's `*` stands for one part."""
-        return [one for one in list(self.calls) if CallFault(call).matches(one.method, one.path, None)]
+        """Return the requests of a method and a path, such as `GET /v2/pods`; a `*` stands for one part of the path."""
+        return [request for request in list(self.calls) if CallFault(call).matches(request.method, request.path, None)]
 
     def create(self, body: Any) -> RunningPod:
-        """Make a pod of a request's body.
+        """Create a pod from a request's body.
 
         Raises:
-            RefusalError: it breaks the contract or a rule, or there is no capacity.
+            RefusalError: the body breaks the contract or a rule, or no machine is free.
         """
-        request = _parsed(body)
+        request = _parse(body)
         self._check_place(request)
-        machine = self.catalogue.gpu(request.gpu.id) if request.gpu is not None else None
+        machine = self.offers.gpu(request.gpu.id) if request.gpu is not None else None
         count = request.gpu.count if request.gpu is not None else 0
-        cpu = self.catalogue.cpu(request.cpu.id) if request.cpu is not None else None
+        cpu = self.offers.cpu(request.cpu.id) if request.cpu is not None else None
         price = machine.price.secure * count if machine is not None else 0.0
         if cpu is not None and request.cpu is not None:
             price = cpu.price.secure_per_vcpu * request.cpu.vcpu_count
@@ -121,7 +125,7 @@ class RunPodStandIn:
             scratch=Path(self._scratch.name),
             memory_gb=machine.memory if machine is not None else 0,
             start_delay_s=self.start_delay_s,
-            fault=self.faults.of_pod(),
+            fault=self.faults.take_pod_fault(),
             isolated=bool(self.isolated),
         )
         with self._lock:
@@ -131,21 +135,21 @@ class RunPodStandIn:
 
     def _check_place(self, request: schemas.CreatePodRequest) -> None:
         for mount in request.mounts.network:
-            volume = self.catalogue.volumes.get(mount.volume_id)
+            volume = self.offers.volumes.get(mount.volume_id)
             if volume is None:
                 raise RefusalError(400, f"network volume {mount.volume_id} not found")
             if request.data_center_ids and volume.data_center not in request.data_center_ids:
                 raise RefusalError(400, f"network volume {mount.volume_id} is in {volume.data_center}")
-        chosen: schemas.GpuType | schemas.CpuType | None
-        chosen = self.catalogue.gpu(request.gpu.id) if request.gpu else self.catalogue.cpu(request.cpu.id if request.cpu else "")
-        if chosen is None:
+        machine: schemas.GpuType | schemas.CpuType | None
+        machine = self.offers.gpu(request.gpu.id) if request.gpu else self.offers.cpu(request.cpu.id if request.cpu else "")
+        if machine is None:
             raise RefusalError(400, f"unknown machine {request.gpu.id if request.gpu else request.cpu}")
-        places = {place.id: place.availability for place in chosen.data_centers or ()}
+        places = {place.id: place.availability for place in machine.data_centers or ()}
         if all(places.get(place, "NONE") == "NONE" for place in request.data_center_ids or places):
             raise RefusalError(400, NO_CAPACITY)
 
     def view(self, pod: RunningPod) -> schemas.Pod:
-        """Show a pod as the API does, its environment in clear."""
+        """Return a pod as the API shows it, its environment in clear text."""
         request, running = pod.request, pod.running_since is not None and not pod.gone
         gpus = [schemas.PodGpuUtilization(util=87, memory_util=40)] * (request.gpu.count if request.gpu else 0)
         machine: dict[str, Any] = {"gpu": schemas.GpuConfig(id=request.gpu.id, count=request.gpu.count)} if request.gpu else {}
@@ -178,7 +182,7 @@ class RunPodStandIn:
         )
 
     def bill(self, pod_id: str | None) -> schemas.ListPodBillingResponse:
-        """Bill the pods that have ended, or one; nothing where the bill is not there yet."""
+        """Return the bill of the pods that have ended, or of one; it is empty while `bills` is false."""
         now = _time(dt.datetime.now(dt.UTC))
         billed = [pod for pod in self.pods.values() if self.bills and pod.gone and pod_id in (None, pod.id)]
         records = [
@@ -200,17 +204,17 @@ class RunPodStandIn:
         return schemas.ListPodBillingResponse(records=records, metadata=metadata)
 
 
-def _parsed(body: Any) -> schemas.CreatePodRequest:
+def _parse(body: Any) -> schemas.CreatePodRequest:
     if len(json.dumps(body)) > _BODY_BYTES:
         raise RefusalError(413, "request body too large")
     try:
         return schemas.CreatePodRequest.model_validate(body)
     except ValidationError as error:
-        said = [f"$.{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()]
-        rules = [one for one in error.errors() if isinstance(one.get("ctx", {}).get("error"), schemas.RuleError)]
+        details = [f"$.{'.'.join(str(part) for part in finding['loc'])}: {finding['msg']}" for finding in error.errors()]
+        rules = [finding for finding in error.errors() if isinstance(finding.get("ctx", {}).get("error"), schemas.RuleError)]
         if rules:
             raise RefusalError(400, str(rules[0]["msg"])) from None
-        raise RefusalError(422, "request validation failed", said) from None
+        raise RefusalError(422, "request validation failed", details) from None
 
 
 def _time(at: dt.datetime) -> str:

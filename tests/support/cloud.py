@@ -38,7 +38,7 @@ QUICK_PACE = Pace(
     heartbeat_every_s=0.2,
     heartbeat_lost_s=3.0,
     volume_silent_s=5.0,
-    farewell_s=2.0,
+    release_s=2.0,
     deadline_grace_s=1.0,
     capacity_every_s=0.1,
     claim_s=0.2,
@@ -93,7 +93,7 @@ class Cloud:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         for name in ("RUNPOD_S3_ACCESS_KEY", "RUNPOD_S3_SECRET_KEY", "RUNPOD_S3_ENDPOINT_URL"):
             monkeypatch.delenv(name)
-        self.runpod.catalogue.volumes.clear()
+        self.runpod.offers.volumes.clear()
         self.__dict__["volume"] = Bucket(self.volume_id, "eu-central-1", self.s3.endpoint_url)
 
     @property

@@ -1,1 +1,1 @@
-"""RunPod: jobs on pods, a network volume or a bucket between here and there, and never a pod without a deadline."""
+"""RunPod: jobs on pods, with a network volume or a bucket between client and pod, and never a pod without a deadline."""

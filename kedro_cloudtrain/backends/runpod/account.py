@@ -1,4 +1,4 @@
-"""The account's API key: where it is found, and a client that has it."""
+"""The account's API key, and a client that uses it."""
 
 from __future__ import annotations
 
@@ -10,39 +10,37 @@ from pathlib import Path
 from kedro_cloudtrain.backends.runpod.api import KEY_PLACES, RunPodApi
 from kedro_cloudtrain.errors import AuthError, ConfigError
 
-KEY_PAGE = "Keys are made at https://console.runpod.io/user/settings"
-
 
 def find_api_key(home: Path | None = None) -> tuple[str, str]:
-    """Give the account's key and where it was found: RUNPOD_API_KEY, else `~/.runpod/config.toml`.
+    """Return the account's key and its place: RUNPOD_API_KEY, else `~/.runpod/config.toml`.
 
-    The file is the SDK's (`[default] api_key = "…"`) or runpodctl's (`apikey = "…"`).
+    The file is the one that RunPod's SDK writes (`[default] api_key = "…"`) or that runpodctl writes (`apikey = "…"`).
 
     Raises:
-        AuthError: there is none, or the file is broken.
+        AuthError: no key is found, or the file cannot be read.
     """
     key = os.environ.get("RUNPOD_API_KEY", "").strip()
     if key:
         return key, "RUNPOD_API_KEY"
     file = (home or Path.home()) / ".runpod/config.toml"
     try:
-        said = tomllib.loads(file.read_text(encoding="utf-8"))
+        config = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        said = {}
+        config = {}
     except (OSError, ValueError) as error:
-        raise AuthError(f"{file} cannot be read ({type(error).__name__}): write it anew, or set RUNPOD_API_KEY.") from None
-    default = said.get("default")
-    key = str((default.get("api_key") if isinstance(default, dict) else None) or said.get("apikey") or "").strip()
+        raise AuthError(f"{file} cannot be read ({type(error).__name__}). Correct it, or set RUNPOD_API_KEY.") from None
+    default = config.get("default")
+    key = str((default.get("api_key") if isinstance(default, dict) else None) or config.get("apikey") or "").strip()
     if not key:
-        raise AuthError(f"There is no RunPod API key. {KEY_PLACES} {KEY_PAGE}")
+        raise AuthError(f"There is no RunPod API key. {KEY_PLACES} Create one at https://console.runpod.io/user/settings")
     return key, str(file)
 
 
 def connect() -> RunPodApi:
-    """Give a client with the key that is found.
+    """Return a client with the account's key.
 
     Raises:
-        AuthError: there is none.
+        AuthError: no key is found.
         ConfigError: requests is not installed.
     """
     if importlib.util.find_spec("requests") is None:

@@ -1,4 +1,4 @@
-"""A client of RunPod's REST v2, as far as jobs need it; the only importer of requests."""
+"""A client of RunPod's REST API v2, as far as jobs need it; the only importer of requests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import re
 import threading
 import time
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from kedro_cloudtrain.backends.runpod.contract import Cpu, Gpu, LogLine, NetworkVolumeInfo, Pod, PodRequest
+from kedro_cloudtrain.backends.runpod.quota import Quota
 from kedro_cloudtrain.errors import ApiError, AuthError, BackendError, BalanceError, CapacityError
 
 if TYPE_CHECKING:
@@ -22,72 +24,69 @@ if TYPE_CHECKING:
     import requests
 
 DEFAULT_BASE_URL = "https://api.runpod.io"
-# The front end answers 403 (1010) to whoever has none (reported).
+# The API's front end answers 403 (1010) to a request without a User-Agent (reported).
 _USER_AGENT = "kedro-cloudtrain"
-# The one text that tells a want of machines from a broken rule, both of which are a 400.
+# Both a lack of machines and a broken rule are a 400; this text alone distinguishes them.
 _NO_CAPACITY = "no longer any instances available"
 Answer = TypeVar("Answer", bound=BaseModel)
 
-KEY_PLACES = "Give it as RUNPOD_API_KEY, or in ~/.runpod/config.toml."
+KEY_PLACES = "Set it as RUNPOD_API_KEY, or in ~/.runpod/config.toml."
 _CONNECT_S, _READ_S = 10.0, 60.0
 _TRIES = 5
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_BACKOFF_S = 30.0
 
 
 class RunPodApi:
-    """A client of REST v2; safe to be used from many threads.
+    """A client of RunPod's REST API v2; thread-safe.
 
-    Reads are tried again; a create whose answer was lost is looked up by its name before it is tried again. `RateLimit` headers are
-    obeyed: a call that would be refused waits for the next window.
+    Reads are retried. A create whose answer was lost is looked up by its name before it is retried. The `RateLimit` headers are obeyed:
+    a call that would be refused waits for the next window.
 
     Args:
-        key: the account's key; it is in no repr, message or log line.
-        base_url: where the API is.
+        key: the account's key; it appears in no repr, message or log line.
+        base_url: the URL of the API.
+
+    Attributes:
+        clock_ahead_s: how far this computer's clock is ahead of the API's, in seconds; None before the first answer.
     """
 
     def __init__(self, key: str, base_url: str | None = None) -> None:
         self.base_url = (base_url or os.environ.get("RUNPOD_API_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
+        self.clock_ahead_s: float | None = None
         self._key = key
         self._hurried = threading.Event()
         self._local = threading.local()
-        self._quota = _Quota(self._pause)
-        # By how many seconds the API's clock is ahead of this one; unknown before its first answer.
-        self.clock_ahead_s: float | None = None
+        self._quota = Quota(self._pause)
 
     def __repr__(self) -> str:
         return f"RunPodApi({self.base_url!r})"
 
-    def hurry(self) -> None:
-        """Wait no longer than a moment from now on: the run is over, and its pods have to go."""
+    def shorten_waits(self) -> None:
+        """Limit every wait to a second from now on: the run is over, and its pods have to be terminated soon."""
         self._hurried.set()
 
-    def spare_s(self, share: float) -> float:
-        """Say how often a call may be made, in seconds, so that it takes no more than a share of what the quota leaves."""
-        return self._quota.spare_s(share)
+    def call_interval_s(self, share: float) -> float:
+        """Return the interval, in seconds, at which repeated calls use no more than a share of the remaining quota."""
+        return self._quota.call_interval_s(share)
 
     def pods(self) -> list[Pod]:
-        """Give all pods of the account."""
-        found: list[Pod] = []
+        """Return all pods of the account."""
+        pods: list[Pod] = []
         query: dict[str, str] = {}
         while True:
-            said = self._read("/v2/pods", query)
-            found += [_parsed(Pod, one) for one in said.get("pods", [])]
-            pages = said.get("pagination") or {}
-            if not pages.get("hasNextPage") or not pages.get("nextCursor"):
-                return found
-            query = {"cursor": str(pages["nextCursor"])}
+            page = self._read("/v2/pods", query)
+            pods += [_parse(Pod, pod) for pod in page.get("pods", [])]
+            pagination = page.get("pagination") or {}
+            if not pagination.get("hasNextPage") or not pagination.get("nextCursor"):
+                return pods
+            query = {"cursor": str(pagination["nextCursor"])}
 
     def pod(self, pod_id: str) -> Pod | None:
-        """Give a pod; None where there is none of this id."""
-        try:
-            return _parsed(Pod, self._read(f"/v2/pods/{pod_id}"))
-        except ApiError as error:
-            if error.status == 404:  # noqa: PLR2004
-                return None
-            raise
+        """Return the pod of an id; None if it does not exist."""
+        return self._read_if_found(Pod, f"/v2/pods/{pod_id}")
 
     def find_pod(self, name: str) -> Pod | None:
-        """Give the pod of a name; None where there is none that still is."""
+        """Return the pod of a name; None if no such pod exists any more."""
         return next((pod for pod in self.pods() if pod.name == name and pod.status != "TERMINATED"), None)
 
     def create_pod(self, request: PodRequest) -> Pod:
@@ -97,81 +96,87 @@ class RunPodApi:
             CapacityError: no machine of this kind is free.
             BalanceError: the account has no money.
             AuthError: the key is not accepted.
-            ApiError: anything else, the vendor's detail kept; 403 says that the account may not have this one.
+            ApiError: any other refusal, with the vendor's detail; 403 means that the account may not have this kind of machine.
         """
-        said = ""
-        for number in range(_TRIES):
+        reason = ""
+        for tried in range(_TRIES):
             try:
-                return _parsed(Pod, self._call("POST", "/v2/pods", json=request.body()))
-            except _NoAnswerError as lost:
-                said = str(lost)
-            # Whether it was created is not known: a second one of the same name would be paid for, too.
+                return _parse(Pod, self._call("POST", "/v2/pods", json=request.body()))
+            except _NoAnswerError as error:
+                reason = str(error)
+            # RunPod may have created the pod all the same: a second one of the same name would be paid for, too.
             for wait_s in (0.0, 2.0):
                 self._pause(wait_s)
-                found = self.find_pod(request.name)
-                if found is not None:
-                    return found
-            self._pause(_backoff_s(number))
-        raise ApiError(f"RunPod's API gave no answer to a create in {_TRIES} tries: {said}. Status page: https://uptime.runpod.io")
+                pod = self.find_pod(request.name)
+                if pod is not None:
+                    return pod
+            self._pause(_backoff_s(tried))
+        raise ApiError(
+            f"RunPod's API gave no answer to the creation of {request.name} in {_TRIES} tries: {reason}. "
+            "RunPod's status page: https://uptime.runpod.io"
+        )
 
     def terminate_pod(self, pod_id: str) -> None:
-        """End a pod for good; one that is gone already is no error."""
-        # Never stopped: a stopped pod bills its disk, and may come back without its GPU.
-        for number in range(_TRIES):
+        """Terminate a pod; one that no longer exists is not an error."""
+        # Pods are never stopped: a stopped pod bills its disk, and may come back without its GPU.
+        for tried in range(_TRIES):
             try:
-                self._retried("DELETE", f"/v2/pods/{pod_id}")
+                self._call_with_retries("DELETE", f"/v2/pods/{pod_id}")
             except ApiError as error:
-                if error.status == 404:  # noqa: PLR2004
+                if error.status == HTTPStatus.NOT_FOUND:
                     return
-                if error.status != 409 or number == _TRIES - 1:  # noqa: PLR2004  # between two of its states
+                # A pod that is between two states is a conflict for a moment.
+                if error.status != HTTPStatus.CONFLICT or tried == _TRIES - 1:
                     raise
-                self._pause(_backoff_s(number))
+                self._pause(_backoff_s(tried))
             else:
                 return
 
     def logs(self, pod_id: str, *, tail: int = 100, since_id: str | None = None, source: str = "container") -> Iterator[LogLine]:
-        """Follow a pod's log: `tail` lines of what was, or all since a line; the stream ends with the pod, or when it breaks."""
+        """Follow a pod's log until the pod is gone or the stream breaks.
+
+        Args:
+            pod_id: the pod's id.
+            tail: how many earlier lines come first.
+            since_id: the line after which the log is resumed, instead of `tail`.
+            source: which of the pod's logs.
+        """
         query = {"source": source} | ({} if since_id else {"tail": str(min(tail, 5000))})
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": since_id} if since_id else {})
-        answer = self._send("GET", f"/v2/pods/{pod_id}/logs", params=query, headers=headers, stream=True)
-        with answer, contextlib.suppress(*_broken()):
-            event = ""
-            # A byte at a time: a larger piece would wait for lines that are not written yet.
-            for line in answer.iter_lines(chunk_size=1):
-                name, _, value = line.decode(errors="replace").partition(":")
-                if name == "id":
-                    event = value.strip()
-                elif name == "data":
+        response = self._send("GET", f"/v2/pods/{pod_id}/logs", params=query, headers=headers, stream=True)
+        with response, contextlib.suppress(*_broken_stream_errors()):
+            event_id = ""
+            # One byte at a time: a larger chunk would wait for lines that are not written yet.
+            for line in response.iter_lines(chunk_size=1):
+                field, _, value = line.decode(errors="replace").partition(":")
+                if field == "id":
+                    event_id = value.strip()
+                elif field == "data":
                     with contextlib.suppress(ValueError):
-                        said = json.loads(value)
-                        yield LogLine(event, str(said.get("ts", "")), str(said.get("source", "")), str(said.get("line", "")))
+                        event = json.loads(value)
+                        yield LogLine(event_id, str(event.get("ts", "")), str(event.get("source", "")), str(event.get("line", "")))
 
     def gpus(self, count: int = 1) -> list[Gpu]:
-        """Give the catalogue of GPUs of the secure cloud, with stock."""
+        """Return the GPU types that RunPod offers in its secure cloud, with stock, for pods of `count` GPUs."""
         query = {"include": "AVAILABILITY", "product": "POD", "count": str(count), "cloud": "SECURE"}
-        return [_parsed(Gpu, one) for one in self._read("/v2/catalog/gpus", query).get("gpus", [])]
+        return [_parse(Gpu, gpu) for gpu in self._read("/v2/catalog/gpus", query).get("gpus", [])]
 
     def cpus(self, vcpu_count: int = 4) -> list[Cpu]:
-        """Give the catalogue of CPU flavours, with stock."""
+        """Return the CPU flavours that RunPod offers, with stock, for pods of `vcpu_count` vCPUs."""
         query = {"include": "AVAILABILITY", "product": "POD", "vcpuCount": str(vcpu_count)}
-        return [_parsed(Cpu, one) for one in self._read("/v2/catalog/cpus", query).get("cpus", [])]
+        return [_parse(Cpu, cpu) for cpu in self._read("/v2/catalog/cpus", query).get("cpus", [])]
 
     def network_volume(self, volume_id: str) -> NetworkVolumeInfo | None:
-        """Give a network volume; None where the account has none of this id."""
-        try:
-            return _parsed(NetworkVolumeInfo, self._read(f"/v2/network-volumes/{volume_id}"))
-        except ApiError as error:
-            if error.status == 404:  # noqa: PLR2004
-                return None
-            raise
+        """Return the network volume of an id; None if the account does not have it."""
+        return self._read_if_found(NetworkVolumeInfo, f"/v2/network-volumes/{volume_id}")
 
     def bills_usd(self) -> dict[str, float]:
-        """Give what each pod of the last 30 days has cost by the bill, in dollars; the bill is about an hour late."""
-        found: dict[str, float] = {}
+        """Return what RunPod has charged for each pod of the last 30 days, in dollars by pod id; bills are about an hour late."""
+        bills: dict[str, float] = {}
         for record in self._read("/v2/billing/pods").get("records", []):
             pod_id = str(record.get("podId", ""))
-            found[pod_id] = found.get(pod_id, 0.0) + float(record.get("totalAmount", 0.0))
-        return found
+            bills[pod_id] = bills.get(pod_id, 0.0) + float(record.get("totalAmount", 0.0))
+        return bills
 
     def _pause(self, seconds: float) -> None:
         if not self._hurried.wait(seconds):
@@ -179,142 +184,104 @@ class RunPodApi:
         time.sleep(min(seconds, 1.0))
 
     def _read(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        said: dict[str, Any] = self._retried("GET", path, params=dict(query or {}))
-        return said
+        body: dict[str, Any] = self._call_with_retries("GET", path, params=dict(query or {}))
+        return body
 
-    def _retried(self, method: str, path: str, **more: Any) -> Any:
-        said = ""
-        for number in range(_TRIES):
+    def _read_if_found(self, model: type[Answer], path: str) -> Answer | None:
+        try:
+            return _parse(model, self._read(path))
+        except ApiError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
+    def _call_with_retries(self, method: str, path: str, **options: Any) -> Any:
+        reason = ""
+        for tried in range(_TRIES):
             try:
-                return self._call(method, path, **more)
-            except _NoAnswerError as lost:
-                said = str(lost)
-            self._pause(_backoff_s(number))
-        raise ApiError(f"RunPod's API gave no answer to {method} {path} in {_TRIES} tries: {said}. Is {self.base_url} reachable?")
+                return self._call(method, path, **options)
+            except _NoAnswerError as error:
+                reason = str(error)
+            self._pause(_backoff_s(tried))
+        raise ApiError(f"RunPod's API gave no answer to {method} {path} in {_TRIES} tries: {reason}. Is {self.base_url} reachable?")
 
-    def _call(self, method: str, path: str, **more: Any) -> Any:
-        """Send a request; a 429 waits as it says, and is sent again, since it was not worked on."""
-        with self._send(method, path, **more) as answer:
-            if answer.status_code == 204 or not answer.content:  # noqa: PLR2004
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        """Send a request and return the JSON of its answer."""
+        with self._send(method, path, **options) as response:
+            if response.status_code == HTTPStatus.NO_CONTENT or not response.content:
                 return {}
             try:
-                return answer.json()
+                return response.json()
             except ValueError:
-                raise _NoAnswerError(f"{answer.status_code} without JSON") from None
+                raise _NoAnswerError(f"{response.status_code} without JSON") from None
 
-    def _send(self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any) -> requests.Response:
+    def _send(self, method: str, path: str, headers: Mapping[str, str] | None = None, **options: Any) -> requests.Response:
+        """Send a request; after a 429 wait as long as the answer asks and send it again, since RunPod did not carry it out."""
         import requests  # noqa: PLC0415  # for who uses RunPod alone
 
-        for number in range(_TRIES):
-            self._quota.wait()
+        url, timeout = f"{self.base_url}{path}", (_CONNECT_S, _READ_S)
+        for tried in range(_TRIES):
+            self._quota.acquire()
             try:
-                answer = self._session.request(
-                    method, f"{self.base_url}{path}", headers=dict(headers or {}), timeout=(_CONNECT_S, _READ_S), **more
-                )
+                response = self._session.request(method, url, headers=dict(headers or {}), timeout=timeout, **options)
             except requests.RequestException as error:
                 raise _NoAnswerError(type(error).__name__) from None
-            wait_s = self._quota.hear(answer.headers)
-            self.clock_ahead_s = _clock_ahead_s(answer.headers.get("Date"))
-            if answer.status_code != 429:  # noqa: PLR2004
+            wait_s = self._quota.update(response.headers)
+            self.clock_ahead_s = _clock_ahead_s(response.headers.get("Date"))
+            if response.status_code != HTTPStatus.TOO_MANY_REQUESTS:
                 break
-            answer.close()
-            self._pause(wait_s if wait_s is not None else _backoff_s(number))
-        if answer.ok:
-            return answer
-        with answer:
-            raise self._error(answer, method, path)
+            response.close()
+            self._pause(wait_s if wait_s is not None else _backoff_s(tried))
+        if response.ok:
+            return response
+        with response:
+            raise self._error(response, method, path)
 
-    def _error(self, answer: requests.Response, method: str, path: str) -> Exception:
-        status = answer.status_code
+    def _error(self, response: requests.Response, method: str, path: str) -> Exception:
+        status = response.status_code
         try:
-            said = answer.json()
-            detail = "; ".join(str(part) for part in (said.get("detail"), *(said.get("errors") or ())) if part)
+            body = response.json()
+            detail = "; ".join(str(part) for part in (body.get("detail"), *(body.get("errors") or ())) if part)
         except (ValueError, AttributeError):
-            detail = re.sub(r"<[^>]+>", " ", answer.text)[:300].strip()
+            detail = re.sub(r"<[^>]+>", " ", response.text)[:300].strip()
         detail = detail.replace(self._key, "***") if self._key else detail
-        where = f"{method} {path}"
-        if status >= 500:  # noqa: PLR2004
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _NoAnswerError(f"{status} {detail}")
         match status:
-            case 401:
+            case HTTPStatus.UNAUTHORIZED:
                 return AuthError(
-                    f"RunPod does not accept the API key ({detail}). Make one at https://console.runpod.io/user/settings. {KEY_PLACES}"
+                    f"RunPod does not accept the API key ({detail}). Create one at https://console.runpod.io/user/settings. {KEY_PLACES}"
                 )
-            case 402:
-                return BalanceError(f"The RunPod account has no balance ({detail}). Add some: https://console.runpod.io/user/billing")
-            case 400 if _NO_CAPACITY in detail:
+            case HTTPStatus.PAYMENT_REQUIRED:
+                return BalanceError(f"The RunPod account has no balance ({detail}). Add funds: https://console.runpod.io/user/billing")
+            case HTTPStatus.BAD_REQUEST if _NO_CAPACITY in detail:
                 return CapacityError(detail)
-            case 429:
-                return ApiError(f"RunPod's API refused {where} {_TRIES} times for its quota: {detail}", status, detail)
-        return ApiError(f"RunPod's API answered {status} to {where}: {detail or 'no reason given'}", status, detail)
+            case HTTPStatus.TOO_MANY_REQUESTS:
+                return ApiError(
+                    f"RunPod's API refused {method} {path} {_TRIES} times because its quota is used up: {detail}", status, detail
+                )
+        return ApiError(f"RunPod's API answered {status} to {method} {path}: {detail or 'no reason given'}", status, detail)
 
     @property
     def _session(self) -> requests.Session:
-        """The thread's own session: requests' are not made to be shared."""
+        """The thread's own session, since sessions of requests must not be shared."""
         if not hasattr(self._local, "session"):
             import requests  # noqa: PLC0415
 
             session = requests.Session()
-            session.headers.update({"Authorization": f"Bearer {self._key}", "User-Agent": _USER_AGENT})
-            # A ~/.netrc must not replace the key.
-            session.trust_env = True
-            session.auth = _bearer(self._key)
+            session.headers["User-Agent"] = _USER_AGENT
+            # As the session's `auth`, not as a header of it: a ~/.netrc would replace the header.
+            session.auth = _bearer_auth(self._key)
             self._local.session = session
-        made: requests.Session = self._local.session
-        return made
+        session_of_thread: requests.Session = self._local.session
+        return session_of_thread
 
 
 class _NoAnswerError(BackendError):
-    """What was asked may have been done, or not."""
+    """A call may have been carried out, or not."""
 
 
-class _Quota:
-    """What the `RateLimit` headers leave: a call waits where the window has none."""
-
-    def __init__(self, pause: Callable[[float], None]) -> None:
-        self._pause = pause
-        self._lock = threading.Lock()
-        self._left: float = float("inf")
-        self._anew_at = 0.0
-
-    def wait(self) -> None:
-        """Take one call of the window's; wait for the next window where there is none."""
-        while True:
-            with self._lock:
-                wait_s = self._anew_at - time.monotonic()
-                if wait_s <= 0 or self._left >= 1:
-                    self._left -= 1
-                    return
-            self._pause(min(wait_s, _LONGEST_PAUSE_S))
-
-    def spare_s(self, share: float) -> float:
-        """Say how often a call may be made, in seconds, so that it takes no more than a share of what is left."""
-        with self._lock:
-            return max(0.0, self._anew_at - time.monotonic()) / max(1.0, self._left * share)
-
-    def hear(self, headers: Mapping[str, str]) -> float | None:
-        """Learn from an answer's headers; give the seconds that a 429 asks to wait.
-
-        The field's form is `"minute";r=0;t=12, "hour";r=2800;t=1812`: calls left, and seconds until the window is renewed.
-        """
-        windows = [(int(left), float(renewed_s)) for left, renewed_s in re.findall(r"r=(\d+);\s*t=(\d+)", headers.get("RateLimit", ""))]
-        retry_after = headers.get("Retry-After", "")
-        wait_s = float(retry_after) if retry_after.isdigit() else None
-        if wait_s is not None:
-            windows.append((0, wait_s))
-        if windows:
-            left, renewed_s = min(windows)
-            now = time.monotonic()
-            with self._lock:
-                anew_at = now + renewed_s
-                # Calls that are under way are not in an older answer's count: within a window it only falls.
-                same_window = now < self._anew_at and abs(anew_at - self._anew_at) < max(2.0, renewed_s * 0.1)
-                self._left = min(self._left, left) if same_window else left
-                self._anew_at = anew_at
-        return wait_s
-
-
-def _bearer(key: str) -> Callable[[Any], Any]:
+def _bearer_auth(key: str) -> Callable[[Any], Any]:
     def sign(request: Any) -> Any:
         request.headers["Authorization"] = f"Bearer {key}"
         return request
@@ -329,19 +296,19 @@ def _clock_ahead_s(date: str | None) -> float | None:
         return None
 
 
-def _broken() -> tuple[type[Exception], ...]:
+def _broken_stream_errors() -> tuple[type[Exception], ...]:
     import requests  # noqa: PLC0415
 
     return (requests.RequestException, OSError)
 
 
-def _backoff_s(number: int) -> float:
-    return min(_LONGEST_PAUSE_S, 0.5 * 2.0**number)
+def _backoff_s(tried: int) -> float:
+    return min(_LONGEST_BACKOFF_S, 0.5 * 2.0**tried)
 
 
-def _parsed(model: type[Answer], value: object) -> Answer:
+def _parse(model: type[Answer], value: object) -> Answer:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        what = ", ".join(".".join(str(part) for part in one["loc"]) for one in error.errors())
-        raise ApiError(f"RunPod's API gave a {model.__name__} that is none: {what}.") from None
+        fields = ", ".join(f"`{'.'.join(str(part) for part in finding['loc'])}`" for finding in error.errors())
+        raise ApiError(f"RunPod's API returned a malformed {model.__name__}. Missing or wrong: {fields}.") from None

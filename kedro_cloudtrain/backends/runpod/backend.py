@@ -98,7 +98,7 @@ class RunPodBackend:
                 except ClaimedError:
                     continue
             ended = "cancelled"
-            remote.begin_attempt()
+            remote.rewind()
             try:
                 watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
                 sighting = self._watch.add(placement.pod_id, placement.name)
@@ -137,7 +137,7 @@ class RunPodBackend:
     def close(self) -> None:
         """End every pod that is still alive, and refuse new ones."""
         self._closed.set()
-        self._api.hurry()
+        self._api.shorten_waits()
         self._watch.close()
 
     def _attached(self, request: JobRequest, remote: RemoteFolder) -> Placement | None:
@@ -187,7 +187,7 @@ class RunPodBackend:
     def _end(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, ended: str) -> float:
         """Make sure that the pod ends, record what it was used for, and return what it cost, in dollars."""
         if ended == "done":
-            self._watch.bid_farewell(placement.pod_id)
+            self._watch.release(placement.pod_id)
         else:
             self._watch.terminate(placement.pod_id)
             with contextlib.suppress(CloudTrainError):

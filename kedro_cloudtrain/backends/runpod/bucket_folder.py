@@ -1,4 +1,4 @@
-"""A job folder in a bucket that no pod mounts: what the pod reads and writes is named, each by a URL that is good for it alone."""
+"""A job folder in a bucket, which no pod mounts: the pod reads and writes by signed URLs, each of which is good for one file."""
 
 from __future__ import annotations
 
@@ -7,82 +7,92 @@ import zipfile
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.backends.runpod.remote_folder import BOOTSTRAP, RemoteFolder
+from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 from kedro_cloudtrain.errors import JobLostError
-from kedro_cloudtrain.jobs.folder import INPUTS
+from kedro_cloudtrain.worker.protocol import (
+    BOOTSTRAP,
+    CHECKPOINT_ZIP,
+    COURIER,
+    HEARTBEAT,
+    INPUTS,
+    LOG,
+    OUTPUTS_ZIP,
+    PROGRESS,
+    RESULT,
+    SENT,
+    START_VARIABLE,
+    STORE,
+    STORE_VARIABLE,
+)
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.storage.bucket import Bucket
 
-COURIER = "courier.py"
-_STORE = "store.json"
-_OUTPUTS = "outputs.zip"
-_CHECKPOINT = "checkpoint.zip"
-_WRITTEN = ("log.txt", "progress.jsonl", "heartbeat.json", _OUTPUTS, "result.json")
-# Beyond a pod's own deadline: its result is delivered then.
-_LONGER_S = 3600.0
+_WRITTEN = (LOG, PROGRESS, HEARTBEAT, OUTPUTS_ZIP, RESULT)
+# The URLs outlive the pod's deadline, since the pod delivers its result after that.
+_DELIVERY_S = 3600.0
 
 
-class CarriedFolder(RemoteFolder):
-    """As `RemoteFolder`, for a pod that has the folder brought to it."""
+class BucketFolder(RemoteFolder):
+    """A `RemoteFolder` for a pod that has a courier copy the folder to and from the bucket."""
 
     def __init__(self, folder: JobFolder, bucket: Bucket) -> None:
         super().__init__(folder, bucket)
         self._bucket = bucket
 
     def send(self) -> None:
-        """Put everything that the machine needs in the bucket."""
+        """Write everything to the bucket that the machine needs, except `machine.json`."""
         super().send()
         self._write(COURIER, resources.files("kedro_cloudtrain.pod").joinpath(COURIER).read_bytes())
 
     def command(self, mount: str) -> str:  # noqa: ARG002  # nothing is mounted
-        """Give the pod's one short line."""
-        return "python3 -c \"import os,urllib.request as u;exec(u.urlopen(os.environ['CLOUDTRAIN_START'],timeout=60).read())\""
+        """Return the pod's command, one short line that runs the courier."""
+        return f"python3 -c \"import os,urllib.request as u;exec(u.urlopen(os.environ['{START_VARIABLE}'],timeout=60).read())\""
 
     def environment(self, lasts_s: float) -> dict[str, str]:
-        """Give what the pod needs to begin: two URLs, which read two files and nothing else.
+        """Return the variables that the pod needs to begin: two URLs, by which it can read two files and nothing else.
 
         Args:
             lasts_s: how long the pod may live, in seconds.
         """
-        lasts_s += _LONGER_S
+        lasts_s += _DELIVERY_S
         names = [file.name for file in (*self.folder.needed, self.folder.machine)] + [BOOTSTRAP]
-        sent = {f"inputs/{file.name}": self._bucket.presigned(f"{INPUTS}/{file.name}", lasts_s) for file in self.folder.sent}
-        said = {
+        sent = {f"{SENT}/{file.name}": self._bucket.presigned(f"{INPUTS}/{file.name}", lasts_s) for file in self.folder.sent}
+        store = {
             "job": self.folder.name,
             "read": {name: self._bucket.presigned(self.key(name), lasts_s) for name in names} | sent,
             "write": {name: self._bucket.presigned(self.key(name), lasts_s, write=True) for name in _WRITTEN},
             "checkpoint": {
-                "read": self._bucket.presigned(self.key(_CHECKPOINT), lasts_s),
-                "write": self._bucket.presigned(self.key(_CHECKPOINT), lasts_s, write=True),
+                "read": self._bucket.presigned(self.key(CHECKPOINT_ZIP), lasts_s),
+                "write": self._bucket.presigned(self.key(CHECKPOINT_ZIP), lasts_s, write=True),
             },
         }
-        self._write(_STORE, json.dumps(said).encode())
+        self._write(STORE, json.dumps(store).encode())
         return {
-            "CLOUDTRAIN_START": self._bucket.presigned(self.key(COURIER), lasts_s),
-            "CLOUDTRAIN_STORE": self._bucket.presigned(self.key(_STORE), lasts_s),
+            START_VARIABLE: self._bucket.presigned(self.key(COURIER), lasts_s),
+            STORE_VARIABLE: self._bucket.presigned(self.key(STORE), lasts_s),
         }
 
     def fetch(self, result: JobResult) -> None:
-        """Bring the outputs here, packed as one file.
+        """Download the outputs, which the pod has packed into one file, and unpack them in the mirror.
 
         Raises:
-            JobLostError: the file is not what the pod has packed.
+            JobLostError: the file is not a zip archive.
         """
         if not result.outputs:
             return
-        packed = self.folder.path / _OUTPUTS
-        self.volume.download(self.key(_OUTPUTS), packed)
+        packed = self.folder.path / OUTPUTS_ZIP
+        self.volume.download(self.key(OUTPUTS_ZIP), packed)
         self.folder.bytes_passed += packed.stat().st_size
-        wanted = {name for output in result.outputs.values() for name in output.names}
+        names = {name for output in result.outputs.values() for name in output.names}
         try:
             with zipfile.ZipFile(packed) as archive:
-                # By the names that the result has: none of another is taken.
-                for name in wanted & set(archive.namelist()):
+                # Only files that the result names are unpacked.
+                for name in names & set(archive.namelist()):
                     archive.extract(name, self.folder.path)
         except zipfile.BadZipFile as error:
-            raise JobLostError(f"{self.key(_OUTPUTS)} in the {self.volume.name} is no archive: {error}") from error
+            raise JobLostError(f"{self.key(OUTPUTS_ZIP)} in the {self.volume.name} is not a zip archive: {error}") from error
         finally:
             packed.unlink()

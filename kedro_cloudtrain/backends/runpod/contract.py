@@ -1,4 +1,4 @@
-"""RunPod's REST v2 as typed values: what it answers, and what a pod is created with."""
+"""RunPod's REST API v2 as typed values: its answers, and the request that creates a pod."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class _Answer(BaseModel):
-    """The contract grows: what is not known here is passed over."""
+    """An answer. The vendor's contract grows, so unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
@@ -25,25 +25,25 @@ class GpuUse(_Answer):
 
 
 class PodRuntime(_Answer):
-    """A running container: `uptime` in seconds since its (latest) start."""
+    """A running container; `uptime` is in seconds since its latest start."""
 
     uptime: int = 0
     gpus: tuple[GpuUse, ...] = ()
 
 
 class PodGpu(_Answer):
-    """Which GPUs a pod has."""
+    """The GPUs of a pod."""
 
     id: str
     count: int = 1
 
 
 class Pod(_Answer):
-    """A pod; its `env`, which the vendor gives in clear, is not kept.
+    """A pod; its `env`, which the vendor sends in clear text, is not kept.
 
     Attributes:
         status: PROVISIONING, STARTING, RUNNING, EXITED, ERROR or TERMINATED.
-        cost: dollars an hour; 0 when it has ended.
+        cost: dollars per hour; 0 once the pod has ended.
         runtime: None until the container runs.
     """
 
@@ -58,74 +58,69 @@ class Pod(_Answer):
 
 
 class Stock(_Answer):
-    """How many there are in one data centre: NONE, LOW, MEDIUM or HIGH."""
+    """The stock of one data centre: NONE, LOW, MEDIUM or HIGH."""
 
     id: str
     availability: str = "NONE"
 
 
+class _Offer(_Answer):
+    """A kind of machine that RunPod rents out."""
+
+    id: str
+    name: str = ""
+    availability: str = "NONE"
+    data_centers: tuple[Stock, ...] = Field((), alias="dataCenters")
+
+    def stock(self, data_center: str | None) -> str | None:
+        """Return the stock of a data centre, or of all if that is None; None if the machine is not sold in the data centre."""
+        if data_center is None:
+            return self.availability
+        return next((place.availability for place in self.data_centers if place.id == data_center), None)
+
+
 class GpuPrice(_Answer):
-    """Dollars an hour for one GPU."""
+    """Dollars per hour for one GPU."""
 
     secure: float
     community: float = 0.0
 
 
 class CudaVersion(_Answer):
-    """A CUDA version that hosts of a GPU type have, and whether one of them is free."""
+    """A CUDA version of a GPU type's hosts, and whether one of them is free."""
 
     version: str
     available: bool = True
 
 
-class Gpu(_Answer):
-    """A GPU type of the catalogue; `memory` is its VRAM in GB."""
+class Gpu(_Offer):
+    """A GPU type that RunPod offers; `memory` is its VRAM in GB."""
 
-    id: str
-    name: str = ""
     memory: int = 0
     secure: bool = True
     price: GpuPrice
-    availability: str = "NONE"
-    data_centers: tuple[Stock, ...] = Field((), alias="dataCenters")
     cuda_versions: tuple[CudaVersion, ...] = Field((), alias="cudaVersions")
-
-    def stock(self, data_center: str | None) -> str | None:
-        """Say how many there are in a data centre, or anywhere; None where it is not sold."""
-        if data_center is None:
-            return self.availability
-        return next((place.availability for place in self.data_centers if place.id == data_center), None)
 
 
 class VcpuRange(_Answer):
-    """How many vCPUs a pod of a flavour may have."""
+    """The number of vCPUs that a pod of a flavour may have."""
 
     min: int = 2
     max: int = 32
 
 
 class CpuPrice(_Answer):
-    """Dollars an hour for one vCPU."""
+    """Dollars per hour for one vCPU."""
 
     per_vcpu: float = Field(alias="securePerVcpu")
 
 
-class Cpu(_Answer):
-    """A CPU flavour of the catalogue."""
+class Cpu(_Offer):
+    """A CPU flavour that RunPod offers."""
 
-    id: str
-    name: str = ""
     vcpu: VcpuRange = VcpuRange()
     ram_gb_per_vcpu: float = Field(2.0, alias="ramGbPerVcpu")
     price: CpuPrice
-    availability: str = "NONE"
-    data_centers: tuple[Stock, ...] = Field((), alias="dataCenters")
-
-    def stock(self, data_center: str | None) -> str | None:
-        """Say how many there are in a data centre, or anywhere; None where it is not sold."""
-        if data_center is None:
-            return self.availability
-        return next((place.availability for place in self.data_centers if place.id == data_center), None)
 
 
 class NetworkVolumeInfo(_Answer):
@@ -139,22 +134,22 @@ class NetworkVolumeInfo(_Answer):
 
 @dataclasses.dataclass(frozen=True)
 class PodRequest:
-    """What a pod is created with.
+    """The request that creates a pod.
 
     Attributes:
-        name: unique, so that a pod whose answer was lost is found again.
+        name: unique, so that the pod is found again if the answer to its creation is lost.
         image: the container's image.
-        args: the container's command, one line that is split as a shell would.
+        args: the container's command, one line that is split as a shell splits it.
         gpu: the GPU type; None for a CPU pod.
-        gpu_count: how many of them.
-        min_cuda_version: the lowest that the host's driver may have, `12.8` say.
+        gpu_count: the number of GPUs.
+        min_cuda_version: the lowest CUDA version of the host's driver, such as `12.8`.
         cpu: the CPU flavour, for a CPU pod.
-        vcpu_count: how many, a power of two.
-        disk_gb: the container's own disk; 10 finds no instance (reported).
-        data_center: where it has to be.
-        volume_id: the network volume that is mounted.
-        mount_path: where.
-        env: its environment; values can be read through the API.
+        vcpu_count: the number of vCPUs, a power of two.
+        disk_gb: the size of the container's own disk; with 10, RunPod finds no instance (reported).
+        data_center: the only data centre that is allowed; None allows all of them.
+        volume_id: the network volume that the pod mounts.
+        mount_path: the path at which it is mounted.
+        env: the container's environment; its values can be read through the API.
     """
 
     name: str
@@ -172,9 +167,9 @@ class PodRequest:
     env: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def body(self) -> dict[str, Any]:
-        """Write it as the contract's CreatePodRequest."""
+        """Return the request as the contract's CreatePodRequest."""
         machine: dict[str, Any] = (
-            # Left out, `count` reads as no capacity (reported).
+            # Without `count`, RunPod answers that it has no capacity (reported).
             {"gpu": {"id": self.gpu, "count": self.gpu_count, "minCudaVersion": self.min_cuda_version}}
             if self.gpu is not None
             else {"cpu": {"id": self.cpu, "vcpuCount": self.vcpu_count}}
@@ -185,7 +180,7 @@ class PodRequest:
             "args": self.args,
             "disk": self.disk_gb,
             "env": dict(self.env),
-            # Network volumes are mounted on the secure cloud alone.
+            # Only the secure cloud mounts network volumes.
             "cloud": "SECURE",
             **machine,
             **({"dataCenterIds": [self.data_center]} if self.data_center else {}),
@@ -195,7 +190,7 @@ class PodRequest:
 
 @dataclasses.dataclass(frozen=True)
 class LogLine:
-    """A line of a pod's log; `id` is where the stream is resumed."""
+    """A line of a pod's log; the stream is resumed after its `id`."""
 
     id: str
     ts: str

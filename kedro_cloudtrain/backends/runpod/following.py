@@ -1,4 +1,4 @@
-"""Following one pod to its job's result, by what it writes on the volume and by what is seen of it."""
+"""Follow one pod to its job's result, by the files that it writes on the volume and by RunPod's lists of pods."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LOOPS = 3
 
 
 class PodLostError(CloudTrainError):
-    """A pod will give no result; another one may."""
+    """A pod will not give a result; another pod may."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Placement:
     """A pod that has a job.
 
     Attributes:
-        pod_id: RunPod's id of it.
-        name: its unique name.
-        attempt: what the job's files of this try carry.
+        pod_id: the pod's id.
+        name: the pod's unique name.
+        attempt: the attempt's eight digits, as in the job's files.
         candidate: the kind of machine.
-        usd_per_hour: what it costs.
-        lifetime_s: when its own watchdog ends it, in seconds from its start.
-        created_at: this process's monotonic clock.
-        startup_timeout_s: when it is given up if it has not started.
+        usd_per_hour: the pod's price.
+        lifetime_s: when the pod's own watchdog terminates it, in seconds from its start.
+        created_at: when it was created, by this process's monotonic clock.
+        startup_timeout_s: when it is given up if it has not started, in seconds from its creation.
     """
 
     pod_id: str
@@ -56,20 +56,20 @@ class Placement:
 
     @property
     def cost_usd(self) -> float:
-        """What it has cost until now, in dollars; that it is billed from its creation is the worst case."""
+        """Its cost so far, in dollars; the worst case, since it counts from the creation."""
         return (time.monotonic() - self.created_at) / 3600 * self.usd_per_hour
 
 
 class Following:
-    """One pod, from its creation to its job's result.
+    """The way of one pod from its creation to its job's result.
 
     Args:
         request: the job.
-        remote: its folder on the volume.
+        remote: the job's folder on the volume.
         placement: the pod.
-        sighting: what the lists of pods show of it.
-        watcher: is told how it goes.
-        pace: how often it is looked at.
+        sighting: the pod, as the lists of pods show it.
+        watcher: receives the job's events.
+        pace: the polling intervals and timeouts.
     """
 
     def __init__(
@@ -82,51 +82,53 @@ class Following:
         self._watcher = watcher
         self._pace = pace
         self._job = request.folder.name
-        self._beats = 0
-        self._beat_at = self._volume_answered_at = time.monotonic()
-        self._progress_at = self._heartbeat_at = 0.0
+        self._heartbeats = 0
+        self._heartbeat_at = self._volume_answered_at = time.monotonic()
+        self._next_progress_at = self._next_heartbeat_at = 0.0
 
     def result(self, closed: threading.Event) -> JobResult:
         """Wait for the result.
 
         Raises:
-            PodLostError: none will come.
+            PodLostError: the pod will not give one.
             JobCancelledError: `closed` is set.
-            JobError: it is no success.
+            JobError: the job did not succeed.
         """
         while not closed.is_set():
-            # Before the volume is asked: a pod that is gone by then has written its result, or never will.
-            lost = self._lost()
+            # Before the volume is read: a pod that is gone by now has written its result already, or never will.
+            loss = self._loss()
             try:
                 result = self._remote.result(self._placement.attempt)
-                if result is None and lost is None:
-                    self._look()
+                if result is None and loss is None:
+                    self._report_progress()
                 self._volume_answered_at = time.monotonic()
             except JobLostError:
                 raise
             except CloudTrainError as error:
                 result = None
-                lost = lost or self._silent(error)
+                loss = loss or self._loss_of_volume(error)
             if result is not None:
                 return self._finish(result)
-            if lost is not None:
-                raise PodLostError(lost)
+            if loss is not None:
+                raise PodLostError(loss)
             closed.wait(self._pace.result_every_s)
-        raise JobCancelledError(f"{self._job} was ended from here. Its folder is kept on the volume: {self._remote.key('')}")
+        raise JobCancelledError(
+            f"{self._job} was cancelled, since its run is over. Its folder is kept on the volume: {self._remote.key('')}"
+        )
 
-    def _look(self) -> None:
-        """See how far it is."""
+    def _report_progress(self) -> None:
+        """Read the heartbeat and the progress if they are due, and pass them on to the watcher."""
         now = time.monotonic()
-        # Its first heartbeat says that what lies in the folder is its own, so it is waited for more closely.
-        if now >= (self._heartbeat_at if self._beats else self._progress_at):
-            self._heartbeat_at = now + self._pace.heartbeat_every_s
+        # The first heartbeat proves that the files in the folder are this attempt's, so until then it is polled more often.
+        if now >= (self._next_heartbeat_at if self._heartbeats else self._next_progress_at):
+            self._next_heartbeat_at = now + self._pace.heartbeat_every_s
             heartbeat = self._remote.heartbeat(self._placement.attempt)
-            if heartbeat is not None and heartbeat.number != self._beats:
-                self._beats, self._beat_at = heartbeat.number, time.monotonic()
+            if heartbeat is not None and heartbeat.number != self._heartbeats:
+                self._heartbeats, self._heartbeat_at = heartbeat.number, time.monotonic()
             self._watcher.busy(self._job, heartbeat.gpu_percent if heartbeat is not None else None, self._placement.cost_usd)
-        if now >= self._progress_at:
-            self._progress_at = now + self._pace.progress_every_s
-            progress = self._remote.follow() if self._beats else None
+        if now >= self._next_progress_at:
+            self._next_progress_at = now + self._pace.progress_every_s
+            progress = self._remote.follow() if self._heartbeats else None
             if progress is not None:
                 self._watcher.moved(self._job, JobState.RUNNING)
                 self._watcher.progressed(self._job, progress)
@@ -141,34 +143,36 @@ class Following:
             raise failed_on(self._request.folder, result, self._request.timeout_s)
         self._remote.fetch(result)
         if result.started_at is not None and result.finished_at is not None:
-            # The pod's clock may be off: its durations hold, its times do not.
+            # The pod's clock may be wrong: its durations hold, its times do not.
             result = result.model_copy(update={"started_at": time.time() - (result.finished_at - result.started_at)})
         return result
 
-    def _silent(self, error: CloudTrainError) -> str | None:
+    def _loss_of_volume(self, error: CloudTrainError) -> str | None:
+        """Return why the pod is lost if its volume has been silent for too long, else None."""
         silent_s = time.monotonic() - self._volume_answered_at
         if silent_s > self._pace.volume_silent_s:
-            return f"its volume has not answered for {silent_s:.0f} s: {error.message}"
+            return f"lost its volume, which has not answered for {silent_s:.0f} s: {error.message}"
         logger.warning("%s: the volume did not answer: %s", self._job, error, extra={"markup": False})
         return None
 
-    def _lost(self) -> str | None:
-        """Say why no result is to be expected, or None."""
+    def _loss(self) -> str | None:
+        """Return why the pod is lost, as a verb phrase with the pod as its subject; None if it is not."""
         sighting, placement, now = self._sighting, self._placement, time.monotonic()
         started_at = sighting.running_since
-        if started_at is None and self._beats == 0:
+        if started_at is None and self._heartbeats == 0:
             starting_s = now - placement.created_at
             never = f"never started within startup_timeout_s ({placement.startup_timeout_s:g} s)"
         else:
             starting_s, never = 0.0, ""
+        silent_s = now - self._heartbeat_at
         ends_at = (started_at or placement.created_at + placement.startup_timeout_s) + placement.lifetime_s + self._pace.deadline_grace_s
-        signs = {
+        reasons = {
             "vanished": sighting.missing > 1,
             f"is in the state {sighting.pod.status if sighting.pod else ''}": sighting.pod is not None
             and sighting.pod.status in ("EXITED", "ERROR"),
             never: starting_s > placement.startup_timeout_s,
-            f"loops: its container was started {sighting.restarts + 1} times": sighting.restarts >= _LOOPS,
-            f"lost its heartbeat {now - self._beat_at:.0f} s ago": self._beats > 0 and now - self._beat_at > self._pace.heartbeat_lost_s,
+            f"loops: its container has started {sighting.restarts + 1} times": sighting.restarts >= _LOOPS,
+            f"lost its heartbeat {silent_s:.0f} s ago": self._heartbeats > 0 and silent_s > self._pace.heartbeat_lost_s,
             f"outlived its deadline of {placement.lifetime_s:g} s": now > ends_at,
         }
-        return next((sign for sign, seen in signs.items() if seen), None)
+        return next((reason for reason, applies in reasons.items() if applies), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends.runpod.bucket_folder import CarriedFolder
+from kedro_cloudtrain.backends.runpod.bucket_folder import BucketFolder
 from kedro_cloudtrain.backends.runpod.pod_log import PodLog
 from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 from kedro_cloudtrain.errors import CloudTrainError, JobLostError, SourceError
@@ -67,7 +67,7 @@ class KeptPodJob:
         """Delete a result whose outputs are not what it describes, unless another client has started the job anew meanwhile."""
         if self._remote.machine().get("attempt", result.attempt) == result.attempt:
             self._remote.revoke()
-            self._remote.take_away([self.folder.result.name])
+            self._remote.delete([self.folder.result.name])
         self.folder.result.unlink(missing_ok=True)
 
     def group(self) -> JobFolder | None:
@@ -76,7 +76,7 @@ class KeptPodJob:
         if not name:
             return None
         group = JobFolder(self.folder.path.with_name(str(name)))
-        return group if self.pod(self._remote.beside(group).machine()) is not None else None
+        return group if self.pod(self._remote.sibling(group).machine()) is not None else None
 
     def pod(self, machine: dict[str, Any]) -> Pod | None:
         """Return the pod that a job's `machine.json` names, where it is alive."""
@@ -98,7 +98,7 @@ class KeptPodJob:
         group = self._group_folder()
         if group is not None:
             # The group's machine reaches the job sooner or later.
-            KeptPodJob(self._remote.beside(group), self._connect).wait(report)
+            KeptPodJob(self._remote.sibling(group), self._connect).wait(report)
         api = self._connect()
         while True:
             machine = self._remote.machine()
@@ -120,7 +120,7 @@ class KeptPodJob:
         if machine.get("pod"):
             log = PodLog(self._connect(), self._remote.volume, self.folder.name, str(machine["pod"]))
             try:
-                for line in log.follow() if follow else log.now():
+                for line in log.follow() if follow else log.read():
                     lines += 1
                     yield f"{line}\n"
             except CloudTrainError:
@@ -133,7 +133,7 @@ class KeptPodJob:
     def delete(self, sent: Iterable[Path]) -> None:
         """Delete the job's files from the volume, and those of its inputs that no other job needs."""
         self._remote.delete_job()
-        self._remote.take_away_sent(file.name for file in sent)
+        self._remote.delete_sent(file.name for file in sent)
 
     def _group_folder(self) -> JobFolder | None:
         """Return the folder of the group that runs the job, as its machine has noted, or as a group's own spec on this computer says."""
@@ -148,4 +148,4 @@ class KeptPodJob:
 
 def remote_folder(folder: JobFolder, volume: S3Store) -> RemoteFolder:
     """Return a job's folder on the volume; in a bucket, which no pod mounts, everything is carried to the pod and back."""
-    return CarriedFolder(folder, volume) if isinstance(volume, Bucket) else RemoteFolder(folder, volume)
+    return BucketFolder(folder, volume) if isinstance(volume, Bucket) else RemoteFolder(folder, volume)

@@ -74,7 +74,7 @@ class Launcher:
         self._end_pod = end_pod
         self._closed = closed if closed is not None else threading.Event()
         self._pace = pace if pace is not None else Pace()
-        self._offers = KnownOffers(api, self._pace.catalogue_known_s)
+        self._offers = KnownOffers(api, self._pace.offers_known_s)
 
     def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0) -> Placement:
         """Create one pod for a job, on the first machine that is free.
@@ -130,7 +130,7 @@ class Launcher:
         pod: Pod | None = None
         try:
             # On the volume before the pod is created: whatever happens then, the volume tells what was asked for.
-            remote.say_machine(machine)
+            remote.write_machine(machine)
             self._check_claim(request, remote, attempt)
             pod = self._api.create_pod(self._pod_request(request, remote, candidate, machine))
         finally:
@@ -143,7 +143,7 @@ class Launcher:
             pod.id, name, attempt, candidate, pod.cost or candidate.usd_per_hour, pod_lifetime_s, created_at, settings.startup_timeout_s
         )
         try:
-            remote.say_machine({**machine, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
+            remote.write_machine({**machine, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
         except BaseException:
             self._end_pod(pod.id)
             self._budget.settle(name, placement.cost_usd)

@@ -1,4 +1,4 @@
-"""What RunPod sells, and which of its machines may take a job, in which order."""
+"""The machines that RunPod offers, and which of them can run a job, in which order."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.workload import Workload
 
+    Machine = TypeVar("Machine", Cpu, Gpu)
 
-_STOCK = {"HIGH": 0, "MEDIUM": 1, "LOW": 2, "NONE": 3}
-# The least that a table of this many cells is worth a GPU for; below, its start costs more than its fit.
+_STOCK_ORDER = {"HIGH": 0, "MEDIUM": 1, "LOW": 2, "NONE": 3}
+# For a table of fewer cells, a GPU pod takes longer to start than a CPU takes to fit it.
 _GPU_CELLS = 20_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A kind of machine that may take a job.
+    """A kind of machine that can run a job.
 
     Attributes:
         gpu: the GPU type; None for a CPU pod.
         cpu: the CPU flavour of a CPU pod.
-        count: GPUs, or vCPUs of a CPU pod.
-        usd_per_hour: what all of it costs an hour.
-        stock: NONE, LOW, MEDIUM or HIGH, as the catalogue says; it reserves nothing.
+        count: the number of GPUs, or of vCPUs of a CPU pod.
+        usd_per_hour: the price of all of them.
+        stock: NONE, LOW, MEDIUM or HIGH, as RunPod states it; it reserves nothing.
         memory_gb: the VRAM of one GPU, or the memory of a CPU pod.
     """
 
@@ -50,7 +51,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The candidates of a job, the first one first; why these, and why not others."""
+    """The candidates of a job, best first, with the reason for them and the machines that were refused."""
 
     candidates: tuple[Candidate, ...]
     reason: str
@@ -58,48 +59,83 @@ class Choice:
 
 
 class Offers(Protocol):
-    """What RunPod sells, and how much of it is free."""
+    """The machines that RunPod offers, with their prices and stock."""
 
     def gpus(self, count: int = 1) -> Sequence[Gpu]:
-        """Give the GPU types, for pods of so many."""
+        """Return the GPU types for pods of `count` GPUs."""
         ...
 
     def cpus(self, vcpu_count: int = 4) -> Sequence[Cpu]:
-        """Give the CPU flavours, for pods of so many vCPUs."""
+        """Return the CPU flavours for pods of `vcpu_count` vCPUs."""
         ...
 
 
-def choose(api: Offers, settings: NodeSettings, data_center: str | None, work: Workload) -> Choice:
-    """Give the machines that may take a job: the user's GPUs in their order, or for `auto` the cheapest that does.
+class KnownOffers:
+    """Offers that are remembered for a while, each number of GPUs or vCPUs by itself; thread-safe.
+
+    Args:
+        offers: the offers to ask.
+        known_s: how long an answer is remembered, in seconds. Stock moves and reserves nothing; only a create shows what is free.
+    """
+
+    def __init__(self, offers: Offers, known_s: float = 20.0) -> None:
+        self._offers = offers
+        self._known_s = known_s
+        self._lock = threading.Lock()
+        self._gpus: dict[int, tuple[float, Sequence[Gpu]]] = {}
+        self._cpus: dict[int, tuple[float, Sequence[Cpu]]] = {}
+
+    def gpus(self, count: int = 1) -> Sequence[Gpu]:
+        """Return the GPU types for pods of `count` GPUs."""
+        return self._remembered(self._gpus, count, self._offers.gpus)
+
+    def cpus(self, vcpu_count: int = 4) -> Sequence[Cpu]:
+        """Return the CPU flavours for pods of `vcpu_count` vCPUs."""
+        return self._remembered(self._cpus, vcpu_count, self._offers.cpus)
+
+    def _remembered(
+        self, answers: dict[int, tuple[float, Sequence[Machine]]], count: int, ask: Callable[[int], Sequence[Machine]]
+    ) -> Sequence[Machine]:
+        # The lock is held while RunPod is asked: other threads wait for this answer rather than ask themselves.
+        with self._lock:
+            answer = answers.get(count)
+            if answer is None or time.monotonic() > answer[0]:
+                machines = ask(count)
+                answer = answers[count] = (time.monotonic() + self._known_s, machines)
+            return answer[1]
+
+
+def choose(offers: Offers, settings: NodeSettings, data_center: str | None, workload: Workload) -> Choice:
+    """Choose the machines that can run a job: the user's GPUs in their order, or for `auto` all that are large enough, cheapest first.
 
     Raises:
-        ConfigError: a GPU is not in the catalogue.
-        CapacityError: no kind of machine is left: not sold in the data centre, or dearer than allowed.
+        ConfigError: RunPod does not offer a GPU that the settings name.
+        CapacityError: no machine is left: none is sold in the data centre, large enough and within the allowed price.
     """
     wanted = settings.gpu
-    if wanted == "none" or (wanted == "auto" and not _worth_a_gpu(work)):
-        reason = "gpu: none" if wanted == "none" else _why_no_gpu(work)
-        found, refused = _cpus(api.cpus(settings.vcpu_count), settings, data_center, work)
+    if wanted == "none" or (wanted == "auto" and not _worth_a_gpu(workload)):
+        reason = "gpu: none" if wanted == "none" else _why_no_gpu(workload)
+        candidates, refused = _cpu_candidates(offers.cpus(settings.vcpu_count), settings, data_center, workload)
     else:
-        catalogue = api.gpus(settings.gpu_count)
-        names = _known([gpu.id for gpu in catalogue], wanted) if isinstance(wanted, tuple) else None
-        found, refused = _gpus(catalogue, names, settings, data_center, work)
-        needs = f"{work.memory_gb:.0f} GB of GPU memory"
+        gpus = offers.gpus(settings.gpu_count)
+        names = _resolve_names(wanted, [gpu.id for gpu in gpus]) if isinstance(wanted, tuple) else None
+        candidates, refused = _gpu_candidates(gpus, names, settings, data_center, workload)
+        memory = f"{workload.memory_gb:.0f} GB of GPU memory"
         reason = (
-            "in the order of `gpu`" if names is not None else f"auto: the cheapest with {needs}, thought to be enough for {work.library}"
+            f"auto: the cheapest with {memory}, estimated to be enough for {workload.library}" if names is None else "in the order of `gpu`"
         )
-    if not found:
+    if not candidates:
         raise CapacityError(
-            f"No machine may take this job{_in(data_center)}: {'; '.join(refused) or 'the catalogue has none'}. "
+            f"No machine can run this job{_in(data_center)}: {'; '.join(refused) or 'RunPod offers none'}. "
             + _next_step(settings, data_center)
         )
-    return Choice(tuple(found), reason, tuple(refused))
+    return Choice(tuple(candidates), reason, tuple(refused))
 
 
-def no_capacity(tried: Sequence[str], settings: NodeSettings, data_center: str | None, what: str) -> CapacityError:
-    """Say that nothing is free: what was tried, where, and what narrows it."""
+def no_capacity(tried: Sequence[str], settings: NodeSettings, data_center: str | None, job: str) -> CapacityError:
+    """Return the error for a job for which no machine is free: what was tried, where, and what limits the choice."""
     return CapacityError(
-        f"No pod could be placed for {what}. Tried{_in(data_center)}: {', '.join(tried)}. {_next_step(settings, data_center)}"
+        f"No pod could be placed for {job}. Tried{_in(data_center)}: {', '.join(tried)}. {_next_step(settings, data_center)}"
     )
 
 
@@ -108,111 +144,91 @@ def _in(data_center: str | None) -> str:
 
 
 def _next_step(settings: NodeSettings, data_center: str | None) -> str:
-    narrow = "The volume's data centre narrows it: a volume elsewhere has other machines. " if data_center else ""
+    place = "The volume's data centre limits the choice: others have other machines. " if data_center else ""
     more = "Add GPUs to `gpu`" if isinstance(settings.gpu, tuple) else "Name GPUs in `gpu`"
-    return f"{narrow}{more} in cloudtrain.yml (kedro cloudtrain gpus shows them), or wait: --runner-params wait_for_capacity_s=1800"
+    return f"{place}{more} in cloudtrain.yml (kedro cloudtrain gpus lists them), or wait: --runner-params wait_for_capacity_s=1800"
 
 
-def _worth_a_gpu(work: Workload) -> bool:
-    # LightGBM's wheel has no CUDA, and on 10 million rows its CPU beats its GPU anyway.
-    return work.library != "lightgbm" and (work.library == "keras" or work.cells is None or work.cells >= _GPU_CELLS)
+def _worth_a_gpu(workload: Workload) -> bool:
+    # LightGBM's wheel has no CUDA, and with 10 million rows its CPU training is faster than its GPU training anyway.
+    return workload.library != "lightgbm" and (workload.library == "keras" or workload.cells is None or workload.cells >= _GPU_CELLS)
 
 
-def _why_no_gpu(work: Workload) -> str:
-    if work.library == "lightgbm":
-        return "auto: LightGBM's wheel has no CUDA, and its CPU is the quicker one on tables"
-    return f"auto: {work.cells or 0:,.0f} numbers are fitted sooner than a GPU is ready"
+def _why_no_gpu(workload: Workload) -> str:
+    if workload.library == "lightgbm":
+        return "auto: LightGBM's wheel has no CUDA, and on tables it is faster on a CPU"
+    return f"auto: a CPU fits {workload.cells or 0:,.0f} numbers sooner than a GPU is ready"
 
 
-def _known(names: Sequence[str], wanted: Iterable[str]) -> list[str]:
+def _resolve_names(wanted: Iterable[str], names: Sequence[str]) -> list[str]:
+    """Return the wanted names as RunPod spells them."""
     by_lower = {name.lower(): name for name in names}
-    found = []
+    resolved = []
     for name in wanted:
         if name.lower() not in by_lower:
-            hint = did_you_mean(name, names) or f" Known: {', '.join(names)}."
-            raise ConfigError(f"`gpu` names {name!r}, which RunPod's catalogue does not have.{hint} All: kedro cloudtrain gpus")
-        found.append(by_lower[name.lower()])
-    return found
+            hint = did_you_mean(name, names) or f" It offers {', '.join(names)}."
+            raise ConfigError(f"`gpu` names {name!r}, which RunPod does not offer.{hint} List them: kedro cloudtrain gpus")
+        resolved.append(by_lower[name.lower()])
+    return resolved
 
 
-def _gpus(
-    catalogue: Iterable[Gpu], names: list[str] | None, settings: NodeSettings, data_center: str | None, work: Workload
+def _gpu_candidates(
+    gpus: Iterable[Gpu], names: list[str] | None, settings: NodeSettings, data_center: str | None, workload: Workload
 ) -> tuple[list[Candidate], list[str]]:
-    found, refused = [], []
-    for gpu in catalogue:
+    """Return the GPUs that can run a job, best first, and why the others cannot; `names` are the user's, None for `auto`."""
+    candidates, refused = [], []
+    for gpu in gpus:
         if names is not None and gpu.id not in names:
             continue
         price, stock = gpu.price.secure * settings.gpu_count, gpu.stock(data_center)
         candidate = Candidate(gpu.id, None, settings.gpu_count, price, stock or "NONE", gpu.memory)
-        if stock is None or not gpu.secure:
-            refused.append(f"{gpu.id} (not sold there)")
-        elif (too_dear := _too_dear(candidate, settings)) is not None:
-            refused.append(too_dear)
-        elif names is None and gpu.memory * settings.gpu_count < work.memory_gb:
-            refused.append(f"{gpu.id} ({gpu.memory} GB, {work.memory_gb:.0f} GB needed)")
+        if stock is None:
+            refused.append(f"{gpu.id} (not sold in {data_center})")
+        elif not gpu.secure:
+            refused.append(f"{gpu.id} (not sold in the secure cloud)")
+        elif (refusal := _price_refusal(candidate, settings)) is not None:
+            refused.append(refusal)
+        elif names is None and gpu.memory * settings.gpu_count < workload.memory_gb:
+            refused.append(f"{gpu.id} ({gpu.memory} GB, {workload.memory_gb:.0f} GB needed)")
         else:
-            found.append(candidate)
-    order = (names or []).index if names is not None else lambda _: 0
-    # What the catalogue says is sold out is tried last: it may be wrong, and a refused create costs nothing.
-    found.sort(key=lambda one: (one.stock == "NONE", order(str(one.gpu)), one.usd_per_hour, _STOCK.get(one.stock, 3)))
-    return found, refused
+            candidates.append(candidate)
+    rank = (names or []).index if names is not None else lambda _: 0
+    # A machine without stock is tried last, not skipped: the stock may be wrong, and a refused create costs nothing.
+    candidates.sort(
+        key=lambda candidate: (
+            candidate.stock == "NONE",
+            rank(str(candidate.gpu)),
+            candidate.usd_per_hour,
+            _STOCK_ORDER.get(candidate.stock, 3),
+        )
+    )
+    return candidates, refused
 
 
-def _cpus(catalogue: Iterable[Cpu], settings: NodeSettings, data_center: str | None, work: Workload) -> tuple[list[Candidate], list[str]]:
-    found, refused = [], []
-    for cpu in catalogue:
+def _cpu_candidates(
+    cpus: Iterable[Cpu], settings: NodeSettings, data_center: str | None, workload: Workload
+) -> tuple[list[Candidate], list[str]]:
+    """Return the CPU flavours that can run a job, cheapest first, and why the others cannot."""
+    candidates, refused = [], []
+    for cpu in cpus:
         count, stock = settings.vcpu_count, cpu.stock(data_center)
         candidate = Candidate(None, cpu.id, count, cpu.price.per_vcpu * count, stock or "NONE", cpu.ram_gb_per_vcpu * count)
-        if stock is None or not cpu.vcpu.min <= count <= cpu.vcpu.max:
-            refused.append(f"{cpu.id} (not sold there with {count} vCPUs)")
-        elif (too_dear := _too_dear(candidate, settings)) is not None:
-            refused.append(too_dear)
-        elif candidate.memory_gb < work.memory_gb:
-            refused.append(f"{cpu.id} ({candidate.memory_gb:.0f} GB, {work.memory_gb:.0f} GB needed)")
+        if stock is None:
+            refused.append(f"{cpu.id} (not sold in {data_center})")
+        elif not cpu.vcpu.min <= count <= cpu.vcpu.max:
+            refused.append(f"{cpu.id} (not sold with {count} vCPUs)")
+        elif (refusal := _price_refusal(candidate, settings)) is not None:
+            refused.append(refusal)
+        elif candidate.memory_gb < workload.memory_gb:
+            refused.append(f"{cpu.id} ({candidate.memory_gb:.0f} GB, {workload.memory_gb:.0f} GB needed)")
         else:
-            found.append(candidate)
-    found.sort(key=lambda one: (one.stock == "NONE", one.usd_per_hour))
-    return found, refused
+            candidates.append(candidate)
+    candidates.sort(key=lambda candidate: (candidate.stock == "NONE", candidate.usd_per_hour))
+    return candidates, refused
 
 
-def _too_dear(candidate: Candidate, settings: NodeSettings) -> str | None:
+def _price_refusal(candidate: Candidate, settings: NodeSettings) -> str | None:
     limit = settings.max_price_per_hour_usd
     if limit is None or candidate.usd_per_hour <= limit:
         return None
     return f"{candidate} (${candidate.usd_per_hour:.2f}/h, over max_price_per_hour_usd {limit:g})"
-
-
-Kind = TypeVar("Kind")
-
-
-class KnownOffers:
-    """A catalogue that is asked for each kind of pod once in a while; safe to be used from many threads.
-
-    Args:
-        catalogue: whom it asks.
-        known_s: for how long an answer holds, in seconds. Stock moves, and reserves nothing anyway: a create finds out.
-    """
-
-    def __init__(self, catalogue: Offers, known_s: float = 20.0) -> None:
-        self._catalogue = catalogue
-        self._known_s = known_s
-        self._lock = threading.Lock()
-        self._gpus: dict[int, tuple[float, Sequence[Gpu]]] = {}
-        self._cpus: dict[int, tuple[float, Sequence[Cpu]]] = {}
-
-    def gpus(self, count: int = 1) -> Sequence[Gpu]:
-        """Give the GPU types, for pods of so many."""
-        return self._known(self._gpus, count, self._catalogue.gpus)
-
-    def cpus(self, vcpu_count: int = 4) -> Sequence[Cpu]:
-        """Give the CPU flavours, for pods of so many vCPUs."""
-        return self._known(self._cpus, vcpu_count, self._catalogue.cpus)
-
-    def _known(self, answers: dict[int, tuple[float, Sequence[Kind]]], count: int, ask: Callable[[int], Sequence[Kind]]) -> Sequence[Kind]:
-        # Whoever comes meanwhile waits for the one answer.
-        with self._lock:
-            known = answers.get(count)
-            if known is None or time.monotonic() > known[0]:
-                found = ask(count)
-                known = answers[count] = (time.monotonic() + self._known_s, found)
-            return known[1]

@@ -1,4 +1,4 @@
-"""How often a pod is looked at, and how long its silence is borne."""
+"""Polling intervals and timeouts for pods."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """Seconds, all of them.
+    """The intervals and timeouts, all in seconds.
 
     Attributes:
-        list_every_s: between two lists of all pods, where the account's quota leaves more than enough calls for that.
-        catalogue_known_s: how long price and stock hold.
-        result_every_s: between two looks for a job's result, on the volume, which has no quota.
-        progress_every_s: between two looks at its log and its progress.
-        heartbeat_every_s: between two heartbeats of the pod.
-        heartbeat_lost_s: when a pod without one is given up; twelve beats, since a volume may be slow.
-        volume_silent_s: when a volume that does not answer is taken for lost.
-        farewell_s: when a pod whose job is done is ended from here; it ends itself before.
-        deadline_grace_s: what the pod's own watchdog has before it is ended from here.
-        claim_s: between a client's claim on a job and its look whether another one has claimed it, too.
-        claim_holds_s: how long a claim of a client that has asked for no pod yet is respected.
+        list_every_s: between two lists of all pods, if the account's quota leaves more than enough calls for them.
+        offers_known_s: how long prices and stock are remembered.
+        result_every_s: between two looks for a job's result on the volume, which has no quota.
+        progress_every_s: between two reads of a job's log and progress.
+        heartbeat_every_s: between two heartbeats of a pod.
+        heartbeat_lost_s: the silence after which a pod is given up; twelve heartbeats, since a volume may be slow.
+        volume_silent_s: the time without an answer after which a volume is considered lost.
+        release_s: how long a pod whose job is done has to terminate itself before the client terminates it.
+        deadline_grace_s: how long a pod's own watchdog has after the deadline before the client terminates the pod.
+        claim_s: between a client's claim on a job and its check whether another client has claimed the job, too.
+        claim_holds_s: how long the claim of a client that has not created a pod yet is respected.
         capacity_every_s: between two rounds of tries while no machine is free.
     """
 
     list_every_s: float = 5.0
-    catalogue_known_s: float = 20.0
+    offers_known_s: float = 20.0
     result_every_s: float = 0.5
     progress_every_s: float = 2.0
     heartbeat_every_s: float = 10.0
     heartbeat_lost_s: float = 120.0
     volume_silent_s: float = 600.0
-    farewell_s: float = 20.0
+    release_s: float = 20.0
     deadline_grace_s: float = 60.0
     capacity_every_s: float = 30.0
     claim_s: float = 0.7

@@ -1,12 +1,13 @@
-"""The log of a job on a pod: from RunPod line by line while the pod is, from the volume after that."""
+"""The log of a job on a pod: from RunPod line by line while the pod exists, from the volume after that."""
 
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ApiError
-from kedro_cloudtrain.jobs.folder import JOBS
+from kedro_cloudtrain.worker.protocol import JOBS, LOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,56 +16,45 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.storage.volumes import Volume
 
 _ALL_LINES = 5000
-_GONE = 404
 _PAUSE_S = 2.0
 
 
 class PodLog:
-    """One pod's log.
-
-    Attributes:
-        printed: how many lines were given.
-    """
+    """The log of one pod."""
 
     def __init__(self, api: RunPodApi, volume: Volume, job: str, pod_id: str) -> None:
         self._api = api
         self._volume = volume
-        self._key = f"{JOBS}/{job}/log.txt"
+        self._key = f"{JOBS}/{job}/{LOG}"
         self._pod_id = pod_id
-        self.printed = 0
 
-    def now(self) -> Iterator[str]:
-        """Give what is on the volume."""
-        content = self._volume.read_bytes(self._key)
-        for line in (content or b"").decode(errors="replace").splitlines():
-            self.printed += 1
-            yield line
+    def read(self) -> list[str]:
+        """Return the lines that are on the volume."""
+        return (self._volume.read_bytes(self._key) or b"").decode(errors="replace").splitlines()
 
     def follow(self) -> Iterator[str]:
-        """Give each line as it is written, until the pod is gone; a stream that breaks is resumed where it broke.
+        """Yield each line as it is written, until the pod is gone; a stream that breaks is resumed where it broke.
 
-        The stream goes with the pod: what it has not said by then is on the volume.
+        The stream ends with the pod: the lines that it has not sent by then are read from the volume.
 
         Raises:
-            ApiError: RunPod gives no stream.
+            ApiError: RunPod refuses the stream.
         """
-        last_id = None
-        last = ""
+        last_id = last = None
         while True:
             try:
                 for event in self._api.logs(self._pod_id, tail=_ALL_LINES, since_id=last_id):
                     last_id, last = event.id, event.line
-                    self.printed += 1
                     yield last
             except ApiError as error:
-                if error.status != _GONE:
+                if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 break
             if self._api.pod(self._pod_id) is None:
                 break
             time.sleep(_PAUSE_S)
-        lines = list((self._volume.read_bytes(self._key) or b"").decode(errors="replace").splitlines())
-        begin = len(lines) - lines[::-1].index(last) if last in lines else 0 if not self.printed else len(lines)
-        for line in lines[begin:]:
-            self.printed += 1
-            yield line
+        lines = self.read()
+        if last is None:
+            yield from lines
+        elif last in lines:
+            yield from lines[len(lines) - lines[::-1].index(last) :]

@@ -1,4 +1,4 @@
-"""Watching pods: one list of all of them serves every job, and a pod that should be gone is seen to be."""
+"""Watch pods: one list of all of them serves every job, and pods whose job is done are terminated if they do not do so themselves."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kedro.cloudtrain")
 
-# An uptime is whole seconds, and a list takes a while.
-_UPTIME_OFF_S = 2.0
-_SHARE_OF_QUOTA = 0.1
-_LONGEST_S = 30.0
-_LAST_LOOKS = 3
+# An uptime is in whole seconds, and a list takes a moment to arrive.
+_UPTIME_ERROR_S = 2.0
+_QUOTA_SHARE = 0.1
+_LONGEST_INTERVAL_S = 30.0
+_FINAL_LISTS = 3
 
 
 @dataclasses.dataclass
 class Sighting:
-    """What the lists have shown of one pod; times are this process's monotonic clock.
+    """One pod as the lists have shown it; times are by this process's monotonic clock.
 
     Attributes:
-        pod: as the latest list had it; None before the first.
-        missing: in how many lists in a row it was not.
-        running_since: when its container was first seen running.
-        began_at: when its container was last started, by its uptime.
-        restarts: how often that has become later.
-        farewell_at: when its job was done.
+        pod: the pod in the latest list that had it; None before the first.
+        missing: how many lists in a row did not have it.
+        running_since: when its container first started, by the first uptime that was seen.
+        started_at: when its container last started, by its uptime.
+        restarts: how often its container has started again.
+        released_at: when its job was done.
     """
 
     name: str
@@ -42,33 +42,33 @@ class Sighting:
     pod: Pod | None = None
     missing: int = 0
     running_since: float | None = None
-    began_at: float | None = None
+    started_at: float | None = None
     restarts: int = 0
-    farewell_at: float | None = None
+    released_at: float | None = None
 
-    def see(self, pod: Pod | None) -> None:
-        """Take in what one list says of it."""
+    def update(self, pod: Pod | None) -> None:
+        """Take over the pod as one list has it; None if the list does not have it."""
         if pod is None or pod.status == "TERMINATED":
             self.missing += 1
             return
         self.missing = 0
         if pod.runtime is not None:
-            began_at = time.monotonic() - pod.runtime.uptime
-            if self.running_since is None or self.began_at is None:
-                self.running_since = self.began_at = began_at
-            # An uptime is near zero in each list of a container that loops: that it does not grow tells, not that it falls.
-            elif began_at > self.began_at + _UPTIME_OFF_S:
-                self.began_at = began_at
+            started_at = time.monotonic() - pod.runtime.uptime
+            if self.running_since is None or self.started_at is None:
+                self.running_since = self.started_at = started_at
+            # A container that loops has an uptime near zero in each list: what proves a restart is that the uptime has not grown.
+            elif started_at > self.started_at + _UPTIME_ERROR_S:
+                self.started_at = started_at
                 self.restarts += 1
         self.pod = pod
 
 
 class PodWatch:
-    """Lists the account's pods while there is one to watch, however many there are, and no more often than its pace says.
+    """Lists the account's pods while at least one is watched, at the same interval however many they are.
 
     Args:
-        api: the client.
-        pace: how often.
+        api: the client of RunPod's API.
+        pace: the interval.
     """
 
     def __init__(self, api: RunPodApi, pace: Pace) -> None:
@@ -81,69 +81,69 @@ class PodWatch:
         self._thread: threading.Thread | None = None
 
     def add(self, pod_id: str, name: str) -> Sighting:
-        """Watch a pod."""
+        """Watch a pod from now on; the sighting is kept up to date."""
         sighting = Sighting(name, time.monotonic())
         with self._lock:
             self._pods[pod_id] = sighting
             if self._thread is None:
-                self._thread = threading.Thread(target=self._go_on, name="cloudtrain-pods", daemon=True)
+                self._thread = threading.Thread(target=self._keep_listing, name="cloudtrain-pods", daemon=True)
                 self._thread.start()
         self._wake.set()
         return sighting
 
-    def bid_farewell(self, pod_id: str) -> None:
-        """Note that a pod's job is done: it ends itself, and is ended from here where it does not."""
+    def release(self, pod_id: str) -> None:
+        """Let a pod whose job is done terminate itself; if it has not done so in time, terminate it."""
         with self._lock:
             if pod_id in self._pods:
-                self._pods[pod_id].farewell_at = time.monotonic()
+                self._pods[pod_id].released_at = time.monotonic()
 
     def terminate(self, pod_id: str) -> None:
-        """End a pod now, and watch it no longer; where that fails, say what is to be done."""
+        """Terminate a pod now and stop watching it; if that fails, log what the user can do."""
         with self._lock:
             sighting = self._pods.pop(pod_id, None)
         if sighting is None or sighting.missing <= 1:
-            self._end(pod_id)
+            self._terminate(pod_id)
 
-    def _end(self, pod_id: str) -> None:
+    def _terminate(self, pod_id: str) -> None:
         try:
             self._api.terminate_pod(pod_id)
         except CloudTrainError as error:
-            logger.error(  # noqa: TRY400  # the message is what a person needs; where it was raised is not
-                "Pod %s could not be ended: %s It ends itself at its deadline. To end it now: kedro cloudtrain reap, or "
+            logger.error(  # noqa: TRY400  # the message is what a person needs; the stack is not
+                "Pod %s could not be terminated: %s It terminates itself at its deadline. To terminate it now: kedro cloudtrain reap, or "
                 "https://console.runpod.io/pods",
                 pod_id,
                 error,
             )
 
     def close(self) -> None:
-        """End every pod that is still watched, at the same time, and stop."""
+        """Terminate all watched pods at the same time, and stop watching."""
         self._closed.set()
         self._wake.set()
-        with self._lock:  # A pod may be just being added: its thread is to have begun before it is waited for.
+        with self._lock:  # A pod may just be being added: the thread has to be started before it is joined.
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.join(timeout=90)
         with self._lock:
-            busy = [pod_id for pod_id, sighting in self._pods.items() if sighting.farewell_at is None]
-        self._end_all(busy)
-        # Those whose job is done have ended themselves, mostly: one list tells, and tells whether the others are gone.
-        for _ in range(_LAST_LOOKS):
-            left = self._living()
+            busy = [pod_id for pod_id, sighting in self._pods.items() if sighting.released_at is None]
+        self._terminate_all(busy)
+        # Most of the released pods have terminated themselves by now: the list shows which have not, and whether the others are gone.
+        for _ in range(_FINAL_LISTS):
+            left = self._find_living()
             if not left:
                 break
-            self._end_all(left)
+            self._terminate_all(left)
         with self._lock:
             self._pods.clear()
 
-    def _end_all(self, pods: list[str]) -> None:
-        enders = [threading.Thread(target=self._end, args=(pod_id,)) for pod_id in pods]
-        for ender in enders:
-            ender.start()
-        for ender in enders:
-            ender.join()
+    def _terminate_all(self, pods: list[str]) -> None:
+        threads = [threading.Thread(target=self._terminate, args=(pod_id,)) for pod_id in pods]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
-    def _living(self) -> list[str]:
-        """Give those of the watched pods that are still there; all of them where nobody knows."""
+    def _find_living(self) -> list[str]:
+        """Return the watched pods that are not gone; all of them if RunPod does not answer."""
         with self._lock:
             watched = list(self._pods)
         if not watched:
@@ -154,7 +154,7 @@ class PodWatch:
             return watched
         return [pod_id for pod_id in watched if pod_id in living]
 
-    def _go_on(self) -> None:
+    def _keep_listing(self) -> None:
         while not self._closed.is_set():
             self._wake.clear()
             with self._lock:
@@ -162,35 +162,35 @@ class PodWatch:
             if idle:
                 self._wake.wait()
                 continue
-            asked_at = time.monotonic()
+            listed_at = time.monotonic()
             try:
                 pods = self._api.pods()
             except CloudTrainError as error:
-                # What the jobs write on the volume still tells how they are.
+                # The jobs are still followed by the files that they write on the volume.
                 logger.warning("The pods could not be listed: %s", error)
             else:
-                self._take_in(pods, asked_at)
-            # Creates and ends come first: what the jobs write on the volume tells as much, and has no quota.
-            every_s = max(self._pace.list_every_s, min(self._api.spare_s(_SHARE_OF_QUOTA), _LONGEST_S))
-            self._closed.wait(max(0.0, asked_at + every_s - time.monotonic()))
+                self._update_sightings(pods, listed_at)
+            # Creates and terminations need the quota more: the files on the volume tell as much, and reading them has no quota.
+            every_s = max(self._pace.list_every_s, min(self._api.call_interval_s(_QUOTA_SHARE), _LONGEST_INTERVAL_S))
+            self._closed.wait(max(0.0, listed_at + every_s - time.monotonic()))
 
-    def _take_in(self, pods: list[Pod], asked_at: float) -> None:
+    def _update_sightings(self, pods: list[Pod], listed_at: float) -> None:
         by_id = {pod.id: pod for pod in pods if pod.status != "TERMINATED"}
         with self._lock:
             watched = dict(self._pods)
         names = {sighting.name: pod_id for pod_id, sighting in watched.items()}
         for pod_id, sighting in watched.items():
-            if sighting.added_at <= asked_at:  # A list that was asked for before cannot have it.
-                sighting.see(by_id.get(pod_id))
-            if sighting.farewell_at is None:
+            if sighting.added_at <= listed_at:  # An older list cannot have the pod.
+                sighting.update(by_id.get(pod_id))
+            if sighting.released_at is None:
                 continue
             if sighting.missing:
                 with self._lock:
                     self._pods.pop(pod_id, None)
-            elif time.monotonic() - sighting.farewell_at > self._pace.farewell_s:
-                self._end(pod_id)  # Until a list has it no more, whatever the answer was.
+            elif time.monotonic() - sighting.released_at > self._pace.release_s:
+                self._terminate(pod_id)  # After each list that still has the pod, whatever the last answer was.
         for pod in by_id.values():
-            # A create whose answer was lost has made a second one.
+            # A create whose answer was lost has made a second pod.
             if pod.id != names.get(pod.name, pod.id):
-                logger.warning("Pod %s is a second %s: it is ended.", pod.id, pod.name)
+                logger.warning("Pod %s is a second %s: it is terminated.", pod.id, pod.name)
                 self.terminate(pod.id)

@@ -1,7 +1,8 @@
-"""The client of RunPod's REST v2, against answers that the vendor's contract allows and faults that it has."""
+"""The client of RunPod's REST API v2, with answers that the vendor's contract allows and faults that the vendor has."""
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -14,22 +15,22 @@ from support.cloud import DATA_CENTER, Cloud
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.account import connect, find_api_key
-from kedro_cloudtrain.backends.runpod.api import RunPodApi
-from kedro_cloudtrain.backends.runpod.contract import PodRequest
+from kedro_cloudtrain.backends.runpod.api import RunPodApi, _parse
+from kedro_cloudtrain.backends.runpod.contract import Gpu, PodRequest
 from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError
 
 STAND_STILL = "sh -c 'echo one; echo two; sleep 60'"
 
 
 def request(cloud: Cloud, name: str = "cloudtrain-a", **more: object) -> PodRequest:
-    said = {"image": "img", "args": STAND_STILL, "gpu": "NVIDIA L4", "data_center": DATA_CENTER, "volume_id": cloud.volume_id, **more}
-    return PodRequest(name=name, **said)
+    fields = {"image": "img", "args": STAND_STILL, "gpu": "NVIDIA L4", "data_center": DATA_CENTER, "volume_id": cloud.volume_id, **more}
+    return PodRequest(name=name, **fields)
 
 
 @pytest.fixture
 def api(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> RunPodApi:
     client = cloud.api
-    # What is waited for is the client's own patience, which the quota's test measures.
+    # The waits are the client's own, and the quota's test measures them.
     monkeypatch.setattr(client, "_pause", lambda seconds: time.sleep(min(seconds, 0.02)))
     return client
 
@@ -39,7 +40,7 @@ def test_a_pod_is_created_seen_and_ended(cloud: Cloud, api: RunPodApi) -> None:
     assert (pod.name, pod.cost, pod.data_center) == ("cloudtrain-a", 0.43, DATA_CENTER)
     assert pod.gpu is not None
     assert (pod.gpu.id, pod.gpu.count) == ("NVIDIA L4", 1)
-    assert [one.id for one in api.pods()] == [pod.id]
+    assert [listed.id for listed in api.pods()] == [pod.id]
     assert api.find_pod("cloudtrain-a") is not None
     assert api.find_pod("cloudtrain") is None
     wait_until(lambda: (api.pod(pod.id) or pod).runtime is not None)
@@ -60,7 +61,7 @@ def test_a_cpu_pod_has_no_gpu_in_its_request(cloud: Cloud, api: RunPodApi) -> No
     assert cloud.runpod.requests("POST /v2/pods")[0].body["cpu"] == {"id": "cpu5c", "vcpuCount": 4}
 
 
-def test_the_catalogue_the_volume_and_the_bill_are_read(cloud: Cloud, api: RunPodApi) -> None:
+def test_the_offers_the_volume_and_the_bill_are_read(cloud: Cloud, api: RunPodApi) -> None:
     l4 = next(gpu for gpu in api.gpus() if gpu.id == "NVIDIA L4")
     assert (l4.memory, l4.price.secure, l4.stock(DATA_CENTER), l4.stock("EU-CZ-1")) == (24, 0.43, "HIGH", None)
     assert api.cpus()[0].price.per_vcpu == 0.035
@@ -76,7 +77,7 @@ def test_the_catalogue_the_volume_and_the_bill_are_read(cloud: Cloud, api: RunPo
 
 
 @pytest.mark.parametrize(
-    ("status", "detail", "kind", "said"),
+    ("status", "detail", "kind", "message"),
     [
         (400, "There are no longer any instances available with the requested specifications. Please refresh", CapacityError, "instances"),
         (400, "volume is elsewhere", ApiError, "volume is elsewhere"),
@@ -90,10 +91,10 @@ def test_the_catalogue_the_volume_and_the_bill_are_read(cloud: Cloud, api: RunPo
     ],
 )
 def test_each_refusal_of_a_create_is_an_error_of_its_own(
-    cloud: Cloud, api: RunPodApi, status: int, detail: str, kind: type[CloudTrainError], said: str
+    cloud: Cloud, api: RunPodApi, status: int, detail: str, kind: type[CloudTrainError], message: str
 ) -> None:
     cloud.runpod.faults.answer("POST /v2/pods", status, detail)
-    with pytest.raises(kind, match=said) as raised:
+    with pytest.raises(kind, match=message) as raised:
         api.create_pod(request(cloud))
     assert API_KEY not in str(raised.value)
     assert len(cloud.runpod.requests("POST /v2/pods")) == 1
@@ -107,7 +108,7 @@ def test_what_the_contract_does_not_know_is_refused_by_the_stand_in(cloud: Cloud
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_create_that_failed_there_is_tried_again(cloud: Cloud, api: RunPodApi, status: int) -> None:
+def test_a_create_that_failed_at_runpod_is_tried_again(cloud: Cloud, api: RunPodApi, status: int) -> None:
     cloud.runpod.faults.answer("POST /v2/pods", status, times=2)
     api.create_pod(request(cloud))
     assert len(cloud.runpod.requests("POST /v2/pods")) == 3
@@ -143,28 +144,54 @@ def test_reads_and_ends_are_tried_again(cloud: Cloud, api: RunPodApi, call: str)
     assert len(cloud.runpod.requests(call)) == 4
 
 
-def test_an_api_that_is_not_there_is_said_once_and_plainly(api: RunPodApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "base_url", "http://127.0.0.1:9")
-    with pytest.raises(ApiError, match=r"gave no answer to GET /v2/pods in 5 tries: ConnectionError\. Is http://127.0.0.1:9 reachable"):
-        api.pods()
+def test_an_api_that_cannot_be_reached_is_one_plain_error(api: RunPodApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as deaf:  # It has a port that nobody else can take, and does not listen.
+        deaf.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        monkeypatch.setattr(api, "base_url", url)
+        with pytest.raises(ApiError, match=rf"gave no answer to GET /v2/pods in 5 tries: ConnectionError\. Is {url} reachable"):
+            api.pods()
+
+
+def test_a_malformed_answer_names_the_fields_that_are_wrong() -> None:
+    with pytest.raises(ApiError, match=r"returned a malformed Gpu\. Missing or wrong: `id`, `price\.secure`\."):
+        _parse(Gpu, {"name": "L4", "price": {"secure": "cheap"}})
+
+
+def test_a_netrc_does_not_replace_the_key(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert cloud.api.pods() == []
+    (call,) = cloud.runpod.requests("GET /v2/pods")
+    assert call.headers["Authorization"] == f"Bearer {API_KEY}"
+
+
+@pytest.mark.parametrize("behind_s", [3600, -3600])
+def test_the_clocks_difference_is_how_far_this_computers_is_ahead(cloud: Cloud, behind_s: float) -> None:
+    api = cloud.api
+    assert api.clock_ahead_s is None
+    cloud.runpod.clock_behind_s = behind_s
+    api.pods()
+    assert api.clock_ahead_s == pytest.approx(behind_s, abs=60)
 
 
 def test_a_quota_is_waited_for_and_no_call_is_refused_twice(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     cloud.runpod.quota.calls, cloud.runpod.quota.window_s = 8, 1.0
     api = cloud.api
-    heard = threading.local()
-    hear = api._quota.hear
+    counted = threading.local()
+    update = api._quota.update
 
     def count(headers: Mapping[str, str]) -> float | None:
-        heard.refusals += "Retry-After" in headers
-        return hear(headers)
+        counted.refusals += "Retry-After" in headers
+        return update(headers)
 
     def call(_: int) -> int:
-        heard.refusals = 0
+        counted.refusals = 0
         api.pods()
-        return heard.refusals
+        return counted.refusals
 
-    monkeypatch.setattr(api._quota, "hear", count)
+    monkeypatch.setattr(api._quota, "update", count)
     with ThreadPoolExecutor(4) as pool:
         refused = list(pool.map(call, range(20)))
     answers = [call.answered[0] for call in cloud.runpod.requests("GET /v2/pods")]
@@ -202,8 +229,8 @@ def test_the_key_is_in_no_message_and_no_repr(cloud: Cloud, caplog: pytest.LogCa
     cloud.runpod.faults.answer("GET /v2/pods", 401, f"invalid api key {key}")
     with pytest.raises(AuthError) as raised:
         api.pods()
-    for said in (repr(api), str(raised.value), caplog.text, repr(vars(api).get("_quota"))):
-        assert key not in said
+    for text in (repr(api), str(raised.value), caplog.text, repr(vars(api).get("_quota"))):
+        assert key not in text
 
 
 def test_the_key_is_found_where_the_vendors_tools_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

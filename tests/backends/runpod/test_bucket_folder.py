@@ -1,4 +1,4 @@
-"""Pods without a network volume: an S3 bucket keeps their jobs, and they reach it by signed URLs alone."""
+"""Pods without a network volume: an S3 bucket has their jobs, and they reach it by signed URLs only."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from support.kedro_project import PENGUINS, Project
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
+from kedro_cloudtrain.backends.runpod.kept import remote_folder
 from kedro_cloudtrain.errors import JobFailedError
 
 
 @pytest.fixture
 def jobs(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """An account without a volume, and a bucket."""
+    """An account without a network volume, and a bucket."""
     cloud.use_bucket(monkeypatch)
     return cloud
 
 
 @pytest.fixture
 def backend(jobs: Cloud):
-    made: RunPodBackend = jobs.backend(heartbeat_lost_s=20.0)
-    yield made
-    made.close()
+    backend: RunPodBackend = jobs.backend(heartbeat_lost_s=30.0)
+    yield backend
+    backend.close()
     wait_until(lambda: not jobs.runpod.living)
 
 
@@ -48,21 +49,21 @@ def test_a_job_goes_to_the_bucket_and_its_result_comes_from_there(jobs: Cloud, b
     assert "half way True" in (folder / "log.txt").read_text()
     wait_until(lambda: pod.gone)
     for text in (json.dumps(pod.request.env), *("\n".join(line) for line in pod.lines)):
-        # A signed URL names the pair of keys that it was signed with, by its id; the secret one is in none.
+        # A signed URL contains the id of the keys that it was signed with, and never the secret key.
         assert not [secret for secret in (API_KEY, SECRET_KEY) if secret in text]
 
 
-def test_a_failure_and_its_log_come_home_too(jobs: Cloud, backend: RunPodBackend) -> None:
+def test_a_failure_and_its_log_are_downloaded_too(jobs: Cloud, backend: RunPodBackend) -> None:
     with pytest.raises(JobFailedError, match="no such thing") as raised:
         jobs.run(backend, body="print('half way')\nraise ValueError('no such thing')", data=FRAME)
     assert "half way" in str(raised.value)
 
 
-def test_a_job_that_is_taken_away_ends(jobs: Cloud, backend: RunPodBackend) -> None:
-    attempt = jobs.job(body="time.sleep(60)", data=FRAME)
-    remote = backend.remote(attempt.folder)
+def test_a_job_that_is_revoked_ends(jobs: Cloud, backend: RunPodBackend) -> None:
+    job = jobs.job(body="time.sleep(60)", data=FRAME)
+    remote = remote_folder(job.folder, jobs.volume)
     remote.send()
-    placement = backend.launch(attempt.request, remote)
+    placement = backend._launcher.launch(job.request(), remote)
     wait_until(lambda: remote.heartbeat(placement.attempt) is not None)
     remote.revoke()
     wait_until(lambda: not jobs.runpod.living, 20)
@@ -76,7 +77,7 @@ def test_a_bucket_that_stumbles_loses_nothing(jobs: Cloud, backend: RunPodBacken
     assert len(jobs.runpod.pods) == 1
 
 
-def test_a_folder_that_cannot_be_brought_ends_the_pod_and_another_is_tried(jobs: Cloud, backend: RunPodBackend) -> None:
+def test_a_folder_that_cannot_be_copied_ends_the_pod_and_another_is_tried(jobs: Cloud, backend: RunPodBackend) -> None:
     jobs.s3.faults.append(StorageFault("GET", "store.json", 403, times=6))
     assert jobs.run(backend, data=FRAME, startup_timeout_s=60)["rmse"] == 1.5
     assert len(jobs.runpod.pods) == 2
@@ -84,9 +85,9 @@ def test_a_folder_that_cannot_be_brought_ends_the_pod_and_another_is_tried(jobs:
 
 @pytest.fixture
 def shop(project: Project, jobs: Cloud) -> Project:
-    place = f"volume: {{bucket: {jobs.volume_id}, region: eu-central-1, endpoint_url: '{jobs.s3.endpoint_url}'}}\n"
+    volume = f"volume: {{bucket: {jobs.volume_id}, region: eu-central-1, endpoint_url: '{jobs.s3.endpoint_url}'}}\n"
     project.write("conf/pods/globals.yml", "volume: {path: data/volume}\n")
-    project.write("conf/pods/cloudtrain.yml", f"backend: runpod\n{place}defaults: {{install: false, gpu: none}}\n")
+    project.write("conf/pods/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: none}}\n")
     return project
 
 
@@ -106,7 +107,7 @@ def test_a_run_with_urls_alone_needs_no_network_volume(shop: Project, jobs: Clou
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_key_needs_a_network_volume_and_the_plan_says_so(shop: Project, jobs: Cloud) -> None:
+def test_a_key_needs_a_network_volume_and_the_plan_refuses_it(shop: Project, jobs: Cloud) -> None:
     for command in (["cloudtrain", "plan"], ["run", "--runner=cloudtrain"]):
         done = shop.kedro(*command, "--env=pods")
         assert done.returncode == 1
@@ -115,15 +116,15 @@ def test_a_key_needs_a_network_volume_and_the_plan_says_so(shop: Project, jobs: 
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{bucket: a, id: b}", "keep one of them"),
         ("{path: a, region: b}", "a bucket's"),
         ("{bucket: ''}", "at least 1 character"),
     ],
 )
-def test_a_place_that_is_two_is_said(shop: Project, text: str, said: str) -> None:
+def test_a_volume_of_two_kinds_is_an_error(shop: Project, text: str, message: str) -> None:
     shop.write("conf/pods/cloudtrain.yml", f"backend: runpod\nvolume: {text}\n")
     done = shop.kedro("cloudtrain", "plan", "--env=pods")
     assert done.returncode == 1
-    assert said in done.stdout + done.stderr
+    assert message in done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The environment of a pod: made once for the same requirements, kept on the volume, and not made where it cannot be."""
+"""The environment of a pod: made once for the same requirements, and kept on the volume."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from kedro_cloudtrain.errors import JobFailedError
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
-    """A package of nothing but a number, as a wheel that lies here: no registry is asked."""
+    """A package with one number, as a wheel on this computer: no registry is asked."""
     file = tmp_path / "tinyfit-1.0-py3-none-any.whl"
-    content = {
+    members = {
         "tinyfit.py": "ANSWER = 42\n",
         "tinyfit-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tinyfit\nVersion: 1.0\n",
         "tinyfit-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     lines = []
     with zipfile.ZipFile(file, "w") as archive:
-        for name, text in content.items():
+        for name, text in members.items():
             archive.writestr(name, text)
             digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
             lines.append(f"{name},sha256={digest},{len(text)}")
@@ -35,8 +35,8 @@ def wheel(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def only_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job of these tests needs no library: what is asked for is what the node names."""
+def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs without a library: a pod installs only what the node's settings name."""
     monkeypatch.setattr("kedro_cloudtrain.running.training.requirements", lambda *_, **__: ())
 
 
@@ -49,9 +49,9 @@ def log(cloud: Cloud) -> str:
     return (folder / "log.txt").read_text()
 
 
-@pytest.mark.usefixtures("only_that")
+@pytest.mark.usefixtures("no_library")
 def test_the_second_pod_with_the_same_requirements_installs_nothing(cloud: Cloud, wheel: Path) -> None:
-    backend = cloud.backend()
+    backend = cloud.backend(heartbeat_lost_s=30.0)
     settings = {"install": True, "requirements": [f"tinyfit @ file://{wheel}"]}
     body = "import tinyfit; print('the answer is', tinyfit.ANSWER, sys.prefix)"
     cloud.run(backend, body=body, **settings)
@@ -65,11 +65,11 @@ def test_the_second_pod_with_the_same_requirements_installs_nothing(cloud: Cloud
     backend.close()
 
 
-@pytest.mark.usefixtures("only_that")
-def test_two_pods_that_make_the_same_one_at_once_do_not_disturb_each_other(cloud: Cloud, wheel: Path) -> None:
+@pytest.mark.usefixtures("no_library")
+def test_two_pods_that_make_the_same_environment_at_once_do_not_disturb_each_other(cloud: Cloud, wheel: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    backend = cloud.backend(jobs=2)
+    backend = cloud.backend(jobs=2, heartbeat_lost_s=30.0)
     settings = {"install": True, "requirements": [f"tinyfit @ file://{wheel}"]}
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(cloud.run, backend, name, "import tinyfit", **settings) for name in ("one", "two")]
@@ -79,54 +79,54 @@ def test_two_pods_that_make_the_same_one_at_once_do_not_disturb_each_other(cloud
     wait_until(lambda: not cloud.runpod.living)
 
 
-@pytest.mark.usefixtures("only_that")
-def test_packages_that_cannot_be_installed_fail_with_uvs_words(cloud: Cloud, tmp_path: Path) -> None:
-    backend = cloud.backend()
+@pytest.mark.usefixtures("no_library")
+def test_packages_that_cannot_be_installed_fail_with_the_error_of_uv(cloud: Cloud, tmp_path: Path) -> None:
+    backend = cloud.backend(heartbeat_lost_s=30.0)
     with pytest.raises(JobFailedError, match="packages cannot be installed") as raised:
         cloud.run(backend, install=True, requirements=[f"nosuch @ file://{tmp_path}/nosuch-1.0-py3-none-any.whl"])
     assert "nosuch-1.0" in str(raised.value)
     assert environments(cloud) == []
-    assert len(cloud.runpod.pods) == 1  # another machine would not mend it
+    assert len(cloud.runpod.pods) == 1  # another machine would fail alike
     backend.close()
 
 
 def test_a_pod_installs_what_its_library_needs_and_no_more(cloud: Cloud) -> None:
-    attempt = cloud.job(install=True)
-    said = " ".join(attempt.request.requirements)
+    requirements = " ".join(cloud.job(install=True).request().requirements)
     for wanted in ("lightgbm==", "pandas==", "numpy==", "scikit-learn=="):
-        assert wanted in said
+        assert wanted in requirements
     for other in ("xgboost", "catboost", "keras", "tensorflow", "kedro", "torch", "boto3"):
-        assert other not in said
+        assert other not in requirements
 
 
-def test_the_watchdog_ends_a_pod_whatever_becomes_of_its_client(cloud: Cloud) -> None:
-    # By hand, with a short life: as where the client is gone.
+def test_the_watchdog_terminates_a_pod_whatever_becomes_of_its_client(cloud: Cloud) -> None:
+    # The pod is created by hand, with a short life, as if its client were gone.
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 
-    attempt = cloud.job(body="import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(100)")
-    remote = RemoteFolder(attempt.folder, cloud.volume)
+    job = cloud.job(body="import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(100)")
+    remote = RemoteFolder(job.folder, cloud.volume)
     remote.send()
-    remote.say_machine({"attempt": "abc", "timeout_s": 100, "lifetime_s": 1.5, "requirements": []})
+    remote.write_machine({"attempt": "abc", "timeout_s": 100, "lifetime_s": 1.5, "requirements": []})
     args = f"python3 /workspace/{remote.key('bootstrap.py')}"
     mounts = {"network": [{"volumeId": cloud.volume_id, "path": "/workspace"}]}
-    base = {"CLOUDTRAIN_ATTEMPT": "abc", "RUNPOD_API_BASE_URL": cloud.runpod.base_url}
-    body = {"name": "x", "image": "y", "args": args, "env": base, "mounts": mounts, "gpu": {"id": "NVIDIA L4", "count": 1}}
+    environment = {"CLOUDTRAIN_ATTEMPT": "abc", "RUNPOD_API_BASE_URL": cloud.runpod.base_url}
+    body = {"name": "x", "image": "y", "args": args, "env": environment, "mounts": mounts, "gpu": {"id": "NVIDIA L4", "count": 1}}
     pod = cloud.runpod.create(body)
-    wait_until(lambda: pod.gone)
+    wait_until(lambda: pod.gone, 30)
     result = json.loads((cloud.bucket / remote.key("result.json")).read_text())
     assert result["state"] in ("timed out", "lost")
     assert result["attempt"] == "abc"
     assert pod.starts == 1
 
 
-def test_a_pod_that_cannot_end_itself_tries_every_way_and_never_ends_its_command(cloud: Cloud) -> None:
+def test_a_pod_that_cannot_terminate_itself_tries_every_way_and_never_ends_its_command(cloud: Cloud) -> None:
     cloud.runpod.faults.befall("cannot end")
-    backend = cloud.backend(farewell_s=12.0)
+    backend = cloud.backend(release_s=60.0, heartbeat_lost_s=30.0)
     cloud.run(backend)
     (pod,) = cloud.runpod.pods.values()
-    wait_until(lambda: cloud.runpod.requests("POST /graphql"))
+    wait_until(lambda: cloud.runpod.requests("POST /graphql"), 30)
     assert cloud.runpod.requests("POST /v2/pods/*/action")
     assert cloud.runpod.requests("DELETE /v2/pods/*")
     assert pod.starts == 1
-    wait_until(lambda: pod.gone, 20)  # by the client, then
+    assert not pod.gone
     backend.close()
+    assert pod.gone

@@ -1,11 +1,11 @@
-"""Which machine takes a job, what it may cost, and how long it may live: by numbers alone."""
+"""Which machine runs a job, what it may cost, and how long it may live: computed, without a pod."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from runpod_stand_in.catalogue import Catalogue, gpu
+from runpod_stand_in.offers import Offers, gpu
 
 from kedro_cloudtrain.backends.runpod.budget import Budget, lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.contract import Cpu, Gpu
@@ -14,25 +14,26 @@ from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
 from kedro_cloudtrain.jobs.workload import Workload
 
-PLACE = "EU-RO-1"
+DATA_CENTER = "EU-RO-1"
 SMALL = Workload("xgboost", 1000, 10)
 
 
-class Known:
-    """The stand-in's catalogue, without its server."""
+class StandInOffers:
+    """The stand-in's offers, without its server."""
 
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
-        self.catalogue = catalogue or Catalogue()
+    def __init__(self, offers: Offers | None = None) -> None:
+        self.offers = offers or Offers()
 
     def gpus(self, count: int = 1) -> list[Gpu]:
-        return [Gpu.model_validate(one.json_object()) for one in self.catalogue.gpus]
+        return [Gpu.model_validate(gpu.json_object()) for gpu in self.offers.gpus]
 
     def cpus(self, vcpu_count: int = 4) -> list[Cpu]:
-        return [Cpu.model_validate(one.json_object()) for one in self.catalogue.cpus]
+        return [Cpu.model_validate(cpu.json_object()) for cpu in self.offers.cpus]
 
 
-def names(settings: dict, work: Workload = SMALL, catalogue: Catalogue | None = None, place: str | None = PLACE) -> list[str]:
-    return [str(one) for one in choose(Known(catalogue), NodeSettings.model_validate(settings), place, work).candidates]
+def names(settings: dict, workload: Workload = SMALL, offers: Offers | None = None, data_center: str | None = DATA_CENTER) -> list[str]:
+    choice = choose(StandInOffers(offers), NodeSettings.model_validate(settings), data_center, workload)
+    return [str(candidate) for candidate in choice.candidates]
 
 
 def test_the_users_order_comes_before_the_price() -> None:
@@ -44,8 +45,8 @@ def test_names_are_known_in_any_case() -> None:
 
 
 def test_what_is_sold_out_is_tried_last() -> None:
-    catalogue = Catalogue(gpus=[gpu("A", 24, 0.2, EU_RO_1="NONE"), gpu("B", 24, 0.9, EU_RO_1="LOW")])
-    assert names({"gpu": ["A", "B"]}, catalogue=catalogue) == ["B", "A"]
+    offers = Offers(gpus=[gpu("A", 24, 0.2, EU_RO_1="NONE"), gpu("B", 24, 0.9, EU_RO_1="LOW")])
+    assert names({"gpu": ["A", "B"]}, offers=offers) == ["B", "A"]
 
 
 def test_auto_takes_the_cheapest_that_holds_the_table() -> None:
@@ -58,36 +59,36 @@ def test_auto_takes_the_cheapest_that_holds_the_table() -> None:
 
 def test_auto_says_why() -> None:
     settings = NodeSettings.model_validate({"gpu": "auto"})
-    assert "sooner than a GPU is ready" in choose(Known(), settings, PLACE, SMALL).reason
-    assert "LightGBM's wheel has no CUDA" in choose(Known(), settings, PLACE, Workload("lightgbm", 9, 9)).reason
-    assert "auto: the cheapest with 2 GB" in choose(Known(), settings, PLACE, Workload("keras", 9, 9)).reason
+    assert "sooner than a GPU is ready" in choose(StandInOffers(), settings, DATA_CENTER, SMALL).reason
+    assert "LightGBM's wheel has no CUDA" in choose(StandInOffers(), settings, DATA_CENTER, Workload("lightgbm", 9, 9)).reason
+    assert "auto: the cheapest with 2 GB" in choose(StandInOffers(), settings, DATA_CENTER, Workload("keras", 9, 9)).reason
 
 
 def test_several_gpus_are_one_machine_of_their_price() -> None:
-    (candidate,) = choose(Known(), NodeSettings.model_validate({"gpu": "NVIDIA L4", "gpu_count": 2}), PLACE, SMALL).candidates
+    (candidate,) = choose(StandInOffers(), NodeSettings.model_validate({"gpu": "NVIDIA L4", "gpu_count": 2}), DATA_CENTER, SMALL).candidates
     assert str(candidate) == "2 × NVIDIA L4"
     assert candidate.usd_per_hour == pytest.approx(0.86)
 
 
 def test_without_a_volume_any_data_centre_will_do() -> None:
-    assert names({"gpu": ["NVIDIA H100 80GB HBM3"]}, place=None) == ["NVIDIA H100 80GB HBM3"]
+    assert names({"gpu": ["NVIDIA H100 80GB HBM3"]}, data_center=None) == ["NVIDIA H100 80GB HBM3"]
 
 
 @pytest.mark.parametrize(
-    ("settings", "kind", "said"),
+    ("settings", "kind", "message"),
     [
         ({"gpu": "NVIDIA L44"}, ConfigError, "Did you mean `NVIDIA L4`"),
-        ({"gpu": "NVIDIA H100 80GB HBM3"}, CapacityError, r"H100 80GB HBM3 \(not sold there\).*data centre narrows it"),
+        ({"gpu": "NVIDIA H100 80GB HBM3"}, CapacityError, r"H100 80GB HBM3 \(not sold in EU-RO-1\).*data centre limits the choice"),
         ({"gpu": "NVIDIA L4", "max_price_per_hour_usd": 0.42}, CapacityError, r"\$0\.43/h, over max_price_per_hour_usd 0\.42"),
         ({"gpu": "none", "vcpu_count": 32, "max_price_per_hour_usd": 1}, CapacityError, "cpu5c with 32 vCPUs"),
     ],
 )
-def test_no_machine_says_what_refused_each(settings: dict, kind: type[Exception], said: str) -> None:
-    with pytest.raises(kind, match=said):
+def test_no_machine_is_an_error_with_the_reason_for_each(settings: dict, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
         names(settings)
 
 
-def test_a_table_too_large_for_any_gpu_is_said_with_its_size() -> None:
+def test_a_table_too_large_for_any_gpu_is_an_error_with_its_size() -> None:
     with pytest.raises(CapacityError, match=r"NVIDIA A40 \(48 GB, 122 GB needed\)"):
         names({"gpu": "auto"}, Workload("xgboost", 100_000_000, 100))
 
@@ -97,7 +98,7 @@ def test_a_pod_lives_as_long_as_its_money() -> None:
     assert lifetime_s("n", 1.0, 3600, 900, 10.0) == 3600
     assert lifetime_s("n", 1.0, 3600, 900, 0.5) == pytest.approx(900)
     assert lifetime_s("n", 0.0, 3600, 900, 0.5) == 3600
-    with pytest.raises(BudgetExceededError, match=r"\$0\.26 of its max_cost_usd are left.*needs at least \$0\.27"):
+    with pytest.raises(BudgetExceededError, match=r"\$0\.26 of its max_cost_usd is left.*needs at least \$0\.27"):
         lifetime_s("n", 1.0, 3600, 900, 0.26)
     assert worst_usd(2.0, 900, 900) == pytest.approx(1.0)
 
@@ -118,10 +119,10 @@ def test_a_budget_is_never_passed_however_many_ask() -> None:
     Budget(None).reserve("a", "node", 1e9)
 
 
-def test_a_catalogue_is_asked_once_for_many_and_again_when_it_is_old() -> None:
+def test_offers_are_asked_once_for_many_and_again_when_they_are_old() -> None:
     asked: list[int] = []
 
-    class Counted(Known):
+    class Counted(StandInOffers):
         def gpus(self, count: int = 1) -> list[Gpu]:
             asked.append(count)
             return super().gpus(count)

@@ -1,4 +1,4 @@
-"""Whole runs with `--env=runpod`: what the end of a client leaves, what a URL's secret passes through, what a run says and keeps."""
+"""Whole runs with `--env=runpod`: the pods that a client leaves, the way of a URL's secret, and what a run prints and keeps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from support.kedro_project import PENGUINS, Project
 from support.waiting import wait_until
 
 PLANTED = "a-planted-token"
-# A recipe of one's own that says when it is at work, and goes on for a while.
+# A template that shows when it is at work, and works for a while.
 SLOW = """
 import os, time
 from pathlib import Path
@@ -27,7 +26,7 @@ Path(os.environ["CLOUDTRAIN_VOLUME"], "at-work").write_text("yes")
 time.sleep(60)
 """
 
-# A shell's background jobs ignore Ctrl-C, and so would what they start: this one listens, as under a terminal.
+# The background jobs of a shell ignore Ctrl-C, and so do their children. This one obeys it, as in a terminal.
 LISTEN = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
 
 
@@ -80,17 +79,17 @@ def test_a_failing_ordinary_node_leaves_no_pod(shop: Project, cloud: Cloud) -> N
 @pytest.mark.parametrize("by_runpod", [True, False])
 def test_a_urls_secret_reaches_the_pod_alone(shop: Project, cloud: Cloud, by_runpod: bool, tmp_path: Path) -> None:
     cloud.runpod.secrets["shop_token"] = PLANTED
-    said = "Bearer {{ RUNPOD_SECRET_shop_token }}" if by_runpod else f"Bearer {PLANTED}"
+    header = "Bearer {{ RUNPOD_SECRET_shop_token }}" if by_runpod else f"Bearer {PLANTED}"
     with Server({"p.csv": PENGUINS.read_bytes()}) as server:
         entry = "penguins:\n  type: kedro_cloudtrain.CloudDataset\n  dataset_url: " + server.url("p.csv") + "\n  credentials: shop\n"
         catalog = (shop.path / "conf/base/catalog.yml").read_text()
         shop.write("conf/base/catalog.yml", entry + catalog[catalog.index("mass_model") :])
         shop.write("conf/local/credentials.yml", "{}\n")
-        shop.write("conf/runpod/credentials.yml", f"shop: {{headers: {{Authorization: '{said}'}}}}\n")
+        shop.write("conf/runpod/credentials.yml", f"shop: {{headers: {{Authorization: '{header}'}}}}\n")
         done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod", "--nodes=train_mass")
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"Bearer {PLANTED}" in [request.headers.get("authorization") for request in server.requests]
-    texts = {"what was said": done.stdout + done.stderr}
+    texts = {"output": done.stdout + done.stderr}
     for root in (cloud.bucket, cloud.volume.folder(".cloudtrain"), shop.path / "data"):
         texts |= {str(file): file.read_bytes().decode(errors="replace") for file in root.rglob("*") if file.is_file()}
     for call in cloud.runpod.calls:
@@ -104,29 +103,30 @@ def test_a_urls_secret_reaches_the_pod_alone(shop: Project, cloud: Cloud, by_run
         assert not [secret for secret in SECRETS if secret in text], place
 
 
-def test_a_run_says_what_it_was_and_what_it_cost(shop: Project, cloud: Cloud) -> None:
+def test_a_run_prints_what_it_was_and_what_it_cost(shop: Project, cloud: Cloud) -> None:
     done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod")
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
     for part in (f"backend runpod · volume {cloud.volume_id} in EU-RO-1", "train_mass on NVIDIA L4 at $0.43/h", "environment", "$0.00"):
-        assert part in said, part
+        assert part in output, part
     (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
-    (use,) = json.loads((folder / "receipt.json").read_text())["machines"] if (folder / "receipt.json").exists() else [{"ended": "done"}]
+    (use,) = json.loads((folder / "receipt.json").read_text())["machines"]
     assert use["ended"] == "done"
     assert json.loads((shop.path / "data/08_reporting/mass.json").read_text())["rmse"] > 0
 
 
 def test_the_stand_in_runs_pods_without_namespaces_too(tmp_path: Path) -> None:
-    # As for a contributor who is not root: the mount is a path below a temporary folder.
+    # For a contributor who is not root, the mount is a path in a temporary folder.
     (tmp_path / "abc123xyz").mkdir()
     with RunPodStandIn(tmp_path, isolated=False) as runpod:
-        command = "sh -c 'echo $WHERE $RUNPOD_POD_ID >> /workspace/seen; setsid sleep 300 & sleep 300'"
-        body = {"name": "a", "image": "b", "args": command, "gpu": {"id": "NVIDIA L4", "count": 1}, "env": {"WHERE": "/workspace/x"}}
+        command = "sh -c 'echo $FOLDER $RUNPOD_POD_ID >> /workspace/written; setsid sleep 300 & sleep 300'"
+        body = {"name": "a", "image": "b", "args": command, "gpu": {"id": "NVIDIA L4", "count": 1}, "env": {"FOLDER": "/workspace/x"}}
         pod = runpod.create({**body, "mounts": {"network": [{"volumeId": "abc123xyz", "path": "/workspace"}]}})
-        wait_until((tmp_path / "abc123xyz/seen").exists)
-        where, pod_id = (tmp_path / "abc123xyz/seen").read_text().split()
-        assert where.endswith("/workspace/x")
-        assert where != "/workspace/x"
+        written = tmp_path / "abc123xyz/written"
+        wait_until(lambda: written.exists() and written.read_text().endswith("\n"))
+        path, pod_id = written.read_text().split()
+        assert path.endswith("/workspace/x")
+        assert path != "/workspace/x"
         assert pod_id == pod.id
         pod.end()
         wait_until(lambda: not running(pod.id))
@@ -155,14 +155,14 @@ def test_the_stand_in_starts_a_command_that_ends_again_and_takes_all_with_it(clo
 
 
 def running(pod_id: str) -> list[str]:
-    found = []
+    commands = []
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdigit() and f"RUNPOD_POD_ID={pod_id}".encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_text())
+                commands.append((folder / "cmdline").read_text())
         except OSError:
             continue
-    return found
+    return commands
 
 
 def test_the_documented_command_serves_until_it_is_interrupted() -> None:
@@ -173,6 +173,5 @@ def test_the_documented_command_serves_until_it_is_interrupted() -> None:
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(5)]
     assert all(line.startswith("export RUNPOD_") for line in lines)
-    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0

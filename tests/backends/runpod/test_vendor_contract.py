@@ -1,4 +1,4 @@
-"""The stand-in's schemas say nothing that the vendor's contract does not, wherever that lies beside the checkout."""
+"""The stand-in's schemas are the vendor's contract's, if the contract's file lies beside the checkout."""
 
 from __future__ import annotations
 
@@ -23,51 +23,55 @@ ANSWERS = {
 
 
 def flat(node: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    """Resolve references and join `allOf`; of what may be null, the rest, with `nullable`."""
-    found: dict[str, Any] = {name: value for name, value in node.items() if name not in ("$ref", "allOf", "anyOf")}
+    """Return a schema without references, `allOf` and `anyOf`; one that may be null has `nullable`."""
+    joined: dict[str, Any] = {name: value for name, value in node.items() if name not in ("$ref", "allOf", "anyOf")}
     parts = list(node.get("allOf", ()))
     if "$ref" in node:
         parts.append(definitions[node["$ref"].rsplit("/", 1)[1]])
-    for one in node.get("anyOf", ()):
-        if one.get("type") == "null":
-            found["nullable"] = True
+    for option in node.get("anyOf", ()):
+        if option.get("type") == "null":
+            joined["nullable"] = True
         else:
-            parts.append(one)
+            parts.append(option)
     for part in parts:
         more = flat(part, definitions)
-        found["properties"] = {**found.get("properties", {}), **more.pop("properties", {})}
-        found["required"] = [*found.get("required", []), *more.pop("required", [])]
-        found = {**more, **found}
-    if isinstance(found.get("type"), list):
-        found["nullable"] = "null" in found["type"]
-        found["type"] = next(kind for kind in found["type"] if kind != "null")
-    return found
+        joined["properties"] = {**joined.get("properties", {}), **more.pop("properties", {})}
+        joined["required"] = [*joined.get("required", []), *more.pop("required", [])]
+        joined = {**more, **joined}
+    if isinstance(joined.get("type"), list):
+        joined["nullable"] = "null" in joined["type"]
+        joined["type"] = next(kind for kind in joined["type"] if kind != "null")
+    return joined
 
 
 def differences(ours: Any, theirs: Any, our_defs: dict[str, Any], their_defs: dict[str, Any], at: str, *, answer: bool) -> list[str]:
-    """Say where what we declare is not theirs."""
+    """Return where our schema differs from the vendor's."""
     our, their = flat(ours, our_defs), flat(theirs, their_defs)
     kinds = (our.get("type"), their.get("type"))
     if kinds[0] != kinds[1] and kinds != ("integer", "number") and "type" in their:
-        return [f"{at}: {kinds[0]} here, {kinds[1]} there"]
-    said = []
+        return [f"{at}: ours is {kinds[0]}, theirs {kinds[1]}"]
+    differing = []
     if answer and our.get("nullable") and not their.get("nullable") and at.rsplit(".", 1)[-1] in their.get("required", ()):
-        said.append(f"{at}: null here")
+        differing.append(f"{at}: only ours may be null")
     if "enum" in their and set(our.get("enum", [our.get("const")])) - set(their["enum"]):
-        said.append(f"{at}: {our.get('enum')} is not of {their['enum']}")
+        differing.append(f"{at}: {our.get('enum')} is not within {their['enum']}")
     limits = ("minimum", "maximum", "minLength", "maxItems", "pattern")
     if not answer:
-        said += [f"{at}: {one} is {our.get(one)} here, {their[one]} there" for one in limits if one in their and their[one] != our.get(one)]
+        differing += [
+            f"{at}: our {limit} is {our.get(limit)}, theirs {their[limit]}"
+            for limit in limits
+            if limit in their and their[limit] != our.get(limit)
+        ]
     if "items" in our and "items" in their:
-        said += differences(our["items"], their["items"], our_defs, their_defs, f"{at}[]", answer=answer)
+        differing += differences(our["items"], their["items"], our_defs, their_defs, f"{at}[]", answer=answer)
     for name, inner in our.get("properties", {}).items():
         if name not in their.get("properties", {}):
-            said.append(f"{at}.{name} is not there")
+            differing.append(f"{at}.{name} is not in theirs")
         else:
-            said += differences(inner, their["properties"][name], our_defs, their_defs, f"{at}.{name}", answer=answer)
+            differing += differences(inner, their["properties"][name], our_defs, their_defs, f"{at}.{name}", answer=answer)
     needed = set(their.get("required", ())) if answer or kinds[0] == "object" else set()
-    said += [f"{at}.{name} is required there" for name in needed - set(our.get("required", ()))]
-    return said
+    differing += [f"{at}.{name} is required in theirs" for name in needed - set(our.get("required", ()))]
+    return differing
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +95,8 @@ def test_the_comparison_finds_what_differs(contract: dict[str, Any]) -> None:
     ours["properties"]["bogus"] = {"type": "string"}
     ours["properties"]["cost"] = {"type": "string"}
     ours["required"].remove("env")
-    found = differences(ours, theirs["Pod"], ours["$defs"], theirs, "Pod", answer=True)
-    assert sorted(found) == ["Pod.bogus is not there", "Pod.cost: string here, number there", "Pod.env is required there"]
+    differing = differences(ours, theirs["Pod"], ours["$defs"], theirs, "Pod", answer=True)
+    assert sorted(differing) == ["Pod.bogus is not in theirs", "Pod.cost: ours is string, theirs number", "Pod.env is required in theirs"]
 
 
 @pytest.mark.parametrize(
@@ -112,5 +116,8 @@ def test_the_comparison_finds_what_differs(contract: dict[str, Any]) -> None:
 )
 def test_a_call_is_the_vendors(contract: dict[str, Any], call: str) -> None:
     method, _, path = call.partition(" ")
-    paths = {"/".join("{}" if part.startswith("{") else part for part in one.split("/")): said for one, said in contract["paths"].items()}
-    assert method.lower() in paths[path]
+    methods = {
+        "/".join("{}" if part.startswith("{") else part for part in template.split("/")): of_path
+        for template, of_path in contract["paths"].items()
+    }
+    assert method.lower() in methods[path]

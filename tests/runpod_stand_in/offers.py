@@ -1,4 +1,4 @@
-"""What the stand-in sells, and where; a test changes it as it likes."""
+"""The machines that the stand-in offers, and where; tests change them as they like."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .schemas import CpuType, CpuTypePrice, CpuTypeVcpu, GpuType, GpuTypeMaxCoun
 
 
 def gpu(name: str, memory: int, usd: float, cuda: tuple[str, ...] = ("12.8", "12.9"), **stock: str) -> GpuType:
-    """Make a GPU type: `gpu("NVIDIA L4", 24, 0.43, EU_RO_1="HIGH")`; without stock it is sold nowhere."""
+    """Return a GPU type: `gpu("NVIDIA L4", 24, 0.43, EU_RO_1="HIGH")`; without stock it is not sold anywhere."""
     places = [{"id": place.replace("_", "-"), "name": place.replace("_", " "), "availability": level} for place, level in stock.items()]
     levels = [str(place["availability"]) for place in places]
-    said: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "id": name,
         "name": name.removeprefix("NVIDIA "),
         "pool": None,
@@ -25,7 +25,7 @@ def gpu(name: str, memory: int, usd: float, cuda: tuple[str, ...] = ("12.8", "12
         "availability": max(levels, key=["NONE", "LOW", "MEDIUM", "HIGH"].index, default="NONE"),
         "cudaVersions": [{"version": version, "available": number == 0} for number, version in enumerate(cuda)],
     }
-    return GpuType.model_validate({**said, **({"dataCenters": places} if places else {})})
+    return GpuType.model_validate({**fields, **({"dataCenters": places} if places else {})})
 
 
 def _gpus() -> list[GpuType]:
@@ -40,7 +40,7 @@ def _gpus() -> list[GpuType]:
 def _cpus() -> list[CpuType]:
     price = CpuTypePrice(secure_per_vcpu=0.035, serverless_per_vcpu=0.05)
     places = [{"id": "EU-RO-1", "name": "EU RO 1", "availability": "HIGH"}]
-    said = {
+    fields = {
         "id": "cpu5c",
         "name": "Compute-Optimized",
         "group": "Gen 5",
@@ -48,11 +48,11 @@ def _cpus() -> list[CpuType]:
         "availability": "HIGH",
         "dataCenters": places,
     }
-    return [CpuType.model_validate({**said, "vcpu": CpuTypeVcpu(min=2, max=32), "price": price})]
+    return [CpuType.model_validate({**fields, "vcpu": CpuTypeVcpu(min=2, max=32), "price": price})]
 
 
 @dataclasses.dataclass
-class Catalogue:
+class Offers:
     """GPU types, CPU flavours and network volumes."""
 
     gpus: list[GpuType] = dataclasses.field(default_factory=_gpus)
@@ -64,9 +64,9 @@ class Catalogue:
         self.volumes[volume_id] = NetworkVolume(id=volume_id, name=volume_id, size=50, data_center=data_center, type="STANDARD")
 
     def gpu(self, name: str) -> GpuType | None:
-        """Give a GPU type by its id."""
-        return next((one for one in self.gpus if one.id == name), None)
+        """Return a GPU type by its id."""
+        return next((gpu for gpu in self.gpus if gpu.id == name), None)
 
     def cpu(self, name: str) -> CpuType | None:
-        """Give a CPU flavour by its id."""
-        return next((one for one in self.cpus if one.id == name), None)
+        """Return a CPU flavour by its id."""
+        return next((cpu for cpu in self.cpus if cpu.id == name), None)
