@@ -69,7 +69,7 @@ def _examine_local(metadata: ProjectMetadata, env: str | None) -> Examination:
     try:
         with open_planner(metadata, env) as (planner, pipelines):
             for pipeline in pipelines.values():
-                needed |= {plan.kind for plan in planner.plan(pipeline.nodes) if plan.inputs is not None}
+                needed |= {plan.kind for plan in planner.plan(pipeline.nodes) if getattr(plan, "inputs", None) is not None}
         project = Finding("project", ok=True, message=f"{', '.join(sorted(needed - {''})) or 'nothing'} to train")
     except Exception as error:  # noqa: BLE001  # an error in the project's own code is a finding, and the rest is still examined
         project = Finding("project", ok=False, message=f"it cannot be opened: {type(error).__name__}: {error}")
