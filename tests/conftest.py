@@ -13,7 +13,7 @@ from support.cloud import DATA_CENTER, Cloud
 from support.kedro_project import PENGUINS, Project, make_project
 
 # Fixtures that several folders share.
-pytest_plugins = ["support.four_nodes", "support.slow_training"]
+pytest_plugins = ["support.account", "support.four_nodes", "support.slow_training"]
 
 _numbers = itertools.count()
 
