@@ -1,4 +1,4 @@
-"""What the plugin costs: a run of one XGBoost node against a bare script of the same recipe, in turn; medians and ratios.
+"""Measure the plugin's overhead: a run of an XGBoost node against a bare script of the same recipe, alternating; medians and ratios.
 
 python benchmarks/overhead.py [--runs 5] [--rows 300000] [--rounds 300]
 """
@@ -36,13 +36,13 @@ def plugin(project: Path) -> dict[str, float]:
     wall_s = time.perf_counter() - began
     (folder,) = (project / "data/volume/.cloudtrain/jobs").iterdir()
     result = json.loads((folder / "result.json").read_text())
-    passed = next(line.split("GB")[0] for line in done.stdout.splitlines() if line.strip().startswith("train "))
+    passed_through = next(line.split("GB")[0] for line in done.stdout.splitlines() if line.strip().startswith("train "))
     return {
         "wall_s": wall_s,
         "fit_s": result["seconds"]["fit"],
         "rmse": json.loads((project / "metrics.json").read_text())["rmse"],
         "peak_bytes": result["peak_memory_bytes"],
-        "passed": passed.split("MB")[-1].strip().rstrip("– ").strip(),
+        "passed_through": passed_through.split("MB")[-1].strip().rstrip("– ").strip(),
     }
 
 
@@ -53,12 +53,12 @@ with tempfile.TemporaryDirectory() as scratch:
     bare(table, root / "bare")
     plugin(project)
     pairs = [(bare(table, root / "bare"), plugin(project)) for _ in range(args.runs)]
-    print(f"{args.rows:,} rows, {args.columns} columns, {args.rounds} rounds, {args.runs} runs in turn")
+    print(f"{args.rows:,} rows, {args.columns} columns, {args.rounds} rounds, {args.runs} alternating runs")
     for name in ("wall_s", "fit_s", "peak_bytes"):
         first, second = (statistics.median(pair[side][name] for pair in pairs) for side in (0, 1))
         ratio = statistics.median(pair[1][name] / pair[0][name] for pair in pairs)
         print(f"{name:10}  bare {first:14,.2f}  plugin {second:14,.2f}  median of the ratios {ratio:.3f}")
     allowed = statistics.median(pair[0]["wall_s"] for pair in pairs) * 1.10 + 3
-    print(f"wall allowed: 1.10 of the bare one and 3 s = {allowed:.2f} s")
+    print(f"wall time allowed: 1.10 times the bare script plus 3 s = {allowed:.2f} s")
     print(f"validation rmse: bare {pairs[0][0]['rmse']:.9f}, plugin {pairs[0][1]['rmse']:.9f}")
-    print(f"through the client: {pairs[0][1]['passed']}")
+    print(f"bytes through the client: {pairs[0][1]['passed_through']}")
