@@ -161,6 +161,39 @@ def test_the_generator_of_the_readme_gives_a_script(project: Project) -> None:
     compile(done.stdout, "train.py", "exec")
 
 
+def section(title: str) -> str:
+    """The text below a heading, up to the next one."""
+    return README.split(f"## {title}\n", 1)[1].split("\n## ")[0].split("\n### ")[0]
+
+
+def named(title: str) -> set[str]:
+    """What the tables of a section have in code in their first columns."""
+    rows = re.findall(r"^\| (`.*?) \|", section(title), re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(.*?)`", row)}
+
+
+def test_the_reference_has_every_setting_and_runner_parameter() -> None:
+    from kedro_cloudtrain.config import RUNNER_PARAMETERS, NodeSettings, RunSettings, Settings
+
+    assert named("Settings") == {*Settings.model_fields, *NodeSettings.model_fields, *RunSettings.model_fields}
+    assert {*RUNNER_PARAMETERS, "max_workers"} <= set(re.findall(r"`(\w+)`", section("Runner parameters")))
+
+
+def test_the_reference_has_every_command_and_option() -> None:
+    from kedro_cloudtrain.commands.cli import cloudtrain
+
+    assert {name.split()[0] for name in named("Commands")} == set(cloudtrain.commands)
+    options = {option for command in cloudtrain.commands.values() for parameter in command.params for option in parameter.opts}
+    assert {option for option in options if option.startswith("--")} - {"--follow"} <= set(re.findall(r"--[\w-]+", section("Commands")))
+
+
+def test_every_error_of_the_reference_can_be_imported_from_the_root() -> None:
+    import kedro_cloudtrain
+
+    for name in named("Errors"):
+        assert issubclass(getattr(kedro_cloudtrain, name), kedro_cloudtrain.CloudTrainError), name
+
+
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
     known = {("bash", 2), ("console", 6), ("python", 5), ("yaml", 10)}
     assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == known
