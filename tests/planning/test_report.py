@@ -30,7 +30,7 @@ def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: A
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("defaults: {gpu: NVIDIA L5}", "`gpu` names 'NVIDIA L5', which RunPod's catalogue does not have. Did you mean `NVIDIA L4`?"),
+        ("defaults: {gpu: NVIDIA L5}", "`gpu` names 'NVIDIA L5', which RunPod does not offer. Did you mean `NVIDIA L4`?"),
         ("defaults: {gpu: NVIDIA H100 80GB HBM3}", "No machine may take this job in EU-RO-1 (where the network volume is)"),
         ("defaults: {gpu: NVIDIA L4, max_price_per_hour_usd: 0.3}", "over max_price_per_hour_usd 0.3"),
         ("defaults: {gpu: NVIDIA L4, max_cost_usd: 0.05}", "$0.05 of its max_cost_usd are left"),
