@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import inspect
 import json
 import os
 import runpy
@@ -105,6 +106,7 @@ if __name__ == "__main__":
             importlib.import_module(module)
     if "kedro.framework.project" in sys.modules:
         sys.exit("kedro.framework.project was imported before there was a project")
+    inspect.stack()  # remembers each module's file: Kedro's settings look through all of them at every start
     gc.collect()
     gc.freeze()
     become(serve(socket.socket(fileno=int(sys.argv[2]))))
