@@ -16,8 +16,8 @@ from support.kedro_project import ROOT, Project, needs_runner_params
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the example project, run once by our runner."""
-    copy = Project(tmp_path_factory.mktemp("example"))
+    """A copy of the example project, run once by our runner, and by the command that its reader types."""
+    copy = Project(tmp_path_factory.mktemp("example"), forks=False)
     for name in ("src", "conf", "pyproject.toml", ".telemetry"):
         source = ROOT / name
         shutil.copytree(source, copy.path / name) if source.is_dir() else shutil.copy(source, copy.path)
@@ -25,6 +25,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Project:
     done = copy.kedro("run", "--runner=cloudtrain", timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     copy.output = done.stdout + done.stderr
+    copy.forks = True
     return copy
 
 

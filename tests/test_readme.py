@@ -26,7 +26,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that is nothing but what the README says."""
     from support.kedro_project import make_project
 
-    made = make_project(tmp_path_factory.mktemp("readme"))
+    made = make_project(tmp_path_factory.mktemp("readme"), forks=False)
     catalog, *_ = blocks("yaml", "# catalog.yml")
     made.write("conf/base/catalog.yml", catalog)
     made.write("conf/base/parameters.yml", blocks("yaml", "# parameters.yml")[0])
@@ -85,7 +85,7 @@ def test_what_the_readme_says_of_runpod_works(project: Project, readmes_volume: 
 def test_a_node_of_ones_own_goes_to_a_machine_as_the_readme_has_it(tmp_path: Path) -> None:
     from support.kedro_project import make_project
 
-    own = make_project(tmp_path)
+    own = make_project(tmp_path, forks=False)
     own.write("src/shop/nodes.py", blocks("python", "# nodes.py")[0])
     own.write(
         "src/shop/pipeline_registry.py",

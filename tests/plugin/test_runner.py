@@ -55,6 +55,8 @@ def train(data: str = "table", **more: str) -> Pipeline:
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # This process is measured; its jobs have their worker from an archive, and would only be slower.
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 def run(pipeline: Pipeline, data: DataCatalog, *plugins: object, **params: object) -> CloudTrainRunner:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import runpy
-import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.jobs.worker_archive import worker_archive
+from support.forked import JOBS, unmeasured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,15 +102,8 @@ class Job:
         (self.folder / "result.json").unlink(missing_ok=True)
 
     def _process(self, arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=cwd,
-            env={**os.environ, "CLOUDTRAIN_VOLUME": str(self.volume), **environment},
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        whole = unmeasured({**os.environ, "CLOUDTRAIN_VOLUME": str(self.volume), **environment})
+        done = JOBS.run(arguments, cwd, whole, timeout=200)
         self.log, self.exit_code = done.stdout + done.stderr, done.returncode
 
     def run_here(self, recipe: str, key: str, target: str, **more: Any) -> dict[str, Any]:
