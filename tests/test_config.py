@@ -46,9 +46,9 @@ def test_the_exact_name_holds_over_any_other_selector() -> None:
 def test_a_selector_that_means_nothing_is_said_with_the_nearest_name() -> None:
     nodes = [node(len, "params:a", "b", name="long_node", tags="heavy", namespace="cand")]
     settings = make_settings({"nodes": {"cand.long_node": {}, "cand.lnog_node": {}, "tag:heavvy": {}, "namespace:cnad": {}, "x_*": {}}})
-    said = unmatched_selectors(settings, nodes)
-    assert [sentence.partition(" under ")[0] for sentence in said] == ["`cand.lnog_node`", "`tag:heavvy`", "`namespace:cnad`", "`x_*`"]
-    assert [sentence.partition("of the project.")[2] for sentence in said] == [
+    warnings = unmatched_selectors(settings, nodes)
+    assert [sentence.partition(" under ")[0] for sentence in warnings] == ["`cand.lnog_node`", "`tag:heavvy`", "`namespace:cnad`", "`x_*`"]
+    assert [sentence.partition("of the project.")[2] for sentence in warnings] == [
         " Did you mean `cand.long_node`?",
         " Did you mean `heavy`?",
         " Did you mean `cand`?",

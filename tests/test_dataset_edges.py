@@ -96,8 +96,8 @@ def test_a_model_that_cannot_take_its_place_leaves_the_one_before(tmp_path: Path
 
 def test_metrics_are_numbers_of_any_kind(tmp_path: Path) -> None:
     dataset = MetricsDataset(filepath=str(tmp_path / "m.json"))
-    said = {"mae": np.float32(1.5), "rows": np.int64(3), "auc": float("nan"), "none": None, "confusion_matrix": np.eye(2, dtype=int)}
-    dataset.save({**said, "classes": ["a", "b"]})
+    metrics = {"mae": np.float32(1.5), "rows": np.int64(3), "auc": float("nan"), "none": None, "confusion_matrix": np.eye(2, dtype=int)}
+    dataset.save({**metrics, "classes": ["a", "b"]})
     found = {"mae": 1.5, "rows": 3, "auc": None, "none": None, "confusion_matrix": [[1, 0], [0, 1]], "classes": ["a", "b"]}
     assert dataset.load() == json.loads(dataset.preview()) == found
 

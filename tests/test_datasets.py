@@ -67,10 +67,10 @@ def test_a_url_is_loaded_previewed_and_never_written() -> None:
 
 
 def test_the_catalog_says_what_is_wrong_with_an_entry() -> None:
-    def entry(**said: object) -> DataCatalog:
-        return DataCatalog.from_config({"t": {"type": "kedro_cloudtrain.CloudDataset", **said}})
+    def entry(**arguments: object) -> DataCatalog:
+        return DataCatalog.from_config({"t": {"type": "kedro_cloudtrain.CloudDataset", **arguments}})
 
-    for said, message in (
+    for arguments, message in (
         ({}, "Must provide either dataset_key or dataset_url"),
         ({"dataset_key": "a.csv", "dataset_url": "https://a.org/a.csv"}, "Cannot provide both dataset_key and dataset_url"),
         ({"dataset_key": "a.csv"}, "needs a volume"),
@@ -80,7 +80,7 @@ def test_the_catalog_says_what_is_wrong_with_an_entry() -> None:
         ({"dataset_url": "https://a.org/a.csv", "credentials": {"headers": "x"}}, "credentials.headers"),
     ):
         with pytest.raises(DatasetError, match=message):
-            entry(**said)["t"]
+            entry(**arguments)["t"]
 
 
 def test_a_url_is_on_no_volume() -> None:

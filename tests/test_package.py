@@ -67,8 +67,8 @@ def test_a_job_on_this_computer_has_bytecode_which_another_python_leaves_aside(t
         with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as archive:
             for name, content in some.items():
                 archive.writestr(name, content)
-        said = subprocess.run([sys.executable, "-c", code, f"{number}.zip"], cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert said.stdout == "FunctionJob\n"
+        done = subprocess.run([sys.executable, "-c", code, f"{number}.zip"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout == "FunctionJob\n"
 
 
 def test_the_wheel_trains_in_a_clean_environment_beside_a_new_project(tmp_path: Path) -> None:

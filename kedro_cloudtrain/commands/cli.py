@@ -75,6 +75,7 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
     With --to, the folder gets train.py and what it imports: cd DIR && python train.py
     """
     from kedro_cloudtrain.running.prepare import prepare  # each command imports what it needs
+    from kedro_cloudtrain.worker.protocol import SPEC
 
     logs_to_stderr()
     with open_planner(metadata, env, params) as (planner, pipelines):
@@ -87,7 +88,7 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
         if to is None:
             click.echo(prepare(order, planner.generator).script, nl=False)
             return
-        if to.exists() and any(to.iterdir()) and not (to / "job.json").is_file():
+        if to.exists() and any(to.iterdir()) and not (to / SPEC).is_file():
             raise click.ClickException(f"{to} is not empty and is not a job's folder: name another one, or empty it.")
         job = prepare(order, planner.generator, to)
         with job.folder.held():

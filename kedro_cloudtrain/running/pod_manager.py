@@ -26,6 +26,7 @@ from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.storage.s3 import S3Store
 from kedro_cloudtrain.storage.sources import make_source
+from kedro_cloudtrain.worker.protocol import LOG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,7 +181,7 @@ class RunPodPodManager:
         if streamed:
             return streamed[-lines:]
         launched = self._launched.get(pod_id)
-        content = self._volume.read_bytes(launched.remote.key("log.txt")) if launched is not None else None
+        content = self._volume.read_bytes(launched.remote.key(LOG)) if launched is not None else None
         return (content or b"").decode(errors="replace").splitlines()[-lines:]
 
     def terminate_pod(self, pod_id: str) -> None:

@@ -32,7 +32,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_the_short_name_runs_both_kinds_of_nodes_and_accounts_for_them(ran: Project) -> None:
     assert "rmse is" in ran.output
     assert "Completed 2 out of 2 tasks" in ran.output
-    for said in (
+    for word in (
         "1 training node, 1 ordinary node",
         "backend local",
         "render",
@@ -40,7 +40,7 @@ def test_the_short_name_runs_both_kinds_of_nodes_and_accounts_for_them(ran: Proj
         "train_mass started",
         "train_mass done after 12",
     ):
-        assert said in ran.output, said
+        assert word in ran.output, word
     assert "Traceback" not in ran.output
     assert (ran.path / "data/06_models/mass/model.json").is_file()
     assert json.loads((ran.path / "data/08_reporting/mass.json").read_text())["rmse"] > 0
@@ -137,8 +137,8 @@ def test_environments_merge_key_by_key(project: Project) -> None:
 def test_plan_shows_every_node_and_what_is_wrong(project: Project) -> None:
     done = project.kedro("cloudtrain", "plan")
     assert done.returncode == 0, done.stdout + done.stderr
-    for said in ("train_mass", "local", "xgboost_regression", "datasets/penguins.csv", "15.2 kB", "summarise", "here"):
-        assert said in done.stdout, said
+    for word in ("train_mass", "local", "xgboost_regression", "datasets/penguins.csv", "15.2 kB", "summarise", "here"):
+        assert word in done.stdout, word
     done = project.kedro("cloudtrain", "plan", "--params", "mass.target_column=body_mas_g")
     assert done.returncode == 1
     assert "no column `body_mas_g`. Closest: body_mass_g" in done.stdout
@@ -187,8 +187,8 @@ def test_render_prints_the_script_or_writes_a_job_that_runs_by_hand(project: Pro
 
 def test_jobs_and_logs_tell_what_a_run_has_left(ran: Project, project: Project) -> None:
     done = ran.kedro("cloudtrain", "jobs")
-    for said in (ran.jobs[0].name, "done", "xgboost_regression", "344", "12/12 val rmse"):
-        assert said in done.stdout, said
+    for word in (ran.jobs[0].name, "done", "xgboost_regression", "344", "12/12 val rmse"):
+        assert word in done.stdout, word
     for name in (ran.jobs[0].name, "train_mass"):
         done = ran.kedro("cloudtrain", "logs", name)
         assert "round 12/12" in done.stdout

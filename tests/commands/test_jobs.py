@@ -15,10 +15,10 @@ from support.waiting import wait_until
 
 
 def leave(project: Project, *args: str) -> str:
-    said = run(project, "--runner-params", "detach=true", *args)
-    assert "Left at work: train_mass-" in said
-    assert "Traceback" not in said
-    return said
+    output = run(project, "--runner-params", "detach=true", *args)
+    assert "Left at work: train_mass-" in output
+    assert "Traceback" not in output
+    return output
 
 
 @needs_runner_params
@@ -54,12 +54,12 @@ def test_a_run_is_left_waited_for_and_taken_up_on_pods(shop: Project, cloud: Clo
 @needs_runner_params
 def test_no_more_are_left_at_work_than_may_be(four: Project) -> None:
     four.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {}}\nrun: {max_pods: 3}\n')
-    said = " ".join(run(four, "--runner-params", "detach=true").split())
+    output = " ".join(run(four, "--runner-params", "detach=true").split())
     assert len(four.jobs) == 4  # each is named, and three of them begun
-    assert said.count(", measure_") == 2
-    left = said.partition("Left at work: ")[2].partition(". Wait")[0].split(", ")
+    assert output.count(", measure_") == 2
+    left = output.partition("Left at work: ")[2].partition(". Wait")[0].split(", ")
     assert len(left) == 3
-    (postponed,) = said.partition("as many as run.max_pods allows are at work: ")[2].partition(". The same run")[0].split(", ")
+    (postponed,) = output.partition("as many as run.max_pods allows are at work: ")[2].partition(". The same run")[0].split(", ")
     assert postponed not in left
     for job in left:
         assert four.kedro("cloudtrain", "wait", job).returncode == 0
@@ -122,11 +122,11 @@ def test_one_failure_lets_the_others_finish_or_cancels_them(slow: Project, on_fa
     slow.write("conf/base/parameters.yml", (slow.path / "conf/base/parameters.yml").read_text() + bad)
     slow.write("conf/base/cloudtrain.yml", f"run: {{max_pods: 2, on_failure: {on_failure}}}\n")
     done = slow.kedro("run", "--runner=cloudtrain")
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "on purpose" in said
+    assert "on purpose" in output
     finished = (slow.path / "data/08_reporting/mass.json").exists()
-    assert finished is (on_failure == "finish"), said
+    assert finished is (on_failure == "finish"), output
     (folder,) = (folder for folder in slow.jobs if folder.name.startswith("train_mass"))
     assert json.loads((folder / "result.json").read_text())["state"] == ("succeeded" if finished else "cancelled")
 
@@ -149,9 +149,9 @@ def test_old_jobs_are_taken_away_and_young_ones_stay(project: Project) -> None:
     assert old.name in dry
     assert "would be taken away" in dry
     assert old.is_dir()
-    said = project.kedro("cloudtrain", "clean").stdout
-    assert old.name in said
-    assert young.name not in said
+    output = project.kedro("cloudtrain", "clean").stdout
+    assert old.name in output
+    assert young.name not in output
     assert project.jobs == [young]
     assert (project.path / "data/06_models/mass/model.json").is_file()
     grow_old(young, 40)

@@ -72,33 +72,33 @@ class Heard:
     """Hooks that note what they hear."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.calls: list[str] = []
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str) -> None:
-        self.said.append(f"load {dataset_name}")
+        self.calls.append(f"load {dataset_name}")
 
     @hook_impl
     def before_node_run(self, node: object, inputs: dict[str, object]) -> None:
-        self.said.append(f"run {sorted(inputs)}")
+        self.calls.append(f"run {sorted(inputs)}")
 
     @hook_impl
     def after_node_run(self, outputs: dict[str, object]) -> None:
-        self.said.append(f"ran {sorted(outputs)}")
+        self.calls.append(f"ran {sorted(outputs)}")
 
     @hook_impl
     def on_node_error(self, error: Exception) -> None:
-        self.said.append(f"error {type(error).__name__}")
+        self.calls.append(f"error {type(error).__name__}")
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str) -> None:
-        self.said.append(f"saved {dataset_name}")
+        self.calls.append(f"saved {dataset_name}")
 
 
 def test_a_training_node_has_the_hooks_of_any_node_and_its_table_is_not_loaded(tmp_path: Path) -> None:
-    heard, data = Heard(), catalog(tmp_path)
-    runner = run(train(), data, heard)
-    assert heard.said == ["load params:p", "run ['params:p', 'table']", "ran ['metrics', 'model']", "saved model", "saved metrics"]
+    hooks, data = Heard(), catalog(tmp_path)
+    runner = run(train(), data, hooks)
+    assert hooks.calls == ["load params:p", "run ['params:p', 'table']", "ran ['metrics', 'model']", "saved model", "saved metrics"]
     assert len(data.load("model").predict(FRAME)) == 80
     assert set(data.load("metrics")) >= {"rmse", "r2"}
     (receipt,) = runner.receipts
@@ -182,10 +182,10 @@ def test_a_validation_table_is_an_input_of_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_parameter_ends_the_run_before_any_node(parameters: dict[str, object], message: str, tmp_path: Path) -> None:
-    heard = Heard()
+    hooks = Heard()
     with pytest.raises(ConfigError, match=message):
-        run(train(), catalog(tmp_path, **parameters), heard)
-    assert heard.said == []
+        run(train(), catalog(tmp_path, **parameters), hooks)
+    assert hooks.calls == []
     assert not (tmp_path / "data/volume/.cloudtrain").exists()
 
 
@@ -204,10 +204,10 @@ def test_parameters_of_another_node_are_checked_when_they_are_there(tmp_path: Pa
 
 
 def test_a_mistake_in_the_data_is_a_source_error_and_nothing_is_saved(tmp_path: Path) -> None:
-    heard, data = Heard(), catalog(tmp_path, target_column="price")
+    hooks, data = Heard(), catalog(tmp_path, target_column="price")
     with pytest.raises(SourceError, match=r"(?s)^train: .*no column `price`.*Its data is `table` of the catalog.*`p` in parameters.yml"):
-        run(train(), data, heard)
-    assert heard.said[-1] == "error SourceError"
+        run(train(), data, hooks)
+    assert hooks.calls[-1] == "error SourceError"
     assert not data.exists("model")
     assert not data.exists("metrics")
 
@@ -262,7 +262,7 @@ CHILD = "subprocess.Popen(['sleep', '987'])\nprint('begun', flush=True)\ntime.sl
 
 
 def left_running(folder: Path) -> list[str]:
-    """Give the processes that have a folder as their own or below it."""
+    """Return the processes that have a folder as their own or below it."""
     found = []
     for process in psutil.process_iter():
         try:

@@ -36,9 +36,9 @@ def test_the_starters_node_gives_the_same_score_on_this_computer(flights: Projec
     assert flights.kedro("run").returncode == 0
     alone, before = score(flights), versions(flights)
     select(flights, "train_model_node")
-    said = run(flights)
-    assert ran(said) == {"train_model_node"}
-    assert "1 function node, 5 ordinary nodes" in said
+    output = run(flights)
+    assert ran(output) == {"train_model_node"}
+    assert "1 function node, 5 ordinary nodes" in output
     assert score(flights) == alone
     # The versioned pickle was saved through the catalog, as a new version.
     assert len(versions(flights)) == len(before) + 1 == 2
@@ -52,8 +52,8 @@ def test_every_node_may_go_to_a_machine(flights: Project) -> None:
     alone = score(flights)
     (flights.path / "data/volume/clean/companies.parquet").unlink()
     select(flights, "*")
-    said = run(flights)
-    assert len(ran(said)) == 6
+    output = run(flights)
+    assert len(ran(output)) == 6
     assert score(flights) == alone
     # A key on the volume is read there, and saved there by the machine itself.
     companies = json.loads((job(flights, "preprocess_companies_node") / "job.json").read_text())
@@ -61,7 +61,7 @@ def test_every_node_may_go_to_a_machine(flights: Project) -> None:
     assert companies["saves"]["preprocessed_companies"]["dataset_key"] == "clean/companies.parquet"
     assert not (job(flights, "preprocess_companies_node") / "outputs").exists()
     assert len(pd.read_parquet(flights.path / "data/volume/clean/companies.parquet")) == 40
-    assert "Saving data to preprocessed_companies" not in said
+    assert "Saving data to preprocessed_companies" not in output
     # A local spreadsheet is loaded here and sent as parquet; parameters stand in the script.
     assert "dataset_file': 'inputs/" in (job(flights, "preprocess_shuttles_node") / "train.py").read_text()
     assert "MODEL_OPTIONS = {" in (job(flights, "split_data_node") / "train.py").read_text()
@@ -121,8 +121,8 @@ def test_the_starters_node_gives_the_same_score_on_a_pod(flights: Project, cloud
         "nodes: {train_model_node: {}, preprocess_companies_node: {}, create_model_input_table_node: {}}\n",
     )
     (cloud.bucket / "datasets/companies.csv").write_bytes((flights.path / "data/volume/datasets/companies.csv").read_bytes())
-    said = run(flights, "--env=runpod")
-    assert ran(said) == {"train_model_node", "preprocess_companies_node", "create_model_input_table_node"}
+    output = run(flights, "--env=runpod")
+    assert ran(output) == {"train_model_node", "preprocess_companies_node", "create_model_input_table_node"}
     assert score(flights) == alone
     # Saved by the pod, and read by the next one: neither came here.
     assert len(pd.read_parquet(cloud.bucket / "clean/companies.parquet")) == 40
@@ -136,8 +136,8 @@ def test_the_starters_node_gives_the_same_score_on_a_pod(flights: Project, cloud
     # Another computer, which has not seen the file before, knows one of the same size from it.
     made = cloud.bucket / "clean/companies.parquet"
     made.write_bytes(bytes(reversed(made.read_bytes())))
-    said = run(flights, "--env=runpod", "--nodes=preprocess_companies_node", XDG_CACHE_HOME=str(flights.path / "cache"))
-    assert "was changed since" in " ".join(said.split())
+    output = run(flights, "--env=runpod", "--nodes=preprocess_companies_node", XDG_CACHE_HOME=str(flights.path / "cache"))
+    assert "was changed since" in " ".join(output.split())
     assert len(pd.read_parquet(made)) == 40
 
 
@@ -173,8 +173,8 @@ def test_what_was_changed_on_the_volume_is_made_again(flights: Project) -> None:
     run(flights, "--nodes=preprocess_companies_node")
     made = flights.path / "data/volume/clean/companies.parquet"
     pd.read_parquet(made).head(3).to_parquet(made, index=False)
-    said = run(flights, "--nodes=preprocess_companies_node")
-    assert "was changed since" in said.replace("\n", " ").replace("  ", "")
+    output = run(flights, "--nodes=preprocess_companies_node")
+    assert "was changed since" in output.replace("\n", " ").replace("  ", "")
     assert len(pd.read_parquet(made)) == 40
     made.unlink()
     assert "is not there" in " ".join(run(flights, "--nodes=preprocess_companies_node").split())
@@ -203,14 +203,14 @@ class Counter:
 def test_what_no_machine_could_import_is_refused_with_the_reason() -> None:
     import functools
 
-    said = {
+    output = {
         reason_against(lambda: 1): "is a lambda",
         reason_against(outer()): "defined within another function",
         reason_against(functools.partial(print, 1)): "functools.partial of print",
         reason_against(Counter()): "an object of the class Counter",
         reason_against(pieces): "is a generator",
     }
-    for reason, words in said.items():
+    for reason, words in output.items():
         assert reason is not None
         assert words in reason
         assert "take the node out of `nodes`" in reason
@@ -260,9 +260,9 @@ def test_a_failing_function_is_shown_as_it_failed_there(flights: Project, before
     select(flights, "*")
     done = flights.kedro("run", "--runner=cloudtrain")
     assert done.returncode == 1
-    said = " ".join((done.stdout + done.stderr).split())
+    output = " ".join((done.stdout + done.stderr).split())
     for word in words:
-        assert word in said
+        assert word in output
 
 
 def test_what_cannot_travel_is_refused_with_its_name(flights: Project) -> None:
@@ -279,9 +279,9 @@ def test_what_cannot_travel_is_refused_with_its_name(flights: Project) -> None:
 
 def test_a_large_input_that_exists_only_here_is_sent_with_a_warning(flights: Project) -> None:
     flights.write("conf/base/cloudtrain.yml", "nodes: {train_model_node: {upload_warn_mb: 0.001}}\n")
-    said = " ".join(run(flights).split())
-    assert "`X_train` exists only on this computer" in said
-    assert "upload_warn_mb is 0.001" in said
+    output = " ".join(run(flights).split())
+    assert "`X_train` exists only on this computer" in output
+    assert "upload_warn_mb is 0.001" in output
 
 
 def test_an_override_of_a_hook_reaches_the_function(flights: Project) -> None:
@@ -315,9 +315,9 @@ def test_without_the_cache_a_function_runs_again(flights: Project) -> None:
 
 def test_what_a_function_logs_is_in_its_log(flights: Project) -> None:
     nodes = "src/shuttles/pipelines/price/nodes.py"
-    said = "import logging\nlogging.getLogger(__name__).info('of ours')\nlogging.getLogger('another').info('of another')\n"
+    output = "import logging\nlogging.getLogger(__name__).info('of ours')\nlogging.getLogger('another').info('of another')\n"
     path = flights.path / nodes
-    path.write_text(said + path.read_text())
+    path.write_text(output + path.read_text())
     select(flights, "preprocess_shuttles_node")
     run(flights, "--nodes=preprocess_shuttles_node")
     log = (job(flights, "preprocess_shuttles_node") / "log.txt").read_text()
@@ -329,10 +329,10 @@ def test_an_input_that_is_not_there_is_named_without_a_stack(flights: Project) -
     (flights.path / "data/01_raw/shuttles.xlsx").unlink()
     select(flights, "preprocess_shuttles_node")
     done = flights.kedro("run", "--runner=cloudtrain", "--nodes=preprocess_shuttles_node")
-    said = " ".join((done.stdout + done.stderr).split())
+    output = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 1
-    assert "preprocess_shuttles_node: `shuttles` is to be sent from here, and is not there" in said
-    assert "Traceback" not in said
+    assert "preprocess_shuttles_node: `shuttles` is to be sent from here, and is not there" in output
+    assert "Traceback" not in output
 
 
 def test_render_says_what_is_made_by_a_run(flights: Project) -> None:
@@ -350,7 +350,7 @@ def test_a_volume_that_cannot_be_written_to_is_refused_by_plan_and_run(flights: 
     select(flights, "train_model_node")
     for command in (["cloudtrain", "plan"], ["run", "--runner=cloudtrain"]):
         done = flights.kedro(*command)
-        said = " ".join((done.stdout + done.stderr).split())
+        output = " ".join((done.stdout + done.stderr).split())
         assert done.returncode == 1
-        assert "data/volume cannot be written to" in said
-        assert "Traceback" not in said
+        assert "data/volume cannot be written to" in output
+        assert "Traceback" not in output

@@ -27,13 +27,13 @@ def group_folder(project: Project) -> Path:
 
 
 def test_the_nodes_of_a_group_run_one_after_another_in_one_machine(four: Project) -> None:
-    said = run(four)
-    assert "group small started: 4 jobs, one after another" in said
+    output = run(four)
+    assert "group small started: 4 jobs, one after another" in output
     assert [number for number, _ in ran(four.path)] == [0, 1, 2, 3]
     assert len({parent for _, parent in ran(four.path)}) == 1
     found = measured(four)
     assert all(one["ended"] <= other["began"] for one, other in itertools.pairwise(found))
-    assert all(f"measure_{number} done" in said for number in range(4))
+    assert all(f"measure_{number} done" in output for number in range(4))
     log = (group_folder(four) / "log.txt").read_text()
     assert [line for line in log.splitlines() if line.startswith("measure ")] == [f"measure {number}" for number in range(4)]
     job = next(folder for folder in four.jobs if folder.name.startswith("measure_2-"))
@@ -69,10 +69,10 @@ def test_a_job_that_another_client_has_keeps_no_other_one_of_the_group(four: Pro
         try:
             wait_until(lambda: [number for number, _ in ran(four.path)] == [1, 2, 3], 60)
             fcntl.flock(lock, fcntl.LOCK_UN)
-            said = client.communicate(timeout=60)[0]
+            output = client.communicate(timeout=60)[0]
         finally:
             client.kill()
-    assert client.returncode == 0, said
+    assert client.returncode == 0, output
     assert [number for number, _ in ran(four.path)] == [1, 2, 3, 0]
 
 
@@ -96,9 +96,9 @@ def test_ctrl_c_does_not_wait_for_what_another_client_has(four: Project) -> None
 def test_one_that_fails_keeps_no_other_one(four: Project) -> None:
     parameters(four, four.path, fails=1)
     done = four.kedro("run", "--runner=cloudtrain")
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "ValueError: no such number" in said
+    assert "ValueError: no such number" in output
     assert [number for number, _ in ran(four.path)] == [0, 1, 2, 3]
     # The others are done: the next run takes them, and the group is the one that is left.
     again = four.kedro("run", "--runner=cloudtrain")
@@ -110,12 +110,12 @@ def test_after_a_failure_nothing_more_is_begun(four: Project) -> None:
     four.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {}}\n')
     parameters(four, four.path, fails="all")
     done = four.kedro("run", "--runner=cloudtrain")
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "ValueError: no such number" in said
+    assert "ValueError: no such number" in output
     assert len(ran(four.path)) == 1, "those whose turn had not come are not begun"
-    assert "cancelled" not in said
-    assert "not started" not in said
+    assert "cancelled" not in output
+    assert "not started" not in output
 
 
 def test_a_group_is_one_machine_in_the_plan_too(four: Project) -> None:
@@ -125,7 +125,7 @@ def test_a_group_is_one_machine_in_the_plan_too(four: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem"),
     [
         (
             'nodes: {"tag:small": {group: small}, measure_2: {timeout_s: 7}}\n',
@@ -136,12 +136,12 @@ def test_a_group_is_one_machine_in_the_plan_too(four: Project) -> None:
         ('nodes: {"tags:small": {group: small}}\n', "a selector is a node's name, a glob, tag:TAG or namespace:NAMESPACE"),
     ],
 )
-def test_what_cannot_be_one_machine_is_said_before_anything_runs(four: Project, text: str, said: str) -> None:
+def test_what_cannot_be_one_machine_is_said_before_anything_runs(four: Project, text: str, problem: str) -> None:
     four.write("conf/base/cloudtrain.yml", text)
     for command in (["cloudtrain", "plan"], ["run", "--runner=cloudtrain"]):
         done = four.kedro(*command)
         assert done.returncode == 1
-        assert said in done.stdout + done.stderr
+        assert problem in done.stdout + done.stderr
     assert ran(four.path) == []
 
 
@@ -165,8 +165,8 @@ def test_the_machine_of_a_killed_client_is_waited_for(four: Project) -> None:
     client.wait()
     again = start(four)
     (four.path / "go").touch()
-    said, _ = again.communicate(timeout=60)
-    assert again.returncode == 0, said
+    output, _ = again.communicate(timeout=60)
+    assert again.returncode == 0, output
     assert [number for number, _ in ran(four.path)] == [0, 1, 2, 3]
     assert len(measured(four)) == 4
 
@@ -176,8 +176,8 @@ def test_ctrl_c_ends_the_whole_group(four: Project) -> None:
     client = start(four)
     wait_until(lambda: len(ran(four.path)) == 2, 30)
     client.send_signal(signal.SIGINT)
-    said, _ = client.communicate(timeout=30)
-    assert client.returncode != 0, said
+    output, _ = client.communicate(timeout=30)
+    assert client.returncode != 0, output
     parent = ran(four.path)[0][1]
     wait_until(lambda: not Path(f"/proc/{parent}").exists(), 10)
     (four.path / "go").touch()
@@ -208,13 +208,13 @@ def test_a_group_is_one_pod_and_one_bill(there: Project, cloud: Cloud) -> None:
     planned = there.kedro("cloudtrain", "plan", "--env=runpod", "--json")
     nodes = json.loads(planned.stdout[planned.stdout.index("{") :])["nodes"]
     assert [node["estimate_usd"] is not None for node in nodes] == [True, False, False, False, False]
-    said = run(there, "--env=runpod")
+    output = run(there, "--env=runpod")
     assert len(cloud.runpod.pods) == 1
     assert [number for number, _ in ran(cloud.bucket)] == [0, 1, 2, 3]
     assert [one["number"] for one in measured(there)] == [0, 1, 2, 3]
-    (bill,) = [line for line in said.splitlines() if line.lstrip().startswith("group small  ")]
+    (bill,) = [line for line in output.splitlines() if line.lstrip().startswith("group small  ")]
     assert "$" in bill
-    assert [line for line in said.splitlines() if line.lstrip().startswith("measure_0 ") and "$" in line] == []
+    assert [line for line in output.splitlines() if line.lstrip().startswith("measure_0 ") and "$" in line] == []
     wait_until(lambda: not cloud.runpod.living)
     assert run(there, "--env=runpod").count("is done already") == 4
     assert len(cloud.runpod.pods) == 1
@@ -226,8 +226,8 @@ def test_a_pod_that_is_lost_is_replaced_and_no_job_is_done_twice(there: Project,
     wait_until(lambda: len(ran(cloud.bucket)) == 3, 60)
     next(iter(cloud.runpod.pods.values())).end()
     (cloud.bucket / "go").touch()
-    said, _ = client.communicate(timeout=90)
-    assert client.returncode == 0, said
+    output, _ = client.communicate(timeout=90)
+    assert client.returncode == 0, output
     assert len(cloud.runpod.pods) == 2
     assert [number for number, _ in ran(cloud.bucket)] == [0, 1, 2, 2, 3]
     assert [one["number"] for one in measured(there)] == [0, 1, 2, 3]
@@ -241,8 +241,8 @@ def test_the_pod_of_a_killed_client_is_found_again(there: Project, cloud: Cloud,
     os.killpg(client.pid, signal.SIGKILL)
     client.wait()
     (cloud.bucket / "go").touch()
-    said = run(there, "--env=runpod", **({"XDG_CACHE_HOME": str(tmp_path / "elsewhere")} if elsewhere else {}))
-    assert len(cloud.runpod.pods) == 1, said
+    output = run(there, "--env=runpod", **({"XDG_CACHE_HOME": str(tmp_path / "elsewhere")} if elsewhere else {}))
+    assert len(cloud.runpod.pods) == 1, output
     assert [number for number, _ in ran(cloud.bucket)] == [0, 1, 2, 3]
     assert [one["number"] for one in measured(there)] == [0, 1, 2, 3]
     wait_until(lambda: not cloud.runpod.living)
@@ -251,10 +251,10 @@ def test_the_pod_of_a_killed_client_is_found_again(there: Project, cloud: Cloud,
 def test_what_fails_on_a_pod_says_why(there: Project, cloud: Cloud) -> None:
     parameters(there, Path("/workspace"), fails=1)
     done = there.kedro("run", "--runner=cloudtrain", "--env=runpod")
-    said = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "ValueError: no such number" in said
-    assert "measure 1" in said  # the end of its own log
+    assert "ValueError: no such number" in output
+    assert "measure 1" in output  # the end of its own log
     assert [number for number, _ in ran(cloud.bucket)] == [0, 1, 2, 3]
     wait_until(lambda: not cloud.runpod.living)
 
@@ -262,8 +262,8 @@ def test_what_fails_on_a_pod_says_why(there: Project, cloud: Cloud) -> None:
 @needs_runner_params
 def test_a_group_is_left_and_taken_up(there: Project, cloud: Cloud) -> None:
     parameters(there, Path("/workspace"), waits=1)
-    said = run(there, "--env=runpod", "--runner-params=detach=true")
-    assert "Left at work" in said
+    output = run(there, "--env=runpod", "--runner-params=detach=true")
+    assert "Left at work" in output
     assert len(cloud.runpod.pods) == 1
     wait_until(lambda: len(ran(cloud.bucket)) == 2, 30)
     waiting = start_kedro(there, "cloudtrain", "wait", "measure_3", "--env=runpod")

@@ -56,7 +56,7 @@ def serve(control: socket.socket) -> dict[str, Any]:
 
 
 def _report(replies: dict[int, int]) -> None:
-    """Tell the client of each process that has ended how it ended."""
+    """Report to the client of each process that has ended how it ended."""
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             reply = replies.pop(ended[0])

@@ -178,9 +178,9 @@ def score(project: Project) -> float:
     return value
 
 
-def ran(said: str) -> set[str]:
+def ran(output: str) -> set[str]:
     """The nodes that a run has started on machines."""
-    words = said.replace("\n", " ").split()
+    words = output.replace("\n", " ").split()
     return {words[at - 1] for at, word in enumerate(words) if word == "started:"}
 
 
