@@ -79,7 +79,7 @@ def read_own_machine() -> dict[str, Any]:
 
 
 def _read_machine() -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, TypeError):
         return dict(json.loads((FOLDER / "machine.json").read_text(encoding="utf-8")))
     return {}
 

@@ -168,7 +168,7 @@ def test_init_writes_settings_that_hold_and_leaves_those_there_are(project: Proj
 
 def test_render_prints_the_script_or_writes_a_job_that_runs_by_hand(project: Project) -> None:
     done = project.kedro("cloudtrain", "render", "train_mass")
-    assert "TARGET_COLUMN = 'body_mass_g'" in done.stdout
+    assert 'TARGET_COLUMN = "body_mass_g"' in done.stdout
     assert not project.jobs
     target = project.path / "by hand"
     done = project.kedro("cloudtrain", "render", "train_mass", "--to", str(target))

@@ -128,7 +128,7 @@ def test_what_exists_only_here_is_sent_along(tmp_path: Path) -> None:
     runner = run(made, data)
     (folder,) = (tmp_path / "data/volume/.cloudtrain/jobs").iterdir()
     (sent,) = (tmp_path / "data/volume/.cloudtrain/inputs").iterdir()
-    assert f"DATASET_FILE = 'inputs/{sent.name}'" in (folder / "train.py").read_text()
+    assert f'DATASET_FILE = "inputs/{sent.name}"' in (folder / "train.py").read_text()
     assert runner.receipts[0].rows == 80
 
 

@@ -63,7 +63,7 @@ def test_every_node_may_go_to_a_machine(flights: Project) -> None:
     assert len(pd.read_parquet(flights.path / "data/volume/clean/companies.parquet")) == 40
     assert "Saving data to preprocessed_companies" not in output
     # A local spreadsheet is loaded here and sent as parquet; parameters stand in the script.
-    assert "dataset_file': 'inputs/" in (job(flights, "preprocess_shuttles_node") / "train.py").read_text()
+    assert 'dataset_file": "inputs/' in (job(flights, "preprocess_shuttles_node") / "train.py").read_text()
     assert "MODEL_OPTIONS = {" in (job(flights, "split_data_node") / "train.py").read_text()
     assert ran(run(flights)) == set()
 
@@ -235,7 +235,7 @@ def test_plan_and_render_know_a_function(flights: Project) -> None:
     assert "shuttles sent from here" in plan
     script = flights.kedro("cloudtrain", "render", "preprocess_shuttles_node").stdout
     assert "returned = preprocess_shuttles(shuttles)" in script
-    assert "RETURNS = ['preprocessed_shuttles', 'counts']" in script
+    assert 'RETURNS = ["preprocessed_shuttles", "counts"]' in script
     made = flights.path / "by-hand"
     assert flights.kedro("cloudtrain", "render", "preprocess_shuttles_node", "--to", str(made)).returncode == 0
     subprocess.run([sys.executable, "train.py"], cwd=made, check=True, capture_output=True, timeout=60)
@@ -303,7 +303,7 @@ def test_an_override_of_a_hook_reaches_the_function(flights: Project) -> None:
     )
     select(flights, "split_data_node")
     run(flights)
-    assert "'test_size': 0.5" in (job(flights, "split_data_node") / "train.py").read_text()
+    assert '"test_size": 0.5' in (job(flights, "split_data_node") / "train.py").read_text()
 
 
 @needs_runner_params

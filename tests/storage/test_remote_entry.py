@@ -64,10 +64,10 @@ def test_a_job_on_this_computer_loads_and_saves_them(flights: Project, store: Pa
     assert "data from regressor" not in output
     assert versions(store)[:-1] == first
     script = (job(flights, "create_model_input_table_node") / "train.py").read_text()
-    assert 'reviews = catalog.load("reviews")' in script.replace("'", '"')
+    assert 'reviews = catalog.load("reviews")' in script
     assert not (job(flights, "create_model_input_table_node") / "outputs").exists()
     # The version that the next node's machine loads is the one that was saved, and stands in its script.
-    assert f"LOAD_VERSIONS = {{'regressor': '{versions(store)[-1]}'}}" in (job(flights, "evaluate_model_node") / "train.py").read_text()
+    assert f'LOAD_VERSIONS = {{"regressor": "{versions(store)[-1]}"}}' in (job(flights, "evaluate_model_node") / "train.py").read_text()
     for folder in flights.jobs:
         for file in (file for file in folder.rglob("*") if file.is_file()):
             assert SECRET_KEY.encode() not in file.read_bytes(), file
