@@ -137,7 +137,7 @@ def secrets_environment(sources: Iterable[UrlSource]) -> dict[str, str]:
         if secrets.setdefault(source.url, secret) != secret:
             raise SourceError(
                 f"{source.redacted} is read twice with different credentials. A script has its URLs without credentials, and cannot tell "
-                "the two apart: let them differ in something else, such as the path or an ordinary parameter."
+                "these apart: let them differ in something else, such as the path or an ordinary parameter."
             )
     secrets = {url: secret for url, secret in secrets.items() if secret["query"] or secret["headers"]}
     return {URL_SECRETS_VARIABLE: json.dumps(secrets)} if secrets else {}
