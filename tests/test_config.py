@@ -1,4 +1,4 @@
-"""What cloudtrain.yml means: the nodes of a key of `nodes`, which of several keys holds, and which of two volumes."""
+"""cloudtrain.yml: which nodes a key of `nodes` matches, which of several keys takes precedence, and which of two volumes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kedro_cloudtrain.planning.selectors import unmatched_selectors
 
 
 @pytest.mark.parametrize(
-    ("selector", "meant"),
+    ("selector", "matches"),
     [
         ("train", True),
         ("tra*", True),
@@ -26,29 +26,28 @@ from kedro_cloudtrain.planning.selectors import unmatched_selectors
         ("namespace:sho", False),
     ],
 )
-def test_a_selector_means_a_name_a_glob_a_tag_or_a_namespace(selector: str, meant: bool) -> None:
-    assert selects(selector, "train", {"slow"}, "shop.north") is meant
+def test_a_selector_matches_a_name_a_glob_a_tag_or_a_namespace(selector: str, matches: bool) -> None:
+    assert selects(selector, "train", {"slow"}, "shop.north") is matches
 
 
-def test_a_name_that_was_left_to_kedro_is_a_name() -> None:
-    """Its brackets would be a glob's."""
+def test_a_name_that_kedro_has_made_matches_in_spite_of_its_brackets() -> None:
     name = "fit([params:a;b]) -> [c]"
     assert selects(name, name, (), None)
 
 
-def test_the_exact_name_holds_over_any_other_selector() -> None:
+def test_the_exact_name_overrides_any_other_selector() -> None:
     settings = make_settings({"nodes": {"train": {"timeout_s": 1}, "tra*": {"timeout_s": 2, "retries": 5}, "tag:slow": {"timeout_s": 3}}})
-    found = settings.for_node("train", {"slow"})
-    assert (found.timeout_s, found.retries) == (1, 5)
+    node_settings = settings.for_node("train", {"slow"})
+    assert (node_settings.timeout_s, node_settings.retries) == (1, 5)
     assert settings.for_node("trains", {"slow"}).timeout_s == 3
 
 
-def test_a_selector_that_means_nothing_is_said_with_the_nearest_name() -> None:
+def test_a_selector_that_matches_no_node_is_reported_with_the_nearest_name() -> None:
     nodes = [node(len, "params:a", "b", name="long_node", tags="heavy", namespace="cand")]
     settings = make_settings({"nodes": {"cand.long_node": {}, "cand.lnog_node": {}, "tag:heavvy": {}, "namespace:cnad": {}, "x_*": {}}})
-    warnings = unmatched_selectors(settings, nodes)
-    assert [sentence.partition(" under ")[0] for sentence in warnings] == ["`cand.lnog_node`", "`tag:heavvy`", "`namespace:cnad`", "`x_*`"]
-    assert [sentence.partition("of the project.")[2] for sentence in warnings] == [
+    sentences = unmatched_selectors(settings, nodes)
+    assert [sentence.partition(" under ")[0] for sentence in sentences] == ["`cand.lnog_node`", "`tag:heavvy`", "`namespace:cnad`", "`x_*`"]
+    assert [sentence.partition("of the project.")[2] for sentence in sentences] == [
         " Did you mean `cand.long_node`?",
         " Did you mean `heavy`?",
         " Did you mean `cand`?",
@@ -56,16 +55,13 @@ def test_a_selector_that_means_nothing_is_said_with_the_nearest_name() -> None:
     ]
 
 
-def test_plan_notes_it_and_a_run_warns(project: Project) -> None:
+def test_a_selector_that_matches_no_node_is_a_note_of_plan_and_a_warning_of_a_run(project: Project) -> None:
     project.write("conf/base/cloudtrain.yml", "nodes: {train_mas: {timeout_s: 60}}\n")
     plan = project.kedro("cloudtrain", "plan")
-    assert "`train_mas` under `nodes` in cloudtrain.yml selects no node of the project. Did you mean `train_mass`?" in plan.stdout
+    assert "`train_mas` under `nodes` in cloudtrain.yml means no node of the project. Did you mean `train_mass`?" in plan.stdout
     done = project.kedro("run", "--runner=cloudtrain")
     assert done.returncode == 0
     assert "`train_mas` under `nodes`" in " ".join((done.stdout + done.stderr).split())
-
-
-# ------------------------------------------------------------------ the volume of another environment
 
 
 @pytest.mark.parametrize(
@@ -77,14 +73,14 @@ def test_plan_notes_it_and_a_run_warns(project: Project) -> None:
         ("volume: {path: a}", "volume: {bucket: b, region: r}", {"path": "a", "bucket": "b", "region": "r"}, {"bucket", "region"}),
     ],
 )
-def test_the_volume_of_an_environment_takes_the_place_of_bases(
+def test_the_volume_of_an_environment_replaces_that_of_base(
     tmp_path: Path, base: str, other: str, merged: dict[str, str], wins: set[str]
 ) -> None:
     files = [tmp_path / "other.yml", tmp_path / "base.yml"]
     files[0].write_text(other)
     files[1].write_text(base)
-    found = make_settings({"volume": merged}, files=files).volume
-    assert set(found.model_dump(exclude_none=True)) == wins
+    volume = make_settings({"volume": merged}, files=files).volume
+    assert set(volume.model_dump(exclude_none=True)) == wins
 
 
 def test_two_kinds_of_volume_in_one_file_are_a_mistake(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""The datasets at their edges: permissions, compressed files, broken tables, odd values and full disks."""
+
 from __future__ import annotations
 
 import json
@@ -23,7 +25,7 @@ def umask():
 
 
 @pytest.mark.usefixtures("umask")
-def test_what_is_saved_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
+def test_a_saved_file_has_the_permissions_that_the_umask_allows(tmp_path: Path) -> None:
     CloudDataset(dataset_key="t.csv", volume={"path": str(tmp_path)}).save(pd.DataFrame({"x": [1]}))
     MetricsDataset(filepath=str(tmp_path / "m.json")).save({"rmse": 1.0})
     for name in ("t.csv", "m.json"):
@@ -31,7 +33,7 @@ def test_what_is_saved_can_be_read_by_whom_the_umask_lets(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("key", ["t.csv.gz", "t.jsonl.xz"])
-def test_a_packed_table_is_saved_packed(key: str, tmp_path: Path) -> None:
+def test_a_compressed_table_is_saved_compressed(key: str, tmp_path: Path) -> None:
     dataset = CloudDataset(dataset_key=key, volume={"path": str(tmp_path)})
     dataset.save(pd.DataFrame({"x": [1, 2]}))
     assert not (tmp_path / key).read_bytes().startswith((b"x", b"{"))
@@ -39,8 +41,8 @@ def test_a_packed_table_is_saved_packed(key: str, tmp_path: Path) -> None:
     assert dataset.preview()["data"] == [[1], [2]]
 
 
-def test_what_is_wrong_with_a_table_is_a_source_error(tmp_path: Path) -> None:
-    (tmp_path / "t.parquet").write_bytes(b"no parquet")
+def test_a_table_that_cannot_be_read_is_a_source_error(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"not parquet")
     broken = CloudDataset(dataset_key="t.parquet", volume={"path": str(tmp_path)})
     for look in (broken.preview, broken.head):
         with pytest.raises(SourceError, match="cannot be read as parquet"):
@@ -52,7 +54,7 @@ def test_what_is_wrong_with_a_table_is_a_source_error(tmp_path: Path) -> None:
         CloudDataset(dataset_url=server.url("t.csv")).preview()
 
 
-def test_a_preview_shows_what_json_has_no_word_for(tmp_path: Path) -> None:
+def test_a_preview_shows_values_that_json_lacks(tmp_path: Path) -> None:
     frame = pd.DataFrame({"when": pd.to_datetime(["2020-01-02"]), "code": ["007"], "none": [None], "ünï 'x'": [1.5]})
     dataset = CloudDataset(dataset_key="t.parquet", volume={"path": str(tmp_path)})
     dataset.save(frame)
@@ -77,7 +79,7 @@ def test_a_model_is_saved_from_its_folder(tmp_path: Path) -> None:
         dataset.save(tmp_path / "job")
 
 
-def test_a_model_that_cannot_take_its_place_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_be_saved_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = ModelDataset(filepath=str(tmp_path / "m"))
     dataset.save(model_in(tmp_path / "job/model", "first"))
     rename = Path.rename
@@ -98,12 +100,12 @@ def test_metrics_are_numbers_of_any_kind(tmp_path: Path) -> None:
     dataset = MetricsDataset(filepath=str(tmp_path / "m.json"))
     metrics = {"mae": np.float32(1.5), "rows": np.int64(3), "auc": float("nan"), "none": None, "confusion_matrix": np.eye(2, dtype=int)}
     dataset.save({**metrics, "classes": ["a", "b"]})
-    found = {"mae": 1.5, "rows": 3, "auc": None, "none": None, "confusion_matrix": [[1, 0], [0, 1]], "classes": ["a", "b"]}
-    assert dataset.load() == json.loads(dataset.preview()) == found
+    expected = {"mae": 1.5, "rows": 3, "auc": None, "none": None, "confusion_matrix": [[1, 0], [0, 1]], "classes": ["a", "b"]}
+    assert dataset.load() == json.loads(dataset.preview()) == expected
 
 
 @pytest.mark.parametrize("value", ["good", True, [1.0], {"a": 1}, 1j])
-def test_a_metric_that_is_no_number_is_named(value: object, tmp_path: Path) -> None:
+def test_a_metric_that_is_not_a_number_is_refused_by_name(value: object, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="The metric 'rmse' is"):
         MetricsDataset(filepath=str(tmp_path / "m.json")).save({"rmse": value})
 
@@ -129,7 +131,7 @@ def test_a_history_may_be_a_list_of_rounds(tmp_path: Path) -> None:
         {"type": "pandas.ExcelDataset", "filepath": "https://a.org/t.xlsx", "load_args": {"sheet_name": None}},
     ],
 )
-def test_an_entry_that_only_its_own_reader_understands_is_no_source(entry: dict[str, object]) -> None:
+def test_an_entry_that_only_its_own_reader_understands_is_not_a_source(entry: dict[str, object]) -> None:
     assert dataset_source(DataCatalog.from_config({"t": entry})["t"]) is None
 
 
@@ -152,6 +154,6 @@ def test_an_entry_keeps_its_metadata_and_returns_its_configuration(kind: str, pl
     assert DataCatalog.from_config(config)["t"]._describe() == catalog["t"]._describe()
 
 
-def test_credentials_that_are_no_mapping_are_refused() -> None:
+def test_credentials_that_are_not_a_mapping_are_refused() -> None:
     with pytest.raises(ConfigError, match="credentials is not a mapping"):
         CloudDataset(dataset_url="https://a.org/t.csv", credentials="token")  # type: ignore[arg-type]

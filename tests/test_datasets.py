@@ -1,3 +1,5 @@
+"""The four datasets: what they save and load, what they refuse, and what Kedro-Viz is shown."""
+
 from __future__ import annotations
 
 import json
@@ -37,7 +39,7 @@ def test_a_table_is_saved_to_the_volume_and_loaded_again(kind: str, tmp_path: Pa
     assert [path.name for path in (tmp_path / "volume/d").iterdir()] == [f"t.{kind}"]
 
 
-def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_save_leaves_the_old_table(tmp_path: Path) -> None:
     dataset = volume_dataset(tmp_path, "t.parquet")
     dataset.save(FRAME)
     with pytest.raises(DatasetError):
@@ -66,11 +68,11 @@ def test_a_url_is_loaded_previewed_and_never_written() -> None:
         assert "planted" not in str(dataset._describe())
 
 
-def test_the_catalog_says_what_is_wrong_with_an_entry() -> None:
-    def entry(**arguments: object) -> DataCatalog:
-        return DataCatalog.from_config({"t": {"type": "kedro_cloudtrain.CloudDataset", **arguments}})
+def test_a_wrong_entry_is_refused_with_the_reason() -> None:
+    def entry(**config: object) -> DataCatalog:
+        return DataCatalog.from_config({"t": {"type": "kedro_cloudtrain.CloudDataset", **config}})
 
-    for arguments, message in (
+    for config, message in (
         ({}, "Must provide either dataset_key or dataset_url"),
         ({"dataset_key": "a.csv", "dataset_url": "https://a.org/a.csv"}, "Cannot provide both dataset_key and dataset_url"),
         ({"dataset_key": "a.csv"}, "needs a volume"),
@@ -80,10 +82,10 @@ def test_the_catalog_says_what_is_wrong_with_an_entry() -> None:
         ({"dataset_url": "https://a.org/a.csv", "credentials": {"headers": "x"}}, "credentials.headers"),
     ):
         with pytest.raises(DatasetError, match=message):
-            entry(**arguments)["t"]
+            entry(**config)["t"]
 
 
-def test_a_url_is_on_no_volume() -> None:
+def test_a_url_has_no_volume() -> None:
     dataset = CloudDataset(dataset_url="https://a.org/a.csv")
     assert dataset.filepath is None
     with pytest.raises(SourceError, match="has no volume"):
@@ -122,7 +124,7 @@ def test_a_model_is_copied_whole_and_predicts_from_the_copy(model_folder: Path, 
     assert not list((tmp_path / "models/m").glob("*.pkl"))
 
 
-def test_something_else_than_a_model_is_refused_and_the_old_one_stays(model_folder: Path, tmp_path: Path) -> None:
+def test_anything_but_a_model_is_refused_and_the_old_model_stays(model_folder: Path, tmp_path: Path) -> None:
     dataset = ModelDataset(filepath=str(tmp_path / "m"))
     dataset.save(load_model(model_folder))
     with pytest.raises(DatasetError, match="This object is not the model of a training node"):
@@ -158,7 +160,7 @@ def test_a_history_is_a_chart_of_each_metric(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "found"),
+    ("entry", "file_format"),
     [
         ({"type": "pandas.CSVDataset", "filepath": "https://a.org/t.csv?x=1", "load_args": {"sep": ";"}}, "csv"),
         ({"type": "pandas.ParquetDataset", "filepath": "http://a.org/t.parquet"}, "parquet"),
@@ -171,22 +173,22 @@ def test_a_history_is_a_chart_of_each_metric(tmp_path: Path) -> None:
         ({"type": "MemoryDataset"}, None),
     ],
 )
-def test_a_plain_entry_with_a_url_is_a_source_as_it_stands(entry: dict[str, object], found: str | None) -> None:
+def test_a_plain_entry_with_a_url_is_a_source(entry: dict[str, object], file_format: str | None) -> None:
     source = dataset_source(DataCatalog.from_config({"t": entry})["t"])
-    if found is None:
+    if file_format is None:
         assert source is None
     else:
         assert isinstance(source, UrlSource)
-        assert (source.url, source.file_format) == (entry["filepath"], found)
+        assert (source.url, source.file_format) == (entry["filepath"], file_format)
         assert source.load_args == {name: value for name, value in entry.get("load_args", {}).items() if name != "lines"}  # type: ignore[attr-defined]
 
 
-def test_load_args_that_no_script_can_hold_are_read_here() -> None:
+def test_an_entry_whose_load_args_no_script_can_hold_is_not_a_source() -> None:
     entry = {"type": "pandas.CSVDataset", "filepath": "https://a.org/t.csv", "load_args": {"date_parser": str}}
     assert dataset_source(DataCatalog.from_config({"t": entry})["t"]) is None
 
 
-def test_a_chart_without_plotly_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chart_without_plotly_is_an_error_that_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     dataset = TrainingHistoryDataset(filepath=str(tmp_path / "h.json"))
@@ -213,7 +215,7 @@ def test_an_entry_on_runpods_s3_is_a_key_on_the_network_volume() -> None:
     assert "rps_2" not in repr(volume)
 
 
-def test_an_entry_on_somebody_elses_s3_stays_here() -> None:
+def test_an_entry_on_another_s3_server_is_not_a_source() -> None:
     entry = s3_entry(credentials="other")
     assert dataset_source(entry) is None
     with pytest.raises(SourceError, match="no volume"):

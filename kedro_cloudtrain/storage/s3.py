@@ -57,8 +57,8 @@ class S3Store(abc.ABC):
 
     Attributes:
         id: the bucket's name.
-        mounted: whether a pod has the store as a directory; one that is not mounted is reached by its S3 API from the pod, too.
-        data_center: where a pod has to be to mount the store; None where pods may be anywhere.
+        mounted: whether a pod has the store as a directory; it reaches a store that is not mounted by presigned URLs.
+        data_center: where a pod has to be to mount the store; None if pods may be anywhere.
     """
 
     mounted: bool

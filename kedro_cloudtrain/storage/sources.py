@@ -136,8 +136,8 @@ def secrets_environment(sources: Iterable[UrlSource]) -> dict[str, str]:
         secret = {"query": source.secret_query, "headers": dict(source.headers)}
         if secrets.setdefault(source.url, secret) != secret:
             raise SourceError(
-                f"{source.redacted} is read twice with different credentials, and without these the two URLs are one to a script. "
-                "Let the URLs differ in something else, such as the path or an ordinary parameter."
+                f"{source.redacted} is read twice with different credentials. A script has its URLs without credentials, and cannot tell "
+                "these apart: let them differ in something else, such as the path or an ordinary parameter."
             )
     secrets = {url: secret for url, secret in secrets.items() if secret["query"] or secret["headers"]}
     return {URL_SECRETS_VARIABLE: json.dumps(secrets)} if secrets else {}

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.worker.urls import ascii_url
 
-# Those that break a line or turn its direction are among them: a message would show another name than the one that is read.
+# Characters that break a line or reverse its direction count: with them, a message would show another name than the one that is read.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # Query parameters that are, or belong to, a credential: those of presigned URLs of S3, Google Cloud Storage and CloudFront and of
 # Azure's SAS, and the names that services have for their tokens.

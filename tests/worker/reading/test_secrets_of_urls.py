@@ -46,7 +46,7 @@ def test_an_at_sign_in_a_path_is_no_password() -> None:
         ("http://a..b/t.csv", "between 1 and 63"),
         (f"http://{'a' * 70}.org/t.csv", "between 1 and 63"),
         ("https://a.org/t\u202ecsv.x", "control character"),
-        ("https://a.org:x/t.csv", "no URL"),
+        ("https://a.org:x/t.csv", "not a valid URL"),
     ],
 )
 def test_a_host_or_a_text_that_no_request_can_have_is_refused(url: str, reason: str) -> None:
@@ -90,5 +90,5 @@ def test_something_of_another_type_is_refused_by_name(more: dict[str, object]) -
 
 @pytest.mark.parametrize("key", ["../x", "a/../x", "/etc/x", "a//b", "./x", ""])
 def test_no_key_leaves_the_volume(key: str, tmp_path) -> None:
-    with pytest.raises(SourceError, match="no place on the volume"):
+    with pytest.raises(SourceError, match="not a valid key on the volume"):
         DirectoryVolume(tmp_path).path(key)
