@@ -1,4 +1,4 @@
-"""The recipe `xgboost_regression` as a careful user writes it with pandas and xgboost alone: what the plugin is measured against.
+"""Fit the recipe `xgboost_regression` as a careful user would with pandas and xgboost alone: the baseline of overhead.py.
 
 python benchmarks/bare_xgboost.py TABLE.csv ROUNDS OUTPUT_FOLDER
 """

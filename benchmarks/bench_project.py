@@ -1,4 +1,4 @@
-"""The Kedro project that the benchmarks run: one XGBoost node."""
+"""The Kedro project that the benchmarks run, with a single XGBoost node."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 
 def make_table(file: Path, rows: int, columns: int) -> Path:
-    """Write a table of so many rows and columns, the last one `target`."""
+    """Write a table with the given numbers of rows and columns; the last column is `target`."""
     random = np.random.default_rng(0)
     frame = pd.DataFrame({f"x{number}": random.normal(size=rows).round(5) for number in range(columns - 1)})
     frame["target"] = (frame["x0"] * 3 + frame["x1"] ** 2 + random.normal(size=rows)).round(5)
@@ -16,7 +16,7 @@ def make_table(file: Path, rows: int, columns: int) -> Path:
 
 
 def make_project(folder: Path, key: str, rounds: int) -> Path:
-    """Write the project, and give its folder."""
+    """Write the project, and return its folder."""
     files = {
         "pyproject.toml": (
             '[tool.kedro]\npackage_name = "bench"\nproject_name = "bench"\nkedro_init_version = "1.0.0"\nsource_dir = "src"\n'

@@ -1,4 +1,4 @@
-"""What the client holds: its peak memory for tables of two sizes; the table is the machine's to hold.
+"""Measure the client's peak memory for tables of two sizes: it must not grow with the table, which only the machine reads.
 
 python benchmarks/client_memory.py [--runs 5]
 """
@@ -19,7 +19,7 @@ CLIENT = (
     "import pathlib, sys; from kedro.framework.cli.cli import main\n"
     "sys.argv = ['kedro', 'run', '--runner=cloudtrain', '--runner-params=cache=false']\n"
     "try: main()\n"
-    # Not getrusage: its maximum begins with that of the process that started this one.
+    # Not getrusage: its maximum starts at that of the parent process.
     "finally: print('peak', next(int(line.split()[1]) * 1024 for line in pathlib.Path('/proc/self/status').open() if 'VmHWM' in line))"
 )
 

@@ -1,8 +1,8 @@
-"""The environment of a pod: made by the first, taken by the second, against a plain pip of what a training image installs.
+"""Measure a pod's environment: installed by the first pod, reused by the second, against pip install of a training image's packages.
 
     python benchmarks/pod_environment.py
 
-This one needs a package registry, as pip is configured here; everything else is on loopback.
+Needs a package registry, as pip is configured on this computer; everything else is on loopback.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import sys
 import tempfile
 import time
 
-from bench_cloud import in_environment, one_cloud, one_s3
+from bench_cloud import environment_of, start_cloud, start_s3
 
 PIP = "pandas scikit-learn xgboost lightgbm catboost boto3 joblib requests"
 
 
 def main() -> None:
-    """Run the same job on two pods, then time pip."""
-    with one_s3() as s3, one_cloud(s3, "envs0001abc") as cloud:
-        os.environ.update(in_environment(cloud))
+    """Run the same job on two pods, then time pip install."""
+    with start_s3() as s3, start_cloud(s3, "envs0001abc") as cloud:
+        os.environ.update(environment_of(cloud))
         backend = cloud.backend()
         for pod in ("first", "second"):
             body = "(Path(os.environ['CLOUDTRAIN_VOLUME']) / 'stages.json').write_text(os.environ['CLOUDTRAIN_STAGES'])"

@@ -1,4 +1,4 @@
-"""From `result.json` on the volume to the node done: the median of some jobs on pods of the stand-in, at a real run's pace.
+"""Measure the time from `result.json` on the volume to the finished node, on the stand-in's pods at a real run's polling pace.
 
 python benchmarks/pod_latency.py [JOBS]
 """
@@ -11,27 +11,29 @@ import statistics
 import sys
 import time
 
-from bench_cloud import in_environment, one_cloud, one_s3
+from bench_cloud import environment_of, start_cloud, start_s3
 
 from kedro_cloudtrain.backends.runpod.pace import Pace
 
 
 def main(jobs: int = 20) -> None:
-    """Run one job after another, and compare times of one clock."""
-    taken_s = []
-    with one_s3() as s3, one_cloud(s3, "late0001abc") as cloud:
-        os.environ.update(in_environment(cloud))
+    """Run the jobs one after another, and compare times of the same clock."""
+    latencies_s = []
+    with start_s3() as s3, start_cloud(s3, "late0001abc") as cloud:
+        os.environ.update(environment_of(cloud))
         backend = cloud.backend(**dataclasses.asdict(Pace()))
         for number in range(jobs):
-            # At no fixed distance from the client's looks.
+            # Each job takes a different time, so that none is in step with the client's polling.
             cloud.run(backend, f"job{number}", f"time.sleep({0.1 + 0.7 * number / jobs})")
             done_at = time.time()
             (result,) = (cloud.bucket / ".cloudtrain/jobs").glob(f"job{number}-*/result.json")
-            taken_s.append(done_at - result.stat().st_mtime)
+            latencies_s.append(done_at - result.stat().st_mtime)
         backend.close()
-    print(f"{jobs} jobs: from result.json to the node done, median {statistics.median(taken_s):.2f} s, most {max(taken_s):.2f} s")
-    print("wanted: a median below 2 s")
+    print(
+        f"{jobs} jobs, from result.json to the finished node: median {statistics.median(latencies_s):.2f} s, most {max(latencies_s):.2f} s"
+    )
+    print("required: a median below 2 s")
 
 
 if __name__ == "__main__":
-    main(*(int(one) for one in sys.argv[1:]))
+    main(*(int(argument) for argument in sys.argv[1:]))

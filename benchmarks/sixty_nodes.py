@@ -1,10 +1,10 @@
-"""Sixty nodes of a second on this computer, eight at once, and the same run again, which has nothing to do.
+"""Run sixty one-second nodes on this computer, eight at once, and the same run again, which reuses everything.
 
     python benchmarks/sixty_nodes.py [--runs 5]
 
-The first is compared with what nothing can beat, eight rounds of one second, and with sixty bare `python -c "time.sleep(1)"`, eight at
-once, which is what it takes to begin sixty processes. The second with the same pipeline under SequentialRunner, whose nodes do nothing;
-both by the whole command's time, in turn.
+The first run is compared with the ideal, eight rounds of one second, and with sixty bare `python -c "time.sleep(1)"`, eight at once, which
+shows what sixty processes cost to start. The second is compared with the same pipeline under SequentialRunner, whose nodes do nothing:
+whole commands, alternating.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def register_pipelines():
 
 
 def make_project(folder: Path) -> Path:
-    """Write a project of sixty functions."""
+    """Write a project with sixty function nodes."""
     files = {
         "pyproject.toml": (
             '[tool.kedro]\npackage_name = "bench"\nproject_name = "bench"\nkedro_init_version = "1.0.0"\nsource_dir = "src"\n'
@@ -62,20 +62,20 @@ def make_project(folder: Path) -> Path:
 
 
 def run(project: Path, *args: str) -> tuple[float, float, str]:
-    """Type `kedro run`; give the whole command's seconds, those of the pipeline by Kedro's own word, and what it said."""
+    """Return the seconds of the whole `kedro run`, those of the pipeline as Kedro logs them, and the output."""
     began = time.perf_counter()
     environment = {**os.environ, "DO_NOT_TRACK": "1", "COLUMNS": "250"}
     done = subprocess.run(
         [sys.executable, "-m", "kedro", "run", *args], cwd=project, env=environment, capture_output=True, text=True, check=True
     )
     whole_s = time.perf_counter() - began
-    said = " ".join((done.stdout + done.stderr).split())
-    found = re.search(r"completed\b.*?successfully in ([\d.]+) sec", said)
-    return whole_s, float(found[1]) if found else math.nan, said
+    output = " ".join((done.stdout + done.stderr).split())
+    completed = re.search(r"completed\b.*?successfully in ([\d.]+) sec", output)
+    return whole_s, float(completed[1]) if completed else math.nan, output
 
 
 def bare_s() -> float:
-    """Give the seconds of sixty processes that only sleep."""
+    """Return the seconds of sixty processes that only sleep."""
     began = time.perf_counter()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda _: subprocess.run([sys.executable, "-c", f"import time; time.sleep({NODE_S})"], check=True), range(NODES)))
@@ -83,7 +83,7 @@ def bare_s() -> float:
 
 
 def main() -> None:
-    """Run each so many times, and print the ratios."""
+    """Run each as often as `--runs` asks, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
@@ -98,15 +98,15 @@ def main() -> None:
         (trivial / "conf/base/parameters.yml").write_text("work: {seconds: 0}\n")
         pairs = []
         for _ in range(runs):
-            again_s, _, said = run(project, "--runner=cloudtrain")
-            assert said.count("is done already") == NODES
+            again_s, _, output = run(project, "--runner=cloudtrain")
+            assert output.count("is done already") == NODES
             pairs.append((again_s, run(trivial, "--runner=SequentialRunner")[0]))
     first_s, processes_s = (statistics.median(pair[side] for pair in firsts) for side in (0, 1))
     print(f"{NODES} nodes of {NODE_S:g} s, {AT_ONCE} at once: {first_s:.2f} s")
     print(f"  bare processes: {processes_s:.2f} s, ratio {first_s / processes_s:.3f}")
     print(f"  eight rounds of a second: {ideal_s:.2f} s, ratio {first_s / ideal_s:.3f}")
     again_s, plain_s = (statistics.median(pair[side] for pair in pairs) for side in (0, 1))
-    print(f"unchanged again: {again_s:.2f} s; SequentialRunner with trivial nodes: {plain_s:.2f} s, ratio {again_s / plain_s:.3f}")
+    print(f"again, unchanged: {again_s:.2f} s; SequentialRunner with trivial nodes: {plain_s:.2f} s, ratio {again_s / plain_s:.3f}")
 
 
 if __name__ == "__main__":

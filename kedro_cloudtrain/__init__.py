@@ -7,6 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
+    from kedro_cloudtrain.errors import (
+        BackendError,
+        BudgetExceededError,
+        CapacityError,
+        CloudTrainError,
+        ConfigError,
+        JobError,
+        JobFailedError,
+        JobLostError,
+        JobTimeoutError,
+        SourceError,
+        TemplateError,
+    )
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.nodes import training_node
     from kedro_cloudtrain.plugin.runner import CloudTrainRunner
@@ -16,25 +29,47 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BackendError",
+    "BudgetExceededError",
+    "CapacityError",
     "Checkpoint",
     "CloudDataset",
+    "CloudTrainError",
     "CloudTrainRunner",
+    "ConfigError",
+    "JobError",
+    "JobFailedError",
+    "JobLostError",
+    "JobTimeoutError",
     "MetricsDataset",
     "ModelDataset",
     "RunPodPodManager",
+    "SourceError",
+    "TemplateError",
     "TrainingHistoryDataset",
     "TrainingScriptGenerator",
     "training_node",
 ]
 
-# Each name's module: what nobody asks for is not imported, and `kedro --help` stays as fast as it is.
+# The module of each name. A name is imported when it is first used, so that `kedro --help` stays fast.
 _HOME = {
+    "BackendError": "errors",
+    "BudgetExceededError": "errors",
+    "CapacityError": "errors",
     "Checkpoint": "worker.checkpoints",
     "CloudDataset": "datasets",
+    "CloudTrainError": "errors",
     "CloudTrainRunner": "plugin.runner",
+    "ConfigError": "errors",
+    "JobError": "errors",
+    "JobFailedError": "errors",
+    "JobLostError": "errors",
+    "JobTimeoutError": "errors",
     "MetricsDataset": "datasets",
     "ModelDataset": "datasets",
     "RunPodPodManager": "running.pod_manager",
+    "SourceError": "errors",
+    "TemplateError": "errors",
     "TrainingHistoryDataset": "datasets",
     "TrainingScriptGenerator": "jobs.scripts",
     "training_node": "nodes",

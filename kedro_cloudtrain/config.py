@@ -1,4 +1,4 @@
-"""`cloudtrain.yml` as checked settings: the only place that knows its keys."""
+"""`cloudtrain.yml` as checked settings; no other module knows its keys."""
 
 from __future__ import annotations
 
@@ -28,30 +28,32 @@ DEFAULT_VOLUME = "data/volume"
 
 
 class NodeSettings(BaseModel):
-    """What holds for one node, or, below `defaults`, for each; all but `timeout_s`, `upload_warn_mb` and the checkpoints is for pods.
+    """Settings of one node, or of every node below `defaults`.
+
+    All but `timeout_s`, `upload_warn_mb`, `group` and the checkpoints matter to pods alone.
 
     Attributes:
-        timeout_s: when its job is ended, in seconds from its start.
-        gpu: GPU types in the order of liking, by the names of `kedro cloudtrain gpus`; `auto` takes the cheapest that does; `none` takes
-            a CPU pod.
-        gpu_count: how many of them.
-        vcpu_count: vCPUs of a CPU pod, a power of two.
+        timeout_s: the job's deadline, in seconds from its start.
+        gpu: GPU types in order of preference, by the names of `kedro cloudtrain gpus`; `auto` takes the cheapest that is large enough;
+            `none` takes a CPU pod.
+        gpu_count: the number of GPUs.
+        vcpu_count: the number of vCPUs of a CPU pod, a power of two.
         image: the container's image.
-        min_cuda_version: the lowest CUDA version of the host's driver; an older host fails the image's start.
-        disk_gb: the container's own disk.
-        requirements: what is installed, as pip writes it: for a training, beside what the recipe needs; for a function of yours, instead
-            of what the project's pyproject.toml or requirements.txt asks for.
-        install: whether anything is installed; false where the image has it all.
-        max_cost_usd: the most that the node may cost, its attempts together.
-        max_price_per_hour_usd: dearer machines are left out.
-        startup_timeout_s: when a pod that does not start is given up for another.
-        retries: how many more pods are tried after one that was lost.
-        wait_for_capacity_s: how long to wait for a machine when none is free.
-        upload_warn_mb: an input that exists only here and is larger than this, in megabytes, is sent with a warning.
-        group: nodes of the same group that are ready at the same time share a machine, and run there one after another; `timeout_s` and
+        min_cuda_version: the lowest CUDA version of the host's driver; on an older host the image does not start.
+        disk_gb: the size of the container's own disk, in gigabytes.
+        requirements: packages to install, as pip writes them: for a training in addition to what its recipe needs; for a function of yours
+            instead of what the project's pyproject.toml or requirements.txt asks for.
+        install: whether anything is installed; false if the image has all of it.
+        max_cost_usd: the most that the node may cost, in US dollars, all its attempts together.
+        max_price_per_hour_usd: the highest price of a machine, in US dollars per hour.
+        startup_timeout_s: after how many seconds a pod that has not started is given up for another.
+        retries: how many more pods are tried after one was lost.
+        wait_for_capacity_s: how many seconds to wait for a machine when none is free.
+        upload_warn_mb: the size in megabytes above which an input that exists in the client's process alone is sent with a warning.
+        group: nodes of the same group that are ready at the same time share a machine and run on it one after another; `timeout_s` and
             `max_cost_usd` are then for all of them together.
-        checkpoint_every_s: how often a fit, or a function that uses `Checkpoint`, writes a state to go on from, in seconds.
-        checkpoint_every_rounds: how often instead, in rounds; CatBoost, which writes its own, goes by the seconds.
+        checkpoint_every_s: how many seconds apart a fit, or a function that uses `Checkpoint`, saves a state to resume from.
+        checkpoint_every_rounds: how many rounds apart instead; CatBoost, which writes its own, goes by the seconds.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,7 +79,7 @@ class NodeSettings(BaseModel):
 
     @field_validator("gpu", mode="before")
     @classmethod
-    def _one_or_more(cls, value: object) -> object:
+    def _names_or_a_word(cls, value: object) -> object:
         if isinstance(value, str):
             return value.lower() if value.lower() in ("auto", "none") else (value,)
         if isinstance(value, list | tuple) and not value:
@@ -86,31 +88,32 @@ class NodeSettings(BaseModel):
 
     @field_validator("vcpu_count")
     @classmethod
-    def _power_of_two(cls, count: int) -> int:
+    def _check_power_of_two(cls, count: int) -> int:
         if count & (count - 1):
             raise ValueError("a CPU pod has 2, 4, 8, 16 or 32 vCPUs")
         return count
 
     @field_validator("requirements")
     @classmethod
-    def _as_pip_writes_them(cls, requirements: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_requirements(cls, requirements: tuple[str, ...]) -> tuple[str, ...]:
         for requirement in requirements:
             try:
                 Requirement(requirement)
             except InvalidRequirement:
-                raise ValueError(f"{requirement!r} is no requirement; one is written polars>=1.2, or polars==1.2.0") from None
+                raise ValueError(f"{requirement!r} is not a valid requirement; write, for example, polars>=1.2 or polars==1.2.0") from None
         return requirements
 
 
 class RunSettings(BaseModel):
-    """What holds for a run as a whole.
+    """Settings of a run as a whole.
 
     Attributes:
         max_pods: how many jobs run at once; left out, one on this computer, which has all its cores, and eight on pods.
-        max_cost_usd: the most that the run may cost.
-        cache: whether finished work is taken instead of being done again.
-        detach: whether the run is left once the jobs that are ready have been started.
-        on_failure: whether the jobs at work beside a node that fails are let finish, and kept, or are cancelled.
+        max_cost_usd: the most that the run may cost, in US dollars.
+        cache: whether the results of finished jobs are reused.
+        detach: whether the run ends as soon as the jobs that are ready have been started.
+        on_failure: what becomes of the jobs that are running when a node fails: `finish` lets them finish and keeps their results,
+            `cancel` ends them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -123,15 +126,16 @@ class RunSettings(BaseModel):
 
 
 class VolumeSettings(BaseModel):
-    """Where the volume is: a directory here, or a network volume.
+    """Where the volume is: a directory on this computer, a network volume, or a bucket.
 
     Attributes:
-        path: a directory here, relative to the project.
-        id: a network volume of RunPod's.
-        data_center: where that is.
-        endpoint_url: of its S3 API, for a data centre that is newer than those known here; or of a bucket that is not AWS's.
-        bucket: an S3 bucket that keeps the jobs of pods where there is no network volume; they read URLs alone, then.
-        region: of the bucket.
+        path: the path of a directory on this computer, relative to the project.
+        id: the id of a network volume of RunPod's.
+        data_center: the network volume's data centre.
+        endpoint_url: the address of the network volume's S3 API, if its data centre is newer than this package; or that of a bucket that is
+            not AWS's.
+        bucket: the name of an S3 bucket that keeps the jobs where there is no network volume; pods then read tables by URL alone.
+        region: the bucket's region.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -144,17 +148,17 @@ class VolumeSettings(BaseModel):
     region: str | None = None
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Self:
+    def _check_kind(self) -> Self:
         if self.bucket is not None:
             if self.id is not None or self.path is not None or self.data_center is not None:
-                raise ValueError("`volume` has a `bucket` beside a `path` or an `id`: keep one of them")
+                raise ValueError("`volume` has a `bucket` and a `path` or an `id`: keep one of them")
             return self
         if self.region is not None:
-            raise ValueError("`region` is a bucket's; a network volume has `data_center`")
+            raise ValueError("`region` is a bucket's, and `volume` names no bucket; a network volume has `data_center`")
         if self.id is None and self.data_center is None and self.endpoint_url is None:
             return self
         if self.path is not None:
-            raise ValueError("`volume` has a `path` and an `id`: it is a directory here, or a network volume: keep one of them")
+            raise ValueError("`volume` has a `path`, for a directory, and an `id`, for a network volume: keep one of them")
         if self.id is None or self.data_center is None:
             raise ValueError("a network volume needs `id` and `data_center`: volume: {id: abc123xyz, data_center: EU-RO-1}")
         return self
@@ -165,7 +169,10 @@ class VolumeSettings(BaseModel):
         return f"{self.id} in {self.data_center}" if self.id is not None else self.path or DEFAULT_VOLUME
 
     def make(self, project: Path) -> Volume:
-        """Give the volume itself.
+        """Make the volume.
+
+        Args:
+            project: the project's folder, which `path` is relative to.
 
         Raises:
             ConfigError: the data centre has no S3 API.
@@ -176,7 +183,7 @@ class VolumeSettings(BaseModel):
 
 
 class Settings(BaseModel):
-    """The whole of `cloudtrain.yml`.
+    """All settings of `cloudtrain.yml`.
 
     Example:
         ```yaml
@@ -198,20 +205,20 @@ class Settings(BaseModel):
 
     @field_validator("nodes")
     @classmethod
-    def _known_selectors(cls, nodes: dict[str, NodeSettings]) -> dict[str, NodeSettings]:
+    def _check_selectors(cls, nodes: dict[str, NodeSettings]) -> dict[str, NodeSettings]:
         for selector in nodes:
             kind, colon, _ = selector.partition(":")
-            # A node without a name of its own is called by its function and datasets, `f([params:a]) -> [b]`.
+            # Kedro names a node that has no name by its function and datasets: `f([params:a]) -> [b]`.
             if colon and kind.isidentifier() and kind not in ("tag", "namespace"):
-                raise ValueError(f"{selector!r} begins with `{kind}:`; a selector is a node's name, a glob, tag:TAG or namespace:NAMESPACE")
+                raise ValueError(f"{selector!r} begins with `{kind}:`, and a key is a node's name, a glob, tag:TAG or namespace:NAMESPACE")
         return nodes
 
     def names_node(self, name: str, tags: Collection[str] = (), namespace: str | None = None) -> bool:
-        """Tell whether `nodes` names a node, so that it goes to a machine whatever its function is."""
+        """Return whether a key of `nodes` matches a node, which then runs on a machine whatever its function is."""
         return any(selects(selector, name, tags, namespace) for selector in self.nodes)
 
     def for_node(self, name: str, tags: Collection[str] = (), namespace: str | None = None) -> NodeSettings:
-        """Give what holds for a node: the defaults, and over them each selector that fits, the exact name last.
+        """Return a node's settings: the defaults, overridden by each key of `nodes` that matches it, its exact name last.
 
         Args:
             name: the node's name.
@@ -219,24 +226,24 @@ class Settings(BaseModel):
             namespace: its namespace, if it has one.
         """
         merged = self.defaults.model_dump()
-        fitting = [selector for selector in self.nodes if selects(selector, name, tags, namespace)]
-        for selector in sorted(fitting, key=lambda selector: selector == name):
+        matching = [selector for selector in self.nodes if selects(selector, name, tags, namespace)]
+        for selector in sorted(matching, key=lambda selector: selector == name):
             merged |= self.nodes[selector].model_dump(exclude_unset=True)
         return NodeSettings.model_validate(merged)
 
 
 def selects(selector: str, name: str, tags: Collection[str], namespace: str | None) -> bool:
-    """Tell whether a key of `nodes:` means a node: its name, a glob, `tag:TAG` or `namespace:NAMESPACE`."""
+    """Return whether a key of `nodes` matches a node: by its name, a glob, `tag:TAG` or `namespace:NAMESPACE`."""
     kind, _, value = selector.partition(":")
     if kind == "tag":
         return value in tags
     if kind == "namespace":
         return namespace is not None and f"{namespace}.".startswith(f"{value}.")
-    # A name that was left to Kedro has brackets in it: `f([params:a]) -> [b]`.
+    # A name that Kedro has made has brackets, which mean something else in a glob: `f([params:a]) -> [b]`.
     return selector == name or fnmatch.fnmatchcase(name, selector)
 
 
-# Each key of `--runner-params`, and the setting that it stands for.
+# The keys of `--runner-params`, each with the path of its setting.
 RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "backend": ("backend",),
     "max_pods": ("run", "max_pods"),
@@ -253,62 +260,62 @@ RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
 
 
 def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, Any] | None = None, files: Sequence[Path] = ()) -> Settings:
-    """Check what the environments' `cloudtrain.yml` say together, with `--runner-params` over it.
+    """Make settings of the content of `cloudtrain.yml`, overridden by `--runner-params`.
 
     Args:
-        values: the merged content; None where a project has no such file.
-        runner_params: keys of `RUNNER_PARAMETERS`; they hold for every node.
-        files: the files that the values come from, the one that wins first: an error names the file and the line.
+        values: the content of all environments' files, merged; None if the project has no such file.
+        runner_params: values for keys of `RUNNER_PARAMETERS`; they override those of every node.
+        files: the files that the values come from, the one that takes precedence first; an error names the file and the line.
 
     Raises:
-        ConfigError: naming each key that is unknown, missing or of a wrong value.
+        ConfigError: a key is unknown or missing, or its value is not valid; the message names each of them.
     """
     merged: dict[str, Any] = dict(values or {})
     for name, value in (runner_params or {}).items():
         if name not in RUNNER_PARAMETERS:
-            known = ", ".join([*RUNNER_PARAMETERS, "max_workers"])
+            names = ", ".join([*RUNNER_PARAMETERS, "max_workers"])
             raise ConfigError(
-                f"--runner-params: `{name}` is not a runner parameter.{did_you_mean(name, RUNNER_PARAMETERS)} Known: {known}."
+                f"--runner-params: `{name}` is not a runner parameter.{did_you_mean(name, RUNNER_PARAMETERS)} There are: {names}."
             )
         _put(merged, RUNNER_PARAMETERS[name], value)
         if RUNNER_PARAMETERS[name][0] == "defaults" and isinstance(merged.get("nodes"), dict):
             merged["nodes"] = {selector: _without(node, name) for selector, node in merged["nodes"].items()}
     if isinstance(merged.get("volume"), dict):
-        merged["volume"] = _of_one_kind(merged["volume"], files)
+        merged["volume"] = _keep_one_kind(merged["volume"], files)
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        said = [f"{_place(path, files)}{sentence}" for path, sentence in problems_of(error, Settings)]
-        raise ConfigError("\n".join(said)) from None
+        lines = [f"{_place(path, files)}{sentence}" for path, sentence in problems_of(error, Settings)]
+        raise ConfigError("\n".join(lines)) from None
 
 
-# The keys by which each kind of volume is known.
+# The keys of each kind of volume.
 _VOLUME_KINDS = ({"path"}, {"id", "data_center"}, {"bucket", "region"})
 
 
-def _of_one_kind(volume: dict[str, Any], files: Sequence[Path]) -> dict[str, Any]:
-    """Leave the volume that the winning file names, where another environment's is of another kind and the two were merged."""
+def _keep_one_kind(volume: dict[str, Any], files: Sequence[Path]) -> dict[str, Any]:
+    """Keep the volume of the file that takes precedence, if it was merged with another environment's volume of another kind."""
     present = [kind for kind in _VOLUME_KINDS if kind & set(volume)]
-    named = [keys for keys in map(_volume_keys, files) if keys is not None]
-    if len(present) == 1 or len(named) == 1 or not named:
-        return volume  # Both in one file are a mistake.
-    # One that stands elsewhere (`${globals:volume}`) is of the kind that the others do not name.
-    others = set().union(*named[1:])
-    winning = [kind for kind in present if kind & named[0]] or [kind for kind in present if not kind & others]
-    lost = set().union(*(kind for kind in present if kind not in winning))
-    return {key: value for key, value in volume.items() if key not in lost} if winning else volume
+    keys_by_file = [keys for keys in map(_volume_keys, files) if keys is not None]
+    if len(present) == 1 or len(keys_by_file) == 1 or not keys_by_file:
+        return volume  # Two kinds in one file are a mistake, which the check of the settings reports.
+    # A volume that is written elsewhere (`${globals:volume}`) is of the kind that no other file names.
+    others = set().union(*keys_by_file[1:])
+    winning = [kind for kind in present if kind & keys_by_file[0]] or [kind for kind in present if not kind & others]
+    losing = set().union(*(kind for kind in present if kind not in winning))
+    return {key: value for key, value in volume.items() if key not in losing} if winning else volume
 
 
 def _volume_keys(file: Path) -> set[str] | None:
-    """Name the keys of `volume` in a file: none where it stands elsewhere; None where the file has no volume."""
+    """Return the keys of `volume` in a file: an empty set if they are written elsewhere, None if the file has no volume."""
     try:
         root = yaml.compose(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
         return None
-    said = {name.value: value for name, value in root.value} if isinstance(root, yaml.MappingNode) else {}
-    if "volume" not in said:
+    nodes = {name.value: value for name, value in root.value} if isinstance(root, yaml.MappingNode) else {}
+    if "volume" not in nodes:
         return None
-    return {name.value for name, _ in said["volume"].value} if isinstance(said["volume"], yaml.MappingNode) else set()
+    return {name.value for name, _ in nodes["volume"].value} if isinstance(nodes["volume"], yaml.MappingNode) else set()
 
 
 def _put(values: dict[str, Any], path: Sequence[str], value: object) -> None:
@@ -323,7 +330,7 @@ def _without(values: object, key: str) -> object:
 
 
 def _place(path: KeyPath, files: Sequence[Path]) -> str:
-    """Say in which file and line a key stands; the first file that has it is the one whose value won."""
+    """Return the file and the line of a key, as a message begins; the first file that has the key is the one whose value counts."""
     for file in files:
         try:
             line = _line_of(yaml.compose(file.read_text(encoding="utf-8")), path)
@@ -350,14 +357,14 @@ def _line_of(node: yaml.Node | None, path: KeyPath) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class ProjectConfig:
-    """What a project says, unchecked: a broken `cloudtrain.yml` does not concern a run by another runner.
+    """A project's `cloudtrain.yml`, unchecked: a broken one must not fail a run by another runner.
 
     Attributes:
         path: the project's folder.
-        values: the merged content of its `cloudtrain.yml` files.
-        files: these files, the one that wins first.
-        error: why they could not be read, where they could not.
-        package: the project's own package.
+        values: the merged content of the environments' `cloudtrain.yml` files.
+        files: these files, the one that takes precedence first.
+        error: why they could not be read; None if they could.
+        package: the name of the project's own package.
     """
 
     path: Path
@@ -367,10 +374,10 @@ class ProjectConfig:
     package: str | None = None
 
     def settings(self, runner_params: Mapping[str, Any] | None = None) -> Settings:
-        """Check what the project says, with `--runner-params` over it.
+        """Return the checked settings, overridden by `--runner-params`.
 
         Raises:
-            ConfigError: naming file, line and key.
+            ConfigError: the files could not be read, or a setting is not valid; the message names file, line and key.
         """
         if self.error is not None:
             raise ConfigError(self.error)
@@ -378,6 +385,6 @@ class ProjectConfig:
 
     @property
     def templates(self) -> Path | None:
-        """The project's own templates, if it has any."""
+        """The folder of the project's own templates; None if there is none."""
         folder = self.path / "templates"
         return folder if folder.is_dir() else None

@@ -1,4 +1,4 @@
-"""Kedro datasets: a table on a volume or a web server, and what a training node gives."""
+"""Kedro datasets: a table on a volume or a web server, and the outputs of a training node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 import numbers
 import shutil
 import tempfile
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NewType
 
@@ -16,6 +15,7 @@ from kedro.io import AbstractDataset
 
 from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.files import whole
 from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source
 from kedro_cloudtrain.storage.volumes import make_volume, table_location
@@ -39,22 +39,23 @@ JSONPreview = NewType("JSONPreview", str)
 
 
 class CloudDataset(AbstractDataset[Any, Any]):
-    """A table that a machine reads by itself: a URL, or a key on the volume.
+    """A table that a machine reads itself, by its URL or by its key on the volume.
 
-    For an ordinary node, under any runner and in a notebook, `load()` gives a DataFrame and `save()` writes to the volume.
+    For any other node, under any runner and in a notebook, `load()` returns a DataFrame and `save()` writes one to the volume.
 
     Args:
-        dataset_url: where the table is, http or https; it is read only.
-        dataset_key: its path below the volume, instead of a URL.
-        volume: where the key is a key of: `{path: DIRECTORY}`, or `{id: ID, data_center: DATA_CENTER}` of a network volume.
-        file_format: csv, tsv, parquet, xlsx, xls or jsonl; left out, the extension says it.
-        load_args: passed to the pandas reader, here and on the machine.
+        dataset_url: the table's URL, http or https; it is read only.
+        dataset_key: the table's path below the volume, instead of a URL.
+        volume: the volume of the key: `{path: DIRECTORY}`, or `{id: ID, data_center: DATA_CENTER}` for a network volume.
+        file_format: csv, tsv, parquet, xlsx, xls or jsonl; left out, that of the extension.
+        load_args: passed to the pandas reader, on this computer and on the machine.
         save_args: passed to the pandas writer.
-        credentials: `headers` for a URL, a bearer token say; `access_key` and `secret_key` for a network volume.
+        credentials: `headers` of a URL, for example a bearer token; `access_key` and `secret_key` of a network volume.
         metadata: for other plugins; ignored by Kedro.
 
     Raises:
-        SourceError: both or neither of URL and key are given, or the one that is given is no such thing.
+        SourceError: both or neither of URL and key are given, or the one that is given is not valid.
+        ConfigError: the volume or the credentials are not valid.
 
     Example:
         ```yaml
@@ -98,18 +99,18 @@ class CloudDataset(AbstractDataset[Any, Any]):
 
     @property
     def volume(self) -> Volume:
-        """The volume of a key.
+        """The volume of the key.
 
         Raises:
-            SourceError: a URL has none.
+            SourceError: the table is at a URL.
         """
         if self._volume is None:
-            raise SourceError(f"{self.source.redacted} is on no volume.")
+            raise SourceError(f"{self.source.redacted} is a URL: it has no volume.")
         return self._volume
 
     @property
     def filepath(self) -> str | None:
-        """The file of a key, as Kedro-Viz asks for it to tell its size."""
+        """The path of the key's file in a directory, by which Kedro-Viz shows its size; None for any other table."""
         if isinstance(self._volume, DirectoryVolume) and isinstance(self.source, VolumeSource):
             return str(self._volume.path(self.source.key))
         return None
@@ -118,7 +119,7 @@ class CloudDataset(AbstractDataset[Any, Any]):
         """Read the whole table.
 
         Raises:
-            SourceError: it is not there, or not what it is said to be.
+            SourceError: the table does not exist, or cannot be read as its entry says.
         """
         with self._location() as location:
             return read_table(location).frame
@@ -127,7 +128,7 @@ class CloudDataset(AbstractDataset[Any, Any]):
         """Write a table to the volume, whole or not at all.
 
         Raises:
-            SourceError: a URL is read only.
+            SourceError: the table is at a URL, which is read only, or `data` cannot be written in its format.
         """
         if isinstance(self.source, UrlSource):
             raise SourceError(f"{self.source.redacted} is a URL, which is read only. Give the entry a dataset_key and a volume to save to.")
@@ -138,34 +139,33 @@ class CloudDataset(AbstractDataset[Any, Any]):
                 raise SourceError(str(error)) from error
 
     def preview(self, nrows: int = 5) -> TablePreview:
-        """Give the first rows for Kedro-Viz, without reading the rest."""
-        frame = self.head(nrows)
-        return TablePreview(json.loads(frame.to_json(orient="split", date_format="iso", default_handler=str)))
+        """Return the first rows for Kedro-Viz, without reading the rest."""
+        return TablePreview(json.loads(self.head(nrows).to_json(orient="split", date_format="iso", default_handler=str)))
 
     def head(self, rows: int = 5) -> pd.DataFrame:
         """Read the first rows, and not much more of the file than they need.
 
         Raises:
-            SourceError: it is not there, or not what it is said to be.
+            SourceError: the table does not exist, or cannot be read as its entry says.
         """
-        with self._location(whole=False) as location:
+        with self._location(all_rows=False) as location:
             return read_head(location, rows=rows)
 
     def column_names(self) -> list[str]:
-        """Give the table's columns, and read no more of the file than they need.
+        """Return the names of the table's columns, and read no more of the file than they need.
 
         Raises:
-            SourceError: it is not there, or not what it is said to be.
+            SourceError: the table does not exist, or cannot be read as its entry says.
         """
-        with self._location(whole=False) as location:
+        with self._location(all_rows=False) as location:
             return column_names(location)
 
     @contextlib.contextmanager
-    def _location(self, *, whole: bool = True) -> Iterator[Location]:
+    def _location(self, *, all_rows: bool = True) -> Iterator[Location]:
         try:
             if isinstance(self.source, UrlSource):
                 yield self.source.location
-            elif whole:
+            elif all_rows:
                 with self.volume.read(self.source.key) as path:
                     yield Location(str(path), self.source.file_format, self.source.load_args)
             else:
@@ -192,7 +192,7 @@ class CloudDataset(AbstractDataset[Any, Any]):
 
 
 class ModelDataset(AbstractDataset[Any, Any]):
-    """A trained model as a folder: the library's own format and `model.json`; never a pickle.
+    """A trained model as a folder: a file in the library's own format, never a pickle, and `model.json`.
 
     Args:
         filepath: the folder.
@@ -209,27 +209,31 @@ class ModelDataset(AbstractDataset[Any, Any]):
         self.metadata = metadata
 
     def load(self) -> TrainedModel:
-        """Give the model: `predict(frame)` and `predict_proba(frame)` work without the machine."""
+        """Load the model: `predict(frame)` and `predict_proba(frame)` work without the machine that trained it.
+
+        Raises:
+            SourceError: no model has been saved yet.
+        """
         from kedro_cloudtrain.worker.models import load_model  # noqa: PLC0415
 
         if not self._exists():
-            raise SourceError(f"There is no model in {self.filepath}. The training node that gives it has not run yet.")
+            raise SourceError(f"There is no model in {self.filepath}. The training node that saves it has not run yet.")
         return load_model(self.filepath)
 
     def save(self, data: TrainedModel | Path | str) -> None:
-        """Copy a model's folder, whole or not at all; the one before stands until then.
+        """Copy a model's folder, whole or not at all; an older model stays until then.
 
         Args:
             data: the model, or the path of its folder.
 
         Raises:
-            SourceError: it is no trained model.
+            SourceError: `data` is not the model of a training node.
         """
         folder = data if isinstance(data, str | Path) else getattr(data, "folder", None)
         if folder is None or not (Path(folder) / "model.json").is_file():
-            what = f"{data} (no model.json is there)" if isinstance(data, str | Path) else type(data).__name__
+            subject = f"{data}, which has no model.json," if isinstance(data, str | Path) else f"This {type(data).__name__}"
             raise SourceError(
-                f"{what} is no model of a training node. Save a model of your own with a dataset for it, pickle.PickleDataset say."
+                f"{subject} is not the model of a training node. For a model of your own, use a dataset such as pickle.PickleDataset."
             )
         if Path(folder).resolve() == self.filepath.resolve():
             return
@@ -247,9 +251,8 @@ class ModelDataset(AbstractDataset[Any, Any]):
                 raise
 
     def preview(self) -> JSONPreview:
-        """Give what `model.json` says, for Kedro-Viz."""
-        said = json.loads((self.filepath / "model.json").read_text(encoding="utf-8"))
-        return JSONPreview(json.dumps(said))
+        """Return the content of `model.json` for Kedro-Viz."""
+        return JSONPreview(json.dumps(json.loads((self.filepath / "model.json").read_text(encoding="utf-8"))))
 
     def _exists(self) -> bool:
         return (self.filepath / "model.json").is_file()
@@ -258,8 +261,31 @@ class ModelDataset(AbstractDataset[Any, Any]):
         return {"filepath": str(self.filepath)}
 
 
-class MetricsDataset(AbstractDataset[Any, Any]):
-    """A model's metrics: one JSON object of names and numbers, and the confusion matrix beside them.
+class _JsonFile:
+    """The JSON file of a dataset, written whole or not at all."""
+
+    # Not a dataset itself: Kedro wraps each dataset class's constructor, and one wrapped twice loses the names of its arguments.
+
+    def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self.filepath = Path(filepath)
+        self.metadata = metadata
+
+    def _read(self) -> Any:
+        return json.loads(self.filepath.read_text(encoding="utf-8"))
+
+    def _write(self, value: Any) -> None:
+        with whole(self.filepath) as temporary:
+            temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
+
+    def _exists(self) -> bool:
+        return self.filepath.is_file()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self.filepath)}
+
+
+class MetricsDataset(_JsonFile, AbstractDataset[Any, Any]):
+    """A model's metrics: a JSON object of names and numbers, and of the confusion matrix of a classification.
 
     Args:
         filepath: the JSON file.
@@ -271,38 +297,27 @@ class MetricsDataset(AbstractDataset[Any, Any]):
         ```
     """
 
-    def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
-        self.filepath = Path(filepath)
-        self.metadata = metadata
-
     def load(self) -> dict[str, Any]:
-        """Give the metrics by name."""
-        said: dict[str, Any] = json.loads(self.filepath.read_text(encoding="utf-8"))
-        return said
+        """Return the metrics by name."""
+        return dict(self._read())
 
     def save(self, data: Mapping[str, Any]) -> None:
         """Write the metrics, whole or not at all.
 
         Raises:
-            SourceError: it is no mapping of names, or something in it is no number.
+            SourceError: `data` is not a mapping of names, or one of its values is not a number.
         """
         if not hasattr(data, "items") or not all(isinstance(name, str) for name in data):
-            raise SourceError(f"Metrics are a mapping of names and numbers; this is a {type(data).__name__}.")
-        _write_json(self.filepath, {name: _metric(name, value) for name, value in data.items()})
+            raise SourceError(f"Metrics are a mapping of names to numbers; this is a {type(data).__name__}.")
+        self._write({name: _metric(name, value) for name, value in data.items()})
 
     def preview(self) -> JSONPreview:
-        """Give the metrics, for Kedro-Viz."""
+        """Return the metrics for Kedro-Viz."""
         return JSONPreview(json.dumps(self.load()))
 
-    def _exists(self) -> bool:
-        return self.filepath.is_file()
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self.filepath)}
-
-
-class TrainingHistoryDataset(AbstractDataset[Any, Any]):
-    """What each round measured: a row a round, shown by Kedro-Viz as a chart.
+class TrainingHistoryDataset(_JsonFile, AbstractDataset[Any, Any]):
+    """The metrics of each round of a training, which Kedro-Viz shows as a chart.
 
     Args:
         filepath: the JSON file.
@@ -314,35 +329,31 @@ class TrainingHistoryDataset(AbstractDataset[Any, Any]):
         ```
     """
 
-    def __init__(self, *, filepath: str, metadata: Mapping[str, Any] | None = None) -> None:
-        self.filepath = Path(filepath)
-        self.metadata = metadata
-
     def load(self) -> pd.DataFrame:
-        """Give a row a round: `round`, and a column a metric, `train_rmse` and `validation_rmse` say."""
+        """Return a row for each round: `round`, and a column for each metric, for example `train_rmse` and `validation_rmse`."""
         import pandas as pd  # noqa: PLC0415  # half a second that `kedro --help` need not wait
 
-        return pd.DataFrame(json.loads(self.filepath.read_text(encoding="utf-8")))
+        return pd.DataFrame(self._read())
 
     def save(self, data: pd.DataFrame | Sequence[Mapping[str, Any]]) -> None:
         """Write the rows, whole or not at all.
 
         Args:
-            data: a DataFrame, or a mapping a round.
+            data: a DataFrame, or a list with a mapping for each round.
 
         Raises:
-            SourceError: they are no table with a `round`.
+            SourceError: `data` is not a table with a column `round`.
         """
         if isinstance(data, list) and all(hasattr(row, "keys") for row in data):
             import pandas as pd  # noqa: PLC0415
 
             data = pd.DataFrame(data)
         if "round" not in getattr(data, "columns", ()):
-            raise SourceError(f"A training history is a DataFrame with a column `round`; this is a {type(data).__name__} without.")
-        _write_json(self.filepath, json.loads(data.to_json(orient="records", double_precision=15)))  # type: ignore[union-attr]
+            raise SourceError(f"A training history is a DataFrame with a column `round`; this is a {type(data).__name__} without one.")
+        self._write(json.loads(data.to_json(orient="records", double_precision=15)))  # type: ignore[union-attr]
 
     def preview(self) -> PlotlyPreview:
-        """Draw each metric over the rounds, for Kedro-Viz; train and validation side by side.
+        """Draw each metric over the rounds for Kedro-Viz, training rows dotted and validation rows solid.
 
         Raises:
             ConfigError: plotly is not installed.
@@ -358,47 +369,31 @@ class TrainingHistoryDataset(AbstractDataset[Any, Any]):
             figure.add_scatter(x=rows["round"].tolist(), y=rows[name].tolist(), name=name.replace("_", " ", 1), line={"dash": dash})
         return PlotlyPreview(json.loads(figure.to_json()))
 
-    def _exists(self) -> bool:
-        return self.filepath.is_file()
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": str(self.filepath)}
-
-
-# The rows and columns of a classification, beside its numbers.
-_BESIDE_METRICS = ("confusion_matrix", "test_confusion_matrix", "classes")
+# What the metrics of a classification have besides numbers.
+_NOT_NUMBERS = ("confusion_matrix", "test_confusion_matrix", "classes")
 
 
 def _headers(credentials: Mapping[str, Any] | None) -> dict[str, str]:
     if credentials is not None and not hasattr(credentials, "keys"):
-        raise ConfigError("credentials is no mapping, {headers: {Authorization: Bearer …}} say.")
+        raise ConfigError("credentials is not a mapping. Write, for example, {headers: {Authorization: Bearer …}}.")
     headers = (credentials or {}).get("headers") or {}
     if not hasattr(headers, "items"):
-        raise ConfigError("credentials.headers is no mapping of names and values, {Authorization: Bearer …} say.")
+        raise ConfigError("credentials.headers is not a mapping of names to values. Write, for example, {Authorization: Bearer …}.")
     return {str(name): str(value) for name, value in headers.items()}
 
 
 def _s3_keys(credentials: Mapping[str, Any] | None) -> dict[str, str]:
-    """Give the keys of a network volume, where an entry has its own."""
+    """Return the S3 keys of an entry that has its own."""
     return {name: str(credentials[name]) for name in ("access_key", "secret_key") if credentials and credentials.get(name)}
 
 
 def _metric(name: str, value: Any) -> Any:
-    """Give a metric as JSON has it; what is no finite number is null there."""
-    if value is None or name in _BESIDE_METRICS:
+    """Return a metric as JSON has it; NaN and infinity become null."""
+    if value is None or name in _NOT_NUMBERS:
         return value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise SourceError(f"The metric {name!r} is {value!r} ({type(value).__name__}): a number is wanted there.")
+        raise SourceError(f"The metric {name!r} is {value!r} ({type(value).__name__}), not a number.")
     if isinstance(value, numbers.Integral):
         return int(value)
     return float(value) if math.isfinite(value) else None
-
-
-def _write_json(file: Path, value: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{uuid.uuid4().hex[:12]}.{file.name}")
-    try:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False), encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,12 +2,12 @@
 
 ```
 CloudTrainError
-├── ConfigError             a setting or a parameter: names file, key, allowed values, nearest known
-│   └── MaxWorkersError     no number of threads
+├── ConfigError             a setting or a parameter is wrong: names file, key, allowed values and the nearest name
+│   └── MaxWorkersError     max_workers is not a number of threads
 ├── TemplateError           no such template, an undefined name, a script that does not compile
 ├── SourceError             a bad URL or key, unreachable, of another format, without a column
 ├── BackendError            a machine could not be had, or does not answer
-│   ├── AuthError           a key is missing, or is not accepted
+│   ├── AuthError           a key is missing or not accepted
 │   ├── BalanceError        the account has no money
 │   ├── CapacityError       no machine is free: lists what was tried
 │   └── ApiError            the vendor's API refuses, in its own words
@@ -15,9 +15,12 @@ CloudTrainError
     ├── JobFailedError      the script raised: its traceback, the end of its log, its folder
     ├── JobTimeoutError     its deadline ended it
     ├── JobLostError        its process is gone and left no result
-    ├── JobCancelledError   ended from here: Ctrl-C, or the run is over
-    │   └── NotStartedError its turn had not come by then
+    ├── JobCancelledError   the client ended it: Ctrl-C, or the run is over
+    │   └── NotStartedError the run was over before its turn came
     └── BudgetExceededError not started: its worst case would cost more than was allowed
+
+click.exceptions.Exit
+└── DetachedError           not a failure: the run was left on purpose while its jobs go on
 ```
 
 Each message says what happened, with which values, where to look, and the next command.
@@ -27,10 +30,10 @@ import click
 
 
 class CloudTrainError(click.ClickException):
-    """The root: every error that this package raises on purpose.
+    """The base class of every error that this package raises on purpose.
 
-    It is a `click.ClickException`: `kedro run` prints the message and exits with 1, and shows no stack for a mistake that stands
-    in a configuration file.
+    It is a `click.ClickException`: `kedro run` prints the message and exits with 1, and shows no stack for a mistake in a
+    configuration file.
     """
 
     def __str__(self) -> str:
@@ -38,11 +41,11 @@ class CloudTrainError(click.ClickException):
 
 
 class ConfigError(CloudTrainError):
-    """A setting or a parameter is not what it can be."""
+    """A setting or a parameter is not valid."""
 
 
 class MaxWorkersError(ConfigError, ValueError):
-    """`max_workers` is no number of threads; a ValueError, too, as Kedro's own runners raise it."""
+    """`max_workers` is not a number of threads; also a ValueError, as Kedro's own runners raise it."""
 
 
 class TemplateError(CloudTrainError):
@@ -50,7 +53,7 @@ class TemplateError(CloudTrainError):
 
 
 class SourceError(CloudTrainError):
-    """A dataset is not where, or not what, it is said to be."""
+    """A dataset is not where, or not what, its entry says."""
 
 
 class BackendError(CloudTrainError):
@@ -58,7 +61,7 @@ class BackendError(CloudTrainError):
 
 
 class AuthError(BackendError):
-    """A key is missing, or is not accepted."""
+    """A key is missing or not accepted."""
 
 
 class BalanceError(BackendError):
@@ -73,7 +76,7 @@ class ApiError(BackendError):
     """The vendor's API refuses.
 
     Attributes:
-        status: the HTTP status; None where there was no answer.
+        status: the HTTP status; None if there was no answer.
         detail: the vendor's own words.
     """
 
@@ -84,7 +87,7 @@ class ApiError(BackendError):
 
 
 class JobError(CloudTrainError):
-    """A job did not give its outputs."""
+    """A job has no outputs."""
 
 
 class JobFailedError(JobError):
@@ -92,7 +95,7 @@ class JobFailedError(JobError):
 
 
 class JobTimeoutError(JobError):
-    """The job ran into its deadline and was ended."""
+    """The job reached its deadline and was ended."""
 
 
 class JobLostError(JobError):
@@ -100,11 +103,11 @@ class JobLostError(JobError):
 
 
 class JobCancelledError(JobError):
-    """The job was ended from here."""
+    """The client ended the job."""
 
 
 class NotStartedError(JobCancelledError):
-    """The run was over before the job's turn came: nothing of it was begun."""
+    """The run was over before the job's turn came: the job was not started."""
 
 
 class BudgetExceededError(JobError):
@@ -112,7 +115,11 @@ class BudgetExceededError(JobError):
 
 
 class DetachedError(click.exceptions.Exit):
-    """A run was left while its jobs go on, as it was asked to be; it is no failure, and the command ends with 0."""
+    """The run was left on purpose while its jobs go on; this is not a failure, and the command exits with 0.
+
+    Attributes:
+        job: the name of a job that goes on.
+    """
 
     def __init__(self, job: str) -> None:
         super().__init__(0)

@@ -1,4 +1,4 @@
-"""`training_node`: one line for a model, and it is an ordinary Kedro node."""
+"""`training_node`: a Kedro node that trains a model."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class TrainingFunction:
-    """What a training node calls under any runner but ours: it trains here, by the same script.
+    """The function of a training node. Any other runner than `cloudtrain` calls it, and it trains on this computer.
 
     Attributes:
-        kinds: the outputs that the node has, in the order of its outputs.
+        kinds: the kinds of the node's outputs, in their order.
     """
 
     def __init__(self, kinds: tuple[OutputKind, ...]) -> None:
         self.kinds = kinds
-        # Name, docstring and source as Kedro and Kedro-Viz show them.
+        # Kedro and Kedro-Viz show a function's name, docstring and source.
         functools.update_wrapper(self, train)
 
     def __repr__(self) -> str:
@@ -43,7 +43,7 @@ class TrainingFunction:
         return hash(self.kinds)
 
     def __call__(self, data: Any, parameters: dict[str, Any], validation: Any = None) -> dict[str, Any]:
-        """Train here; see `train`."""
+        """Train on this computer; see `train`."""
         return train(data, parameters, validation, kinds=self.kinds)
 
 
@@ -54,24 +54,23 @@ def train(
     *,
     kinds: tuple[str, ...] = OUTPUT_KINDS,
 ) -> dict[str, Any]:
-    """Train a model on this computer: the script that a machine would run, as a child process.
-
-    Its annotations are ones that Kedro can resolve at run time, which looks at those of every node.
+    """Train a model on this computer, by the script that a machine would run, in a process of its own.
 
     Args:
         data: the table, a DataFrame.
-        parameters: what stands under the model's name in `parameters.yml`.
-        validation: the validation rows, where they are a table of their own.
-        kinds: which outputs to give.
+        parameters: the model's parameters, as `parameters.yml` has them; see `TrainingParameters`.
+        validation: the validation rows, a DataFrame, if they are a table of their own.
+        kinds: the outputs to return.
 
     Returns:
-        Each kind's value: `model` a `TrainedModel`, `metrics` a dict, `history`, `importance` and `predictions` DataFrames.
+        The value of each kind: `model` a `TrainedModel`, `metrics` a dict, `history`, `importance` and `predictions` DataFrames.
 
     Raises:
-        ConfigError: a parameter is not what it can be.
-        JobError: no model came of it.
+        ConfigError: a parameter is not valid.
+        JobError: the job has failed, or was ended.
     """
-    # Late: a pipeline is defined by this module, and only one that trains needs what trains.
+    # Kedro resolves the annotations of every node's function at run time: those above need no import of ours.
+    # The imports are late, because defining a pipeline needs none of them.
     from kedro_cloudtrain.backends.local import LocalBackend
     from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of
     from kedro_cloudtrain.jobs.preflight import check_training
@@ -93,13 +92,13 @@ def train(
         outputs=cast("tuple[OutputKind, ...]", kinds),
         volume=DirectoryVolume(_scratch_volume()),
     )
-    watcher = Row(checked.model_type, library_of(checked.model_type), "the table that it was given")
+    watcher = Row(checked.model_type, library_of(checked.model_type), "the given table")
     return prepare(training, generator).run(LocalBackend(), watcher, [])
 
 
 @functools.cache
 def _scratch_volume() -> Path:
-    """Give a folder for the jobs of this process; it goes when the process ends, and a model that was not saved goes with it."""
+    """Make a folder for this process's jobs. It is removed when the process ends, with every model that was not saved."""
     folder = tempfile.TemporaryDirectory(prefix="cloudtrain-")
     atexit.register(folder.cleanup)
     return Path(folder.name)
@@ -119,41 +118,41 @@ def training_node(
     tags: str | Iterable[str] | None = None,
     namespace: str | None = None,
 ) -> Node:
-    """Give a node that trains a model: on a machine under `--runner=cloudtrain`, here under any other runner.
+    """Make a node that trains a model: on a machine under `--runner=cloudtrain`, on this computer under any other runner.
 
     Args:
         data: the dataset to train on.
-        parameters: the parameters that say what to train, `params:species` say; see `TrainingParameters`.
-        model: the dataset that takes the model.
-        metrics: the dataset that takes the metrics, a dict of names and numbers.
-        history: the dataset that takes a row a round, a DataFrame.
-        importance: the dataset that takes the features' importance, a DataFrame.
-        predictions: the dataset that takes the predictions of the validation rows, a DataFrame.
-        validation: the dataset of the validation rows, where they are a table of their own.
+        parameters: the parameters of the model, for example `params:species`; see `TrainingParameters`.
+        model: the dataset that the model is saved to, a `TrainedModel`.
+        metrics: the dataset that the metrics are saved to, a dict of names and numbers.
+        history: the dataset that the training history is saved to, a DataFrame with a row for each round.
+        importance: the dataset that the features' importance is saved to, a DataFrame.
+        predictions: the dataset that the predictions for the validation rows are saved to, a DataFrame.
+        validation: the dataset of the validation rows, if they are a table of their own.
         name: the node's name.
         tags: the node's tags.
         namespace: the node's namespace.
 
     Raises:
-        ConfigError: the node would give nothing.
+        ConfigError: no output is named.
 
     Example:
         ```python
         training_node("penguins", "params:species", model="species_model", metrics="species_metrics", name="train_species")
         ```
     """
-    wanted: dict[OutputKind, str | None] = {
+    datasets: dict[OutputKind, str | None] = {
         "model": model,
         "metrics": metrics,
         "history": history,
         "importance": importance,
         "predictions": predictions,
     }
-    outputs: dict[str, str] = {kind: name_ for kind in OUTPUT_KINDS if (name_ := wanted[kind])}
+    outputs: dict[str, str] = {kind: dataset for kind in OUTPUT_KINDS if (dataset := datasets[kind])}
     if not outputs:
         raise ConfigError(
-            f"training_node({data!r}, {parameters!r}) would give nothing: name at least one of {', '.join(OUTPUT_KINDS)}, "
-            f'model="my_model" say.'
+            f"training_node({data!r}, {parameters!r}) has no outputs. Name at least one of {', '.join(OUTPUT_KINDS)}: "
+            f'for example model="my_model".'
         )
     return kedro_node(
         TrainingFunction(tuple(kind for kind in OUTPUT_KINDS if kind in outputs)),

@@ -10,12 +10,35 @@ from pathlib import Path
 import pytest
 from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
 from support.cloud import DATA_CENTER, Cloud
+from support.forked import JOBS, KEDRO_COMMANDS
 from support.kedro_project import PENGUINS, Project, make_project
 
 # Fixtures that several folders share.
-pytest_plugins = ["support.four_nodes", "support.slow_training"]
+pytest_plugins = ["support.account", "support.four_nodes", "support.slow_training"]
 
 _numbers = itertools.count()
+
+
+# Their tests share what takes long to make: a run, or an environment.
+_TOGETHER = ("tests/test_example.py", "tests/test_mlflow.py", "tests/test_readme.py")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Keep the tests of some files on one of xdist's workers; of all others each goes to the next that is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file in _TOGETHER else nodeid
+
+    return Scheduling(config, log)
+
+
+def pytest_sessionfinish() -> None:
+    """End the servers of processes."""
+    for server in (KEDRO_COMMANDS, JOBS):
+        server.stop()
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ def test_a_model_is_saved_from_its_folder(tmp_path: Path) -> None:
     dataset.save(model_in(tmp_path / "job/model", "first"))
     dataset.save(str(model_in(tmp_path / "job/other", "second")))
     assert json.loads(dataset.preview())["name"] == "second"
-    with pytest.raises(DatasetError, match=r"no model.json is there"):
+    with pytest.raises(DatasetError, match=r"job, which has no model\.json, is not the model"):
         dataset.save(tmp_path / "job")
 
 
@@ -133,14 +133,25 @@ def test_an_entry_that_only_its_own_reader_understands_is_no_source(entry: dict[
     assert dataset_source(DataCatalog.from_config({"t": entry})["t"]) is None
 
 
-def test_an_entry_keeps_its_metadata_and_gives_its_configuration_back() -> None:
-    entry = {"type": "kedro_cloudtrain.CloudDataset", "dataset_url": "https://a.org/t.csv", "metadata": {"kedro-viz": {"layer": "raw"}}}
-    catalog = DataCatalog.from_config({"t": entry})
-    again = DataCatalog.from_config(catalog.to_config()[0])
-    assert again["t"].metadata == entry["metadata"]
-    assert again["t"].source == catalog["t"].source
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        ("CloudDataset", {"dataset_url": "https://a.org/t.csv"}),
+        ("ModelDataset", {"filepath": "models/m"}),
+        ("MetricsDataset", {"filepath": "m.json"}),
+        ("TrainingHistoryDataset", {"filepath": "h.json"}),
+    ],
+)
+def test_an_entry_keeps_its_metadata_and_returns_its_configuration(kind: str, place: dict[str, str]) -> None:
+    metadata = {"kedro-viz": {"layer": "raw"}}
+    catalog = DataCatalog.from_config({"t": {"type": f"kedro_cloudtrain.{kind}", **place, "metadata": metadata}})
+    assert catalog["t"].metadata == metadata
+    config = catalog.to_config()[0]
+    given = {name: value for name, value in config["t"].items() if value is not None}
+    assert given == {"type": f"kedro_cloudtrain.datasets.{kind}", **place}, "Kedro leaves the metadata out"
+    assert DataCatalog.from_config(config)["t"]._describe() == catalog["t"]._describe()
 
 
 def test_credentials_that_are_no_mapping_are_refused() -> None:
-    with pytest.raises(ConfigError, match="credentials is no mapping"):
+    with pytest.raises(ConfigError, match="credentials is not a mapping"):
         CloudDataset(dataset_url="https://a.org/t.csv", credentials="token")  # type: ignore[arg-type]

@@ -86,7 +86,7 @@ def test_the_catalog_says_what_is_wrong_with_an_entry() -> None:
 def test_a_url_is_on_no_volume() -> None:
     dataset = CloudDataset(dataset_url="https://a.org/a.csv")
     assert dataset.filepath is None
-    with pytest.raises(SourceError, match="no volume"):
+    with pytest.raises(SourceError, match="has no volume"):
         _ = dataset.volume
     with pytest.raises(SourceError, match="no volume"):
         dataset_volume("something")
@@ -125,7 +125,7 @@ def test_a_model_is_copied_whole_and_predicts_from_the_copy(model_folder: Path, 
 def test_something_else_than_a_model_is_refused_and_the_old_one_stays(model_folder: Path, tmp_path: Path) -> None:
     dataset = ModelDataset(filepath=str(tmp_path / "m"))
     dataset.save(load_model(model_folder))
-    with pytest.raises(DatasetError, match="no model of a training node"):
+    with pytest.raises(DatasetError, match="This object is not the model of a training node"):
         dataset.save(object())
     assert dataset.load().library == "lightgbm"
 

@@ -16,8 +16,8 @@ from support.kedro_project import ROOT, Project, needs_runner_params
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the example project, run once by our runner."""
-    copy = Project(tmp_path_factory.mktemp("example"))
+    """A copy of the example project, run once by our runner, and by the command that its reader types."""
+    copy = Project(tmp_path_factory.mktemp("example"), forks=False)
     for name in ("src", "conf", "pyproject.toml", ".telemetry"):
         source = ROOT / name
         shutil.copytree(source, copy.path / name) if source.is_dir() else shutil.copy(source, copy.path)
@@ -25,6 +25,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Project:
     done = copy.kedro("run", "--runner=cloudtrain", timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     copy.output = done.stdout + done.stderr
+    copy.forks = True
     return copy
 
 
@@ -92,10 +93,10 @@ def test_on_pods_of_the_stand_in_the_same_models_come_of_the_readmes_command(exa
     command = re.search(r"^python (-m tests\.runpod_stand_in .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert command is not None
     done = example.python(*shlex.split(command[1]), timeout=280, PYTHONPATH=str(ROOT), XDG_CACHE_HOME=str(tmp_path))
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    assert "backend runpod · volume abc123xyz in EU-RO-1" in said
-    assert "The stand-in made 4 pods; 0 had to be ended by it." in said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert "backend runpod · volume abc123xyz in EU-RO-1" in output
+    assert "The stand-in made 4 pods; 0 had to be ended by it." in output
     assert [file.read_text() for file in files] == before
 
 

@@ -29,27 +29,27 @@ def register_pipelines():
     trainings = [training_node("penguins", f"params:{name}", metrics=f"{name}_metrics", name=f"train_{name}") for name in ("mass", "flat")]
     return {"__default__": Pipeline([*trainings, node(spread, ["mass_metrics", "flat_metrics"], "both_metrics", name="spread")])}
 """
-ASK = """
+PRINT_RUNS = """
 import json
 from mlflow import MlflowClient
 client = MlflowClient("sqlite:///mlflow.db")
-found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-print(json.dumps([{"status": run.info.status, "metrics": run.data.metrics, "params": run.data.params} for run in found]))
+runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+print(json.dumps([{"status": run.info.status, "metrics": run.data.metrics, "params": run.data.params} for run in runs]))
 """
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment of its own: kedro-mlflow would take part in every other test's runs."""
+    """The Python of an environment of its own: kedro-mlflow would take part in every other test's runs."""
     environment = tmp_path_factory.mktemp("mlflow") / "environment"
     subprocess.run([*UV, "venv", "-q", "--python", sys.executable, environment], check=True, capture_output=True)
-    made = environment / "bin/python"
+    python = environment / "bin/python"
     subprocess.run(
-        [*UV, "pip", "install", "-q", "--python", made, "-e", f"{ROOT}[xgboost]", "kedro-mlflow", "kedro-datasets"],
+        [*UV, "pip", "install", "-q", "--python", python, "-e", f"{ROOT}[xgboost]", "kedro-mlflow", "kedro-datasets"],
         check=True,
         capture_output=True,
     )
-    return made
+    return python
 
 
 @pytest.fixture
@@ -70,9 +70,11 @@ def kedro(python: Path, project: Project, *args: str) -> None:
 
 
 def runs(python: Path, project: Project) -> list[dict]:
-    asked = subprocess.run([python, "-c", ASK], cwd=project.path, capture_output=True, text=True, check=True, env=project.environment())
-    found: list[dict] = json.loads(asked.stdout.splitlines()[-1])
-    return found
+    done = subprocess.run(
+        [python, "-c", PRINT_RUNS], cwd=project.path, capture_output=True, text=True, check=True, env=project.environment()
+    )
+    logged: list[dict] = json.loads(done.stdout.splitlines()[-1])
+    return logged
 
 
 def test_one_run_has_the_metrics_of_all_nodes(python: Path, tracked: Project) -> None:
@@ -84,7 +86,7 @@ def test_one_run_has_the_metrics_of_all_nodes(python: Path, tracked: Project) ->
     wanted = {f"{name}_metrics.{key}": value for name in ("mass", "flat") for key, value in saved[name].items()}
     assert run["metrics"] == pytest.approx({**wanted, "both_metrics.spread": saved["both"]["spread"]})
     assert any("model_type" in name or "xgboost_regression" in value for name, value in run["params"].items())
-    # Finished work is taken, and the next run has its metrics all the same.
+    # Finished work is reused, and the next run still gets its metrics.
     kedro(python, tracked, "--runner=cloudtrain")
     again, first = runs(python, tracked)
     assert again["metrics"] == first["metrics"]

@@ -26,7 +26,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that is nothing but what the README says."""
     from support.kedro_project import make_project
 
-    made = make_project(tmp_path_factory.mktemp("readme"))
+    made = make_project(tmp_path_factory.mktemp("readme"), forks=False)
     catalog, *_ = blocks("yaml", "# catalog.yml")
     made.write("conf/base/catalog.yml", catalog)
     made.write("conf/base/parameters.yml", blocks("yaml", "# parameters.yml")[0])
@@ -85,7 +85,7 @@ def test_what_the_readme_says_of_runpod_works(project: Project, readmes_volume: 
 def test_a_node_of_ones_own_goes_to_a_machine_as_the_readme_has_it(tmp_path: Path) -> None:
     from support.kedro_project import make_project
 
-    own = make_project(tmp_path)
+    own = make_project(tmp_path, forks=False)
     own.write("src/shop/nodes.py", blocks("python", "# nodes.py")[0])
     own.write(
         "src/shop/pipeline_registry.py",
@@ -99,8 +99,8 @@ def test_a_node_of_ones_own_goes_to_a_machine_as_the_readme_has_it(tmp_path: Pat
     done = own.kedro("run", "--runner=cloudtrain", "--env=functions")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 function node" in done.stdout + done.stderr
-    found = json.loads((own.path / "data/summary.json").read_text())
-    assert [(one["species"], one["rows"]) for one in found] == [("Adelie", 152), ("Chinstrap", 68), ("Gentoo", 124)]
+    summary = json.loads((own.path / "data/summary.json").read_text())
+    assert [(species["species"], species["rows"]) for species in summary] == [("Adelie", 152), ("Chinstrap", 68), ("Gentoo", 124)]
 
 
 def test_the_group_of_the_readme_is_one() -> None:
@@ -149,21 +149,54 @@ def test_the_datasets_of_the_readme_are_sources() -> None:
     from kedro_cloudtrain.planning.entries import dataset_source
 
     catalog = DataCatalog.from_config(yaml.safe_load(blocks("yaml", "# catalog.yml")[1]))
-    found = {name: dataset_source(catalog[name]) for name in catalog}
-    assert found["flights"].url == "https://example.org/flights.parquet?year=2026"
-    assert found["measurements"].load_args == {"sep": ";", "decimal": ","}
-    assert found["weather"].file_format == "csv"
+    sources = {name: dataset_source(catalog[name]) for name in catalog}
+    assert sources["flights"].url == "https://example.org/flights.parquet?year=2026"
+    assert sources["measurements"].load_args == {"sep": ";", "decimal": ","}
+    assert sources["weather"].file_format == "csv"
 
 
 def test_the_generator_of_the_readme_gives_a_script(project: Project) -> None:
     done = project.python("-c", blocks("python", "# generate.py")[0])
-    assert "DATASET_KEY = 'datasets/user_123/data.csv'" in done.stdout
+    assert 'DATASET_KEY = "datasets/user_123/data.csv"' in done.stdout
     compile(done.stdout, "train.py", "exec")
 
 
+def section(title: str) -> str:
+    """The text below a heading, up to the next one."""
+    return README.split(f"## {title}\n", 1)[1].split("\n## ")[0].split("\n### ")[0]
+
+
+def named(title: str) -> set[str]:
+    """What the tables of a section have in code in their first columns."""
+    rows = re.findall(r"^\| (`.*?) \|", section(title), re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(.*?)`", row)}
+
+
+def test_the_reference_has_every_setting_and_runner_parameter() -> None:
+    from kedro_cloudtrain.config import RUNNER_PARAMETERS, NodeSettings, RunSettings, Settings
+
+    assert named("Settings") == {*Settings.model_fields, *NodeSettings.model_fields, *RunSettings.model_fields}
+    assert {*RUNNER_PARAMETERS, "max_workers"} <= set(re.findall(r"`(\w+)`", section("Runner parameters")))
+
+
+def test_the_reference_has_every_command_and_option() -> None:
+    from kedro_cloudtrain.commands.cli import cloudtrain
+
+    assert {name.split()[0] for name in named("Commands")} == set(cloudtrain.commands)
+    options = {option for command in cloudtrain.commands.values() for parameter in command.params for option in parameter.opts}
+    assert {option for option in options if option.startswith("--")} - {"--follow"} <= set(re.findall(r"--[\w-]+", section("Commands")))
+
+
+def test_every_error_of_the_reference_can_be_imported_from_the_root() -> None:
+    import kedro_cloudtrain
+
+    for name in named("Errors"):
+        assert issubclass(getattr(kedro_cloudtrain, name), kedro_cloudtrain.CloudTrainError), name
+
+
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    known = {("bash", 2), ("console", 6), ("python", 5), ("yaml", 10)}
-    assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == known
+    expected = {("bash", 2), ("console", 6), ("python", 5), ("yaml", 10)}
+    assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == expected
 
 
 def test_ci_takes_its_test_command_from_the_readme() -> None:

@@ -36,10 +36,10 @@ def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
     from kedro_cloudtrain.backends.runpod.account import connect  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod.backend import RunPodBackend  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod.budget import Budget  # noqa: PLC0415
-    from kedro_cloudtrain.storage.network_volume import NetworkVolume  # noqa: PLC0415
+    from kedro_cloudtrain.storage.s3 import S3Store  # noqa: PLC0415
 
     volume = settings.volume.make(project)
-    if not isinstance(volume, NetworkVolume):
+    if not isinstance(volume, S3Store):
         raise ConfigError(
             "backend runpod needs a network volume: volume: {id: …, data_center: …} in cloudtrain.yml. This one is " + volume.name
         )
@@ -60,8 +60,8 @@ def kept_job(folder: JobFolder, volume: Volume) -> KeptJob:
         return KeptProcess(folder)
     from kedro_cloudtrain.backends.runpod.account import connect  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod.kept import KeptPodJob, remote_folder  # noqa: PLC0415
-    from kedro_cloudtrain.storage.network_volume import NetworkVolume  # noqa: PLC0415
+    from kedro_cloudtrain.storage.s3 import S3Store  # noqa: PLC0415
 
-    if not isinstance(volume, NetworkVolume):
+    if not isinstance(volume, S3Store):
         raise TypeError(volume.name)
     return KeptPodJob(remote_folder(folder, volume), connect)

@@ -135,11 +135,11 @@ def _named(running: Sequence[KeptProcess], job: str) -> list[KeptProcess]:
 def _fleet(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = False) -> Fleet:
     from kedro_cloudtrain.backends.runpod.account import connect
     from kedro_cloudtrain.backends.runpod.fleet import Fleet
-    from kedro_cloudtrain.storage.network_volume import NetworkVolume
+    from kedro_cloudtrain.storage.s3 import S3Store
 
     volume = read_settings(metadata, env).volume.make(metadata.project_path)
     project = None if all_projects else metadata.project_path.name
-    return Fleet(connect(), project, volume if isinstance(volume, NetworkVolume) else None)
+    return Fleet(connect(), project, volume if isinstance(volume, S3Store) else None)
 
 
 def _end_pods(fleet: Fleet, pods: Sequence[JobPod]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from kedro_cloudtrain.jobs.spec import model_type_of
 from kedro_cloudtrain.running.display import STATE_STYLES, metric, state_word
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
 
@@ -76,7 +77,7 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
         table.add_row(
             folder.name,
             Text(state_word(state), STATE_STYLES.get(state, "")),
-            str(spec.get("model_type") or spec.get("function") or f"{len(spec.get('jobs', ()))} jobs"),
+            str(spec.get("function") or model_type_of(spec) or f"{len(spec.get('jobs', ()))} jobs"),
             f"{when:%Y-%m-%d %H:%M}",
             f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
             f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",

@@ -1,4 +1,4 @@
-"""The project's own code as it travels: an archive of the packages that a function needs, and a digest of what it imports."""
+"""The project's own code as it travels: an archive of the packages that a function needs, and a digest of the modules it imports."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Code:
-    """What a function's module needs of the code that is no installed package.
+    """The code that a function's module needs besides installed packages.
 
     Attributes:
-        archive: a zip of whole packages: those of the function's module and of whatever it imports; the same files give the same bytes.
-        digest: sha256 of the modules that it imports, directly or through others, and of the packages' files that are no modules. So a
-            change in a module of another node is no change of this one. An import by a computed name is not seen: name such a module
-            in an ordinary import too.
+        archive: a zip of whole packages: those of the function's module and of all that it imports; the same files give the same bytes.
+        digest: sha256 of the modules that it imports, directly or through others, and of the packages' other files. So a change in
+            another node's module leaves the digest as it is. Imports by a computed name are not found: import such a module by an
+            ordinary statement too.
     """
 
     archive: bytes = dataclasses.field(repr=False)
@@ -38,10 +38,10 @@ class Code:
 
 
 class Codes:
-    """The code of a run's functions, as it is when the first of them is asked for: nodes of the same module share it.
+    """The code of a run's functions, gathered once per module: its nodes share the code as the first of them found it.
 
     Args:
-        own: the project's own package, which travels even where it is installed as a wheel.
+        own: the project's own package, which travels even if it is installed as a wheel.
     """
 
     def __init__(self, own: str | None = None) -> None:
@@ -51,10 +51,10 @@ class Codes:
         self._files: dict[str, list[tuple[str, Path]]] = {}
 
     def of(self, module: str) -> Code:
-        """Gather the code of a module.
+        """Return the code of a module.
 
         Raises:
-            ConfigError: it is in no file.
+            ConfigError: no file holds the module, or one that it imports has a syntax error.
         """
         with self._lock:
             if module not in self._codes:
@@ -66,11 +66,11 @@ class Codes:
         roots = {name.partition(".")[0] for name in reached}
         for root in roots - set(self._files):
             self._files[root] = list(self._packages.files(root))
-        # What is imported travels even where git ignores it: a version that a build has written, say.
+        # An imported module travels even if git ignores it, such as a version file that a build has written.
         imported = [(_place_of(name, file), file) for name, file in reached.items()]
         files = dict(sorted([*imported, *(file for root in roots for file in self._files[root])]))
         if not reached and not self._packages.is_installed(module):
-            raise ConfigError(f"The code of {module} is in no file that could travel.")
+            raise ConfigError(f"No file holds the code of {module}, so it cannot travel to a machine: write it in a module of the project.")
         sums = hashlib.sha256()
         needed = {file.resolve() for file in reached.values()}
         buffer = io.BytesIO()
@@ -85,22 +85,22 @@ class Codes:
 
 @dataclasses.dataclass(frozen=True)
 class _Packages:
-    """The importable packages that no installer has put where machines get theirs too: a source tree's, an editable installation's."""
+    """The importable packages that a machine cannot install: those of a source tree or of an editable installation."""
 
     own: str | None
 
     def reached(self, module: str) -> Iterator[tuple[str, Path]]:
-        """Give each module that an import of `module` runs, by name, as far as it is in one of these packages."""
-        seen: set[str] = set()
+        """Yield each module of these packages that an import of `module` runs, by name, with its file."""
+        visited: set[str] = set()
         waiting = [module]
         while waiting:
             name = waiting.pop()
-            if name in seen:
+            if name in visited:
                 continue
-            seen.add(name)
+            visited.add(name)
             parent = name.rpartition(".")[0]
             if parent:
-                # Whatever it is itself: a package without an __init__.py has its own parents, whose files an import runs, too.
+                # Even of a module without a file: the parents of a package without an __init__.py run too.
                 waiting.append(parent)
             file = self._file_of(name)
             if file is None:
@@ -109,7 +109,7 @@ class _Packages:
             waiting += _imports(file, name if file.name == "__init__.py" else parent)
 
     def files(self, root: str) -> Iterator[tuple[str, Path]]:
-        """Give a package's files by their paths in the archive; git-ignored ones stay."""
+        """Yield a package's files with their paths in the archive, without those that git ignores."""
         spec = self._spec(root)
         if spec is not None and spec.origin is not None and not spec.submodule_search_locations:
             yield Path(spec.origin).name, Path(spec.origin)
@@ -118,10 +118,11 @@ class _Packages:
                 yield f"{root}/{file.relative_to(folder).as_posix()}", file
 
     def is_installed(self, module: str) -> bool:
-        """Tell whether a module is of none of these packages."""
+        """Return whether a module belongs to none of these packages."""
         return self._spec(module.partition(".")[0]) is None
 
     def _file_of(self, module: str) -> Path | None:
+        """Return the file of a module; None if it is not in one of these packages."""
         root, *parts = module.split(".")
         spec = self._spec(root)
         for folder in _folders(spec):
@@ -140,14 +141,14 @@ class _Packages:
         except (ImportError, ValueError):
             return None
         if spec is None:
-            return None  # An import that is only tried.
+            return None  # An import that the module only tries.
         places = [*_folders(spec), *([Path(spec.origin)] if spec.origin else ())]
         installed = all("site-packages" in place.parts or "dist-packages" in place.parts for place in places)
         return None if installed and root != self.own else spec
 
 
 def _place_of(module: str, file: Path) -> str:
-    """Give a module's path in the archive."""
+    """Return a module's path in the archive."""
     place = module.replace(".", "/")
     return f"{place}/{file.name}" if file.name == "__init__.py" else f"{place}.py"
 
@@ -157,7 +158,7 @@ def _folders(spec: ModuleSpec | None) -> list[Path]:
 
 
 def _imports(file: Path, package: str) -> Iterator[str]:
-    """Name whatever a module may import, the names of a `from` import too: they may be modules."""
+    """Yield the names of all modules that a file may import; names of a `from` import count, for they may be modules."""
     try:
         tree = ast.parse(file.read_bytes())
     except SyntaxError as error:
@@ -166,21 +167,21 @@ def _imports(file: Path, package: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def _kept_by_git(folder: Path) -> list[Path]:
-    """List a folder's files but those that git ignores; all but caches and hidden ones where the folder is in no repository."""
+    """List a folder's files but those that git ignores; outside a repository, all but caches and hidden ones."""
     command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
-        said = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
-        listed = [folder / name for name in said.decode().split("\0") if name]
+        names = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout.decode().split("\0")
+        paths = [folder / name for name in names if name]
     except (OSError, subprocess.SubprocessError):
-        # No repository: an unpacked archive, an image. What is hidden (.env) is no code.
-        listed = [path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    found = sorted(file for file in listed if file.is_file() and file.suffix != ".pyc" and "__pycache__" not in file.parts)
-    # Where git ignores the package itself (an installed one, below an ignored environment), its modules travel all the same.
-    return found or sorted(folder.rglob("*.py"))
+        # Not a repository: an unpacked archive, an image. Hidden files (.env) are not code, and may hold secrets.
+        paths = [path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    files = sorted(path for path in paths if path.is_file() and path.suffix != ".pyc" and "__pycache__" not in path.parts)
+    # If git ignores the whole package (one that is installed below an ignored environment), its modules travel nevertheless.
+    return files or sorted(folder.rglob("*.py"))

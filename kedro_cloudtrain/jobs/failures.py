@@ -1,4 +1,4 @@
-"""What a job's end means to its user: which error, with which words."""
+"""The errors of jobs that have ended without success, and what their messages tell a user to do next."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
 
 def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTrainError:
-    """Give the error of a result that is no success."""
+    """Return the error of a result that is not a success."""
     error = result.error
     if result.state == "timed out":
         return timed_out(folder, timeout_s)
     if error is None:
-        return JobFailedError(f"{folder.name} failed and did not say why.\n{log_end(folder)}{next_step(folder)}")
+        return JobFailedError(f"{folder.name} failed without an error message.\n{log_end(folder)}{next_step(folder)}")
     if result.state == "lost":
-        return JobLostError(f"The process of {folder.name} was {error.message} and left no result.\n{log_end(folder)}{next_step(folder)}")
+        return JobLostError(
+            f"The process of {folder.name} was {error.message} and left no result. The same command runs it again.\n"
+            f"{log_end(folder)}{next_step(folder)}"
+        )
     if error.input_error:
         return SourceError(f"{folder.name}: {error.message}")
     if not error.traceback:
@@ -32,16 +35,16 @@ def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTr
 
 
 def timed_out(folder: JobFolder, timeout_s: float) -> JobTimeoutError:
-    """Give the error of a job that was ended at its deadline."""
+    """Return the error of a job that was ended at its deadline."""
     return JobTimeoutError(
         f"{folder.name} was ended at its deadline of {timeout_s:g} s.\n{log_end(folder)}"
-        f"Give it more time by timeout_s in cloudtrain.yml, or: kedro run --runner=cloudtrain --runner-params timeout_s=…\n"
+        "For more time, set timeout_s in cloudtrain.yml, or: kedro run --runner=cloudtrain --runner-params timeout_s=…\n"
         f"{next_step(folder)}"
     )
 
 
 def log_end(folder: JobFolder, before: str | None = None) -> str:
-    """Give the last lines of a job's log, up to a line that is said already."""
+    """Return the last lines of a job's log, up to the line `before`, which begins what the message shows already."""
     lines = folder.log_tail(200)
     # The traceback ends the log too; once is enough.
     lines = (lines[: lines.index(before)] if before in lines else lines)[-20:]
@@ -49,10 +52,10 @@ def log_end(folder: JobFolder, before: str | None = None) -> str:
 
 
 def next_step(folder: JobFolder) -> str:
-    """Give the commands that show more of a job."""
-    said = [f"The whole log:  kedro cloudtrain logs {folder.name}"]
-    if "volume_path" in (folder.read_json(folder.spec) or {}):  # What a pod has read is not here.
-        said.append(f"By hand:        cd {shlex.quote(str(folder.path))} && python train.py")
-    if (folder.path / "checkpoint/latest.json").is_file():
-        said.append("It goes on from its checkpoint when the same command is typed again.")
-    return "\n".join(said)
+    """Return the commands that show more of a job, and those that run it again."""
+    lines = [f"The whole log:  kedro cloudtrain logs {folder.name}"]
+    if "volume_path" in (folder.read_json(folder.spec) or {}):  # Only then is the job's data on this computer.
+        lines.append(f"Run by hand:    cd {shlex.quote(str(folder.path))} && python {folder.script.name}")
+    if folder.checkpoint.is_file():
+        lines.append("It left a checkpoint: the same command as before continues from it.")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What names a job: the same work has the same fingerprint, and so the same folder."""
+"""What names a job: the same work has the same fingerprint, and therefore the same folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Fingerprint(BaseModel):
-    """What names a piece of work: the same work finds the same folder, wherever and by whomever it is asked for again.
+    """What names a piece of work: the same work finds the same folder, whichever client asks for it again.
 
-    GPU, budget, backend and paths have no part in it.
+    GPU, budget, backend and paths are not part of it.
 
     Attributes:
         script: sha256 of the rendered script, which holds parameters, columns and seeds.
-        inputs: each input's identity (ETag, or size and time, or the content's sha256) by the input's name; None where it has none.
+        inputs: each input's identity (ETag, or size and time, or the content's sha256) by the input's name; None if it has no identity.
         code: sha256 of the code that the script imports.
         requirements: what the job installs, as pip writes it.
     """
@@ -34,22 +34,22 @@ class Fingerprint(BaseModel):
 
     @classmethod
     def of(cls, script: str, inputs: Mapping[str, JsonValue], code: str, requirements: Sequence[str] = ()) -> Self:
-        """Name the work of a script."""
+        """Return the fingerprint of a script and what it needs."""
         digest = hashlib.sha256(script.encode()).hexdigest()
         return cls(script=digest, inputs=dict(inputs), code=code, requirements=tuple(requirements))
 
     @property
     def digest(self) -> str:
         """64 hexadecimal digits."""
-        work = json.dumps([self.script, self.inputs, self.code, self.requirements], sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(work.encode()).hexdigest()
+        text = json.dumps([self.script, self.inputs, self.code, self.requirements], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def unidentified(self) -> list[str]:
-        """The inputs that have no identity: they are never taken for unchanged."""
+        """The inputs without an identity: such inputs always count as changed."""
         return [name for name, identity in self.inputs.items() if identity is None]
 
 
 def job_name(node: str, digest: str) -> str:
-    """Name a job and its folder: the node's name as a file name, and the first twelve digits of its fingerprint."""
+    """Return the name of a job and its folder: the node's name as a file name, and the first twelve digits of its fingerprint."""
     return f"{re.sub(r'[^A-Za-z0-9_]+', '-', node).strip('-')[:80] or 'job'}-{digest[:12]}"

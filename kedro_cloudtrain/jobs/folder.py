@@ -1,4 +1,4 @@
-"""The job folder: the names of a job's files, each written beside and renamed, so that what is there is whole."""
+"""The job folder: the files of a job, each written beside its place and renamed, so that a file that is there is whole."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import shutil
-import tempfile
 import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,16 @@ from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs.result import JobProgress, JobResult, JobState
+from kedro_cloudtrain.storage.files import whole
+from kedro_cloudtrain.worker import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-JOBS = ".cloudtrain/jobs"
-INPUTS = ".cloudtrain/inputs"
+JOBS = protocol.JOBS
+INPUTS = protocol.INPUTS
+# The client's own: no machine locks a job.
+_LOCK = "lock"
 # Enough for the last two lines of progress.jsonl, whose metrics are a handful of numbers.
 _PROGRESS_TAIL_BYTES = 512
 _LOG_TAIL_BYTES = 32_768
@@ -53,90 +56,107 @@ class JobFolder:
     @property
     def script(self) -> Path:
         """`train.py`: rendered, readable, complete."""
-        return self.path / "train.py"
+        return self.path / protocol.SCRIPT
 
     @property
     def spec(self) -> Path:
         """`job.json`: the whole spec."""
-        return self.path / "job.json"
+        return self.path / protocol.SPEC
 
     @property
     def archive(self) -> Path:
         """`worker.zip`: what the script imports."""
-        return self.path / "worker.zip"
+        return self.path / protocol.ARCHIVE
 
     @property
     def machine(self) -> Path:
         """`machine.json`: what runs the job."""
-        return self.path / "machine.json"
+        return self.path / protocol.MACHINE
 
     @property
     def log(self) -> Path:
         """`log.txt`: stdout and stderr, line by line."""
-        return self.path / "log.txt"
+        return self.path / protocol.LOG
 
     @property
     def progress(self) -> Path:
-        """`progress.jsonl`: a line an iteration."""
-        return self.path / "progress.jsonl"
+        """`progress.jsonl`: a line for each iteration."""
+        return self.path / protocol.PROGRESS
+
+    @property
+    def checkpoint(self) -> Path:
+        """`checkpoint/latest.json`: the state that another attempt continues from."""
+        return self.path / protocol.CHECKPOINT / protocol.LATEST
 
     @property
     def outputs(self) -> Path:
         """`outputs/`: what the script leaves."""
-        return self.path / "outputs"
+        return self.path / protocol.OUTPUTS
 
     @property
     def result(self) -> Path:
         """`result.json`: its presence means done."""
-        return self.path / "result.json"
+        return self.path / protocol.RESULT
 
     @property
     def fingerprint(self) -> Path:
         """`fingerprint.json`: what the job's name stands for."""
-        return self.path / "fingerprint.json"
+        return self.path / protocol.FINGERPRINT
 
     @property
     def why(self) -> Path:
-        """`why.json`: whether it ran or was reused the last time, and why."""
-        return self.path / "why.json"
+        """`why.json`: whether the job ran or was reused the last time, and why."""
+        return self.path / protocol.WHY
+
+    @property
+    def saved(self) -> Path:
+        """`saved.json`: the identities of the outputs that the machine has saved on a network volume."""
+        return self.path / protocol.SAVED
 
     @property
     def code(self) -> Path:
-        """`code.zip`: the project's own code, where the script imports it."""
-        return self.path / "code.zip"
+        """`code.zip`: the project's own code, if the script imports it."""
+        return self.path / protocol.CODE
 
     @property
     def members(self) -> Path:
-        """`members.zip`: the folders of a group's jobs, where its machine is elsewhere."""
-        return self.path / "members.zip"
+        """`members.zip`: the folders of a group's jobs, if its machine is a pod."""
+        return self.path / protocol.MEMBERS
 
     @property
     def needed(self) -> list[Path]:
-        """The files that the machine needs, beside `machine.json` and what is sent along."""
+        """The files that the machine needs besides `machine.json` and the sent inputs."""
         return [file for file in (self.spec, self.script, self.archive, self.code, self.members) if file.is_file()]
 
     def input(self, name: str) -> Path:
-        """Give the place of an input that exists nowhere but here: beside the jobs of a volume, which may share it."""
+        """Return the place of a sent input: beside the jobs of a volume, which share it, else within the job folder."""
         shared = self.path.parent.name == PurePosixPath(JOBS).name
-        return (self.path.parents[1] if shared else self.path) / "inputs" / name
+        return (self.path.parents[1] if shared else self.path) / protocol.SENT / name
 
     @property
     def sent(self) -> list[Path]:
-        """The inputs that exist nowhere but here, those that `job.json` names."""
+        """The sent inputs, as `job.json` names them."""
         return [self.input(name) for name in (self.read_json(self.spec) or {}).get("sent", ())]
+
+    def siblings(self) -> list[JobFolder]:
+        """Return the folders of other jobs of the same node, the latest first."""
+        node = self.name.rpartition("-")[0]
+        others = [JobFolder(path) for path in self.path.parent.glob(f"{node}-*") if path != self.path]
+        others = [other for other in others if other.name.rpartition("-")[0] == node and other.fingerprint.is_file()]
+        return sorted(others, key=lambda other: other.fingerprint.stat().st_mtime, reverse=True)
 
     @contextlib.contextmanager
     def held(self, waiting: Callable[[], None] | None = None, poll_s: float = 0.1) -> Iterator[None]:
-        """Hold the job while it runs from here; another client of the same job waits until this one is through.
+        """Hold the job while this client runs it; another client of the same job waits until this one is done.
 
-        The lock is the kernel's (flock), so a killed client holds nothing; a child process that is given `lock_fd` holds it on.
+        The lock is the kernel's (flock): it ends with a killed client, and a child process that inherits `lock_fd` keeps it.
 
         Args:
-            waiting: is called over and over while another one has it.
-            poll_s: between two looks, in seconds.
+            waiting: called repeatedly while another client holds the job.
+            poll_s: the pause between two tries, in seconds.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("w") as handle:
+        with (self.path / _LOCK).open("w") as handle:
             while True:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,13 +174,13 @@ class JobFolder:
 
     @property
     def touched_at(self) -> float:
-        """When the job was last asked for, in seconds since 1970: run, or taken as it was."""
+        """When the job was last asked for, whether it ran or was reused, in seconds since 1970."""
         return max(file.stat().st_mtime for file in (self.spec, self.why) if file.is_file())
 
     def is_running(self) -> bool:
-        """Tell whether some client holds the job."""
+        """Return whether a client or its process holds the job."""
         try:
-            with (self.path / "lock").open("r") as handle:
+            with (self.path / _LOCK).open("r") as handle:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -169,7 +189,7 @@ class JobFolder:
         return False
 
     def state(self) -> JobState:
-        """Say where the job stands, by its files alone."""
+        """Return the job's state, by its files alone."""
         if self.is_running():
             return JobState.RUNNING
         result = self.read_result()
@@ -177,15 +197,10 @@ class JobFolder:
             return JobState(result.state)
         return JobState.LOST if self.machine.is_file() else JobState.WAITING
 
-    @property
-    def saved(self) -> Path:
-        """`saved.json`: by what the outputs that the machine has saved on a network volume are known to be the same."""
-        return self.path / "saved.json"
-
     def clear(self) -> None:
-        """Take away what an earlier attempt left, the result first, so that no half of it is taken for this one's.
+        """Remove what an earlier attempt has left, the result first, so that no part of it is mistaken for the next one's.
 
-        Its checkpoint stays: the work itself knows whether it is its own.
+        Its checkpoint stays: the work itself knows whether the checkpoint is its own.
         """
         self.result.unlink(missing_ok=True)
         for file in (self.log, self.progress, self.machine, self.saved):
@@ -196,19 +211,12 @@ class JobFolder:
         """Write a file whole or not at all.
 
         Args:
-            file: where.
-            content: what.
-            counted: whether it is of the job itself; what is of this package is counted only where it is sent.
+            file: the file's path.
+            content: its bytes.
+            counted: whether they count in `bytes_passed`: this package's own code is counted only when it is sent.
         """
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
-            Path(temporary).replace(file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole(file) as temporary:
+            temporary.write_bytes(content)
         self.bytes_passed += len(content) if counted else 0
 
     def write_json(self, file: Path, value: Any) -> None:
@@ -216,7 +224,7 @@ class JobFolder:
         self.write(file, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
 
     def read_json(self, file: Path) -> Any:
-        """Read JSON, or give None where the file is not there."""
+        """Read JSON; None if there is no such file."""
         try:
             content = file.read_bytes()
         except FileNotFoundError:
@@ -225,10 +233,10 @@ class JobFolder:
         return json.loads(content)
 
     def read_result(self) -> JobResult | None:
-        """Give the job's result, or None while there is none.
+        """Read the job's result; None if there is none yet.
 
         Raises:
-            JobLostError: `result.json` is there and is no result.
+            JobLostError: `result.json` does not hold a result.
         """
         try:
             value = self.read_json(self.result)
@@ -237,7 +245,7 @@ class JobFolder:
             raise JobLostError(f"{self.result} is not a result: {error}") from error
 
     def new_progress(self) -> JobProgress | None:
-        """Give the last whole line of the progress file, where there is more of it than the last time."""
+        """Return the last whole line of the progress file; None if the file has not grown since the last call."""
         try:
             size = self.progress.stat().st_size
         except FileNotFoundError:
@@ -248,19 +256,20 @@ class JobFolder:
         return self.last_progress()
 
     def last_progress(self) -> JobProgress | None:
-        """Give the last whole line of the progress file, however long the file is."""
+        """Return the last whole line of the progress file, however long the file is."""
         for line in reversed(self._tail(self.progress, _PROGRESS_TAIL_BYTES)):
             try:
                 return JobProgress.model_validate_json(line)
             except ValidationError:
-                continue  # A line that is still being written, or the cut first one.
+                continue  # A line that is still being written, or the first one, which the tail has cut.
         return None
 
     def log_tail(self, lines: int = 20) -> list[str]:
-        """Give the last lines of the log."""
+        """Return the last lines of the log."""
         return self._tail(self.log, _LOG_TAIL_BYTES)[-lines:]
 
     def _tail(self, file: Path, size: int) -> list[str]:
+        """Return the lines in the last `size` bytes of a file, the first of them perhaps cut."""
         try:
             with file.open("rb") as stream:
                 stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))

@@ -1,4 +1,4 @@
-"""What a user writes of a training in `parameters.yml`, checked."""
+"""A training's parameters as a user writes them in `parameters.yml`, checked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTPUT_KINDS: tuple[OutputKind, ...] = ("model", "metrics", "history", "importan
 
 
 class Validation(BaseModel):
-    """Which rows are held out: a fraction, a column that says it, the latest by a time column, or another dataset.
+    """Which rows are held out: a fraction, those that a column marks, the latest by a time column, or another dataset.
 
     Example:
         ```yaml
@@ -33,14 +33,14 @@ class Validation(BaseModel):
     dataset: str | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _check_one_way(self) -> Self:
         ways = [name for name in ("column", "time_column", "dataset") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(f'`validation.{way}`' for way in ways)} exclude one another: keep one of them")
         if ways and ways[0] in ("column", "dataset"):
             extra = [name for name in ("fraction", "test_fraction", "seed") if getattr(self, name) is not None]
             if extra:
-                raise ValueError(f"`validation.{extra[0]}` means nothing beside `validation.{ways[0]}`: drop it")
+                raise ValueError(f"`validation.{extra[0]}` means nothing beside `validation.{ways[0]}`: remove it")
         if (self.fraction or 0.2) + (self.test_fraction or 0) >= 1:
             raise ValueError("`validation.fraction` and `validation.test_fraction` leave no rows to fit: their sum must be below 1")
         return self
@@ -73,57 +73,57 @@ class TrainingParameters(BaseModel):
 
     @field_validator("feature_columns")
     @classmethod
-    def _some_columns_once(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _check_columns(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if columns is not None and not columns:
-            raise ValueError("name at least one column, or leave feature_columns out to take every column but the target")
+            raise ValueError("name at least one column, or leave out feature_columns to use every column but the target")
         repeated = sorted({column for column in columns or () if (columns or ()).count(column) > 1})
         if repeated:
-            raise ValueError(f"{repeated[0]!r} stands there twice: name each column once")
+            raise ValueError(f"it names {repeated[0]!r} twice: name each column once")
         return columns
 
     @model_validator(mode="after")
-    def _target_is_no_feature(self) -> Self:
+    def _target_is_not_a_feature(self) -> Self:
         if self.target_column in (self.feature_columns or ()):
             raise ValueError(
-                f"the target `{self.target_column}` is among `feature_columns`, where a model would read its answer: take it out"
+                f"the target `{self.target_column}` is among `feature_columns`, so a model would see its answer: remove it from them"
             )
         return self
 
     @model_validator(mode="after")
-    def _part_is_no_feature(self) -> Self:
+    def _part_is_not_a_feature(self) -> Self:
         if self.validation.column is not None and self.validation.column in (self.feature_columns or ()):
             raise ValueError(
-                f"`{self.validation.column}` is validation.column, which says the part that a row is in, and is among `feature_columns`: "
-                "take it out of one of them"
+                f"`{self.validation.column}` is validation.column, which marks the part of a row, and is among `feature_columns`: "
+                "remove it from one of them"
             )
         return self
 
     @classmethod
     def parse(cls, values: object, where: str) -> TrainingParameters:
-        """Check what stands under `where`.
+        """Check the parameters that stand at `where`, which begins a message.
 
         Raises:
-            ConfigError: naming each key that is unknown, missing or of a wrong value.
+            ConfigError: names each key that is unknown, missing or of a wrong value.
         """
         if not isinstance(values, dict):
-            raise ConfigError(f"{where} is {values!r}: a mapping with model_type and target_column is wanted there.")
+            raise ConfigError(f"{where} is {values!r}: write a mapping with model_type and target_column.")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            said = [sentence for _, sentence in problems_of(error, cls)]
-            raise ConfigError(f"{where}: " + "\n".join(said)) from None
+            problems = [sentence for _, sentence in problems_of(error, cls)]
+            raise ConfigError(f"{where}: " + "\n".join(problems)) from None
 
 
 def library_of(model_type: str) -> str:
-    """Name the library of a shipped recipe; a template of one's own is called by its own name."""
+    """Return the library of a recipe; for a template of the project's own, the template's name."""
     return next((library for library in LIBRARIES if model_type.startswith(f"{library}_")), model_type)
 
 
 def plain(value: object) -> Any:
-    """Turn numpy's and OmegaConf's scalars and sequences into JSON's own, so that a script can hold them.
+    """Turn numpy's and OmegaConf's scalars and sequences into JSON's, so that a script can hold them.
 
     Raises:
-        ConfigError: for a value that JSON has no word for.
+        ConfigError: JSON cannot express a value.
     """
     if value is None or isinstance(value, str | bool | int | float):
         return value

@@ -1,4 +1,4 @@
-"""What is wrong with a training before anything runs: no machine, no network and no training library is asked."""
+"""What is wrong with a training before anything runs, found without a machine, a network or a training library."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def problems_before(
     parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, here: bool = True
 ) -> list[str]:
-    """Say what is wrong with a training node's parameters, a sentence each.
+    """Return what is wrong with a training node's parameters, a sentence each.
 
     Args:
-        parameters: what stands in `parameters.yml`.
+        parameters: as `parameters.yml` has them.
         generator: knows the templates.
         validation_table: whether the node has a table of validation rows.
-        here: whether the job will run with this interpreter, which needs the library then.
+        here: whether the job will run with this interpreter, which then needs the library.
     """
     problems = []
     try:
@@ -41,22 +41,22 @@ def problems_before(
     if parameters.validation.dataset is not None and not validation_table:
         name = parameters.validation.dataset
         problems.append(
-            f'`validation.dataset` is {name!r}, and the node does not read it: training_node(…, validation="{name}") makes it an '
-            "input, so that Kedro knows that the node needs it."
+            f'`validation.dataset` is {name!r}, which is not an input of the node: write training_node(…, validation="{name}"), so that '
+            "Kedro knows that the node needs it."
         )
     if validation_table:
-        other = [key for key in ("column", "time_column", "fraction") if getattr(parameters.validation, key) is not None]
-        problems += [f"The node has a table of validation rows, and `validation.{key}` asks for others: keep one of them." for key in other]
+        given = [key for key in ("column", "time_column", "fraction") if getattr(parameters.validation, key) is not None]
+        problems += [f"The node has a table of validation rows, and `validation.{key}` asks for others: keep one of them." for key in given]
     return problems
 
 
 def check_training(
     parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, here: bool = True
 ) -> None:
-    """Refuse a training that cannot be.
+    """Check that a training can run; see `problems_before` for the arguments.
 
     Raises:
-        ConfigError: saying everything that is wrong.
+        ConfigError: lists everything that is wrong.
     """
     problems = problems_before(parameters, generator, validation_table=validation_table, here=here)
     if problems:
@@ -66,4 +66,4 @@ def check_training(
 def _missing_library(library: str) -> list[str]:
     if importlib.util.find_spec(library) is not None:
         return []
-    return [f'{library} is not installed here: pip install "kedro-cloudtrain[{library}]"']
+    return [f'{library} is not installed in this environment: pip install "kedro-cloudtrain[{library}]"']

@@ -1,4 +1,4 @@
-"""What a job took, stage by stage: seconds, rows, bytes, dollars."""
+"""What a job took: seconds by stage, rows, bytes, dollars."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class MachineUse:
     """What one pod was used for, and for how much.
 
     Attributes:
-        pod: its id; empty where it never was.
+        pod: its id; empty if it was never created.
         machine: the kind of machine: `NVIDIA L4`.
         usd_per_hour: its price.
         seconds: from its creation until it was gone.
-        cost_usd: dollars.
+        cost_usd: its cost in dollars.
         ended: what became of it: `done`, `vanished`, `never started`, …
     """
 
@@ -36,20 +36,20 @@ class MachineUse:
 
 @dataclasses.dataclass(frozen=True)
 class Receipt:
-    """One job's account.
+    """What one job took.
 
     Attributes:
         node: the node's name.
         job: the job's name, which is its folder's.
         where: the backend.
         state: how it ended.
-        seconds: by stage: `render` (here), `start` (until the script's first line has run), `environment` (packages, on a pod), `read`,
-            `fit` (or the `call` of a function), `save`.
-        total_s: from the first to the last, in seconds.
-        rows: rows read; None where the job did not get there.
-        bytes_read: what the machine took from the source.
-        bytes_passed: what went through this process, the outputs that the catalog saved not counted.
-        machines: what was paid for, a pod each, the ones that were lost first.
+        seconds: by stage: `render` (in this process), `start` (until the script's first line has run), `environment` (packages, on a
+            pod), `read`, `fit` (or the `call` of a function), `save`.
+        total_s: from the first stage to the last, in seconds.
+        rows: the rows read; None if the job did not come so far.
+        bytes_read: the bytes that the machine took from the sources.
+        bytes_passed: the bytes that passed through this process, without the outputs that the catalog saved.
+        machines: the pods to pay for, lost ones first.
     """
 
     node: str
@@ -65,21 +65,5 @@ class Receipt:
 
     @property
     def cost_usd(self) -> float | None:
-        """Dollars; None where nothing is to be paid."""
+        """The cost in dollars; None if there is nothing to pay."""
         return sum(machine.cost_usd for machine in self.machines) if self.machines else None
-
-
-def size(count: float | None) -> str:
-    """Write a number of bytes as a person reads it: `15.2 kB`."""
-    if count is None:
-        return "–"
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":  # noqa: PLR2004  # SI: a kilobyte is 1,000 bytes
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError
-
-
-def usd(dollars: float) -> str:
-    """Write dollars: `$1.25`; below ten cents with one digit more, so that a short job's are not nothing."""
-    return f"${dollars:.2f}" if dollars >= 0.1 else f"${dollars:.3f}"  # noqa: PLR2004

@@ -1,4 +1,4 @@
-"""What a machine has to install for a job: what its library needs, in the versions that are installed here."""
+"""The packages that a machine installs for a job, as pip writes them, in the versions that are installed on this computer."""
 
 from __future__ import annotations
 
@@ -19,62 +19,106 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# What the worker reads, splits and measures with, whatever the library.
+# The worker reads, splits and measures with these, whatever the library.
 _WORKER = ("numpy", "pandas", "pyarrow", "scikit-learn")
-# What a function's inputs and outputs travel as.
+# A function's inputs and outputs travel as these write them.
 _VALUES = ("cloudpickle", "pandas", "pyarrow")
-# What loads and saves a catalog entry.
+# These load and save a catalog entry.
 _ENTRIES = ("kedro", "kedro-datasets")
 _BY_FORMAT = {"xlsx": ("openpyxl",), "xls": ("xlrd",)}
 _OVER_HTTP = ("fsspec", "aiohttp")
 _LIBRARIES = {"xgboost": ("xgboost",), "lightgbm": ("lightgbm",), "catboost": ("catboost",), "keras": ("keras", "jax")}
+_URL = re.compile(r"(?:[a-z]+\+)?(?:https?|ssh|git)://\S+", re.IGNORECASE)
+_PATH = re.compile(r"\.{0,2}/|\.$|[\w./-]+\.(?:whl|zip|tar\.gz)$|file:")
 
 
 def requirements(library: str, *, gpu: bool, file_formats: tuple[str, ...] = (), over_http: bool = False) -> tuple[str, ...]:
-    """Give what a job needs, as pip writes it.
+    """Return what a training needs.
 
-    Versions are those installed here, so that a model made there loads here; what is not installed here is taken in the versions that
-    this package's own metadata allows.
+    Versions are those of this computer, so that it can load a model that a machine has saved. A package that is not installed on this
+    computer is bounded as in this package's own metadata.
 
     Args:
-        library: xgboost, lightgbm, catboost or keras; a template's own name needs what `requirements` in cloudtrain.yml says.
+        library: xgboost, lightgbm, catboost or keras; a template of the project's own adds its packages by `requirements` in
+            cloudtrain.yml.
         gpu: whether the machine has a GPU: JAX's CUDA comes as an extra.
-        file_formats: of the tables.
+        file_formats: the formats of the tables.
         over_http: whether a table is a URL.
     """
-    names = [*_WORKER, *_LIBRARIES.get(library, ())]
-    names += [name for one in file_formats for name in _BY_FORMAT.get(one, ())]
-    names += _OVER_HTTP if over_http else ()
+    names = [*_WORKER, *_LIBRARIES.get(library, ()), *_readers(file_formats, over_http=over_http)]
     return tuple(_pinned(name, "cuda12" if gpu and name == "jax" else "") for name in dict.fromkeys(names))
 
 
 def function_requirements(
     project: Path, given: Sequence[str] = (), *, file_formats: tuple[str, ...] = (), over_http: bool = False, drivers: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """Give what a user's function needs, as pip writes it: what is given, else what the project asks for.
+    """Return what a user's function needs: the given requirements, else the project's.
 
-    What the project asks for is taken in the version that is installed here, where the project allows that: so an object that was pickled
-    on one side is read on the other.
+    The project's are pinned to the versions of this computer if the project allows those, so that one side can read an object that the
+    other has pickled.
 
     Args:
         project: the project's folder.
-        given: `requirements` of cloudtrain.yml, which stand for themselves.
-        file_formats: of the tables that the machine reads or saves.
+        given: `requirements` in cloudtrain.yml, which are taken as they are.
+        file_formats: the formats of the tables that the machine reads or saves.
         over_http: whether a table is a URL.
-        drivers: the packages that reach the stores of catalog entries, by the names that they are imported by.
+        drivers: the modules that reach the stores of catalog entries, such as s3fs.
 
     Raises:
-        ConfigError: a line of the project's is no requirement.
+        ConfigError: a line of the project's requirements is not valid.
     """
-    names = [*_VALUES, *(name for one in file_formats for name in _BY_FORMAT.get(one, ())), *(_OVER_HTTP if over_http else ())]
+    names = [*_VALUES, *_readers(file_formats, over_http=over_http)]
     names += [*_ENTRIES, *(_distribution(driver) for driver in drivers)] if drivers else []
-    asked = list(given) if given else [_as_installed(line) for line in project_requirements(project)]
-    named = {_name_of(line) for line in asked}
-    return (*asked, *(_pinned(name, "") for name in dict.fromkeys(names) if name not in named))
+    lines = list(given) if given else [_as_installed(line) for line in project_requirements(project)]
+    named = {_name_of(line) for line in lines}
+    return (*lines, *(_pinned(name) for name in dict.fromkeys(names) if name not in named))
+
+
+def project_requirements(project: Path) -> tuple[str, ...]:
+    """Read a project's requirements: `[project] dependencies` of pyproject.toml, else the file that it names, else requirements.txt.
+
+    Args:
+        project: the project's folder.
+
+    Raises:
+        ConfigError: a line is not a requirement; the message names its place.
+    """
+    pyproject = project / "pyproject.toml"
+    try:
+        tables = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        tables = {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{pyproject} cannot be read: {error}") from None
+    if "dependencies" in tables.get("project", {}):
+        return tuple(_checked(str(line), str(pyproject)) for line in tables["project"]["dependencies"])
+    named = tables.get("tool", {}).get("setuptools", {}).get("dynamic", {}).get("dependencies", {}).get("file", "requirements.txt")
+    files = [project / file for file in ([named] if isinstance(named, str) else named)]
+    return tuple(line for file in files if file.is_file() for line in _lines_of(file, set()))
+
+
+def is_path(requirement: str) -> bool:
+    """Return whether a requirement is a place on this computer, which no other machine has."""
+    try:
+        url = Requirement(requirement).url or ""
+    except InvalidRequirement:
+        return not _URL.fullmatch(requirement)
+    return url.startswith("file:")
+
+
+def _readers(file_formats: tuple[str, ...], *, over_http: bool) -> list[str]:
+    """Name the packages that pandas reads some formats and URLs by."""
+    return [*(name for file_format in file_formats for name in _BY_FORMAT.get(file_format, ())), *(_OVER_HTTP if over_http else ())]
+
+
+def _pinned(name: str, extra: str = "") -> str:
+    """Write a package as a requirement: in the version of this computer, else within this package's own bounds."""
+    written, version = f"{name}[{extra}]" if extra else name, _installed(name)
+    return f"{written}=={version}" if version is not None else written + _allowed().get(name, "")
 
 
 def _as_installed(line: str) -> str:
-    """Write a requirement with the version that is installed here, where it allows that one; a URL or a path stays."""
+    """Pin a requirement to the version of this computer if it allows that version; a URL or a path stays as it is."""
     try:
         requirement = Requirement(line)
     except InvalidRequirement:
@@ -85,22 +129,9 @@ def _as_installed(line: str) -> str:
     return str(requirement)
 
 
-def _name_of(line: str) -> str | None:
-    """Name what a requirement is of; a URL's alone is not known."""
-    try:
-        return canonicalize_name(Requirement(line).name)
-    except InvalidRequirement:
-        return None
-
-
-def _pinned(name: str, extra: str) -> str:
-    written, version = f"{name}[{extra}]" if extra else name, _installed(name)
-    return f"{written}=={version}" if version is not None else written + _allowed().get(name, "")
-
-
 @functools.cache
 def _installed(name: str) -> str | None:
-    """Give the version of a package that is installed here; a local one (`2.1+cpu`), which is on no index, without what makes it so."""
+    """Return a package's version on this computer; the local part of a version (`+cpu`) is dropped: no index has it."""
     try:
         return metadata.version(name).partition("+")[0]
     except metadata.PackageNotFoundError:
@@ -108,83 +139,57 @@ def _installed(name: str) -> str | None:
 
 
 @functools.cache
-def _distribution(module: str) -> str:
-    """Name the package that a module was installed with."""
-    return next(iter(metadata.packages_distributions().get(module, ())), module)
-
-
-@functools.cache
 def _allowed() -> dict[str, str]:
-    """Read the bounds of this package's own requirements."""
-    found: dict[str, str] = {}
+    """Read the bounds of this package's own requirements, by package."""
+    bounds: dict[str, str] = {}
     for line in metadata.requires("kedro-cloudtrain") or ():
         match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)", line)
         if match and match[2].strip():
-            found.setdefault(match[1].lower(), match[2].strip())
-    return found
+            bounds.setdefault(match[1].lower(), match[2].strip())
+    return bounds
 
 
-_URL = re.compile(r"(?:[a-z]+\+)?(?:https?|ssh|git)://\S+", re.IGNORECASE)
+@functools.cache
+def _distribution(module: str) -> str:
+    """Name the package that has installed a module."""
+    return next(iter(metadata.packages_distributions().get(module, ())), module)
 
 
-def project_requirements(project: Path) -> tuple[str, ...]:
-    """Read a project's requirements, as pip writes them: `[project] dependencies`, else the file that this names or that lies beside it.
-
-    Args:
-        project: the project's folder.
-
-    Raises:
-        ConfigError: a line is none, naming it.
-    """
-    pyproject = project / "pyproject.toml"
+def _name_of(line: str) -> str | None:
+    """Return the package that a requirement names; None for a URL alone."""
     try:
-        said = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        said = {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{pyproject} cannot be read: {error}") from None
-    if "dependencies" in said.get("project", {}):
-        return tuple(_checked(str(line), str(pyproject)) for line in said["project"]["dependencies"])
-    named = said.get("tool", {}).get("setuptools", {}).get("dynamic", {}).get("dependencies", {}).get("file", "requirements.txt")
-    files = [project / file for file in ([named] if isinstance(named, str) else named)]
-    return tuple(line for file in files if file.is_file() for line in _lines_of(file, set()))
-
-
-def is_path(requirement: str) -> bool:
-    """Tell whether a requirement is a place on this computer, which no other machine has."""
-    try:
-        url = Requirement(requirement).url or ""
+        return canonicalize_name(Requirement(line).name)
     except InvalidRequirement:
-        return not _URL.fullmatch(requirement)
-    return url.startswith("file:")
+        return None
 
 
-def _lines_of(file: Path, seen: set[Path]) -> Iterator[str]:
-    """Read a requirements file, as pip does: continued lines, comments, hashes, and files that it includes."""
-    if file.resolve() in seen:
+def _lines_of(file: Path, visited: set[Path]) -> Iterator[str]:
+    """Read a requirements file as pip does: with continued lines, comments, hashes, and the files that it includes."""
+    if file.resolve() in visited:
         return
-    seen.add(file.resolve())
+    visited.add(file.resolve())
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from None
-    # A continued line is one, and its number the first one's.
-    text = re.sub(r"\\\r?\n((?:[^\n]*\\\r?\n)*)", lambda found: " " + found[1].replace("\\\n", " "), text)
+    # A continued line becomes one line with the number of its first.
+    text = re.sub(r"\\\r?\n((?:[^\n]*\\\r?\n)*)", lambda match: " " + match[1].replace("\\\n", " "), text)
     for number, written in enumerate(text.splitlines(), start=1):
         line = re.sub(r"(^|\s)#.*", "", written).strip()
         included = re.fullmatch(r"(?:-r|--requirement)[ =]?\s*(\S+)", line)
         if included:
-            yield from _lines_of(file.parent / included[1], seen)
-        elif line and not line.startswith("-"):  # An index, a constraint; an editable package's code travels by itself.
+            yield from _lines_of(file.parent / included[1], visited)
+        elif line and not line.startswith("-"):  # An index or a constraint; the code of an editable package (-e) travels by itself.
             yield _checked(re.split(r"\s--", line)[0].strip(), f"{file}, line {number}")
 
 
 def _checked(line: str, where: str) -> str:
+    """Return a line that is a requirement, a URL or a path; raise ConfigError for any other."""
     try:
         Requirement(line)
     except InvalidRequirement as error:
-        place = _URL.fullmatch(line) or re.match(r"\.{0,2}/|\.$|[\w./-]+\.(?:whl|zip|tar\.gz)$|file:", line)
-        if not place:
-            said = str(error).splitlines()[0]
-            raise ConfigError(f"{where}: {line!r} is no requirement: {said}. Write it as pip does, pandas>=2.1 say.") from None
+        if not _URL.fullmatch(line) and not _PATH.match(line):
+            reason = str(error).splitlines()[0]
+            message = f"{where}: {line!r} is not a requirement: {reason}. Write it as pip does, for example pandas>=2.1."
+            raise ConfigError(message) from None
     return line

@@ -1,4 +1,4 @@
-"""What a machine reports of a job: its state, its progress, its result."""
+"""What a machine reports of a job: its state, its progress and its result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 
 class JobState(enum.StrEnum):
-    """Where a job stands."""
+    """A job's state."""
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -23,12 +23,12 @@ class JobState(enum.StrEnum):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the state is final."""
         return self not in (JobState.WAITING, JobState.STARTING, JobState.RUNNING)
 
 
 class JobFailure(BaseModel):
-    """What the script raised, as the machine wrote it."""
+    """The script's error, as the machine wrote it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -44,13 +44,13 @@ class JobOutput(BaseModel):
 
     Attributes:
         size: in bytes.
-        path: where it is in the job folder.
-        sha256: of what is there.
+        path: its path in the job folder.
+        sha256: of its content.
         files: for a folder, the paths of its files.
-        key: where the machine has saved it on the volume, instead.
-        modified_ns: the time of that file, in nanoseconds, as the machine saw it.
-        md5: of that file, where it is on a network volume.
-        stored: by what an entry's file on another store is known to be the same: `etag`, `modified`, `size`, and its `version`.
+        key: its key on the volume, if the machine has saved it to the volume instead.
+        modified_ns: when that file was modified, in nanoseconds, as the machine saw it.
+        md5: of that file, on a network volume.
+        stored: the identity of an entry's file on another store: `etag`, `modified`, `size`, and its `version`.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -71,7 +71,7 @@ class JobOutput(BaseModel):
 
 
 class JobResult(BaseModel):
-    """`result.json`: what the machine says when it is done; the script writes it, or, where it could not, what runs it on a pod."""
+    """`result.json`, the end of a job: written by the script, or on a pod by the bootstrap if the script could not."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -91,7 +91,7 @@ class JobResult(BaseModel):
 
 
 class JobProgress(BaseModel):
-    """One line of `progress.jsonl`: a round, of how many, what it measured, seconds since the fit began."""
+    """One line of `progress.jsonl`: a round, the number of rounds, its metrics, and the seconds since the fit began."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -102,10 +102,10 @@ class JobProgress(BaseModel):
 
     @property
     def in_rounds(self) -> bool:
-        """Whether there is more than one: a call of a function is one that begins and ends."""
+        """Whether there are rounds: the call of a function counts as one that begins and ends."""
         return self.of > 1
 
     @property
     def seconds_left(self) -> float:
-        """What the rounds to come take at the pace so far."""
+        """The seconds that the remaining rounds take at the pace so far."""
         return self.seconds / self.step * (self.of - self.step) if self.step else 0.0

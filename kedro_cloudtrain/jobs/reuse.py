@@ -1,51 +1,45 @@
-"""Why a job runs, or does not: what an earlier run has left, and what is another than then."""
+"""Why a job runs, or does not: what an earlier run has left, and what has changed since."""
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from kedro_cloudtrain.jobs.folder import JobFolder
 
 NOTHING_CHANGED = "nothing changed"
-# Of `job.json`, what is no parameter: where the job's data is, and the name of its node.
-_NO_PARAMETERS = ("name", "dataset_url", "dataset_key", "dataset_file", "validation_source", "volume_path", "inputs", "sent")
+# The keys of `job.json` that are not parameters: the node's name, and where the job's data is.
+_NO_PARAMETERS = ("name", "sources", "inputs", "volume_path", "sent")
 
 
-def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: dict[str, Any], *, reuse: bool) -> str:
-    """Say in a few words why a job runs although there may be an earlier one.
+def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: Mapping[str, Any], *, reuse: bool) -> str:
+    """Return in a few words why a job runs even if there is an earlier one.
 
     Args:
-        folder: the job's.
-        fingerprint: of the work.
-        spec: what `job.json` will say.
-        reuse: whether finished work is taken at all.
+        folder: the job's folder.
+        fingerprint: of the job's work.
+        spec: the content of its `job.json`, which need not be written yet.
+        reuse: whether finished work may be reused at all.
     """
     if not reuse:
         return "cache=false"
     if fingerprint.unidentified:
         return f"{' and '.join(fingerprint.unidentified)} cannot be told to be unchanged: no ETag, no date"
     if folder.fingerprint.is_file():
-        return _of_the_same_work(folder)
-    before = next(_siblings(folder), None)
-    if before is None:
-        return "first run"
-    changed = list(_changes(before, fingerprint, spec))
-    return f"changed: {', '.join(changed)}" if changed else "first run"
+        return _end_of_earlier_run(folder)
+    before = next(iter(folder.siblings()), None)
+    changes = list(_changes(before, fingerprint, spec)) if before is not None else []
+    return f"changed: {', '.join(changes)}" if changes else "first run"
 
 
-def _of_the_same_work(folder: JobFolder) -> str:
-    """Say what became of an earlier run of this very work."""
+def _end_of_earlier_run(folder: JobFolder) -> str:
+    """Return why an earlier run of the same work cannot be reused."""
     try:
         result = folder.read_result()
     except JobLostError:
@@ -56,26 +50,22 @@ def _of_the_same_work(folder: JobFolder) -> str:
 
 
 def note(folder: JobFolder, state: str, why: str) -> None:
-    """Note in the job's folder that it ran, or was reused, and why; the latest note is the one that is shown."""
+    """Note in the job's folder whether it ran or was reused, and why; the latest note replaces the one before."""
     folder.write_json(folder.why, {"state": state, "why": why, "at": time.time()})
 
 
-def _siblings(folder: JobFolder) -> Iterator[Path]:
-    """Give the folders of other jobs of the same node, the latest first."""
-    beginning = folder.name.rpartition("-")[0]
-    others = [path for path in folder.path.parent.glob(f"{beginning}-*") if path != folder.path and (path / "fingerprint.json").is_file()]
-    others = [path for path in others if path.name.rpartition("-")[0] == beginning]
-    yield from sorted(others, key=lambda path: (path / "fingerprint.json").stat().st_mtime, reverse=True)
-
-
-def _changes(before: Path, now: Fingerprint, spec: dict[str, Any]) -> Iterator[str]:
+def _changes(before: JobFolder, now: Fingerprint, spec: Mapping[str, Any]) -> Iterator[str]:
+    """Name whatever differs from an earlier job of the same node."""
     try:
-        then = Fingerprint.model_validate_json((before / "fingerprint.json").read_bytes())
-        spec_then = json.loads((before / "job.json").read_bytes())
-    except (OSError, ValueError, ValidationError):
+        then = Fingerprint.model_validate(before.read_json(before.fingerprint))
+        spec_then = before.read_json(before.spec)
+    except (OSError, ValueError):
         return
-    parameters = [key for key in spec if key not in _NO_PARAMETERS and spec[key] != spec_then.get(key)]
-    yield from (key.replace("_", " ") for key in parameters)
+    if not isinstance(spec_then, dict):
+        return  # Its folder is being written or removed.
+    parameters_then = _parameters(spec_then)
+    parameters = [name for name, value in _parameters(spec).items() if value != parameters_then.get(name)]
+    yield from (name.replace("_", " ") for name in parameters)
     yield from (f"the input {name}" for name, identity in now.inputs.items() if then.inputs.get(name) != identity)
     if then.script != now.script and not parameters:
         yield "the script"
@@ -83,3 +73,16 @@ def _changes(before: Path, now: Fingerprint, spec: dict[str, Any]) -> Iterator[s
         yield "the code beside the script"
     if then.requirements != now.requirements:
         yield "the packages"
+
+
+def _parameters(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a `job.json` by the names that a user knows: those of a training, and of reading its table, one by one.
+
+    Older job folders hold a training's parameters one by one already.
+    """
+    parameters = {name: value for name, value in spec.items() if name not in _NO_PARAMETERS}
+    if "sources" in spec:
+        table = spec["sources"].get("data", {})
+        reading = {"file_format": table.get("file_format"), "load_args": table.get("load_args", {})}
+        parameters = {**parameters.pop("parameters", {}), **reading, **parameters}
+    return parameters

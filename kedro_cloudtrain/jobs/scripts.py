@@ -1,4 +1,4 @@
-"""Training scripts: a template and a job's values give a page of Python that a person can read and run by hand."""
+"""Job scripts: a template and a job's values make a page of Python that a person can read and run by hand."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, plain
-from kedro_cloudtrain.jobs.spec import TrainingSpec
+from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.storage.sources import make_source
 from kedro_cloudtrain.wording import did_you_mean, problems_of
+from kedro_cloudtrain.worker.locations import FORMATS
+from kedro_cloudtrain.worker.urls import extension
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 _SUFFIX = ".py.j2"
 _NO_MODEL_TYPES = ("function", "group")
 _LINE_WIDTH = 100
-# What a script that calls a function has names for.
+_LONGEST_ASSIGNMENT = len("EARLY_STOPPING_ROUNDS = ")
+# The names that a function's script uses itself.
 _OF_FUNCTION_SCRIPTS = {
     *("Path", "sys", "DataCatalog", "FunctionJob", "unpacked_code", "catalog", "job", "returned"),
     *("RETURNS", "SAVES", "ENTRIES", "LOAD_VERSIONS"),
@@ -37,22 +40,28 @@ DEFAULT_SEED = 42
 _SHIPPED = Path(str(resources.files("kedro_cloudtrain.templates")))
 
 
-def literal(value: object, indent: int = 0) -> str:
+def literal(value: object, indent: int = 0, taken: int = _LONGEST_ASSIGNMENT) -> str:
     """Write a JSON value as a Python literal: the one way by which a value comes into a script.
 
-    `repr` quotes, so no text can end its own literal; long lists and mappings take a line an item, `indent` columns in.
+    `repr` escapes, so no text can end its own literal; long lists and mappings take a line an item, as ruff and black write them.
+
+    Args:
+        value: the value.
+        indent: the column at which the closing bracket of a long one stands.
+        taken: how many columns of the first line are taken by what stands before the value.
 
     Raises:
         TemplateError: for a value that is no JSON value.
     """
     flat = _flat(value)
-    if len(flat) + indent <= _LINE_WIDTH or not isinstance(value, dict | list | tuple) or not value:
+    if len(flat) + taken <= _LINE_WIDTH or not isinstance(value, dict | list | tuple) or not value:
         return flat
     pad, inner = " " * indent, " " * (indent + 4)
     if isinstance(value, dict):
-        lines = [f"{inner}{_flat(key)}: {literal(item, indent + 4)}," for key, item in value.items()]
+        keys = {_flat(key): item for key, item in value.items()}
+        lines = [f"{inner}{key}: {literal(item, indent + 4, indent + 7 + len(key))}," for key, item in keys.items()]
         return "\n".join(["{", *lines, pad + "}"])
-    return "\n".join(["[", *(f"{inner}{literal(item, indent + 4)}," for item in value), pad + "]"])
+    return "\n".join(["[", *(f"{inner}{literal(item, indent + 4, indent + 5)}," for item in value), pad + "]"])
 
 
 def _flat(value: object) -> str:
@@ -60,7 +69,9 @@ def _flat(value: object) -> str:
         return f'float("{value}")'
     if isinstance(value, jinja2.Undefined):
         str(value)  # raises what the name is that a job does not have
-    if value is None or isinstance(value, str | bool | int | float):
+    if isinstance(value, str):
+        return _quoted(str(value))
+    if value is None or isinstance(value, bool | int | float):
         return repr(value)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_flat(key)}: {_flat(item)}" for key, item in value.items()) + "}"
@@ -69,14 +80,29 @@ def _flat(value: object) -> str:
     raise TemplateError(f"{value!r} ({type(value).__name__}) cannot stand in a script: use numbers, text, lists and mappings.")
 
 
+def _quoted(text: str) -> str:
+    """Write text in double quotes, or in single ones where that takes fewer backslashes, as ruff and black do."""
+    if text.count('"') > text.count("'"):
+        return repr(text)
+    # Behind a ' and without a ", repr always quotes by ": each part between two " is escaped by repr itself.
+    return '"' + '\\"'.join(repr("'" + part)[2:-1] for part in text.split('"')) + '"'
+
+
+def _without_inferred_format(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a source's fields, without the format where its extension says the same: the worker infers it from that."""
+    place = next((source[name] for name in ("dataset_key", "dataset_url", "dataset_file") if source.get(name)), "")
+    ending = extension(str(place))
+    return {name: value for name, value in source.items() if name != "file_format" or value != FORMATS.get(ending, ending)}
+
+
 class _Names:
-    """Names for the variables of a script: a dataset's own, as far as Python takes it, and no name twice."""
+    """Names for a script's variables: each dataset's own name as far as Python allows it, and no name twice."""
 
     def __init__(self, taken: set[str]) -> None:
         self._taken = {name.lower() for name in taken} | {"returns", "saves", "entries", "load_versions"}
 
     def of(self, dataset: str) -> str:
-        """Give a name for a dataset's value; its constant is the same in capitals."""
+        """Return a new variable's name for a dataset's value; the constant's name is the same in capitals."""
         base = re.sub(r"\W+", "_", dataset.removeprefix("params:"), flags=re.ASCII).strip("_").lower() or "value"
         base = f"_{base}" if base[0].isdigit() else base
         name = next(name for name in itertools.chain([base], (f"{base}_{n}" for n in itertools.count(2))) if name not in self._taken)
@@ -84,20 +110,20 @@ class _Names:
         return name
 
 
-def _call(function: str, given: Sequence[str], indent: int) -> str:
-    """Write a call, an argument a line where it is long."""
-    flat = f"{function}({', '.join(given)})"
-    if len(flat) + indent <= _LINE_WIDTH:
+def _call(function: str, arguments: Sequence[str], indent: int) -> str:
+    """Write a call on one line, or with a line for each argument if it is too long."""
+    flat = f"{function}({', '.join(arguments)})"
+    if len(flat) + len("returned = ") + indent <= _LINE_WIDTH:
         return flat
     pad = " " * indent
-    return "\n".join([f"{function}(", *(f"{pad}    {one}," for one in given), f"{pad})"])
+    return "\n".join([f"{function}(", *(f"{pad}    {argument}," for argument in arguments), f"{pad})"])
 
 
 class TrainingScriptGenerator:
-    """Renders a job's script from the template that its `model_type` names.
+    """Renders the scripts of jobs: a training's from the template that its `model_type` names.
 
     Args:
-        templates: a folder whose `NAME.py.j2` are found before the shipped ones; a project's `templates/`.
+        templates: a folder whose `NAME.py.j2` take precedence over the shipped ones; a project's `templates/`.
 
     Example:
         ```python
@@ -128,24 +154,24 @@ class TrainingScriptGenerator:
         dataset_url: str | None = None,
         **parameters: Any,
     ) -> str:
-        """Give the text of a training script that reads one dataset, by key or by URL.
+        """Return the text of a training script that reads one dataset, by key or by URL.
 
         Args:
-            model_id: names the model in the script.
-            model_type: a recipe, `xgboost_regression` say, or the name of a template of one's own.
+            model_id: names the job; a template may use it as `model_id`.
+            model_type: a recipe, such as `xgboost_regression`, or the name of a template of the project's own.
             target_column: the column to predict.
-            feature_columns: the columns to predict from; None takes every column but the target.
-            hyperparameters: the library's own, by their names there.
+            feature_columns: the columns to predict from; None means every column but the target.
+            hyperparameters: the library's, by the names that the library gives them.
             storage_config: `dataset_key`, the dataset's key on the volume. `volume_id` and the storage secrets
-                (`storage_endpoint`, `storage_access_key`, `storage_secret_key`) may stand beside it; none comes into the text.
-            dataset_url: where the dataset is, instead of the key.
+                (`storage_endpoint`, `storage_access_key`, `storage_secret_key`) may stand beside it; none of them enters the text.
+            dataset_url: the dataset's URL, instead of the key.
             **parameters: `validation`, `early_stopping_rounds`, `seed` and `outputs` as in `parameters.yml`; `file_format` and
                 `load_args` as in the catalog.
 
         Raises:
-            SourceError: both of key and URL are given, or neither, or the one that is given is no such thing.
-            ConfigError: a value is not what it can be.
-            TemplateError: there is no such template, or it does not give a script.
+            SourceError: both key and URL are given, or neither, or the given one is not valid.
+            ConfigError: a value is not valid.
+            TemplateError: the template does not exist, or does not make a script.
         """
         reading = {name: parameters.pop(name) for name in ("file_format", "load_args") if name in parameters}
         outputs = parameters.pop("outputs", ("model", "metrics", "history", "importance"))
@@ -161,48 +187,49 @@ class TrainingScriptGenerator:
             where="generate_training_script",
         )
         try:
-            spec = TrainingSpec.make(model_id, checked, source, outputs=outputs)
+            spec = TrainingSpec(name=model_id, parameters=checked, sources={"data": source_fields(source)}, outputs=outputs)
         except ValidationError as error:
             raise ConfigError("\n".join(sentence for _, sentence in problems_of(error, TrainingSpec))) from None
         return self.render(spec)
 
     def render(self, spec: TrainingSpec) -> str:
-        """Give the script of a job.
+        """Render the script of a training.
 
         Raises:
-            TemplateError: naming the template and the line, before anything is run or paid for.
+            TemplateError: names the template and the line, before anything runs or costs money.
         """
-        self.check_model_type(spec.model_type)
-        template = f"{spec.model_type}{_SUFFIX}"
-        seed = spec.seed if spec.seed is not None else DEFAULT_SEED
-        validation = spec.validation.model_dump(exclude_none=True)
-        if spec.validation_source is None and "column" not in validation:
+        parameters, validation_source = spec.parameters, spec.sources.get("validation")
+        self.check_model_type(parameters.model_type)
+        template = f"{parameters.model_type}{_SUFFIX}"
+        seed = parameters.seed if parameters.seed is not None else DEFAULT_SEED
+        validation = parameters.validation.model_dump(exclude_none=True)
+        if validation_source is None and "column" not in validation:
             validation = {"fraction": 0.2, **validation}
         if "time_column" not in validation and "fraction" in validation:
             validation.setdefault("seed", seed)
         return self._script(
             template,
             model_id=spec.name,
-            model_type=spec.model_type,
-            source=spec.source,
-            validation_source=spec.validation_source,
-            target_column=spec.target_column,
-            feature_columns=None if spec.feature_columns is None else list(spec.feature_columns),
-            hyperparameters=spec.hyperparameters,
+            model_type=parameters.model_type,
+            source=_without_inferred_format(spec.sources["data"]),
+            validation_source=None if validation_source is None else _without_inferred_format(validation_source),
+            target_column=parameters.target_column,
+            feature_columns=None if parameters.feature_columns is None else list(parameters.feature_columns),
+            hyperparameters=parameters.hyperparameters,
             validation=validation,
-            early_stopping_rounds=spec.early_stopping_rounds,
+            early_stopping_rounds=parameters.early_stopping_rounds,
             seed=seed,
             outputs=list(spec.outputs),
         )
 
     def render_function(self, spec: FunctionSpec) -> str:
-        """Give the script that calls a user's own function.
+        """Render the script that calls a user's own function.
 
         Raises:
-            TemplateError: naming the template and the line, before anything is run or paid for.
+            TemplateError: names the template and the line, before anything runs or costs money.
         """
         root, _, rest = spec.qualname.partition(".")
-        # A function of a name that the script has itself is imported by another one.
+        # A function whose name the script uses itself is imported under another name.
         imported = f"{root}_of_{spec.module.rpartition('.')[2]}" if root in _OF_FUNCTION_SCRIPTS else root
         function = f"{imported}.{rest}" if rest else imported
         names = _Names({imported, *_OF_FUNCTION_SCRIPTS, *kwlist})
@@ -213,14 +240,15 @@ class TrainingScriptGenerator:
             if dataset in spec.entries:
                 by_entry[name], written[dataset] = dataset, name
                 continue
-            constants[name.upper()] = spec.parameters[dataset] if dataset in spec.parameters else spec.inputs[dataset]
-            written[dataset] = name.upper() if dataset in spec.parameters else name
-            if dataset not in spec.parameters:
+            is_parameter = dataset in spec.parameters
+            constants[name.upper()] = spec.parameters[dataset] if is_parameter else _without_inferred_format(spec.inputs[dataset])
+            written[dataset] = name.upper() if is_parameter else name
+            if not is_parameter:
                 loaded[name] = name.upper()
         if isinstance(spec.arguments, dict):
-            given = [f"{argument}={written[dataset]}" for argument, dataset in spec.arguments.items()]
+            arguments = [f"{argument}={written[dataset]}" for argument, dataset in spec.arguments.items()]
         else:
-            given = [written[dataset] for dataset in spec.arguments]
+            arguments = [written[dataset] for dataset in spec.arguments]
         return self._script(
             f"function{_SUFFIX}",
             module=spec.module,
@@ -228,7 +256,7 @@ class TrainingScriptGenerator:
             imported=root if imported == root else f"{root} as {imported}",
             constants=constants,
             loaded=loaded,
-            call=_call(function, given, indent=12),
+            call=_call(function, arguments, indent=12),
             returns=list(spec.returns) if isinstance(spec.returns, tuple) else spec.returns,
             saves=spec.saves,
             entries=spec.entries,
@@ -237,10 +265,10 @@ class TrainingScriptGenerator:
         )
 
     def render_group(self, name: str, run: str, jobs: Mapping[str, Mapping[str, str]]) -> str:
-        """Give the script that runs jobs one after another, each with what it alone finds in its environment.
+        """Render the script that runs jobs one after another, each with the environment variables that it has for itself.
 
         Raises:
-            TemplateError: naming the template and the line, before anything is run or paid for.
+            TemplateError: names the template and the line, before anything runs or costs money.
         """
         return self._script(f"group{_SUFFIX}", name=name, run=run, jobs={job: dict(own) for job, own in jobs.items()})
 
@@ -248,47 +276,51 @@ class TrainingScriptGenerator:
         try:
             script = self._environment.get_template(template).render(**values)
         except jinja2.UndefinedError as error:
-            raise TemplateError(f"Template {self._path(template)} uses a name that a job does not have: {error.message}.") from error
+            raise TemplateError(f"Template {self._path(template)} uses a name that no job has: {error.message}.") from error
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"Template {error.filename}, line {error.lineno}: {error.message}.") from error
         except jinja2.TemplateNotFound as error:
-            raise TemplateError(f"Template {self._path(template)} includes {error.name!r}, which is not there.") from error
+            raise TemplateError(f"Template {self._path(template)} includes {error.name!r}, which does not exist.") from error
         except TemplateError:
             raise
-        except Exception as error:  # an expression of the template's own: whatever Python says of it
+        except Exception as error:  # an expression of the template's own may raise anything
             raise TemplateError(f"Template {self._path(template)} fails: {type(error).__name__}: {error}.") from error
         try:
             compile(script, template.removesuffix(".j2"), "exec")
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None)
             text = script.splitlines()[line - 1].strip() if line else ""
-            where = f"line {line} of the script: {text}"
-            raise TemplateError(f"Template {self._path(template)} gives what does not compile: {error.args[0]} ({where}).") from error
+            place = f"line {line} of the script: {text}"
+            raise TemplateError(
+                f"Template {self._path(template)} makes a script that does not compile: {error.args[0]} ({place})."
+            ) from error
         return script
 
     def check_model_type(self, model_type: str) -> None:
-        """Refuse a model type that has no template.
+        """Check that a model type has a template.
 
         Raises:
-            TemplateError: naming the nearest one, and those there are.
+            TemplateError: it has none; the message names the nearest model type, and all others.
         """
         if model_type not in self.model_types:
             raise TemplateError(
-                f"`{model_type}` is no model type.{did_you_mean(model_type, self.model_types)} "
-                f"Known: {', '.join(self.model_types)}. One of your own is a file templates/{model_type}{_SUFFIX}."
+                f"`{model_type}` is not a model type.{did_you_mean(model_type, self.model_types)} "
+                f"The model types are {', '.join(self.model_types)}. To add your own, write templates/{model_type}{_SUFFIX}."
             )
 
     @cached_property
     def model_types(self) -> list[str]:
-        """The names of the templates there are, the project's own and the shipped ones."""
+        """The names of all templates, the project's own and the shipped ones."""
         names = self._environment.list_templates(filter_func=lambda name: name.endswith(_SUFFIX) and not name.startswith("_"))
         return [name.removesuffix(_SUFFIX) for name in names if "/" not in name and name.removesuffix(_SUFFIX) not in _NO_MODEL_TYPES]
 
     def is_shipped(self, model_type: str) -> bool:
-        """Tell whether a model type's template is one of this package's, whose hyperparameters are known."""
-        return not any((folder / f"{model_type}{_SUFFIX}").is_file() for folder in self._folders)
+        """Return whether a model type's template is a shipped recipe, whose hyperparameters are known."""
+        base = f"_{model_type.partition('_')[0]}"  # what the recipes of one library extend
+        return not any((folder / f"{name}{_SUFFIX}").is_file() for folder in self._folders for name in (model_type, base))
 
     def _path(self, template: str) -> str:
+        """Return a template's path as a message shows it; a shipped one's is its name."""
         for folder in self._folders:
             if (folder / template).is_file():
                 return str(folder / template)

@@ -1,107 +1,35 @@
 """What a machine must know to do a job, as plain JSON; never a secret."""
 
-from __future__ import annotations
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from typing import TYPE_CHECKING, Self
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
-
-from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.jobs.parameters import OutputKind, TrainingParameters
-from kedro_cloudtrain.storage.sources import SentSource, UrlSource, VolumeSource, make_source
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+from kedro_cloudtrain.storage.sources import SentSource, UrlSource, VolumeSource
 
 Source = UrlSource | VolumeSource | SentSource
+SourceFields = dict[str, JsonValue]
+Names = str | tuple[str, ...] | dict[str, str] | None
 
 
-class TrainingSpec(TrainingParameters):
-    """All that a machine must know, as plain JSON; never a secret.
+class TrainingSpec(BaseModel):
+    """All that a machine must know to train a model, as plain JSON; never a secret.
 
-    Raises:
-        ValidationError: from the constructor, with one of the two fixed messages where both or neither of `dataset_url` and
-            `dataset_key` are given. `dataset_file` is a table that exists nowhere but here, sent along below `inputs/`.
+    Attributes:
+        name: the node's name.
+        parameters: what the user wrote in `parameters.yml`.
+        sources: the table's fields (see `source_fields`) as `data`; as `validation` those of the validation rows, if they have a table
+            of their own.
+        outputs: the outputs to save.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     name: str = Field(min_length=1)
-    dataset_url: str | None = None
-    dataset_key: str | None = None
-    dataset_file: str | None = None
-    file_format: str | None = None
-    load_args: dict[str, JsonValue] = Field(default_factory=dict)
-    validation_source: dict[str, JsonValue] | None = None
+    parameters: TrainingParameters
+    sources: dict[Literal["data", "validation"], SourceFields]
     outputs: tuple[OutputKind, ...] = ("model", "metrics")
-
-    @field_validator("dataset_url", "dataset_key", "dataset_file", mode="before")
-    @classmethod
-    def _blank_is_not_given(cls, value: object) -> object:
-        return None if isinstance(value, str) and not value.strip() else value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if self.dataset_file is not None and (self.dataset_url or self.dataset_key):
-            raise ValueError("`dataset_file` excludes `dataset_url` and `dataset_key`: keep one of them")
-        if self.dataset_file is None:
-            try:
-                source = make_source(dataset_url=self.dataset_url, dataset_key=self.dataset_key, file_format=self.file_format)
-            except SourceError as error:
-                raise ValueError(error.message) from None
-            if isinstance(source, UrlSource) and source.secret_query:
-                raise ValueError("the URL holds a credential: take the job's source from make_source, which keeps it apart")
-        return self
-
-    @classmethod
-    def make(
-        cls,
-        name: str,
-        parameters: TrainingParameters,
-        source: Source,
-        *,
-        validation_source: Source | None = None,
-        outputs: Sequence[OutputKind] = ("model", "metrics"),
-    ) -> TrainingSpec:
-        """Put a node's name, its parameters and its sources together."""
-        return cls.model_validate(
-            {
-                **parameters.model_dump(),
-                **source_fields(source),
-                "name": name,
-                "validation_source": source_fields(validation_source) if validation_source is not None else None,
-                "outputs": tuple(outputs),
-            }
-        )
-
-    @property
-    def source(self) -> dict[str, JsonValue]:
-        """The one source, under the name of its kind: `dataset_url`, `dataset_key` or `dataset_file`."""
-        fields: dict[str, JsonValue] = {
-            "dataset_url": self.dataset_url,
-            "dataset_key": self.dataset_key,
-            "dataset_file": self.dataset_file,
-            "file_format": self.file_format,
-            "load_args": dict(self.load_args),
-        }
-        return {name: value for name, value in fields.items() if value}
-
-
-def source_fields(source: Source) -> dict[str, JsonValue]:
-    """Say a source as the plain fields of a `TrainingSpec`."""
-    fields: dict[str, JsonValue] = {"file_format": source.file_format}
-    match source:
-        case UrlSource():
-            fields["dataset_url"] = source.url
-            fields["load_args"] = dict(source.load_args)
-        case VolumeSource():
-            fields["dataset_key"] = source.key
-            fields["load_args"] = dict(source.load_args)
-        case SentSource():
-            fields["dataset_file"] = source.file
-    return {name: value for name, value in fields.items() if value}
-
-
-Names = str | tuple[str, ...] | dict[str, str] | None
 
 
 class FunctionSpec(BaseModel):
@@ -109,14 +37,14 @@ class FunctionSpec(BaseModel):
 
     Attributes:
         name: the node's name.
-        function: where it is imported from: `shop.pipelines.training.nodes:train`.
-        arguments: the datasets that it is given, in order, or by the arguments' names.
-        inputs: where each of them is: `dataset_key`, `dataset_url` or `dataset_file`, as in a training's spec.
-        parameters: those that stand in the script, by their datasets' names.
-        returns: the datasets that take what it returns, as the node has them.
-        saves: where the machine saves some of them itself.
-        entries: what it loads and saves by the catalog entries' own classes: the entries, by their names.
-        load_versions: the versions of those that are loaded and are versioned.
+        function: the path that imports it: `shop.pipelines.training.nodes:train`.
+        arguments: the datasets to pass, in order, or by the arguments' names.
+        inputs: the fields of each dataset's source (see `source_fields`), by the dataset's name.
+        parameters: the values that stand in the script itself, by their datasets' names.
+        returns: the datasets that take what the function returns, as the node names them.
+        saves: the sources of those that the machine saves itself, with `save_args`.
+        entries: the catalog entries that the machine loads and saves by their own classes, by name.
+        load_versions: the versions to load, by the names of versioned entries.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -124,7 +52,7 @@ class FunctionSpec(BaseModel):
     name: str = Field(min_length=1)
     function: str
     arguments: tuple[str, ...] | dict[str, str] = ()
-    inputs: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    inputs: dict[str, SourceFields] = Field(default_factory=dict)
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
     returns: Names = None
     saves: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
@@ -138,10 +66,33 @@ class FunctionSpec(BaseModel):
 
     @property
     def qualname(self) -> str:
-        """The function's name there."""
+        """The function's name in its module."""
         return self.function.partition(":")[2]
 
 
+def source_fields(source: Source) -> SourceFields:
+    """Return a source as plain fields: its place as `dataset_url`, `dataset_key` or `dataset_file`, its format and its `load_args`."""
+    fields: SourceFields = {"file_format": source.file_format}
+    match source:
+        case UrlSource():
+            fields["dataset_url"] = source.url
+            fields["load_args"] = dict(source.load_args)
+        case VolumeSource():
+            fields["dataset_key"] = source.key
+            fields["load_args"] = dict(source.load_args)
+        case SentSource():
+            fields["dataset_file"] = source.file
+    return {name: value for name, value in fields.items() if value}
+
+
+def model_type_of(spec: Mapping[str, Any]) -> str | None:
+    """Return the model type that a `job.json` names; None if its job is not a training.
+
+    Older job folders hold a training's parameters beside its name.
+    """
+    return {**spec, **spec.get("parameters", {})}.get("model_type")
+
+
 def is_parameter(name: str) -> bool:
-    """Tell whether a dataset is Kedro's `parameters`, or one of them."""
+    """Return whether a dataset is Kedro's `parameters`, or one of them."""
     return name == "parameters" or name.startswith("params:")

@@ -11,8 +11,9 @@ import threading
 import zipfile
 from importlib import resources
 
-PACKAGE = "cloudtrain_worker"
-# The oldest time that a zip file can hold: the same code gives the same bytes wherever it is packed.
+from kedro_cloudtrain.worker.protocol import PACKAGE
+
+# The oldest time that a zip file can hold: with it, the same code gives the same bytes on every computer.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 _packing = threading.Lock()
 
@@ -21,10 +22,10 @@ def worker_archive(*, bytecode: bool = False) -> bytes:
     """Pack the worker's modules; the same modules give the same bytes.
 
     Args:
-        bytecode: whether each has its bytecode beside it, for this release of Python: a job on this computer begins in two thirds of the
-            time. Any other release reads the source.
+        bytecode: whether each module has its bytecode beside it, for this release of Python: a job on this computer then starts in two
+            thirds of the time. Other releases read the source.
     """
-    with _packing:  # Many jobs begin at once, and pack it once.
+    with _packing:  # Jobs that start at the same time share one archive.
         return _pack(bytecode=bytecode)
 
 
@@ -43,18 +44,18 @@ def _pack(*, bytecode: bool) -> bytes:
 
 
 def _compiled(source: bytes, name: str) -> bytes:
-    """Compile a module as `py_compile` does, to a .pyc that is not compared with its source (PEP 552)."""
+    """Compile a module as `py_compile` does, to a .pyc that Python does not compare with its source (PEP 552)."""
     code = compile(source, name, "exec", dont_inherit=True)
     return importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little") + importlib.util.source_hash(source) + marshal.dumps(code)
 
 
 def add_member(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    """Add a file without a time of its own, so that the same files give the same bytes."""
+    """Add a file with a fixed time, so that the same files give the same bytes."""
     member = zipfile.ZipInfo(name, _TIMESTAMP)
     member.compress_type = zipfile.ZIP_DEFLATED
     archive.writestr(member, content)
 
 
 def worker_digest() -> str:
-    """Give the sha256 of the worker's archive: the code's part of a job's fingerprint."""
+    """Return the sha256 of the worker's archive: the code's part of a job's fingerprint."""
     return hashlib.sha256(worker_archive()).hexdigest()

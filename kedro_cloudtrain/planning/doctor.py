@@ -14,6 +14,7 @@ from kedro_cloudtrain.backends.runpod.account import connect, find_api_key
 from kedro_cloudtrain.errors import ApiError, AuthError, CloudTrainError
 from kedro_cloudtrain.jobs.parameters import LIBRARIES
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
+from kedro_cloudtrain.storage.s3 import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -66,7 +67,7 @@ class Examination:
 
     findings: list[Finding] = dataclasses.field(default_factory=list)
     api: RunPodApi | None = None
-    volume: NetworkVolume | None = None
+    volume: S3Store | None = None
     data_center: str | None = None
 
     @property
@@ -85,7 +86,7 @@ def examine_local(settings: Settings, project: Path, needed: Collection[str]) ->
     """
     examination = Examination()
     volume = _volume(settings, project, examination)
-    if isinstance(volume, NetworkVolume):
+    if isinstance(volume, S3Store):
         message = f"{volume.name} is a network volume, and the backend is local."
         fix = "A job on this computer needs a directory: volume: {path: data/volume}. Or set backend: runpod."
         examination.findings.append(Finding("volume", ok=False, message=message, fix=fix))
@@ -107,9 +108,9 @@ def examine_runpod(settings: Settings, project: Path) -> Examination:
     examination.findings.append(Finding("packages", ok=True, message=versions))
     api = _account(examination)
     volume = _volume(settings, project, examination)
-    if isinstance(volume, NetworkVolume):
+    if isinstance(volume, S3Store):
         examination.data_center = volume.data_center
-        if not volume.mounted:
+        if not isinstance(volume, NetworkVolume):
             message = f"none; {volume.name} keeps the jobs, and pods read URLs alone"
             examination.findings.append(Finding("volume", ok=True, message=message))
         elif examination.api is not None:
@@ -223,7 +224,7 @@ def _volume_in_account(api: RunPodApi, volume: NetworkVolume) -> Finding:
     return Finding("volume", ok=True, message=f"{volume.name}, {info.size} GB")
 
 
-def _s3_keys(volume: NetworkVolume, examination: Examination) -> None:
+def _s3_keys(volume: S3Store, examination: Examination) -> None:
     try:
         volume.exists(_PROBE_KEY)
     except CloudTrainError as error:

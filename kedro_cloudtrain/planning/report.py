@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.offers import KnownOffers
 from kedro_cloudtrain.errors import CloudTrainError
-from kedro_cloudtrain.jobs.receipt import size
 from kedro_cloudtrain.planning.doctor import examine_runpod
 from kedro_cloudtrain.planning.inspection import look_at_inputs
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.quotes import Quote, quote, run_notes, run_problems, total_size, workload_of
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
+from kedro_cloudtrain.wording import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

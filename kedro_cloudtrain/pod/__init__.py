@@ -1,1 +1,1 @@
-"""What a pod runs first: two stand-alone files that need nothing but the standard library."""
+"""The first programs on a pod: two files that need nothing but the standard library, and stand alone."""

@@ -18,9 +18,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kedro_cloudtrain.jobs.receipt import STAGES, size, usd
+from kedro_cloudtrain.jobs.receipt import STAGES
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
+from kedro_cloudtrain.wording import size, usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -209,8 +210,9 @@ class Display:
             console = self._console
             if not console.is_terminal:
                 # A file or a CI log has no width of its own; rich would take it for a terminal of 80 columns.
-                width = None if os.environ.get("COLUMNS", "").isdigit() else _WIDTH_OF_A_FILE
-                console = Console(width=width, file=console.file)
+                columns = os.environ.get("COLUMNS", "")
+                width = int(columns) if columns.isdigit() else 0
+                console = Console(width=width or _WIDTH_OF_A_FILE, file=console.file)
             console.print(receipts_table(receipts), soft_wrap=True)
 
 

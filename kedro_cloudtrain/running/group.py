@@ -80,7 +80,7 @@ class Gathering:
 
     @contextlib.contextmanager
     def hold(self, job: str, *, detached: bool = False) -> Iterator[None]:
-        """Give the job its slot at once: the machine waits for a slot, for all of its jobs together."""
+        """Let the job pass at once: the machine waits for a slot, for all of its jobs together."""
         del job, detached
         if not self._thread.expected:
             self._thread.expected = True

@@ -24,7 +24,7 @@ from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.training import TrainingOrder
-from kedro_cloudtrain.storage.network_volume import NetworkVolume
+from kedro_cloudtrain.storage.s3 import S3Store
 from kedro_cloudtrain.storage.sources import make_source
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class RunPodPodManager:
     def __init__(self, config: Mapping[str, Any] | Settings, project: str = "service") -> None:
         self._settings = config if isinstance(config, Settings) else make_settings({"backend": "runpod", **config})
         volume = self._settings.volume.make(Path.cwd())
-        if not isinstance(volume, NetworkVolume):
+        if not isinstance(volume, S3Store):
             raise ConfigError("RunPodPodManager needs a network volume in its config: volume: {id: …, data_center: …}.")
         self._volume = volume
         self._api: RunPodApi = connect()

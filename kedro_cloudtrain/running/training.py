@@ -12,7 +12,7 @@ from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.jobs.requirements import requirements
 from kedro_cloudtrain.jobs.sent import SentInput
-from kedro_cloudtrain.jobs.spec import TrainingSpec
+from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_outputs
@@ -96,13 +96,11 @@ class TrainingOrder:
             ConfigError: there is no data, or a parameter is not valid.
             TemplateError: the template does not make a script.
         """
-        sources = inputs.sources
+        sources = {name: source_fields(source) for name, source in inputs.sources.items()}
         if "data" not in sources:
             raise ConfigError(f"{self.node} has no data.")
         try:
-            spec = TrainingSpec.make(
-                self.node, self.parameters, sources["data"], validation_source=sources.get("validation"), outputs=self.outputs
-            )
+            spec = TrainingSpec(name=self.node, parameters=self.parameters, sources=sources, outputs=self.outputs)
         except ValidationError as error:
             raise ConfigError("\n".join(f"{self.node}: {problem}" for _, problem in problems_of(error, TrainingSpec))) from None
         script = self.given_script if self.given_script is not None else generator.render(spec)

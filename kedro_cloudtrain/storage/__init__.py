@@ -1,1 +1,1 @@
-"""Where data lies, and by what it is known to be the same."""
+"""Where data is stored, and what tells whether it is the same as before."""

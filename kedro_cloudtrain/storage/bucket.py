@@ -1,11 +1,10 @@
-"""An S3 bucket that no pod mounts: where job folders are kept for who has no network volume."""
+"""An S3 bucket that no pod mounts: it keeps the job folders where there is no network volume."""
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.storage.network_volume import NetworkVolume
+from kedro_cloudtrain.storage.s3 import Hints, S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,47 +13,48 @@ if TYPE_CHECKING:
 LONGEST_S = 7 * 24 * 3600
 
 
-class Bucket(NetworkVolume):
-    """A bucket of any S3 server, by the same exact keys; its S3 keys are those of boto3's own chain.
+class Bucket(S3Store):
+    """A bucket on any S3 server; a pod reaches it by presigned URLs.
 
     Args:
-        bucket: its name.
-        region: where it is; left out, boto3's own.
-        endpoint_url: of another server than AWS's.
-        credentials: `access_key` and `secret_key`, where an entry has its own.
+        bucket: the bucket's name.
+        region: where the bucket is; left out, boto3's own.
+        endpoint_url: the address of another server than AWS's.
+        credentials: `access_key` and `secret_key`; left out, boto3's own search.
     """
 
     mounted = False
+    _hints = Hints(
+        settings="volume.bucket, volume.region and volume.endpoint_url",
+        no_keys="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a profile in ~/.aws.",
+        wrong_keys="Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile in ~/.aws, and that the keys may read and write it.",
+    )
 
     def __init__(
         self, bucket: str, region: str | None = None, endpoint_url: str | None = None, credentials: Mapping[str, str] | None = None
     ) -> None:
-        # Not the volume's: its data centre says where the pods have to be, and this one's does not.
-        self.id = bucket
-        self.data_center = None
-        self._region = region
-        self._credentials = dict(credentials or {})
-        self._endpoint = endpoint_url
-        self._lock = threading.Lock()
+        super().__init__(bucket, region, endpoint_url, credentials)
 
     def __repr__(self) -> str:
         return f"Bucket({self.id!r})"
 
     @property
     def name(self) -> str:
-        """As it is shown."""
+        """The bucket's name, as users are shown it."""
         return f"bucket {self.id}"
 
     @property
-    def region(self) -> str | None:
-        """Where it is."""
-        return self._region
+    def _noun(self) -> str:
+        return self.name
 
     def presigned(self, key: str, lasts_s: float, *, write: bool = False) -> str:
-        """Give a URL by which whoever has it reads one file, or writes it, for so many seconds; a week at most."""
-        method = "put_object" if write else "get_object"
-        url: str = self.s3.generate_presigned_url(method, Params=self.place(key), ExpiresIn=int(min(lasts_s, LONGEST_S)))
-        return url
+        """Return a URL that lets its holder read one file, or write it.
 
-    def _keys(self) -> tuple[str | None, str | None]:
-        return self._credentials.get("access_key"), self._credentials.get("secret_key")
+        Args:
+            key: the file's key.
+            lasts_s: how long the URL works, in seconds; a week at most.
+            write: whether the URL writes the file instead of reading it.
+        """
+        method = "put_object" if write else "get_object"
+        url: str = self.client.generate_presigned_url(method, Params=self.place(key), ExpiresIn=int(min(lasts_s, LONGEST_S)))
+        return url

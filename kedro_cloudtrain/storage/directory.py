@@ -6,11 +6,11 @@ import contextlib
 import filecmp
 import os
 import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.storage.files import whole
 from kedro_cloudtrain.storage.identity import SourceIdentity
 from kedro_cloudtrain.storage.sources import key_parts
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class DirectoryVolume:
-    """A volume that is a directory here.
+    """A volume that is a directory on this computer.
 
     Args:
-        root: the directory; it need not be there yet.
+        root: the directory; it need not exist yet.
     """
 
     mounted = True
@@ -41,34 +41,39 @@ class DirectoryVolume:
 
     @property
     def name(self) -> str:
-        """As it is shown."""
+        """The directory's path, as users are shown it."""
         return str(self.root)
 
+    @property
+    def where(self) -> str:
+        """Where a file of the volume is, as a message has it."""
+        return f"on the volume {self.name}"
+
     def path(self, key: str) -> Path:
-        """Give the place of a key; there may be no file yet.
+        """Return the path of a key; there may be no file yet.
 
         Raises:
-            SourceError: it is none on the volume.
+            SourceError: the key is not valid.
         """
-        return self.root.joinpath(*key_parts(key, self.name))
+        return self.root.joinpath(*key_parts(key, self.where))
 
     def is_writable(self) -> bool:
-        """Tell whether folders can be made there, as far as its permissions say."""
-        there = next(place for place in (self.root.absolute(), *self.root.absolute().parents) if place.exists())
-        return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+        """Return whether folders can be made in the directory, as far as permissions tell."""
+        existing = next(place for place in (self.root.absolute(), *self.root.absolute().parents) if place.exists())
+        return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
     def folder(self, key: str) -> Path:
-        """Give the folder itself."""
+        """Return the folder itself."""
         return self.path(key)
 
     def exists(self, key: str) -> bool:
-        """Tell whether there is a file of this key."""
+        """Return whether the volume has a file of this key."""
         return self.path(key).is_file()
 
     def identity(self, key: str) -> SourceIdentity:
-        """Give the file's time of modification and its size, as web servers make an ETag of them.
+        """Return the file's time of modification and its size, as web servers make an ETag of them.
 
-        Its content is not read: the data never passes through this process.
+        The content is not read: the data never passes through this process.
 
         Raises:
             SourceError: there is no such file.
@@ -79,36 +84,28 @@ class DirectoryVolume:
 
     @contextlib.contextmanager
     def read(self, key: str) -> Iterator[Path]:
-        """Give the file itself.
+        """Yield the file itself.
 
         Raises:
             SourceError: there is no such file.
         """
         path = self.path(key)
         if not path.is_file():
-            raise SourceError(f"There is no {key} on the volume {self.root}. Check dataset_key, or put the file there: {path}")
+            raise SourceError(f"There is no {key} {self.where}. Check dataset_key, or put the file at {path}")
         yield path
 
     @contextlib.contextmanager
     def write(self, key: str) -> Iterator[Path]:
-        """Give a temporary file beside the key's place, which takes that place when it is left without an error.
+        """Yield a temporary path, whose file becomes the key's when the block ends without an error.
 
         The same content again leaves the file, and with it its identity, as it is: a node that writes what it wrote before changes nothing
         for the nodes below it. A network volume's ETag does the same by itself.
         """
-        path = self.path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Not tempfile's: its files are its user's alone, and a volume is shared. The ending stays, for writers that go by it.
-        temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
-        try:
+        with whole(self.path(key), keep_same=True) as temporary:
             yield temporary
-            if not (path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
-                temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def read_bytes(self, key: str, start: int = 0, size: int | None = None) -> bytes | None:
-        """Give a file's bytes, or a range of them; None where there is no such file, and nothing beyond its end."""
+        """Return a file's bytes, or a range of them: None if there is no such file, empty beyond its end."""
         try:
             with self.path(key).open("rb") as stream:
                 stream.seek(start)
@@ -117,20 +114,23 @@ class DirectoryVolume:
             return None
 
     def write_bytes(self, key: str, content: bytes) -> None:
-        """Put a small file there, whole."""
+        """Write a small file, whole or not at all."""
         with self.write(key) as path:
             path.write_bytes(content)
 
     def upload(self, file: Path, key: str, progress: Callable[[int], None] | None = None) -> bool:
-        """Copy a file there; False where it was there already, byte by byte.
+        """Copy a file to the volume.
+
+        Returns:
+            False if the volume has the file already, byte by byte.
 
         Raises:
-            SourceError: the file here is not there.
+            SourceError: the file does not exist.
         """
         if not file.is_file():
             raise SourceError(f"There is no file {file}.")
-        there = self.path(key)
-        same = there.is_file() and filecmp.cmp(file, there, shallow=False)
+        target = self.path(key)
+        same = target.is_file() and filecmp.cmp(file, target, shallow=False)
         if not same:
             with self.write(key) as path:
                 shutil.copyfile(file, path)
@@ -139,22 +139,16 @@ class DirectoryVolume:
         return not same
 
     def download(self, key: str, file: Path, progress: Callable[[int], None] | None = None) -> None:
-        """Copy a file from there, whole or not at all.
+        """Copy a file from the volume, whole or not at all.
 
         Raises:
             SourceError: there is no such file.
         """
-        with self.read(key) as path:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_name(f".{uuid.uuid4().hex[:12]}.{file.name}")
-            try:
-                shutil.copyfile(path, temporary)
-                temporary.replace(file)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with self.read(key) as path, whole(file) as temporary:
+            shutil.copyfile(path, temporary)
         if progress is not None:
             progress(file.stat().st_size)
 
     def delete(self, key: str) -> None:
-        """Take a file away; one that is not there is no error."""
+        """Delete a file; one that does not exist is not an error."""
         self.path(key).unlink(missing_ok=True)

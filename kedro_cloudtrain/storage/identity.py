@@ -1,4 +1,4 @@
-"""By what a source is known to be the same: its ETag, or its date and its size."""
+"""What tells whether a source is the same as before: its ETag, or its date and its size."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SourceIdentity:
-    """By what a source is known to be the same.
+    """What tells whether a source is the same as before.
 
     Attributes:
         etag: the server's or the volume's word for the content.
-        modified: when it was last modified, where there is no ETag.
-        size: in bytes; None where the server does not say.
+        modified: when the source was last modified, where there is no ETag.
+        size: in bytes; None if the server does not tell it.
     """
 
     etag: str | None = None
@@ -30,30 +30,30 @@ class SourceIdentity:
 
     @property
     def known(self) -> bool:
-        """Whether it can tell one content from another."""
+        """Whether the identity can tell one content from another."""
         return bool(self.etag or (self.modified and self.size is not None))
 
 
 def url_identity(source: UrlSource, timeout_s: float = 30.0) -> SourceIdentity:
-    """Ask a URL's server what it has there, by HEAD, or by its first byte where HEAD is refused.
+    """Ask a URL's server what it has there, by HEAD, or by the first byte where HEAD is refused.
 
     Raises:
-        SourceError: it cannot be reached, or answers with an error.
+        SourceError: the server cannot be reached, or answers with an error.
     """
     from kedro_cloudtrain.worker.downloads import describe  # noqa: PLC0415
 
     try:
-        found = describe(source.url, headers=source.headers, secret_query=source.secret_query, timeout_s=timeout_s)
+        description = describe(source.url, headers=source.headers, secret_query=source.secret_query, timeout_s=timeout_s)
     except ValueError as error:
         raise SourceError(str(error)) from None
-    return SourceIdentity(found.headers.get("etag"), found.headers.get("last-modified"), found.size)
+    return SourceIdentity(description.headers.get("etag"), description.headers.get("last-modified"), description.size)
 
 
 def source_identity(source: UrlSource | VolumeSource, volume: Volume | None) -> SourceIdentity:
-    """Say by what a source is known to be the same.
+    """Return a source's identity, from its server or from the volume.
 
     Raises:
-        SourceError: it is not there, or cannot be reached.
+        SourceError: the source does not exist, or cannot be reached.
     """
     if isinstance(source, UrlSource):
         return url_identity(source)
@@ -63,11 +63,11 @@ def source_identity(source: UrlSource | VolumeSource, volume: Volume | None) -> 
 
 
 def identities_of(sources: Mapping[str, UrlSource | VolumeSource], volume: Volume | None) -> tuple[dict[str, Any], dict[str, int | None]]:
-    """Say by what each of some tables is known to be the same (None where nothing tells), and their sizes in bytes.
+    """Return the identities of some tables by name, None for one that cannot tell its content, and their sizes in bytes.
 
     Raises:
-        SourceError: one is not there, or cannot be reached.
+        SourceError: a source does not exist, or cannot be reached.
     """
-    found = {name: source_identity(source, volume) for name, source in sources.items()}
-    known = {name: dataclasses.asdict(identity) if identity.known else None for name, identity in found.items()}
-    return known, {name: identity.size for name, identity in found.items()}
+    identities = {name: source_identity(source, volume) for name, source in sources.items()}
+    plain = {name: dataclasses.asdict(identity) if identity.known else None for name, identity in identities.items()}
+    return plain, {name: identity.size for name, identity in identities.items()}

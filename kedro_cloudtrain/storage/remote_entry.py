@@ -1,4 +1,4 @@
-"""A catalog entry on a remote store, which a machine loads and saves by the entry's own class, as Kedro does here."""
+"""A catalog entry on a remote store, which a machine loads and saves by the entry's own class, as Kedro does on this computer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.storage.identity import SourceIdentity
+from kedro_cloudtrain.worker.protocol import CREDENTIALS_VARIABLE, SAVE_VERSION_VARIABLE
 from kedro_cloudtrain.worker.stores import file_identity
 
 if TYPE_CHECKING:
@@ -15,20 +16,16 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-# Under these names a machine finds the credentials of its entries, by the entries' names, and the version that the run saves.
-CREDENTIALS_VARIABLE = "CLOUDTRAIN_CREDENTIALS"
-SAVE_VERSION_VARIABLE = "CLOUDTRAIN_SAVE_VERSION"
-
 
 @dataclasses.dataclass(frozen=True)
 class RemoteEntry:
-    """An entry of kedro-datasets on S3, Google Cloud Storage, or any other store of fsspec's.
+    """A kedro-datasets entry on S3, Google Cloud Storage, or any other store that fsspec reaches.
 
     Attributes:
-        name: in the catalog.
-        config: what the catalog says of it, as plain JSON; its `credentials` are a name there.
-        credentials: what they are.
-        dataset: the dataset here.
+        name: its name in the catalog.
+        config: its configuration in the catalog, as plain JSON; `credentials` is a name in it.
+        credentials: the credentials of that name.
+        dataset: the dataset in this process.
     """
 
     name: str
@@ -38,24 +35,24 @@ class RemoteEntry:
 
     @property
     def redacted(self) -> str:
-        """Its path as it may be shown."""
+        """The entry's path as it may be shown."""
         return str(self.config["filepath"])
 
     @property
     def versioned(self) -> bool:
-        """Whether each save is a version of its own."""
+        """Whether each save makes a version of its own."""
         return bool(self.config.get("versioned"))
 
     @property
     def driver(self) -> str:
-        """The package that reaches its store, by the name that it is imported by: `s3fs`; `fsspec` for its own ones."""
+        """The import name of the package that reaches the store, such as `s3fs`; `fsspec` for a store of its own."""
         return type(self.dataset._fs).__module__.partition(".")[0]  # noqa: SLF001  # every dataset of kedro-datasets has it
 
     def load_version(self) -> str | None:
-        """Give the version that is loaded: the latest, or the one that the run has been told; None where there are none.
+        """Return the version to load: the latest, or the one that the run was started with; None for an entry without versions.
 
         Raises:
-            SourceError: nothing was saved yet, or the store does not answer.
+            SourceError: nothing has been saved yet, or the store does not answer.
         """
         self.dataset.release()
         try:
@@ -65,10 +62,10 @@ class RemoteEntry:
         return version
 
     def identity(self, version: str | None = None) -> SourceIdentity:
-        """Say by what its file is known to be the same; a version's is the version's.
+        """Return the identity of the entry's file, or of one version of it.
 
         Raises:
-            SourceError: it is not there, or the store does not answer.
+            SourceError: the file does not exist, or the store does not answer.
         """
         dataset = self.dataset
         path = dataset._get_versioned_path(version) if version is not None else dataset._filepath  # noqa: SLF001
@@ -78,16 +75,16 @@ class RemoteEntry:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> SourceError:
-        said = "there is no such file" if isinstance(error, FileNotFoundError) else str(error).strip() or type(error).__name__
-        return SourceError(f"`{self.name}` is not to be had from {self.redacted}: {said}. Check its entry, and its credentials.")
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error).strip() or type(error).__name__
+        return SourceError(f"`{self.name}` cannot be read from {self.redacted}: {reason}. Check its entry and its credentials.")
 
 
 def entry_environment(entries: Iterable[RemoteEntry]) -> dict[str, str]:
-    """Give the environment variables by which a machine reaches some entries: no file holds their credentials."""
-    told, known = {}, {}
+    """Return the environment variables by which a machine reaches some entries: no file holds their credentials."""
+    environment, credentials = {}, {}
     for entry in entries:
         if entry.credentials:
-            known[entry.name] = dict(entry.credentials)
+            credentials[entry.name] = dict(entry.credentials)
         if entry.versioned:
-            told[SAVE_VERSION_VARIABLE] = str(entry.dataset.resolve_save_version())
-    return told | ({CREDENTIALS_VARIABLE: json.dumps(known)} if known else {})
+            environment[SAVE_VERSION_VARIABLE] = str(entry.dataset.resolve_save_version())
+    return environment | ({CREDENTIALS_VARIABLE: json.dumps(credentials)} if credentials else {})

@@ -1,4 +1,4 @@
-"""What may stand in a URL, and what of it is secret."""
+"""Which URLs can be read, and which part of one is secret."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.worker.urls import ascii_url
 
-# Those that break a line or turn its direction, too: a message or a plan would show another name than the one that is read.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Query parameters that are, or belong to, a credential: the presigned URLs of S3, Google Cloud Storage and CloudFront, Azure's SAS,
-# and what services call their tokens.
+# Those that break a line or turn its direction are among them: a message would show another name than the one that is read.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Query parameters that are, or belong to, a credential: those of presigned URLs of S3, Google Cloud Storage and CloudFront and of
+# Azure's SAS, and the names that services have for their tokens.
 _SECRET_PARAMETER = re.compile(
     r"^(x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|sig|token|[a-z_-]*[_-]token|key|api[_-]?key|[a-z_-]*[_-]key"
     r"|key-pair-id|policy|secret|client[_-]secret|password|passwd|pwd|auth|authorization|credential|credentials|jwt|access[_-]?key)$",
@@ -22,69 +22,24 @@ _SECRET_PARAMETER = re.compile(
 _AZURE_SAS = {"se", "sp", "sv", "sr", "st", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv", "ss", "srt"}
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Check that a URL is one that a machine can read.
+
+    Raises:
+        SourceError: with the reason, and without a secret of the URL.
+    """
     reason = _reason_against_text(url) or _reason_against_host(url)
     if reason:
-        raise SourceError(f"dataset_url {_shown(url)!r} {reason}.")
+        raise SourceError(f"dataset_url {displayed(url)!r} {reason}.")
 
 
-def _reason_against_text(url: str) -> str | None:
-    if _CONTROL.search(url) or any(character.isspace() for character in url):
-        return "has a space or a control character: write them as %20 and the like"
-    if "\\" in url:
-        return "has a backslash: parts are separated by /"
-    scheme = url.partition(":")[0].lower() if ":" in url else ""
-    if scheme in ("http", "https"):
-        return None
-    named = f"is of the scheme {scheme!r}" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "has no scheme"
-    return f"{named}: http and https are read. A file on the volume is given by dataset_key"
+def displayed(url: str) -> str:
+    """Return a URL that was refused as it may be shown, without what may be a password in it."""
+    return re.sub(r"(?s)(?<=://).*@|^[^/@]*:[^/@]*@", "***@", _redact_query(url))
 
 
-def _reason_against_host(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        # A password may hold a slash, and what stands behind that is no part of the host any more.
-        if "@" in parts.netloc or ("@" in url and ":" in parts.netloc and not _possible_port(parts)):
-            return "holds a user name or a password: take them out, and give the dataset `credentials` with `headers`"
-        host = parts.hostname
-        if not host:
-            return "names no host"
-        if not _possible_port(parts):
-            return "is no URL, or has port 0: give the server's port, 1 to 65535, or none"
-        if ":" in host:
-            ipaddress.IPv6Address(host.partition("%")[0])
-        else:
-            host.encode("idna")
-        ascii_url(url)
-    except UnicodeError:
-        return "has a host whose parts are not all between 1 and 63 characters long"
-    except ValueError as error:
-        return "is no URL" + ("" if "@" in url else f": {error}")
-    return None
-
-
-def _possible_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
-
-
-def _shown(url: str) -> str:
-    """Write a URL that is refused, without what may be a password in it."""
-    return re.sub(r"(?s)(?<=://).*@|^[^/@]*:[^/@]*@", "***@", _apart_text(url))
-
-
-def _apart_text(url: str) -> str:
-    """Take secrets out of a text that need not be a URL."""
-    head, mark, query = url.partition("?")
-    if not mark:
-        return url
-    return head + mark + "&".join(f"{part.partition('=')[0]}=***" if _is_secret(part) else part for part in query.split("&"))
-
-
-def _apart(url: str) -> tuple[str, str]:
-    """Take what is secret out of a URL's query; an ordinary query stays as it is."""
+def split_secret(url: str) -> tuple[str, str]:
+    """Split a URL into itself without its secrets, and the secret part of its query; an ordinary query stays as it is."""
     parts = urlsplit(url)
     pieces = parts.query.split("&") if parts.query else []
     names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
@@ -97,8 +52,58 @@ def _apart(url: str) -> tuple[str, str]:
 
 
 def names_a_secret(name: str) -> bool:
-    """Tell whether a parameter of this name is, or belongs to, a credential."""
+    """Return whether a parameter of this name is a credential, or belongs to one."""
     return _SECRET_PARAMETER.match(name) is not None
+
+
+def _reason_against_text(url: str) -> str | None:
+    if CONTROL.search(url) or any(character.isspace() for character in url):
+        return "has a space or a control character: write it as %20 and the like"
+    if "\\" in url:
+        return "has a backslash: separate the parts by /"
+    scheme = url.partition(":")[0].lower() if ":" in url else ""
+    if scheme in ("http", "https"):
+        return None
+    subject = f"has the scheme {scheme!r}" if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "has no scheme"
+    return f"{subject}, and only http and https are read. For a file on the volume, set dataset_key"
+
+
+def _reason_against_host(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        # A password may hold a slash, and what follows the slash does not belong to the host any more.
+        if "@" in parts.netloc or ("@" in url and ":" in parts.netloc and not _has_valid_port(parts)):
+            return "holds a user name or a password: remove them, and give the dataset `credentials` with `headers`"
+        host = parts.hostname
+        if not host:
+            return "names no host"
+        if not _has_valid_port(parts):
+            return "is not a valid URL, or has port 0: give a port from 1 to 65535, or none"
+        if ":" in host:
+            ipaddress.IPv6Address(host.partition("%")[0])
+        else:
+            host.encode("idna")
+        ascii_url(url)
+    except UnicodeError:
+        return "has a host whose parts are not all between 1 and 63 characters long"
+    except ValueError as error:
+        return "is not a valid URL" + ("" if "@" in url else f": {error}")
+    return None
+
+
+def _has_valid_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+def _redact_query(text: str) -> str:
+    """Replace the secrets of a query in a text that need not be a URL."""
+    head, mark, query = text.partition("?")
+    if not mark:
+        return text
+    return head + mark + "&".join(f"{part.partition('=')[0]}=***" if _is_secret(part) else part for part in query.split("&"))
 
 
 def _is_secret(piece: str) -> bool:

@@ -1,4 +1,4 @@
-"""The volume: one store of files, known by the same keys here and on a machine."""
+"""The volume: a store of files, with the same keys on this computer and on a machine."""
 
 from __future__ import annotations
 
@@ -30,19 +30,24 @@ class Volume(Protocol):
 
     @property
     def name(self) -> str:
-        """As it is shown."""
+        """The volume's name, as users are shown it."""
+        ...
+
+    @property
+    def where(self) -> str:
+        """Where a file of the volume is, as a message has it: `on the volume …`, `in the bucket …`."""
         ...
 
     def folder(self, key: str) -> Path:
-        """Give a folder here for a folder of the volume's: the same one, or one that mirrors it."""
+        """Return the folder on this computer for a folder of the volume: that folder itself, or one that mirrors it."""
         ...
 
     def exists(self, key: str) -> bool:
-        """Tell whether there is a file of this key."""
+        """Return whether the volume has a file of this key."""
         ...
 
     def identity(self, key: str) -> SourceIdentity:
-        """Say by what the file is known to be the same.
+        """Return what tells whether the file is the same as before.
 
         Raises:
             SourceError: there is no such file.
@@ -50,7 +55,7 @@ class Volume(Protocol):
         ...
 
     def read(self, key: str) -> contextlib.AbstractContextManager[Path]:
-        """Give the file as one on this computer's disk.
+        """Yield the file as one on this computer's disk.
 
         Raises:
             SourceError: there is no such file.
@@ -58,27 +63,30 @@ class Volume(Protocol):
         ...
 
     def write(self, key: str) -> contextlib.AbstractContextManager[Path]:
-        """Give a place to write to; when it is left without an error, the file is there, whole."""
+        """Yield a path to write to; when the block ends without an error, the volume has the file, whole."""
         ...
 
     def read_bytes(self, key: str, start: int = 0, size: int | None = None) -> bytes | None:
-        """Give a file's bytes, or a range of them; None where there is no such file, and nothing beyond its end."""
+        """Return a file's bytes, or a range of them: None if there is no such file, empty beyond its end."""
         ...
 
     def write_bytes(self, key: str, content: bytes) -> None:
-        """Put a small file there, whole."""
+        """Write a small file, whole or not at all."""
         ...
 
     def upload(self, file: Path, key: str, progress: Callable[[int], None] | None = None) -> bool:
-        """Put a file there; False where it was there already, by its size and its hash.
+        """Upload a file.
+
+        Returns:
+            False if the volume has the file already, by its size and its hash.
 
         Raises:
-            SourceError: the file here is not there.
+            SourceError: the file does not exist on this computer.
         """
         ...
 
     def download(self, key: str, file: Path, progress: Callable[[int], None] | None = None) -> None:
-        """Bring a file here, whole or not at all.
+        """Download a file, whole or not at all.
 
         Raises:
             SourceError: there is no such file.
@@ -86,21 +94,21 @@ class Volume(Protocol):
         ...
 
     def delete(self, key: str) -> None:
-        """Take a file away; one that is not there is no error."""
+        """Delete a file; one that does not exist is not an error."""
         ...
 
 
 def make_volume(config: Mapping[str, Any], credentials: Mapping[str, str] | None = None) -> Volume:
-    """Give the volume that a catalog entry or `cloudtrain.yml` names.
+    """Make the volume that a catalog entry or `cloudtrain.yml` names.
 
     Args:
-        config: `{path: …}`, a directory here; `{id: …, data_center: …}`, a network volume of RunPod's, with an `endpoint_url` where its S3
-            API is elsewhere; or `{bucket: …}`, an S3 bucket that keeps the jobs of pods without a network volume, with `region` and
-            `endpoint_url` where it is not AWS's.
+        config: `{path: …}`, a directory on this computer; `{id: …, data_center: …}`, a network volume of RunPod's, with `endpoint_url` if
+            its S3 API has another address; or `{bucket: …}`, an S3 bucket that keeps the jobs of pods without a network volume, with
+            `region` and `endpoint_url` if it is not AWS's.
         credentials: `access_key` and `secret_key` of a network volume or a bucket.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: the configuration is of no kind of volume, or of several at once.
 
     Example:
         ```yaml
@@ -108,30 +116,37 @@ def make_volume(config: Mapping[str, Any], credentials: Mapping[str, str] | None
         ```
     """
     if not hasattr(config, "keys"):
-        raise ConfigError(f"volume is {config!r}: a mapping is wanted there, {{path: data/volume}} say.")
-    kinds = [kind for kind in _KINDS if any(key in config for key in kind.own)]
+        raise ConfigError(f"volume is {config!r}, not a mapping. Write, for example, {{path: data/volume}}.")
+    kinds = [kind for kind in _KINDS if any(key in config for key in kind.required)]
     if len(kinds) > 1:
-        names = " and ".join(kind.article for kind in kinds)
+        names = " and ".join(kind.name for kind in kinds)
         raise ConfigError(f"volume is {names} at once ({', '.join(str(key) for key in config)}). Keep one of them.")
     kind = kinds[0] if kinds else _KINDS[0]
-    unknown = [str(key) for key in config if key not in (*kind.own, *kind.more)]
+    keys = (*kind.required, *kind.optional)
+    unknown = [str(key) for key in config if key not in keys]
     if unknown:
-        known = (*kind.own, *kind.more)
-        every = " Known here: path, a directory; id and data_center, a network volume; or bucket, for the jobs of pods without one."
-        raise ConfigError(f"volume.{unknown[0]} is not a setting.{did_you_mean(unknown[0], known) or every}")
-    for name, example in kind.own.items():
+        every = " Possible settings: path, for a directory; id and data_center, for a network volume; bucket, for jobs of pods without one."
+        raise ConfigError(f"volume.{unknown[0]} is not a setting.{did_you_mean(unknown[0], keys) or every}")
+    for name, example in kind.required.items():
         if not isinstance(config.get(name), str) or not config[name].strip():
-            raise ConfigError(f"volume.{name} is {config.get(name)!r}: give it a text, {example} say.")
+            raise ConfigError(f"volume.{name} is {config.get(name)!r}: write it as text, for example {example}.")
     return kind.make(config, credentials)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Kind:
-    """A kind of volume: its name, the keys that it needs, each with an example, those that it may have, and how it is made."""
+    """A kind of volume.
 
-    article: str
-    own: Mapping[str, str]
-    more: tuple[str, ...]
+    Attributes:
+        name: with its article.
+        required: the keys that it needs, each with an example.
+        optional: the keys that it may have besides.
+        make: makes the volume of a configuration and credentials.
+    """
+
+    name: str
+    required: Mapping[str, str]
+    optional: tuple[str, ...]
     make: Callable[[Mapping[str, Any], Mapping[str, str] | None], Volume]
 
 
@@ -140,13 +155,13 @@ def _make_directory(config: Mapping[str, Any], _: Mapping[str, str] | None) -> V
 
 
 def _make_network_volume(config: Mapping[str, Any], credentials: Mapping[str, str] | None) -> Volume:
-    from kedro_cloudtrain.storage.network_volume import NetworkVolume  # noqa: PLC0415  # for who has one
+    from kedro_cloudtrain.storage.network_volume import NetworkVolume  # noqa: PLC0415  # only for projects that have one
 
     return NetworkVolume(config["id"].strip(), config["data_center"].strip(), config.get("endpoint_url"), credentials)
 
 
 def _make_bucket(config: Mapping[str, Any], credentials: Mapping[str, str] | None) -> Volume:
-    from kedro_cloudtrain.storage.bucket import Bucket  # noqa: PLC0415  # for who has one
+    from kedro_cloudtrain.storage.bucket import Bucket  # noqa: PLC0415  # only for projects that have one
 
     return Bucket(config["bucket"].strip(), config.get("region"), config.get("endpoint_url"), credentials)
 
@@ -158,18 +173,18 @@ _KINDS = (
 )
 
 
-def same_volume(one: Volume, other: Volume | None) -> bool:
-    """Tell whether two are the same volume, by whatever path a directory is named."""
-    if isinstance(one, DirectoryVolume) and isinstance(other, DirectoryVolume):
-        return one.root.resolve() == other.root.resolve()
-    return one == other
+def same_volume(volume: Volume, other: Volume | None) -> bool:
+    """Return whether two volumes are the same, by whatever path a directory is named."""
+    if isinstance(volume, DirectoryVolume) and isinstance(other, DirectoryVolume):
+        return volume.root.resolve() == other.root.resolve()
+    return volume == other
 
 
 def table_location(source: VolumeSource, volume: Volume) -> Location:
-    """Say where a look at a table finds it: its file where the volume is a directory, else the ranges of it that are wanted.
+    """Return the location by which this process looks at a table: its file in a directory, else the ranges of it that are needed.
 
     Raises:
-        SourceError: it is not there.
+        SourceError: the table does not exist.
     """
     if isinstance(volume, DirectoryVolume):
         with volume.read(source.key) as path:

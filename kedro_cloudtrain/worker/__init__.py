@@ -1,6 +1,6 @@
-"""What travels to the machine beside a script: reading, splitting, encoding, metrics, progress, saving.
+"""The code that travels to a machine beside a script: reading, splitting, encoding, metrics, progress, saving.
 
-In a job folder this package is `worker.zip`, and its name there is `cloudtrain_worker`. It imports nothing of `kedro_cloudtrain`.
+In a job folder this package is `worker.zip`, and a script imports it as `cloudtrain_worker`. It imports nothing of `kedro_cloudtrain`.
 """
 
 from __future__ import annotations

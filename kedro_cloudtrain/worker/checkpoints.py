@@ -1,4 +1,4 @@
-"""States of a long piece of work, from which it goes on after its machine was lost."""
+"""Saved states of long work, from which it goes on after its machine was lost."""
 
 from __future__ import annotations
 
@@ -8,33 +8,41 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
+
+from .protocol import (
+    CHECKPOINT_EVERY_ROUNDS_VARIABLE,
+    CHECKPOINT_EVERY_S_VARIABLE,
+    CHECKPOINT_VARIABLE,
+    LATEST,
+    WORK_VARIABLE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# A machine that is lost takes a minute to be replaced: losing another one is no worse.
+# Replacing a lost machine takes a minute: losing a minute of its work beside that is bearable.
 DEFAULT_EVERY_S = 60.0
-# What is written seldom enough costs at most 1/50 of the work, however large a state is.
+# Writing takes at most 1/50 of the time, however large a state is.
 _LEAST_SHARE = 50
-# What a disk says that is full, over its quota, read only or broken (NumPy's own word for it has no number); any other error is of the
-# work itself, a missing file or a broken connection say, which are kinds of OSError, too.
+# The errors of a disk that is full, over its quota, read-only or broken (NumPy's own error of that kind has no number). Any other
+# OSError is the work's own: a missing file, for example, or a broken connection.
 _DISK_ERRORS = (None, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 class Checkpoint:
     """The state of a function's work, written now and then, whole or not at all.
 
-    A job that runs again, because its machine was lost, it was cancelled or its time was over, finds what the last one has written.
-    Outside of a job (another runner, a notebook, a test) nothing is found, and nothing is ever due: the same function runs everywhere.
+    A job that runs again, because its machine was lost, it was cancelled or it timed out, finds the state that was written last. Outside
+    of a job (another runner, a notebook, a test) no state is found, and none is ever due: the same function runs everywhere.
 
-    One function has one checkpoint; several models are several files of it. Work that is done takes its checkpoint away.
+    A function has one checkpoint; several models are several files of it. The checkpoint is removed once the work is done.
 
     Attributes:
-        rounds: how many rounds the state that was found, or written last, has behind it; 0 where there is none.
-        folder: its files; None where there is none.
+        rounds: the number of rounds of the state that was found, or written last; 0 without a state.
+        folder: the state's files; None without a state.
 
     Example:
         ```python
@@ -54,45 +62,45 @@ class Checkpoint:
     """
 
     def __init__(self) -> None:
-        place = os.environ.get("CLOUDTRAIN_CHECKPOINT")
+        place = os.environ.get(CHECKPOINT_VARIABLE)
         self._place = Path(place) if place else None
-        self._every_s = float(os.environ.get("CLOUDTRAIN_CHECKPOINT_EVERY_S") or DEFAULT_EVERY_S)
-        self._every_rounds = int(os.environ.get("CLOUDTRAIN_CHECKPOINT_EVERY_ROUNDS") or 0)
+        self._every_s = float(os.environ.get(CHECKPOINT_EVERY_S_VARIABLE) or DEFAULT_EVERY_S)
+        self._every_rounds = int(os.environ.get(CHECKPOINT_EVERY_ROUNDS_VARIABLE) or 0)
         self.rounds = 0
         self.folder: Path | None = None
         self._cost_s = 0.0
-        self._written_at = time.monotonic()
+        self._written_at = monotonic()
         self._find()
 
     def due(self, rounds: int) -> bool:
-        """Tell whether a state is to be written now.
+        """Return whether a state should be written now.
 
-        That is `checkpoint_every_s` after the last one, and never so often that writing takes more than a fiftieth of the time; or after
-        `checkpoint_every_rounds` where `cloudtrain.yml` has that, whatever it costs.
+        A state is due `checkpoint_every_s` after the last one, but never so often that writing takes more than a fiftieth of the time;
+        or, if `cloudtrain.yml` has `checkpoint_every_rounds`, after that many rounds, however long writing takes.
 
         Args:
-            rounds: how many are done.
+            rounds: the number of rounds that are done.
         """
         if self._place is None:
             return False
         if self._every_rounds:
             return rounds - self.rounds >= self._every_rounds
-        return time.monotonic() - self._written_at >= max(self._every_s, _LEAST_SHARE * self._cost_s)
+        return monotonic() - self._written_at >= max(self._every_s, _LEAST_SHARE * self._cost_s)
 
     @contextlib.contextmanager
     def write(self, rounds: int) -> Iterator[Path]:
-        """Give an empty folder for a state's files; once they are written they take the place of the state before.
+        """Provide an empty folder for a state's files; once they are written, they replace the state before.
 
-        A disk that is full stops no work: it says so, and the state before stays.
+        A full disk does not stop the work: the log has a line about it, and the state before stays.
 
         Args:
-            rounds: how many are done.
+            rounds: the number of rounds that are done.
         """
         if self._place is None:
             with tempfile.TemporaryDirectory() as scratch:
                 yield Path(scratch)
             return
-        began, folder = time.monotonic(), self._place / f"round-{rounds:06d}"
+        began, folder = monotonic(), self._place / f"round-{rounds:06d}"
         if folder == self.folder:
             folder = folder.with_name(f"{folder.name}-again")
         shutil.rmtree(folder, ignore_errors=True)
@@ -108,11 +116,11 @@ class Checkpoint:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        self._written_at = time.monotonic()
+        self._written_at = monotonic()
         self._cost_s = self._written_at - began
 
     def _commit(self, folder: Path, rounds: int) -> None:
-        """Name the state in `latest.json`, by rename, once its files are on the disk; then the one before is wanted no more."""
+        """Name the state in `latest.json`, by rename, once its files are on the disk; then remove the state before."""
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         for file in files:
             with file.open("rb") as stream:
@@ -123,27 +131,27 @@ class Checkpoint:
             shutil.rmtree(before, ignore_errors=True)
 
     def _point_to(self, folder: Path, rounds: int, files: Mapping[str, int | None]) -> None:
-        """Write which state is the latest, and the sizes of its files; None for one that is replaced by rename meanwhile."""
-        latest = {"work": os.environ.get("CLOUDTRAIN_WORK", ""), "rounds": rounds, "folder": folder.name, "files": files}
-        temporary = folder.with_name(".latest.json")
+        """Write the name of the latest state, and the sizes of its files: None for a file that the library itself keeps replacing."""
+        latest = {"work": os.environ.get(WORK_VARIABLE, ""), "rounds": rounds, "folder": folder.name, "files": files}
+        temporary = folder.with_name(f".{LATEST}")
         with temporary.open("w", encoding="utf-8") as stream:
             json.dump(latest, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(folder.with_name("latest.json"))
+        temporary.replace(folder.with_name(LATEST))
 
     def _find(self) -> None:
-        """Find the latest whole state of this very work; whatever else lies there is taken away."""
+        """Find the latest whole state of this very work, and remove everything else from the folder."""
         if self._place is None or not self._place.is_dir():
             return
         try:
-            latest = json.loads((self._place / "latest.json").read_text(encoding="utf-8"))
+            latest = json.loads((self._place / LATEST).read_text(encoding="utf-8"))
             folder = self._place / latest["folder"]
             whole = all(size in (None, (folder / name).stat().st_size) for name, size in latest["files"].items())
-            if whole and latest["work"] == os.environ.get("CLOUDTRAIN_WORK", ""):
+            if whole and latest["work"] == os.environ.get(WORK_VARIABLE, ""):
                 self.folder, self.rounds = folder, latest["rounds"]
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # Of a machine that was lost while it wrote.
+            pass  # The machine was lost while it wrote.
         if self.folder is None:
             shutil.rmtree(self._place, ignore_errors=True)
             return

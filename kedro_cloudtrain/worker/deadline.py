@@ -1,4 +1,4 @@
-"""The deadline of a job that has lost its client."""
+"""A job's own deadline, for when its client is gone."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import math
 import os
 import signal
 import sys
-import threading
+from threading import TIMEOUT_MAX, Timer
 
-# The client ends a job at its deadline; a job that has lost its client ends itself a little later.
+from .protocol import TIMEOUT_VARIABLE
+
+# The client ends a job at its deadline; a job whose client is gone ends itself a little later.
 _OWN_DEADLINE_GRACE_S = 5.0
 
 
 def watch_deadline() -> None:
-    """Let a job that has lost its client end at its deadline all the same."""
-    timeout_s = float(os.environ.get("CLOUDTRAIN_TIMEOUT_S") or math.inf)
-    if math.isinf(timeout_s) or timeout_s > threading.TIMEOUT_MAX:
+    """End this process at the job's deadline, in case its client is gone."""
+    timeout_s = float(os.environ.get(TIMEOUT_VARIABLE) or math.inf)
+    if math.isinf(timeout_s) or timeout_s > TIMEOUT_MAX:
         return
 
     def end() -> None:
-        print(f"the deadline of {timeout_s:g} s is over", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"the deadline of {timeout_s:g} s has passed", file=sys.stderr, flush=True)  # noqa: T201
         if os.getpgid(0) == os.getpid():
             os.killpg(0, signal.SIGKILL)
         os._exit(124)
 
-    timer = threading.Timer(timeout_s + _OWN_DEADLINE_GRACE_S, end)
+    timer = Timer(timeout_s + _OWN_DEADLINE_GRACE_S, end)
     timer.daemon = True
     timer.start()

@@ -1,4 +1,4 @@
-"""Which processor a fit uses: the GPU where the machine has one and the library can, the CPU otherwise."""
+"""The processor that a fit uses: the GPU if the machine has one and the library can use it, otherwise the CPU."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def gpu_name() -> str | None:
-    """Give the first GPU's name as its driver says it, or None where there is none."""
-    # Hidden from CUDA, as whoever wants the CPU hides it (CUDA C++ Programming Guide, "CUDA Environment Variables").
+    """Return the first GPU's name from its driver, or None if the machine has no GPU."""
+    # An empty list hides all GPUs from CUDA (CUDA C++ Programming Guide, "CUDA Environment Variables").
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
     if hidden or shutil.which("nvidia-smi") is None:
         return None
     try:
-        said = subprocess.run(
+        names = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],  # noqa: S607  # wherever the driver has put it
             capture_output=True,
             text=True,
@@ -28,14 +28,14 @@ def gpu_name() -> str | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return said.strip().splitlines()[0] if said.strip() else None
+    return names.strip().splitlines()[0] if names.strip() else None
 
 
 def device_for(library: str, hyperparameters: Mapping[str, Any] | None = None) -> tuple[str, str]:
-    """Give `cuda` or `cpu` for a library, and the device's name.
+    """Return `cuda` or `cpu` for a library, and the device's name.
 
-    Whoever writes `device: cpu` among the hyperparameters (CatBoost's `task_type: CPU`) has the CPU.
-    LightGBM's wheel has no CUDA in it, and on tables its CPU is the faster one. XGBoost's says whether it was built with CUDA.
+    The hyperparameter `device: cpu` (CatBoost's `task_type: CPU`) chooses the CPU. LightGBM's wheel is built without CUDA, and on tables
+    its CPU is faster. XGBoost's wheel says whether it was built with CUDA.
     """
     cpu = any(str((hyperparameters or {}).get(name)).lower() == "cpu" for name in ("device", "device_type", "task_type"))
     name = None if cpu else gpu_name()
@@ -71,7 +71,7 @@ def _can_use_cuda(library: str) -> bool:
 
 
 def choose_keras_backend() -> str:
-    """Choose what Keras computes with, before it is imported: KERAS_BACKEND where that is set, else what is installed.
+    """Choose Keras's backend before Keras is imported: KERAS_BACKEND if it is set, else one that is installed.
 
     JAX comes first: it is the smallest and the quickest to import.
     """
@@ -79,6 +79,6 @@ def choose_keras_backend() -> str:
         names = ("jax", "tensorflow", "torch")
         installed = [name for name in names if importlib.util.find_spec(name) is not None]
         os.environ["KERAS_BACKEND"] = installed[0] if installed else names[0]
-    # Both speak of their kernels at length before they compute anything.
+    # JAX and TensorFlow log at length about their kernels before they compute anything.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return os.environ["KERAS_BACKEND"]

@@ -1,4 +1,4 @@
-"""A file from a web server, streamed to disk in pieces: length checked, resumed after a break, gone when it has been used."""
+"""A file from a web server, streamed to disk in pieces: its length is checked, a broken download is resumed, and the file is temporary."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import gzip
 import http.client
 import shutil
 import tempfile
-import time
 import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
+from time import sleep, time
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -28,11 +28,11 @@ TRIES = 3
 _PIECE_BYTES = 1 << 20
 _LONGEST_WAIT_S = 60.0
 _PLAIN = ("", "identity")
-# Answers that another try may change (RFC 9110, 15.5 and 15.6).
-_PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
+# Status codes that another try may change (RFC 9110, 15.5 and 15.6).
+_TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
 _HINTS = {
-    401: "It asks for credentials: give the dataset `credentials` with `headers`.",
-    403: "It refuses: check the credentials, or whether a signed URL has run out.",
+    401: "It needs credentials: give the dataset `credentials` with `headers`.",
+    403: "Check the credentials, or whether a signed URL has expired.",
     404: "Check dataset_url, or put the file on the volume.",
     410: "The file is gone: check dataset_url, or put the file on the volume.",
 }
@@ -40,11 +40,11 @@ _HINTS = {
 
 @dataclasses.dataclass
 class Download:
-    """A file on its way, or here.
+    """A file that is being downloaded, or has been.
 
     Attributes:
         path: the temporary file.
-        bytes_read: what came over the wire, in bytes, broken tries included.
+        bytes_read: the bytes that came over the network, including those of broken tries.
     """
 
     path: Path
@@ -60,23 +60,23 @@ def downloaded(
     timeout_s: float = READ_TIMEOUT_S,
     tries: int = TRIES,
 ) -> Iterator[Download]:
-    """Give a URL's content as a temporary file, which is removed whatever happens.
+    """Download a URL's content to a temporary file, which is removed in any case.
 
     Args:
-        url: http or https, without secrets: it is what messages show.
-        headers: sent to the URL's own host alone.
-        secret_query: added to the URL's query, for its own host alone.
-        timeout_s: how long connecting, and each read, may take, in seconds.
-        tries: how often to begin; a later one goes on where the one before broke off, where the server can (Range).
+        url: http or https, without secrets, since messages show it.
+        headers: sent to the URL's own host only.
+        secret_query: added to the URL's query, for its own host only.
+        timeout_s: the longest time for connecting, and for each read, in seconds.
+        tries: the most tries; each resumes where the one before broke off, if the server supports that (Range).
 
     Raises:
-        InputError: the server refuses, or every try broke.
+        InputError: the server refuses, or every try broke off.
     """
     with tempfile.TemporaryDirectory(prefix="cloudtrain-") as folder:
         download = Download(Path(folder) / "download")
         download.path.touch()
         request = _Request(url, dict(headers or {}), secret_query, timeout_s)
-        _tried(url, tries, lambda: request.fetch(download))
+        _retry(url, tries, lambda: request.fetch(download))
         _decode(url, download.path, request.encoding)
         yield download
 
@@ -85,34 +85,36 @@ def downloaded(
 def streamed(
     url: str, *, headers: Mapping[str, str] | None = None, secret_query: str = "", timeout_s: float = READ_TIMEOUT_S
 ) -> Iterator[Callable[[int], bytes] | None]:
-    """Give what reads a URL's first bytes, so many at a call; the rest stays on its server. None where its content is encoded.
+    """Provide a function that reads the next `size` bytes of a URL; None if the content is encoded.
+
+    Bytes that are not read are not transferred.
 
     Raises:
         InputError: the server refuses or cannot be reached.
-        OSError: the connection breaks, when it is read.
+        OSError: from the function: the connection broke.
     """
     request = _Request(url, dict(headers or {}), secret_query, timeout_s)
-    answer = _tried(url, TRIES, lambda: request.sent("GET"))
+    response = _retry(url, TRIES, lambda: request.send("GET"))
 
     def read(size: int) -> bytes:
         try:
-            content: bytes = answer.read(size)
+            content: bytes = response.read(size)
         except http.client.HTTPException as error:
             raise OSError(type(error).__name__) from None
         return content
 
-    with answer:
-        yield read if _encoding(answer) in _PLAIN else None
+    with response:
+        yield read if _encoding(response) in _PLAIN else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What a server says of a file.
+    """A server's description of a file.
 
     Attributes:
-        url: where redirects led, secrets included: for requests, and for no message.
-        own: whether that is the server that was asked, which may see the headers.
-        headers: the answer's.
+        url: the URL after redirects, with secrets: for requests, never for messages.
+        own: whether that is the requested server, which may see the headers.
+        headers: the response's headers.
     """
 
     url: str = dataclasses.field(repr=False)
@@ -121,40 +123,40 @@ class Description:
 
     @property
     def size(self) -> int | None:
-        """The file's size in bytes, where it is said and is that of the file itself."""
-        said = self.headers.get("content-length", "")
-        return int(said) if said.isdigit() and self.headers.get("content-encoding", "").lower() in _PLAIN else None
+        """The file's size in bytes; None if the server does not give it, or gives that of an encoded file."""
+        length = self.headers.get("content-length", "")
+        return int(length) if length.isdigit() and self.headers.get("content-encoding", "").lower() in _PLAIN else None
 
 
 def describe(
     url: str, *, headers: Mapping[str, str] | None = None, secret_query: str = "", timeout_s: float = READ_TIMEOUT_S
 ) -> Description:
-    """Ask what a server has at a URL, without the file itself.
+    """Request a server's description of a file, without the file itself.
 
-    A server that refuses HEAD is asked for the first byte: a presigned URL of S3 or Google Cloud Storage is signed for GET alone.
+    If the server refuses HEAD, the first byte is requested: a presigned URL of S3 or Google Cloud Storage is signed for GET only.
 
     Raises:
         InputError: the server refuses or cannot be reached.
     """
     request = _Request(url, dict(headers or {}), secret_query, timeout_s)
-    return _tried(url, TRIES, request.described)
+    return _retry(url, TRIES, request.describe)
 
 
-class _Break(Exception):  # noqa: N818  # no error yet: another try may do
-    def __init__(self, said: str, wait_s: float | None = None) -> None:
-        super().__init__(said)
+class _Break(Exception):  # noqa: N818  # not yet an error: another try may succeed
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
         self.wait_s = wait_s
 
 
-def _tried(url: str, tries: int, once: Callable[[], T]) -> T:
+def _retry(url: str, tries: int, request: Callable[[], T]) -> T:
     for number in range(1, tries + 1):
         try:
-            return once()
+            return request()
         except _Break as broken:
-            said, wait_s = str(broken), broken.wait_s
+            reason, wait_s = str(broken), broken.wait_s
         if number < tries:
-            time.sleep(wait_s if wait_s is not None else 0.2 * 2 ** (number - 1))
-    raise InputError(f"{url} could not be read in {tries} {'tries' if tries > 1 else 'try'}: {said}.")
+            sleep(wait_s if wait_s is not None else 0.2 * 2 ** (number - 1))
+    raise InputError(f"{url} could not be read in {tries} {'tries' if tries > 1 else 'try'}: {reason}.")
 
 
 @dataclasses.dataclass
@@ -168,44 +170,46 @@ class _Request:
 
     def fetch(self, download: Download) -> None:
         have = download.path.stat().st_size if self.validator else 0
-        wanted = {"Range": f"bytes={have}-", "If-Range": self.validator} if have and self.validator else {}
-        with self.sent("GET", wanted) as answer, _broken_off():
-            validator = _validator(answer)
-            resumed = answer.status == http.client.PARTIAL_CONTENT
-            if resumed and (_range_start(answer) != have or not have or validator not in (None, self.validator)):
-                # Other bytes than those that are missing here, or those of another version: neither may be put together with these.
+        headers = {"Range": f"bytes={have}-", "If-Range": self.validator} if have and self.validator else {}
+        with self.send("GET", headers) as response, _broken_off():
+            validator = _validator(response)
+            resumed = response.status == http.client.PARTIAL_CONTENT
+            if resumed and (_range_start(response) != have or not have or validator not in (None, self.validator)):
+                # Other bytes than the missing ones, or bytes of another version, must not be joined to those on disk.
                 self.validator = None
-                raise _Break("the server sent another part of the file than it was asked for")
-            self.validator, self.encoding = validator or (self.validator if resumed else None), _encoding(answer)
+                raise _Break("the server sent another part of the file than the one that was requested")
+            self.validator, self.encoding = validator or (self.validator if resumed else None), _encoding(response)
             with download.path.open("ab" if resumed else "wb") as file:
-                self._pour(answer, file, download)
-                length = answer.headers.get("Content-Length")
+                while piece := response.read1(_PIECE_BYTES):
+                    file.write(piece)
+                    download.bytes_read += len(piece)
+                length = response.headers.get("Content-Length")
                 expected = (have if resumed else 0) + int(length) if length is not None else None
                 if expected is not None and file.tell() != expected:
-                    raise _Break(f"{file.tell():,} of {expected:,} bytes came")
+                    raise _Break(f"{file.tell():,} of {expected:,} bytes arrived")
 
-    def described(self) -> Description:
-        for method, wanted in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}), ("GET", {})):
+    def describe(self) -> Description:
+        for method, more in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}), ("GET", {})):
             try:
-                with self.sent(method, wanted) as answer:
-                    said = {name.lower(): value for name, value in answer.headers.items()}
-                    if answer.status == http.client.PARTIAL_CONTENT:
-                        said["content-length"] = said.get("content-range", "").rpartition("/")[2]
-                    return Description(answer.url, _same_origin(self._full_url(), answer.url), said)
+                with self.send(method, more) as response:
+                    headers = {name.lower(): value for name, value in response.headers.items()}
+                    if response.status == http.client.PARTIAL_CONTENT:
+                        headers["content-length"] = headers.get("content-range", "").rpartition("/")[2]
+                    return Description(response.url, _same_origin(self._full_url(), response.url), headers)
             except RefusedError as refused:
                 if refused.status in (http.client.NOT_FOUND, http.client.GONE):
                     raise
                 last = refused
         raise last
 
-    def sent(self, method: str, more: Mapping[str, str] | None = None) -> Any:
-        """Send a request; give the answer, if it is a good one."""
-        # The scheme is http or https: `ascii_url` is given what sources.py let through, or what a redirect of urllib may lead to.
+    def send(self, method: str, more: Mapping[str, str] | None = None) -> Any:
+        """Send a request, and return the response unless the server refuses."""
+        # The scheme is http or https: sources.py has checked the URL, and urllib checks redirects.
         request = urllib.request.Request(  # noqa: S310
             self._full_url(), headers={"User-Agent": "kedro-cloudtrain", "Accept-Encoding": "identity", **(more or {})}, method=method
         )
         for name, value in self.headers.items():
-            # Not `add_header`: urllib passes these on only to the host that was asked.
+            # Not by `add_header`: urllib would send those to other hosts, too, after a redirect.
             request.add_unredirected_header(name, value)
         try:
             with _broken_off():
@@ -214,31 +218,25 @@ class _Request:
             error.close()
             raise self._refusal(error) from None
         except ValueError:
-            # Its words would hold the header.
-            raise InputError(f"{self.url} cannot be asked for: a header of its credentials, or its host, is not possible.") from None
+            # The error's own message would hold the header.
+            raise InputError(f"{self.url} cannot be requested: its host, or a header of its credentials, is not valid.") from None
 
     def _full_url(self) -> str:
         return ascii_url(with_query(self.url, self.secret_query))
 
-    @staticmethod
-    def _pour(answer: Any, file: Any, download: Download) -> None:
-        while piece := answer.read1(_PIECE_BYTES):
-            file.write(piece)
-            download.bytes_read += len(piece)
-
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
-        if 300 <= error.code < 400:  # noqa: PLR2004  # redirects that urllib does not follow, in words that would hold where they lead
-            return RefusedError(f"{self.url} redirects without end, or to what is no web address. Check dataset_url.", error.code)
+        if 300 <= error.code < 400:  # noqa: PLR2004  # a redirect that urllib refuses: its own message would hold the target
+            return RefusedError(f"{self.url} redirects without end, or not to a web address. Check dataset_url.", error.code)
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and self.validator:
             self.validator = None
-            return _Break("the file became shorter while it was read")
-        if error.code in _PASSING:
+            return _Break("the file became shorter while it was being read")
+        if error.code in _TRANSIENT:
             return _Break(f"the server answered {error.code} {error.reason}", _retry_after_s(error))
         return RefusedError(f"{self.url} answered {error.code} {error.reason}. {_HINTS.get(error.code, 'Check dataset_url.')}", error.code)
 
 
 class RefusedError(InputError):
-    """A server's refusal, which no other try will change; `status` is its answer's."""
+    """A server's refusal, which another try will not change; `status` is the response's."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -252,47 +250,47 @@ def _broken_off() -> Iterator[None]:
     except urllib.error.HTTPError:
         raise
     except http.client.InvalidURL:
-        raise ValueError from None  # Its words would hold the query.
+        raise ValueError from None  # The error's own message would hold the query.
     except (http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise _Break(f"{type(reason).__name__}: {reason}") from None
 
 
-def _validator(answer: Any) -> str | None:
-    etag = answer.headers.get("ETag")
+def _validator(response: Any) -> str | None:
+    etag = response.headers.get("ETag")
     # A weak ETag does not promise the same bytes (RFC 9110, 13.1.5).
-    said: str | None = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
-    return said
+    validator: str | None = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
+    return validator
 
 
-def _encoding(answer: Any) -> str:
-    return str(answer.headers.get("Content-Encoding", "")).strip().lower()
+def _encoding(response: Any) -> str:
+    return str(response.headers.get("Content-Encoding", "")).strip().lower()
 
 
 def _decode(url: str, path: Path, encoding: str) -> None:
-    """Undo what a server does to a file although it was asked not to: object stores keep some files that way."""
+    """Decode a file that a server has encoded although the request forbade it: object stores keep some files that way."""
     if encoding in _PLAIN:
         return
     if encoding not in ("gzip", "x-gzip"):
-        raise InputError(f"{url} comes encoded as {encoding}, which is not read here. Ask for it plain, or put the file on the volume.")
+        raise InputError(f"{url} is encoded as {encoding}, which cannot be read. Serve the file without it, or put it on the volume.")
     plain = path.with_name("plain")
     try:
         with gzip.open(path) as packed, plain.open("wb") as file:
             shutil.copyfileobj(packed, file, _PIECE_BYTES)
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{url} says that it is encoded as gzip and is not: {error}. Put the file on the volume.") from None
+        raise InputError(f"{url} is not encoded as gzip, although its server says so: {error}. Put the file on the volume.") from None
     plain.replace(path)
 
 
 class _SameHost(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https; the headers stay with the server that was asked, as its query's secret does."""
+    """Follows redirects to http and https; the headers, like the secret query, go to the requested server only."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if urlsplit(newurl).scheme not in ("http", "https"):
             raise urllib.error.HTTPError(req.full_url, code, msg, headers, fp)
         new = super().redirect_request(req, fp, code, msg, headers, ascii_url(newurl))
         if new is not None:
-            # Before Python 3.13, a redirected HEAD becomes a GET.
+            # Before Python 3.13, a redirect turns HEAD into GET.
             new.method = req.get_method()
             if _same_origin(req.full_url, new.full_url):
                 for name, value in req.unredirected_hdrs.items():
@@ -302,9 +300,9 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
 
 
 def _same_origin(url: str, other: str) -> bool:
-    """Tell whether what one may see, the other may: one server, and never in clear what was asked for under TLS."""
-    here, there = _origin(url), _origin(other)
-    return here == there or (here[1] == there[1] and (here[0], here[2], there[0], there[2]) == ("http", 80, "https", 443))
+    """Return whether a second URL may see the secrets of a first: it is the same server, and TLS is not given up."""
+    first, second = _origin(url), _origin(other)
+    return first == second or (first[1] == second[1] and (first[0], first[2], second[0], second[2]) == ("http", 80, "https", 443))
 
 
 def _origin(url: str) -> tuple[str, str | None, int]:
@@ -326,20 +324,19 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _range_start(answer: Any) -> int:
-    said = str(answer.headers.get("Content-Range", ""))
-    start = said.removeprefix("bytes ").partition("-")[0]
+def _range_start(response: Any) -> int:
+    start = str(response.headers.get("Content-Range", "")).removeprefix("bytes ").partition("-")[0]
     return int(start) if start.isdigit() else -1
 
 
 def _retry_after_s(error: urllib.error.HTTPError) -> float | None:
-    said = error.headers.get("Retry-After") if error.headers is not None else None
-    if said is None:
+    retry_after = error.headers.get("Retry-After") if error.headers is not None else None
+    if retry_after is None:
         return None
-    if said.strip().isdigit():
-        return min(float(said), _LONGEST_WAIT_S)
+    if retry_after.strip().isdigit():
+        return min(float(retry_after), _LONGEST_WAIT_S)
     try:
-        wait_s = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+        wait_s = email.utils.parsedate_to_datetime(retry_after).timestamp() - time()
     except ValueError:
         return None
     return min(max(wait_s, 0.0), _LONGEST_WAIT_S)

@@ -1,4 +1,4 @@
-"""Tables as numbers: what a library is given of a frame, learned from the training rows and kept with the model."""
+"""Tables as numbers: the matrix that a library gets of a frame, learned from the training rows and kept with the model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["number", "boolean", "date", "category"]
 Task = Literal["regression", "binary_classification", "multiclass_classification"]
 _DATE_TEXT = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?\s*(Z|[+-]\d{2}:?\d{2})?"
 _DAY_US = 86_400 * 10**6
-# Below this share of a column's mean, its standard deviation is what rounding has left of a constant.
+# Below this share of a column's mean, its standard deviation is the rounding error of a constant.
 _ROUNDING = 1e-7
 
 
@@ -29,11 +29,11 @@ class Column:
 
     Attributes:
         name: the column's name in the caller's frame.
-        kind: number and boolean as float32, a date as days since its origin, a category as its place among `categories`.
-        categories: the texts of a category's values in the training rows, sorted; another one counts as missing.
-        mean: of the training rows, for a network.
-        scale: the standard deviation of the training rows, 1 where that is 0, for a network.
-        origin: the first date of the training rows, in days since 1970-01-01: what dates are counted from.
+        kind: number and boolean as float32, a date as days since the origin, a category as its place among `categories`.
+        categories: the texts of a category's values in the training rows, sorted; any other text counts as missing.
+        mean: the mean of the training rows, for a network.
+        scale: the standard deviation of the training rows, 1 if that is 0, for a network.
+        origin: the first date of the training rows, in days since 1970-01-01.
     """
 
     name: str
@@ -50,16 +50,16 @@ class Column:
         if kind == "category":
             texts = _texts(values)
             return cls(str(values.name), kind, tuple(sorted(texts.dropna().unique())))
-        # Counted from 1970, two times less than three minutes apart would be the same float32.
+        # As days since 1970, two times less than three minutes apart would be the same float32.
         days = _days(values) if kind == "date" else np.empty(0)
         origin = float(np.nanmin(days)) if not np.isnan(days).all() else 0.0
         numbers = _numbers(values, kind, origin)
-        known = numbers[~np.isnan(numbers)].astype(np.float64)
-        mean, scale = (float(known.mean()), float(known.std())) if known.size else (0.0, 1.0)
+        present = numbers[~np.isnan(numbers)].astype(np.float64)
+        mean, scale = (float(present.mean()), float(present.std())) if present.size else (0.0, 1.0)
         return cls(str(values.name), kind, (), mean, scale if scale > _ROUNDING * abs(mean) else 1.0, origin)
 
     def encode(self, values: pd.Series) -> NDArray[np.float32]:
-        """Give a column's numbers, float32 of shape (rows,); NaN is missing."""
+        """Return a column's numbers, float32 of shape (rows,); NaN is missing."""
         if self.kind != "category":
             return _numbers(values, self.kind, self.origin)
         codes = pd.Categorical(_texts(values), categories=list(self.categories)).codes
@@ -82,19 +82,19 @@ class Features:
         return cls(tuple(Column.fit(frame[name]) for name in names))
 
     def matrix(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Give the matrix of a frame: float32 of shape (rows, features), categories by their codes, NaN where missing.
+        """Return the matrix of a frame: float32 of shape (rows, features), categories by their codes, NaN where missing.
 
         Raises:
             InputError: the frame lacks a column.
         """
-        # A spreadsheet's header may hold numbers, a year say; here a name is a text.
+        # A spreadsheet's header may hold numbers, such as years, but a feature's name is always text.
         names = {str(name): name for name in reversed(frame.columns)}
         for column in self.columns:
             if column.name not in names:
                 close = nearest(column.name, names)
-                hint = f" Closest: {close}." if close else ""
-                wanted = ", ".join(each.name for each in self.columns)
-                raise InputError(f"The frame has no column `{column.name}`.{hint} The model reads: {wanted}.")
+                hint = f" Did you mean `{close}`?" if close else ""
+                needed = ", ".join(each.name for each in self.columns)
+                raise InputError(f"The frame has no column `{column.name}`.{hint} The model needs {needed}.")
         matrix = np.empty((len(frame), len(self.columns)), dtype=np.float32)
         for index, column in enumerate(self.columns):
             matrix[:, index] = column.encode(frame[names[column.name]])
@@ -102,16 +102,16 @@ class Features:
 
     @property
     def category_indexes(self) -> list[int]:
-        """Which columns of the matrix are categories."""
+        """The places of the matrix's columns that are categories."""
         return [index for index, column in enumerate(self.columns) if column.kind == "category"]
 
     @property
     def types(self) -> list[str] | None:
-        """XGBoost's words for the columns: `c` a category, `q` a quantity; None where all are quantities, as it takes them by itself."""
+        """The columns' types in XGBoost's terms: `c` a category, `q` a quantity; None if all are quantities, XGBoost's default."""
         return ["c" if column.kind == "category" else "q" for column in self.columns] if self.category_indexes else None
 
     def mixed_frame(self, matrix: NDArray[np.float32]) -> pd.DataFrame:
-        """Give the matrix as a frame whose categories are integers, -1 where missing: what CatBoost wants."""
+        """Return the matrix as CatBoost takes it: a frame whose categories are integers, -1 where missing."""
         return pd.DataFrame(
             {
                 str(index): np.nan_to_num(matrix[:, index], nan=-1).astype(np.int32) if column.kind == "category" else matrix[:, index]
@@ -120,11 +120,11 @@ class Features:
         )
 
     def network_inputs(self, matrix: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """Give the matrix as a network's inputs.
+        """Return the matrix as a network's inputs.
 
         Returns:
-            First the quantities, float32 of shape (rows, 2 x quantities): each standardised, 0 where missing, and behind them a 1
-            where it was missing. Then a category each, int32 of shape (rows, 1): its code plus 1, 0 where missing.
+            First the quantities, float32 of shape (rows, 2 x quantities): each standardised, 0 where missing, and after them a flag
+            for each, 1 where it is missing. Then each category, int32 of shape (rows, 1): its code plus 1, 0 where missing.
         """
         quantities = [index for index, column in enumerate(self.columns) if column.kind != "category"]
         means = np.array([self.columns[index].mean for index in quantities], dtype=np.float32)
@@ -137,7 +137,7 @@ class Features:
 
     @property
     def vocabulary_sizes(self) -> list[int]:
-        """How many codes each category of `network_inputs` has, the one for missing among them."""
+        """The number of codes of each category of `network_inputs`, with the one for missing."""
         return [len(self.columns[index].categories) + 1 for index in self.category_indexes]
 
 
@@ -147,7 +147,7 @@ class Target:
 
     Attributes:
         name: the column's name.
-        task: what is asked.
+        task: the model's task.
         classes: the classes of a classification in their own type, sorted.
     """
 
@@ -160,25 +160,29 @@ class Target:
         """Learn the target from all rows that have one.
 
         Raises:
-            InputError: it does not fit the task.
+            InputError: the target does not fit the task.
         """
         name = str(values.name)
         if task == "regression":
             _check_numbers(values)
             return cls(name, task)
         classes = tuple(sorted(_labels(values).unique().tolist()))
-        if len(classes) < 2:  # noqa: PLR2004  # one class is no choice
-            raise InputError(f"The target `{name}` has one class only, {classes[0]!r}: there is nothing to tell apart. Check the data.")
+        if len(classes) < 2:  # noqa: PLR2004  # a classifier needs two
+            raise InputError(f"The target `{name}` has one class only, {classes[0]!r}: a model has nothing to tell apart. Check the data.")
         if task == "binary_classification" and len(classes) > 2:  # noqa: PLR2004
-            shown = ", ".join(repr(each) for each in classes[:8]) + (", …" if len(classes) > 8 else "")  # noqa: PLR2004
+            shown = ", ".join(repr(label) for label in classes[:8]) + (", …" if len(classes) > 8 else "")  # noqa: PLR2004
             raise InputError(
                 f"The target `{name}` has {len(classes)} classes ({shown}), and a binary classification has two. "
-                "Take multiclass_classification in model_type, or another target_column."
+                "Choose multiclass_classification in model_type, or another target_column."
             )
         return cls(name, task, classes)
 
     def encode(self, values: pd.Series) -> NDArray[Any]:
-        """Give the target's numbers: float32 values, or int32 codes of the classes; shape (rows,)."""
+        """Return the target's numbers: float32 values, or int32 codes of the classes; shape (rows,).
+
+        Raises:
+            InputError: a value is not a number, or not one of the classes.
+        """
         if self.task == "regression":
             _check_numbers(values)
             return np.asarray(values, dtype=np.float32)
@@ -189,40 +193,38 @@ class Target:
         return np.asarray(codes, dtype=np.int32)
 
     def check_output(self, output: NDArray[Any]) -> None:
-        """Refuse what an objective of the user's choice gives instead of predictions.
+        """Check that a library's raw output, under an objective of the user's choice, holds predictions.
 
         Raises:
-            InputError: it is not a value, or not each class's probability, a row; or the fit has diverged.
+            InputError: a row has something other than a value, or other than each class's probability; or the fit has diverged.
         """
         if not np.isfinite(output).all():
-            raise InputError(
-                "The fit has diverged: the model predicts what is no number. Lower the learning_rate among its hyperparameters."
-            )
-        wanted = {"regression": "one number", "binary_classification": "the second class's probability"}
-        said = wanted.get(self.task, "a probability for each class")
-        # float32 may take a sum of class probabilities a little past 1.
+            raise InputError("The fit has diverged: the model predicts NaN or infinity. Lower learning_rate in its hyperparameters.")
+        single = {"regression": "one number", "binary_classification": "the second class's probability"}
+        expected = single.get(self.task, "a probability for each class")
+        # float32 may make a probability slightly larger than 1.
         within = self.task == "regression" or not len(output) or (output.min() >= 0 and output.max() <= 1 + 1e-5)
-        fits = output.ndim == 1 if self.task in wanted else output.shape[1:] == (len(self.classes),)
+        fits = output.ndim == 1 if self.task in single else output.shape[1:] == (len(self.classes),)
         if not (fits and within):
             raise InputError(
-                f"A {self.task.replace('_', ' ')} wants {said} a row, and the hyperparameters' objective (or loss function) gives "
-                "something else. Take another, or leave it out."
+                f"A {self.task.replace('_', ' ')} needs {expected} per row, and the hyperparameters' objective (or loss function) "
+                "predicts something else. Choose another, or leave it out."
             )
 
     def decode(self, output: NDArray[Any]) -> NDArray[Any]:
-        """Give predictions in the caller's terms: numbers, or labels; shape (rows,)."""
+        """Return predictions in the caller's terms: numbers, or labels; shape (rows,)."""
         if self.task == "regression":
             return np.asarray(output, dtype=np.float64)
         labels: NDArray[Any] = np.array(self.classes)
         return np.asarray(labels[self.probabilities(output).argmax(axis=1)])
 
     def probabilities(self, output: NDArray[Any]) -> NDArray[np.float64]:
-        """Give each class's probability, float64 of shape (rows, classes), from a library's raw output."""
+        """Return each class's probability, float64 of shape (rows, classes), from a library's raw output."""
         if self.task == "binary_classification":
             second = np.asarray(output, dtype=np.float64).reshape(-1)
             return np.column_stack([1 - second, second])
         wide = np.asarray(output, dtype=np.float64)
-        # float32 rows do not sum to 1 to the digits that log loss is computed with.
+        # Rows of float32 do not sum to 1 as precisely as log loss needs it.
         return np.asarray(wide / wide.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
@@ -230,11 +232,11 @@ def _check_numbers(target: pd.Series) -> None:
     kind = _kind_of(target)
     if kind not in ("number", "boolean"):
         raise InputError(
-            f"The target `{target.name}` holds {'dates' if kind == 'date' else 'text'} ({target.iloc[0]!r} say), and a regression wants "
-            "numbers. Name another target_column, or take a classification as model_type."
+            f"The target `{target.name}` holds {'dates' if kind == 'date' else 'text'} (such as {target.iloc[0]!r}), and a regression "
+            "needs numbers. Choose another target_column, or a classification in model_type."
         )
     if not np.isfinite(target.to_numpy(dtype=np.float64)).all():
-        raise InputError(f"The target `{target.name}` holds infinite values: take those rows out.")
+        raise InputError(f"The target `{target.name}` holds infinite values: remove those rows.")
 
 
 def _kind_of(values: pd.Series) -> Kind:
@@ -248,20 +250,20 @@ def _kind_of(values: pd.Series) -> Kind:
     for kind, fits in by_dtype:
         if fits:
             return kind
-    # Objects and text: by what is in them.
+    # Objects and text: by their values.
     kind_of_values: dict[str, Kind] = {
         "boolean": "boolean",
         **dict.fromkeys(("decimal", "integer", "floating", "mixed-integer-float", "empty"), "number"),
         **dict.fromkeys(("date", "datetime", "datetime64"), "date"),
     }
-    said = kind_of_values.get(types.infer_dtype(values, skipna=True))
-    return said or ("date" if _are_date_texts(values) else "category")
+    kind_by_values = kind_of_values.get(types.infer_dtype(values, skipna=True))
+    return kind_by_values or ("date" if _are_date_texts(values) else "category")
 
 
 def _are_date_texts(values: pd.Series) -> bool:
-    known = values.dropna()
-    if not known.empty and known.head(100).astype(str).str.fullmatch(_DATE_TEXT).all():
-        return bool(_dates(known).notna().all())
+    texts = values.dropna()
+    if not texts.empty and texts.head(100).astype(str).str.fullmatch(_DATE_TEXT).all():
+        return bool(_dates(texts).notna().all())
     return False
 
 
@@ -272,7 +274,7 @@ def _dates(values: pd.Series) -> pd.Series:
 
 
 def _days(values: pd.Series) -> NDArray[np.float64]:
-    """Give dates as days since 1970-01-01, spans as days; NaN where missing."""
+    """Return dates as days since 1970-01-01, and time spans as days; NaN where missing."""
     if pd.api.types.is_timedelta64_dtype(values.dtype):
         return np.asarray(values / pd.Timedelta(days=1), dtype=np.float64)
     dates = _dates(values)
@@ -281,7 +283,7 @@ def _days(values: pd.Series) -> NDArray[np.float64]:
 
 
 def _numbers(values: pd.Series, kind: Kind, origin: float = 0.0) -> NDArray[np.float32]:
-    """Give numbers as float32; what is none, or infinite, is missing."""
+    """Return values as float32; one that is not a number, or is infinite, is missing."""
     if kind == "date":
         return (_days(values) - origin).astype(np.float32)
     if values.dtype == np.float32:
@@ -301,7 +303,7 @@ def _texts(values: pd.Series) -> pd.Series:
 
 
 def _labels(values: pd.Series) -> pd.Series:
-    """Give classes in one type of their own: whole numbers as int, even where missing ones have made them floats."""
+    """Return classes in their own type: whole numbers as int, even if missing values have made them floats."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     if pd.api.types.is_bool_dtype(values.dtype):

@@ -1,4 +1,4 @@
-"""What a user has to mend: a mistake in what was asked for, whose message is complete by itself."""
+"""Mistakes that a user can correct: each message is complete without a traceback."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
 
 class InputError(ValueError):
-    """A mistake in what was asked for: a column that is not there, a URL that answers 404.
+    """A mistake in what a user asked for: a missing column, a URL that answers 404.
 
     Its message names the value, the place and the next step, and is shown without a traceback.
     """
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Give the known name that is nearest to `name`, or None where none is near."""
-    import difflib  # a job that has nothing wrong needs none of it
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the most similar of some names, or None if none is similar to `name`."""
+    import difflib  # needed for an error alone
 
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
     return matches[0] if matches else None

@@ -1,12 +1,12 @@
-"""How each library's fit goes on from a checkpoint, as if its machine had not been lost.
+"""Each library's fit from a checkpoint, as if its machine had not been lost.
 
-What is equal to a fit that was never interrupted, bit for bit:
+These are equal to a fit that was never interrupted, bit for bit:
 
-- XGBoost and LightGBM without row or column sampling. With it they begin their random numbers anew, and keep their state where nobody can
-  read it: such a model is as good as any other seed's, and no more alike. So it is with `dart`, which draws trees to drop. LightGBM's
-  `rf` takes no model to begin with, and is not checkpointed.
+- XGBoost and LightGBM without row or column sampling. With sampling they restart their random numbers, whose state nothing outside of the
+  library can read: such a model is as good as one of another seed, and no more similar. The same holds for `dart`, which draws trees to
+  drop. LightGBM's `rf` cannot start from a model, and is not checkpointed.
 - CatBoost always: its own snapshots hold the state of its random numbers.
-- Keras always, on the CPU: an epoch's random numbers come of the seed and the epoch, dropout's from its layers' own state.
+- Keras always, on the CPU: an epoch's random numbers come from the seed and the epoch, those of dropout from its layers' own state.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from .progress import Progress
 
-# The model of a state, for libraries that go on from one.
+# The model's file in a state, for libraries that go on from a model.
 _MODELS = {"xgboost": "model.ubj", "lightgbm": "model.txt"}
+_HISTORY = "history.json"
+_KERAS_STATE = "state.npz"
 _SNAPSHOT = "catboost.snapshot"
 _FORESTS = ("rf", "random_forest")
 _BOOSTING = ("boosting", "boosting_type", "boost")
@@ -34,14 +36,14 @@ _PARTS = ("train", "validation")
 
 
 class FitCheckpoint(Checkpoint):
-    """The state of a library's fit; its `for_*` methods give the library what it needs to write one and to go on from one.
+    """The state of a library's fit; its `for_*` methods return what the library needs to write a state and to go on from one.
 
     Args:
         library: xgboost, lightgbm, catboost or keras.
-        progress: whose earlier rounds come back with the state.
+        progress: the fit's progress, which gets the earlier rounds back with the state.
 
     Attributes:
-        rounds: how many a lost machine has left behind; so many fewer are to be fitted.
+        rounds: the number of rounds that a lost machine has left, which need not be fitted again.
     """
 
     def __init__(self, library: str, progress: Progress) -> None:
@@ -50,24 +52,24 @@ class FitCheckpoint(Checkpoint):
         self._progress = progress
         self._earlier: list[dict[str, Any]] = []
         if self.folder is not None and library != "catboost":
-            said = json.loads((self.folder / "history.json").read_text(encoding="utf-8"))
-            self._earlier = said["history"]
-            progress.resume(self._earlier, said["seconds"])
+            saved = json.loads((self.folder / _HISTORY).read_text(encoding="utf-8"))
+            self._earlier = saved["history"]
+            progress.resume(self._earlier, saved["seconds"])
             print(f"goes on from round {self.rounds} of an earlier attempt")  # noqa: T201
 
     @property
     def model(self) -> str | None:
-        """The file of the model to go on from; None where the fit begins."""
+        """The file of the model to go on from; None if the fit begins anew."""
         return str(self.folder / _MODELS[self._library]) if self.folder is not None else None
 
     def for_xgboost(self, callbacks: Sequence[Any]) -> list[Any]:
-        """Give XGBoost's callbacks, so that they find the earlier rounds, and one more that writes."""
-        import xgboost  # loaded already by the script that asks
+        """Return XGBoost's callbacks, which then see the earlier rounds, and one more that writes states."""
+        import xgboost  # the script has imported it already
 
         keep, earlier = self._keep, self._earlier
 
         class Earlier(xgboost.callback.TrainingCallback):
-            """Shows the earlier rounds to a callback that counts them, before it sees a new one."""
+            """Shows the earlier rounds to a callback that counts rounds, before it sees a new one."""
 
             def __init__(self, callback: Any) -> None:
                 self._callback = callback
@@ -83,7 +85,7 @@ class FitCheckpoint(Checkpoint):
                 if not self._began:
                     self._began = True
                     for number in range(1, len(earlier) + 1):
-                        # Counted from the model's own rounds: `EarlyStopping` adds them.
+                        # Numbered from the model's own rounds, which `EarlyStopping` adds.
                         self._callback.after_iteration(model, number - 1 - len(earlier), _evals_log(earlier[:number]))
                 return bool(self._callback.after_iteration(model, epoch, evals_log))
 
@@ -93,11 +95,11 @@ class FitCheckpoint(Checkpoint):
                 keep(lambda folder: model.save_model(folder / _MODELS["xgboost"]))
                 return False
 
-        stoppers = xgboost.callback.EarlyStopping
-        return [Earlier(one) if isinstance(one, stoppers) else one for one in callbacks] + [Keep()]
+        stopping = xgboost.callback.EarlyStopping
+        return [Earlier(callback) if isinstance(callback, stopping) else callback for callback in callbacks] + [Keep()]
 
     def for_lightgbm(self, callbacks: Sequence[Any]) -> list[Any]:
-        """Give LightGBM's callbacks, so that they find the earlier rounds, and one more that writes."""
+        """Return LightGBM's callbacks, which then see the earlier rounds, and one more that writes states."""
 
         def with_earlier(stopper: Any) -> Any:
             began = False
@@ -107,23 +109,23 @@ class FitCheckpoint(Checkpoint):
                 if not began:
                     began = True
                     for number, row in enumerate(self._earlier):
-                        results = [_with_value(one, _number(row[f"{one[0]}_{one[1]}"])) for one in env.evaluation_result_list]
+                        results = [_with_value(each, _number(row[f"{each[0]}_{each[1]}"])) for each in env.evaluation_result_list]
                         stopper(_replaced(env, iteration=number, begin_iteration=0, evaluation_result_list=results))
                 stopper(_replaced(env, begin_iteration=0))
 
-            stop.order = stopper.order  # type: ignore[attr-defined]  # how LightGBM sorts them
+            stop.order = stopper.order  # type: ignore[attr-defined]  # LightGBM sorts callbacks by it
             return stop
 
         def keep(env: Any) -> None:
             if not any(env.params.get(name) in _FORESTS for name in _BOOSTING):
                 self._keep(lambda folder: env.model.save_model(folder / _MODELS["lightgbm"]))
 
-        # After the one that stops, which ends a fit by raising: the state of a fit that is over is not wanted.
+        # After early stopping, which ends a fit by raising: a fit that is over needs no state.
         keep.order = 100  # type: ignore[attr-defined]
-        return [with_earlier(one) if hasattr(one, "order") else one for one in callbacks] + [keep]
+        return [with_earlier(callback) if hasattr(callback, "order") else callback for callback in callbacks] + [keep]
 
     def for_catboost(self) -> dict[str, Any]:
-        """Give the settings by which CatBoost writes snapshots by itself, after so many seconds, and goes on from one."""
+        """Return the settings by which CatBoost itself writes snapshots, every so many seconds, and goes on from one."""
         if self._place is None:
             return {"allow_writing_files": False}
         self._place.mkdir(parents=True, exist_ok=True)
@@ -135,7 +137,7 @@ class FitCheckpoint(Checkpoint):
             print("goes on from the snapshot of an earlier attempt")  # noqa: T201
         return {
             "allow_writing_files": True,
-            # Its notes of each round; on the machine's own disk.
+            # CatBoost's log of each round, on the machine's own disk.
             "train_dir": tempfile.mkdtemp(prefix="cloudtrain-catboost-"),
             "save_snapshot": True,
             "snapshot_file": str(self.folder / _SNAPSHOT),
@@ -143,15 +145,15 @@ class FitCheckpoint(Checkpoint):
         }
 
     def for_keras(self, callbacks: Sequence[Any], seed: int) -> list[Any]:
-        """Give Keras's callbacks, with one before them that brings the state back and one after them that writes it.
+        """Return Keras's callbacks, with one before them that restores the state and one after them that writes it.
 
         Args:
-            callbacks: of the fit.
-            seed: of the fit; each epoch's random numbers come of it and of the epoch.
+            callbacks: the fit's.
+            seed: the fit's; each epoch's random numbers come from it and the epoch.
         """
-        import keras  # loaded already by the script that asks
+        import keras  # the script has imported it already
 
-        stoppers = [one for one in callbacks if isinstance(one, keras.callbacks.EarlyStopping)]
+        stoppers = [callback for callback in callbacks if isinstance(callback, keras.callbacks.EarlyStopping)]
         restore, keep = self._restore_keras, self._keep
 
         class Restore(keras.callbacks.Callback):
@@ -162,7 +164,7 @@ class FitCheckpoint(Checkpoint):
             def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
                 del logs
                 keras.utils.set_random_seed(seed + epoch)
-                # Not before an epoch begins: a callback's `on_train_begin` would take what it knows away again.
+                # Not before an epoch begins: a callback's `on_train_begin` would reset what is restored.
                 if not self._began:
                     self._began = True
                     restore(self.model, stoppers)
@@ -171,7 +173,7 @@ class FitCheckpoint(Checkpoint):
             def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
                 del epoch, logs
                 if not self.model.stop_training:
-                    keep(lambda folder: np.savez(folder / "state.npz", **_keras_state(self.model, stoppers)))
+                    keep(lambda folder: np.savez(folder / _KERAS_STATE, **_keras_state(self.model, stoppers)))
 
         return [Restore(), *callbacks, Keep()]
 
@@ -181,7 +183,7 @@ class FitCheckpoint(Checkpoint):
         for number, row in enumerate(self._earlier):
             for stopper in stoppers:
                 stopper.on_epoch_end(number, _keras_logs(row))
-        with np.load(self.folder / "state.npz") as state:
+        with np.load(self.folder / _KERAS_STATE) as state:
             for number, variable in enumerate(_variables(model)):
                 variable.assign(state[f"variable_{number}"])
             best = [state[name] for number in range(len(model.get_weights())) if (name := f"best_{number}") in state]
@@ -189,21 +191,21 @@ class FitCheckpoint(Checkpoint):
             stopper.best_weights = best or stopper.best_weights
 
     def _keep(self, save: Callable[[Path], None]) -> None:
-        """Write a state if one is due; what a library cannot write stops no fit."""
+        """Write a state if one is due; an error of the library while it writes does not stop the fit."""
         done = self._progress.rounds
         if done >= self._progress.of or not self.due(done):
             return
         try:
             with self.write(done) as folder:
                 save(folder)
-                said = {"history": self._progress.history, "seconds": self._progress.seconds}
-                (folder / "history.json").write_text(json.dumps(said), encoding="utf-8")
-        except Exception as error:  # noqa: BLE001  # in the library's own words: a full disk, mostly
+                saved = {"history": self._progress.history, "seconds": self._progress.seconds}
+                (folder / _HISTORY).write_text(json.dumps(saved), encoding="utf-8")
+        except Exception as error:  # noqa: BLE001  # the library's own error: a full disk, mostly
             print(f"no checkpoint of round {done}: {error}")  # noqa: T201
 
 
 def _evals_log(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
-    """Give rounds of a history as XGBoost has them: by part, by metric, a number a round."""
+    """Return rounds of a history in XGBoost's form: a list with a number per round, by part and metric."""
     log: dict[str, dict[str, list[float]]] = {part: {} for part in _PARTS}
     for row in rows:
         for key, value in row.items():
@@ -227,19 +229,19 @@ def _number(value: float | None) -> float:
 
 
 def _replaced(env: Any, **changed: Any) -> Any:
-    """Give LightGBM's `CallbackEnv` with some of its fields changed; a named tuple in some of its releases, a dataclass in others."""
+    """Return LightGBM's `CallbackEnv` with some fields changed: a named tuple in some releases, a dataclass in others."""
     names = ("model", "params", "iteration", "begin_iteration", "end_iteration", "evaluation_result_list")
     return type(env)(**{name: changed.get(name, getattr(env, name)) for name in names})
 
 
 def _with_value(result: Any, value: float) -> Any:
-    """Give one of LightGBM's results, (part, metric, value, …), with another value: a tuple, or from 4.7 on a named one."""
+    """Return one of LightGBM's results, (part, metric, value, …), with another value: a tuple, from 4.7 on a named one."""
     changed = (*list(result)[:2], value, *list(result)[3:])
     return type(result)(*changed) if hasattr(result, "_fields") else changed
 
 
 def _keras_state(model: Any, stoppers: Sequence[Any]) -> dict[str, Any]:
-    """Give what brings a model back, and the best weights so far, by the names that they have in the file."""
+    """Return all that restores a model, and the best weights so far, by their names in the state's file."""
     state = {f"variable_{number}": np.asarray(variable) for number, variable in enumerate(_variables(model))}
     for stopper in stoppers:
         state |= {f"best_{number}": np.asarray(value) for number, value in enumerate(stopper.best_weights or ())}
@@ -247,5 +249,5 @@ def _keras_state(model: Any, stoppers: Sequence[Any]) -> dict[str, Any]:
 
 
 def _variables(model: Any) -> list[Any]:
-    """Give all that a fit changes: the weights, the state of random layers, the optimiser's moments and its step."""
+    """Return all that a fit changes: the weights, the state of random layers, the optimiser's moments and its step."""
     return [*model.variables, *model.optimizer.variables]

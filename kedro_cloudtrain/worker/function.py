@@ -1,4 +1,4 @@
-"""A user's own function as a job: its inputs are loaded, its outputs are saved where they belong."""
+"""A user's own function as a job: loads its inputs, and saves its outputs where they belong."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError
 from .inputs import input_location, sent_file, volume_of
 from .job import Job
+from .protocol import CODE, CREDENTIALS_VARIABLE, OUTPUTS, SAVE_VERSION_VARIABLE
 from .results import md5_of
 from .values import is_frame, read_value, write_table, write_value
 
@@ -34,39 +35,39 @@ _PACKAGES = ("numpy", "pandas", "scikit-learn")
 
 
 def unpacked_code(script: str) -> str:
-    """Unpack `code.zip`, which lies beside a script, for as long as this process lives; give the folder to import from.
+    """Unpack `code.zip`, beside a script, for as long as this process lives, and return the folder to import from.
 
-    Unpacked, since a package may read files of its own by their paths, and a traceback shows its lines.
+    It is not imported from the archive: a package may read its own files by path, and a traceback shows the source's lines.
     """
-    _lend_checkpoint()
+    _provide_checkpoint()
     folder = Path(tempfile.mkdtemp(prefix="cloudtrain-code-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with zipfile.ZipFile(Path(script).resolve().parent / "code.zip") as archive:
+    with zipfile.ZipFile(Path(script).resolve().parent / CODE) as archive:
         archive.extractall(folder)
-    # As Kedro logs here: a project's own packages from INFO on, any other from WARNING on.
+    # As Kedro logs on the client: a project's own packages from INFO on, all others from WARNING on.
     logging.basicConfig(format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stdout)
     for package in {path.name.partition(".")[0] for path in folder.iterdir()}:
         logging.getLogger(package).setLevel(logging.INFO)
     return str(folder)
 
 
-def _lend_checkpoint() -> None:
-    """Let a function's `from kedro_cloudtrain import Checkpoint` do where nothing of the package but this has travelled."""
+def _provide_checkpoint() -> None:
+    """Make `from kedro_cloudtrain import Checkpoint` work on a machine that has nothing else of the package."""
     if importlib.util.find_spec("kedro_cloudtrain") is not None:
         return
 
-    def lend(name: str) -> Any:
+    def get(name: str) -> Any:
         if name != "Checkpoint":
-            said = f"kedro_cloudtrain is not installed here, but for Checkpoint: add kedro-cloudtrain to `requirements` for {name}"
-            # A module that has no such attribute is asked for some by Python itself: `__path__`, say.
-            raise AttributeError(said) if name.startswith("__") else ImportError(said)
+            message = f"The machine has only Checkpoint of kedro_cloudtrain: add kedro-cloudtrain to `requirements` for {name}"
+            # Python itself asks a module for attributes that it may lack, such as `__path__`.
+            raise AttributeError(message) if name.startswith("__") else ImportError(message)
         from .checkpoints import Checkpoint
 
         return Checkpoint
 
-    lent = types.ModuleType("kedro_cloudtrain")
-    lent.__dict__.update(__getattr__=lend)
-    sys.modules["kedro_cloudtrain"] = lent
+    module = types.ModuleType("kedro_cloudtrain")
+    module.__dict__.update(__getattr__=get)
+    sys.modules["kedro_cloudtrain"] = module
 
 
 class FunctionJob(Job):
@@ -74,9 +75,9 @@ class FunctionJob(Job):
 
     Args:
         script: the script's `__file__`; the job's files are beside it.
-        returns: the datasets that take what the function returns, as the node has them: a name, a list of names, a mapping from the keys
+        returns: the datasets of the function's return value, as the node has them: a name, a list of names, a mapping from the keys
             of a returned dict to names, or None.
-        saves: where the machine saves some of them itself: `dataset_key`, `file_format` and `save_args` by the dataset's name.
+        saves: the datasets that the machine saves itself: `dataset_key`, `file_format` and `save_args` by the dataset's name.
     """
 
     def __init__(self, script: str, returns: Names = None, saves: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -93,33 +94,33 @@ class FunctionJob(Job):
         file_format: str | None = None,
         load_args: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Load one input: a table of the volume or of a web server as a DataFrame, or whatever was sent along.
+        """Load one input: a table from the volume or a web server as a DataFrame, or a sent input.
 
         Args:
             dataset_key: a table's path below the volume.
             dataset_url: or its URL.
-            dataset_file: or the file that was sent along.
-            file_format: csv, tsv, parquet, xlsx, xls or jsonl; None goes by the extension.
+            dataset_file: or the sent input's file.
+            file_format: csv, tsv, parquet, xlsx, xls or jsonl; None infers it from the extension.
             load_args: passed to the pandas reader.
 
         Raises:
-            InputError: it is not there, or of another format.
+            InputError: the input does not exist, or has another format.
         """
         if dataset_file is not None:
             file = sent_file(self.folder, dataset_file)
             value = read_value(file)
-            self._note(value, file.stat().st_size, dataset_file)
+            self._count(value, file.stat().st_size, dataset_file)
             return value
-        from .tables import read_table  # for a job that reads one
+        from .tables import read_table  # needed for a table alone
 
         location = input_location(self.folder, dataset_key, dataset_url, None, file_format, load_args)
         table = read_table(location)
-        self._note(table.frame, table.bytes_read, location.place)
+        self._count(table.frame, table.bytes_read, location.place)
         return table.frame
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the call by itself: what comes before it counts as reading, what comes after as saving."""
+        """Time the call separately: all before it counts as reading, all after it as saving."""
         self.progress.begin(1)
         self.progress.started()
         with super().stage(name):
@@ -127,31 +128,31 @@ class FunctionJob(Job):
 
     @property
     def credentials(self) -> dict[str, Any]:
-        """The credentials of the catalog's entries, by the entries' names; they are in the environment alone."""
-        known: dict[str, Any] = json.loads(os.environ.get("CLOUDTRAIN_CREDENTIALS") or "{}")
-        return known
+        """The credentials of the catalog's entries, by the entries' names; they are in the environment only."""
+        credentials: dict[str, Any] = json.loads(os.environ.get(CREDENTIALS_VARIABLE) or "{}")
+        return credentials
 
     @property
     def save_version(self) -> str | None:
-        """The version that the run saves; None, by hand, lets Kedro make one."""
-        return os.environ.get("CLOUDTRAIN_SAVE_VERSION")
+        """The version that the run saves; None, in a script that is run by hand, lets Kedro choose one."""
+        return os.environ.get(SAVE_VERSION_VARIABLE)
 
     def save(self, returned: Any, catalog: Any = None) -> None:
-        """Save what the function has returned, each part where it belongs.
+        """Save the function's return value, each part where it belongs.
 
-        On the volume, by rename, once all parts are written; then by the catalog's entries, each by its own class.
+        Parts on the volume are renamed into place once all are written; then the catalog's entries save theirs, each by its own class.
 
         Args:
-            returned: what it has returned.
-            catalog: Kedro's, of the entries on other stores.
+            returned: the function's return value.
+            catalog: Kedro's catalog, with the entries on other stores.
 
         Raises:
-            InputError: it is not what the node says that it returns, or cannot be written.
+            InputError: the value does not match the node's outputs, or cannot be written.
         """
         parts = self._parts(returned)
         missing = [name for name, value in parts.items() if value is None]
         if missing:
-            raise InputError(f"The function returned None for {', '.join(f'`{name}`' for name in missing)}, which no dataset saves.")
+            raise InputError(f"The function returned None for {', '.join(f'`{name}`' for name in missing)}, and no dataset saves None.")
         stored = {name: value for name, value in parts.items() if catalog is not None and name in catalog}
         volume, places = volume_of(self.folder), {}
         for name, value in parts.items():
@@ -160,88 +161,90 @@ class FunctionJob(Job):
             if name not in self._saves:
                 self._written[name] = self._write(name, value)
                 continue
-            said = self._saves[name]
-            place = volume / said["dataset_key"]
+            target = self._saves[name]
+            place = volume / target["dataset_key"]
             place.parent.mkdir(parents=True, exist_ok=True)
-            # Beside its place: a rename does not cross disks. The ending stays, for writers that go by it.
+            # In the same folder, since a rename cannot cross disks. Some writers choose a format by the extension, so it stays.
             temporary = place.with_name(f".{os.urandom(6).hex()}.{place.name}")
             places[name] = (temporary, place)
             try:
-                write_table(value, temporary, said["file_format"], said.get("save_args") or {})
+                write_table(value, temporary, target["file_format"], target.get("save_args") or {})
             except BaseException:
                 for written, _ in places.values():
                     written.unlink(missing_ok=True)
                 raise
         for name, (temporary, place) in places.items():
             if place.is_file() and filecmp.cmp(temporary, place, shallow=False):
-                temporary.unlink()  # What is there already stays as it is, and is no change to the nodes below.
+                temporary.unlink()  # The same content stays untouched, so that the nodes below see no change.
             else:
                 temporary.replace(place)
             status = place.stat()
-            said = {"key": self._saves[name]["dataset_key"], "size": status.st_size, "modified_ns": status.st_mtime_ns}
-            # A directory's file is told from another by its size and its time; a network volume's, seen from elsewhere, by its ETag.
-            self._kept[name] = said | ({"md5": md5_of(place)} if "RUNPOD_POD_ID" in os.environ else {})
-            print(f"saved {self._saves[name]['dataset_key']}")  # noqa: T201
+            key = self._saves[name]["dataset_key"]
+            identity = {"key": key, "size": status.st_size, "modified_ns": status.st_mtime_ns}
+            # A client identifies a directory's file by size and time, but a network volume's, over its S3 API, by its ETag.
+            self._kept[name] = identity | ({"md5": md5_of(place)} if "RUNPOD_POD_ID" in os.environ else {})
+            print(f"saved {key}")  # noqa: T201
         for name, value in stored.items():
             self._kept[name] = self._store(name, value, catalog)
 
     def _write(self, name: str, value: Any) -> Path:
         """Write a part into the job folder."""
         try:
-            return write_value(value, self.folder / "outputs", self._file_name(name))
+            return write_value(value, self.folder / OUTPUTS, self._file_name(name))
         except InputError as error:
-            said = str(error).rstrip(".")
-            raise InputError(f"`{name}`: {said}. Return what can be pickled, or a DataFrame, or plain values.") from error
+            reason = str(error).rstrip(".")
+            raise InputError(f"`{name}`: {reason}. Return a DataFrame, plain values, or an object that can be pickled.") from error
 
     def _store(self, name: str, value: Any, catalog: Any) -> dict[str, Any]:
-        """Save a part by its entry; say by what its file is known to be the same.
+        """Save a part by its catalog entry, and return the identity of its file.
 
-        A store that refuses it costs no work: the part stays in the job folder.
+        If the store refuses it, no work is lost: the part stays in the job folder.
         """
-        from .stores import file_identity  # for a job that has such a part
+        from .stores import file_identity  # needed for such a part alone
 
         dataset = catalog.get(name)
         try:
             version = dataset.resolve_save_version() if getattr(dataset, "_version", None) else None
-            path = str(dataset._get_versioned_path(version) if version else dataset._filepath)  # noqa: SLF001  # Kedro's base has no word for it
+            path = str(dataset._get_versioned_path(version) if version else dataset._filepath)  # noqa: SLF001  # Kedro's base class has no public name for it
             if version and dataset._fs.exists(path):  # noqa: SLF001
-                # An earlier attempt at this job was lost after it had saved: a version is of one run, and is saved by one node.
+                # A lost machine had saved it before: a version belongs to one run, and one node saves it.
                 dataset._fs.rm(path)  # noqa: SLF001
             catalog.save(name, value)
             stored = {**file_identity(dataset._fs, path), "version": version}  # noqa: SLF001
         except Exception as error:
-            kept = self._write(name, value).relative_to(self.folder)
-            raise InputError(f"`{name}` was not saved: {error}\nWhat it was is kept in {self.folder.name}/{kept}.") from error
+            copy = self._write(name, value).relative_to(self.folder)
+            raise InputError(f"`{name}` was not saved: {error}\nA copy of it is in {self.folder.name}/{copy}.") from error
         print(f"saved {name}")  # noqa: T201
         return {"size": stored["size"] or 0, "stored": stored}
 
     def _file_name(self, name: str) -> str:
-        """Give a dataset's name as a file's, and no two the same: where capitals count for nothing, too."""
+        """Return a file name for a dataset that no other has, not even on a file system that ignores case."""
         taken = {path.stem.casefold() for path in self._written.values()}
         base = re.sub(r"[^\w.@-]+", "_", name).lstrip(".") or "output"
-        return next(one for one in itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2))) if one.casefold() not in taken)
+        names = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+        return next(name for name in names if name.casefold() not in taken)
 
     def _parts(self, returned: Any) -> dict[str, Any]:
-        """Take what was returned apart, by Kedro's own rules (kedro.pipeline.node)."""
+        """Return the parts of the return value by dataset, by Kedro's own rules (kedro.pipeline.node)."""
         names = self._returns
         if names is None:
             if returned is not None:
-                raise InputError(f"The node has no outputs, and its function returned a {type(returned).__name__}.")
+                raise InputError(f"The node has no outputs, but its function returned a {type(returned).__name__}.")
             return {}
         if isinstance(names, str):
             return {names: returned}
         if isinstance(names, dict):
             if not isinstance(returned, dict) or set(returned) != set(names):
-                said = sorted(map(str, returned)) if isinstance(returned, dict) else f"a {type(returned).__name__}"
-                raise InputError(f"The function should return a dict of the keys {sorted(names)}, and returned {said}.")
+                got = sorted(map(str, returned)) if isinstance(returned, dict) else f"a {type(returned).__name__}"
+                raise InputError(f"The function should return a dict with the keys {sorted(names)}, but returned {got}.")
             return {names[key]: value for key, value in returned.items()}
         if not isinstance(returned, list | tuple) or len(returned) != len(names):
-            said = f"{len(returned)} values" if isinstance(returned, list | tuple) else f"a {type(returned).__name__}"
-            raise InputError(f"The function should return {len(names)} values ({', '.join(names)}), and returned {said}.")
+            got = f"{len(returned)} values" if isinstance(returned, list | tuple) else f"a {type(returned).__name__}"
+            raise InputError(f"The function should return {len(names)} values ({', '.join(names)}), but returned {got}.")
         return dict(zip(names, returned, strict=True))
 
-    def _note(self, value: Any, size: int, place: str) -> None:
+    def _count(self, value: Any, size: int, place: str) -> None:
         self._bytes_read += size
         if is_frame(value):
             self._rows["read"] = self._rows.get("read", 0) + int(value.shape[0])
-            print(f"read {value.shape[0]:,} rows of {place}")  # noqa: T201
+            print(f"read {value.shape[0]:,} rows from {place}")  # noqa: T201

@@ -1,4 +1,4 @@
-"""Which hyperparameters each library has: a misspelt one is an error, never silence."""
+"""The hyperparameters of each library: a misspelt one is an error, and is never ignored."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .errors import InputError, nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-# What a recipe takes: each library's own names, without those that say where data is or how a file is written, which are the
-# recipe's business. XGBoost: "XGBoost Parameters" of its documentation (its Booster warns of an unknown one and goes on);
-# LightGBM: its parameter aliases; CatBoost: its estimators' constructors.
+# The names that a recipe takes: each library's own, except those of data and files, which the recipe sets itself. XGBoost: "XGBoost
+# Parameters" of its documentation (its Booster only warns of an unknown one); LightGBM: its parameter aliases; CatBoost: its
+# estimators' constructors.
 _XGBOOST = """
     alpha base_score booster colsample_bylevel colsample_bynode colsample_bytree device disable_default_eval_metric eta
     eval_metric expectile_alpha gamma grow_policy huber_slope interaction_constraints lambda learning_rate
@@ -59,7 +59,7 @@ _CATBOOST = """
     sampling_frequency sampling_unit scale_pos_weight score_function simple_ctr sparse_features_conflict_fraction
     store_all_simple_ctr subsample target_border task_type thread_count used_ram_limit
 """
-# The keras recipes' own; see the template for what each does.
+# The Keras recipes' own; the template shows what each does.
 _KERAS = "hidden_units activation dropout l2 batch_normalization optimizer learning_rate epochs batch_size embedding_size"
 
 KNOWN: Mapping[str, frozenset[str]] = {
@@ -68,13 +68,13 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "catboost": frozenset(_CATBOOST.split()),
     "keras": frozenset(_KERAS.split()),
 }
-# What is said of each feature, and what of one that is not named.
+# Hyperparameters with a value per feature, and the value of a feature that is not named.
 _OF_A_FEATURE = {
     **dict.fromkeys(("monotone_constraints", "monotone_constraint", "monotonic_cst", "mc"), 0),
     "feature_weights": 1,
     "first_feature_use_penalties": 0,
 }
-# Names for the same thing. Given by any of them, a default by another would be a second value for it.
+# Each line: names of one hyperparameter. If a user sets it by one name, a default under another would set it twice.
 _SAME_TEXT = """
     n_estimators num_boost_round num_iterations num_iteration n_iter num_tree num_trees num_round num_rounds nrounds max_iter iterations
     learning_rate eta shrinkage_rate
@@ -89,48 +89,48 @@ _SAME = tuple(frozenset(line.split()) for line in _SAME_TEXT.strip().splitlines(
 
 
 def check_hyperparameters(library: str, names: Iterable[str]) -> None:
-    """Refuse a hyperparameter that a library does not have.
+    """Check hyperparameters against those that a library has.
 
     Args:
         library: xgboost, lightgbm, catboost or keras; it is not imported.
         names: the hyperparameters' names, or the hyperparameters.
 
     Raises:
-        InputError: naming each unknown one and the nearest known, two names for the same, a linear booster, and a value that a Keras
-            recipe cannot take.
+        InputError: with each unknown name and the most similar known one, two names of the same hyperparameter, a linear booster, and
+            each value that a Keras recipe cannot take.
     """
-    known = KNOWN[library]
+    valid = KNOWN[library]
     given = dict(names) if isinstance(names, Mapping) else {}
     names = list(names)
-    said: list[str] = []
+    problems: list[str] = []
     if library == "xgboost" and given.get("booster") == "gblinear":
-        said.append(
-            "`hyperparameters.booster` is gblinear, which takes categories for numbers and keeps no best round: take gbtree or dart."
+        problems.append(
+            "`hyperparameters.booster` is gblinear, which reads categories as numbers and keeps no best round: use gbtree or dart."
         )
     for same in _SAME:
-        twice = [f"`hyperparameters.{name}`" for name in names if name in same & known]
-        said += [f"{' and '.join(twice)} are the same to {library}: keep one of them."] if len(twice) > 1 else []
+        twice = [f"`hyperparameters.{name}`" for name in names if name in same & valid]
+        problems += [f"{' and '.join(twice)} are the same to {library}: keep one of them."] if len(twice) > 1 else []
     if library == "keras":
-        said += [
-            f"`hyperparameters.{name}` is {given[name]!r}. It takes {wanted}."
-            for name, (wanted, fits) in _KERAS_VALUES.items()
+        problems += [
+            f"`hyperparameters.{name}` is {given[name]!r}. It takes {expected}."
+            for name, (expected, fits) in _KERAS_VALUES.items()
             if name in given and not fits(given[name])
         ]
     for name in names:
-        if name in known:
+        if name in valid:
             continue
         if name == "early_stopping_rounds":
-            said.append("`hyperparameters.early_stopping_rounds` stands beside hyperparameters, not in it: move it a level up.")
+            problems.append("`early_stopping_rounds` belongs beside `hyperparameters`, not in it: move it one level up.")
             continue
-        close = nearest(name, known)
-        hint = f"Did you mean `{close}`?" if close else f"It has: {', '.join(sorted(known)[:12])}, …"
-        said.append(f"`hyperparameters.{name}` is not a hyperparameter of {library}. {hint}")
-    if said:
-        raise InputError("\n".join(said))
+        close = nearest(name, valid)
+        hint = f"Did you mean `{close}`?" if close else f"It has {', '.join(sorted(valid)[:12])}, …"
+        problems.append(f"`hyperparameters.{name}` is not a hyperparameter of {library}. {hint}")
+    if problems:
+        raise InputError("\n".join(problems))
 
 
 def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
-    """Give hyperparameters in which columns stand by their places: the matrix that a library is given has no names.
+    """Return hyperparameters with columns by their places: the matrix that a library gets has no names.
 
     Args:
         library: xgboost, lightgbm or catboost.
@@ -138,7 +138,7 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
         columns: the features, in the order of the matrix.
 
     Raises:
-        InputError: a name is no feature's.
+        InputError: a name is not that of a feature.
     """
     places = {column: place for place, column in enumerate(columns)}
 
@@ -147,8 +147,8 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
             return column
         if str(column) not in places:
             close = nearest(str(column), places)
-            hint = f" Did you mean `{close}`?" if close else f" The features: {', '.join(places)}."
-            raise InputError(f"`hyperparameters.{hyperparameter}` names `{column}`, which is no feature.{hint}")
+            hint = f" Did you mean `{close}`?" if close else f" The features are {', '.join(places)}."
+            raise InputError(f"`hyperparameters.{hyperparameter}` names `{column}`, which is not a feature.{hint}")
         return places[str(column)]
 
     placed = dict(given)
@@ -160,14 +160,14 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
             placed[name] = row
         elif name == "interaction_constraints" and isinstance(value, list):
             placed[name] = [[place_of(name, column) for column in group] for group in value]
-        # XGBoost takes a list in neither of the two.
+        # XGBoost takes a list for neither of the two.
         if library == "xgboost" and name in ("monotone_constraints", "interaction_constraints") and isinstance(placed[name], list):
             placed[name] = tuple(placed[name]) if name == "monotone_constraints" else str(placed[name])
     return placed
 
 
 def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
-    """Put defaults below what is given; a default whose meaning is given by another name is left out.
+    """Add defaults to the given hyperparameters; a default that is given under another name is left out.
 
     Example:
         ```python
@@ -179,11 +179,11 @@ def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
 
 
 def take(given: dict[str, Any], name: str, default: Any) -> Any:
-    """Take a hyperparameter out of `given`, by whichever of its names it has, and give its value, or `default`."""
-    found = default
+    """Remove a hyperparameter from `given`, whichever of its names it has, and return its value, or `default`."""
+    value = default
     for synonym in _synonyms(name) & set(given):
-        found = given.pop(synonym)
-    return found
+        value = given.pop(synonym)
+    return value
 
 
 def _synonyms(name: str) -> frozenset[str]:
@@ -198,16 +198,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-# The Keras recipes' names are no library's, so that no library says what is wrong with their values.
+# The Keras recipes' names are not a library's, so no library checks their values.
 _KERAS_VALUES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "hidden_units": ("a list of whole numbers, one a layer", lambda value: isinstance(value, list | tuple) and all(map(_is_count, value))),
+    "hidden_units": (
+        "a list of whole numbers, one per layer",
+        lambda value: isinstance(value, list | tuple) and all(map(_is_count, value)),
+    ),
     "epochs": ("a whole number from 1 on", _is_count),
     "batch_size": ("a whole number from 1 on", _is_count),
     "embedding_size": ("a whole number from 1 on", _is_count),
-    "dropout": ("a share from 0 to less than 1", lambda value: _is_number(value) and 0 <= value < 1),
+    "dropout": ("a number from 0 to less than 1", lambda value: _is_number(value) and 0 <= value < 1),
     "l2": ("a number from 0 on", lambda value: _is_number(value) and value >= 0),
     "learning_rate": ("a number above 0", lambda value: _is_number(value) and value > 0),
     "batch_normalization": ("true or false", lambda value: isinstance(value, bool)),
-    "activation": ("the name of an activation, relu say", lambda value: isinstance(value, str)),
-    "optimizer": ("the name of an optimizer, adam say", lambda value: isinstance(value, str)),
+    "activation": ("the name of an activation, such as relu", lambda value: isinstance(value, str)),
+    "optimizer": ("the name of an optimizer, such as adam", lambda value: isinstance(value, str)),
 }

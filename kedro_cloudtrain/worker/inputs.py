@@ -1,12 +1,14 @@
-"""Where a job's tables are: on the volume, behind a URL, or in its own folder."""
+"""The places of a job's inputs: on the volume, behind a URL, or in the job's own folder."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+
+from .protocol import JOBS, READ_TIMEOUT_VARIABLE, SPEC, URL_SECRETS_VARIABLE, VOLUME_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,14 +24,14 @@ def input_location(
     file_format: str | None,
     load_args: Mapping[str, Any] | None,
 ) -> Location:
-    """Give the place of the one source that is named; a URL's secrets are in the environment."""
-    from .locations import Location  # a job without a table needs none
+    """Return the location of the one source that is given; a URL's secrets are in the environment."""
+    from .locations import Location  # a job without a table needs no location
     from .urls import READ_TIMEOUT_S
 
     args = dict(load_args or {})
     if url is not None:
-        secrets = json.loads(os.environ.get("CLOUDTRAIN_URL_SECRETS") or "{}").get(url, {})
-        timeout_s = float(os.environ.get("CLOUDTRAIN_READ_TIMEOUT_S") or READ_TIMEOUT_S)
+        secrets = json.loads(os.environ.get(URL_SECRETS_VARIABLE) or "{}").get(url, {})
+        timeout_s = float(os.environ.get(READ_TIMEOUT_VARIABLE) or READ_TIMEOUT_S)
         return Location(url, file_format, args, secrets.get("headers", {}), secrets.get("query", ""), timeout_s)
     if file is not None:
         return Location(str(sent_file(folder, file)), file_format, args)
@@ -37,18 +39,18 @@ def input_location(
 
 
 def sent_file(folder: Path, file: str) -> Path:
-    """Find a file that was sent along: beside the script, or where the jobs of a volume share them."""
+    """Return the path of a sent input: beside the script, or in the folder that the jobs of a volume share."""
     beside = folder / file
     return beside if beside.exists() else folder.parents[1] / file
 
 
 def volume_of(folder: Path) -> Path:
-    """Find the volume: named by the environment, above the job folder, or where the job's client had it."""
-    named = os.environ.get("CLOUDTRAIN_VOLUME")
+    """Return the volume's path: from the environment, from the job folder's place, or from the job's spec."""
+    named = os.environ.get(VOLUME_VARIABLE)
     if named:
         return Path(named)
-    if folder.parent.name == "jobs" and folder.parent.parent.name == ".cloudtrain":
+    if folder.parent.parts[-2:] == PurePosixPath(JOBS).parts:
         return folder.parents[2]
     with contextlib.suppress(OSError, ValueError, KeyError):
-        return Path(json.loads((folder / "job.json").read_text(encoding="utf-8"))["volume_path"])
+        return Path(json.loads((folder / SPEC).read_text(encoding="utf-8"))["volume_path"])
     return folder

@@ -1,4 +1,4 @@
-"""What every job's script has in common: its stages are timed, and at its end `result.json` says what came of it."""
+"""The common part of all jobs' scripts: the stages are timed, and at the end `result.json` has the outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from .deadline import watch_deadline
 from .errors import InputError
 from .progress import Progress
-from .results import description, peak_memory_bytes, version_of, write_result
+from .protocol import (
+    ATTEMPT_VARIABLE,
+    CHECKPOINT,
+    CHECKPOINT_OF_VARIABLE,
+    CHECKPOINT_VARIABLE,
+    CODE,
+    OUTPUTS,
+    PROGRESS,
+    SCRIPT,
+    STAGES_VARIABLE,
+    WORK_VARIABLE,
+)
+from .results import describe_output, peak_memory_bytes, version_of, write_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,12 +39,12 @@ class Job:
 
     Args:
         script: the script's `__file__`; the job's files are beside it.
-        packages: those whose versions the result says.
+        packages: the packages whose versions are in the result.
 
     Attributes:
         folder: the job folder.
         device: `cuda` or `cpu`.
-        progress: the work's watcher.
+        progress: the progress of the work.
     """
 
     def __init__(self, script: str, packages: Sequence[str]) -> None:
@@ -47,13 +59,13 @@ class Job:
         self._written: dict[str, Path] = {}
         self._kept: dict[str, dict[str, Any]] = {}
         self.device, self._device_name = "cpu", ""
-        self.progress = Progress(self.folder / "progress.jsonl")
+        self.progress = Progress(self.folder / PROGRESS)
 
     def __enter__(self) -> Self:
         watch_deadline()
-        # By the environment, so that a user's own processes find it, too.
-        os.environ["CLOUDTRAIN_CHECKPOINT"] = str(self._checkpoint)
-        os.environ["CLOUDTRAIN_WORK"] = self._work
+        # In the environment, so that a user's own processes find the checkpoint, too.
+        os.environ[CHECKPOINT_VARIABLE] = str(self._checkpoint)
+        os.environ[WORK_VARIABLE] = self._work
         try:
             self.begin()
         except InputError as error:
@@ -64,17 +76,17 @@ class Job:
         return self
 
     def begin(self) -> None:
-        """Look at the machine before the work begins.
+        """Check the machine and the parameters before the work begins.
 
         Raises:
-            InputError: what was asked for cannot be.
+            InputError: a parameter is not valid.
         """
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback_: TracebackType | None) -> bool | None:
         self._change_stage("")
         self.progress.close()
         if error is not None and not isinstance(error, Exception | SystemExit):
-            return None  # Ended from outside: no result is the truth.
+            return None  # The job was ended from outside, and must not leave a result.
         if isinstance(error, InputError):
             self._refuse(error)
         self._end(error)
@@ -82,7 +94,7 @@ class Job:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the work by itself: what comes before it counts as reading, what comes after as saving."""
+        """Time the work separately: all before it counts as reading, all after it as saving."""
         self._change_stage(name)
         try:
             yield
@@ -92,17 +104,17 @@ class Job:
 
     @property
     def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint"
+        return self.folder / CHECKPOINT
 
     @property
     def _work(self) -> str:
-        """Tell one work from another in the same folder: a script that was edited by hand does not go on where the first one stopped."""
-        files = [file for file in (self.folder / "train.py", self.folder / "code.zip") if file.is_file()]
-        said = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
-        return hashlib.sha256("\n".join([os.environ.get("CLOUDTRAIN_CHECKPOINT_OF", ""), *said]).encode()).hexdigest()[:16]
+        """The identity of the work: a script that was edited by hand must not go on from the checkpoint of the one before."""
+        files = [file for file in (self.folder / SCRIPT, self.folder / CODE) if file.is_file()]
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+        return hashlib.sha256("\n".join([os.environ.get(CHECKPOINT_OF_VARIABLE, ""), *digests]).encode()).hexdigest()[:16]
 
     def _output_file(self, name: str) -> Path:
-        file = self.folder / "outputs" / name
+        file = self.folder / OUTPUTS / name
         file.parent.mkdir(exist_ok=True)
         return file
 
@@ -116,32 +128,32 @@ class Job:
         return {"python": sys.version.split()[0], **{name: version_of(name) for name in self._packages}}
 
     def _refuse(self, error: InputError) -> NoReturn:
-        """End with the message of a user's mistake, which no traceback makes clearer."""
+        """End the job with the message of a user's mistake, which a traceback would not make clearer."""
         self._end(error)
         print(error, file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
 
     def _end(self, error: BaseException | None) -> None:
-        """Write `result.json`, last and by rename: from then on the job is done."""
-        said = None
+        """Write `result.json`, last and by rename: once it exists, the job is done."""
+        failure = None
         if error is not None:
-            import traceback  # a job that ends well needs none
+            import traceback  # needed for an error alone
 
-            said = {
+            failure = {
                 "type": type(error).__name__,
                 "message": str(error),
                 "traceback": "".join(traceback.format_exception(error)),
                 "stage": self._stage,
                 "input_error": isinstance(error, InputError),
             }
-        outputs = {kind: description(self.folder, path) for kind, path in self._written.items()} | self._kept
+        outputs = {kind: describe_output(self.folder, path) for kind, path in self._written.items()} | self._kept
         result = {
             "state": "succeeded" if error is None else "failed",
-            "attempt": os.environ.get("CLOUDTRAIN_ATTEMPT"),
-            "error": said,
+            "attempt": os.environ.get(ATTEMPT_VARIABLE),
+            "error": failure,
             "outputs": outputs if error is None else {},
-            # What a pod has done before: its environment.
-            "seconds": json.loads(os.environ.get("CLOUDTRAIN_STAGES") or "{}")
+            # With the stages that a pod went through before the script: its environment.
+            "seconds": json.loads(os.environ.get(STAGES_VARIABLE) or "{}")
             | {name: round(value, 4) for name, value in self._seconds.items()},
             "rows": self._rows,
             "bytes_read": self._bytes_read,

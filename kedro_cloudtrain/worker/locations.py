@@ -1,4 +1,4 @@
-"""Where a table is."""
+"""The place of a table, and how to read it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ FORMATS = {
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """Where a table is, and how it is read.
+    """The place of a table, and how to read it.
 
     Attributes:
         place: a path, or an http(s) URL without secrets.
-        file_format: one of `FORMATS`; None goes by the extension.
+        file_format: one of `FORMATS`; None infers it from the extension.
         load_args: passed to the pandas reader.
-        headers: for the URL's own host.
+        headers: sent to the URL's own host.
         secret_query: added to the URL's query, for its own host.
-        timeout_s: how long connecting, and each read, may take, in seconds.
-        fetch: for a file that is neither here nor behind a URL: gives so many bytes from a place on.
-        size: of such a file, in bytes.
+        timeout_s: the longest time for connecting, and for each read, in seconds.
+        fetch: for a file that is neither on disk nor behind a URL: returns a range of it, from its start and length in bytes.
+        size: the size of such a file, in bytes.
     """
 
     place: str
@@ -49,12 +49,12 @@ class Location:
 
     @property
     def is_url(self) -> bool:
-        """Whether it is a URL."""
+        """Whether the place is a URL."""
         return self.place.lower().startswith(("http://", "https://"))
 
     @property
     def in_pieces(self) -> bool:
-        """Whether it is elsewhere, and is worth reading in pieces."""
+        """Whether the table is not on disk, and is worth reading in pieces."""
         return self.is_url or self.fetch is not None
 
     @property
@@ -62,12 +62,12 @@ class Location:
         """The format's name.
 
         Raises:
-            InputError: it cannot be told.
+            InputError: it is not known.
         """
-        said = (self.file_format or extension(self.place)).lower().lstrip(".")
-        if said not in FORMATS:
+        name = (self.file_format or extension(self.place)).lower().lstrip(".")
+        if name not in FORMATS:
             raise InputError(
-                f"{self.place} has no known format{f' ({said})' if said else ''}. Say which it is by file_format: "
+                f"{self.place} has no known format{f' ({name})' if name else ''}. Give file_format as one of "
                 f"{', '.join(dict.fromkeys(FORMATS.values()))}."
             )
-        return FORMATS[said]
+        return FORMATS[name]

@@ -1,4 +1,4 @@
-"""What a model is worth on rows that it was not fitted on; scikit-learn's definitions."""
+"""Metrics of a model on rows that it was not fitted on, by scikit-learn's definitions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def measure(target: Target, truth: NDArray[Any], output: NDArray[Any]) -> dict[s
         output: values, the second class's probability, or (rows, classes) probabilities.
 
     Returns:
-        Names and numbers. Regression: rmse, mse, mae, r2, mape. Binary: accuracy, roc_auc, pr_auc, log_loss, f1, precision and
-        recall, of the second class in sorted order. Multiclass: accuracy, macro_f1, log_loss. A classification has
-        `confusion_matrix`, rows the truth, and `classes` beside them. None where a metric is not defined, the AUC of rows of one
-        class say.
+        Numbers by the metrics' names. Regression: rmse, mse, mae, r2, mape. Binary: accuracy, roc_auc, pr_auc, log_loss, f1,
+        precision and recall, of the second class in sorted order. Multiclass: accuracy, macro_f1, log_loss. A classification also
+        has `confusion_matrix`, whose rows are the truth, and `classes`. A metric that is not defined is None: the AUC of rows of one
+        class, for example.
     """
     if target.task == "regression":
         return _regression(truth.astype(np.float64), np.asarray(output, dtype=np.float64).reshape(-1))
@@ -34,7 +34,7 @@ def measure(target: Target, truth: NDArray[Any], output: NDArray[Any]) -> dict[s
 
 
 def _regression(truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, Any]:
-    from sklearn import metrics  # most of a second that who only predicts need not wait
+    from sklearn import metrics  # takes most of a second, which a prediction need not wait for
 
     mse = float(metrics.mean_squared_error(truth, predicted))
     return {
@@ -49,7 +49,7 @@ def _regression(truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, Any]:
 def _binary(truth: NDArray[Any], probability: NDArray[Any]) -> dict[str, Any]:
     from sklearn import metrics
 
-    predicted = (probability > 0.5).astype(int)  # noqa: PLR2004  # the likelier class
+    predicted = (probability > 0.5).astype(int)  # noqa: PLR2004  # the more likely class
     both = len(np.unique(truth)) > 1
     return {
         "accuracy": float(metrics.accuracy_score(truth, predicted)),

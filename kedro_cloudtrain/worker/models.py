@@ -1,4 +1,4 @@
-"""A trained model as a folder: the library's own format, and `model.json` to read frames by; never a pickle."""
+"""A trained model as a folder: the library's own format, and `model.json`, which says how to read frames; never a pickle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .encoding import Features, Target
 
 FORMAT = 1
-# What these fit is the logarithm of what is predicted ("Regression: objectives and metrics" of CatBoost's documentation).
+# With these, CatBoost fits the logarithm of the prediction ("Regression: objectives and metrics" of its documentation).
 _CATBOOST_LOG_LOSSES = ("Poisson", "Tweedie", "LogLinQuantile")
 FILES = {"xgboost": "booster.ubj", "lightgbm": "booster.txt", "catboost": "model.cbm", "keras": "model.keras"}
 
@@ -29,25 +29,27 @@ class TrainedModel:
     """A model that predicts in its caller's terms, without the machine that fitted it.
 
     Args:
-        folder: holds `model.json` and the library's file; the library is imported when it first predicts.
+        folder: holds `model.json` and the library's file; the library is imported at the first prediction.
 
     Attributes:
         folder: as given.
-        description: what `model.json` says: library, task, columns, classes, versions.
+        description: the content of `model.json`: library, task, columns, classes, versions.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if self.description.get("format") != FORMAT:
-            raise InputError(f"{folder} is a model of format {self.description.get('format')!r}; this release reads {FORMAT}.")
+            raise InputError(
+                f"{folder} is a model of format {self.description.get('format')!r}, and this release reads format {FORMAT} only."
+            )
 
     def __repr__(self) -> str:
         return f"TrainedModel({self.library} {self.task} of {self.target!r})"
 
     @property
     def library(self) -> str:
-        """Which library fitted it."""
+        """The library that fitted it."""
         return str(self.description["library"])
 
     @property
@@ -62,7 +64,7 @@ class TrainedModel:
 
     @property
     def feature_columns(self) -> list[str]:
-        """The columns that it reads."""
+        """The columns that it needs."""
         return [str(column["name"]) for column in self.description["features"]]
 
     @property
@@ -73,13 +75,15 @@ class TrainedModel:
     def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
         """Predict each row: a number (float64), or a label in the type that the training table had; shape (rows,).
 
+        A category that no training row had counts as missing.
+
         Raises:
-            InputError: the frame lacks a column. A category that no training row had counts as missing.
+            InputError: the frame lacks a column.
         """
         return self._target.decode(self._output(frame))
 
     def predict_proba(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Give each class's probability: a frame of the same index, a column a class.
+        """Return each class's probability: a frame with the same index, and a column per class.
 
         Raises:
             InputError: the frame lacks a column, or the model is a regression.
@@ -95,13 +99,13 @@ class TrainedModel:
 
         matrix = self._features.matrix(frame)
         if not len(matrix):
-            # Two of the libraries fail on no rows.
+            # Two of the libraries fail on an empty matrix.
             return np.empty((0, len(self.classes)) if self.task == "multiclass_classification" else 0)
         return output_of(self.library, self._native, self._features, self.task, matrix)
 
     @functools.cached_property
     def _features(self) -> Features:
-        from .encoding import Column, Features  # pandas only for who predicts
+        from .encoding import Column, Features  # imports pandas, which only a prediction needs
 
         return Features(tuple(Column(**{**column, "categories": tuple(column["categories"])}) for column in self.description["features"]))
 
@@ -109,27 +113,27 @@ class TrainedModel:
     def _target(self) -> Target:
         from .encoding import Target
 
-        said = self.description["target"]
-        return Target(said["name"], self.description["task"], tuple(said["classes"]))
+        target = self.description["target"]
+        return Target(target["name"], self.description["task"], tuple(target["classes"]))
 
     @functools.cached_property
     def _native(self) -> Any:
         return _LOADERS[self.library](self.folder / FILES[self.library])
 
     def __getstate__(self) -> dict[str, Any]:
-        # What a library holds in memory is copied by its file.
+        # Without the library's object, which a copy reads again from its file.
         return {"folder": self.folder, "description": self.description}
 
 
 def load_model(folder: Path | str) -> TrainedModel:
-    """Read a model's folder; its library is imported when it first predicts.
+    """Load a model from its folder; its library is imported at the first prediction.
 
     Raises:
-        InputError: there is none, or it is of another format.
+        InputError: the folder holds no model, or one of another format.
     """
     folder = Path(folder)
     if not (folder / "model.json").is_file():
-        raise InputError(f"{folder} holds no model: there is no model.json.")
+        raise InputError(f"{folder} holds no model: it has no model.json.")
     return TrainedModel(folder)
 
 
@@ -137,12 +141,12 @@ def save_model(folder: Path, library: str, native: Any, features: Features, targ
     """Write a model's folder.
 
     Args:
-        folder: where; it is made.
+        folder: the folder, which is created.
         library: xgboost, lightgbm, catboost or keras.
         native: the library's own object.
         features: how frames are read.
-        target: how predictions are said.
-        **more: stands in `model.json` beside them: versions, rounds.
+        target: how predictions are decoded.
+        **more: more fields of `model.json`: versions, rounds.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _SAVERS[library](native, folder / FILES[library])
@@ -158,7 +162,7 @@ def save_model(folder: Path, library: str, native: Any, features: Features, targ
 
 
 def output_of(library: str, native: Any, features: Features, task: str, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Give a library's raw output for an encoded matrix: values, the second class's probability, or (rows, classes)."""
+    """Return a library's raw output for an encoded matrix: values, the second class's probability, or (rows, classes)."""
     output: NDArray[np.float64] = _PREDICTORS[library](native, features, task, matrix)
     return output
 

@@ -1,7 +1,7 @@
-"""The names that client and machine share: the files of a job folder, and the environment variables of a job.
+"""The names that client and machine share: a job folder's files, and a job's environment variables.
 
-The two never talk: they share a folder, and every name in it stands here once. `bootstrap.py` and `courier.py` run on a pod before
-anything can be imported; they spell these names out, and a test compares them with this module.
+Client and machine never talk: they share a folder, and each of its names stands in this module once. `bootstrap.py` and `courier.py`
+run on a pod before anything can be imported: they spell the names out, and a test compares them with this module.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 # Folders on the volume.
 JOBS = ".cloudtrain/jobs"
 INPUTS = ".cloudtrain/inputs"
+# Made by pods: a Python environment for each set of requirements, and what uv has downloaded for them.
+ENVIRONMENTS = ".cloudtrain/environments"
+UV_CACHE = ".cloudtrain/uv-cache"
 
 # Files of a job folder that the client writes.
 SPEC = "job.json"
@@ -25,7 +28,9 @@ LOG = "log.txt"
 PROGRESS = "progress.jsonl"
 HEARTBEAT = "heartbeat.json"
 RESULT = "result.json"
-# A bucket holds a job's folders as one file each.
+# On a pod without a volume: the courier has delivered the result, and the pod may end.
+DELIVERED = "delivered"
+# A bucket holds each of these folders as one file.
 OUTPUTS_ZIP = "outputs.zip"
 CHECKPOINT_ZIP = "checkpoint.zip"
 # Folders of a job folder.
@@ -33,14 +38,14 @@ OUTPUTS = "outputs"
 SENT = "inputs"
 CHECKPOINT = "checkpoint"
 LATEST = "latest.json"
-# Begins the name of the marker that an attempt has started: the eight digits of the attempt follow.
+# Marks an attempt that has started: the attempt's eight digits follow.
 STARTED = "started-"
-# Notes that the client keeps for itself; no machine has them.
+# The client's own notes, which are sent to no machine.
 FINGERPRINT = "fingerprint.json"
 WHY = "why.json"
 SAVED = "saved.json"
 
-# Every file that a job may have on a volume, besides its outputs, its checkpoint and the markers of its attempts.
+# Each file that a job may have on a volume, except its outputs, its checkpoint and the markers of its attempts.
 ON_VOLUME = (
     RESULT,
     SPEC,
@@ -59,7 +64,7 @@ ON_VOLUME = (
     CHECKPOINT_ZIP,
 )
 
-# The folder of a training script's archive, by which it imports what travels with it.
+# The package in the archive: a script imports it by this name.
 PACKAGE = "cloudtrain_worker"
 
 # Environment variables of a job's process.
@@ -73,13 +78,14 @@ CHECKPOINT_VARIABLE = "CLOUDTRAIN_CHECKPOINT"
 CHECKPOINT_EVERY_S_VARIABLE = "CLOUDTRAIN_CHECKPOINT_EVERY_S"
 CHECKPOINT_EVERY_ROUNDS_VARIABLE = "CLOUDTRAIN_CHECKPOINT_EVERY_ROUNDS"
 CHECKPOINT_OF_VARIABLE = "CLOUDTRAIN_CHECKPOINT_OF"
-# Secrets: the queries and headers of URLs, the credentials of catalog entries by the entries' names.
+# Secrets: queries and headers by URL, and credentials by catalog entry.
 URL_SECRETS_VARIABLE = "CLOUDTRAIN_URL_SECRETS"
 CREDENTIALS_VARIABLE = "CLOUDTRAIN_CREDENTIALS"
 SAVE_VERSION_VARIABLE = "CLOUDTRAIN_SAVE_VERSION"
-# Where the courier of a pod without a volume is read from, and its list of signed URLs.
+# For a pod without a volume: the URLs of its courier and of its list of signed URLs; and, from the courier to the bootstrap, that it runs.
 START_VARIABLE = "CLOUDTRAIN_START"
 STORE_VARIABLE = "CLOUDTRAIN_STORE"
+COURIER_VARIABLE = "CLOUDTRAIN_COURIER"
 
-# Of a group's jobs, each has these for itself; all other variables are its machine's.
+# Each job of a group has these for itself; it shares all other variables with its machine.
 OF_ONE_JOB = (CHECKPOINT_EVERY_S_VARIABLE, CHECKPOINT_EVERY_ROUNDS_VARIABLE, CHECKPOINT_OF_VARIABLE)

@@ -1,4 +1,4 @@
-"""A file of a web server that is read by ranges, and the one on disk that stands in for it."""
+"""A web server's file that is read in ranges, and the file on disk that is read where that does not work."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import io
 import re
 import tempfile
-import time
 from pathlib import Path
+from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .downloads import TRIES, describe, downloaded
@@ -25,7 +25,7 @@ _PIECE_BYTES = 16 * 1024 * 1024
 
 
 def on_parts(location: Location, use: Callable[[Any], T]) -> tuple[T, int]:
-    """Do something with a table that is read in pieces, wherever it is; give the bytes that it took, too."""
+    """Use a table's file, in pieces if it is not on disk, and return the outcome and the number of bytes that were read."""
     spent = 0
     if location.in_pieces:
         with remote_file(location) as remote:
@@ -33,7 +33,7 @@ def on_parts(location: Location, use: Callable[[Any], T]) -> tuple[T, int]:
                 try:
                     return use(remote), remote.bytes_read
                 except Exception:
-                    # A range that does not come: the download that comes instead knows to go on, and to say what is wrong.
+                    # A range did not arrive: the download below resumes after a break, and its errors explain more.
                     if not remote.failed:
                         raise
                     spent = remote.bytes_read
@@ -43,7 +43,7 @@ def on_parts(location: Location, use: Callable[[Any], T]) -> tuple[T, int]:
 
 @contextlib.contextmanager
 def local_file(location: Location) -> Iterator[tuple[Path, int]]:
-    """Give the table as a file here, and the bytes that it took."""
+    """Provide the table as a file on disk, and the number of bytes that were read for it."""
     if location.fetch is not None:
         with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
             path = Path(scratch) / location.place.rpartition("/")[2]
@@ -55,7 +55,7 @@ def local_file(location: Location) -> Iterator[tuple[Path, int]]:
     if not location.is_url:
         path = Path(location.place)
         if not path.is_file():
-            raise InputError(f"{path} is not there. Check dataset_key and the volume's path.")
+            raise InputError(f"{path} does not exist. Check dataset_key and the volume's path.")
         yield path, path.stat().st_size
         return
     with downloaded(location.place, headers=location.headers, secret_query=location.secret_query, timeout_s=location.timeout_s) as download:
@@ -65,21 +65,21 @@ def local_file(location: Location) -> Iterator[tuple[Path, int]]:
 
 
 def refuse_web_page(beginning: bytes, location: Location) -> None:
-    """Refuse what begins as a web page does.
+    """Check that a file does not begin as a web page does.
 
     Raises:
-        InputError: it is one.
+        InputError: the file is a web page.
     """
     if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)", beginning[:_MAGIC_BYTES], re.IGNORECASE):
         raise InputError(
-            f"{location.place} answered with a web page, where {location.format} was expected: a page to sign in, or one that shows the "
-            "file. Give the address of the file itself (the raw file, on GitHub), and `credentials` with `headers` if it needs them."
+            f"{location.place} answered with a web page instead of {location.format}: a sign-in page, or a page that shows the file. "
+            "Give the address of the file itself (on GitHub, the raw file), and `credentials` with `headers` if it needs them."
         )
 
 
 @contextlib.contextmanager
 def remote_file(location: Location) -> Iterator[RemoteFile | None]:
-    """Open what is elsewhere for reading in pieces; None where its server has no ranges, or says no size.
+    """Open a remote file for reading in pieces; None if its server has no ranges, or does not give the file's size.
 
     Raises:
         InputError: the server refuses or cannot be reached.
@@ -87,8 +87,8 @@ def remote_file(location: Location) -> Iterator[RemoteFile | None]:
     if location.fetch is not None:
         yield RemoteFile(FetchedFile(location.fetch, location.size)) if location.size > 1 else None
         return
-    said = describe(location.place, headers=location.headers, secret_query=location.secret_query, timeout_s=location.timeout_s)
-    remote = _opened(said, location) if (said.size or 0) > 1 and said.headers.get("accept-ranges", "").lower() != "none" else None
+    file = describe(location.place, headers=location.headers, secret_query=location.secret_query, timeout_s=location.timeout_s)
+    remote = _open(file, location) if (file.size or 0) > 1 and file.headers.get("accept-ranges", "").lower() != "none" else None
     try:
         yield remote
     finally:
@@ -96,25 +96,25 @@ def remote_file(location: Location) -> Iterator[RemoteFile | None]:
             remote.close()
 
 
-def _opened(said: Description, location: Location) -> RemoteFile | None:
-    import aiohttp  # with fsspec's http filesystem, a third of a second
+def _open(description: Description, location: Location) -> RemoteFile | None:
+    import aiohttp  # takes, with fsspec's HTTP file system, a third of a second
     import fsspec
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=location.timeout_s, sock_read=location.timeout_s)
     filesystem = fsspec.filesystem(
         "http",
-        # The escapes of a signed URL are part of what was signed.
+        # A signed URL was signed with its escapes.
         encoded=True,
-        # Redirects have been followed: aiohttp would take headers along to another host, all but Authorization.
-        headers={"Accept-Encoding": "identity", **(location.headers if said.own else {})},
+        # Redirects have been followed already: aiohttp would send headers, except Authorization, to another host.
+        headers={"Accept-Encoding": "identity", **(location.headers if description.own else {})},
         allow_redirects=False,
         client_kwargs={"timeout": timeout, "trust_env": True},
         skip_instance_cache=True,
     )
-    # No read-ahead: the default cache takes 5 MB where a footer of 8 kB is wanted.
+    # No read-ahead: the default cache would read 5 MB for a footer of 8 kB.
     with contextlib.suppress(Exception):
-        file = filesystem.open(said.url, cache_type="none", size=said.size)
-        # Not every server that has ranges says so, and not every one that says so has them.
+        file = filesystem.open(description.url, cache_type="none", size=description.size)
+        # Some servers have ranges without announcing them, and some announce them without having them.
         file.seek(1)
         if len(file.read(1)) == 1:
             file.seek(0)
@@ -123,9 +123,14 @@ def _opened(said: Description, location: Location) -> RemoteFile | None:
 
 
 class RemoteFile(io.RawIOBase):
-    """A file that is elsewhere, read by exactly the ranges that are asked for, and counting them.
+    """A remote file that is read in exactly the requested ranges, and counts their bytes.
 
-    A range that breaks is asked for again; when that does not help, `failed` says so.
+    A range that breaks off is requested again.
+
+    Attributes:
+        size: the file's size in bytes.
+        bytes_read: the bytes that have been read.
+        failed: whether a range did not arrive, however often it was requested.
     """
 
     def __init__(self, file: Any) -> None:
@@ -135,69 +140,69 @@ class RemoteFile(io.RawIOBase):
         self.failed = False
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True: the file can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Say that its place can be set."""
+        """Return True: the position can be set."""
         return True
 
     def tell(self) -> int:
-        """Give the place of the next read."""
+        """Return the position of the next read."""
         return int(self._file.tell())
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Set the place of the next read."""
+        """Set the position of the next read."""
         return int(self._file.seek(offset, whence))
 
     def read(self, size: int = -1) -> bytes:
-        """Read so many bytes, fewer at the end only.
+        """Read `size` bytes, or fewer at the end of the file.
 
         Raises:
-            OSError: they did not come in three tries.
+            OSError: they did not arrive in three tries.
         """
         start = self.tell()
-        wanted = max(0, self.size - start if size < 0 else min(size, self.size - start))
+        count = max(0, self.size - start if size < 0 else min(size, self.size - start))
         for number in range(TRIES):
-            with contextlib.suppress(Exception):  # aiohttp's own, whose words hold the whole URL
-                content: bytes = self._file.read(wanted) if wanted else b""
+            with contextlib.suppress(Exception):  # aiohttp's own errors, which hold the whole URL
+                content: bytes = self._file.read(count) if count else b""
                 self.bytes_read += len(content)
-                if len(content) == wanted:
+                if len(content) == count:
                     return content
             self._file.seek(start)
             if number < TRIES - 1:
-                time.sleep(0.1 * 2**number)
+                sleep(0.1 * 2**number)
         self.failed = True
-        raise OSError("a part of the file did not come")
+        raise OSError("a part of the file did not arrive")
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._file.close()
         super().close()
 
 
 class FetchedFile:
-    """What `RemoteFile` asks of a file, over a function that gives its ranges."""
+    """The file that `RemoteFile` reads, over a function that returns its ranges."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
         self._fetch = fetch
         self.size = size
-        self._place = 0
+        self._position = 0
 
     def tell(self) -> int:
-        """Give the place of the next read."""
-        return self._place
+        """Return the position of the next read."""
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the place of the next read."""
-        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}[whence]
-        return self._place
+        """Set the position of the next read."""
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        return self._position
 
     def read(self, size: int) -> bytes:
-        """Read so many bytes."""
-        content = self._fetch(self._place, size)
-        self._place += len(content)
+        """Read `size` bytes."""
+        content = self._fetch(self._position, size)
+        self._position += len(content)
         return content
 
     def close(self) -> None:
-        """Let go of nothing."""
+        """Do nothing: no connection is open."""

@@ -1,4 +1,4 @@
-"""What a job says when it is done: its outputs with their sums, the versions, the memory that it took."""
+"""A job's result: its outputs with their checksums, the packages' versions, the memory that it took."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import resource
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .protocol import RESULT
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:
-    """Write `result.json` by rename: from then on the job is done."""
-    temporary = folder / ".result.json"
+    """Write `result.json` by rename: once it exists, the job is done."""
+    temporary = folder / f".{RESULT}"
     temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(folder / "result.json")
+    temporary.replace(folder / RESULT)
 
 
-def description(folder: Path, path: Path) -> dict[str, Any]:
-    """Say an output's place, size in bytes and sha256; a folder's is that of its files' names and sums."""
+def describe_output(folder: Path, path: Path) -> dict[str, Any]:
+    """Return an output's path, size in bytes and sha256; a folder's sha256 is that of its files' names and checksums."""
     if path.is_file():
         return {"path": str(path.relative_to(folder)), "size": path.stat().st_size, "sha256": _sha256(path)}
     files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -38,20 +40,20 @@ def _sha256(file: Path) -> str:
 
 
 def md5_of(file: Path) -> str:
-    """Give a file's MD5, which is what an S3 API calls its ETag."""
+    """Return a file's MD5, which an S3 API has as its ETag."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def folder_digest(folder: Path) -> str:
-    """Give the sha256 of a folder: of its files' names and sums, in order."""
+    """Return the sha256 of a folder: of its files' names and checksums, in order."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    sums = json.dumps([[str(file.relative_to(folder)), _sha256(file)] for file in files])
-    return hashlib.sha256(sums.encode()).hexdigest()
+    checksums = json.dumps([[str(file.relative_to(folder)), _sha256(file)] for file in files])
+    return hashlib.sha256(checksums.encode()).hexdigest()
 
 
 def version_of(name: str) -> str:
-    """Give a package's version; one that comes under another name, xgboost as xgboost-cpu say, tells it itself."""
+    """Return a package's version, from the module itself if it is installed under another name (xgboost as xgboost-cpu)."""
     from importlib import metadata
 
     try:
@@ -61,7 +63,7 @@ def version_of(name: str) -> str:
 
 
 def peak_memory_bytes() -> int:
-    """Give the most memory that this process has held."""
+    """Return the most memory that this process has held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # kilobytes on Linux, bytes on macOS (getrusage(2) of each)
+    # In kilobytes on Linux, in bytes on macOS (getrusage(2) of each).
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,4 +1,4 @@
-"""Which rows a model is fitted on, which ones stop it and judge it, and which ones neither has seen."""
+"""The split of a table into rows to fit on, rows to stop and judge by, and rows that the fit never sees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ _NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Row numbers, int64: of the rows to fit, to stop and judge by, and to judge by alone."""
+    """Row numbers, int64.
+
+    Attributes:
+        train: the rows to fit on.
+        validation: the rows that stop the fit early and judge the model.
+        test: the rows that only judge the model.
+    """
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -46,15 +52,15 @@ def split_rows(
 
     Args:
         frame: the table.
-        classes: each row's class, of a classification: each part gets its share of each, and a class of one row is fitted.
+        classes: each row's class, in a classification: each part gets its share of each class, and a class of one row goes to training.
         fraction: the share of the validation rows.
         test_fraction: the share of the test rows.
-        seed: of the shuffle.
-        column: says of each row `train`, `validation` (or `val`, `valid`) or `test`, instead of a shuffle.
-        time_column: orders the rows: the latest are tested, the latest before them validate.
+        seed: the shuffle's seed.
+        column: has `train`, `validation` (or `val`, `valid`) or `test` for each row, instead of a shuffle.
+        time_column: orders the rows: the latest are the test rows, the latest before them the validation rows.
 
     Raises:
-        InputError: a part that is needed has no rows, or the column says something else.
+        InputError: a part that is needed has no rows, or the column has another value.
     """
     if column is not None:
         split = _by_column(frame[column])
@@ -64,9 +70,9 @@ def split_rows(
         split = _by_chance(len(frame), classes, fraction, test_fraction, seed)
     for name in ("train", "validation"):
         if not len(getattr(split, name)):
-            raise InputError(f"The split leaves no {name} rows of {len(frame)}. Change `validation`, or give more rows.")
+            raise InputError(f"The split of {len(frame)} rows leaves no {name} rows. Change `validation`, or use more rows.")
     if test_fraction and not len(split.test):
-        raise InputError(f"The split leaves no test rows of {len(frame)}. Raise validation.test_fraction, or give more rows.")
+        raise InputError(f"The split of {len(frame)} rows leaves no test rows. Raise validation.test_fraction, or use more rows.")
     return split
 
 
@@ -78,7 +84,7 @@ def _by_chance(rows: int, classes: NDArray[Any] | None, fraction: float, test_fr
 
 
 def _held_out(rows: NDArray[np.int64], classes: NDArray[Any] | None, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    from sklearn.model_selection import train_test_split  # most of a second that a split by column need not wait
+    from sklearn.model_selection import train_test_split  # takes most of a second, which a split by column need not wait for
 
     if not count or len(rows) <= count:
         return rows, rows[:0]
@@ -86,7 +92,7 @@ def _held_out(rows: NDArray[np.int64], classes: NDArray[Any] | None, count: int,
         kept, held = train_test_split(rows, test_size=count, random_state=seed)
         return kept, held
     labels, place, sizes = np.unique(classes[rows], return_inverse=True, return_counts=True)
-    single = sizes[place] < 2  # noqa: PLR2004  # a class of one row cannot be shared
+    single = sizes[place] < 2  # noqa: PLR2004  # a class of one row cannot be split
     common, alone = rows[~single], rows[single]
     groups = len(labels) - int((sizes < 2).sum())  # noqa: PLR2004
     shared = classes[common] if min(count, len(common) - count) >= groups > 0 else None
@@ -97,28 +103,31 @@ def _held_out(rows: NDArray[np.int64], classes: NDArray[Any] | None, count: int,
 
 
 def _by_column(values: pd.Series) -> Split:
-    said = values.astype(object).map(lambda value: str(value).strip().lower(), na_action="ignore")
-    parts = said.map(_NAMES)
+    names = values.astype(object).map(lambda value: str(value).strip().lower(), na_action="ignore")
+    parts = names.map(_NAMES)
     if parts.isna().any():
         value = values[parts.isna()].iloc[0]
         close = nearest(str(value).lower(), _NAMES)
-        hint = f" Closest: {close}." if close else ""
-        raise InputError(f"The split column `{values.name}` says {value!r}.{hint} It may say train, validation or test.")
+        hint = f" Did you mean `{close}`?" if close else ""
+        raise InputError(f"The split column `{values.name}` has the value {value!r}.{hint} Use train, validation or test.")
     return Split(*(np.flatnonzero(parts.to_numpy() == part) for part in ("train", "validation", "test")))
 
 
 def _by_time(values: pd.Series, fraction: float, test_fraction: float) -> Split:
     if values.isna().any():
-        raise InputError(f"The time column `{values.name}` lacks {int(values.isna().sum())} values: which rows are late cannot be told.")
+        raise InputError(
+            f"The time column `{values.name}` lacks {int(values.isna().sum())} values, so that the rows have no order. "
+            "Fill them in, or choose another validation.time_column."
+        )
     if not pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_datetime64_any_dtype(values.dtype):
         times = pd.to_datetime(values.astype(str), format="ISO8601", utc=True, errors="coerce")
         if times.isna().any():
             raise InputError(
-                f"The time column `{values.name}` holds {values[times.isna()].iloc[0]!r}, which is no time. "
+                f"The time column `{values.name}` holds {values[times.isna()].iloc[0]!r}, which is not a time. "
                 "Write times as 2026-01-31 or 2026-01-31T12:00:00."
             )
         values = times
     order = np.argsort(values.to_numpy(), kind="stable")
-    tested, validating = round(len(order) * test_fraction), max(1, round(len(order) * fraction))
-    first = max(0, len(order) - tested - validating)
-    return Split(order[:first], order[first : len(order) - tested], order[len(order) - tested :])
+    tests, validations = round(len(order) * test_fraction), max(1, round(len(order) * fraction))
+    first = max(0, len(order) - tests - validations)
+    return Split(order[:first], order[first : len(order) - tests], order[len(order) - tests :])

@@ -1,26 +1,26 @@
-"""A file on a remote store, as fsspec knows it: by what it is known to be the same, here and on a machine."""
+"""The identity of a file on a remote store, from fsspec: the same on the client and on a machine."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# What file systems call it (s3fs, gcsfs, adlfs, fsspec's own for HTTP; those over SSH and the like have a time and a size alone).
+# The names that file systems use (s3fs, gcsfs, adlfs, fsspec's own for HTTP; those over SSH and the like have a time and a size only).
 _ETAGS = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified")
 
 
 def file_identity(file_system: Any, path: str) -> dict[str, Any]:
-    """Say by what a file is known to be the same: `etag`, else `modified`, and `size` in bytes; None for what the store does not say.
+    """Return a file's identity: `etag`, else `modified`, and `size` in bytes; None for each that the store does not have.
 
     Args:
-        file_system: fsspec's, of the file's store.
-        path: the file's, there.
+        file_system: fsspec's file system of the file's store.
+        path: the file's path on it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: the store does not answer, or does not let one in.
+        FileNotFoundError: the file does not exist.
+        OSError: the store does not answer, or refuses access.
     """
-    # A listing that was kept from before the file was written would not know it.
+    # A cached listing from before the file was written would not have it.
     file_system.invalidate_cache(path)
     info = file_system.info(path)
     if info.get("type") == "directory":

@@ -1,4 +1,4 @@
-"""Tables from files and URLs, and no more of them than was asked for."""
+"""Tables from files and URLs, of which no more is read than is needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LARGEST_HEAD_BYTES = 16 * 1024 * 1024
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table, and how many bytes were taken from its source."""
+    """A table, and the number of bytes that were read from its source."""
 
     frame: pd.DataFrame
     bytes_read: int
@@ -35,12 +35,12 @@ def read_table(location: Location, *, columns: Sequence[str] | None = None, floa
     """Read a table's columns.
 
     Args:
-        location: where it is.
-        columns: which columns, in this order; None reads all.
-        float32: the columns whose numbers are wanted as float32; None means none of them, as a notebook expects.
+        location: the table's place.
+        columns: the columns, in this order; None reads all.
+        float32: the columns whose numbers become float32; None leaves all as they are, as a notebook expects.
 
     Raises:
-        InputError: it is not there, is of another format, is empty, or lacks a column.
+        InputError: the table does not exist, has another format, is empty, or lacks a column.
     """
     if location.in_pieces and location.format == "parquet" and columns is not None:
         frame, count = on_parts(location, lambda file: read_parquet(file, location, columns, float32))
@@ -53,7 +53,7 @@ def read_table(location: Location, *, columns: Sequence[str] | None = None, floa
 
 
 def column_names(location: Location) -> list[str]:
-    """Give a table's columns; of the file, no more is read than they need.
+    """Return the names of a table's columns, reading no more of the file than they need.
 
     Raises:
         InputError: as for `read_table`.
@@ -62,11 +62,11 @@ def column_names(location: Location) -> list[str]:
         return [str(name) for name in read_head(location, rows=1).columns]
 
     def names(file: Any) -> list[str]:
-        import pyarrow.parquet as pq  # for who reads parquet
+        import pyarrow.parquet as pq  # needed for parquet alone
 
         with explained(location):
             schema = pq.ParquetFile(file).schema_arrow
-            # A pandas index that was written as a column is an index again when it is read.
+            # pandas makes an index again of one that was written as a column.
             index = (schema.pandas_metadata or {}).get("index_columns", [])
             return [str(name) for name in schema.names if name not in index]
 
@@ -82,9 +82,9 @@ def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:
     if location.format == "parquet":
         return on_parts(location, lambda file: _parquet_head(file, location, rows))[0]
     if location.in_pieces and location.format in TEXT:
-        found = _remote_head(location, rows)
-        if found is not None:
-            return found
+        head = _remote_head(location, rows)
+        if head is not None:
+            return head
     with local_file(location) as (path, _), explained(location):
         return _head_of(path, location, rows)
 
@@ -95,7 +95,7 @@ def _parquet_head(file: Any, location: Location, rows: int) -> pd.DataFrame:
     with explained(location):
         columns = parquet_args(location)
         parquet = pq.ParquetFile(file)
-        # Of all groups, pyarrow fetches all before it gives the first rows.
+        # Without a choice of row groups, pyarrow fetches all of them before it returns the first rows.
         groups = _first_groups(parquet.metadata, rows)
         first = next(parquet.iter_batches(batch_size=rows, row_groups=groups, columns=columns), None) if groups else None
         frame: pd.DataFrame = (first if first is not None else parquet.read(columns=columns)).to_pandas()
@@ -103,18 +103,18 @@ def _parquet_head(file: Any, location: Location, rows: int) -> pd.DataFrame:
 
 
 def _first_groups(metadata: Any, rows: int) -> list[int]:
-    """Give the row groups that the first rows are in."""
-    found, held = [], 0
+    """Return the numbers of the row groups that hold the first rows."""
+    groups, held = [], 0
     for number in range(metadata.num_row_groups):
         if held >= rows:
             break
-        found.append(number)
+        groups.append(number)
         held += metadata.row_group(number).num_rows
-    return found
+    return groups
 
 
 def _head_of(file: Any, location: Location, rows: int) -> pd.DataFrame:
-    import pandas as pd  # half a second that whoever only imports this need not wait
+    import pandas as pd  # takes half a second, which an import of this module need not wait for
 
     args = reader_args(location, file)
     args["nrows"] = min(rows, args.get("nrows") or rows)
@@ -128,10 +128,10 @@ def _head_of(file: Any, location: Location, rows: int) -> pd.DataFrame:
 
 
 def _remote_head(location: Location, rows: int) -> pd.DataFrame | None:
-    """Read ever more of a text file until its first rows are whole; None where that does not lead to them."""
+    """Read more and more of a text file until its first rows are whole; return None if they cannot be had that way."""
     with remote_file(location) as remote:
         if remote is not None:
-            # A broken connection: the download that comes instead goes on where it broke.
+            # After a broken connection, the caller downloads the file, which resumes where it broke off.
             with contextlib.suppress(OSError):
                 return _first_rows(remote.read, location, rows)
     if not location.is_url:
@@ -150,9 +150,9 @@ def _first_rows(read: Callable[[int], bytes], location: Location, rows: int) -> 
         piece += read(size - len(piece))
         refuse_web_page(piece, location)
         if len(piece) < size or packing(piece) is not None:
-            return None  # The file is small, or cannot be unpacked before it is all here.
+            return None  # The file is small, or can only be unpacked as a whole.
         try:
-            # The last line is likely cut; a quoted field may hold line breaks, so rows are counted by the reader.
+            # The last line is probably cut. A quoted field may hold line breaks, so the reader counts the rows.
             frame = _head_of(io.BytesIO(piece[: piece.rfind(b"\n") + 1]), location, rows)
         except (TypeError, UnicodeDecodeError) as error:
             raise reason(location, error) from error
@@ -165,7 +165,7 @@ def _first_rows(read: Callable[[int], bytes], location: Location, rows: int) -> 
 
 
 def _narrow(frame: pd.DataFrame, float32: Container[str] | None) -> pd.DataFrame:
-    """Hold the numbers of some columns as float32, column by column, so that never two whole tables are held."""
+    """Convert the numbers of some columns to float32, column by column, so that memory never holds the table twice."""
     for name in frame.columns:
         if name in (float32 or ()) and is_number(frame[name]) and str(frame[name].dtype) != "float32":
             frame[name] = frame[name].astype("float32")

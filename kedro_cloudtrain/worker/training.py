@@ -1,4 +1,4 @@
-"""A training, as its script sees it: reads, splits, encodes, watches the fit, measures and saves."""
+"""A training as its script sees it: reads, splits, encodes, watches the fit, measures and saves."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .job import Job
 from .metrics import measure
 from .models import load_model, output_of, save_model
 from .progress import finite
+from .protocol import OUTPUTS
 from .results import version_of
 from .splitting import Split, split_rows
 from .tables import read_table
@@ -56,15 +57,15 @@ class TrainingJob(Job):
         library: xgboost, lightgbm, catboost or keras.
         task: `regression`, `binary_classification` or `multiclass_classification`.
         hyperparameters: checked against the library's names.
-        outputs: which of `model`, `metrics`, `history`, `importance` and `predictions` are wanted.
+        outputs: the outputs to write, of `model`, `metrics`, `history`, `importance` and `predictions`.
 
     Attributes:
         folder: the job folder.
         device: `cuda` or `cpu`.
-        features: how the features are encoded; there once the rows are split.
-        target: how the target is encoded; there once the table is read.
-        progress: the fit's watcher, whose `for_xgboost()` and so on give a callback.
-        checkpoint: the fit's state, which is written now and then; there once the job has begun.
+        features: how the features are encoded; set once the rows are split.
+        target: how the target is encoded; set once the table is read.
+        progress: the fit's progress, whose `for_xgboost()` and so on return a callback.
+        checkpoint: the fit's state, which is written now and then; set once the job has begun.
     """
 
     checkpoint: FitCheckpoint
@@ -87,7 +88,7 @@ class TrainingJob(Job):
         self._outputs = outputs
 
     def begin(self) -> None:
-        """Choose the device, and refuse hyperparameters that the library does not have."""
+        """Choose the device, and check the hyperparameters' names."""
         self.device, self._device_name = device_for(self._library, self._hyperparameters)
         print(f"{self._library} {version_of(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
         check_hyperparameters(self._library, self._hyperparameters)
@@ -105,70 +106,72 @@ class TrainingJob(Job):
         file_format: str | None = None,
         load_args: Mapping[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Read the columns that the training needs; rows without a target are left out.
+        """Read the columns that the training needs, and drop the rows that have no target.
 
         Args:
             target: the target column.
             features: the feature columns; None takes every column but the target.
-            validation: its `column` and `time_column` are read too.
+            validation: its `column` and `time_column` are read, too.
             dataset_key: the table's path below the volume.
             dataset_url: or its URL.
             dataset_file: or its path in the job folder.
-            file_format: csv, tsv, parquet, xlsx, xls or jsonl; None goes by the extension.
+            file_format: csv, tsv, parquet, xlsx, xls or jsonl; None infers it from the extension.
             load_args: passed to the pandas reader.
 
         Raises:
-            InputError: the table is not there, is of another format, or lacks a column.
+            InputError: the table does not exist, has another format, or lacks a column.
         """
-        asked = validation or {}
-        beside = [name for name in (asked.get("column"), asked.get("time_column")) if name is not None]
+        validation = validation or {}
+        beside = [name for name in (validation.get("column"), validation.get("time_column")) if name is not None]
         location = input_location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
         if features is None and hasattr(self, "target"):
             features = self._names
         columns = None if features is None else list(dict.fromkeys([*features, target, *beside]))
-        wanted = _EveryBut({target, *beside}) if features is None else [name for name in features if name not in beside]
+        float32 = _EveryBut({target, *beside}) if features is None else [name for name in features if name not in beside]
         try:
-            table = read_table(location, columns=columns, float32=wanted)
+            table = read_table(location, columns=columns, float32=float32)
         except InputError as error:
             settings = {"target_column": [target], "feature_columns": features or (), "validation": beside}
-            said = next((key for key, names in settings.items() if any(f" has no column `{name}`" in str(error) for name in names)), "")
-            raise InputError(f"{error} Fix {said}." if said else str(error)) from None
+            setting = next((key for key, names in settings.items() if any(f" has no column `{name}`" in str(error) for name in names)), "")
+            raise InputError(f"{error} Fix {setting}." if setting else str(error)) from None
         self._bytes_read += table.bytes_read
         frame = table.frame
-        # A spreadsheet's header may hold numbers, a year say.
+        # A spreadsheet's header may hold numbers: years, for example.
         frame.columns = [str(name) for name in frame.columns]
         if target not in frame.columns:
             raise InputError(f"{location.place} has no column `{target}`. Fix target_column.")
         for setting in ("column", "time_column"):
-            if asked.get(setting) is not None and asked[setting] not in frame.columns:
-                raise InputError(f"{location.place} has no column `{asked[setting]}`. Fix validation.{setting}.")
+            if validation.get(setting) is not None and validation[setting] not in frame.columns:
+                raise InputError(f"{location.place} has no column `{validation[setting]}`. Fix validation.{setting}.")
         self._rows["read"] = self._rows.get("read", 0) + len(frame)
-        print(f"read {len(frame):,} rows, {len(frame.columns)} columns of {location.place}")  # noqa: T201
-        known = frame[target].notna()
-        if not known.all():
-            print(f"left out {int((~known).sum()):,} rows without a {target}")  # noqa: T201
-            # The row numbers of the source stay in the index.
-            frame = frame[known]
+        print(f"read {len(frame):,} rows, {len(frame.columns)} columns from {location.place}")  # noqa: T201
+        has_target = frame[target].notna()
+        if not has_target.all():
+            print(f"dropped {int((~has_target).sum()):,} rows without a {target}")  # noqa: T201
+            # The index keeps the row numbers of the source.
+            frame = frame[has_target]
         if frame.empty:
             raise InputError(f"No row of {location.place} has a `{target}`. Fix target_column, or the data.")
         if not hasattr(self, "target"):
             self.target = Target.fit(frame[target], self._task)
-            self._names = (
-                [name for name in frame.columns if name not in (target, asked.get("column"))] if features is None else list(features)
-            )
+            unused = (target, validation.get("column"))
+            self._names = [name for name in frame.columns if name not in unused] if features is None else list(features)
             if not self._names:
-                raise InputError(f"{location.place} has no column but the target `{target}`: there is nothing to learn from.")
+                raise InputError(f"{location.place} has no column but the target `{target}`: a model has nothing to learn from.")
         return frame
 
     def split(
         self, frame: pd.DataFrame, validation: Mapping[str, Any], validation_frame: pd.DataFrame | None = None
     ) -> tuple[Part, Part, Part | None]:
-        """Split a table into the rows to fit, to stop by and to test, and encode them as the rows to fit teach.
+        """Split a table into training, validation and test rows, and encode them by what the training rows hold.
 
         Args:
             frame: the table.
             validation: `fraction`, `test_fraction`, `seed`, `column`, `time_column`.
-            validation_frame: the validation rows, where they are a table of their own.
+            validation_frame: the validation rows, if they are a table of their own.
+
+        Returns:
+            The training rows, the validation rows, and the test rows, None if there are none.
 
         Raises:
             InputError: a part that is needed has no rows.
@@ -184,15 +187,15 @@ class TrainingJob(Job):
         matrix = self.features.matrix(frame)
         index = frame.index.to_numpy()
         train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])
-        if self._task != "regression" and len(np.unique(train.target)) < 2:  # noqa: PLR2004  # one class is no choice
+        if self._task != "regression" and len(np.unique(train.target)) < 2:  # noqa: PLR2004  # a classifier needs two
             raise InputError(
-                f"The rows to fit have one class of `{self.target.name}` only, {self.target.classes[int(train.target[0])]!r}: "
-                "there is nothing to tell apart. Change `validation`, so that they have others too."
+                f"The training rows have one class of `{self.target.name}` only, {self.target.classes[int(train.target[0])]!r}: "
+                "a model has nothing to tell apart. Change `validation`, so that they have other classes, too."
             )
         if self._library == "catboost" and _is_constant(train.features):
             raise InputError(
-                "Each feature is constant in the rows to fit, of which CatBoost makes no model. "
-                "Take other feature_columns, or another library in model_type."
+                "Every feature is constant in the training rows, and CatBoost fits no model to constants. "
+                "Choose other feature_columns, or another library in model_type."
             )
         if validation_frame is None:
             held = Part(matrix[split.validation], target[split.validation], index[split.validation])
@@ -209,15 +212,24 @@ class TrainingJob(Job):
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """As given, with what names columns by the columns' places in the matrix; there once the rows are split.
+        """The hyperparameters, with columns by their places in the matrix; available once the rows are split.
 
         Raises:
-            InputError: one names a column that is no feature.
+            InputError: one names a column that is not a feature.
         """
         return by_place(self._library, self._hyperparameters, [column.name for column in self.features.columns])
 
     def score(self, native: Any, validation: Part, test: Part | None = None) -> dict[str, Any]:
-        """Measure the fitted model on the validation rows, and on the test rows under `test_` names; write what is wanted of it."""
+        """Measure the fitted model, and write its metrics and predictions if they are among the outputs.
+
+        Args:
+            native: the library's own object.
+            validation: the validation rows.
+            test: the test rows.
+
+        Returns:
+            The metrics of the validation rows, and those of the test rows under `test_` names.
+        """
         output = output_of(self._library, native, self.features, self._task, validation.features)
         self.target.check_output(output)
         measured = measure(self.target, validation.target, output)
@@ -233,17 +245,18 @@ class TrainingJob(Job):
         return measured
 
     def save(self, native: Any, importance: Sequence[float] | None = None) -> None:
-        """Write the model, the history and the features' importance, as far as they are wanted.
+        """Write the model, the history and the features' importance, if they are among the outputs.
 
         Args:
             native: the library's own object.
-            importance: a number a feature, in the order of the matrix.
+            importance: a number per feature, in the order of the matrix.
         """
         if self._library == "catboost" and not self.progress.history:
             self.progress.take_from_catboost(native)
         if "model" in self._outputs:
+            folder = self.folder / OUTPUTS / "model"
             save_model(
-                self.folder / "outputs/model",
+                folder,
                 self._library,
                 native,
                 self.features,
@@ -251,9 +264,9 @@ class TrainingJob(Job):
                 rounds=len(self.progress.history),
                 versions=self._versions(),
             )
-            # What cannot be loaded was not saved.
-            load_model(self.folder / "outputs/model")
-            self._written["model"] = self.folder / "outputs/model"
+            # A model that cannot be loaded has not been saved.
+            load_model(folder)
+            self._written["model"] = folder
         if "history" in self._outputs:
             self._write_json("history", self.progress.history)
         if "importance" in self._outputs:
@@ -264,17 +277,17 @@ class TrainingJob(Job):
             self._write_json("importance", sorted(rows, key=lambda row: -(row["importance"] or 0.0)))
 
     def permutation_importance(self, native: Any, part: Part, rows: int = 2000) -> list[float] | None:
-        """Say how much worse the model gets on some rows when one feature is shuffled among them: the loss's or the error's rise.
+        """Measure how much the error or the loss on some rows rises when one feature is shuffled among them.
 
-        For a model that keeps no account of its features (Breiman 2001, "Random Forests", section 10).
+        For a model that keeps no importance of its features (Breiman 2001, "Random Forests", section 10).
 
         Args:
             native: the library's own object.
             part: the rows.
-            rows: at most so many of them.
+            rows: the most rows to use.
 
         Returns:
-            A number a feature; None where `importance` is not among the outputs.
+            A number per feature; None if `importance` is not among the outputs.
         """
         if "importance" not in self._outputs:
             return None
@@ -298,7 +311,7 @@ class TrainingJob(Job):
         self._written[kind] = file
 
     def _write_predictions(self, part: Part, output: NDArray[Any]) -> None:
-        import pandas as pd  # loaded already by whatever has read the table
+        import pandas as pd  # imported already when the table was read
 
         truth = part.target if self._task == "regression" else np.array(self.target.classes)[part.target]
         frame = pd.DataFrame({"row": part.rows, "target": truth, "prediction": self.target.decode(output)})
@@ -311,7 +324,7 @@ class TrainingJob(Job):
 
 
 class _EveryBut:
-    """The names that are not among some: which columns are features is known only when the table's header has been read."""
+    """All names except some: a table's header is not read yet when its features are chosen."""
 
     def __init__(self, names: set[str]) -> None:
         self._names = names

@@ -1,22 +1,22 @@
-"""URLs as the wire wants them, and as a log may show them."""
+"""URLs in the form that HTTP requires."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import quote, urlsplit, urlunsplit
 
-# How long connecting, and each read, may take.
+# The longest time for connecting, and for each read.
 READ_TIMEOUT_S = 300.0
-# Endings of packed files that pandas reads without another package.
+# Extensions of packed files that pandas reads without another package.
 PACKED = (".gz", ".bz2", ".xz")
-# What may stand in a URL as it is (RFC 3986, reserved and unreserved), and an escape that is one already.
+# The characters that a URL may hold unescaped (RFC 3986, reserved and unreserved), and the percent sign of an escape.
 _KEPT = "%:/?#[]@!$&'()*+,;=-._~"
 
 
 def ascii_url(url: str) -> str:
-    """Write a URL in ASCII: the host by IDNA, the rest percent-encoded as UTF-8; what is escaped already stays as it is.
+    """Return a URL in ASCII: the host by IDNA, the rest percent-encoded as UTF-8; escapes stay as they are.
 
-    A fragment is the reader's own business and is left out, as every HTTP client leaves it out.
+    The fragment is left out, since HTTP clients do not send it.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -37,9 +37,9 @@ def with_query(url: str, query: str) -> str:
 
 
 def extension(location: str) -> str:
-    """Give the ending of a path or URL in lower case, without its dot and whatever stands behind `?` or `#`.
+    """Return the extension of a path or URL in lower case, without its dot; a URL's query and fragment do not count.
 
-    That of a packed file is the one before: `csv` of `a.csv.gz`.
+    For a packed file it is the extension before: `csv` for `a.csv.gz`.
     """
     path = urlsplit(location).path if "://" in location else location
     name = path.rsplit("/", 1)[-1].lower()
@@ -49,5 +49,5 @@ def extension(location: str) -> str:
 
 
 def _encode(text: str) -> str:
-    # A lone percent sign is no escape, and is one itself.
+    # A percent sign that begins no escape is itself escaped.
     return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", text), safe=_KEPT)

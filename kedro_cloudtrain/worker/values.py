@@ -1,4 +1,4 @@
-"""A value as a file: a DataFrame as parquet, what JSON has words for as JSON, anything else by cloudpickle."""
+"""A value as a file: a DataFrame as parquet, plain values as JSON, anything else by cloudpickle."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _NOT_IN_PARQUET = (ValueError, TypeError, OverflowError, NotImplementedError)
 
 
 def write_value(value: Any, folder: Path, name: str) -> Path:
-    """Write a value, and give its file, whose ending says how it is read.
+    """Write a value, and return its file, whose extension says how to read it.
 
-    A frame goes as parquet where parquet gives it back as it was, to the type of each column and the kind of each missing value; where it
-    would not (columns that are no text, objects of several types, numbers as categories), by cloudpickle.
+    A frame is written as parquet if parquet returns it unchanged, down to the type of each column and the kind of each missing value;
+    otherwise (column names that are not text, objects of several types, numbers as categories) by cloudpickle.
 
     Args:
-        value: what it is.
-        folder: where.
-        name: the file's name without its ending.
+        value: the value.
+        folder: the file's folder.
+        name: the file's name without its extension.
 
     Raises:
-        InputError: nothing can write it: an open connection, say.
+        InputError: the value cannot be written: an open connection, for example.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if is_frame(value):
@@ -53,12 +53,12 @@ def write_value(value: Any, folder: Path, name: str) -> Path:
 
 
 def read_value(file: Path) -> Any:
-    """Read what `write_value` has written.
+    """Read a value that `write_value` has written.
 
-    A pickle runs code: it is read from the job's own folder alone.
+    A pickle runs code: read one from the job's own folder only.
 
     Raises:
-        InputError: it holds what cannot be made here: a class of a package that is not installed, say.
+        InputError: the value cannot be loaded in this process: its class is in a package that is not installed, for example.
     """
     try:
         if file.suffix == PARQUET:
@@ -69,15 +69,17 @@ def read_value(file: Path) -> Any:
             return json.loads(file.read_text(encoding="utf-8"))
         import pickle
 
-        return pickle.loads(file.read_bytes())  # noqa: S301  # of the job itself
+        return pickle.loads(file.read_bytes())  # noqa: S301  # the job's own
     except Exception as error:
-        # A package that is missing, mostly; else whatever a class says of a state that another release of it has written.
-        said = f"{type(error).__name__}: {error}"
-        raise InputError(f"{file.name} holds what cannot be made here ({said}). Are the same packages on both sides?") from error
+        # Mostly a missing package; otherwise whatever a class raises for the state of another release.
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"{file.name} cannot be loaded ({reason}). Check that this computer and the machine have the same packages."
+        ) from error
 
 
 def _fits_parquet(frame: Any) -> bool:
-    """Tell whether parquet gives a frame back as it was; one row of it tells, but for objects, which may be of any type each."""
+    """Return whether parquet returns a frame unchanged. One row shows it, except for objects, each of which may be of any type."""
     import pandas as pd
 
     index, columns = frame.index, frame.columns
@@ -93,30 +95,34 @@ def _fits_parquet(frame: Any) -> bool:
         return False
     back = pd.read_parquet(buffer)
     return all(
-        _is_alike(one, other)
-        for one, other in [(index, back.index), (columns, back.columns), *((row.iloc[:, n], back.iloc[:, n]) for n in range(len(columns)))]
+        _have_same_type(before, after)
+        for before, after in [
+            (index, back.index),
+            (columns, back.columns),
+            *((row.iloc[:, n], back.iloc[:, n]) for n in range(len(columns))),
+        ]
     ) and bool((columns == back.columns).all())
 
 
-def _is_alike(one: Any, other: Any) -> bool:
-    """Tell whether two columns, or indexes, are of the same type."""
-    categories = [values.dtype.categories.dtype for values in (one, other) if hasattr(values.dtype, "categories")]
-    same = type(one) is type(other) and one.dtype == other.dtype and one.name == other.name
+def _have_same_type(first: Any, second: Any) -> bool:
+    """Return whether two columns, or indexes, have the same type and name."""
+    categories = [values.dtype.categories.dtype for values in (first, second) if hasattr(values.dtype, "categories")]
+    same = type(first) is type(second) and first.dtype == second.dtype and first.name == second.name
     return same and (not categories or categories[0] == categories[-1])
 
 
 def is_frame(value: object) -> bool:
-    """Tell whether a value is a pandas DataFrame, without importing pandas."""
+    """Return whether a value is a pandas DataFrame, without importing pandas."""
     kind = type(value)
     return kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == "pandas"
 
 
 def is_json(value: object) -> bool:
-    """Tell whether JSON gives a value back as it was: no tuples, no keys but text, no numbers that it has no word for."""
+    """Return whether JSON returns a value unchanged: tuples, keys that are not text, NaN and infinity do not survive."""
     try:
         return _is_json(value)
     except RecursionError:
-        return False  # It holds itself.
+        return False  # It contains itself.
 
 
 def _is_json(value: object) -> bool:
@@ -124,7 +130,7 @@ def _is_json(value: object) -> bool:
     if value is None or kind in (bool, int):
         return True
     if kind is str:
-        # A lone surrogate is no text that a file could hold.
+        # A file cannot hold a lone surrogate.
         return not _SURROGATE.search(str(value))
     if kind is float:
         return math.isfinite(value)  # type: ignore[arg-type]  # it is a float
@@ -138,12 +144,12 @@ def write_table(frame: Any, path: Path, file_format: str, args: Mapping[str, Any
 
     Args:
         frame: the table.
-        path: where.
+        path: the file.
         file_format: csv, tsv, parquet, jsonl or xlsx.
         args: passed to the pandas writer.
 
     Raises:
-        InputError: it is no DataFrame, or nobody writes the format.
+        InputError: it is not a DataFrame, or the format has no writer.
     """
     if not hasattr(frame, "to_parquet"):
         raise InputError(f"A table is saved from a DataFrame; this is a {type(frame).__name__}.")
@@ -157,7 +163,7 @@ def write_table(frame: Any, path: Path, file_format: str, args: Mapping[str, Any
         case "xlsx":
             frame.to_excel(path, engine="openpyxl", **{"index": False, **args})
         case _:
-            raise InputError(f"No writer for {file_format} is maintained any more: give the dataset a key that ends in .xlsx.")
+            raise InputError(f"pandas no longer writes {file_format}: give the dataset a key that ends in .xlsx.")
 
 
 def _pickled(value: Any) -> bytes:
@@ -166,6 +172,6 @@ def _pickled(value: Any) -> bytes:
     try:
         content: bytes = cloudpickle.dumps(value)
     except Exception as error:
-        # Whatever an object of somebody's says when it is pickled: a TypeError, mostly.
-        raise InputError(f"A {type(value).__name__} cannot travel: {error}") from error
+        # A class may raise anything when it is pickled: mostly a TypeError.
+        raise InputError(f"A {type(value).__name__} cannot be pickled: {error}") from error
     return content

@@ -1,15 +1,15 @@
-"""Ordinary nodes, which run here: what the models have scored, as a table and as a figure."""
+"""Ordinary nodes, which run on this computer: the models' scores as a table and as a figure."""
 
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
 
-# Each task's score between 0 and 1, higher is better: what bars beside each other can show.
+# One score for each task. All lie between 0 and 1, higher is better, so that their bars can be compared.
 SCORES = {"r2": "R²", "roc_auc": "ROC AUC", "macro_f1": "macro F1"}
 
 
 def make_leaderboard(**metrics: dict[str, float]) -> pd.DataFrame:
-    """Give a row a model: its score, which score that is, and every other number that it has."""
+    """Return one row for each model: its score, which score that is, and its other metrics."""
     rows = []
     for model, values in metrics.items():
         score = next(name for name in SCORES if name in values)
@@ -19,7 +19,7 @@ def make_leaderboard(**metrics: dict[str, float]) -> pd.DataFrame:
 
 
 def draw_leaderboard(leaderboard: pd.DataFrame) -> go.Figure:
-    """Draw the scores as bars."""
+    """Draw the scores as a bar chart."""
     figure = px.bar(
         leaderboard[::-1],
         x="score",

@@ -1,4 +1,4 @@
-"""Ordinary nodes of the pipeline of sixty trainings: the hires of each station, and how well they are predicted."""
+"""The ordinary nodes around the sixty trainings: simulate each station's hires, and rank how well they are predicted."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ WEEKEND = (5, 6)
 
 
 def simulate_hires(stations: dict[str, Any]) -> list[pd.DataFrame]:
-    """Give a table a station: a row an hour, and a demand that each station has in its own way. Nobody has hired these bicycles."""
+    """Return one table for each station, with a row for each hour. The demand is simulated, and differs from station to station."""
     random = np.random.default_rng(stations["seed"])
-    return [_hires_of_one(random, stations["hours"]) for _ in range(stations["count"])]
+    return [_simulate_station(random, stations["hours"]) for _ in range(stations["count"])]
 
 
 def rank_stations(**metrics: dict[str, float]) -> pd.DataFrame:
-    """Give a row a station, the one that is predicted best first."""
+    """Return one row for each station, the best predicted first."""
     rows = [{"station": station, **{name: values[name] for name in ("r2", "rmse", "mae")}} for station, values in metrics.items()]
     return pd.DataFrame(rows).sort_values("r2", ascending=False, ignore_index=True)
 
 
-def _hires_of_one(random: np.random.Generator, hours: int) -> pd.DataFrame:
+def _simulate_station(random: np.random.Generator, hours: int) -> pd.DataFrame:
     hour, weekday = np.arange(hours) % 24, np.arange(hours) // 24 % 7
     temperature_c = random.normal(14, 7, hours)
     rain = random.binomial(1, 0.15, hours) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -36,17 +37,17 @@ def test_a_file_goes_up_once_and_comes_down_whole(shop: Project, cloud: Cloud) -
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [
         (["upload", "none.csv", "a.csv"], "'none.csv' does not exist"),
         (["download", "none.csv", "here.csv"], "There is no none.csv on the volume"),
-        (["upload", "pyproject.toml", "../a"], "is no place on the volume"),
+        (["upload", "pyproject.toml", "../a"], "is not a valid key on the volume"),
     ],
 )
-def test_what_cannot_be_is_said(shop: Project, args: list[str], said: str) -> None:
+def test_what_cannot_be_copied_is_named(shop: Project, args: list[str], message: str) -> None:
     done = shop.kedro("cloudtrain", *args, "--env=runpod")
     assert done.returncode != 0
-    assert said in done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -63,11 +64,11 @@ def test_a_pods_log_is_followed_as_it_is_written_and_read_when_it_is_gone(shop: 
         stderr=subprocess.STDOUT,
         text=True,
     )
-    wait_until(lambda: list((cloud.volume.folder(".cloudtrain/jobs")).glob("*/machine.json")), 60)
-    wait_until(lambda: any("pod" in path.read_text() for path in cloud.volume.folder(".cloudtrain/jobs").glob("*/machine.json")))
+    jobs = cloud.volume.folder(".cloudtrain/jobs")
+    wait_until(lambda: any(json.loads(file.read_text()).get("pod") for file in jobs.glob("*/machine.json")), 60)
     followed = shop.kedro("cloudtrain", "logs", "train_mass", "-f", "--env=runpod")
-    said, _ = run.communicate(timeout=120)
-    assert run.returncode == 0, said
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 0, output
     assert followed.returncode == 0, followed.stderr
     after = shop.kedro("cloudtrain", "logs", "train_mass", "--env=runpod")
     for text in (followed.stdout, after.stdout):

@@ -1,4 +1,4 @@
-"""Which code travels with a function, and which change of it is a change of the function."""
+"""Which code travels with a function, and which changes of it change the function's digest."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def names(code: Code) -> set[str]:
     return set(zipfile.ZipFile(io.BytesIO(code.archive)).namelist())
 
 
-def test_whole_packages_travel_those_of_what_is_imported_too(source: Path) -> None:
+def test_whole_packages_travel_also_those_that_are_imported(source: Path) -> None:
     assert names(Codes().of("pkg_a.nodes")) == set(FILES)
     assert Codes().of("pkg_a.nodes").archive == Codes().of("pkg_a.nodes").archive
 
@@ -50,13 +50,13 @@ def test_whole_packages_travel_those_of_what_is_imported_too(source: Path) -> No
     ("file", "changes"),
     [(name, name not in ("pkg_a/other.py", "lib_b/unused.py")) for name in FILES],
 )
-def test_a_change_of_what_it_imports_is_a_change_and_no_other_is(source: Path, file: str, changes: bool) -> None:
+def test_only_changes_of_imported_modules_and_other_files_change_the_digest(source: Path, file: str, changes: bool) -> None:
     before = Codes().of("pkg_a.nodes").digest
     (source / file).write_text(FILES[file] + "\n")
     assert (Codes().of("pkg_a.nodes").digest != before) is changes
 
 
-def test_a_package_without_an_init_has_parents_all_the_same(source: Path) -> None:
+def test_the_parents_of_a_package_without_an_init_count(source: Path) -> None:
     (source / "pkg_a/pipes").mkdir()
     (source / "pkg_a/pipes/nodes.py").write_text("")
     before = Codes().of("pkg_a.pipes.nodes").digest
@@ -64,27 +64,27 @@ def test_a_package_without_an_init_has_parents_all_the_same(source: Path) -> Non
     assert Codes().of("pkg_a.pipes.nodes").digest != before
 
 
-def test_what_is_imported_travels_even_where_git_ignores_it(source: Path) -> None:
+def test_an_imported_module_travels_even_if_git_ignores_it(source: Path) -> None:
     subprocess.run(["git", "init", "-q", str(source)], check=True)  # noqa: S607
     (source / ".gitignore").write_text("_version.py\nsecret.py\n")
     for name in ("_version", "secret"):
         (source / f"pkg_a/{name}.py").write_text("version = 1\n")
     (source / "pkg_a/near.py").write_text("from ._version import version\n")
-    found = Codes().of("pkg_a.nodes")
-    assert "pkg_a/_version.py" in names(found)
-    assert "pkg_a/secret.py" not in names(found)
+    code = Codes().of("pkg_a.nodes")
+    assert "pkg_a/_version.py" in names(code)
+    assert "pkg_a/secret.py" not in names(code)
     (source / "pkg_a/_version.py").write_text("version = 2\n")
-    assert Codes().of("pkg_a.nodes").digest != found.digest
+    assert Codes().of("pkg_a.nodes").digest != code.digest
 
 
-def test_without_a_repository_what_is_hidden_stays(source: Path) -> None:
+def test_outside_a_repository_hidden_files_do_not_travel(source: Path) -> None:
     (source / "pkg_a/.env").write_text("KEY=PLANTED")
     (source / "pkg_a/.cache").mkdir()
     (source / "pkg_a/.cache/x.json").write_text("{}")
     assert names(Codes().of("pkg_a.nodes")) == set(FILES)
 
 
-def test_what_is_installed_does_not_travel() -> None:
+def test_installed_packages_do_not_travel() -> None:
     assert names(Codes().of("json")) == set()
     assert names(Codes().of("pandas.io")) == set()
 
@@ -98,14 +98,14 @@ def test_a_broken_module_is_named(source: Path) -> None:
 PYPROJECT = '[project]\nname = "x"\ndependencies = ["pandas>=2", "scikit-learn[extra]~=0.1", "no-such-thing>=3"]\n'
 
 
-def test_the_projects_requirements_are_taken_in_the_versions_that_are_here(tmp_path: Path) -> None:
+def test_the_projects_requirements_are_pinned_to_the_installed_versions(tmp_path: Path) -> None:
     import pandas as pd
 
     (tmp_path / "pyproject.toml").write_text(PYPROJECT)
-    found = function_requirements(tmp_path, file_formats=("xlsx",))
-    # What the project forbids is left to the project: the installed version is another.
-    assert found[:3] == (f"pandas=={pd.__version__}", "scikit-learn[extra]~=0.1", "no-such-thing>=3")
-    assert [name.partition("==")[0] for name in found[3:]] == ["cloudpickle", "pyarrow", "openpyxl"]
+    lines = function_requirements(tmp_path, file_formats=("xlsx",))
+    # scikit-learn is left to the project, which forbids the installed version.
+    assert lines[:3] == (f"pandas=={pd.__version__}", "scikit-learn[extra]~=0.1", "no-such-thing>=3")
+    assert [line.partition("==")[0] for line in lines[3:]] == ["cloudpickle", "pyarrow", "openpyxl"]
     assert function_requirements(tmp_path, ("polars>=1",))[0] == "polars>=1"
 
 

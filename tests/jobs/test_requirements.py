@@ -1,10 +1,11 @@
-"""What a pod installs: what its library needs, as it is installed here."""
+"""What a machine installs: the packages that a job needs, in the versions of this computer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,59 +14,59 @@ from kedro_cloudtrain.jobs.requirements import _installed, function_requirements
 
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost", "keras"])
-def test_a_library_is_taken_in_the_version_that_is_installed_here(library: str) -> None:
-    found = requirements(library, gpu=False)
-    names = {one.partition("==")[0] for one in found}
+def test_a_library_is_pinned_to_the_installed_version(library: str) -> None:
+    lines = requirements(library, gpu=False)
+    names = {line.partition("==")[0] for line in lines}
     assert library in names
     assert {"numpy", "pandas", "pyarrow", "scikit-learn"} <= names
     assert not {"xgboost", "lightgbm", "catboost", "keras"} - {library} & names
-    assert f"numpy=={metadata.version('numpy')}" in found
+    assert f"numpy=={metadata.version('numpy')}" in lines
 
 
-def test_jax_has_its_cuda_where_there_is_a_gpu() -> None:
-    assert any(one.startswith("jax[cuda12]==") for one in requirements("keras", gpu=True))
-    assert any(one.startswith("jax==") for one in requirements("keras", gpu=False))
+def test_jax_has_its_cuda_on_a_machine_with_a_gpu() -> None:
+    assert any(line.startswith("jax[cuda12]==") for line in requirements("keras", gpu=True))
+    assert any(line.startswith("jax==") for line in requirements("keras", gpu=False))
 
 
 def test_formats_and_urls_need_their_readers() -> None:
-    assert not any("openpyxl" in one or "aiohttp" in one for one in requirements("xgboost", gpu=False))
-    found = " ".join(requirements("xgboost", gpu=False, file_formats=("xlsx", "xls"), over_http=True))
+    assert not any("openpyxl" in line or "aiohttp" in line for line in requirements("xgboost", gpu=False))
+    text = " ".join(requirements("xgboost", gpu=False, file_formats=("xlsx", "xls"), over_http=True))
     for name in ("openpyxl==", "xlrd==", "aiohttp==", "fsspec=="):
-        assert name in found
+        assert name in text
 
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> Iterator[None]:
-    """What is installed is asked once a process."""
+    """Forget the installed versions, which are looked up once per process."""
     _installed.cache_clear()
     yield
     _installed.cache_clear()
 
 
-def test_what_is_not_installed_here_is_taken_within_this_packages_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    version = metadata.version
+def install(monkeypatch: pytest.MonkeyPatch, version: Callable[[str], str]) -> None:
+    """Let this module alone see other versions: `importlib.metadata` itself belongs to every thread of the process."""
+    monkeypatch.setattr("kedro_cloudtrain.jobs.requirements.metadata", SimpleNamespace(**{**vars(metadata), "version": version}))
 
-    def missing(name: str) -> str:
+
+def test_a_package_that_is_not_installed_has_this_packages_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
         if name in ("catboost", "pyarrow"):
             raise metadata.PackageNotFoundError(name)
-        return version(name)
+        return metadata.version(name)
 
-    monkeypatch.setattr(metadata, "version", missing)
-    found = requirements("catboost", gpu=False)
-    assert any(one.startswith("catboost>=") for one in found)
-    assert not [one for one in found if one.startswith(("catboost==", "pyarrow=="))]
-
-
-def test_a_template_of_ones_own_needs_what_its_node_says() -> None:
-    assert {one.partition("==")[0] for one in requirements("mine", gpu=True)} == {"numpy", "pandas", "pyarrow", "scikit-learn"}
+    install(monkeypatch, version)
+    lines = requirements("catboost", gpu=False)
+    assert any(line.startswith("catboost>=") for line in lines)
+    assert not [line for line in lines if line.startswith(("catboost==", "pyarrow=="))]
 
 
-def test_a_local_version_is_on_no_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metadata, "version", lambda _: "2.1.0+cpu")
+def test_a_template_of_the_projects_own_needs_the_workers_packages() -> None:
+    assert {line.partition("==")[0] for line in requirements("mine", gpu=True)} == {"numpy", "pandas", "pyarrow", "scikit-learn"}
+
+
+def test_the_local_part_of_a_version_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, lambda _: "2.1.0+cpu")
     assert "numpy==2.1.0" in requirements("xgboost", gpu=False)
-
-
-# ------------------------------------------------------------------ what a project asks for
 
 
 def test_a_requirements_file_is_read_as_pip_reads_it(tmp_path: Path) -> None:
@@ -91,16 +92,16 @@ def test_a_requirements_file_is_read_as_pip_reads_it(tmp_path: Path) -> None:
         "./libs/foo",
         'pandas[excel] >= 2 ; python_version > "3"',
     )
-    found = function_requirements(tmp_path)
-    assert f"kedro=={metadata.version('kedro')}" in found
-    assert "numpy==1.0" in found  # not the one that is installed here: the project does not allow it
-    assert "git+https://example.org/some/thing@v1" in found
-    assert len([one for one in found if one.startswith("pandas")]) == 1
+    lines = function_requirements(tmp_path)
+    assert f"kedro=={metadata.version('kedro')}" in lines
+    assert "numpy==1.0" in lines  # not the installed version: the project does not allow it
+    assert "git+https://example.org/some/thing@v1" in lines
+    assert len([line for line in lines if line.startswith("pandas")]) == 1
 
 
-def test_a_line_that_is_no_requirement_is_named(tmp_path: Path) -> None:
+def test_a_line_that_is_not_a_requirement_is_named(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("numpy\npandas >> 2\n")
-    with pytest.raises(ConfigError, match=r"requirements\.txt, line 2: 'pandas >> 2' is no requirement"):
+    with pytest.raises(ConfigError, match=r"requirements\.txt, line 2: 'pandas >> 2' is not a requirement"):
         project_requirements(tmp_path)
 
 
@@ -108,12 +109,12 @@ def test_a_line_that_is_no_requirement_is_named(tmp_path: Path) -> None:
     ("line", "path"),
     [("./libs/foo", True), ("foo @ file:///tmp/foo", True), ("libs/foo.whl", True), ("foo", False), ("git+ssh://git@example.org/a", False)],
 )
-def test_a_place_on_this_computer_is_known(line: str, path: bool) -> None:
+def test_a_place_on_this_computer_is_told_from_a_package(line: str, path: bool) -> None:
     assert is_path(line) is path
 
 
 def test_an_entry_on_another_store_needs_kedro_and_the_stores_driver(tmp_path: Path) -> None:
-    found = function_requirements(tmp_path, ["scikit-learn"], drivers=("s3fs",))
+    lines = function_requirements(tmp_path, ["scikit-learn"], drivers=("s3fs",))
     for name in ("kedro", "kedro-datasets", "s3fs"):
-        assert f"{name}=={metadata.version(name)}" in found
-    assert not any(one.startswith(("kedro", "s3fs")) for one in function_requirements(tmp_path, ["scikit-learn"]))
+        assert f"{name}=={metadata.version(name)}" in lines
+    assert not any(line.startswith(("kedro", "s3fs")) for line in function_requirements(tmp_path, ["scikit-learn"]))

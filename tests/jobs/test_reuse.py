@@ -1,18 +1,54 @@
-"""Finished work is not done again, running work is found again: on this computer and on pods, by whichever client."""
+"""Finished work is not done again, and running work is found again: on this computer and on pods, by any client."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.cloud import Cloud
-from support.kedro_project import Project, edit, needs_runner_params, run, start
+from support.kedro_project import Project, edit, needs_runner_params, run
+from support.kedro_project import start as start_client
 from support.waiting import wait_until
 
-CREATE = "POST /v2/pods"
+# A bound for what takes seconds on an idle computer: a test must not fail because the computer is busy.
+PATIENCE_S = 120
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start clients; those that a failed test leaves are killed, so that no other test shares the computer with them."""
+    clients: list[subprocess.Popen[str]] = []
+
+    def start(project: Project, *args: str, **environment: str) -> subprocess.Popen[str]:
+        clients.append(start_client(project, *args, **environment))
+        return clients[-1]
+
+    yield start
+    for client in clients:
+        if client.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(client.pid, signal.SIGKILL)
+            client.wait(PATIENCE_S)
+        if client.stdout is not None:
+            client.stdout.close()
+
+
+def hold(project: Project) -> Path:
+    """Let the slow training stop after a round for as long as the returned file exists, so that no test races against its end."""
+    file = project.path / "hold"
+    file.touch()
+    pause = "    time.sleep(0.1)\n"
+    edit(project, "templates/mine.py.j2", pause, f"{pause}    while Path({str(file)!r}).exists():\n        time.sleep(0.05)\n")
+    return file
 
 
 def pids(project: Project) -> list[int]:
@@ -20,22 +56,19 @@ def pids(project: Project) -> list[int]:
 
 
 def why(project: Project, job: Path | None = None) -> str:
-    said = json.loads(((job or project.jobs[-1]) / "why.json").read_text())
-    return f"{said['state']}: {said['why']}"
+    note = json.loads(((job or project.jobs[-1]) / "why.json").read_text())
+    return f"{note['state']}: {note['why']}"
 
 
-# ------------------------------------------------------------------ on this computer
-
-
-def test_an_unchanged_pipeline_starts_no_machine_and_gives_the_same(project: Project) -> None:
+def test_an_unchanged_pipeline_starts_no_machine_and_has_the_same_outputs(project: Project) -> None:
     run(project)
     assert why(project) == "ran: first run"
     metrics, before = (project.path / "data/08_reporting/mass.json").read_text(), pids(project)
     (project.path / "data/08_reporting/mass.json").unlink()
-    said = run(project)
-    assert "train_mass is done already: nothing changed" in said
-    assert "reused" in said
-    assert "rmse is" in said  # the node below runs, as ever
+    output = run(project)
+    assert "train_mass is done already: nothing changed" in output
+    assert "reused" in output
+    assert "rmse is" in output  # the node below runs as ever
     assert pids(project) == before
     assert (project.path / "data/08_reporting/mass.json").read_text() == metrics
     jobs = project.kedro("cloudtrain", "jobs").stdout
@@ -51,7 +84,7 @@ def test_an_unchanged_pipeline_starts_no_machine_and_gives_the_same(project: Pro
         ("src/shop/pipeline_registry.py", ', history="mass_history"', "", "ran: changed: outputs"),
     ],
 )
-def test_one_change_runs_it_again_and_says_which(project: Project, file: str, before: str, after: str, reason: str) -> None:
+def test_one_change_runs_the_job_again_and_is_named(project: Project, file: str, before: str, after: str, reason: str) -> None:
     run(project, "--nodes=train_mass")
     edit(project, file, before, after)
     run(project, "--nodes=train_mass")
@@ -59,14 +92,14 @@ def test_one_change_runs_it_again_and_says_which(project: Project, file: str, be
     assert why(project) == reason
 
 
-def test_a_change_of_where_it_runs_is_no_change_of_the_work(project: Project) -> None:
+def test_a_change_of_the_machine_leaves_the_work_as_it_was(project: Project) -> None:
     run(project, "--nodes=train_mass")
     project.write("conf/base/cloudtrain.yml", "defaults: {timeout_s: 500, gpu: none, max_cost_usd: 3}\nrun: {max_pods: 2}\n")
     assert "is done already" in run(project, "--nodes=train_mass")
 
 
 @needs_runner_params
-def test_without_the_cache_all_runs(project: Project) -> None:
+def test_without_the_cache_the_job_runs(project: Project) -> None:
     run(project, "--nodes=train_mass")
     before = pids(project)
     run(project, "--nodes=train_mass", "--runner-params", "cache=false")
@@ -74,18 +107,18 @@ def test_without_the_cache_all_runs(project: Project) -> None:
     assert why(project) == "ran: cache=false"
 
 
-def test_outputs_that_are_not_what_they_were_are_made_again(project: Project) -> None:
+def test_outputs_that_have_changed_are_made_again(project: Project) -> None:
     run(project, "--nodes=train_mass")
     (folder,) = project.jobs
     (folder / "outputs/metrics.json").write_text("{}")
-    said = run(project, "--nodes=train_mass")
-    assert "runs again" in said
+    output = run(project, "--nodes=train_mass")
+    assert "runs again" in output
     assert json.loads((project.path / "data/08_reporting/mass.json").read_text())["rmse"] > 0
     next((folder / "outputs/model").rglob("model.json")).unlink()
     assert "runs again" in run(project, "--nodes=train_mass")
 
 
-def test_a_failed_run_is_no_result(project: Project) -> None:
+def test_a_failed_run_is_not_reused(project: Project) -> None:
     project.write("templates/mine.py.j2", "raise ValueError('not yet')\n")
     edit(project, "conf/base/parameters.yml", "xgboost_regression", "mine")
     edit(project, "conf/base/parameters.yml", "hyperparameters: {n_estimators: 12, max_depth: 3}", "hyperparameters: {}")
@@ -94,14 +127,14 @@ def test_a_failed_run_is_no_result(project: Project) -> None:
     assert len(project.jobs) == 1
 
 
-def test_a_result_that_cannot_be_read_is_no_result(project: Project) -> None:
+def test_a_result_that_cannot_be_read_is_not_reused(project: Project) -> None:
     run(project)
     (project.jobs[-1] / "result.json").write_text("")
     run(project)
     assert why(project) == "ran: the earlier run's result cannot be read"
 
 
-def test_an_input_without_an_identity_is_never_taken_for_unchanged(project: Project) -> None:
+def test_an_input_without_an_identity_counts_as_changed(project: Project) -> None:
     from support.http_server import Server
     from support.kedro_project import PENGUINS
 
@@ -114,47 +147,46 @@ def test_an_input_without_an_identity_is_never_taken_for_unchanged(project: Proj
         assert why(project) == "ran: data cannot be told to be unchanged: no ETag, no date"
 
 
-def test_a_job_of_a_killed_client_is_found_again_here(slow: Project) -> None:
+def test_the_process_of_a_killed_client_is_found_again(slow: Project, start: Start) -> None:
+    held = hold(slow)
     client = start(slow)
-    wait_until(lambda: slow.jobs and (slow.jobs[0] / "progress.jsonl").exists(), 30)
+    wait_until(lambda: slow.jobs and (slow.jobs[0] / "progress.jsonl").exists(), PATIENCE_S)
     os.killpg(client.pid, signal.SIGKILL)
-    client.wait()
+    client.wait(PATIENCE_S)
+    held.unlink()
     (pid,) = pids(slow)
-    said = run(slow)
+    output = run(slow)
     assert pids(slow) == [pid]
-    assert "is done already" in said
+    assert "is done already" in output
     (folder,) = slow.jobs
     assert (folder / "log.txt").read_text().count("round 30\n") == 1
     assert json.loads((slow.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
 
 
-def test_two_clients_at_once_start_one_process(slow: Project) -> None:
+def test_two_clients_at_once_start_one_process(slow: Project, start: Start) -> None:
     clients = [start(slow), start(slow)]
-    said = [client.communicate(timeout=60)[0] for client in clients]
-    assert [client.returncode for client in clients] == [0, 0], said
+    outputs = [client.communicate(timeout=PATIENCE_S)[0] for client in clients]
+    assert [client.returncode for client in clients] == [0, 0], outputs
     (folder,) = slow.jobs
     assert (folder / "log.txt").read_text().count("round 1\n") == 1
-    assert sum("is done already" in text for text in said) == 1
+    assert sum("is done already" in output for output in outputs) == 1
 
 
-# ------------------------------------------------------------------ on pods
-
-
-def test_a_done_job_whose_outputs_are_gone_is_done_again(shop: Project, cloud: Cloud, tmp_path: Path) -> None:
+def test_a_finished_job_whose_outputs_are_gone_runs_again_on_a_pod(shop: Project, cloud: Cloud, tmp_path: Path) -> None:
     run(shop, "--env=runpod")
     (job,) = (cloud.bucket / ".cloudtrain/jobs").iterdir()
     (job / "outputs/metrics.json").unlink()
-    said = run(shop, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "another"))
-    assert "runs again: an output of" in said
+    output = run(shop, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "another"))
+    assert "runs again: an output of" in output
     assert len(cloud.runpod.pods) == 2
 
 
-def test_a_done_job_is_taken_from_the_volume_by_any_client(shop: Project, cloud: Cloud, tmp_path: Path) -> None:
+def test_any_client_reuses_a_finished_job_of_the_volume(shop: Project, cloud: Cloud, tmp_path: Path) -> None:
     run(shop, "--env=runpod")
     assert len(cloud.runpod.pods) == 1
     (shop.path / "data/08_reporting/mass.json").unlink()
-    said = run(shop, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "elsewhere"))
-    assert "is done already" in said
+    output = run(shop, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "elsewhere"))
+    assert "is done already" in output
     assert len(cloud.runpod.pods) == 1
     assert json.loads((shop.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
     jobs = shop.kedro("cloudtrain", "jobs", "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "elsewhere")).stdout
@@ -162,43 +194,49 @@ def test_a_done_job_is_taken_from_the_volume_by_any_client(shop: Project, cloud:
 
 
 @pytest.mark.parametrize("moment", ["pod is there", "at work", "result is there"])
-def test_the_pod_of_a_killed_client_is_found_again(shop: Project, cloud: Cloud, moment: str) -> None:
+def test_the_pod_of_a_killed_client_is_found_again(shop: Project, cloud: Cloud, moment: str, start: Start) -> None:
+    held = hold(shop)
+    if moment == "result is there":
+        held.unlink()
     client = start(shop, "--env=runpod")
     jobs = cloud.bucket / ".cloudtrain/jobs"
-    wait_until(lambda: cloud.runpod.pods, 60)
+    wait_until(lambda: cloud.runpod.pods, PATIENCE_S)
     if moment == "at work":
-        wait_until(lambda: list(jobs.glob("*/progress.jsonl")), 60)
+        wait_until(lambda: list(jobs.glob("*/progress.jsonl")), PATIENCE_S)
     elif moment == "result is there":
-        wait_until(lambda: list(jobs.glob("*/result.json")), 60)
+        wait_until(lambda: list(jobs.glob("*/result.json")), PATIENCE_S)
     os.killpg(client.pid, signal.SIGKILL)
-    client.wait()
-    said = run(shop, "--env=runpod")
+    client.wait(PATIENCE_S)
+    held.unlink(missing_ok=True)
+    output = run(shop, "--env=runpod")
     assert len(cloud.runpod.pods) == 1
-    assert "it is taken from there" in said or "is done already" in said
+    assert "it is taken from there" in output or "is done already" in output
     (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
-    if "it is taken from there" in said:
+    if "it is taken from there" in output:
         assert [line for line in (folder / "log.txt").read_text().splitlines() if line.startswith("round")] == [
             f"round {step}" for step in range(1, 31)
         ]
     assert json.loads((shop.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
-    wait_until(lambda: not cloud.runpod.living)
+    wait_until(lambda: not cloud.runpod.living, PATIENCE_S)
 
 
-def test_two_clients_of_two_computers_start_one_machine(shop: Project, cloud: Cloud, tmp_path: Path) -> None:
+def test_two_clients_of_two_computers_start_one_machine(shop: Project, cloud: Cloud, tmp_path: Path, start: Start) -> None:
     clients = [start(shop, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / name)) for name in ("one", "two")]
-    said = [client.communicate(timeout=90)[0] for client in clients]
-    assert [client.returncode for client in clients] == [0, 0], said
-    assert len(cloud.runpod.pods) == 1, said
-    wait_until(lambda: not cloud.runpod.living)
+    outputs = [client.communicate(timeout=PATIENCE_S)[0] for client in clients]
+    assert [client.returncode for client in clients] == [0, 0], outputs
+    assert len(cloud.runpod.pods) == 1, outputs
+    wait_until(lambda: not cloud.runpod.living, PATIENCE_S)
 
 
-def test_a_machine_whose_client_gave_it_up_is_not_attached_to(shop: Project, cloud: Cloud) -> None:
+def test_a_machine_whose_client_gave_it_up_is_not_attached_to(shop: Project, cloud: Cloud, start: Start) -> None:
+    held = hold(shop)
     client = start(shop, "--env=runpod")
-    wait_until(lambda: list((cloud.bucket / ".cloudtrain/jobs").glob("*/progress.jsonl")), 60)
+    wait_until(lambda: list((cloud.bucket / ".cloudtrain/jobs").glob("*/progress.jsonl")), PATIENCE_S)
     client.send_signal(signal.SIGTERM)
-    client.wait(30)
+    client.wait(PATIENCE_S)
     assert cloud.runpod.living == []
-    said = run(shop, "--env=runpod")
-    assert "it is taken from there" not in said
+    held.unlink()
+    output = run(shop, "--env=runpod")
+    assert "it is taken from there" not in output
     assert len(cloud.runpod.pods) == 2
-    assert "train_mass done" in said
+    assert "train_mass done" in output

@@ -1,4 +1,4 @@
-"""What exists only here, as a file that is sent: the same content has the same name, in whichever process it was made."""
+"""Sent inputs: the same content has the same name, whichever process writes it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-MADE = {
+VALUES = {
     "a set": '{"s": {"alpha", "beta", "gamma", "delta"}}',
     "a frame of sets": 'pd.DataFrame({"s": [{"alpha", "beta"}, {"gamma", "delta", "epsilon"}]})',
     "a fitted model": 'LinearRegression().fit(pd.DataFrame({"a": [1.0, 2.0]}), [1.0, 2.0])',
@@ -17,13 +17,13 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", VALUES)
 def test_the_same_value_has_the_same_name_in_every_process(name: str) -> None:
     program = f"""
 import pandas as pd
 from sklearn.linear_model import LinearRegression
-from kedro_cloudtrain.jobs.sent import Upload
-print(Upload.of({MADE[name]}, "it").name)
+from kedro_cloudtrain.jobs.sent import SentInput
+print(SentInput.of({VALUES[name]}, "it").name)
 """
     names = {
         subprocess.run(

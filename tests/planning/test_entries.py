@@ -1,4 +1,4 @@
-"""What a catalog entry is to a machine."""
+"""What a machine can do with a catalog entry: read it, load it by its own class, or nothing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def dataset(entry: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("entry", "here", "on_a_pod"),
+    ("entry", "on_this_computer", "on_a_pod"),
     [
         ({**S3, "credentials": KEYS}, True, True),
-        (S3, True, False),  # by what this computer knows of the store
+        (S3, True, False),  # by the configuration of this computer
         ({"type": "json.JSONDataset", "filepath": "https://example.org/a.json"}, True, True),
         ({"type": "json.JSONDataset", "filepath": "https://example.org/a.json?token=PLANTED"}, False, False),
         ({**S3, "fs_args": KEYS}, False, False),  # a secret that would stand in the script
@@ -31,20 +31,22 @@ def dataset(entry: dict[str, Any]) -> Any:
         ({"type": "MemoryDataset"}, False, False),
     ],
 )
-def test_a_machine_loads_what_it_can_reach_and_what_no_file_need_keep_secret(entry: dict[str, Any], here: bool, on_a_pod: bool) -> None:
-    for ambient, wanted in ((True, here), (False, on_a_pod)):
-        found = remote_entry("it", dataset(entry), ambient=ambient)
-        assert (found is not None) is wanted
-        assert "PLANTED" not in repr(found)
+def test_a_machine_loads_what_it_can_reach_unless_its_script_would_hold_a_secret(
+    entry: dict[str, Any], on_this_computer: bool, on_a_pod: bool
+) -> None:
+    for ambient, wanted in ((True, on_this_computer), (False, on_a_pod)):
+        loaded = remote_entry("it", dataset(entry), ambient=ambient)
+        assert (loaded is not None) is wanted
+        assert "PLANTED" not in repr(loaded)
 
 
-def test_an_entry_is_what_the_catalog_says_with_its_credentials_apart() -> None:
-    said = {**S3, "load_args": {"sep": ";"}, "versioned": True, "metadata": {"layer": "raw"}}
-    found = remote_entry("it", dataset({**said, "credentials": KEYS}), ambient=False)
-    assert found is not None
-    assert found.config == {key: value for key, value in said.items() if key != "metadata"} | {"credentials": "it"}
-    assert found.credentials == KEYS
-    assert (found.versioned, found.driver, found.redacted) == (True, "s3fs", "s3://bucket/a.csv")
+def test_an_entry_has_the_catalogs_configuration_and_its_credentials_apart() -> None:
+    entry = {**S3, "load_args": {"sep": ";"}, "versioned": True, "metadata": {"layer": "raw"}}
+    loaded = remote_entry("it", dataset({**entry, "credentials": KEYS}), ambient=False)
+    assert loaded is not None
+    assert loaded.config == {key: value for key, value in entry.items() if key != "metadata"} | {"credentials": "it"}
+    assert loaded.credentials == KEYS
+    assert (loaded.versioned, loaded.driver, loaded.redacted) == (True, "s3fs", "s3://bucket/a.csv")
 
 
 def test_nothing_is_saved_to_a_web_server() -> None:

@@ -1,23 +1,23 @@
-"""What a pod runs first, piece by piece in this process; as a whole, on pods, it is tested elsewhere."""
+"""The first program on a pod, piece by piece in this process; as a whole, on pods, it is tested elsewhere."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import stat
+import subprocess
 import sys
+import threading
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
-from runpod_stand_in import ACCESS_KEY, SECRET_KEY
 from support.cloud import Cloud
 from support.waiting import wait_until
 
-from kedro_cloudtrain.pod import bootstrap, courier
-from kedro_cloudtrain.storage.bucket import Bucket
+from kedro_cloudtrain.pod import bootstrap
 
 SMI = """#!/bin/sh
 case "$*" in
@@ -29,13 +29,13 @@ esac
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A job folder on a volume, where the bootstrap finds itself."""
+    """A job folder on a volume, in which the bootstrap lies."""
     place = tmp_path / "volume/.cloudtrain/jobs/train-1"
     place.mkdir(parents=True)
     monkeypatch.setattr(bootstrap, "FOLDER", place)
     monkeypatch.setattr(bootstrap, "VOLUME", tmp_path / "volume")
     monkeypatch.setattr(bootstrap, "_CHILD", tmp_path / "child.pid")
-    monkeypatch.setattr(bootstrap, "_LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(bootstrap, "_READ_AGAIN_S", 0.01)
     monkeypatch.setenv("CLOUDTRAIN_ATTEMPT", "abc")
     monkeypatch.setenv("RUNPOD_POD_ID", "pod1")
     return place
@@ -43,40 +43,47 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A driver that says what it is told to."""
+    """A driver whose answer the test sets."""
     program = tmp_path / "bin/nvidia-smi"
     program.parent.mkdir()
     program.write_text(SMI)
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    return lambda said: monkeypatch.setenv("SMI_SAYS", said)
+    return lambda answer: monkeypatch.setenv("SMI_SAYS", answer)
 
 
 def result(folder: Path) -> dict:
     return json.loads((folder / "result.json").read_text())
 
 
-def say(folder: Path, **machine: object) -> dict:
-    said = {"attempt": "abc", "timeout_s": 20.0, "lifetime_s": 60.0, "heartbeat_every_s": 0.05, "requirements": [], **machine}
-    (folder / "machine.json").write_text(json.dumps(said))
-    return said
+@pytest.fixture
+def log(folder: Path):
+    with (folder / "log.txt").open("a", buffering=1) as file:
+        yield bootstrap.Log(file)
+
+
+def write_machine(folder: Path, **more: object) -> dict:
+    machine = {"attempt": "abc", "timeout_s": 20.0, "lifetime_s": 60.0, "heartbeat_every_s": 0.05, "requirements": [], **more}
+    (folder / "machine.new").write_text(json.dumps(machine))
+    (folder / "machine.new").replace(folder / "machine.json")
+    return machine
 
 
 def test_a_job_is_begun_by_its_own_attempt_and_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bootstrap._own_machine() == {}
-    machine = say(folder)
-    assert bootstrap._own_machine() == machine
-    assert bootstrap._first_time(machine)
-    assert not bootstrap._first_time(machine)
-    assert not bootstrap._first_time({**machine, "attempt": "other"})
-    assert not bootstrap._first_time({**machine, "pod": "pod2"})
-    said = capsys.readouterr().out
-    for part in ("begun before", "'other' is the one that is wanted", "pod pod2 has this job"):
-        assert part in said
+    assert bootstrap.read_own_machine() == {}
+    machine = write_machine(folder)
+    assert bootstrap.read_own_machine() == machine
+    assert bootstrap.claim_job(machine)
+    assert not bootstrap.claim_job(machine)
+    assert not bootstrap.claim_job({**machine, "attempt": "other"})
+    assert not bootstrap.claim_job({**machine, "pod": "pod2"})
+    printed = capsys.readouterr().out
+    for part in ("begun before", "the job waits for attempt 'other'", "the job belongs to pod pod2"):
+        assert part in printed
 
 
 @pytest.mark.parametrize(
-    ("script", "state", "said"),
+    ("script", "state", "message"),
     [
         ("from pathlib import Path; Path('result.json').write_text('{\"state\": \"succeeded\"}')", "succeeded", ""),
         ("raise SystemExit(3)", "failed", "exit code 3"),
@@ -84,82 +91,83 @@ def test_a_job_is_begun_by_its_own_attempt_and_once(folder: Path, capsys: pytest
         ("import time; time.sleep(60)", "timed out", "deadline of 0.5 s"),
     ],
 )
-def test_every_end_of_a_script_leaves_a_result(folder: Path, script: str, state: str, said: str) -> None:
+def test_every_end_of_a_script_leaves_a_result(folder: Path, script: str, state: str, message: str) -> None:
     (folder / "train.py").write_text(script)
     (folder / "result.json").write_text('{"state": "of an earlier attempt"}')
     (folder / "outputs").mkdir()
-    bootstrap._run(say(folder, timeout_s=0.5 if state == "timed out" else 20.0))
-    found = result(folder)
-    assert found["state"] == state
-    if said:
-        assert said in found["error"]["message"]
-        assert found["attempt"] == "abc"
+    began = time.time()
+    bootstrap.run_once(write_machine(folder, timeout_s=0.5 if state == "timed out" else 20.0))
+    outcome = result(folder)
+    assert outcome["state"] == state
+    if message:
+        assert message in outcome["error"]["message"]
+        assert outcome["attempt"] == "abc"
+        assert began <= outcome["started_at"] <= outcome["finished_at"] - (0.5 if state == "timed out" else 0.0)
     assert not (folder / "outputs").exists()
     assert "Python" in (folder / "log.txt").read_text()
+    wait_until((folder / "heartbeat.json").exists)
     assert json.loads((folder / "heartbeat.json").read_text())["attempt"] == "abc"
 
 
-def test_a_host_is_looked_at_before_the_fit(folder: Path, driver) -> None:
-    machine = say(folder, gpu="NVIDIA L4", gpu_count=1, min_cuda_version="12.1")
+def test_a_host_is_checked_before_the_fit(folder: Path, driver) -> None:
+    machine = write_machine(folder, gpu="NVIDIA L4", gpu_count=1, min_cuda_version="12.1")
     driver("NVIDIA L4, 570, 23034\n")
     assert "NVIDIA L4 · 570 · 23034" in bootstrap.check_machine(machine)
-    for changed, text, said in (
-        ({"min_cuda_version": "12.8"}, "NVIDIA L4, 570, 23034\n", "CUDA 12.4, where 12.8 was asked for"),
-        ({"gpu_count": 2}, "NVIDIA L4, 570, 23034\n", "1 GPUs on this host, where 2 are paid for"),
-        ({}, "", "shows no GPU"),
+    for changed, answer, message in (
+        ({"min_cuda_version": "12.8"}, "NVIDIA L4, 570, 23034\n", "CUDA 12.4, and the job needs 12.8"),
+        ({"gpu_count": 2}, "NVIDIA L4, 570, 23034\n", "1 GPUs on this host, which is billed for 2"),
+        ({}, "", "0 GPUs on this host, which is billed for 1"),
     ):
-        driver(text)
-        with pytest.raises(bootstrap.MachineError, match=said):
+        driver(answer)
+        with pytest.raises(bootstrap.MachineError, match=message):
             bootstrap.check_machine({**machine, **changed})
     (folder / "train.py").write_text("")
-    bootstrap._run(machine)
+    bootstrap.run_once(machine)
     assert result(folder)["error"]["type"] == "MachineError"
 
 
-def test_a_full_disk_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "_LEAST_DISK_BYTES", 10**18)
-    with pytest.raises(bootstrap.MachineError, match="GB left: too little to work with"):
-        bootstrap.check_machine(say(folder))
+    with pytest.raises(bootstrap.MachineError, match="GB left, and a job needs 1e\\+09 GB"):
+        bootstrap.check_machine(write_machine(folder))
 
 
-def test_a_heartbeat_counts_and_tells_how_busy_the_gpu_is(folder: Path, driver) -> None:
+def test_a_heartbeat_counts_and_shows_how_busy_the_gpu_is(folder: Path, driver) -> None:
     driver("87, 1024\n")
-    with bootstrap.Heartbeat(say(folder, gpu="NVIDIA L4")):
+    with contextlib.closing(bootstrap.Heartbeat(write_machine(folder, gpu="NVIDIA L4"))):
         wait_until(lambda: (folder / "heartbeat.json").exists() and json.loads((folder / "heartbeat.json").read_text())["number"] > 2)
-    said = json.loads((folder / "heartbeat.json").read_text())
-    assert (said["gpu_percent"], said["gpu_memory_mb"], said["stage"]) == (87.0, 1024.0, "machine")
+    beat = json.loads((folder / "heartbeat.json").read_text())
+    assert (beat["gpu_percent"], beat["gpu_memory_mb"], beat["stage"]) == (87.0, 1024.0, "machine")
 
 
-def test_a_job_that_is_taken_away_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended: list[int] = []
-    monkeypatch.setattr(bootstrap, "end_pod", lambda: ended.append(1))
-    machine = say(folder)
-    with bootstrap.Log(folder / "log.txt") as log, bootstrap.Heartbeat(machine):
-        import threading
+def test_a_job_that_belongs_to_another_pod_is_ended(folder: Path, log, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(bootstrap, "end_pod", ended.set)
+    machine = write_machine(folder)
 
-        timer = threading.Timer(0.3, lambda: say(folder, attempt=""))
-        timer.start()
-        began = time.monotonic()
-        returncode = bootstrap._tee([sys.executable, "-c", "import time; time.sleep(60)"], log, dict(os.environ))
-    assert returncode == -signal.SIGKILL
-    assert time.monotonic() - began < 30
-    assert ended
+    def give_to_another_pod() -> None:
+        wait_until(lambda: "started" in (folder / "log.txt").read_text())
+        write_machine(folder, attempt="")
 
-
-def test_the_images_own_python_does_where_nothing_is_to_be_installed(folder: Path) -> None:
-    with bootstrap.Log(folder / "log.txt") as log:
-        assert bootstrap.make_environment(say(folder), log) == sys.executable
+    with contextlib.closing(bootstrap.Heartbeat(machine)):
+        threading.Thread(target=give_to_another_pod, daemon=True).start()
+        program = "import time; print('started', flush=True); time.sleep(60)"
+        returncode = bootstrap._run_logged([sys.executable, "-c", program], log, dict(os.environ))
+        assert returncode == -signal.SIGKILL
+        assert ended.wait(10)
 
 
-def test_an_environment_that_cannot_be_made_leaves_nothing(folder: Path) -> None:
-    machine = say(folder, requirements=[f"nosuch @ file://{folder}/nosuch-1.0-py3-none-any.whl"])
-    with bootstrap.Log(folder / "log.txt") as log, pytest.raises(bootstrap.EnvironmentError_, match="cannot be installed"):
+def test_the_images_own_python_runs_a_job_without_requirements(folder: Path, log) -> None:
+    assert bootstrap.make_environment(write_machine(folder), log) == sys.executable
+
+
+def test_an_environment_that_cannot_be_made_leaves_nothing(folder: Path, log) -> None:
+    machine = write_machine(folder, requirements=[f"nosuch @ file://{folder}/nosuch-1.0-py3-none-any.whl"])
+    with pytest.raises(bootstrap.InstallError, match="cannot be installed"):
         bootstrap.make_environment(machine, log)
     assert list((folder.parents[1] / "environments").glob("*")) == []
-    with bootstrap.Log(folder / "log.txt") as log:
-        machine["requirements"] = ["six @ file://nowhere"]
-    bootstrap._run(machine)
-    assert result(folder)["error"]["type"] == "EnvironmentError"
+    bootstrap.run_once({**machine, "requirements": ["six @ file://nowhere"]})
+    assert result(folder)["error"]["type"] == "InstallError"
 
 
 def test_a_pod_is_ended_by_each_way_in_turn(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,85 +182,57 @@ def test_a_pod_is_ended_by_each_way_in_turn(cloud: Cloud, monkeypatch: pytest.Mo
 
     pauses: list[float] = []
 
-    sleep = time.sleep
-
     def pause(seconds: float) -> None:
-        if seconds < 1:
-            sleep(seconds)  # the stand-in's own
-            return
         pauses.append(seconds)
-        if len(pauses) == 4:
+        if len(pauses) == 5:
             raise OverError
 
-    monkeypatch.setattr(bootstrap.time, "sleep", pause)
+    monkeypatch.setattr(bootstrap, "sleep", pause)
     with pytest.raises(OverError):
         bootstrap.end_pod()
     assert pod.gone
-    said = capsys.readouterr().out
+    assert pauses == [2.0, 2.0, 2.0, 2.0, 5.0]
+    printed = capsys.readouterr().out
     for part in ("action: 403", f"DELETE {cloud.runpod.base_url}/v2/pods/{pod.id}: 204", "graphql: ", "runpodctl remove pod"):
-        assert part in said
+        assert part in printed
 
 
-def test_the_watchdog_ends_the_job_and_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_watchdog_ends_the_job_with_a_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(bootstrap, "end_pod", lambda: ended.append(1))
-    import subprocess
-
+    waited: list[float] = []
+    monkeypatch.setattr(bootstrap, "sleep", waited.append)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     bootstrap._CHILD.write_text(str(child.pid))
-    bootstrap.watch(0.05)
+    bootstrap.watch(3600.0)
     assert child.wait(10) == -signal.SIGKILL
     assert result(folder)["state"] == "timed out"
-    assert ended
+    assert result(folder)["error"]["message"] == "its pod's deadline of 3600 s has passed"
+    assert (waited, ended) == ([3600.0], [1])
 
 
-def test_a_result_that_is_there_to_be_delivered_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLOUDTRAIN_COURIER", "1")
-    monkeypatch.setattr(bootstrap, "_COURIER_S", 0.3)
-    began = time.monotonic()
-    bootstrap._await_courier()
-    assert time.monotonic() - began < 0.2
+def test_a_result_is_waited_for_until_it_is_delivered_but_not_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def pause(seconds: float) -> None:
+        now[0] += seconds
+        if delivered_at is not None and now[0] >= delivered_at:
+            (folder / "delivered").touch()
+
+    monkeypatch.setattr(bootstrap, "sleep", pause)
+    monkeypatch.setattr(bootstrap, "monotonic", lambda: now[0])
+    delivered_at = None
     (folder / "result.json").write_text("{}")
-    bootstrap._await_courier()
-    assert time.monotonic() - began >= 0.3
-
-
-# ------------------------------------------------------------------ the courier of a pod without a volume
-
-
-def test_the_courier_brings_what_is_signed_and_takes_back_what_is_written(
-    cloud: Cloud, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket = Bucket(cloud.volume_id, "eu-central-1", cloud.s3.endpoint_url, {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY})
-    bucket.write_bytes("job/machine.json", b'{"attempt": "abc"}')
-    names = ("log.txt", "progress.jsonl", "heartbeat.json", "outputs.zip", "result.json")
-    said = {
-        "read": {"machine.json": bucket.presigned("job/machine.json", 600)},
-        "write": {name: bucket.presigned(f"job/{name}", 600, write=True) for name in names},
-    }
-    monkeypatch.setattr(courier, "_EVERY_S", 0.05)
-    (folder / "log.txt").write_text("one\n")
-    (folder / "outputs").mkdir()
-    (folder / "outputs/metrics.json").write_text("{}")
-    import threading
-
-    mirror = threading.Thread(target=courier.mirror, args=(folder, said))
-    mirror.start()
-    wait_until(lambda: bucket.read_bytes("job/log.txt") == b"one\n")
-    wait_until((folder / "machine.json").exists)
-    (folder / "log.txt").write_text("one\ntwo\n")
-    (folder / "result.json").write_text('{"state": "succeeded"}')
-    mirror.join(30)
-    assert (folder / "delivered").exists()
-    assert bucket.read_bytes("job/log.txt") == b"one\ntwo\n"
-    assert bucket.read_bytes("job/result.json") == b'{"state": "succeeded"}'
-    bucket.download("job/outputs.zip", folder / "back.zip")
-    assert zipfile.ZipFile(folder / "back.zip").namelist() == ["outputs/metrics.json"]
-
-
-def test_a_url_that_is_refused_is_named_by_its_status_alone(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(courier.time, "sleep", lambda _: None)
-    with pytest.raises(OSError, match=r"^GET: 40\d$"):
-        courier.get(f"{cloud.s3.endpoint_url}/{cloud.volume_id}/none?X-Amz-Signature=secret")
-    with pytest.raises(OSError, match=r"^PUT: URLError$"):
-        courier.put("http://127.0.0.1:9/x?secret", b"")
+    bootstrap._await_delivery()
+    assert now[0] == 0, "this pod has no courier"
+    monkeypatch.setenv("CLOUDTRAIN_COURIER", "1")
+    bootstrap._await_delivery()
+    assert now[0] == pytest.approx(bootstrap._DELIVERY_S, abs=0.3)
+    now[0], delivered_at = 0.0, 5.0
+    bootstrap._await_delivery()
+    assert now[0] == pytest.approx(5.0)
+    (folder / "result.json").unlink()
+    (folder / "delivered").unlink()
+    now[0] = 0.0
+    bootstrap._await_delivery()
+    assert now[0] == 0, "without a result there is nothing to deliver"

@@ -246,12 +246,12 @@ def test_plan_and_render_know_a_function(flights: Project) -> None:
     ("before", "after", "words"),
     [
         ('return {"r2"', '1 / 0; return {"r2"', ["evaluate_model_node", "failed in its call stage", "ZeroDivisionError", "1 / 0"]),
-        (', {"rows": len(shuttles)}', "", ["should return 2 values (preprocessed_shuttles, counts), and returned a DataFrame"]),
-        (', {"rows": len(shuttles)}', ", None", ["preprocess_shuttles_node", "returned None for `counts`, which no dataset saves"]),
+        (', {"rows": len(shuttles)}', "", ["should return 2 values (preprocessed_shuttles, counts), but returned a DataFrame"]),
+        (', {"rows": len(shuttles)}', ", None", ["preprocess_shuttles_node", "returned None for `counts`, and no dataset saves None"]),
         (
             '{"rows": len(shuttles)}',
             "(row for row in [])",
-            ["preprocess_shuttles_node", "`counts`: A generator cannot travel", "Return what can be pickled"],
+            ["preprocess_shuttles_node", "`counts`: A generator cannot be pickled", "or an object that can be pickled"],
         ),
     ],
 )
@@ -274,13 +274,13 @@ def test_what_cannot_travel_is_refused_with_its_name(flights: Project) -> None:
     select(flights, "evaluate_model_node")
     done = flights.kedro("run", "--runner=cloudtrain")
     assert done.returncode == 1
-    assert "`counts` of evaluate_model_node: A generator cannot travel" in " ".join((done.stdout + done.stderr).split())
+    assert "`counts` of evaluate_model_node: A generator cannot be pickled" in " ".join((done.stdout + done.stderr).split())
 
 
 def test_a_large_input_that_exists_only_here_is_sent_with_a_warning(flights: Project) -> None:
     flights.write("conf/base/cloudtrain.yml", "nodes: {train_model_node: {upload_warn_mb: 0.001}}\n")
     said = " ".join(run(flights).split())
-    assert "`X_train` exists only here" in said
+    assert "`X_train` exists only on this computer" in said
     assert "upload_warn_mb is 0.001" in said
 
 

@@ -14,27 +14,13 @@ from pathlib import Path
 import pytest
 from support.cloud import Cloud
 from support.four_nodes import measured, parameters, ran
-from support.kedro_project import Project, needs_runner_params, run
+from support.kedro_project import Project, needs_runner_params, run, start, start_kedro
 from support.waiting import wait_until
 
 
 def group_folder(project: Project) -> Path:
     (folder,) = [folder for folder in project.jobs if folder.name.startswith("group-small-")]
     return folder
-
-
-def start(project: Project, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "kedro", "run", "--runner=cloudtrain", *args],
-        cwd=project.path,
-        env=project.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        # What a shell begins in the background ignores Ctrl-C, and whatever that begins does, too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # one call of the system
-    )
 
 
 # ------------------------------------------------------------------ on this computer
@@ -280,14 +266,7 @@ def test_a_group_is_left_and_taken_up(there: Project, cloud: Cloud) -> None:
     assert "Left at work" in said
     assert len(cloud.runpod.pods) == 1
     wait_until(lambda: len(ran(cloud.bucket)) == 2, 30)
-    waiting = subprocess.Popen(
-        [sys.executable, "-m", "kedro", "cloudtrain", "wait", "measure_3", "--env=runpod"],
-        cwd=there.path,
-        env=there.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    waiting = start_kedro(there, "cloudtrain", "wait", "measure_3", "--env=runpod")
     wait_until(lambda: (there.path / "data").is_dir() and waiting.poll() is None, 3)
     (cloud.bucket / "go").touch()
     waited, _ = waiting.communicate(timeout=60)

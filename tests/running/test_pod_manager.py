@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,11 +47,11 @@ def manager(cloud: Cloud) -> RunPodPodManager:
 
 
 def test_a_training_is_started_watched_and_its_pod_ended(manager: RunPodPodManager, cloud: Cloud) -> None:
-    said = manager.launch_training(JOB)
-    assert set(said) == {"pod_id", "gpu_type", "launch_time", "status"}
-    assert (said["gpu_type"], said["status"]) == ("NVIDIA L4", "starting")
+    launched = manager.launch_training(JOB)
+    assert set(launched) == {"pod_id", "gpu_type", "launch_time", "status"}
+    assert (launched["gpu_type"], launched["status"]) == ("NVIDIA L4", "starting")
     (pod,) = cloud.runpod.pods.values()
-    assert said["pod_id"] == pod.id
+    assert launched["pod_id"] == pod.id
     assert pod.request.name.startswith("cloudtrain-service--user_123-model_123-")
     assert pod.request.image.startswith("runpod/pytorch:")
     done = manager.wait_for_completion_and_terminate(pod.id, max_wait_seconds=90)
@@ -66,38 +67,40 @@ def test_a_training_is_started_watched_and_its_pod_ended(manager: RunPodPodManag
     manager.terminate_pod(pod.id)
 
 
-def test_an_own_script_image_and_disk(manager: RunPodPodManager, cloud: Cloud) -> None:
+def test_an_own_script_image_and_disk(manager: RunPodPodManager, cloud: Cloud, tmp_path: Path) -> None:
+    go = tmp_path / "go"
     more = {
-        "training_script_b64": encoded("print('own script', flush=True)\ntime.sleep(3)"),
+        "training_script_b64": encoded(f"print('own script', flush=True)\nwhile not Path({str(go)!r}).exists():\n    time.sleep(0.05)"),
         "docker_image": "my/image:2",
         "volume_size_gb": 50,
     }
-    said = manager.launch_training({**JOB, **more, "gpu_type": "cpu"})
+    launched = manager.launch_training({**JOB, **more, "gpu_type": "cpu"})
     (pod,) = cloud.runpod.pods.values()
     assert (pod.request.image, pod.request.disk) == ("my/image:2", 50)
     assert pod.request.gpu is None
-    assert said["gpu_type"] == "cpu5c"
+    assert launched["gpu_type"] == "cpu5c"
     wait_until(lambda: manager.monitor_training(pod.id)["status"] == "running")
     wait_until(lambda: any("own script" in line for line in manager.get_pod_logs(pod.id)))
+    go.touch()
     assert manager.wait_for_completion_and_terminate(pod.id, 60)["status"] == "succeeded"
 
 
-def test_a_script_that_fails_says_why(manager: RunPodPodManager, cloud: Cloud) -> None:
-    said = manager.launch_training({**JOB, "training_script_b64": encoded("raise ValueError('no such thing')")})
-    done = manager.wait_for_completion_and_terminate(said["pod_id"], 60)
+def test_a_script_that_fails_is_a_failed_training(manager: RunPodPodManager, cloud: Cloud) -> None:
+    launched = manager.launch_training({**JOB, "training_script_b64": encoded("raise ValueError('no such thing')")})
+    done = manager.wait_for_completion_and_terminate(launched["pod_id"], 60)
     assert done["status"] == "failed"
     wait_until(lambda: not cloud.runpod.living)
 
 
-def test_a_wait_that_is_over_ends_the_pod(manager: RunPodPodManager, cloud: Cloud) -> None:
-    said = manager.launch_training({**JOB, "training_script_b64": encoded("time.sleep(100)")})
-    with pytest.raises(JobTimeoutError, match=r"was not done after 1 s, and was ended"):
-        manager.wait_for_completion_and_terminate(said["pod_id"], max_wait_seconds=1)
+def test_a_wait_that_takes_too_long_ends_the_pod(manager: RunPodPodManager, cloud: Cloud) -> None:
+    launched = manager.launch_training({**JOB, "training_script_b64": encoded("time.sleep(100)")})
+    with pytest.raises(JobTimeoutError, match=r"was not done after 1 s, and was terminated"):
+        manager.wait_for_completion_and_terminate(launched["pod_id"], max_wait_seconds=1)
     assert cloud.runpod.living == []
-    assert manager.monitor_training(said["pod_id"])["status"] == "lost"
+    assert manager.monitor_training(launched["pod_id"])["status"] == "lost"
 
 
-def test_a_pod_that_is_not_ours_is_known_by_what_runpod_says(manager: RunPodPodManager, cloud: Cloud) -> None:
+def test_a_pod_of_somebody_else_is_reported_as_runpod_has_it(manager: RunPodPodManager, cloud: Cloud) -> None:
     pod = cloud.runpod.put("somebody's", minutes=60)
     wait_until(lambda: manager.monitor_training(pod.id)["status"] == "running")
     assert manager.monitor_training(pod.id)["cost_usd"] == pytest.approx(0.43, abs=0.01)
@@ -107,7 +110,7 @@ def test_a_pod_that_is_not_ours_is_known_by_what_runpod_says(manager: RunPodPodM
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"dataset_url": "https://example.org/a.csv"}, BOTH),
         ({"dataset_key": "  "}, NEITHER),
@@ -115,8 +118,8 @@ def test_a_pod_that_is_not_ours_is_known_by_what_runpod_says(manager: RunPodPodM
         ({"dataset_key": "../a.csv"}, r"\.\./a\.csv"),
     ],
 )
-def test_exactly_one_source(manager: RunPodPodManager, cloud: Cloud, change: dict[str, Any], said: str) -> None:
-    with pytest.raises(SourceError, match=said):
+def test_exactly_one_source(manager: RunPodPodManager, cloud: Cloud, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         manager.launch_training({**JOB, **change})
     assert cloud.runpod.pods == {}
 
@@ -128,19 +131,19 @@ def test_a_missing_key_is_named(manager: RunPodPodManager, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"gpu": "L4"}, "does not know `gpu`"),
         ({"gpu_type": ""}, "name a GPU type"),
         ({"model_type": "xgboost_regresion"}, "xgboost_regression"),
         ({"hyperparameters": {"n_estimatorz": 3}}, "n_estimators"),
-        ({"training_script_b64": "&&&"}, "no base64"),
-        ({"training_script_b64": base64.b64encode(b"def (").decode()}, "no Python"),
+        ({"training_script_b64": "&&&"}, "not the base64"),
+        ({"training_script_b64": base64.b64encode(b"def (").decode()}, "not Python"),
         ({"gpu_type": "NVIDIA L44"}, "Did you mean `NVIDIA L4`"),
     ],
 )
-def test_what_cannot_be_is_said_before_a_pod_is_paid_for(manager: RunPodPodManager, cloud: Cloud, change: dict, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_an_invalid_job_is_refused_before_a_pod_is_paid_for(manager: RunPodPodManager, cloud: Cloud, change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         manager.launch_training({**JOB, **change})
     assert cloud.runpod.pods == {}
 
@@ -168,6 +171,6 @@ def test_a_machine_is_chosen_by_size_and_kind(manager: RunPodPodManager) -> None
     assert manager.select_compute_type(800, "lightgbm_regression") == "cpu5c"
 
 
-def test_a_directory_is_no_volume_of_a_pod(tmp_path) -> None:
+def test_a_directory_is_not_the_volume_of_a_pod(tmp_path) -> None:
     with pytest.raises(ConfigError, match="needs a network volume"):
         RunPodPodManager({"volume": {"path": str(tmp_path)}})

@@ -1,4 +1,4 @@
-"""Catalog entries on another store: a machine loads and saves them by their own class, and nothing of them passes through here."""
+"""Catalog entries on another store: a machine loads and saves them by their own class, and their data does not pass through the client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ENTRIES = ("reviews", "regressor", "model_input_table")
 
 @pytest.fixture
 def store(s3_server: S3StandIn, tmp_path: Path) -> Iterator[Path]:
-    """A bucket of a store that is no volume: a directory here."""
+    """A bucket of a store that is not a volume, as the directory that the S3 server keeps it in."""
     bucket = s3_server.root / f"store-{abs(hash(tmp_path)):x}"[:30]
     bucket.mkdir()
     s3_server.faults.clear()
@@ -39,7 +39,7 @@ def flights(tmp_path: Path, store: Path, s3_server: S3StandIn) -> Project:
     made.write("conf/base/catalog.yml", "\n".join(kept) + STORE.format(bucket=store.name))
     # rclone knows no checksums of AWS's newer kinds; a network volume's S3 API wants the same of boto3.
     plain = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
-    # By another name than the network volumes' S3 API, whose entries are keys on a volume.
+    # Another host name than that of the network volumes' S3 API, whose entries are keys on a volume.
     client = {"endpoint_url": s3_server.endpoint_url.replace("127.0.0.1", "localhost")}
     access = {"key": ACCESS_KEY, "secret": SECRET_KEY, "client_kwargs": client, "config_kwargs": plain}
     made.write("conf/local/credentials.yml", json.dumps({"store": access}))
@@ -51,17 +51,17 @@ def versions(store: Path) -> list[str]:
     return sorted(path.parent.name for path in store.glob("regressor.pickle/*/regressor.pickle"))
 
 
-def test_a_machine_here_loads_and_saves_them(flights: Project, store: Path) -> None:
+def test_a_job_on_this_computer_loads_and_saves_them(flights: Project, store: Path) -> None:
     assert flights.kedro("run").returncode == 0
     alone, first = score(flights), versions(store)
     select(flights, "create_model_input_table_node", "train_model_node", "evaluate_model_node")
-    said = run(flights)
-    assert len(ran(said)) == 3
+    output = run(flights)
+    assert len(ran(output)) == 3
     assert score(flights) == alone
-    assert "reviews.csv" in said
+    assert "reviews.csv" in output
     for name in ENTRIES:
-        assert f"data to {name}" not in said
-    assert "data from regressor" not in said
+        assert f"data to {name}" not in output
+    assert "data from regressor" not in output
     assert versions(store)[:-1] == first
     script = (job(flights, "create_model_input_table_node") / "train.py").read_text()
     assert 'reviews = catalog.load("reviews")' in script.replace("'", '"')
@@ -71,12 +71,12 @@ def test_a_machine_here_loads_and_saves_them(flights: Project, store: Path) -> N
     for folder in flights.jobs:
         for file in (file for file in folder.rglob("*") if file.is_file()):
             assert SECRET_KEY.encode() not in file.read_bytes(), file
-    assert SECRET_KEY not in said
+    assert SECRET_KEY not in output
     assert ran(run(flights)) == set()
     assert len(versions(store)) == 2
 
 
-def test_what_was_changed_on_the_store_is_made_again(flights: Project, store: Path) -> None:
+def test_an_output_that_was_changed_on_the_store_is_made_again(flights: Project, store: Path) -> None:
     select(flights, "create_model_input_table_node")
     below = "--to-nodes=create_model_input_table_node"
     run(flights, below)
@@ -84,12 +84,12 @@ def test_what_was_changed_on_the_store_is_made_again(flights: Project, store: Pa
     reviews.write_text(reviews.read_text().replace("\n199,", "\n199,1"))
     assert ran(run(flights, below)) == {"create_model_input_table_node"}
     (store / "primary/model_input_table.parquet").unlink()
-    said = run(flights, below)
-    assert ran(said) == {"create_model_input_table_node"}
-    assert "there is no such file" in " ".join(said.split())
+    output = run(flights, below)
+    assert ran(output) == {"create_model_input_table_node"}
+    assert "there is no such file" in " ".join(output.split())
 
 
-def test_a_pod_loads_and_saves_them_without_a_file_that_knows_the_key(flights: Project, store: Path, cloud: Cloud) -> None:
+def test_a_pod_loads_and_saves_them_and_no_file_holds_the_key(flights: Project, store: Path, cloud: Cloud) -> None:
     flights.kedro("run")
     alone = score(flights)
     volume = f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n"
@@ -101,45 +101,45 @@ def test_a_pod_loads_and_saves_them_without_a_file_that_knows_the_key(flights: P
         "nodes: {create_model_input_table_node: {}, train_model_node: {}}\n",
     )
     (cloud.bucket / "datasets/companies.csv").write_bytes((flights.path / "data/volume/datasets/companies.csv").read_bytes())
-    said = run(flights, "--env=runpod")
-    assert ran(said) == {"create_model_input_table_node", "train_model_node"}
+    output = run(flights, "--env=runpod")
+    assert ran(output) == {"create_model_input_table_node", "train_model_node"}
     assert score(flights) == alone
     assert len(versions(store)) == 2
-    assert "data to regressor" not in said
+    assert "data to regressor" not in output
     for file in (file for file in cloud.bucket.rglob("*") if file.is_file()):
         assert SECRET_KEY.encode() not in file.read_bytes(), file
     assert ran(run(flights, "--env=runpod")) == set()
 
 
-def test_a_store_that_refuses_costs_no_work(flights: Project, s3_server: S3StandIn) -> None:
+def test_a_store_that_refuses_a_save_loses_no_work(flights: Project, s3_server: S3StandIn) -> None:
     select(flights, "train_model_node")
     s3_server.faults.append(StorageFault("PUT", "regressor.pickle", 403, times=100))
     done = flights.kedro("run", "--runner=cloudtrain")
-    said = " ".join((done.stdout + done.stderr).split())
+    output = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 1
-    assert "`regressor` was not saved" in said
-    assert "Traceback" not in said
+    assert "`regressor` was not saved" in output
+    assert "Traceback" not in output
     assert (job(flights, "train_model_node") / "outputs/regressor.pickle").stat().st_size > 1000
 
 
-def test_plan_says_what_is_not_there_and_who_is_not_let_in(flights: Project, store: Path, s3_server: S3StandIn) -> None:
+def test_plan_and_run_name_the_file_that_is_missing(flights: Project, store: Path, s3_server: S3StandIn) -> None:
     select(flights, "create_model_input_table_node", "train_model_node")
     assert f"s3://{store.name}/reviews.csv" in flights.kedro("cloudtrain", "plan").stdout
     (store / "reviews.csv").unlink()
-    said = " ".join(flights.kedro("cloudtrain", "plan").stdout.split())
-    assert f"`reviews` is not to be had from s3://{store.name}/reviews.csv: there is no such file" in said
+    output = " ".join(flights.kedro("cloudtrain", "plan").stdout.split())
+    assert f"`reviews` cannot be read from s3://{store.name}/reviews.csv: there is no such file" in output
     done = flights.kedro("run", "--runner=cloudtrain")
     assert done.returncode == 1
     assert "there is no such file" in " ".join((done.stdout + done.stderr).split())
 
 
-def test_a_later_version_of_somebody_elses_is_not_taken_for_the_jobs(flights: Project, store: Path) -> None:
+def test_a_later_version_that_somebody_else_saved_is_not_taken_for_the_jobs(flights: Project, store: Path) -> None:
     select(flights, "train_model_node")
     run(flights, "--to-nodes=train_model_node")
     (made,) = versions(store)
     later = store / "regressor.pickle" / made.replace("20", "21", 1) / "regressor.pickle"
     later.parent.mkdir()
     later.write_bytes(b"another")
-    said = " ".join(run(flights, "--to-nodes=train_model_node").split())
-    assert f"has another version, {later.parent.name}, than the one" in said
+    output = " ".join(run(flights, "--to-nodes=train_model_node").split())
+    assert f"has another version, {later.parent.name}, than the one" in output
     assert len(versions(store)) == 3

@@ -1,3 +1,5 @@
+"""A table's place as a user gives it: what is accepted, what is refused with which reason, and where its secrets go."""
+
 from __future__ import annotations
 
 import json
@@ -44,7 +46,7 @@ def test_blank_counts_as_not_given() -> None:
         "https://example.org:443/a.tsv",
     ],
 )
-def test_a_possible_url_is_taken_as_it_stands(url: str) -> None:
+def test_a_valid_url_is_taken_as_it_is_written(url: str) -> None:
     source = make_source(url)
     assert isinstance(source, UrlSource)
     assert source.url == url
@@ -60,15 +62,15 @@ def test_a_possible_url_is_taken_as_it_stands(url: str) -> None:
         ("https://user:hunter2@a.org/x.csv", "user name or a password"),
         ("https:///x.csv", "no host"),
         ("https:x.csv", "no host"),
-        ("https://a.org:99999/x.csv", "no URL"),
+        ("https://a.org:99999/x.csv", "not a valid URL"),
         ("https://a.org:0/x.csv", "port 0"),
         ("https://a.org/x\ny.csv", "control character"),
         ("https://a.org/x y.csv", "space"),
         ("https://a.org\\x.csv", "backslash"),
-        ("http://[::zz]/x.csv", "no URL"),
+        ("http://[::zz]/x.csv", "not a valid URL"),
     ],
 )
-def test_an_impossible_url_is_refused_with_the_reason(url: str, reason: str) -> None:
+def test_an_invalid_url_is_refused_with_the_reason(url: str, reason: str) -> None:
     with pytest.raises(SourceError, match="dataset_url") as caught:
         make_source(url)
     assert reason in str(caught.value)
@@ -82,14 +84,14 @@ def test_an_impossible_url_is_refused_with_the_reason(url: str, reason: str) -> 
         ("C:/a.csv", "absolute"),
         ("../a.csv", ".."),
         ("a/../../b.csv", ".."),
-        ("a//b.csv", "empty part"),
+        ("a//b.csv", "part that is empty"),
         ("./a.csv", "single dot"),
         ("a\\b.csv", "backslash"),
         ("a\x00.csv", "control character"),
         ("https://a.org/x.csv", "dataset_url"),
     ],
 )
-def test_an_impossible_key_is_refused_with_the_reason(key: str, reason: str) -> None:
+def test_an_invalid_key_is_refused_with_the_reason(key: str, reason: str) -> None:
     with pytest.raises(SourceError, match="dataset_key") as caught:
         make_source(None, key)
     assert reason in str(caught.value)
@@ -133,7 +135,7 @@ def test_headers_travel_in_the_environment_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "said", "found"),
+    ("place", "file_format", "expected"),
     [
         ("a.CSV", None, "csv"),
         ("a.pq", None, "parquet"),
@@ -143,12 +145,12 @@ def test_headers_travel_in_the_environment_alone() -> None:
         ("a.xls", None, "xls"),
     ],
 )
-def test_the_format_goes_by_extension_or_by_what_is_said(place: str, said: str | None, found: str) -> None:
-    assert make_source(None, place, file_format=said).file_format == found
+def test_the_format_is_the_given_one_or_that_of_the_extension(place: str, file_format: str | None, expected: str) -> None:
+    assert make_source(None, place, file_format=file_format).file_format == expected
 
 
-def test_an_unknown_format_names_those_there_are() -> None:
-    with pytest.raises(SourceError, match=r"file_format as one of csv, tsv, parquet, xlsx, xls, jsonl"):
+def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(SourceError, match=r"Set file_format to one of csv, tsv, parquet, xlsx, xls, jsonl"):
         make_source("https://a.org/data.bin?x=a.csv")
     with pytest.raises(SourceError, match="'feather'"):
         make_source(None, "a.csv", file_format="feather")

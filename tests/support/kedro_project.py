@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from support.forked import KEDRO_COMMANDS, ForkedProcess, unmeasured
+
 ROOT = Path(__file__).parents[2]
 KEDRO = tuple(int(part) for part in metadata.version("kedro").split(".")[:2])
 needs_runner_params = pytest.mark.skipif(KEDRO < (1, 6), reason="kedro run has --runner-params and --only-missing-outputs from 1.6 on")
@@ -56,10 +58,17 @@ def register_pipelines():
 
 @dataclass
 class Project:
-    """A Kedro project of one training node and one ordinary node."""
+    """A Kedro project of one training node and one ordinary node.
+
+    Attributes:
+        path: its folder.
+        output: what its first run wrote, where tests share it.
+        forks: whether its commands are forked with Kedro's libraries imported, and not each a `python -m kedro` from its beginning.
+    """
 
     path: Path
     output: str = ""
+    forks: bool = True
 
     def write(self, file: str, text: str) -> Path:
         target = self.path / file
@@ -69,7 +78,10 @@ class Project:
 
     def kedro(self, *args: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         """Type a kedro command in the project's folder."""
-        return self.python("-m", "kedro", *args, timeout=timeout, **environment)
+        command, whole = ["-m", "kedro", *args], self.environment(**environment)
+        if self.forks and KEDRO_COMMANDS.takes(whole):
+            return KEDRO_COMMANDS.run(command, self.path, whole, timeout)
+        return self.python(*command, timeout=timeout, **environment)
 
     def python(self, *args: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -84,7 +96,9 @@ class Project:
         )
 
     def environment(self, **more: str) -> dict[str, str]:
-        return {**os.environ, "COLUMNS": "200", "DO_NOT_TRACK": "1", **more}
+        """Return the environment of the project's commands; one that is not forked is a user's, and nothing measures it and its jobs."""
+        here = {**os.environ, "COLUMNS": "200", "DO_NOT_TRACK": "1", **more}
+        return here if self.forks else unmeasured(here)
 
     @property
     def jobs(self) -> list[Path]:
@@ -93,8 +107,8 @@ class Project:
         return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
-def make_project(folder: Path) -> Project:
-    made = Project(folder / "shop")
+def make_project(folder: Path, *, forks: bool = True) -> Project:
+    made = Project(folder / "shop", forks=forks)
     made.write(
         "pyproject.toml",
         """
@@ -131,15 +145,13 @@ def edit(project: Project, file: str, before: str, after: str) -> None:
     path.write_text(text.replace(before, after))
 
 
-def start(project: Project, *args: str, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "kedro", "run", "--runner=cloudtrain", *args]
-    return subprocess.Popen(
-        command,
-        cwd=project.path,
-        env=project.environment(**environment),
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(project: Project, *args: str, **environment: str) -> ForkedProcess:
+    """Start a run on machines, in a session of its own, and do not wait for it."""
+    return start_kedro(project, "run", "--runner=cloudtrain", *args, **environment)
+
+
+def start_kedro(project: Project, *args: str, **environment: str) -> ForkedProcess:
+    """Start a kedro command, in a session of its own, and do not wait for it."""
+    command, whole = ["-m", "kedro", *args], project.environment(**environment)
+    assert KEDRO_COMMANDS.takes(whole)
+    return KEDRO_COMMANDS.start(command, project.path, whole, new_session=True, one_output=True)

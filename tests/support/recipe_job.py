@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import runpy
-import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,15 +14,18 @@ import pandas as pd
 import pytest
 
 import kedro_cloudtrain.worker
+from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.jobs.worker_archive import worker_archive
+from support.forked import JOBS, unmeasured
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
 TASKS = ("regression", "binary_classification", "multiclass_classification")
+RECIPES = [f"{library}_{task}" for library in LIBRARIES for task in TASKS]
 EVERYTHING = ("model", "metrics", "history", "importance", "predictions")
 FEW_ROUNDS: dict[str, dict[str, Any]] = {
     "xgboost": {"n_estimators": 6, "max_depth": 3, "n_jobs": 1},
@@ -32,19 +34,19 @@ FEW_ROUNDS: dict[str, dict[str, Any]] = {
     "keras": {"epochs": 2, "hidden_units": [8], "batch_size": 64},
 }
 
-# A machine that is lost right after a round: nothing of Python's own runs any more. The pause lets CatBoost's clock, which counts in whole
-# seconds, come to a snapshot.
+# A machine that is lost right after a round: not even Python's own cleanup runs. The pause makes the rounds long enough for CatBoost's
+# clock, which counts in whole seconds, to write a snapshot.
 KILLED = """
 import os, runpy, signal, sys, time
 sys.path.insert(0, "worker.zip")
 from cloudtrain_worker.progress import Progress
-note, at, pause_s = Progress.round, int(sys.argv[1]), float(sys.argv[2])
-def lost(self, metrics):
-    note(self, metrics)
+record, last, pause_s = Progress.round, int(sys.argv[1]), float(sys.argv[2])
+def lose(self, metrics):
+    record(self, metrics)
     time.sleep(pause_s)
-    if self.rounds >= at:
+    if self.rounds >= last:
         os.kill(os.getpid(), signal.SIGKILL)
-Progress.round = lost
+Progress.round = lose
 runpy.run_path("train.py", run_name="__main__")
 """
 
@@ -74,7 +76,10 @@ class Job:
     def write(self, recipe: str, key: str, target: str, **more: Any) -> Path:
         library = recipe.partition("_")[0]
         values: dict[str, Any] = {"hyperparameters": FEW_ROUNDS[library], "outputs": EVERYTHING, **more}
-        spec = TrainingSpec.model_validate({"name": "job", "model_type": recipe, "dataset_key": key, "target_column": target, **values})
+        outputs, validation = values.pop("outputs"), values.pop("validation_source", None)
+        sources = {"data": {"dataset_key": key}} | ({"validation": validation} if validation is not None else {})
+        parameters = TrainingParameters(model_type=recipe, target_column=target, **values)
+        spec = TrainingSpec(name="job", parameters=parameters, sources=sources, outputs=outputs)
         self.folder.mkdir(exist_ok=True)
         script = self.folder / "train.py"
         script.write_text(TrainingScriptGenerator().render(spec), encoding="utf-8")
@@ -82,39 +87,32 @@ class Job:
         return script
 
     def run(self, recipe: str, key: str, target: str, **more: Any) -> dict[str, Any]:
-        """Run a script as the machine does: a process of its own, that has the archive and not the package's worker."""
+        """Run a script as a machine does: in its own process, with the archive instead of the package's worker."""
         return self.run_again(self.write(recipe, key, target, **more))
 
     def run_again(self, script: Path, **environment: str) -> dict[str, Any]:
-        """Run a script that is written, in whatever folder an attempt before has left."""
+        """Run a written script again, in the folder as the last run has left it."""
         self._process([str(script)], self.folder.parent, environment)
         return self.result
 
     def lose(self, after_rounds: int, pause_s: float = 0.0, **environment: str) -> None:
-        """Run the script that is written on a machine that is lost after so many rounds."""
+        """Run the written script on a machine that is lost after `after_rounds` rounds."""
         self._process(["-c", KILLED, str(after_rounds), str(pause_s)], self.folder, environment)
         assert self.exit_code == -9, self.log
         (self.folder / "result.json").unlink(missing_ok=True)
 
     def _process(self, arguments: list[str], cwd: Path, environment: dict[str, str]) -> None:
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=cwd,
-            env={**os.environ, "CLOUDTRAIN_VOLUME": str(self.volume), **environment},
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
+        whole = unmeasured({**os.environ, "CLOUDTRAIN_VOLUME": str(self.volume), **environment})
+        done = JOBS.run(arguments, cwd, whole, timeout=200)
         self.log, self.exit_code = done.stdout + done.stderr, done.returncode
 
     def run_here(self, recipe: str, key: str, target: str, **more: Any) -> dict[str, Any]:
-        """Run a script in this process, whose libraries are loaded already."""
+        """Run a script in this process, which has imported the libraries already."""
         script = self.write(recipe, key, target, **more)
         self.patch.setitem(sys.modules, "cloudtrain_worker", kedro_cloudtrain.worker)
         self.patch.setenv("CLOUDTRAIN_VOLUME", str(self.volume))
-        for told in ("CLOUDTRAIN_CHECKPOINT", "CLOUDTRAIN_WORK"):
-            self.patch.setenv(told, "")  # what the job sets is taken back with it
+        for variable in ("CLOUDTRAIN_CHECKPOINT", "CLOUDTRAIN_WORK"):
+            self.patch.setenv(variable, "")  # the job sets them, and the patch resets them after the test
         path = list(sys.path)
         self.exit_code = 0
         try:
@@ -145,7 +143,7 @@ class Job:
 
 
 def awkward_table(rows: int = 160) -> pd.DataFrame:
-    """All that makes a table awkward at once, and three targets."""
+    """Return a table with everything awkward at once, and three targets."""
     random = np.random.default_rng(3)
     number = random.normal(size=rows)
     text = random.choice(["red", "green", "bläu", 'qu"ote', "[x]", "with, comma"], size=rows).astype(object)

@@ -70,23 +70,23 @@ def test_a_recipe_trains_on_everything_awkward_at_once(  # noqa: PLR0915  # one 
     lines = [json.loads(line) for line in (job.folder / "progress.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [row["round"] for row in history]
 
-    # The loaded model says of the validation rows what predictions.parquet says of them, in the caller's terms.
-    told, model = job.predictions, job.model
-    held = table.iloc[told["row"]]
+    # The loaded model predicts for the validation rows what predictions.parquet holds, in the caller's terms.
+    predictions, model = job.predictions, job.model
+    held = table.iloc[predictions["row"]]
     truth = held[target].to_list() if task != "regression" else held[target].astype("float32").to_list()
-    assert told["target"].to_list() == truth
+    assert predictions["target"].to_list() == truth
     predicted = model.predict(held)
     assert model.feature_columns == [name for name in frame.columns if name != target]
     if task == "regression":
-        np.testing.assert_allclose(predicted, told["prediction"], rtol=1e-5)
+        np.testing.assert_allclose(predicted, predictions["prediction"], rtol=1e-5)
         with pytest.raises(InputError, match="no probabilities"):
             model.predict_proba(held)
     else:
-        assert (predicted == told["prediction"]).all()
+        assert (predicted == predictions["prediction"]).all()
         chances = model.predict_proba(held)
         assert list(chances.columns) == metrics["classes"]
         assert chances.index.equals(held.index)
-        np.testing.assert_allclose(chances, told[[f"probability_{label}" for label in metrics["classes"]]], atol=1e-5)
+        np.testing.assert_allclose(chances, predictions[[f"probability_{label}" for label in metrics["classes"]]], atol=1e-5)
         np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-6)
 
     # Values that no training row had, one row, no rows, a column too few.
@@ -102,7 +102,7 @@ def test_a_recipe_trains_on_everything_awkward_at_once(  # noqa: PLR0915  # one 
 
     # The same seed gives the same predictions, in another process too.
     another_job.run_here(f"{library}_{task}", key, target, **asked)
-    pd.testing.assert_frame_equal(another_job.predictions, told, check_exact=True)
+    pd.testing.assert_frame_equal(another_job.predictions, predictions, check_exact=True)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -128,10 +128,10 @@ def test_early_stopping_keeps_the_best_round(job: Job, library: str) -> None:
     watched = [row[name] for row in history]
     assert len(history) - 1 - int(np.argmin(watched)) == 4
     assert min(watched) == pytest.approx(metrics["mse" if library == "keras" else "rmse"], rel=1e-4)
-    told = job.predictions
-    saved = job.model.predict(numbers().iloc[told["row"]])
-    np.testing.assert_allclose(saved, told["prediction"], rtol=1e-5)
-    assert np.sqrt(np.mean((saved - told["target"]) ** 2)) == pytest.approx(metrics["rmse"], rel=1e-4)
+    predictions = job.predictions
+    saved = job.model.predict(numbers().iloc[predictions["row"]])
+    np.testing.assert_allclose(saved, predictions["prediction"], rtol=1e-5)
+    assert np.sqrt(np.mean((saved - predictions["target"]) ** 2)) == pytest.approx(metrics["rmse"], rel=1e-4)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -143,9 +143,9 @@ def test_tables_of_one_column_train(job: Job, library: str) -> None:
     for column in ("a", "text", "constant", "nothing"):
         key = job.table(f"{column}.parquet", frame[[column, "y"]])
         if library == "catboost" and column in ("constant", "nothing"):
-            said = job.run_here("catboost_regression", key, "y")["error"]
-            assert said["input_error"]
-            assert "constant" in said["message"]
+            error = job.run_here("catboost_regression", key, "y")["error"]
+            assert error["input_error"]
+            assert "constant" in error["message"]
             continue
         assert job.run_here(f"{library}_regression", key, "y")["state"] == "succeeded", column
         assert len(job.output("history")) >= 1, column
@@ -217,7 +217,7 @@ def test_outputs_are_written_only_where_wanted(job: Job, another_job: Job) -> No
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_what_a_user_must_mend_is_said(job: Job, library: str) -> None:
+def test_a_users_mistake_is_named(job: Job, library: str) -> None:
     frame = numbers(40)
     frame["text"] = ["u", "v"] * 20
     frame["three"] = ["p", "q", "r", "p"] * 10
@@ -280,9 +280,9 @@ def test_hyperparameters_reach_the_library(job: Job, recipe: str, hyperparameter
     result = job.run_here(recipe, key, "c" if "class" in task else "y", **asked)
     assert result["state"] == "succeeded"
     assert 1 <= len(job.output("history")) <= 4
-    told = job.predictions
-    predicted = job.model.predict(frame.iloc[told["row"]])
-    np.testing.assert_allclose(predicted, told["prediction"], rtol=1e-5)
+    predictions = job.predictions
+    predicted = job.model.predict(frame.iloc[predictions["row"]])
+    np.testing.assert_allclose(predicted, predictions["prediction"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,11 @@ def test_the_latest_state_alone_is_kept(place: Path) -> None:
     write(3)
     checkpoint = write(5)
     assert (checkpoint.rounds, checkpoint.folder) == (5, place / "round-000005")
-    found = Checkpoint()
-    assert (found.rounds, found.folder) == (5, place / "round-000005")
+    restored = Checkpoint()
+    assert (restored.rounds, restored.folder) == (5, place / "round-000005")
     assert (place / "round-000005/state.txt").read_text() == "state 5"
     assert sorted(path.name for path in place.iterdir()) == ["latest.json", "round-000005"]
-    with found.write(5) as folder:  # the same round once more replaces no file of the state that holds
+    with restored.write(5) as folder:  # the same round once more replaces no file of the state that holds
         assert folder != place / "round-000005"
         (folder / "state.txt").write_text("again")
     assert (Checkpoint().folder / "state.txt").read_text() == "again"
@@ -142,15 +142,15 @@ def test_a_full_disk_stops_no_work(place: Path, tmp_path: Path) -> None:
             print("after", rounds, checkpoint.rounds)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=True)
-    first, said, second, third = done.stdout.splitlines()
+    first, message, second, third = done.stdout.splitlines()
     assert (first, second, third) == ("after 1 1", "after 2 1", "after 3 3")
-    assert said.startswith("no checkpoint of round 2: ")
+    assert message.startswith("no checkpoint of round 2: ")
     assert Checkpoint().rounds == 3
 
 
 def test_when_a_state_is_due(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoints, "monotonic", lambda: now[0])
     checkpoint = Checkpoint()
     assert not checkpoint.due(1)
     now[0] += 59.9

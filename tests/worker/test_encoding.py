@@ -80,7 +80,7 @@ def test_the_far_future_is_a_date_too() -> None:
     np.testing.assert_allclose(fit(values).encode(values), [0, 2932895])
 
 
-def test_times_a_second_apart_are_told_apart() -> None:
+def test_times_a_second_apart_stay_apart() -> None:
     values = pd.Series(pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(60), unit="s"))
     column = fit(values)
     np.testing.assert_allclose(column.encode(values) * 86_400, np.arange(60), atol=1e-3)
@@ -138,7 +138,7 @@ def test_a_frame_becomes_what_each_library_wants() -> None:
     np.testing.assert_array_equal(numbers[:, 2], [0, 0, 1])
     np.testing.assert_array_equal(codes, [[1], [0], [2]])
     assert codes.dtype == np.int32
-    with pytest.raises(InputError, match=r"no column `n`. Closest: nn. The model reads: n, c, b"):
+    with pytest.raises(InputError, match=r"no column `n`. Did you mean `nn`\? The model needs n, c, b"):
         features.matrix(frame.rename(columns={"n": "nn"}))
     with pytest.raises(InputError, match=r"no column `n`. The model"):
         features.matrix(pd.DataFrame({"other thing": [1]}))

@@ -25,13 +25,13 @@ def test_an_unknown_name_is_an_error_that_names_the_nearest(library, name, close
         check_hyperparameters(library, [name])
 
 
-def test_all_unknown_names_are_said_at_once() -> None:
+def test_all_unknown_names_are_reported_at_once() -> None:
     with pytest.raises(InputError) as caught:
         check_hyperparameters("keras", {"epocs": 1, "zzzzzz": 2, "early_stopping_rounds": 3, "epochs": 4})
     first, second, third = str(caught.value).splitlines()
     assert "epocs" in first
-    assert "It has: activation, " in second
-    assert "move it a level up" in third
+    assert "It has activation, " in second
+    assert "move it one level up" in third
 
 
 def test_two_names_for_the_same_are_an_error() -> None:
@@ -72,7 +72,7 @@ def test_a_value_that_a_keras_recipe_cannot_take_is_refused(name, bad, good) -> 
             check_hyperparameters("keras", {name: value})
     for value in good:
         check_hyperparameters("keras", {name: value})
-    # Of names alone nothing is known but the names.
+    # Names without values are only checked as names.
     check_hyperparameters("keras", [name])
 
 
@@ -87,13 +87,13 @@ def test_columns_in_hyperparameters_become_their_places() -> None:
     assert by_place("lightgbm", {"interaction_constraints": [["area", "3"], [1, 2]]}, columns) == {
         "interaction_constraints": [[0, 2], [1, 2]]
     }
-    # What is no place is a name, and a name of digits wins over nothing.
+    # A number that is not a place is a name, and a column may have a name of digits.
     assert by_place("lightgbm", {"interaction_constraints": [[3]]}, columns) == {"interaction_constraints": [[2]]}
     assert by_place("xgboost", {"interaction_constraints": [["area"]]}, columns) == {"interaction_constraints": "[[0]]"}
     assert by_place("xgboost", {"interaction_constraints": "[[0, 1]]"}, columns) == {"interaction_constraints": "[[0, 1]]"}
-    with pytest.raises(InputError, match=r"`hyperparameters.mc` names `are`, which is no feature. Did you mean `area`\?"):
+    with pytest.raises(InputError, match=r"`hyperparameters.mc` names `are`, which is not a feature. Did you mean `area`\?"):
         by_place("lightgbm", {"mc": {"are": 1}}, columns)
-    with pytest.raises(InputError, match=r"no feature. The features: area, a \[b\], 3"):
+    with pytest.raises(InputError, match=r"not a feature. The features are area, a \[b\], 3"):
         by_place("lightgbm", {"interaction_constraints": [[7]]}, columns)
 
 
@@ -117,15 +117,15 @@ def test_lightgbm_knows_every_name() -> None:
     import lightgbm
 
     aliases = lightgbm.basic._ConfigAliases._get_all_param_aliases()
-    known = set(aliases) | {name for names in aliases.values() for name in names}
-    assert KNOWN["lightgbm"] - known <= {"bagging_by_query"}  # since LightGBM 4.6
+    valid = set(aliases) | {name for names in aliases.values() for name in names}
+    assert KNOWN["lightgbm"] - valid <= {"bagging_by_query"}  # since LightGBM 4.6
 
 
 def test_catboost_knows_every_name() -> None:
     import catboost
 
-    known = {name for kind in (catboost.CatBoostRegressor, catboost.CatBoostClassifier) for name in inspect.signature(kind).parameters}
-    assert KNOWN["catboost"] <= known
+    valid = {name for kind in (catboost.CatBoostRegressor, catboost.CatBoostClassifier) for name in inspect.signature(kind).parameters}
+    assert KNOWN["catboost"] <= valid
 
 
 def test_xgboost_knows_every_name() -> None:

@@ -9,6 +9,7 @@ import textwrap
 import time
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightgbm as lgb
 import numpy as np
@@ -68,26 +69,26 @@ def train(job, **reading):
     return booster, parts
 
 
-def test_a_job_says_what_came_of_it(folder) -> None:
+def test_a_result_has_the_outcome_of_its_job(folder) -> None:
     with begin(folder) as job:
         booster, (fitted, held, tested) = train(job)
         job.save(booster, job.permutation_importance(booster, held))
-    said = result(folder)
-    assert said["state"] == "succeeded"
-    assert said["error"] is None
+    outcome = result(folder)
+    assert outcome["state"] == "succeeded"
+    assert outcome["error"] is None
     # Rows without a target are neither fitted nor judged; the others keep their numbers in the table.
-    assert said["rows"] == {"read": 40, "train": len(fitted), "validation": len(held), "test": len(tested)}
+    assert outcome["rows"] == {"read": 40, "train": len(fitted), "validation": len(held), "test": len(tested)}
     assert len(fitted) + len(held) + len(tested) == 38
     rows = set(fitted.rows) | set(held.rows) | set(tested.rows)
     assert rows == set(range(40)) - {3, 7}
     assert set(pd.read_parquet(folder / "outputs/predictions.parquet")["row"]) == set(held.rows)
-    assert set(said["seconds"]) == {"read", "fit", "save"}
-    assert said["bytes_read"] == (folder / "volume/t.csv").stat().st_size
-    assert said["finished_at"] >= said["started_at"]
-    assert said["peak_memory_bytes"] > 10_000_000
-    assert said["versions"]["lightgbm"] == lgb.__version__
+    assert set(outcome["seconds"]) == {"read", "fit", "save"}
+    assert outcome["bytes_read"] == (folder / "volume/t.csv").stat().st_size
+    assert outcome["finished_at"] >= outcome["started_at"]
+    assert outcome["peak_memory_bytes"] > 10_000_000
+    assert outcome["versions"]["lightgbm"] == lgb.__version__
     for kind in ("model", "metrics", "history", "importance", "predictions"):
-        described = said["outputs"][kind]
+        described = outcome["outputs"][kind]
         path = folder / described["path"]
         assert path.exists()
         assert len(described["sha256"]) == 64
@@ -99,7 +100,7 @@ def test_a_job_says_what_came_of_it(folder) -> None:
     assert not list(folder.glob(".result*"))
 
 
-def test_importance_may_be_left_to_nobody(folder) -> None:
+def test_a_model_without_importance_has_zeros(folder) -> None:
     with begin(folder, outputs=("importance",)) as job:
         booster, _ = train(job)
         job.save(booster)
@@ -107,21 +108,21 @@ def test_importance_may_be_left_to_nobody(folder) -> None:
     assert {row["importance"] for row in json.loads((folder / "outputs/importance.json").read_text())} == {0.0}
 
 
-def test_an_error_is_told_with_its_traceback_and_its_stage(folder, capsys) -> None:
+def test_an_error_is_reported_with_its_traceback_and_its_stage(folder, capsys) -> None:
     with pytest.raises(ZeroDivisionError), begin(folder) as job:  # noqa: PT012
         job.read("y", dataset_key="t.csv")
         with job.stage("fit"):
             _ = 1 / 0
-    said = result(folder)
-    assert said["state"] == "failed"
-    assert said["error"]["type"] == "ZeroDivisionError"
-    assert "1 / 0" in said["error"]["traceback"]
-    assert said["error"]["stage"] == "fit"
-    assert not said["error"]["input_error"]
-    assert said["outputs"] == {}
+    outcome = result(folder)
+    assert outcome["state"] == "failed"
+    assert outcome["error"]["type"] == "ZeroDivisionError"
+    assert "1 / 0" in outcome["error"]["traceback"]
+    assert outcome["error"]["stage"] == "fit"
+    assert not outcome["error"]["input_error"]
+    assert outcome["outputs"] == {}
 
 
-def test_a_mistake_is_told_without_a_traceback(folder, capsys) -> None:
+def test_a_mistake_is_reported_without_a_traceback(folder, capsys) -> None:
     with pytest.raises(SystemExit, match="1"), begin(folder) as job:
         job.read("yy", ["a"], dataset_key="t.csv")
     assert "yy" in capsys.readouterr().err
@@ -185,7 +186,7 @@ def test_a_sent_table_and_a_url_are_read(folder, monkeypatch) -> None:
     assert (other.headers, other.secret_query, other.load_args) == ({}, "", {"sep": ";"})
 
 
-def test_catboost_is_told_of_a_table_of_constants(folder) -> None:
+def test_catboost_refuses_a_table_of_constants(folder) -> None:
     pd.DataFrame({"a": [1.0, 1.0, 1.0] * 5, "b": ["x"] * 15, "n": [None] * 15, "y": range(15)}).to_csv(folder / "volume/c.csv", index=False)
     job = TrainingJob(str(folder / "train.py"), "catboost", "regression", {})
     table = job.read("y", dataset_key="c.csv")
@@ -205,7 +206,7 @@ def test_rows_to_fit_of_one_class_are_refused(folder) -> None:
         job.split(table, {"column": "part"})
 
 
-def test_a_missing_column_is_told_with_the_setting_to_mend(folder) -> None:
+def test_a_missing_column_is_reported_with_the_setting_to_fix(folder) -> None:
     for features, target, asked, setting in (
         (["a"], "why", {}, "target_column"),
         (["a", "bb"], "y", {}, "feature_columns"),
@@ -213,7 +214,7 @@ def test_a_missing_column_is_told_with_the_setting_to_mend(folder) -> None:
     ):
         with pytest.raises(InputError, match=rf"has no column `\w+`.* Fix {setting}\.$"):
             begin(folder).read(target, features, asked, dataset_key="t.csv")
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         begin(folder).read("y", ["a"], {}, dataset_key="other.csv")
     job = begin(folder)
     job.read("y", None, {}, dataset_key="t.csv")
@@ -228,7 +229,7 @@ def test_a_sheet_whose_header_holds_numbers_is_read(folder) -> None:
         assert list(begin(folder).read("2025", features, {}, dataset_key="t.xlsx").columns) == ["2024", "2025"]
 
 
-def test_a_library_under_another_distributions_name_tells_its_version(folder, monkeypatch) -> None:
+def test_a_library_under_another_distributions_name_has_its_version(folder, monkeypatch) -> None:
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
@@ -237,7 +238,7 @@ def test_a_library_under_another_distributions_name_tells_its_version(folder, mo
     assert results.version_of("no_such_library") == "unknown"
 
 
-def test_a_job_that_cannot_begin_says_so(folder, monkeypatch) -> None:
+def test_a_job_that_cannot_begin_leaves_its_error(folder, monkeypatch) -> None:
     def broken(library, hyperparameters):
         raise OSError(f"{library} lacks libgomp.so.1")
 
@@ -291,7 +292,7 @@ def test_a_script_ends_as_it_was_ended(folder) -> None:
         term.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert term.wait(20) == -signal.SIGTERM
-        assert "deadline of 0.5 s is over" in late.communicate(timeout=40)[1]
+        assert "deadline of 0.5 s has passed" in late.communicate(timeout=40)[1]
         assert late.returncode == -signal.SIGKILL
         assert time.monotonic() - began < 40
         assert "RuntimeError: over" in error.communicate(timeout=40)[1]
@@ -306,7 +307,7 @@ def test_a_script_ends_as_it_was_ended(folder) -> None:
     assert not (folders[2] / "result.json").exists()
 
 
-def test_no_importance_is_computed_that_nobody_wants(folder) -> None:
+def test_no_importance_is_computed_that_is_not_an_output(folder) -> None:
     job = TrainingJob(str(folder / "train.py"), "keras", "regression", {}, ["model", "metrics"])
     assert job.permutation_importance(native=None, part=None) is None
 
@@ -315,7 +316,7 @@ def test_no_deadline_starts_no_watch(monkeypatch) -> None:
     def never(*_):
         pytest.fail("a timer was started")
 
-    monkeypatch.setattr(deadline.threading, "Timer", never)
+    monkeypatch.setattr(deadline, "Timer", never)
     for value in ("", "inf", "1e300"):
         monkeypatch.setenv("CLOUDTRAIN_TIMEOUT_S", value)
         deadline.watch_deadline()
@@ -334,21 +335,23 @@ def test_a_deadline_kills_the_whole_group_or_the_process_alone(monkeypatch, caps
             self.end()
 
     monkeypatch.setenv("CLOUDTRAIN_TIMEOUT_S", "3")
-    monkeypatch.setattr(deadline.threading, "Timer", Timer)
-    monkeypatch.setattr(os, "killpg", lambda *said: killed.append(said))
-    monkeypatch.setattr(os, "_exit", left.append)
+    monkeypatch.setattr(deadline, "Timer", Timer)
+    system = SimpleNamespace(
+        environ=os.environ, getpid=os.getpid, killpg=lambda group, number: killed.append((group, number)), _exit=left.append
+    )
+    monkeypatch.setattr(deadline, "os", system)
     for group in (os.getpid(), 1):
-        monkeypatch.setattr(os, "getpgid", lambda _, group=group: group)
+        system.getpgid = lambda _, group=group: group
         deadline.watch_deadline()
     assert started == [8, 8]
     assert killed == [(0, signal.SIGKILL)]
     assert left == [124, 124]
-    assert "3 s is over" in capsys.readouterr().err
+    assert "deadline of 3 s has passed" in capsys.readouterr().err
 
 
 def test_memory_is_counted_in_bytes_everywhere(monkeypatch) -> None:
     on_linux = results.peak_memory_bytes()
-    monkeypatch.setattr(results.sys, "platform", "darwin")
+    monkeypatch.setattr(results, "sys", SimpleNamespace(platform="darwin"))
     assert on_linux >= results.peak_memory_bytes() * 1000
 
 

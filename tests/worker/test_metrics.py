@@ -14,9 +14,9 @@ RANDOM = np.random.default_rng(0)
 
 def test_a_regression_is_measured_as_scikit_learn_does() -> None:
     truth, output = RANDOM.normal(size=50).astype(np.float32), RANDOM.normal(size=(50, 1))
-    found = measure(Target("y", "regression"), truth, output)
+    measured = measure(Target("y", "regression"), truth, output)
     flat, exact = output.reshape(-1), truth.astype(np.float64)
-    assert found == pytest.approx(
+    assert measured == pytest.approx(
         {
             "rmse": sk.root_mean_squared_error(exact, flat),
             "mse": sk.mean_squared_error(exact, flat),
@@ -30,11 +30,11 @@ def test_a_regression_is_measured_as_scikit_learn_does() -> None:
 
 def test_a_binary_classification_is_measured_as_scikit_learn_does() -> None:
     truth, output = RANDOM.integers(0, 2, 60), RANDOM.random(60)
-    found = measure(Target("y", "binary_classification", ("n", "y")), truth, output)
+    measured = measure(Target("y", "binary_classification", ("n", "y")), truth, output)
     predicted = output > 0.5
-    assert found.pop("classes") == ["n", "y"]
-    assert found.pop("confusion_matrix") == sk.confusion_matrix(truth, predicted).tolist()
-    assert found == pytest.approx(
+    assert measured.pop("classes") == ["n", "y"]
+    assert measured.pop("confusion_matrix") == sk.confusion_matrix(truth, predicted).tolist()
+    assert measured == pytest.approx(
         {
             "accuracy": sk.accuracy_score(truth, predicted),
             "roc_auc": sk.roc_auc_score(truth, output),
@@ -49,11 +49,11 @@ def test_a_binary_classification_is_measured_as_scikit_learn_does() -> None:
 
 def test_a_multiclass_classification_is_measured_as_scikit_learn_does() -> None:
     truth, output = RANDOM.integers(0, 3, 60), RANDOM.dirichlet([1, 1, 1], 60)
-    found = measure(Target("y", "multiclass_classification", (3, 5, 9)), truth, output)
+    measured = measure(Target("y", "multiclass_classification", (3, 5, 9)), truth, output)
     predicted = output.argmax(axis=1)
-    assert found.pop("classes") == [3, 5, 9]
-    assert found.pop("confusion_matrix") == sk.confusion_matrix(truth, predicted).tolist()
-    assert found == pytest.approx(
+    assert measured.pop("classes") == [3, 5, 9]
+    assert measured.pop("confusion_matrix") == sk.confusion_matrix(truth, predicted).tolist()
+    assert measured == pytest.approx(
         {
             "accuracy": sk.accuracy_score(truth, predicted),
             "macro_f1": sk.f1_score(truth, predicted, average="macro"),
@@ -63,11 +63,13 @@ def test_a_multiclass_classification_is_measured_as_scikit_learn_does() -> None:
 
 
 def test_rows_of_one_class_have_no_auc_and_give_no_error() -> None:
-    found = measure(Target("y", "binary_classification", (False, True)), np.zeros(4, int), np.array([0.1, 0.2, 0.3, 0.9], dtype=np.float32))
-    assert (found["roc_auc"], found["pr_auc"], found["recall"], found["accuracy"]) == (None, None, 0, 0.75)
-    assert found["confusion_matrix"] == [[3, 1], [0, 0]]
+    measured = measure(
+        Target("y", "binary_classification", (False, True)), np.zeros(4, int), np.array([0.1, 0.2, 0.3, 0.9], dtype=np.float32)
+    )
+    assert (measured["roc_auc"], measured["pr_auc"], measured["recall"], measured["accuracy"]) == (None, None, 0, 0.75)
+    assert measured["confusion_matrix"] == [[3, 1], [0, 0]]
     certain = measure(Target("y", "binary_classification", (0, 1)), np.array([0, 1]), np.array([0.0, 1.0]))
     assert certain["log_loss"] == pytest.approx(0)
     many = measure(Target("y", "multiclass_classification", ("a", "b", "c")), np.array([1]), np.array([[0.2, 0.5, 0.3]]))
     assert many["confusion_matrix"] == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
-    json.dumps([found, certain, many], allow_nan=False)
+    json.dumps([measured, certain, many], allow_nan=False)

@@ -31,10 +31,10 @@ def folder(tmp_path_factory):
 
 def test_a_model_is_a_folder_without_a_pickle(folder) -> None:
     assert {file.name for file in folder.iterdir()} == {"model.json", "booster.txt"}
-    said = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    assert said["format"] == 1
-    assert said["rounds"] == 5
-    assert [column["kind"] for column in said["features"]] == ["number", "category", "date"]
+    description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    assert description["format"] == 1
+    assert description["rounds"] == 5
+    assert [column["kind"] for column in description["features"]] == ["number", "category", "date"]
 
 
 def test_a_loaded_model_speaks_in_the_callers_terms(folder) -> None:
@@ -66,7 +66,7 @@ def test_what_is_no_model_is_refused(folder, tmp_path) -> None:
     with pytest.raises(InputError, match="holds no model"):
         load_model(tmp_path)
     (tmp_path / "model.json").write_text(json.dumps({"format": 2}))
-    with pytest.raises(InputError, match="format 2; this release reads 1"):
+    with pytest.raises(InputError, match="format 2, and this release reads format 1"):
         load_model(tmp_path)
 
 

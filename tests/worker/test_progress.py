@@ -13,7 +13,7 @@ from kedro_cloudtrain.worker.progress import Progress, finite
 @pytest.fixture
 def clock(monkeypatch):
     now = SimpleNamespace(seconds=100.0)
-    monkeypatch.setattr("kedro_cloudtrain.worker.progress.time.monotonic", lambda: now.seconds)
+    monkeypatch.setattr("kedro_cloudtrain.worker.progress.monotonic", lambda: now.seconds)
     return now
 
 

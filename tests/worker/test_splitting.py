@@ -56,23 +56,23 @@ def test_more_classes_than_held_rows_are_still_split() -> None:
 
 
 def test_too_few_rows_say_so() -> None:
-    with pytest.raises(InputError, match="no validation rows of 1"):
+    with pytest.raises(InputError, match="of 1 rows leaves no validation rows"):
         split_rows(frame(1))
-    with pytest.raises(InputError, match=r"no test rows of 4. Raise validation.test_fraction"):
+    with pytest.raises(InputError, match=r"of 4 rows leaves no test rows. Raise validation.test_fraction"):
         split_rows(frame(4), test_fraction=0.1)
-    with pytest.raises(InputError, match="no validation rows of 3"):
+    with pytest.raises(InputError, match="of 3 rows leaves no validation rows"):
         split_rows(frame(3), np.arange(3), fraction=0.3)
     with pytest.raises(InputError, match="no train rows"):
         split_rows(frame(2).assign(t=[1, 2]), time_column="t", fraction=0.9)
 
 
 def test_a_column_says_the_part() -> None:
-    said = frame(7).assign(part=["train", "TRAINING ", " val", "valid", "Validation", "test", "train"])
-    assert parts(split_rows(said, column="part")) == [{0, 1, 6}, {2, 3, 4}, {5}]
-    assert parts(split_rows(said.astype({"part": "category"}), column="part"))[2] == {5}
+    table = frame(7).assign(part=["train", "TRAINING ", " val", "valid", "Validation", "test", "train"])
+    assert parts(split_rows(table, column="part")) == [{0, 1, 6}, {2, 3, 4}, {5}]
+    assert parts(split_rows(table.astype({"part": "category"}), column="part"))[2] == {5}
     with pytest.raises(InputError, match="no validation rows"):
         split_rows(frame(2).assign(part="train"), column="part")
-    for value, words in (("trian", r"'trian'. Closest: train"), ("xyzzy", r"'xyzzy'. It may say"), (None, "None|nan"), (1, "1")):
+    for value, words in (("trian", r"'trian'. Did you mean `train`"), ("xyzzy", r"'xyzzy'. Use train"), (None, "None|nan"), (1, "1")):
         with pytest.raises(InputError, match=words):
             split_rows(frame(2).assign(part=pd.Series(["train", value], dtype=object)), column="part")
 
@@ -98,5 +98,5 @@ def test_the_latest_rows_are_held_out(times) -> None:
 def test_a_time_that_is_none_is_named() -> None:
     with pytest.raises(InputError, match="`t` lacks 1 values"):
         split_rows(frame(2).assign(t=["2024-01-01", None]), time_column="t")
-    with pytest.raises(InputError, match="'soon', which is no time"):
+    with pytest.raises(InputError, match="'soon', which is not a time"):
         split_rows(frame(2).assign(t=["2024-01-01", "soon"]), time_column="t")

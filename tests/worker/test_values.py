@@ -34,7 +34,7 @@ def test_a_frame_comes_back_as_it_was(tmp_path, name: str) -> None:
 
 
 OTHER_FRAMES = {
-    "columns that are no text": pd.DataFrame({0: [1], 1: [2]}),
+    "columns that are not text": pd.DataFrame({0: [1], 1: [2]}),
     "columns of categories": pd.DataFrame([[1, 2]], columns=pd.CategoricalIndex(["u", "v"])),
     "columns with a name": pd.DataFrame([[1, 2]], columns=pd.Index(["u", "v"], name="k", dtype=object)),
     "no columns": pd.DataFrame(index=range(3)),
@@ -56,9 +56,9 @@ def test_a_frame_that_parquet_cannot_hold_goes_by_cloudpickle(tmp_path, name: st
     frame = OTHER_FRAMES[name]
     file = write_value(frame, tmp_path, "x")
     assert [path.name for path in tmp_path.iterdir()] == ["x.pickle"]
-    found = read_value(file)
-    pd.testing.assert_frame_equal(found, frame, check_column_type="exact", check_index_type="exact")
-    assert [type(value) for column in found for value in found[column]] == [type(value) for column in frame for value in frame[column]]
+    back = read_value(file)
+    pd.testing.assert_frame_equal(back, frame, check_column_type="exact", check_index_type="exact")
+    assert [type(value) for column in back for value in back[column]] == [type(value) for column in frame for value in frame[column]]
 
 
 def test_what_is_noted_of_a_frame_travels_with_it(tmp_path) -> None:
@@ -81,21 +81,21 @@ def test_anything_else_goes_by_cloudpickle(tmp_path, value: object) -> None:
     assert not is_json(value)
     file = write_value(value, tmp_path, "x")
     assert file.suffix == ".pickle"
-    found = read_value(file)
-    assert type(found) is type(value)
-    assert str(found) == str(value)
+    back = read_value(file)
+    assert type(back) is type(value)
+    assert str(back) == str(value)
 
 
 def test_what_holds_itself_goes_by_cloudpickle(tmp_path) -> None:
     value: list[object] = [1]
     value.append(value)
-    found = read_value(write_value(value, tmp_path, "x"))
-    assert found[1] is found
+    back = read_value(write_value(value, tmp_path, "x"))
+    assert back[1] is back
 
 
-def test_what_cannot_be_read_says_so(tmp_path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"x\.parquet holds what cannot be made here \(ArrowInvalid"):
+    with pytest.raises(InputError, match=r"x\.parquet cannot be loaded \(ArrowInvalid"):
         read_value(tmp_path / "x.parquet")
 
 
@@ -104,9 +104,9 @@ def test_a_function_without_a_name_travels_by_value(tmp_path) -> None:
     assert read_value(write_value(lambda x: x + three, tmp_path, "x"))(4) == 7
 
 
-def test_what_nothing_can_write_and_what_cannot_be_made_here_say_so(tmp_path) -> None:
-    with pytest.raises(InputError, match="A lock cannot travel: cannot pickle"):
+def test_a_value_that_cannot_be_written_or_loaded_is_reported(tmp_path) -> None:
+    with pytest.raises(InputError, match="A lock cannot be pickled: cannot pickle"):
         write_value(threading.Lock(), tmp_path, "x")
     (tmp_path / "y.pickle").write_bytes(b"\x80\x04\x8c\x07no_such\x8c\x05Thing\x93.")
-    with pytest.raises(InputError, match=r"No module named 'no_such'\)\. Are the same packages on both sides"):
+    with pytest.raises(InputError, match=r"No module named 'no_such'\)\. Check that this computer and the machine have the same packages"):
         read_value(tmp_path / "y.pickle")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.result import JobResult
-    from kedro_cloudtrain.storage.network_volume import NetworkVolume
+    from kedro_cloudtrain.storage.s3 import S3Store
 
 logger = logging.getLogger("kedro.cloudtrain")
 
@@ -60,7 +60,7 @@ class RunPodBackend:
     def __init__(
         self,
         api: RunPodApi,
-        volume: NetworkVolume,
+        volume: S3Store,
         project: str,
         budget: Budget | None = None,
         jobs: int = 1,

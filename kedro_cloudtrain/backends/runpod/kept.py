@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
     from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.jobs.result import JobProgress, JobResult
-    from kedro_cloudtrain.storage.network_volume import NetworkVolume
+    from kedro_cloudtrain.storage.s3 import S3Store
 
 _WAIT_POLL_S = 5.0
 _DAY_S = 86_400.0
@@ -146,6 +146,6 @@ class KeptPodJob:
         return next((one for one in siblings if self.folder.name in (one.read_json(one.spec) or {}).get("jobs", ())), None)
 
 
-def remote_folder(folder: JobFolder, volume: NetworkVolume) -> RemoteFolder:
+def remote_folder(folder: JobFolder, volume: S3Store) -> RemoteFolder:
     """Return a job's folder on the volume; in a bucket, which no pod mounts, everything is carried to the pod and back."""
     return BucketFolder(folder, volume) if isinstance(volume, Bucket) else RemoteFolder(folder, volume)

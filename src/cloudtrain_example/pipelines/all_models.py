@@ -1,4 +1,4 @@
-"""The twelve recipes: each library times each task, on the same table."""
+"""The twelve recipes, four libraries times three tasks, on the same table."""
 
 from kedro.pipeline import Pipeline, node
 

@@ -1,4 +1,4 @@
-"""Four models of the penguins, one a library, and a leaderboard of them."""
+"""Four models of the penguins, one for each library, and a leaderboard of them."""
 
 from kedro.pipeline import Pipeline, node
 

@@ -60,7 +60,7 @@ def test_the_second_pod_with_the_same_requirements_installs_nothing(cloud: Cloud
     assert str(environment.name) in log(cloud)
     wheel.unlink()
     cloud.run(backend, body=body, **settings)
-    assert "is there: nothing to install" in log(cloud)
+    assert "exists: nothing to install" in log(cloud)
     assert environments(cloud) == [environment]
     backend.close()
 

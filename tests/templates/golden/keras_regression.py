@@ -3,27 +3,32 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))  # cloudtrain_worker: reading, encoding, metrics, saving
+# The archive beside this script holds cloudtrain_worker: reading, encoding, metrics, saving.
+sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
 
 from cloudtrain_worker import TrainingJob, choose_keras_backend
 
-choose_keras_backend()  # KERAS_BACKEND where it is set, else what is installed
-import keras
+choose_keras_backend()  # KERAS_BACKEND if it is set, else a backend that is installed
+import keras  # noqa: E402  # Keras reads its backend when it is imported
 
-MODEL_ID = 'mass'
-DATASET_KEY = 'datasets/penguins.csv'
-TARGET_COLUMN = 'body_mass_g'
+DATASET_KEY = "datasets/penguins.csv"
+TARGET_COLUMN = "body_mass_g"
 FEATURE_COLUMNS = None  # every column but the target
-HYPERPARAMETERS = {'hidden_units': [128, 64], 'dropout': 0.1}
-VALIDATION = {'column': 'part'}
+HYPERPARAMETERS = {"hidden_units": [128, 64], "dropout": 0.1}
+VALIDATION = {"column": "part"}
 EARLY_STOPPING_ROUNDS = None
 SEED = 42
-OUTPUTS = ['model', 'metrics']
+OUTPUTS = ["model", "metrics"]
 
 with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as job:
-    table = job.read(TARGET_COLUMN, FEATURE_COLUMNS, VALIDATION, dataset_key=DATASET_KEY)
+    table = job.read(
+        TARGET_COLUMN,
+        FEATURE_COLUMNS,
+        VALIDATION,
+        dataset_key=DATASET_KEY,
+    )
     train, validation, test = job.split(table, VALIDATION)
-    del table  # the parts hold what a library reads: the memory is worth more
+    del table  # its rows are in the parts: a large table is not held twice
 
     params = {
         "hidden_units": [64, 32],
@@ -40,8 +45,10 @@ with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as j
     }
     keras.utils.set_random_seed(SEED)
 
-    # Numbers come standardised; each category gets an embedding, whose place 0 is a missing or an unknown value.
-    inputs = [keras.Input((2 * (len(job.features.columns) - len(job.features.vocabulary_sizes)),))]
+    # The numbers are standardised, each with a flag for a missing value beside it. Each category
+    # has an embedding, whose place 0 is a missing or an unknown value.
+    numeric_inputs = 2 * (len(job.features.columns) - len(job.features.vocabulary_sizes))
+    inputs = [keras.Input((numeric_inputs,))]
     parts = [inputs[0]]
     for size in job.features.vocabulary_sizes:
         inputs.append(keras.Input((1,), dtype="int32"))
@@ -49,22 +56,32 @@ with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as j
         parts.append(keras.layers.Flatten()(embedding))
     hidden = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     for units in params["hidden_units"]:
-        hidden = keras.layers.Dense(units, params["activation"], kernel_regularizer=keras.regularizers.L2(params["l2"]))(hidden)
+        penalty = keras.regularizers.L2(params["l2"])
+        hidden = keras.layers.Dense(units, params["activation"], kernel_regularizer=penalty)(hidden)
         if params["batch_normalization"]:
             hidden = keras.layers.BatchNormalization()(hidden)
         hidden = keras.layers.Dropout(params["dropout"])(hidden)
-    # The last layer says the target in its own unit, and the loss counts in spreads of it: the net itself stays near 1.
+    # The last layer scales up to the target's own unit, and the loss is in units of its variance:
+    # inside the network, numbers stay near 1.
     mean = float(train.target.mean())
     scale = max(float(train.target.std()), 1e-6 * abs(mean)) or 1.0
-    outputs = keras.layers.Rescaling(scale, offset=mean)(keras.layers.Dense(1)(hidden))
-    model = keras.Model(inputs, outputs)
-    optimizer = keras.optimizers.get({"class_name": params["optimizer"], "config": {"learning_rate": params["learning_rate"]}})
+    prediction = keras.layers.Rescaling(scale, offset=mean)(keras.layers.Dense(1)(hidden))
+    model = keras.Model(inputs, prediction)
+    optimizer = keras.optimizers.get(
+        {"class_name": params["optimizer"], "config": {"learning_rate": params["learning_rate"]}}
+    )
     model.compile(optimizer, loss="mse", loss_weights=scale**-2, metrics=["mse", "mae"])
 
     callbacks = [job.progress.for_keras()]
     if EARLY_STOPPING_ROUNDS:
-        callbacks.append(keras.callbacks.EarlyStopping("val_loss", patience=EARLY_STOPPING_ROUNDS, restore_best_weights=True))
-    train_inputs, validation_inputs = (job.features.network_inputs(part.features) for part in (train, validation))
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                "val_loss", patience=EARLY_STOPPING_ROUNDS, restore_best_weights=True
+            )
+        )
+    train_inputs, validation_inputs = (
+        job.features.network_inputs(part.features) for part in (train, validation)
+    )
     job.progress.begin(params["epochs"])
     with job.stage("fit"):
         model.fit(
@@ -72,7 +89,7 @@ with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as j
             train.target,
             validation_data=(validation_inputs, validation.target),
             epochs=params["epochs"],
-            initial_epoch=job.checkpoint.rounds,  # an earlier attempt has left its rounds in a checkpoint
+            initial_epoch=job.checkpoint.rounds,  # those that a lost machine left in a checkpoint
             batch_size=params["batch_size"],
             callbacks=job.checkpoint.for_keras(callbacks, SEED),
             verbose=0,

@@ -3,43 +3,65 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))  # cloudtrain_worker: reading, encoding, metrics, saving
+# The archive beside this script holds cloudtrain_worker: reading, encoding, metrics, saving.
+sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
 
 import lightgbm as lgb
 from cloudtrain_worker import TrainingJob, take, with_defaults
 
-MODEL_ID = 'species'
-DATASET_URL = 'https://example.org/penguins.tsv'
-FILE_FORMAT = 'tsv'
-LOAD_ARGS = {'na_values': ['-']}
-TARGET_COLUMN = 'species'
+DATASET_URL = "https://example.org/penguins.tsv"
+LOAD_ARGS = {"na_values": ["-"]}
+TARGET_COLUMN = "species"
 FEATURE_COLUMNS = None  # every column but the target
 HYPERPARAMETERS = {}
-VALIDATION = {'fraction': 0.3, 'test_fraction': 0.1, 'time_column': 'year'}
+VALIDATION = {"fraction": 0.3, "test_fraction": 0.1, "time_column": "year"}
 EARLY_STOPPING_ROUNDS = None
 SEED = 42
-OUTPUTS = ['model', 'metrics', 'history', 'importance', 'predictions']
+OUTPUTS = ["model", "metrics", "history", "importance", "predictions"]
 
-with TrainingJob(__file__, "lightgbm", "multiclass_classification", HYPERPARAMETERS, OUTPUTS) as job:
-    table = job.read(TARGET_COLUMN, FEATURE_COLUMNS, VALIDATION, dataset_url=DATASET_URL, file_format=FILE_FORMAT, load_args=LOAD_ARGS)
+with TrainingJob(
+    __file__,
+    "lightgbm",
+    "multiclass_classification",
+    HYPERPARAMETERS,
+    OUTPUTS,
+) as job:
+    table = job.read(
+        TARGET_COLUMN,
+        FEATURE_COLUMNS,
+        VALIDATION,
+        dataset_url=DATASET_URL,
+        load_args=LOAD_ARGS,
+    )
     train, validation, test = job.split(table, VALIDATION)
-    del table  # the parts hold what a library reads: the memory is worth more
+    del table  # its rows are in the parts: a large table is not held twice
 
-    params = with_defaults(job.hyperparameters, objective="multiclass", metric="multi_logloss", num_class=len(job.target.classes))
-    params = with_defaults(params, seed=SEED, deterministic=True, force_row_wise=True, verbosity=-1)
+    params = with_defaults(
+        job.hyperparameters,
+        objective="multiclass",
+        metric="multi_logloss",
+        num_class=len(job.target.classes),
+        seed=SEED,
+        deterministic=True,
+        force_row_wise=True,
+        verbosity=-1,
+    )
     rounds = take(params, "n_estimators", 100)
-    dtrain = lgb.Dataset(train.features, train.target, categorical_feature=job.features.category_indexes)
+    categories = job.features.category_indexes
+    dtrain = lgb.Dataset(train.features, train.target, categorical_feature=categories)
     dvalidation = dtrain.create_valid(validation.features, validation.target)
 
     callbacks = [job.progress.for_lightgbm()]
     if EARLY_STOPPING_ROUNDS:
-        callbacks.append(lgb.early_stopping(EARLY_STOPPING_ROUNDS, first_metric_only=True, verbose=False))
+        callbacks.append(
+            lgb.early_stopping(EARLY_STOPPING_ROUNDS, first_metric_only=True, verbose=False)
+        )
     job.progress.begin(rounds)
     with job.stage("fit"):
         booster = lgb.train(
             params,
             dtrain,
-            rounds - job.checkpoint.rounds,  # an earlier attempt has left its rounds in a checkpoint
+            rounds - job.checkpoint.rounds,  # those that a lost machine left in a checkpoint
             valid_sets=[dtrain, dvalidation],
             valid_names=["train", "validation"],
             init_model=job.checkpoint.model,

@@ -1,4 +1,4 @@
-"""A server that answers by a script: what no well-behaved one does."""
+"""A server that answers by a script, as no well-behaved server does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Answer:
-    """`cut` is how many bytes of the body are sent before the connection breaks; None sends all."""
+    """A response; `cut` is the number of bytes of its body that are sent before the connection breaks, None for all."""
 
     status: int = 200
     body: bytes = b""
@@ -26,7 +26,7 @@ class Answer:
 
 @dataclass
 class Asked:
-    """What was asked for; `number` counts from 1."""
+    """A request; `number` counts from 1."""
 
     number: int
     method: str
@@ -57,15 +57,15 @@ def _scripted(answer: Callable[[Asked], Answer]) -> Iterator[tuple[str, list[Ask
 
         def do_GET(self) -> None:
             asked.append(Asked(len(asked) + 1, self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
-            said = answer(asked[-1])
-            self.send_response(said.status)
-            for name, value in {"Content-Length": str(len(said.body)), **said.headers}.items():
+            scripted_answer = answer(asked[-1])
+            self.send_response(scripted_answer.status)
+            for name, value in {"Content-Length": str(len(scripted_answer.body)), **scripted_answer.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.close_connection = self.close_connection or said.cut is not None
+            self.close_connection = self.close_connection or scripted_answer.cut is not None
             if self.command == "GET":
                 with contextlib.suppress(OSError):
-                    self.wfile.write(said.body[: said.cut])
+                    self.wfile.write(scripted_answer.body[: scripted_answer.cut])
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

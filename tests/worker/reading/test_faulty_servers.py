@@ -120,7 +120,7 @@ def test_an_encoding_that_was_not_asked_for_is_undone(name: str, scripted, answe
         assert asked[0].headers["accept-encoding"] == "identity"
 
 
-def test_an_encoding_that_cannot_be_undone_is_told(scripted, answer) -> None:
+def test_an_encoding_that_cannot_be_undone_is_named(scripted, answer) -> None:
     with scripted(lambda asked: answer(200, b"x\n1\n", {"Content-Encoding": "br"})) as (url, _), pytest.raises(InputError, match="as br"):
         read_table(Location(f"{url}t.csv"))
     with (
@@ -142,8 +142,8 @@ def test_a_web_page_is_no_table(name: str, size: int) -> None:
 
 def test_a_part_that_breaks_is_asked_for_again(table: bytes, scripted, answer) -> None:
     def once_broken(asked):
-        said = asked.part_of(table)
-        return answer(said.status, said.body, said.headers, cut=10) if asked.number == 4 else said
+        part = asked.part_of(table)
+        return answer(part.status, part.body, part.headers, cut=10) if asked.number == 4 else part
 
     with scripted(once_broken) as (url, asked):
         assert read_table(Location(f"{url}t.parquet"), columns=["c1", "c2"]).frame.shape == (2_000, 2)
@@ -156,9 +156,9 @@ def test_parts_that_do_not_come_are_downloaded_whole(table: bytes, scripted, ans
 
     with scripted(no_parts_after_all) as (url, _):
         location = Location(f"{url}t.parquet")
-        found = read_table(location, columns=["c1", "c2"])
-        assert found.frame.shape == (2_000, 2)
-        assert found.bytes_read >= len(table)
+        downloaded_table = read_table(location, columns=["c1", "c2"])
+        assert downloaded_table.frame.shape == (2_000, 2)
+        assert downloaded_table.bytes_read >= len(table)
     for read in (column_names, read_head):
         with scripted(no_parts_after_all) as (url, _):
             assert len(read(Location(f"{url}t.parquet"))) > 0
@@ -195,15 +195,18 @@ def test_no_header_follows_a_redirect_to_another_server(table: bytes) -> None:
 
 
 @pytest.mark.parametrize("place", [f"file:///etc/passwd?token={SECRET}", f"ftp://a.org/x?token={SECRET}", "/t.csv"])
-def test_a_redirect_that_leads_nowhere_is_told_without_its_place(place: str) -> None:
-    with Server({}, redirect={"t.csv": place}) as server, pytest.raises(InputError, match="redirects without end, or to what") as caught:
+def test_a_redirect_that_leads_nowhere_is_reported_without_its_place(place: str) -> None:
+    with (
+        Server({}, redirect={"t.csv": place}) as server,
+        pytest.raises(InputError, match="redirects without end, or not to a web address") as caught,
+    ):
         read_table(Location(server.url("t.csv")))
     assert SECRET not in shown(caught.value)
 
 
 @pytest.mark.parametrize("location", [Location("http://a..b/t.csv"), Location("http://127.0.0.1:9/t.csv", headers={"X": f"{SECRET}\n"})])
-def test_what_cannot_be_asked_for_is_told_without_the_header(location: Location) -> None:
-    with pytest.raises(InputError, match="cannot be asked for") as caught:
+def test_what_cannot_be_requested_is_reported_without_the_header(location: Location) -> None:
+    with pytest.raises(InputError, match="cannot be requested") as caught:
         read_table(location)
     assert SECRET not in shown(caught.value)
 
@@ -225,7 +228,7 @@ def test_a_head_takes_more_until_its_rows_are_whole() -> None:
         assert len(read_head(Location(server.url("t.csv")), rows=1)) == 1
 
 
-def test_a_head_of_another_encoding_is_told_at_once() -> None:
+def test_a_head_of_another_encoding_is_reported_at_once() -> None:
     content = "x,y\né,1\n".encode("latin-1") * 50_000
     with Server({"t.csv": content}) as server:
         with pytest.raises(InputError, match="encoding: latin-1"):

@@ -55,13 +55,13 @@ def test_a_host_or_a_text_that_no_request_can_have_is_refused(url: str, reason: 
 
 
 def test_two_urls_that_differ_in_their_secrets_alone_are_refused() -> None:
-    one, same, other = (url_source(f"https://a.org/get?file_format=csv&key={key}", file_format="csv") for key in ("one", "one", "two"))
-    assert len(secrets_environment([one, same])) == 1
+    first, same, other = (url_source(f"https://a.org/get?file_format=csv&key={key}", file_format="csv") for key in ("one", "one", "two"))
+    assert len(secrets_environment([first, same])) == 1
     with pytest.raises(SourceError, match=r"read twice.*ordinary parameter") as caught:
-        secrets_environment([one, other])
+        secrets_environment([first, other])
     assert "two" not in str(caught.value)
     with pytest.raises(SourceError, match="read twice"):
-        secrets_environment([one, url_source("https://a.org/get?file_format=csv", file_format="csv")])
+        secrets_environment([first, url_source("https://a.org/get?file_format=csv", file_format="csv")])
 
 
 def test_a_redacted_url_keeps_its_shape() -> None:

@@ -1,0 +1,39 @@
+"""Write a file whole or not at all: beside its place first, then renamed into it."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import uuid
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole(path: Path, *, keep_same: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, and rename it to `path` when the block ends without an error.
+
+    A reader sees the old file or the new one, never half of one. After an error the old file stands, and the temporary one is removed.
+
+    Args:
+        path: the file to write; its folder is made if it is missing.
+        keep_same: leave a file alone that has the same content already, and with it its time of modification.
+
+    Example:
+        ```python
+        with whole(path) as temporary:
+            temporary.write_bytes(content)
+        ```
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # tempfile's files can be read by their owner alone, and a volume is shared. The ending stays, for writers that go by it.
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
+    try:
+        yield temporary
+        if not (keep_same and path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,95 @@
+"""`kedro cloudtrain reap`, `stop` and `jobs`: the pods of a project are listed and ended, and no other's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from support.account import Account
+
+JOB = "train_mass-0123456789ab"
+POD = f"cloudtrain-shop--{JOB}-deadbeef"
+
+
+def test_reap_ends_the_pods_of_this_project_and_of_no_other(account: Account) -> None:
+    mine, other = account.add_pod(POD, minutes=30), account.add_pod(POD.replace("shop--", "shop-2--"))
+    foreign = account.add_pod("cloudtrain-by-hand")
+    status, output = account.run("reap", "--dry-run")
+    assert status == 0
+    assert "1 pod would be ended" in output
+    for shown in (POD, mine, "30 min", "0.43", "0.22"):
+        assert shown in output, shown
+    assert mine in account.living
+    status, output = account.run("reap")
+    assert status == 0
+    assert f"Ended {POD} ({mine}), 30 min old, $0.22." in output
+    assert mine not in account.living
+    assert other in account.living
+    assert "There is no pod of shop" in account.run("reap")[1]
+    assert account.run("reap", "--all-projects")[0] == 0
+    assert other not in account.living
+    assert foreign in account.living
+
+
+def test_a_pod_that_cannot_be_ended_is_named_and_fails_the_command(account: Account) -> None:
+    account.add_pod(POD)
+    account.refuse("DELETE", 403, "key may not write")
+    status, output = account.run("reap")
+    assert status == 1
+    assert f"Not ended: {POD}" in output
+    assert "1 of 1 pod may still run and cost money" in output
+
+
+def test_stop_ends_one_job_by_name_beginning_or_node_and_leaves_the_reason_for_its_client(account: Account) -> None:
+    other = account.add_pod("cloudtrain-shop--train_mass_2-0123456789ab-12345678")
+    for name in (JOB, "train_mass", "train_mass-01"):
+        pod = account.add_pod(POD)
+        status, output = account.run("stop", name)
+        assert status == 0, output
+        assert pod not in account.living
+        assert other in account.living
+    result = json.loads((account.bucket / ".cloudtrain/jobs" / JOB / "result.json").read_text())
+    assert (result["state"], result["attempt"]) == ("failed", "deadbeef")
+    assert "ended by `kedro cloudtrain stop`" in result["error"]["message"]
+    status, output = account.run("stop", "train_mess")
+    assert status == 1
+    assert "No pod works on 'train_mess'" in output
+    assert account.run("stop")[0] == 2
+    assert account.run("stop", "--all")[0] == 0
+    assert not account.living
+
+
+def test_stop_leaves_the_result_of_a_job_that_is_done(account: Account) -> None:
+    account.add_pod(POD)
+    result = account.bucket / ".cloudtrain/jobs" / JOB / "result.json"
+    result.parent.mkdir(parents=True)
+    result.write_text('{"state": "succeeded", "attempt": "deadbeef"}')
+    assert account.run("stop", JOB)[0] == 0
+    assert json.loads(result.read_text())["state"] == "succeeded"
+
+
+def test_jobs_lists_the_pods_of_this_computers_jobs_and_of_others(account: Account) -> None:
+    folder = Path(account.environment["XDG_CACHE_HOME"]) / f"kedro-cloudtrain/{account.volume_id}/.cloudtrain/jobs/{JOB}"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text('{"model_type": "xgboost_regression"}')
+    (folder / "machine.json").write_text("{}")
+    account.add_pod(POD, minutes=90, usd=2.0)
+    account.add_pod("cloudtrain-shop--train_price-ba9876543210-12345678", minutes=6)
+    status, output = account.run("jobs")
+    assert status == 0
+    line = next(line for line in output.splitlines() if line.strip().startswith(JOB))
+    assert "running, 1 h 30 min, $3.00" in line
+    ours, _, others = output.partition("that this computer does not know")
+    assert "train_price-ba9876543210" in others
+    assert JOB not in others
+    assert JOB in ours
+    ended = account.cloud.runpod.put("cloudtrain-shop--old-0123456789ab-12345678", minutes=60, usd_per_hour=1.5)
+    ended.end()
+    (folder / "machine.json").write_text(json.dumps({"pod": ended.id}))
+    account.cloud.runpod.bills = True
+    account.cloud.runpod.end_pods()
+    assert "$1.50 billed" in account.run("jobs")[1]
+    status, output = account.run("jobs", RUNPOD_API_KEY="rpa_other")
+    assert status == 0
+    assert "Pods are not shown: RunPod does not accept the API key" in output
+    assert JOB in output

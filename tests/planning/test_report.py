@@ -1,0 +1,123 @@
+"""`kedro cloudtrain plan`: machine, price and every problem are known before a cent is spent."""
+
+from __future__ import annotations
+
+import pytest
+from runpod_stand_in.offers import gpu
+from support.account import Account, use_settings
+
+
+def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: Account) -> None:
+    status, output = account.run("plan")
+    assert status == 0, output
+    assert "pod · NVIDIA L4 ($0.43/h, stock high)" in output
+    assert "if it is taken: NVIDIA A40 $0.40/h" in output
+    assert "at most $5.00 (run.max_cost_usd), 8 pods at once" in output
+    status, report = account.plan("--runner-params", "gpu=auto,max_pods=3")
+    assert status == 0
+    train, ordinary = report["nodes"]
+    assert (train["name"], train["where"], train["machine"]) == ("train_mass", "runpod", "cpu5c with 4 vCPUs")
+    assert train["usd_per_hour"] == pytest.approx(0.14)
+    assert "sooner than a GPU is ready" in train["notes"][0]
+    assert (train["reads"], train["timeout_s"], train["problems"]) == ("datasets/penguins.csv", 7200, [])
+    low, high = train["estimate_usd"]
+    assert 0 < low < high < train["worst_usd"] <= 2
+    assert ordinary["where"] == "here"
+    assert (report["run"]["max_pods"], report["run"]["max_cost_usd"]) == (3, 5)
+    assert not account.created
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("defaults: {gpu: NVIDIA L5}", "`gpu` names 'NVIDIA L5', which RunPod does not offer. Did you mean `NVIDIA L4`?"),
+        ("defaults: {gpu: NVIDIA H100 80GB HBM3}", "No machine may take this job in EU-RO-1 (where the network volume is)"),
+        ("defaults: {gpu: NVIDIA L4, max_price_per_hour_usd: 0.3}", "over max_price_per_hour_usd 0.3"),
+        ("defaults: {gpu: NVIDIA L4, max_cost_usd: 0.05}", "$0.05 of its max_cost_usd are left"),
+        ("defaults: {gpu: NVIDIA L4, timeout_s: 7200}\nrun: {max_cost_usd: 0.5}", "the worst case of one pod is $1.07"),
+        ("defaults: {gpu: NVIDIA Toy}", "the largest of `gpu` has 1 GB (NVIDIA Toy)"),
+    ],
+)
+def test_plan_refuses_what_could_not_be_placed_or_paid(account: Account, text: str, message: str) -> None:
+    account.cloud.runpod.offers.gpus.append(gpu("NVIDIA Toy", 1, 0.01, EU_RO_1="HIGH"))
+    use_settings(account.project, text)
+    status, report = account.plan()
+    problems = [*report["run"]["problems"], *report["nodes"][0]["problems"]]
+    assert status == 1
+    assert len(problems) == 1
+    assert message in problems[0]
+
+
+def test_plan_notes_what_the_money_cuts_short(account: Account) -> None:
+    use_settings(account.project, "defaults: {gpu: NVIDIA RTX A5000, timeout_s: 36000, max_cost_usd: 1}")
+    status, report = account.plan()
+    assert status == 0
+    notes = " ".join(report["nodes"][0]["notes"])
+    assert "max_cost_usd $1 ends it after 3.5 h, before its timeout_s (10 h)" in notes
+    assert "NVIDIA RTX A5000 is sold out according to RunPod" in notes
+
+
+def test_plan_finds_a_missing_file_and_a_volume_elsewhere(account: Account) -> None:
+    (account.bucket / "datasets/penguins.csv").unlink()
+    account.move_volume("EU-CZ-1")
+    status, output = account.run("plan")
+    assert status == 1
+    assert "2 problems" in output
+    assert f"There is no datasets/penguins.csv on the volume {account.volume_id} in EU-RO-1" in output
+    assert "Write data_center: EU-CZ-1" in output
+
+
+def test_plan_prints_once_what_concerns_every_node(account: Account) -> None:
+    account.project.write(
+        "src/shop/pipeline_registry.py",
+        """
+        from kedro.pipeline import Pipeline
+
+        from kedro_cloudtrain import training_node
+
+
+        def register_pipelines():
+            return {"__default__": Pipeline([training_node("penguins", "params:mass", model=f"m{i}", name=f"train_{i}") for i in range(3)])}
+        """,
+    )
+    status, output = account.run("plan", RUNPOD_API_BASE_URL="http://127.0.0.1:9")
+    assert status == 1
+    assert output.count("gave no answer to GET /v2/pods") == 1
+    assert "1 problem" in output
+    status, output = account.run("plan", RUNPOD_S3_SECRET_KEY="rps_wrong")
+    assert status == 1
+    assert output.count("does not accept the S3 keys") == 1
+    assert len(account.cloud.runpod.requests("GET /v2/catalog/gpus")) == 1
+
+
+@pytest.mark.parametrize(
+    ("environment", "text", "message"),
+    [
+        ({}, "defaults: {requirements: ['polars=>1']}", "line 3: `defaults.requirements` is"),
+        ({}, "defaults: {vcpu_count: 3}", "a CPU pod has 2, 4, 8, 16 or 32 vCPUs"),
+        ({}, "volume: {path: data/volume}", "backend runpod needs a network volume"),
+        ({}, "volume: {id: abc123xyz, data_center: EU-SE-1}", "EU-SE-1"),
+        ({"RUNPOD_API_KEY": ""}, "", "There is no RunPod API key"),
+    ],
+)
+def test_plan_and_run_refuse_alike_what_needs_no_network(account: Account, environment: dict[str, str], text: str, message: str) -> None:
+    if text.startswith("volume"):
+        account.project.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{text}\n")
+        environment = {**environment, "RUNPOD_S3_ENDPOINT_URL": ""}
+    else:
+        use_settings(account.project, text)
+    status, planned = account.run("plan", **environment)
+    assert status == 1
+    assert message in planned
+    done = account.project.kedro("run", "--runner=cloudtrain", "--env=runpod", **{**account.environment, **environment})
+    assert done.returncode == 1
+    assert message in done.stdout + done.stderr
+    assert not account.created
+
+
+def test_the_plan_fits_a_narrow_console_and_keeps_every_figure_whole(account: Account) -> None:
+    _, output = account.run("plan", COLUMNS="80")
+    table, _, _ = output[output.index("\nnode") :].partition("\n\n")
+    assert all(len(line) <= 80 for line in table.splitlines())
+    assert "pod · NVIDIA L4 ($0.43/h, stock high)" in table
+    assert "reads datasets/penguins.csv  15.2 kB" in table

@@ -1,0 +1,80 @@
+"""The two files of a pod spell out the names that `worker/protocol.py` holds: a name that changes in one place fails here."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from kedro_cloudtrain.pod import bootstrap, courier
+from kedro_cloudtrain.worker import protocol
+
+FILES = [Path(module.__file__) for module in (bootstrap, courier)]
+NAMES = {value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
+# Names on the pod's own disk, and in a Python environment, which are nobody else's.
+OF_THE_POD = {"bin/python", ".machine.json.new"}
+
+
+def strings_of(tree: ast.AST) -> set[str]:
+    """Return the strings of a file, and the literal parts of f-strings, without docstrings."""
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef
+    return texts - {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, documented)}
+
+
+def path_parts_of(tree: ast.AST) -> set[str]:
+    """Return the strings, and the literal parts of f-strings, to the right of a `/`."""
+    operands = [node.right for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
+    parts = [part for operand in operands for part in (operand.values if isinstance(operand, ast.JoinedStr) else [operand])]
+    return {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_shared_name_is_one_of_the_protocol(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    variables = {text for text in strings_of(tree) if text.startswith("CLOUDTRAIN_")}
+    files = {text for text in strings_of(tree) if re.fullmatch(r"[\w.-]+\.(json|jsonl|txt|zip|py)", text)}
+    folders = {text.lstrip("/") for text in strings_of(tree) if "/.cloudtrain" in text or text.startswith(".cloudtrain")}
+    assert variables
+    assert files
+    assert folders
+    assert (variables | files | folders | path_parts_of(tree)) - OF_THE_POD - NAMES == set()
+
+
+def test_the_names_that_only_one_of_them_could_miss_are_spelled() -> None:
+    """A name that a file stopped to use would leave the other side waiting for it."""
+    of_bootstrap, of_courier = (strings_of(ast.parse(file.read_text(encoding="utf-8"))) for file in FILES)
+    both = {
+        protocol.MACHINE,
+        protocol.LOG,
+        protocol.PROGRESS,
+        protocol.HEARTBEAT,
+        protocol.RESULT,
+        protocol.OUTPUTS,
+        protocol.DELIVERED,
+        protocol.COURIER_VARIABLE,
+    }
+    assert both <= of_bootstrap & of_courier
+    assert {
+        protocol.SCRIPT,
+        protocol.STARTED,
+        protocol.ATTEMPT_VARIABLE,
+        protocol.VOLUME_VARIABLE,
+        protocol.STAGES_VARIABLE,
+    } <= of_bootstrap
+    assert {protocol.ENVIRONMENTS, protocol.UV_CACHE} <= of_bootstrap
+    checkpoint = {protocol.CHECKPOINT, protocol.CHECKPOINT_ZIP, protocol.LATEST}
+    assert checkpoint | {protocol.BOOTSTRAP, protocol.OUTPUTS_ZIP, protocol.STORE_VARIABLE} <= of_courier
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_each_file_stands_alone(file: Path) -> None:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module or "." for node in imports if isinstance(node, ast.ImportFrom)}
+    assert {module.partition(".")[0] for module in modules} <= sys.stdlib_module_names
+    assert not [node for node in imports if isinstance(node, ast.ImportFrom) and node.level]

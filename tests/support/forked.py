@@ -1,0 +1,166 @@
+"""Commands as processes of their own that need not import their libraries: a server on each of xdist's workers forks them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+_TESTS = Path(__file__).parents[1]
+# What an interpreter or a library reads once, when it begins: where a test sets one of these, the process is a new one.
+_READ_AT_START = re.compile(r"(PYTHON|LD_|LC_|LANG|TZ|OMP_|OPENBLAS_|MKL_|AWS_|FSSPEC_|MALLOC_)")
+
+
+class ForkedProcess:
+    """A process that a server has forked: as much of `subprocess.Popen` as the tests use.
+
+    Attributes:
+        pid: the process's id.
+        returncode: the exit status once the process has ended, or minus the signal that ended it.
+    """
+
+    def __init__(self, arguments: list[str], pid: int, reply: socket.socket, stdout: int, stderr: int | None) -> None:
+        self.args, self.pid, self.returncode = arguments, pid, None
+        self._reply, self._stdout, self._stderr = reply, stdout, stderr
+        self._lock = threading.Lock()
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while the process runs."""
+        with self._lock:
+            if self.returncode is None and select.select([self._reply], [], [], 0)[0]:
+                self.returncode = int(_line(self._reply))
+                self._reply.close()
+            return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until the process has ended."""
+        give_up_at = None if timeout is None else time.monotonic() + timeout
+        while (returncode := self.poll()) is None:
+            left = None if give_up_at is None else give_up_at - time.monotonic()
+            if left is not None and left <= 0:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            select.select([self._reply], [], [], left)
+        return returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str | None]:
+        """Wait until the process has ended; return what it has written."""
+        self.wait(timeout)
+        return _read(self._stdout), None if self._stderr is None else _read(self._stderr)
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process, if it has not ended."""
+        if self.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kill the process, if it has not ended."""
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkServer:
+    """A server that forks processes with the libraries of its kind imported; it starts with the first of them."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind, self._lock = kind, threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._environment: dict[str, str] = {}
+
+    def takes(self, environment: dict[str, str]) -> bool:
+        """Return whether a process with this environment may be forked."""
+        return _read_at_start(environment) == _read_at_start(self._environment if self._process else dict(os.environ))
+
+    def start(
+        self, arguments: list[str], cwd: Path, environment: dict[str, str], *, new_session: bool = False, one_output: bool = False
+    ) -> ForkedProcess:
+        """Start `python ARGUMENTS`; `one_output` is `stderr=subprocess.STDOUT`."""
+        with self._lock:
+            if self._process is None:
+                self._start_server()
+        stdout, stderr = _file(), None if one_output else _file()
+        reply, server_end = socket.socketpair()
+        request = {"arguments": arguments, "cwd": str(cwd), "environment": environment, "new_session": new_session}
+        descriptors = [stdout, stdout if stderr is None else stderr, server_end.fileno()]
+        with self._lock:
+            content = json.dumps(request).encode()
+            socket.send_fds(self._control, [f"{len(content):8}".encode()], descriptors)
+            self._control.sendall(content)
+        server_end.close()
+        return ForkedProcess(arguments, int(_line(reply)), reply, stdout, stderr)
+
+    def run(self, arguments: list[str], cwd: Path, environment: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run `python ARGUMENTS` to its end."""
+        process = self.start(arguments, cwd, environment)
+        try:
+            stdout, stderr = process.communicate(timeout)
+        except BaseException:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(arguments, process.wait(), stdout, stderr)
+
+    def stop(self) -> None:
+        """End the server, if it was started; it saves what was measured of its imports."""
+        if self._process is not None:
+            self._control.close()
+            self._process.wait(60)
+            self._process = None
+
+    def _start_server(self) -> None:
+        self._control, server_end = socket.socketpair()
+        self._environment = dict(os.environ)
+        self._process = subprocess.Popen(
+            [sys.executable, _TESTS / "support/fork_server.py", self._kind, str(server_end.fileno())],
+            pass_fds=[server_end.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            # A terminal's Ctrl-C is for pytest, which ends the server.
+            start_new_session=True,
+        )
+        server_end.close()
+
+
+def unmeasured(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which no process measures coverage: a job's worker comes out of an archive, and counts for nothing."""
+    return {name: value for name, value in environment.items() if name != "COVERAGE_PROCESS_CONFIG"}
+
+
+def _read_at_start(environment: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if _READ_AT_START.match(name)}
+
+
+def _line(reply: socket.socket) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = reply.recv(1)
+        if not piece:
+            raise RuntimeError("The fork server has ended: its own error is on pytest's standard error.")
+        line += piece
+    return line
+
+
+def _file() -> int:
+    """Open a file without a name, for what a process writes: it is complete when the process has ended."""
+    descriptor, name = tempfile.mkstemp()
+    Path(name).unlink()
+    return descriptor
+
+
+def _read(descriptor: int) -> str:
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        return file.read().decode()
+
+
+KEDRO_COMMANDS = ForkServer("KEDRO")
+JOBS = ForkServer("JOB")

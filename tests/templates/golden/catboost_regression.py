@@ -1,0 +1,68 @@
+"""Train a CatBoost regression model. By hand: python train.py"""
+
+import sys
+from pathlib import Path
+
+# The archive beside this script holds cloudtrain_worker: reading, encoding, metrics, saving.
+sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
+
+from catboost import CatBoost, Pool
+from cloudtrain_worker import TrainingJob, take, with_defaults
+
+DATASET_KEY = 'datasets/it\'s a "house".xlsx'
+LOAD_ARGS = {"sheet_name": "2026"}
+TARGET_COLUMN = "price"
+FEATURE_COLUMNS = None  # every column but the target
+HYPERPARAMETERS = {}
+VALIDATION = {"fraction": 0.2, "seed": 42}
+EARLY_STOPPING_ROUNDS = 20
+SEED = 42
+OUTPUTS = ["model", "metrics"]
+
+with TrainingJob(
+    __file__,
+    "catboost",
+    "regression",
+    HYPERPARAMETERS,
+    OUTPUTS,
+) as job:
+    table = job.read(
+        TARGET_COLUMN,
+        FEATURE_COLUMNS,
+        VALIDATION,
+        dataset_key=DATASET_KEY,
+        load_args=LOAD_ARGS,
+    )
+    train, validation, test = job.split(table, VALIDATION)
+    del table  # its rows are in the parts: a large table is not held twice
+
+    params = with_defaults(
+        job.hyperparameters,
+        loss_function="RMSE",
+        random_seed=SEED,
+        allow_const_label=True,
+        task_type="GPU" if job.device == "cuda" else "CPU",
+    )
+    rounds = take(params, "iterations", 1000)
+    categories = job.features.category_indexes
+    train_pool, validation_pool = (
+        Pool(job.features.mixed_frame(part.features), part.target, cat_features=categories)
+        for part in (train, validation)
+    )
+
+    # CatBoost's own snapshots are the checkpoint: it goes on from the one that a lost machine left.
+    model = CatBoost({**params, "iterations": rounds, **job.checkpoint.for_catboost()})
+    job.progress.begin(rounds)
+    with job.stage("fit"):
+        model.fit(
+            train_pool,
+            eval_set=validation_pool,
+            early_stopping_rounds=EARLY_STOPPING_ROUNDS,
+            use_best_model=bool(EARLY_STOPPING_ROUNDS),
+            logging_level="Silent",
+            # CatBoost has no callbacks on a GPU.
+            callbacks=None if job.device == "cuda" else [job.progress.for_catboost()],
+        )
+
+    job.score(model, validation, test)
+    job.save(model, importance=model.get_feature_importance(train_pool))

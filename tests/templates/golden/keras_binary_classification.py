@@ -1,0 +1,95 @@
+"""Train a Keras binary classification model. By hand: python train.py"""
+
+import sys
+from pathlib import Path
+
+# The archive beside this script holds cloudtrain_worker: reading, encoding, metrics, saving.
+sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
+
+from cloudtrain_worker import TrainingJob, choose_keras_backend
+
+choose_keras_backend()  # KERAS_BACKEND if it is set, else a backend that is installed
+import keras  # noqa: E402  # Keras reads its backend when it is imported
+
+DATASET_KEY = "datasets/heart.csv"
+TARGET_COLUMN = "ill"
+FEATURE_COLUMNS = None  # every column but the target
+HYPERPARAMETERS = {"epochs": 40, "batch_normalization": True}
+VALIDATION = {"fraction": 0.2, "seed": 42}
+EARLY_STOPPING_ROUNDS = 5
+SEED = 42
+OUTPUTS = ["model", "metrics"]
+
+with TrainingJob(__file__, "keras", "binary_classification", HYPERPARAMETERS, OUTPUTS) as job:
+    table = job.read(
+        TARGET_COLUMN,
+        FEATURE_COLUMNS,
+        VALIDATION,
+        dataset_key=DATASET_KEY,
+    )
+    train, validation, test = job.split(table, VALIDATION)
+    del table  # its rows are in the parts: a large table is not held twice
+
+    params = {
+        "hidden_units": [64, 32],
+        "activation": "relu",
+        "dropout": 0.0,
+        "l2": 0.0,
+        "batch_normalization": False,
+        "embedding_size": 8,
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "epochs": 100,
+        "batch_size": 128,
+        **HYPERPARAMETERS,
+    }
+    keras.utils.set_random_seed(SEED)
+
+    # The numbers are standardised, each with a flag for a missing value beside it. Each category
+    # has an embedding, whose place 0 is a missing or an unknown value.
+    numeric_inputs = 2 * (len(job.features.columns) - len(job.features.vocabulary_sizes))
+    inputs = [keras.Input((numeric_inputs,))]
+    parts = [inputs[0]]
+    for size in job.features.vocabulary_sizes:
+        inputs.append(keras.Input((1,), dtype="int32"))
+        embedding = keras.layers.Embedding(size, min(params["embedding_size"], size))(inputs[-1])
+        parts.append(keras.layers.Flatten()(embedding))
+    hidden = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+    for units in params["hidden_units"]:
+        penalty = keras.regularizers.L2(params["l2"])
+        hidden = keras.layers.Dense(units, params["activation"], kernel_regularizer=penalty)(hidden)
+        if params["batch_normalization"]:
+            hidden = keras.layers.BatchNormalization()(hidden)
+        hidden = keras.layers.Dropout(params["dropout"])(hidden)
+    prediction = keras.layers.Dense(1, activation="sigmoid")(hidden)
+    model = keras.Model(inputs, prediction)
+    optimizer = keras.optimizers.get(
+        {"class_name": params["optimizer"], "config": {"learning_rate": params["learning_rate"]}}
+    )
+    model.compile(optimizer, loss="binary_crossentropy", metrics=["accuracy"])
+
+    callbacks = [job.progress.for_keras()]
+    if EARLY_STOPPING_ROUNDS:
+        callbacks.append(
+            keras.callbacks.EarlyStopping(
+                "val_loss", patience=EARLY_STOPPING_ROUNDS, restore_best_weights=True
+            )
+        )
+    train_inputs, validation_inputs = (
+        job.features.network_inputs(part.features) for part in (train, validation)
+    )
+    job.progress.begin(params["epochs"])
+    with job.stage("fit"):
+        model.fit(
+            train_inputs,
+            train.target,
+            validation_data=(validation_inputs, validation.target),
+            epochs=params["epochs"],
+            initial_epoch=job.checkpoint.rounds,  # those that a lost machine left in a checkpoint
+            batch_size=params["batch_size"],
+            callbacks=job.checkpoint.for_keras(callbacks, SEED),
+            verbose=0,
+        )
+
+    job.score(model, validation, test)
+    job.save(model, importance=job.permutation_importance(model, validation))

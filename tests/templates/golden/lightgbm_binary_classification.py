@@ -1,0 +1,69 @@
+"""Train a LightGBM binary classification model. By hand: python train.py"""
+
+import sys
+from pathlib import Path
+
+# The archive beside this script holds cloudtrain_worker: reading, encoding, metrics, saving.
+sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
+
+import lightgbm as lgb
+from cloudtrain_worker import TrainingJob, take, with_defaults
+
+DATASET_KEY = "datasets/clicks.jsonl"
+TARGET_COLUMN = "clicked"
+FEATURE_COLUMNS = None  # every column but the target
+HYPERPARAMETERS = {}
+VALIDATION = {"fraction": 0.2, "seed": 42}
+EARLY_STOPPING_ROUNDS = 50
+SEED = 42
+OUTPUTS = ["metrics"]
+
+with TrainingJob(
+    __file__,
+    "lightgbm",
+    "binary_classification",
+    HYPERPARAMETERS,
+    OUTPUTS,
+) as job:
+    table = job.read(
+        TARGET_COLUMN,
+        FEATURE_COLUMNS,
+        VALIDATION,
+        dataset_key=DATASET_KEY,
+    )
+    train, validation, test = job.split(table, VALIDATION)
+    del table  # its rows are in the parts: a large table is not held twice
+
+    params = with_defaults(
+        job.hyperparameters,
+        objective="binary",
+        metric="binary_logloss",
+        seed=SEED,
+        deterministic=True,
+        force_row_wise=True,
+        verbosity=-1,
+    )
+    rounds = take(params, "n_estimators", 100)
+    categories = job.features.category_indexes
+    dtrain = lgb.Dataset(train.features, train.target, categorical_feature=categories)
+    dvalidation = dtrain.create_valid(validation.features, validation.target)
+
+    callbacks = [job.progress.for_lightgbm()]
+    if EARLY_STOPPING_ROUNDS:
+        callbacks.append(
+            lgb.early_stopping(EARLY_STOPPING_ROUNDS, first_metric_only=True, verbose=False)
+        )
+    job.progress.begin(rounds)
+    with job.stage("fit"):
+        booster = lgb.train(
+            params,
+            dtrain,
+            rounds - job.checkpoint.rounds,  # those that a lost machine left in a checkpoint
+            valid_sets=[dtrain, dvalidation],
+            valid_names=["train", "validation"],
+            init_model=job.checkpoint.model,
+            callbacks=job.checkpoint.for_lightgbm(callbacks),
+        )
+
+    job.score(booster, validation, test)
+    job.save(booster, importance=booster.feature_importance("gain"))
