@@ -149,7 +149,7 @@ def test_the_stand_in_starts_a_command_that_ends_again_and_takes_all_with_it(clo
     assert lines.count("EU-RO-1 xyzzy") >= 2
     assert "datasets" in lines
     assert any("CUDA Version: 12.8" in line for line in lines)
-    assert running(pod.id)
+    wait_until(lambda: running(pod.id))
     pod.end()
     wait_until(lambda: not running(pod.id))
 
