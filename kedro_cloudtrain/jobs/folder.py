@@ -21,8 +21,6 @@ from kedro_cloudtrain.worker import protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-JOBS = protocol.JOBS
-INPUTS = protocol.INPUTS
 # The client's own: no machine locks a job.
 _LOCK = "lock"
 # Enough for the last two lines of progress.jsonl, whose metrics are a handful of numbers.
@@ -130,7 +128,7 @@ class JobFolder:
 
     def input(self, name: str) -> Path:
         """Return the place of a sent input: beside the jobs of a volume, which share it, else within the job folder."""
-        shared = self.path.parent.name == PurePosixPath(JOBS).name
+        shared = self.path.parent.name == PurePosixPath(protocol.JOBS).name
         return (self.path.parents[1] if shared else self.path) / protocol.SENT / name
 
     @property

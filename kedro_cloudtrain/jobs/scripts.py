@@ -51,7 +51,7 @@ def literal(value: object, indent: int = 0, taken: int = _LONGEST_ASSIGNMENT) ->
         taken: how many columns of the first line are taken by what stands before the value.
 
     Raises:
-        TemplateError: for a value that is no JSON value.
+        TemplateError: the value is not a JSON value.
     """
     flat = _flat(value)
     if len(flat) + taken <= _LINE_WIDTH or not isinstance(value, dict | list | tuple) or not value:
@@ -68,7 +68,7 @@ def _flat(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
     if isinstance(value, jinja2.Undefined):
-        str(value)  # raises what the name is that a job does not have
+        str(value)  # raises, and names what no job has
     if isinstance(value, str):
         return _quoted(str(value))
     if value is None or isinstance(value, bool | int | float):
