@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from support.cloud import Cloud
-from support.kedro_project import Project, edit, needs_runner_params, run
+from support.kedro_project import Project, edit, needs_runner_params, run, start_kedro
+from support.slow_training import HELD
 from support.spaceflights import make_spaceflights
 from support.waiting import wait_until
 
@@ -21,31 +22,42 @@ def leave(project: Project, *args: str) -> str:
     return output
 
 
+def wait_for(project: Project, folder: Path, *args: str) -> str:
+    """Type the command that waits for the training, and let it go on when the command has shown how far it is."""
+    client = start_kedro(project, "cloudtrain", "wait", "train_mass", *args)
+    try:
+        wait_until(lambda: "/30  val rmse" in client.output or client.poll() is not None)
+        (folder / "go").touch()
+        said, _ = client.communicate(timeout=120)
+    finally:
+        client.kill()
+    assert client.returncode == 0, said
+    return said
+
+
 @needs_runner_params
 def test_a_run_is_left_waited_for_and_taken_up_here(slow: Project) -> None:
-    edit(slow, "templates/mine.py.j2", "time.sleep(0.1)", "time.sleep(0.3)")  # longer than two starts of Kedro
-    began = time.monotonic()
+    edit(slow, "templates/mine.py.j2", "time.sleep(0.1)", HELD)
     leave(slow)
     (folder,) = slow.jobs
-    assert not (folder / "result.json").exists(), time.monotonic() - began
+    assert not (folder / "result.json").exists()
     assert not (slow.path / "data/08_reporting/mass.json").exists()
-    done = slow.kedro("cloudtrain", "wait", "train_mass")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{folder.name} is done." in done.stdout
-    assert "/30  val rmse" in done.stdout
+    said = wait_for(slow, folder)
+    assert f"{folder.name} is done." in said
+    assert "/30  val rmse" in said
     assert "is done already" in run(slow)
     assert json.loads((slow.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
 
 
 @needs_runner_params
 def test_a_run_is_left_waited_for_and_taken_up_on_pods(shop: Project, cloud: Cloud) -> None:
-    edit(shop, "templates/mine.py.j2", "time.sleep(0.1)", "time.sleep(0.4)")  # longer than two starts of Kedro
+    edit(shop, "templates/mine.py.j2", "time.sleep(0.1)", HELD)
     leave(shop, "--env=runpod")
     assert len(cloud.runpod.living) == 1
     leave(shop, "--env=runpod")
     assert len(cloud.runpod.pods) == 1
-    done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
-    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = (cloud.bucket / ".cloudtrain/jobs").iterdir()
+    wait_for(shop, folder, "--env=runpod")
     assert "is done already" in run(shop, "--env=runpod")
     assert len(cloud.runpod.pods) == 1
     assert json.loads((shop.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
@@ -114,10 +126,26 @@ def register_pipelines():
 """
 
 
+# The one fails when the other is at work, and the other goes on a second after that, or waits to be cancelled.
+BAD = """
+import time
+from pathlib import Path
+while not list(Path("..").glob("train_mass-*/progress.jsonl")):
+    time.sleep(0.02)
+Path("failed").touch()
+raise ValueError("on purpose")
+"""
+FAILED = 'list(Path("..").glob("train_fails-*/failed"))'
+
+
 @pytest.mark.parametrize("on_failure", ["finish", "cancel"])
 def test_one_failure_lets_the_others_finish_or_cancels_them(slow: Project, on_failure: str) -> None:
     slow.write("src/shop/pipeline_registry.py", TWO)
-    slow.write("templates/bad.py.j2", "import time\ntime.sleep(0.8)\nraise ValueError('on purpose')\n")
+    slow.write("templates/bad.py.j2", BAD)
+    if on_failure == "finish":
+        edit(slow, "templates/mine.py.j2", "time.sleep(0.1)", f"{HELD}\n    time.sleep(step == 16)".replace('Path("go").exists()', FAILED))
+    else:
+        edit(slow, "templates/mine.py.j2", "time.sleep(0.1)", HELD)
     bad = "\nfails: {model_type: bad, target_column: body_mass_g}\n"
     slow.write("conf/base/parameters.yml", (slow.path / "conf/base/parameters.yml").read_text() + bad)
     slow.write("conf/base/cloudtrain.yml", f"run: {{max_pods: 2, on_failure: {on_failure}}}\n")

@@ -58,6 +58,11 @@ class ForkedProcess:
         self.wait(timeout)
         return _read(self._stdout), None if self._stderr is None else _read(self._stderr)
 
+    @property
+    def output(self) -> str:
+        """What the process has written so far to its standard output."""
+        return os.pread(self._stdout, 1 << 20, 0).decode(errors="ignore")
+
     def send_signal(self, number: int) -> None:
         """Send a signal to the process, if it has not ended."""
         if self.poll() is None:
