@@ -30,7 +30,7 @@ def upload(metadata: ProjectMetadata, file: Path, key: str, env: str | None) -> 
     size_bytes = file.stat().st_size
     with _bar(f"{file.name} → {volume.name}", size_bytes) as advance:
         sent = volume.upload(file, key, advance)
-    click.echo(f"{key} is on the volume {volume.name}, {size_bytes:,} bytes." if sent else f"{key} is already on the volume {volume.name}.")
+    click.echo(f"{key} is {volume.where}, {size_bytes:,} bytes." if sent else f"{key} is already {volume.where}.")
 
 
 @click.command()

@@ -87,7 +87,7 @@ def examine_local(settings: Settings, project: Path, needed: Collection[str]) ->
     examination = Examination()
     volume = _volume(settings, project, examination)
     if isinstance(volume, S3Store):
-        message = f"{volume.name} is a network volume, and the backend is local."
+        message = f"{volume.name} is not on this computer, and the backend is local."
         fix = "A job on this computer needs a directory: volume: {path: data/volume}. Or set backend: runpod."
         examination.findings.append(Finding("volume", ok=False, message=message, fix=fix))
     elif volume is not None:

@@ -6,13 +6,13 @@ import contextlib
 import datetime as dt
 import json
 import logging
-import os
-import tempfile
 import threading
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from kedro_cloudtrain.storage.files import whole
 
 if TYPE_CHECKING:
     from kedro.io import DataCatalog
@@ -115,12 +115,9 @@ class RunStatus:
                 self._later.cancel()
                 self._later = None
             self._written_at = time.monotonic()
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self._file.parent, prefix=".events-")
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            with whole(self._file) as temporary:
                 # In one call, not indented: json's C encoder serves neither `dump` nor `indent`.
-                stream.write(json.dumps(self._events))
-            Path(temporary).replace(self._file)
+                temporary.write_text(json.dumps(self._events), encoding="utf-8")
 
 
 def _identifiers() -> tuple[Any, Any] | None:
