@@ -173,7 +173,7 @@ def _group_problems(plans: Sequence[MachinePlan]) -> Iterator[tuple[MachinePlan,
         problems = []
         if first.where == "runpod" and not first.volume.mounted:
             problems.append(f"`group: {plan.group}` needs a network volume or this computer, and {first.volume.name} is a bucket.")
-        first_settings, settings = (one.settings.model_dump(exclude=_OF_EACH_NODE) for one in (first, plan))
+        first_settings, settings = (shared.settings.model_dump(exclude=_OF_EACH_NODE) for shared in (first, plan))
         other = next((key for key in first_settings if first_settings[key] != settings[key]), None)
         if other is not None:
             problems.append(

@@ -143,7 +143,7 @@ class KeptPodJob:
         if machine.get("group"):
             return JobFolder(self.folder.path.with_name(str(machine["group"])))
         siblings = (JobFolder(path) for path in self.folder.path.parent.glob("group-*"))
-        return next((one for one in siblings if self.folder.name in (one.read_json(one.spec) or {}).get("jobs", ())), None)
+        return next((group for group in siblings if self.folder.name in (group.read_json(group.spec) or {}).get("jobs", ())), None)
 
 
 def remote_folder(folder: JobFolder, volume: S3Store) -> RemoteFolder:
