@@ -164,7 +164,7 @@ def test_a_host_without_its_gpu_is_given_up_before_the_fit(cloud: Cloud, backend
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunningPod, "_environment", environment)
         cloud.run(backend, gpu=("NVIDIA L4",))
-    assert "CUDA 12.1, where 12.8 was asked for" in cloud.receipts[0].machines[0].ended
+    assert "CUDA 12.1, and the job needs 12.8" in cloud.receipts[0].machines[0].ended
 
 
 # ------------------------------------------------------------------ placing
