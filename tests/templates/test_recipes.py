@@ -237,7 +237,7 @@ def test_a_users_mistake_is_named(job: Job, library: str) -> None:
         ("binary_classification", "one", {}, ["one class only", "'same'"]),
         ("multiclass_classification", "one", {}, ["one class only"]),
         ("regression", "y", {"validation": {"column": "three"}}, ["three", "'p'"]),
-        ("regression", "y", {"validation": {"time_column": "text"}}, ["text", "'u'", "no time"]),
+        ("regression", "y", {"validation": {"time_column": "text"}}, ["text", "'u'", "not a time"]),
         ("regression", "y", {"validation": {"column": "missing"}}, ["missing"]),
     ):
         result = job.run_here(f"{library}_{recipe}", key, target, **more)
