@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
     from kedro_cloudtrain.errors import (
+        ApiError,
+        AuthError,
         BackendError,
+        BalanceError,
         BudgetExceededError,
         CapacityError,
         CloudTrainError,
         ConfigError,
+        DetachedError,
+        JobCancelledError,
         JobError,
         JobFailedError,
         JobLostError,
@@ -29,7 +34,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ApiError",
+    "AuthError",
     "BackendError",
+    "BalanceError",
     "BudgetExceededError",
     "CapacityError",
     "Checkpoint",
@@ -37,6 +45,8 @@ __all__ = [
     "CloudTrainError",
     "CloudTrainRunner",
     "ConfigError",
+    "DetachedError",
+    "JobCancelledError",
     "JobError",
     "JobFailedError",
     "JobLostError",
@@ -53,6 +63,11 @@ __all__ = [
 
 # The module of each name. A name is imported when it is first used, so that `kedro --help` stays fast.
 _HOME = {
+    "JobCancelledError": "errors",
+    "DetachedError": "errors",
+    "BalanceError": "errors",
+    "AuthError": "errors",
+    "ApiError": "errors",
     "BackendError": "errors",
     "BudgetExceededError": "errors",
     "CapacityError": "errors",

@@ -16,7 +16,7 @@ CloudTrainError
     ├── JobTimeoutError     its deadline ended it
     ├── JobLostError        its process is gone and left no result
     ├── JobCancelledError   the client ended it: Ctrl-C, or the run is over
-    │   └── NotStartedError the run was over before its turn came
+    │   └── NotStartedError the run was over before the job had a slot
     └── BudgetExceededError not started: its worst case would cost more than was allowed
 
 click.exceptions.Exit
@@ -107,7 +107,7 @@ class JobCancelledError(JobError):
 
 
 class NotStartedError(JobCancelledError):
-    """The run was over before the job's turn came: the job was not started."""
+    """The run was over before the job had a slot: it was not started."""
 
 
 class BudgetExceededError(JobError):

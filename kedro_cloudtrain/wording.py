@@ -1,4 +1,4 @@
-"""The words of messages: what pydantic found wrong, as a key, its value, what is allowed, and the nearest name."""
+"""The words of messages: what is wrong with a setting, the nearest name, and numbers as a person reads them."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_a_selector_that_matches_no_node_is_reported_with_the_nearest_name() -> 
 def test_a_selector_that_matches_no_node_is_a_note_of_plan_and_a_warning_of_a_run(project: Project) -> None:
     project.write("conf/base/cloudtrain.yml", "nodes: {train_mas: {timeout_s: 60}}\n")
     plan = project.kedro("cloudtrain", "plan")
-    assert "`train_mas` under `nodes` in cloudtrain.yml means no node of the project. Did you mean `train_mass`?" in plan.stdout
+    assert "`train_mas` under `nodes` in cloudtrain.yml selects no node of the project. Did you mean `train_mass`?" in plan.stdout
     done = project.kedro("run", "--runner=cloudtrain")
     assert done.returncode == 0
     assert "`train_mas` under `nodes`" in " ".join((done.stdout + done.stderr).split())

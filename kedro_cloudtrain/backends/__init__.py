@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.storage.directory import DirectoryVolume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,15 +52,15 @@ def kept_job(folder: JobFolder, volume: Volume) -> KeptJob:
         folder: the job's folder on this computer.
         volume: holds the job.
     """
-    machine = folder.read_json(folder.machine) or {}
-    if isinstance(volume, DirectoryVolume) or machine.get("backend") == "local":
-        from kedro_cloudtrain.backends.local import KeptProcess  # noqa: PLC0415
-
-        return KeptProcess(folder)
-    from kedro_cloudtrain.backends.runpod.account import connect  # noqa: PLC0415
-    from kedro_cloudtrain.backends.runpod.kept import KeptPodJob, remote_folder  # noqa: PLC0415
     from kedro_cloudtrain.storage.s3 import S3Store  # noqa: PLC0415
 
-    if not isinstance(volume, S3Store):
-        raise TypeError(volume.name)
-    return KeptPodJob(remote_folder(folder, volume), connect)
+    machine = folder.read_json(folder.machine) or {}
+    if isinstance(volume, S3Store) and machine.get("backend") != "local":
+        from kedro_cloudtrain.backends.runpod.account import connect  # noqa: PLC0415
+        from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder  # noqa: PLC0415
+        from kedro_cloudtrain.backends.runpod.kept import KeptPodJob  # noqa: PLC0415
+
+        return KeptPodJob(remote_folder(folder, volume), connect)
+    from kedro_cloudtrain.backends.kept_process import KeptProcess  # noqa: PLC0415
+
+    return KeptProcess(folder)

@@ -105,11 +105,11 @@ class KeptJob(Protocol):
         """Return whether a machine may be working on the job."""
         ...
 
-    def wait(self, report: Callable[[JobProgress], None]) -> JobResult | None:
+    def wait(self, report: Callable[[str, JobProgress], None]) -> JobResult | None:
         """Wait until the job is done and return its result; None where it is gone and has left none.
 
         Args:
-            report: is called with each new progress.
+            report: is called with the name of the job, or of its group, and each new progress.
         """
         ...
 

@@ -11,26 +11,20 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from kedro_cloudtrain.backends.kept_process import KeptProcess
 from kedro_cloudtrain.errors import JobCancelledError, JobFailedError, JobLostError
 from kedro_cloudtrain.jobs.failures import failed_on, log_end, next_step, timed_out
-from kedro_cloudtrain.jobs.folder import JobFolder
-from kedro_cloudtrain.jobs.result import JobFailure, JobResult, JobState
+from kedro_cloudtrain.jobs.result import JobResult, JobState
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.worker.protocol import TIMEOUT_VARIABLE, VOLUME_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
     from kedro_cloudtrain.backends.backend import JobRequest, Watcher
-    from kedro_cloudtrain.jobs.result import JobProgress
+    from kedro_cloudtrain.jobs.folder import JobFolder
 
 # How soon `close` is noticed.
 _POLL_S = 0.1
 _PROGRESS_EVERY_S = 0.25
-# How often a job of an earlier client is looked at, and its log.
-_WAIT_POLL_S = 1.0
-_LOG_POLL_S = 0.2
 # Ctrl-C has to end everything within 2 s: half of that is for the script to end by itself.
 _GRACE_S = 1.0
 
@@ -112,6 +106,7 @@ class LocalBackend:
                 # The child holds the job as well: when the client is killed, the job stays held until the child is done.
                 pass_fds=[folder.lock_fd for folder in (request.folder, *request.members) if folder.lock_fd is not None],
             )
+        request.folder.record_process(process.pid)
         request.folder.write_json(
             request.folder.machine,
             {"backend": self.name, "pid": process.pid, "started_at": time.time(), "timeout_s": request.timeout_s},
@@ -146,87 +141,6 @@ class LocalBackend:
             if now >= deadline or self._closed.is_set():
                 return None
             ended.wait(min(_POLL_S, deadline - now))
-
-
-class KeptProcess:
-    """A job that an earlier client has left on this computer.
-
-    Attributes:
-        folder: the job's folder.
-    """
-
-    def __init__(self, folder: JobFolder) -> None:
-        self.folder = folder
-
-    def result(self, *, log: bool = False) -> JobResult | None:  # noqa: ARG002  # the log is where it was written
-        """Return the job's result; None where it has none.
-
-        Raises:
-            JobLostError: there is a result file, and it is not a result.
-        """
-        return self.folder.read_result()
-
-    def discard(self, result: JobResult) -> None:  # noqa: ARG002  # it is the only one
-        """Delete a result whose outputs are not what it describes."""
-        self.folder.result.unlink(missing_ok=True)
-
-    def group(self) -> JobFolder | None:
-        """Return None: a group's process holds its jobs, so that a client that has come to hold one knows that the process is over."""
-        return None
-
-    def is_running(self) -> bool:
-        """Return whether a client or its process holds the job."""
-        return self.folder.is_running()
-
-    def wait(self, report: Callable[[JobProgress], None]) -> JobResult | None:
-        """Wait until the job is done and return its result; None where it is gone and has left none."""
-        while self.folder.is_running():
-            progress = self.folder.new_progress()
-            if progress is not None:
-                report(progress)
-            time.sleep(_WAIT_POLL_S)
-        return self.folder.read_result()
-
-    def log(self, *, follow: bool = False) -> Iterator[str]:
-        """Yield the lines of the job's log; with `follow`, until the job is done."""
-        with self.folder.log.open(encoding="utf-8", errors="replace") as stream:
-            while True:
-                last = not follow or not self.folder.is_running()
-                yield from stream
-                if last:
-                    return
-                time.sleep(_LOG_POLL_S)
-
-    def delete(self, sent: Iterable[Path]) -> None:
-        """Do nothing: the folder on this computer is all there is."""
-
-    def stop(self) -> bool:
-        """End the job's process, and those it has started; return whether there was one.
-
-        A job of a group is ended with its group, which is one process.
-        """
-        if not self.folder.is_running():
-            return False
-        machine = self.folder.read_json(self.folder.machine) or {}
-        group, pid = machine.get("group"), machine.get("pid")
-        if group:
-            return KeptProcess(JobFolder(self.folder.path.with_name(str(group)))).stop()
-        if not isinstance(pid, int):
-            return False
-        # Before the end: a client that still waits learns the reason from it.
-        if self.folder.read_result() is None:
-            error = JobFailure(type="Stopped", message="ended by `kedro cloudtrain stop`")
-            self.folder.write_json(self.folder.result, JobResult(state="cancelled", error=error).model_dump(mode="json"))
-        # The job is held, and its folder is cleared before a process is started: this is its process, and the leader of its group.
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, number)
-            give_up_at = time.monotonic() + _GRACE_S
-            while self.folder.is_running() and time.monotonic() < give_up_at:
-                time.sleep(_POLL_S)
-            if not self.folder.is_running():
-                break
-        return True
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -13,6 +13,7 @@ import click
 
 from kedro_cloudtrain.commands import files, jobs, machines, pods
 from kedro_cloudtrain.commands.project import env_option, logs_to_stderr, open_planner
+from kedro_cloudtrain.commands.stop import stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,11 +49,11 @@ def init(metadata: ProjectMetadata, env: str | None) -> None:
     A project without a conf/logging.yml gets one: Kedro's default, without the line that Kedro logs to stdout before any command begins.
     """
     conf = metadata.project_path / "conf"
-    file, logging_file = conf / (env or "base") / "cloudtrain.yml", conf / "logging.yml"
-    if file.exists():
+    file = conf / (env or "base") / "cloudtrain.yml"
+    written = [*([] if file.exists() else [file]), *([] if any(conf.glob("logging.y*ml")) else [conf / "logging.yml"])]
+    if not written:
         raise click.ClickException(f"{file} exists already; it was left as it is.")
     templates = resources.files("kedro_cloudtrain.templates")
-    written = [file, *([] if logging_file.exists() else [logging_file])]
     for target in written:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(templates.joinpath(target.name).read_text(encoding="utf-8"), encoding="utf-8")
@@ -62,7 +63,9 @@ def init(metadata: ProjectMetadata, env: str | None) -> None:
 
 @cloudtrain.command()
 @click.argument("node")
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Write the whole job there instead of printing its script.")
+@click.option(
+    "--to", type=click.Path(path_type=Path, file_okay=False), help="Write the whole job to this folder instead of printing its script."
+)
 @env_option
 @pipeline_option
 @params_option
@@ -147,7 +150,7 @@ for command in (
     jobs.logs,
     jobs.wait,
     jobs.clean,
-    pods.stop,
+    stop,
     pods.reap,
     files.upload,
     files.download,
@@ -168,6 +171,7 @@ def _machine_plan(planner: Planner, pipelines: Mapping[str, Pipeline], name: str
     """Return the plan of a node that goes to a machine, found by its name in one pipeline or in any."""
     from kedro_cloudtrain.planning.plan import MachinePlan
     from kedro_cloudtrain.planning.selectors import goes_to_machine
+    from kedro_cloudtrain.planning.training import TrainingPlan
     from kedro_cloudtrain.wording import did_you_mean
 
     names = [pipeline] if pipeline else list(pipelines)
@@ -178,6 +182,8 @@ def _machine_plan(planner: Planner, pipelines: Mapping[str, Pipeline], name: str
     (node_plan,) = planner.plan([nodes[name]])
     if node_plan.problems or not isinstance(node_plan, MachinePlan):
         raise click.ClickException("\n".join(node_plan.problems))
+    if isinstance(node_plan, TrainingPlan) and node_plan.parameters is None:
+        raise click.ClickException(f"The parameters of {name} are made by another node: run that one first.")
     return node_plan
 
 

@@ -79,15 +79,15 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
     (kept,) = kept_jobs(metadata, env, [find_job(metadata, env, job)])
     name = kept.folder.name
 
-    def report(progress: JobProgress) -> None:
-        click.echo(f"{name}  {progress.step}/{progress.of}  {metric(progress)}")
+    def report(running: str, progress: JobProgress) -> None:
+        click.echo(f"{running}  {progress.step}/{progress.of}  {metric(progress)}")
 
     result = kept.wait(report)
     if result is None:
         raise click.ClickException(f"{name} is gone and has left no result. What it wrote: kedro cloudtrain logs {name}")
     if result.state != "succeeded":
         reason = result.error.message if result.error is not None else ""
-        raise click.ClickException(f"{name} {result.state}: {reason} What it wrote: kedro cloudtrain logs {name}")
+        raise click.ClickException(f"{name} {result.state}: {reason.rstrip('.')}. What it wrote: kedro cloudtrain logs {name}")
     click.echo(f"{name} is done.")
 
 

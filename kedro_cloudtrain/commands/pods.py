@@ -1,20 +1,18 @@
-"""`kedro cloudtrain stop` and `reap`: end jobs, and the pods that a project has left."""
+"""`kedro cloudtrain reap`: the pods that a project has left, what they cost, and the end of them."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import click
 
-from kedro_cloudtrain.commands.project import env_option, job_folders, read_settings
+from kedro_cloudtrain.commands.project import env_option, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kedro.framework.startup import ProjectMetadata
 
-    from kedro_cloudtrain.backends.local import KeptProcess
     from kedro_cloudtrain.backends.runpod.fleet import Fleet, JobPod
     from kedro_cloudtrain.jobs.folder import JobFolder
 
@@ -31,7 +29,7 @@ def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, env: str 
     """
     from kedro_cloudtrain.commands import tables
 
-    fleet = _fleet(metadata, env, all_projects=all_projects)
+    fleet = fleet_of(metadata, env, all_projects=all_projects)
     pods = fleet.pods()
     if not pods:
         click.echo(f"There is no pod of {'any project' if all_projects else metadata.project_path.name}.")
@@ -40,25 +38,7 @@ def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, env: str 
         tables.print_table(tables.pods_table(pods))
         click.echo(f"{_count(pods)} would be ended. End them: kedro cloudtrain reap")
         return
-    _end_pods(fleet, pods)
-
-
-@click.command()
-@click.argument("job", required=False)
-@click.option("--all", "every", is_flag=True, help="End all jobs of this project.")
-@env_option
-@click.pass_obj
-def stop(metadata: ProjectMetadata, job: str | None, every: bool, env: str | None) -> None:
-    """End JOB: its whole name, the beginning of it, or its node's name. Ends its pods, or its process on this computer.
-
-    A run that waits for the job is told that it was stopped, and pays for no other pod. A job of a group ends with its whole group.
-    """
-    if (job is None) == (not every):
-        raise click.UsageError("Name a job, or give --all. To list the jobs: kedro cloudtrain jobs")
-    if read_settings(metadata, env).backend == "runpod":
-        _stop_pods(metadata, env, job)
-    else:
-        _stop_processes(metadata, env, job)
+    end_pods(fleet, pods)
 
 
 def pods_of(metadata: ProjectMetadata, env: str | None) -> list[JobPod]:
@@ -68,7 +48,7 @@ def pods_of(metadata: ProjectMetadata, env: str | None) -> list[JobPod]:
     if read_settings(metadata, env).backend != "runpod":
         return []
     try:
-        return _fleet(metadata, env).pods()
+        return fleet_of(metadata, env).pods()
     except CloudTrainError as error:
         click.echo(f"Pods are not shown: {error.message}", err=True)
         return []
@@ -89,50 +69,12 @@ def bills_of(metadata: ProjectMetadata, env: str | None, folders: Sequence[JobFo
     return {job: f"${bills[pod]:.2f} billed" for job, pod in pods.items() if pod in bills}
 
 
-def _stop_pods(metadata: ProjectMetadata, env: str | None, job: str | None) -> None:
-    from kedro_cloudtrain.backends.runpod.fleet import select_pods
-    from kedro_cloudtrain.wording import did_you_mean
+def fleet_of(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = False) -> Fleet:
+    """Return the pods of this project, or of every project of the account.
 
-    fleet = _fleet(metadata, env)
-    pods = fleet.pods()
-    chosen = pods if job is None else select_pods(pods, job)
-    if job is not None and not chosen:
-        names = [pod.job for pod in pods]
-        raise click.ClickException(f"No pod works on {job!r}.{did_you_mean(job, names)} There are: {', '.join(names) or 'none'}")
-    if chosen:
-        _end_pods(fleet, chosen)
-    else:
-        click.echo(f"There is no pod of {metadata.project_path.name}.")
-
-
-def _stop_processes(metadata: ProjectMetadata, env: str | None, job: str | None) -> None:
-    from kedro_cloudtrain.backends.local import KeptProcess
-    from kedro_cloudtrain.wording import did_you_mean
-
-    running = [kept for kept in map(KeptProcess, job_folders(metadata, env)) if kept.is_running()]
-    chosen = running if job is None else _named(running, job)
-    if job is not None and not chosen:
-        names = [kept.folder.name for kept in running]
-        raise click.ClickException(f"{job!r} is not running.{did_you_mean(job, names)} Running: {', '.join(names) or 'none'}")
-    if not chosen:
-        click.echo(f"No job of {metadata.project_path.name} is running on this computer.")
-    for kept in chosen:
-        if kept.stop():
-            click.echo(f"Ended {kept.folder.name}. Its folder is kept: {kept.folder.path}")
-
-
-def _named(running: Sequence[KeptProcess], job: str) -> list[KeptProcess]:
-    """Return the jobs of a name: a whole one, else their node's, else the beginning of theirs."""
-    from kedro_cloudtrain.jobs.fingerprint import job_name
-
-    for pattern in (re.escape(job), f"{re.escape(job_name(job, ''))}[0-9a-f]{{12}}", f"{re.escape(job)}.*"):
-        matches = [kept for kept in running if re.fullmatch(pattern, kept.folder.name)]
-        if matches:
-            return matches
-    return []
-
-
-def _fleet(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = False) -> Fleet:
+    Raises:
+        AuthError: there is no API key.
+    """
     from kedro_cloudtrain.backends.runpod.account import connect
     from kedro_cloudtrain.backends.runpod.fleet import Fleet
     from kedro_cloudtrain.storage.s3 import S3Store
@@ -142,7 +84,7 @@ def _fleet(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = F
     return Fleet(connect(), project, volume if isinstance(volume, S3Store) else None)
 
 
-def _end_pods(fleet: Fleet, pods: Sequence[JobPod]) -> None:
+def end_pods(fleet: Fleet, pods: Sequence[JobPod]) -> None:
     """End pods, print each, and exit with 1 if one could not be ended."""
     from kedro_cloudtrain.commands import tables
 

@@ -73,13 +73,11 @@ def find_job(metadata: ProjectMetadata, env: str | None, job: str) -> JobFolder:
     Raises:
         ClickException: there is no such job.
     """
-    from kedro_cloudtrain.jobs.fingerprint import job_name
+    from kedro_cloudtrain.jobs.fingerprint import name_patterns
     from kedro_cloudtrain.wording import did_you_mean
 
     folders = job_folders(metadata, env)
-    node = re.escape(job_name(job, ""))
-    patterns = (re.escape(job), f"{node}[0-9a-f]{{12}}", f"{re.escape(job)}.*")
-    match = next((folder for pattern in patterns for folder in folders if re.fullmatch(pattern, folder.name)), None)
+    match = next((folder for pattern in name_patterns(job) for folder in folders if re.fullmatch(pattern, folder.name)), None)
     if match is None:
         hint = did_you_mean(job, [folder.name for folder in folders])
         raise click.ClickException(f"There is no job {job!r}.{hint} To list the jobs: kedro cloudtrain jobs")
@@ -95,9 +93,9 @@ def kept_jobs(metadata: ProjectMetadata, env: str | None, folders: Iterable[JobF
 
 
 def logs_to_stderr() -> None:
-    """Send what is logged from now on to stderr, so that stdout has a command's product alone; Kedro logs to stdout.
+    """Send what is logged from now on to stderr, so that stdout holds only the command's output; Kedro logs to stdout.
 
-    Kedro's first line, which tells its logging configuration, was logged before any command began; `conf/logging.yml` can turn it off.
+    Kedro's first line, which names its logging configuration, is logged before any command begins; `conf/logging.yml` can turn it off.
     """
     import rich
 

@@ -53,3 +53,13 @@ class Fingerprint(BaseModel):
 def job_name(node: str, digest: str) -> str:
     """Return the name of a job and its folder: the node's name as a file name, and the first twelve digits of its fingerprint."""
     return f"{re.sub(r'[^A-Za-z0-9_]+', '-', node).strip('-')[:80] or 'job'}-{digest[:12]}"
+
+
+def name_patterns(job: str, digits: str = "12") -> tuple[str, str, str]:
+    """Return the patterns by which a user names a job, the first that matches wins: its name, its node's, how its name begins.
+
+    Args:
+        job: what the user wrote.
+        digits: how many digits of the fingerprint a name has, as a regular expression repeats them.
+    """
+    return re.escape(job), f"{re.escape(job_name(job, ''))}[0-9a-f]{{{digits}}}", f"{re.escape(job)}.*"

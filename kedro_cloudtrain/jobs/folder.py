@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 # The client's own: no machine locks a job.
 _LOCK = "lock"
+# How often a log is read on.
+_LOG_POLL_S = 0.2
+# A pod that was asked for and has not started is given up long before that.
+_STARTS_WITHIN_S = 86_400.0
 # Enough for the last two lines of progress.jsonl, whose metrics are a handful of numbers.
 _PROGRESS_TAIL_BYTES = 512
 _LOG_TAIL_BYTES = 32_768
@@ -154,7 +159,7 @@ class JobFolder:
             poll_s: the pause between two tries, in seconds.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / _LOCK).open("w") as handle:
+        with (self.path / _LOCK).open("a") as handle:
             while True:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -165,10 +170,23 @@ class JobFolder:
                 else:
                     break
             self.lock_fd = handle.fileno()
+            os.ftruncate(self.lock_fd, 0)
             try:
                 yield
             finally:
                 self.lock_fd = None
+
+    def record_process(self, pid: int) -> None:
+        """Record in the lock which process of this computer runs the job, for as long as the job is held."""
+        if self.lock_fd is not None:
+            os.write(self.lock_fd, f"{socket.gethostname()} {pid}".encode())
+
+    def process(self) -> int | None:
+        """Return the id of the process that runs the job; None if there is none on this computer."""
+        if not self.is_running():
+            return None
+        host, _, pid = (self.path / _LOCK).read_text(encoding="utf-8").partition(" ")
+        return int(pid) if host == socket.gethostname() and pid.isdecimal() else None
 
     @property
     def touched_at(self) -> float:
@@ -186,6 +204,33 @@ class JobFolder:
             return True
         return False
 
+    def may_be_on_pod(self) -> bool:
+        """Return whether a pod may be working on the job: it has left no result, and has time left."""
+        machine = self.read_json(self.machine) or {}
+        created_at = float(machine.get("created_at") or machine.get("claimed_at") or 0.0)
+        ends_at = created_at + float(machine.get("lifetime_s") or 0.0) + _STARTS_WITHIN_S
+        return bool(machine.get("attempt")) and not self.result.is_file() and time.time() < ends_at
+
+    def group(self) -> JobFolder | None:
+        """Return the folder of the latest group that has the job among its own; None if there is none."""
+        groups = [JobFolder(path) for path in self.path.parent.glob(f"{protocol.GROUP_PREFIX}*") if (path / protocol.SPEC).is_file()]
+        groups = [group for group in groups if self.name in (group.read_json(group.spec) or {}).get("jobs", ())]
+        return max(groups, key=lambda group: group.touched_at, default=None)
+
+    def log_lines(self, *, follow: bool = False) -> Iterator[str]:
+        """Yield the lines of the job's log on this computer, none if there is no log; with `follow`, until no client holds the job."""
+        while follow and not self.log.is_file() and self.is_running():
+            time.sleep(_LOG_POLL_S)
+        if not self.log.is_file():
+            return
+        with self.log.open(encoding="utf-8", errors="replace") as stream:
+            while True:
+                last = not follow or not self.is_running()
+                yield from stream
+                if last:
+                    return
+                time.sleep(_LOG_POLL_S)
+
     def state(self) -> JobState:
         """Return the job's state, by its files alone."""
         if self.is_running():
@@ -196,7 +241,7 @@ class JobFolder:
         return JobState.LOST if self.machine.is_file() else JobState.WAITING
 
     def clear(self) -> None:
-        """Remove what an earlier attempt has left, the result first, so that no part of it is mistaken for the next one's.
+        """Remove what an earlier run has left, the result first, so that no part of it is mistaken for the next one's.
 
         Its checkpoint stays: the work itself knows whether the checkpoint is its own.
         """

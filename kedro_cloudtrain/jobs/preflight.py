@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def problems_before(
-    parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, here: bool = True
+    parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, local: bool = True
 ) -> list[str]:
     """Return what is wrong with a training node's parameters, a sentence each.
 
@@ -24,7 +24,7 @@ def problems_before(
         parameters: as `parameters.yml` has them.
         generator: knows the templates.
         validation_table: whether the node has a table of validation rows.
-        here: whether the job will run with this interpreter, which then needs the library.
+        local: whether the job will run with this interpreter, which then needs the library.
     """
     problems = []
     try:
@@ -37,7 +37,7 @@ def problems_before(
             check_hyperparameters(library, parameters.hyperparameters)
         except InputError as error:
             problems.append(str(error))
-        problems += _missing_library(library) if here else []
+        problems += _missing_library(library) if local else []
     if parameters.validation.dataset is not None and not validation_table:
         name = parameters.validation.dataset
         problems.append(
@@ -51,14 +51,14 @@ def problems_before(
 
 
 def check_training(
-    parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, here: bool = True
+    parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, local: bool = True
 ) -> None:
     """Check that a training can run; see `problems_before` for the arguments.
 
     Raises:
         ConfigError: lists everything that is wrong.
     """
-    problems = problems_before(parameters, generator, validation_table=validation_table, here=here)
+    problems = problems_before(parameters, generator, validation_table=validation_table, local=local)
     if problems:
         raise ConfigError("\n".join(problems))
 

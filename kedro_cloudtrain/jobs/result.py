@@ -89,6 +89,17 @@ class JobResult(BaseModel):
     started_at: float | None = None
     finished_at: float | None = None
 
+    @classmethod
+    def stopped(cls, attempt: str | None = None) -> JobResult:
+        """Return the result that `kedro cloudtrain stop` leaves for a client that still waits.
+
+        Args:
+            attempt: the pod's attempt; None for a process.
+        """
+        return cls(
+            state="cancelled", attempt=attempt, error=JobFailure(type="Stopped", message="ended by `kedro cloudtrain stop` or `reap`")
+        )
+
 
 class JobProgress(BaseModel):
     """One line of `progress.jsonl`: a round, the number of rounds, its metrics, and the seconds since the fit began."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NOTHING_CHANGED = "nothing changed"
 # The keys of `job.json` that are not parameters: the node's name, and where the job's data is.
-_NO_PARAMETERS = ("name", "sources", "inputs", "volume_path", "sent")
+_NOT_PARAMETERS = ("name", "sources", "inputs", "volume_path", "sent")
 
 
 def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: Mapping[str, Any], *, reuse: bool) -> str:
@@ -30,7 +30,7 @@ def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: Mapping[str
     if not reuse:
         return "cache=false"
     if fingerprint.unidentified:
-        return f"{' and '.join(fingerprint.unidentified)} cannot be told to be unchanged: no ETag, no date"
+        return f"{' and '.join(fingerprint.unidentified)} has neither an ETag nor a date, so it counts as changed"
     if folder.fingerprint.is_file():
         return _end_of_earlier_run(folder)
     before = next(iter(folder.siblings()), None)
@@ -80,7 +80,7 @@ def _parameters(spec: Mapping[str, Any]) -> dict[str, Any]:
 
     Older job folders hold a training's parameters one by one already.
     """
-    parameters = {name: value for name, value in spec.items() if name not in _NO_PARAMETERS}
+    parameters = {name: value for name, value in spec.items() if name not in _NOT_PARAMETERS}
     if "sources" in spec:
         table = spec["sources"].get("data", {})
         reading = {"file_format": table.get("file_format"), "load_args": table.get("load_args", {})}

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.spec import FunctionSpec
 
 _SUFFIX = ".py.j2"
-_NO_MODEL_TYPES = ("function", "group")
+_NOT_MODEL_TYPES = ("function", "group")
 _LINE_WIDTH = 100
 _LONGEST_ASSIGNMENT = len("EARLY_STOPPING_ROUNDS = ")
 # The names that a function's script uses itself.
-_OF_FUNCTION_SCRIPTS = {
+_RESERVED_NAMES = {
     *("Path", "sys", "DataCatalog", "FunctionJob", "unpacked_code", "catalog", "job", "returned"),
     *("RETURNS", "SAVES", "ENTRIES", "LOAD_VERSIONS"),
 }
@@ -230,9 +230,9 @@ class TrainingScriptGenerator:
         """
         root, _, rest = spec.qualname.partition(".")
         # A function whose name the script uses itself is imported under another name.
-        imported = f"{root}_of_{spec.module.rpartition('.')[2]}" if root in _OF_FUNCTION_SCRIPTS else root
+        imported = f"{root}_of_{spec.module.rpartition('.')[2]}" if root in _RESERVED_NAMES else root
         function = f"{imported}.{rest}" if rest else imported
-        names = _Names({imported, *_OF_FUNCTION_SCRIPTS, *kwlist})
+        names = _Names({imported, *_RESERVED_NAMES, *kwlist})
         constants, loaded, written = {}, {}, {}
         by_entry: dict[str, str] = {}
         for dataset in dict.fromkeys(spec.arguments.values() if isinstance(spec.arguments, dict) else spec.arguments):
@@ -312,7 +312,7 @@ class TrainingScriptGenerator:
     def model_types(self) -> list[str]:
         """The names of all templates, the project's own and the shipped ones."""
         names = self._environment.list_templates(filter_func=lambda name: name.endswith(_SUFFIX) and not name.startswith("_"))
-        return [name.removesuffix(_SUFFIX) for name in names if "/" not in name and name.removesuffix(_SUFFIX) not in _NO_MODEL_TYPES]
+        return [name.removesuffix(_SUFFIX) for name in names if "/" not in name and name.removesuffix(_SUFFIX) not in _NOT_MODEL_TYPES]
 
     def is_shipped(self, model_type: str) -> bool:
         """Return whether a model type's template is a shipped recipe, whose hyperparameters are known."""

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from kedro_cloudtrain.jobs.parameters import OutputKind, TrainingParameters
 from kedro_cloudtrain.storage.sources import SentSource, UrlSource, VolumeSource
+from kedro_cloudtrain.storage.urls import split_secret
 
 Source = UrlSource | VolumeSource | SentSource
 SourceFields = dict[str, JsonValue]
@@ -30,6 +31,13 @@ class TrainingSpec(BaseModel):
     parameters: TrainingParameters
     sources: dict[Literal["data", "validation"], SourceFields]
     outputs: tuple[OutputKind, ...] = ("model", "metrics")
+
+    @field_validator("sources")
+    @classmethod
+    def _no_secret_in_a_url(cls, sources: dict[str, dict[str, JsonValue]]) -> dict[str, dict[str, JsonValue]]:
+        if any(split_secret(str(fields.get("dataset_url", "")))[1] for fields in sources.values()):
+            raise ValueError("the URL holds a credential: make the source by make_source, which keeps it apart")
+        return sources
 
 
 class FunctionSpec(BaseModel):

@@ -72,7 +72,7 @@ class FunctionPlan(MachinePlan):
             node=node.name,
             function=node.func,
             arguments=arguments,
-            arguments_given=inputs,
+            argument_values=inputs,
             returns=tuple(returns) if isinstance(returns, list) else returns,
             volume=self.volume,
             project=self.project,

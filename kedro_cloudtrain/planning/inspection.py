@@ -75,10 +75,10 @@ def _sent_problems(plan: MachinePlan, catalog: CatalogProtocol[Any, Any]) -> Ite
         try:
             exists = dataset.exists()
         except Exception as error:  # noqa: BLE001  # Kedro's DatasetError, around whatever the dataset's own library raises
-            yield f"`{name}` is to be sent from this computer, but cannot be loaded: {error}"
+            yield f"`{name}` would be sent from this computer, but cannot be loaded: {error}"
             continue
         if not exists:
-            yield f"`{name}` is to be sent from this computer, but does not exist: {dataset}"
+            yield f"`{name}` would be sent from this computer, but does not exist: {dataset}"
 
 
 def _look_at_entries(plan: MachinePlan) -> Look:

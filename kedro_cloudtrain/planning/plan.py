@@ -132,7 +132,7 @@ class MachinePlan(NodePlan, abc.ABC):
         inputs: dict[str, Any] = {**self.sources, **self.entries}
         places = [inputs[name].redacted for name in self.tables if name in inputs]
         sent = [name for name in self.tables if name not in inputs]
-        return ", ".join([*places, f"{', '.join(sent)} sent from here"] if sent else places) or "–"
+        return ", ".join([*places, f"{', '.join(sent)} sent from this computer"] if sent else places) or "–"
 
     @abc.abstractmethod
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> Order:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.storage.volumes import Volume
 
 # What each node of a group may set for itself; everything else is set for their machine.
-_OF_EACH_NODE = {"requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"}
+_PER_NODE_SETTINGS = {"requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,8 @@ class _Reading:
         """Add a table, if the machine can read it itself."""
         source = dataset_source(dataset)
         if not isinstance(source, VolumeSource):
-            self.sources |= {name: source} if source is not None else {}
+            if source is not None:
+                self.sources[name] = source
         elif self.where == "local":
             self._add_local(name, source, dataset_volume(dataset))
         else:
@@ -173,7 +174,7 @@ def _group_problems(plans: Sequence[MachinePlan]) -> Iterator[tuple[MachinePlan,
         problems = []
         if first.where == "runpod" and not first.volume.mounted:
             problems.append(f"`group: {plan.group}` needs a network volume or this computer, and {first.volume.name} is a bucket.")
-        first_settings, settings = (shared.settings.model_dump(exclude=_OF_EACH_NODE) for shared in (first, plan))
+        first_settings, settings = (shared.settings.model_dump(exclude=_PER_NODE_SETTINGS) for shared in (first, plan))
         other = next((key for key in first_settings if first_settings[key] != settings[key]), None)
         if other is not None:
             problems.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends.runpod.offers import KnownOffers
+from kedro_cloudtrain.backends.runpod.offers import CachedOffers
 from kedro_cloudtrain.errors import CloudTrainError
 from kedro_cloudtrain.planning.doctor import examine_runpod
 from kedro_cloudtrain.planning.inspection import look_at_inputs
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.planning.planner import Planner
 
 # Prices and stock are asked for once a report, however many nodes it has.
-_OFFERS_KNOWN_S = 600
+_OFFERS_CACHED_S = 600
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +175,7 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
     nodes = [NodeReport(plan, look_at_inputs(plan, planner.catalog, volume_answers=volume_answers)) for plan in plans]
     if examination.api is not None:
         try:
-            nodes = _quoted(nodes, KnownOffers(examination.api, _OFFERS_KNOWN_S), examination.data_center)
+            nodes = _quoted(nodes, CachedOffers(examination.api, _OFFERS_CACHED_S), examination.data_center)
         except CloudTrainError as error:
             problems.append(error.message)  # It is the same for each node.
     quotes = [node.quote for node in nodes]

@@ -116,7 +116,7 @@ class TrainingPlan(MachinePlan):
         names = self.inputs
         parameters = TrainingParameters.parse(inputs[names.parameters], where=names.parameters_place)
         if parameters != self.parameters:
-            check_training(parameters, generator, validation_table=names.validation is not None, here=self.where == "local")
+            check_training(parameters, generator, validation_table=names.validation is not None, local=self.where == "local")
         return TrainingOrder(
             node=self.node.name,
             parameters=parameters,
@@ -161,7 +161,7 @@ def plan_training(
         parameters = TrainingParameters.parse(dataset.load(), where=names.parameters_place)
     except ConfigError as error:
         return dataclasses.replace(plan, problems=(*plan.problems, error.message))
-    problems = problems_before(parameters, generator, validation_table=names.validation is not None, here=plan.where == "local")
+    problems = problems_before(parameters, generator, validation_table=names.validation is not None, local=plan.where == "local")
     return dataclasses.replace(plan, parameters=parameters, problems=(*plan.problems, *problems))
 
 

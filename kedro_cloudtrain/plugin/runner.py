@@ -137,7 +137,7 @@ class CloudTrainRunner(SequentialRunner):
             self._log_left(run.slots.postponed)
 
     def _log_left(self, postponed: Sequence[str]) -> None:
-        """Log which jobs go on without this run, and how to find them again."""
+        """Log which jobs keep running without this run, and how to find them again."""
         left = [receipt.job for receipt in self.receipts if receipt.state == "running"]
         if left:
             self._logger.info(
@@ -147,7 +147,7 @@ class CloudTrainRunner(SequentialRunner):
             )
         if postponed:
             self._logger.info(
-                "Not started, since run.max_pods jobs are running: %s. The same run again starts them, once there is room.",
+                "Not started, since as many jobs as run.max_pods allows are running: %s. The same run again starts them.",
                 ", ".join(sorted(postponed)),
                 extra={"markup": False},
             )

@@ -102,7 +102,7 @@ class CloudTask:
             if self._exists(name):
                 raise
             raise SourceError(
-                f"{self._task.node.name}: `{name}` has to be sent to the machine, and does not exist: {self._task.catalog.get(name)}\n"
+                f"{self._task.node.name}: `{name}` cannot be sent to the machine, since it does not exist: {self._task.catalog.get(name)}\n"
                 "Check its entry in the catalog, or run the node that makes it."
             ) from error
         hook.after_dataset_loaded(dataset_name=name, data=value, node=self._task.node)

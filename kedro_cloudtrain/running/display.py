@@ -217,7 +217,7 @@ class Display:
 
 
 def _rows_for_height(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
-    """Choose the rows that a terminal has lines for, and count the others: if there are too many, only jobs at work are shown."""
+    """Choose the rows that a terminal has lines for, and count the others: if there are too many, only running jobs are shown."""
     if len(rows) <= height:
         return list(rows), ""
     shown = [row for row in rows if row.state in (JobState.STARTING, JobState.RUNNING)][:height]

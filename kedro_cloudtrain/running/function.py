@@ -39,7 +39,7 @@ class FunctionOrder:
         node: the node's name.
         function: the function to call.
         arguments: the datasets that it is given, in order, or by the arguments' names.
-        arguments_given: their values: a source or an entry that the machine reads, or a value that exists only in this process.
+        argument_values: their values: a source or an entry that the machine reads, or a value that exists only in this process.
         returns: the datasets that take what it returns, as the node has them.
         volume: holds the tables that are keys, and the job folder.
         project: the project's folder, whose requirements the machine installs.
@@ -52,7 +52,7 @@ class FunctionOrder:
     node: str
     function: Callable[..., Any]
     arguments: tuple[str, ...] | dict[str, str]
-    arguments_given: Mapping[str, Any] = dataclasses.field(repr=False)
+    argument_values: Mapping[str, Any] = dataclasses.field(repr=False)
     returns: Names
     volume: Volume
     project: Path
@@ -104,12 +104,12 @@ class FunctionOrder:
         Raises:
             SourceError: a value cannot be sent.
         """
-        loaded = {name: value for name, value in self.arguments_given.items() if isinstance(value, RemoteEntry)}
+        loaded = {name: value for name, value in self.argument_values.items() if isinstance(value, RemoteEntry)}
         # A parameter that is JSON stands in the script, where a person can read it; any other goes along as a file.
-        parameters = {name: value for name, value in self.arguments_given.items() if is_parameter(name) and is_json(value)}
+        parameters = {name: value for name, value in self.argument_values.items() if is_parameter(name) and is_json(value)}
         sent = {
             name: SentInput.of(value, f"`{name}` of {self.node}")
-            for name, value in self.arguments_given.items()
+            for name, value in self.argument_values.items()
             if name not in self._read and name not in parameters and name not in loaded
         }
         return Inputs(self._read, sent, loaded, parameters, self.entries)
@@ -126,7 +126,7 @@ class FunctionOrder:
             name=self.node,
             function=import_path(self.function),
             arguments=self.arguments,
-            inputs={name: source_fields(sources[name]) for name in self.arguments_given if name in sources},
+            inputs={name: source_fields(sources[name]) for name in self.argument_values if name in sources},
             parameters=dict(inputs.parameters),
             returns=self.returns,
             saves={name: {**source_fields(source), "save_args": dict(args)} for name, (source, args) in self.saves.items()},
@@ -156,4 +156,4 @@ class FunctionOrder:
 
     @property
     def _read(self) -> dict[str, UrlSource | VolumeSource]:
-        return {name: value for name, value in self.arguments_given.items() if isinstance(value, UrlSource | VolumeSource)}
+        return {name: value for name, value in self.argument_values.items() if isinstance(value, UrlSource | VolumeSource)}

@@ -216,7 +216,7 @@ class GroupBackend:
 
     def _run_machine(self, machine: GroupMachine) -> None:
         run, folder, watcher = self._run, machine.folder, GroupWatcher(self._group, machine.members)
-        request = machine.request(folder)
+        request = machine.request()
         began, state = time.monotonic(), JobState.FAILED
         try:
             with folder.held(lambda: run.slots.check_open(folder.name)), run.slots.hold(folder.name, detached=machine.detached):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -18,7 +19,7 @@ from kedro_cloudtrain.jobs.folder import JobFolder
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.worker_archive import add_member, worker_archive
 from kedro_cloudtrain.storage.directory import DirectoryVolume
-from kedro_cloudtrain.worker.protocol import CREDENTIALS_VARIABLE, JOBS, OF_ONE_JOB, URL_SECRETS_VARIABLE
+from kedro_cloudtrain.worker.protocol import CREDENTIALS_VARIABLE, GROUP_PREFIX, JOBS, PER_JOB_VARIABLES, URL_SECRETS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,19 +84,19 @@ class GroupMachine:
     group: str
     members: Sequence[Member]
 
-    @property
+    @functools.cached_property
     def folder(self) -> JobFolder:
         """The machine's own folder, named by its jobs: the same jobs, asked for again, find it."""
         digest = hashlib.sha256("\n".join(member.job for member in self.members).encode()).hexdigest()
         volume = self.members[0].request.volume
-        return JobFolder(volume.folder(f"{JOBS}/{job_name(f'group-{self.group}', digest)}"))
+        return JobFolder(volume.folder(f"{JOBS}/{job_name(f'{GROUP_PREFIX}{self.group}', digest)}"))
 
     @property
     def detached(self) -> bool:
         """Whether all of its jobs are left running."""
         return all(member.watcher is None for member in self.members)
 
-    def request(self, folder: JobFolder) -> JobRequest:
+    def request(self) -> JobRequest:
         """Return what a backend is asked to run: the largest workload, and what all of the jobs need.
 
         Raises:
@@ -104,7 +105,7 @@ class GroupMachine:
         requests = [member.request for member in self.members]
         return dataclasses.replace(
             requests[0],
-            folder=folder,
+            folder=self.folder,
             workload=max((request.workload for request in requests), key=lambda workload: workload.cells or 0.0),
             requirements=tuple(dict.fromkeys(line for request in requests for line in request.requirements)),
             python=next((request.python for request in requests if request.python), ""),
@@ -117,7 +118,8 @@ class GroupMachine:
         folder = request.folder
         sent = sorted({file.name for member in request.members for file in member.sent})
         environments = {
-            member.job: {name: value for name, value in member.request.environment.items() if name in OF_ONE_JOB} for member in self.members
+            member.job: {name: value for name, value in member.request.environment.items() if name in PER_JOB_VARIABLES}
+            for member in self.members
         }
         folder.clear()
         folder.write_json(folder.spec, {"name": f"group {self.group}", "jobs": [member.job for member in self.members], "sent": sent})
@@ -194,5 +196,5 @@ def _shared_environment(requests: Iterable[JobRequest]) -> dict[str, str]:
                     raise ConfigError(
                         f"{place} is read by two nodes of a group, each with different credentials: take one of them out of the group."
                     )
-        shared |= {name: value for name, value in request.environment.items() if name not in OF_ONE_JOB}
+        shared |= {name: value for name, value in request.environment.items() if name not in PER_JOB_VARIABLES}
     return shared | {variable: json.dumps(merged) for variable, merged in secrets_by_place.items() if merged}

@@ -91,11 +91,12 @@ class Job:
             if not folder.input(sent.name).is_file():
                 folder.write(folder.input(sent.name), sent.content)
 
-    def request(self, *, attach: bool = False) -> JobRequest:
+    def request(self, *, attach: bool = False, resume: bool = False) -> JobRequest:
         """Return what a backend is asked to run.
 
         Args:
-            attach: whether a machine that works on the same job already is taken over, and an earlier attempt's checkpoint with it.
+            attach: whether a machine that works on the same job already is taken over.
+            resume: whether the job may resume from the checkpoint of an earlier run.
         """
         order = self.order
         return JobRequest(
@@ -105,7 +106,7 @@ class Job:
             self.workload,
             order.requirements,
             order.python,
-            {**self.secrets, **self._checkpoint_environment(resume=attach)},
+            {**self.secrets, **self._checkpoint_environment(resume=resume)},
             attach,
         )
 
@@ -147,7 +148,7 @@ class Job:
                 with slots.hold(self.name, detached=detach) if slots is not None else contextlib.nullcontext():
                     execution.begin()
                     self._start(reason)
-                    request = self.request(attach=reuse_identified)
+                    request = self.request(attach=reuse_identified, resume=reuse_identified)
                     if detach:
                         backend.submit(request)
                     else:
@@ -167,7 +168,7 @@ class Job:
         """Show how far another client of the same job is.
 
         Raises:
-            DetachedError: the job is to be left, and that client runs it.
+            DetachedError: the job was to be left running, and another client runs it already.
             NotStartedError: the run is over.
         """
         if detach:

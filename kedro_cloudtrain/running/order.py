@@ -33,14 +33,14 @@ class Inputs:
         sent: the values that exist only in this process, and are sent along.
         loaded: the catalog entries that the machine loads by the entries' own classes.
         parameters: the values that stand in the script.
-        saved: the catalog entries that the machine saves, whose credentials it needs as well.
+        entries: every catalog entry that the machine loads or saves, whose credentials it needs.
     """
 
     read: Mapping[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
     sent: Mapping[str, SentInput] = dataclasses.field(default_factory=dict)
     loaded: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    saved: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
+    entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -60,7 +60,7 @@ class Inputs:
         """Return each input's identity, None where it has none, and the sizes in bytes of those that the machine reads.
 
         Raises:
-            SourceError: an input is not there, or cannot be reached.
+            SourceError: an input does not exist, or cannot be reached.
         """
         identities, sizes = identities_of(self.read, volume)
         for name, entry in self.loaded.items():
@@ -72,7 +72,7 @@ class Inputs:
     def secrets(self) -> dict[str, str]:
         """What the machine needs to reach the inputs and no file may hold, by the names of environment variables."""
         urls = [source for source in self.read.values() if isinstance(source, UrlSource)]
-        return secrets_environment(urls) | entry_environment({**self.loaded, **self.saved}.values())
+        return secrets_environment(urls) | entry_environment({**self.loaded, **self.entries}.values())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _compare_on_volume(folder: JobFolder, name: str, output: JobOutput, volume: 
     try:
         identity = volume.identity(key)
     except SourceError as error:
-        raise JobLostError(f"{folder.name} has saved `{name}` as {key}, and the file is not there any more: {error.message}") from error
+        raise JobLostError(f"{folder.name} has saved `{name}` as {key}, which no longer exists: {error.message}") from error
     if isinstance(volume, DirectoryVolume):
         same = volume.path(key).stat().st_mtime_ns == output.modified_ns
     else:

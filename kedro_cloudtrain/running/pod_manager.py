@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.account import connect
+from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import Budget
-from kedro_cloudtrain.backends.runpod.kept import remote_folder
 from kedro_cloudtrain.backends.runpod.launching import Launcher
 from kedro_cloudtrain.backends.runpod.offers import choose
+from kedro_cloudtrain.backends.runpod.pace import Pace
+from kedro_cloudtrain.backends.runpod.watching import PodWatch
 from kedro_cloudtrain.config import Settings, make_settings
 from kedro_cloudtrain.errors import ApiError, ConfigError, JobTimeoutError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, plain
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
-    from kedro_cloudtrain.backends.runpod.following import Placement
+    from kedro_cloudtrain.backends.runpod.placement import Placement
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.jobs.result import JobResult
 
@@ -99,7 +101,7 @@ class RunPodPodManager:
         self._volume = volume
         self._api: RunPodApi = connect()
         self._budget = Budget(self._settings.run.max_cost_usd)
-        self._launcher = Launcher(self._api, volume, project, self._budget, self._api.terminate_pod)
+        self._launcher = Launcher(self._api, volume, project, self._budget, PodWatch(self._api, Pace()).terminate)
         self._launched: dict[str, _Launched] = {}
         self._lock = threading.Lock()
 
@@ -127,7 +129,7 @@ class RunPodPodManager:
             prepared.write()
         remote = remote_folder(prepared.folder, self._volume)
         remote.send()
-        placement = self._launcher.launch(prepared.request(), remote)
+        placement = self._launcher.launch(prepared.request(resume=True), remote)
         with self._lock:
             self._launched[placement.pod_id] = _Launched(remote, placement)
         return {
@@ -267,7 +269,7 @@ class RunPodPodManager:
         generator = TrainingScriptGenerator()
         script = _decoded(job.get("training_script_b64"))
         if script is None:
-            check_training(parameters, generator, here=False)
+            check_training(parameters, generator, local=False)
         overrides: dict[str, Any] = {"gpu": _gpu(job["gpu_type"])}
         if job.get("docker_image"):
             overrides["image"] = str(job["docker_image"])

@@ -72,7 +72,7 @@ class Slots:
         """
         if not self._free.acquire(blocking=not detached):
             self.postponed.append(job)
-            raise NotStartedError(f"{job} was not started: run.max_pods jobs are running already.")
+            raise NotStartedError(f"{job} was not started: {self.count} jobs are running, as many as run.max_pods allows.")
         kept = False
         try:
             self.check_open(job)

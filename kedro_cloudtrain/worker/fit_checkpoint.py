@@ -55,7 +55,7 @@ class FitCheckpoint(Checkpoint):
             saved = json.loads((self.folder / _HISTORY).read_text(encoding="utf-8"))
             self._earlier = saved["history"]
             progress.resume(self._earlier, saved["seconds"])
-            print(f"goes on from round {self.rounds} of an earlier attempt")  # noqa: T201
+            print(f"resumes from round {self.rounds} of an earlier attempt")  # noqa: T201
 
     @property
     def model(self) -> str | None:
@@ -134,7 +134,7 @@ class FitCheckpoint(Checkpoint):
             self.folder.mkdir()
             self._point_to(self.folder, 0, {_SNAPSHOT: None})
         else:
-            print("goes on from the snapshot of an earlier attempt")  # noqa: T201
+            print("resumes from the snapshot of an earlier attempt")  # noqa: T201
         return {
             "allow_writing_files": True,
             # CatBoost's log of each round, on the machine's own disk.

@@ -6,9 +6,10 @@ run on a pod before anything can be imported: they spell the names out, and a te
 
 from __future__ import annotations
 
-# Folders on the volume.
+# Folders on the volume; a group's begins so.
 JOBS = ".cloudtrain/jobs"
 INPUTS = ".cloudtrain/inputs"
+GROUP_PREFIX = "group-"
 # Made by pods: a Python environment for each set of requirements, and what uv has downloaded for them.
 ENVIRONMENTS = ".cloudtrain/environments"
 UV_CACHE = ".cloudtrain/uv-cache"
@@ -88,4 +89,4 @@ STORE_VARIABLE = "CLOUDTRAIN_STORE"
 COURIER_VARIABLE = "CLOUDTRAIN_COURIER"
 
 # Each job of a group has these for itself; it shares all other variables with its machine.
-OF_ONE_JOB = (CHECKPOINT_EVERY_S_VARIABLE, CHECKPOINT_EVERY_ROUNDS_VARIABLE, CHECKPOINT_OF_VARIABLE)
+PER_JOB_VARIABLES = (CHECKPOINT_EVERY_S_VARIABLE, CHECKPOINT_EVERY_ROUNDS_VARIABLE, CHECKPOINT_OF_VARIABLE)

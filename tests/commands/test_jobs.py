@@ -17,7 +17,7 @@ from support.waiting import wait_until
 
 def leave(project: Project, *args: str) -> str:
     output = run(project, "--runner-params", "detach=true", *args)
-    assert "Left at work: train_mass-" in output
+    assert "Left running: train_mass-" in output
     assert "Traceback" not in output
     return output
 
@@ -69,14 +69,14 @@ def test_no_more_are_left_at_work_than_may_be(four: Project) -> None:
     output = " ".join(run(four, "--runner-params", "detach=true").split())
     assert len(four.jobs) == 4  # each is named, and three of them begun
     assert output.count(", measure_") == 2
-    left = output.partition("Left at work: ")[2].partition(". Wait")[0].split(", ")
+    left = output.partition("Left running: ")[2].partition(". Wait")[0].split(", ")
     assert len(left) == 3
-    (postponed,) = output.partition("as many as run.max_pods allows are at work: ")[2].partition(". The same run")[0].split(", ")
+    (postponed,) = output.partition("as many jobs as run.max_pods allows are running: ")[2].partition(". The same run")[0].split(", ")
     assert postponed not in left
     for job in left:
         assert four.kedro("cloudtrain", "wait", job).returncode == 0
     again = " ".join(run(four, "--runner-params", "detach=true").split())
-    assert postponed in again.partition("Left at work: ")[2]
+    assert postponed in again.partition("Left running: ")[2]
     assert "Not started" not in again
 
 
@@ -172,10 +172,10 @@ def test_old_jobs_are_taken_away_and_young_ones_stay(project: Project) -> None:
     old, young = project.jobs
     grow_old(old, 40)
     grow_old(young, 20)
-    assert project.kedro("cloudtrain", "clean", "--older-than", "50d").stdout.strip().endswith("0 jobs, 0.0 MB taken away.")
+    assert project.kedro("cloudtrain", "clean", "--older-than", "50d").stdout.strip().endswith("0 jobs, 0.0 MB deleted.")
     dry = project.kedro("cloudtrain", "clean", "--dry-run").stdout
     assert old.name in dry
-    assert "would be taken away" in dry
+    assert "would be deleted" in dry
     assert old.is_dir()
     output = project.kedro("cloudtrain", "clean").stdout
     assert old.name in output
@@ -187,7 +187,7 @@ def test_old_jobs_are_taken_away_and_young_ones_stay(project: Project) -> None:
     assert young.name not in project.kedro("cloudtrain", "clean").stdout
     bad = project.kedro("cloudtrain", "clean", "--older-than", "a month")
     assert bad.returncode == 2
-    assert "write an age, 30d, 12h or 45m" in bad.stderr
+    assert "write an age, for example 30d, 12h or 45m" in bad.stderr
 
 
 def test_what_was_sent_along_goes_with_the_last_job_that_names_it(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_stop_ends_one_job_by_name_beginning_or_node_and_leaves_the_reason_for_i
     assert "ended by `kedro cloudtrain stop`" in result["error"]["message"]
     status, output = account.run("stop", "train_mess")
     assert status == 1
-    assert "No pod works on 'train_mess'" in output
+    assert "'train_mess' is not running" in output
     assert account.run("stop")[0] == 2
     assert account.run("stop", "--all")[0] == 0
     assert not account.living

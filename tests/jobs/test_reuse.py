@@ -144,7 +144,7 @@ def test_an_input_without_an_identity_counts_as_changed(project: Project) -> Non
         project.write("conf/base/catalog.yml", entry + catalog[catalog.index("mass_model") :])
         for _ in range(2):
             assert "is done already" not in run(project, "--nodes=train_mass")
-        assert why(project) == "ran: data cannot be told to be unchanged: no ETag, no date"
+        assert why(project) == "ran: data has neither an ETag nor a date, so it counts as changed"
 
 
 def test_the_process_of_a_killed_client_is_found_again(slow: Project, start: Start) -> None:
@@ -210,9 +210,9 @@ def test_the_pod_of_a_killed_client_is_found_again(shop: Project, cloud: Cloud, 
     held.unlink(missing_ok=True)
     output = run(shop, "--env=runpod")
     assert len(cloud.runpod.pods) == 1
-    assert "it is taken from there" in output or "is done already" in output
+    assert "attached to it" in output or "is done already" in output
     (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
-    if "it is taken from there" in output:
+    if "attached to it" in output:
         assert [line for line in (folder / "log.txt").read_text().splitlines() if line.startswith("round")] == [
             f"round {step}" for step in range(1, 31)
         ]
@@ -237,6 +237,6 @@ def test_a_machine_whose_client_gave_it_up_is_not_attached_to(shop: Project, clo
     assert cloud.runpod.living == []
     held.unlink()
     output = run(shop, "--env=runpod")
-    assert "it is taken from there" not in output
+    assert "attached to it" not in output
     assert len(cloud.runpod.pods) == 2
     assert "train_mass done" in output

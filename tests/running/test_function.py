@@ -232,7 +232,7 @@ def test_plan_and_render_know_a_function(flights: Project) -> None:
     select(flights, "preprocess_*")
     plan = flights.kedro("cloudtrain", "plan").stdout
     assert "preprocess_companies" in plan
-    assert "shuttles sent from here" in plan
+    assert "shuttles sent from this computer" in plan
     script = flights.kedro("cloudtrain", "render", "preprocess_shuttles_node").stdout
     assert "returned = preprocess_shuttles(shuttles)" in script
     assert 'RETURNS = ["preprocessed_shuttles", "counts"]' in script
@@ -331,7 +331,7 @@ def test_an_input_that_is_not_there_is_named_without_a_stack(flights: Project) -
     done = flights.kedro("run", "--runner=cloudtrain", "--nodes=preprocess_shuttles_node")
     output = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 1
-    assert "preprocess_shuttles_node: `shuttles` is to be sent from here, and is not there" in output
+    assert "preprocess_shuttles_node: `shuttles` cannot be sent to the machine, since it does not exist" in output
     assert "Traceback" not in output
 
 
@@ -339,7 +339,7 @@ def test_render_says_what_is_made_by_a_run(flights: Project) -> None:
     select(flights, "train_model_node")
     done = flights.kedro("cloudtrain", "render", "train_model_node")
     assert done.returncode == 1
-    assert "`X_train` goes along with train_model_node, and is not there before a run" in done.stderr
+    assert "`X_train` goes along with train_model_node, and does not exist before a run" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -263,7 +263,7 @@ def test_what_fails_on_a_pod_says_why(there: Project, cloud: Cloud) -> None:
 def test_a_group_is_left_and_taken_up(there: Project, cloud: Cloud) -> None:
     parameters(there, Path("/workspace"), waits=1)
     output = run(there, "--env=runpod", "--runner-params=detach=true")
-    assert "Left at work" in output
+    assert "Left running" in output
     assert len(cloud.runpod.pods) == 1
     wait_until(lambda: len(ran(cloud.bucket)) == 2, 30)
     waiting = start_kedro(there, "cloudtrain", "wait", "measure_3", "--env=runpod")

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_type
 
 from kedro_cloudtrain import (
+    ApiError,
+    AuthError,
     BackendError,
+    BalanceError,
     BudgetExceededError,
     CapacityError,
     Checkpoint,
@@ -14,6 +17,8 @@ from kedro_cloudtrain import (
     CloudTrainError,
     CloudTrainRunner,
     ConfigError,
+    DetachedError,
+    JobCancelledError,
     JobError,
     JobFailedError,
     JobLostError,
@@ -135,8 +140,18 @@ def advice(error: CloudTrainError) -> str:
             advice = "allow another GPU, or a higher price"
         case JobFailedError() | JobTimeoutError() | JobLostError():
             advice = "read the job's log"
+        case AuthError() | BalanceError():
+            advice = "look at the account"
+        case ApiError():
+            advice = f"{error.status}: {error.detail}"
+        case JobCancelledError():
+            advice = "start it again"
         case BackendError() | JobError():
             advice = "try again later"
         case _:
             advice = str(error)
     return advice
+
+
+def left(error: DetachedError) -> str:
+    return error.job

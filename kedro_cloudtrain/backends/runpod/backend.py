@@ -9,12 +9,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import Budget, worst_usd
-from kedro_cloudtrain.backends.runpod.following import Following, Placement, PodLostError
-from kedro_cloudtrain.backends.runpod.kept import KeptPodJob, remote_folder
+from kedro_cloudtrain.backends.runpod.following import Following, PodLostError
+from kedro_cloudtrain.backends.runpod.kept import KeptPodJob, living_pod
 from kedro_cloudtrain.backends.runpod.launching import ClaimedError, Launcher, client_id
 from kedro_cloudtrain.backends.runpod.offers import Candidate
 from kedro_cloudtrain.backends.runpod.pace import Pace
+from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.backends.runpod.watching import PodWatch
 from kedro_cloudtrain.errors import CloudTrainError, JobLostError
 from kedro_cloudtrain.jobs.receipt import MachineUse
@@ -151,7 +153,7 @@ class RunPodBackend:
             attempt = machine.get("attempt")
             if not attempt or not machine.get("name"):
                 return None
-            pod = self.kept(request.folder).pod(machine)
+            pod = living_pod(self._api, machine)
             if pod is not None:
                 return self._attach(request, machine, pod)
             # Asked after the pod: one that is gone by then has written its result, or never will.

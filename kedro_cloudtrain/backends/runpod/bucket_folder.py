@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 from kedro_cloudtrain.errors import JobLostError
+from kedro_cloudtrain.storage.bucket import Bucket
 from kedro_cloudtrain.worker.protocol import (
     BOOTSTRAP,
     CHECKPOINT_ZIP,
@@ -28,7 +29,7 @@ from kedro_cloudtrain.worker.protocol import (
 if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.result import JobResult
-    from kedro_cloudtrain.storage.bucket import Bucket
+    from kedro_cloudtrain.storage.s3 import S3Store
 
 _WRITTEN = (LOG, PROGRESS, HEARTBEAT, OUTPUTS_ZIP, RESULT)
 # The URLs outlive the pod's deadline, since the pod delivers its result after that.
@@ -96,3 +97,8 @@ class BucketFolder(RemoteFolder):
             raise JobLostError(f"{self.key(OUTPUTS_ZIP)} in the {self.volume.name} is not a zip archive: {error}") from error
         finally:
             packed.unlink()
+
+
+def remote_folder(folder: JobFolder, volume: S3Store) -> RemoteFolder:
+    """Return a job's folder on the volume; in a bucket, which no pod mounts, everything is carried to the pod and back."""
+    return BucketFolder(folder, volume) if isinstance(volume, Bucket) else RemoteFolder(folder, volume)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.launching import NAME_PREFIX, pod_prefix
 from kedro_cloudtrain.errors import CloudTrainError
-from kedro_cloudtrain.jobs.fingerprint import job_name
-from kedro_cloudtrain.jobs.result import JobFailure, JobResult
+from kedro_cloudtrain.jobs.fingerprint import name_patterns
+from kedro_cloudtrain.jobs.result import JobResult
 from kedro_cloudtrain.worker.protocol import JOBS, RESULT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
     from kedro_cloudtrain.backends.runpod.contract import Pod
@@ -130,22 +130,15 @@ class Fleet:
         key = f"{JOBS}/{pod.job}/{RESULT}"
         with contextlib.suppress(CloudTrainError):  # Money first: the pod is terminated even if the volume does not answer.
             if not self._volume.exists(key):
-                error = JobFailure(type="Stopped", message="ended by `kedro cloudtrain stop` or `reap`")
-                result = JobResult(state="failed", attempt=pod.attempt, error=error)
-                self._volume.write_bytes(key, result.model_dump_json().encode())
+                self._volume.write_bytes(key, JobResult.stopped(pod.attempt).model_dump_json().encode())
 
 
 def select_pods(pods: Iterable[JobPod], job: str) -> list[JobPod]:
     """Return the pods of a job: by its whole name, else by its node's name, else by the beginning of its name."""
     pods = list(pods)
-    node = re.escape(job_name(job, ""))
-    rules: tuple[Callable[[JobPod], bool], ...] = (
-        lambda pod: pod.works_on(job),
-        lambda pod: re.fullmatch(f"{node}[0-9a-f]{{1,12}}", pod.job) is not None,
-        lambda pod: pod.job.startswith(job),
-    )
-    for rule in rules:
-        selected = [pod for pod in pods if rule(pod)]
+    # A pod's name has the beginning of its job's name alone, and so a part of the digits.
+    for pattern in name_patterns(job, digits="1,12"):
+        selected = [pod for pod in pods if re.fullmatch(pattern, pod.job) or pod.works_on(job)]
         if selected:
             return selected
     return []

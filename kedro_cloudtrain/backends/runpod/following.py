@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     import threading
 
     from kedro_cloudtrain.backends.backend import JobRequest, Watcher
-    from kedro_cloudtrain.backends.runpod.offers import Candidate
     from kedro_cloudtrain.backends.runpod.pace import Pace
+    from kedro_cloudtrain.backends.runpod.placement import Placement
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.backends.runpod.watching import Sighting
     from kedro_cloudtrain.jobs.result import JobResult
@@ -28,36 +27,6 @@ _LOOPS = 3
 
 class PodLostError(CloudTrainError):
     """A pod will not give a result; another pod may."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Placement:
-    """A pod that has a job.
-
-    Attributes:
-        pod_id: the pod's id.
-        name: the pod's unique name.
-        attempt: the attempt's eight digits, as in the job's files.
-        candidate: the kind of machine.
-        usd_per_hour: the pod's price.
-        lifetime_s: when the pod's own watchdog terminates it, in seconds from its start.
-        created_at: when it was created, by this process's monotonic clock.
-        startup_timeout_s: when it is given up if it has not started, in seconds from its creation.
-    """
-
-    pod_id: str
-    name: str
-    attempt: str
-    candidate: Candidate
-    usd_per_hour: float
-    lifetime_s: float
-    created_at: float
-    startup_timeout_s: float
-
-    @property
-    def cost_usd(self) -> float:
-        """Its cost so far, in dollars; the worst case, since it counts from the creation."""
-        return (time.monotonic() - self.created_at) / 3600 * self.usd_per_hour
 
 
 class Following:

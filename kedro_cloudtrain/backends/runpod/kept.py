@@ -5,26 +5,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends.runpod.bucket_folder import BucketFolder
 from kedro_cloudtrain.backends.runpod.pod_log import PodLog
-from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 from kedro_cloudtrain.errors import CloudTrainError, JobLostError, SourceError
 from kedro_cloudtrain.jobs.folder import JobFolder
-from kedro_cloudtrain.storage.bucket import Bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
     from kedro_cloudtrain.backends.runpod.contract import Pod
+    from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.jobs.result import JobProgress, JobResult
-    from kedro_cloudtrain.storage.s3 import S3Store
 
 _WAIT_POLL_S = 5.0
-_DAY_S = 86_400.0
-# A pod that was asked for and has not started is given up long before that.
-_STARTS_WITHIN_S = _DAY_S
 
 
 class KeptPodJob:
@@ -76,24 +70,13 @@ class KeptPodJob:
         if not name:
             return None
         group = JobFolder(self.folder.path.with_name(str(name)))
-        return group if self.pod(self._remote.sibling(group).machine()) is not None else None
-
-    def pod(self, machine: dict[str, Any]) -> Pod | None:
-        """Return the pod that a job's `machine.json` names, where it is alive."""
-        if not machine.get("attempt") or not machine.get("name"):
-            return None
-        api = self._connect()
-        pod = api.pod(str(machine["pod"])) if machine.get("pod") else api.find_pod(str(machine["name"]))
-        return pod if pod is not None and pod.status not in ("EXITED", "ERROR", "TERMINATED") else None
+        return group if living_pod(self._connect(), self._remote.sibling(group).machine()) is not None else None
 
     def is_running(self) -> bool:
-        """Return whether a client holds the job, or a pod may be working on it: it has left no result, and has time left."""
-        machine = self.folder.read_json(self.folder.machine) or {}
-        created_at = float(machine.get("created_at") or machine.get("claimed_at") or 0.0)
-        ends_at = created_at + float(machine.get("lifetime_s") or 0.0) + _STARTS_WITHIN_S
-        return self.folder.is_running() or (bool(machine.get("attempt")) and not self.folder.result.is_file() and time.time() < ends_at)
+        """Return whether a client holds the job, or a pod may be working on it."""
+        return self.folder.is_running() or self.folder.may_be_on_pod()
 
-    def wait(self, report: Callable[[JobProgress], None]) -> JobResult | None:
+    def wait(self, report: Callable[[str, JobProgress], None]) -> JobResult | None:
         """Wait until the job is done and return its result; None where its pod is gone and has left none."""
         group = self._group_folder()
         if group is not None:
@@ -110,7 +93,7 @@ class KeptPodJob:
                 return result
             progress = self._remote.follow() if self._remote.heartbeat(attempt) is not None else None
             if progress is not None:
-                report(progress)
+                report(self.folder.name, progress)
             time.sleep(_WAIT_POLL_S)
 
     def log(self, *, follow: bool = False) -> Iterator[str]:
@@ -126,9 +109,8 @@ class KeptPodJob:
             except CloudTrainError:
                 if lines:
                     raise
-        if not lines and self.folder.log.is_file():
-            with self.folder.log.open(encoding="utf-8", errors="replace") as stream:
-                yield from stream
+        if not lines:
+            yield from self.folder.log_lines(follow=follow)
 
     def delete(self, sent: Iterable[Path]) -> None:
         """Delete the job's files from the volume, and those of its inputs that no other job needs."""
@@ -140,12 +122,12 @@ class KeptPodJob:
         machine = self._remote.machine()
         if machine.get("attempt"):
             return None
-        if machine.get("group"):
-            return JobFolder(self.folder.path.with_name(str(machine["group"])))
-        siblings = (JobFolder(path) for path in self.folder.path.parent.glob("group-*"))
-        return next((group for group in siblings if self.folder.name in (group.read_json(group.spec) or {}).get("jobs", ())), None)
+        return JobFolder(self.folder.path.with_name(str(machine["group"]))) if machine.get("group") else self.folder.group()
 
 
-def remote_folder(folder: JobFolder, volume: S3Store) -> RemoteFolder:
-    """Return a job's folder on the volume; in a bucket, which no pod mounts, everything is carried to the pod and back."""
-    return BucketFolder(folder, volume) if isinstance(volume, Bucket) else RemoteFolder(folder, volume)
+def living_pod(api: RunPodApi, machine: Mapping[str, Any]) -> Pod | None:
+    """Return the pod that a job's `machine.json` names, if it is alive."""
+    if not machine.get("attempt") or not machine.get("name"):
+        return None
+    pod = api.pod(str(machine["pod"])) if machine.get("pod") else api.find_pod(str(machine["name"]))
+    return pod if pod is not None and pod.status not in ("EXITED", "ERROR", "TERMINATED") else None

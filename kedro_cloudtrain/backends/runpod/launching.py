@@ -1,4 +1,4 @@
-"""Launching pods: claim the job, set its worst case aside, create the pod, and leave none that nobody knows of."""
+"""Launching pods: claim the job, reserve its worst case, create the pod, and leave none that nobody knows of."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.contract import PodRequest
-from kedro_cloudtrain.backends.runpod.following import Placement
-from kedro_cloudtrain.backends.runpod.offers import KnownOffers, choose, no_capacity
+from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose, no_capacity
 from kedro_cloudtrain.backends.runpod.pace import Pace
+from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE
 
@@ -74,7 +74,7 @@ class Launcher:
         self._end_pod = end_pod
         self._closed = closed if closed is not None else threading.Event()
         self._pace = pace if pace is not None else Pace()
-        self._offers = KnownOffers(api, self._pace.offers_known_s)
+        self._offers = CachedOffers(api, self._pace.offers_cached_s)
 
     def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0) -> Placement:
         """Create one pod for a job, on the first machine that is free.
@@ -173,7 +173,7 @@ class Launcher:
         }
 
     def _check_claim(self, request: JobRequest, remote: RemoteFolder, attempt: str) -> None:
-        """Let only one of two clients go on that begin the same job at the same moment: the one that wrote last."""
+        """Let only one of two clients that start the same job at the same moment continue: the one that wrote last."""
         if not request.attach:
             return
         self._closed.wait(self._pace.claim_s)

@@ -70,17 +70,17 @@ class Offers(Protocol):
         ...
 
 
-class KnownOffers:
+class CachedOffers:
     """Offers that are remembered for a while, each number of GPUs or vCPUs by itself; thread-safe.
 
     Args:
         offers: the offers to ask.
-        known_s: how long an answer is remembered, in seconds. Stock moves and reserves nothing; only a create shows what is free.
+        cached_s: how long an answer is remembered, in seconds. Stock moves and reserves nothing; only a create shows what is free.
     """
 
-    def __init__(self, offers: Offers, known_s: float = 20.0) -> None:
+    def __init__(self, offers: Offers, cached_s: float = 20.0) -> None:
         self._offers = offers
-        self._known_s = known_s
+        self._cached_s = cached_s
         self._lock = threading.Lock()
         self._gpus: dict[int, tuple[float, Sequence[Gpu]]] = {}
         self._cpus: dict[int, tuple[float, Sequence[Cpu]]] = {}
@@ -101,7 +101,7 @@ class KnownOffers:
             answer = answers.get(count)
             if answer is None or time.monotonic() > answer[0]:
                 machines = ask(count)
-                answer = answers[count] = (time.monotonic() + self._known_s, machines)
+                answer = answers[count] = (time.monotonic() + self._cached_s, machines)
             return answer[1]
 
 

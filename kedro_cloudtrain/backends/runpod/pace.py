@@ -11,7 +11,7 @@ class Pace:
 
     Attributes:
         list_every_s: between two lists of all pods, if the account's quota leaves more than enough calls for them.
-        offers_known_s: how long prices and stock are remembered.
+        offers_cached_s: how long prices and stock are remembered.
         result_every_s: between two looks for a job's result on the volume, which has no quota.
         progress_every_s: between two reads of a job's log and progress.
         heartbeat_every_s: between two heartbeats of a pod.
@@ -25,7 +25,7 @@ class Pace:
     """
 
     list_every_s: float = 5.0
-    offers_known_s: float = 20.0
+    offers_cached_s: float = 20.0
     result_every_s: float = 0.5
     progress_every_s: float = 2.0
     heartbeat_every_s: float = 10.0

@@ -9,7 +9,7 @@ from runpod_stand_in.offers import Offers, gpu
 
 from kedro_cloudtrain.backends.runpod.budget import Budget, lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.contract import Cpu, Gpu
-from kedro_cloudtrain.backends.runpod.offers import KnownOffers, choose
+from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
 from kedro_cloudtrain.jobs.workload import Workload
@@ -127,12 +127,12 @@ def test_offers_are_asked_once_for_many_and_again_when_they_are_old() -> None:
             asked.append(count)
             return super().gpus(count)
 
-    known = KnownOffers(Counted(), known_s=600)
+    known = CachedOffers(Counted(), known_s=600)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(known.gpus, [1] * 20))
     known.gpus(2)
     assert sorted(asked) == [1, 2]
-    forgetful = KnownOffers(Counted(), known_s=0)
+    forgetful = CachedOffers(Counted(), known_s=0)
     forgetful.gpus()
     forgetful.gpus()
     assert sorted(asked) == [1, 1, 1, 2]

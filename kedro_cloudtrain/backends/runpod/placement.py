@@ -1,0 +1,40 @@
+"""A pod that has a job."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kedro_cloudtrain.backends.runpod.offers import Candidate
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """A pod that has a job.
+
+    Attributes:
+        pod_id: the pod's id.
+        name: the pod's unique name.
+        attempt: the attempt's eight digits, as in the job's files.
+        candidate: the kind of machine.
+        usd_per_hour: the pod's price.
+        lifetime_s: when the pod's own watchdog terminates it, in seconds from its start.
+        created_at: when it was created, by this process's monotonic clock.
+        startup_timeout_s: when it is given up if it has not started, in seconds from its creation.
+    """
+
+    pod_id: str
+    name: str
+    attempt: str
+    candidate: Candidate
+    usd_per_hour: float
+    lifetime_s: float
+    created_at: float
+    startup_timeout_s: float
+
+    @property
+    def cost_usd(self) -> float:
+        """Its cost so far, in dollars; the worst case, since it counts from the creation."""
+        return (time.monotonic() - self.created_at) / 3600 * self.usd_per_hour
