@@ -28,11 +28,11 @@ def wait_for(project: Project, folder: Path, *args: str) -> str:
     try:
         wait_until(lambda: "/30  val rmse" in client.output or client.poll() is not None)
         (folder / "go").touch()
-        said, _ = client.communicate(timeout=120)
+        printed, _ = client.communicate(timeout=120)
     finally:
         client.kill()
-    assert client.returncode == 0, said
-    return said
+    assert client.returncode == 0, printed
+    return printed
 
 
 @needs_runner_params
@@ -42,9 +42,9 @@ def test_a_run_is_left_waited_for_and_taken_up_here(slow: Project) -> None:
     (folder,) = slow.jobs
     assert not (folder / "result.json").exists()
     assert not (slow.path / "data/08_reporting/mass.json").exists()
-    said = wait_for(slow, folder)
-    assert f"{folder.name} is done." in said
-    assert "/30  val rmse" in said
+    printed = wait_for(slow, folder)
+    assert f"{folder.name} is done." in printed
+    assert "/30  val rmse" in printed
     assert "is done already" in run(slow)
     assert json.loads((slow.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
 

@@ -53,8 +53,8 @@ began = time.time()
 Path("outputs").mkdir(exist_ok=True)
 content = json.dumps({{"rmse": 1.5, "by": os.environ.get("RUNPOD_POD_ID")}}).encode()
 Path("outputs/metrics.json").write_bytes(content)
-said = {{"path": "outputs/metrics.json", "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
-result = {{"state": "succeeded", "attempt": os.environ.get("CLOUDTRAIN_ATTEMPT"), "outputs": {{"metrics": said}}, "started_at": began}}
+metrics = {{"path": "outputs/metrics.json", "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
+result = {{"state": "succeeded", "attempt": os.environ.get("CLOUDTRAIN_ATTEMPT"), "outputs": {{"metrics": metrics}}, "started_at": began}}
 Path("result.new").write_text(json.dumps({{**result, "finished_at": time.time()}}))
 Path("result.new").replace("result.json")
 """

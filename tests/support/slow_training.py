@@ -19,11 +19,11 @@ Path("outputs/model").mkdir(parents=True)
 for name in ("metrics", "history"):
     Path(f"outputs/{name}.json").write_text(json.dumps({"rmse": 2.5} if name == "metrics" else [{"round": 1, "rmse": 2.5}]))
 import hashlib
-said = {
+outputs = {
     name: {"path": f"outputs/{name}.json", "size": 1, "sha256": hashlib.sha256(Path(f"outputs/{name}.json").read_bytes()).hexdigest()}
     for name in ("metrics", "history")
 }
-result = {"state": "succeeded", "outputs": said, "attempt": os.environ.get("CLOUDTRAIN_ATTEMPT")}
+result = {"state": "succeeded", "outputs": outputs, "attempt": os.environ.get("CLOUDTRAIN_ATTEMPT")}
 Path("result.new").write_text(json.dumps(result))
 Path("result.new").replace("result.json")
 """

@@ -29,4 +29,4 @@ def test_each_name_has_one_meaning() -> None:
     assert len({getattr(protocol, name) for name in names}) == len(names)
     assert len(set(protocol.ON_VOLUME)) == len(protocol.ON_VOLUME)
     assert set(protocol.ON_VOLUME) <= NAMES
-    assert set(protocol.OF_ONE_JOB) <= NAMES
+    assert set(protocol.PER_JOB_VARIABLES) <= NAMES
