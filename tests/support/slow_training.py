@@ -10,6 +10,7 @@ from support.kedro_project import Project, edit
 SLOW = """
 import json, os, time
 from pathlib import Path
+give_up_at = time.monotonic() + 240
 for step in range(1, 31):
     with open("progress.jsonl", "a") as stream:
         stream.write(json.dumps({"step": step, "of": 30, "metrics": {"validation_rmse": 1 / step}, "seconds": step / 10}) + "\\n")
@@ -28,7 +29,7 @@ Path("result.new").write_text(json.dumps(result))
 Path("result.new").replace("result.json")
 """
 # In its middle the training waits for a file `go` in its folder.
-HELD = 'while step == 15 and not Path("go").exists():\n        time.sleep(0.02)'
+HELD = 'while step == 15 and not Path("go").exists() and time.monotonic() < give_up_at:\n        time.sleep(0.02)'
 
 
 @pytest.fixture
