@@ -42,7 +42,7 @@ def jobs(metadata: ProjectMetadata, env: str | None) -> None:
     elif not pods:
         click.echo("No jobs yet. A run makes them: kedro run --runner=cloudtrain")
     if pods:
-        console.print("Pods of this project that other computers have started:", highlight=False)
+        console.print("Pods of this project whose jobs this computer does not have:", highlight=False)
         console.print(tables.pods_table(pods))
 
 

@@ -96,9 +96,7 @@ class JobResult(BaseModel):
         Args:
             attempt: the pod's attempt; None for a process.
         """
-        return cls(
-            state="cancelled", attempt=attempt, error=JobFailure(type="Stopped", message="ended by `kedro cloudtrain stop` or `reap`")
-        )
+        return cls(state="failed", attempt=attempt, error=JobFailure(type="Stopped", message="ended by `kedro cloudtrain stop` or `reap`"))
 
 
 class JobProgress(BaseModel):

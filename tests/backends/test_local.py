@@ -65,6 +65,6 @@ def test_a_job_that_was_left_is_stopped_with_what_it_has_started(site: Computer)
     wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/status").read_text().split("State:")[1][:4])
     result = kept.result()
     assert result is not None
-    assert result.state == "cancelled"
+    assert result.state == "failed"
     assert not kept.stop()
     assert os.getpid() != pid

@@ -79,7 +79,7 @@ def test_jobs_lists_the_pods_of_this_computers_jobs_and_of_others(account: Accou
     assert status == 0
     line = next(line for line in output.splitlines() if line.strip().startswith(JOB))
     assert "running, 1 h 30 min, $3.00" in line
-    ours, _, others = output.partition("that this computer does not know")
+    ours, _, others = output.partition("whose jobs this computer does not have")
     assert "train_price-ba9876543210" in others
     assert JOB not in others
     assert JOB in ours

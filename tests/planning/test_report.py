@@ -31,9 +31,9 @@ def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: A
     ("text", "message"),
     [
         ("defaults: {gpu: NVIDIA L5}", "`gpu` names 'NVIDIA L5', which RunPod does not offer. Did you mean `NVIDIA L4`?"),
-        ("defaults: {gpu: NVIDIA H100 80GB HBM3}", "No machine may take this job in EU-RO-1 (where the network volume is)"),
+        ("defaults: {gpu: NVIDIA H100 80GB HBM3}", "No machine can run this job in EU-RO-1 (where the network volume is)"),
         ("defaults: {gpu: NVIDIA L4, max_price_per_hour_usd: 0.3}", "over max_price_per_hour_usd 0.3"),
-        ("defaults: {gpu: NVIDIA L4, max_cost_usd: 0.05}", "$0.05 of its max_cost_usd are left"),
+        ("defaults: {gpu: NVIDIA L4, max_cost_usd: 0.05}", "$0.05 of its max_cost_usd is left"),
         ("defaults: {gpu: NVIDIA L4, timeout_s: 7200}\nrun: {max_cost_usd: 0.5}", "the worst case of one pod is $1.07"),
         ("defaults: {gpu: NVIDIA Toy}", "the largest of `gpu` has 1 GB (NVIDIA Toy)"),
     ],
