@@ -86,3 +86,8 @@ def size(count: float | None) -> str:
 def usd(dollars: float) -> str:
     """Write dollars: `$1.25`; with one more digit below ten cents, so that a short job does not seem to be free."""
     return f"${dollars:.2f}" if dollars >= 0.1 else f"${dollars:.3f}"  # noqa: PLR2004
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: `1 job`, `2 jobs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -118,6 +118,7 @@ def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: st
     from kedro_cloudtrain.planning.report import report
     from kedro_cloudtrain.planning.selectors import unmatched_selectors
     from kedro_cloudtrain.plugin.runner import jobs_at_once
+    from kedro_cloudtrain.wording import counted
 
     if as_json:
         logs_to_stderr()
@@ -136,7 +137,7 @@ def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: st
         if planner.settings.backend == "runpod":
             console.print(examined.limits(), markup=False, highlight=False)
         if problems:
-            console.print(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", style="bold red")
+            console.print(counted(len(problems), "problem"), style="bold red")
         for name, problem in problems:
             console.print(f"  {name or 'run'}  {problem}", markup=False, highlight=False)
     if problems:

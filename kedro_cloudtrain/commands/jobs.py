@@ -101,6 +101,8 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | 
 
     The work that a run would have reused is done again when it is asked for. The catalog's own files are not touched.
     """
+    from kedro_cloudtrain.wording import counted
+
     age = re.fullmatch(r"(\d+(?:\.\d+)?)([dhm])", older_than.strip())
     if age is None:
         raise click.UsageError(f"--older-than is {older_than!r}: write an age, for example 30d, 12h or 45m.")
@@ -119,5 +121,5 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | 
             for file in sent:
                 file.unlink()
             shutil.rmtree(job.folder.path)
-    count = f"{len(old)} job{'' if len(old) == 1 else 's'}, {freed_bytes / 1e6:.1f} MB"
+    count = f"{counted(len(old), 'job')}, {freed_bytes / 1e6:.1f} MB"
     click.echo(f"{count} would be deleted." if dry_run else f"{count} deleted.")

@@ -28,6 +28,7 @@ def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, env: str 
     A pod is recognised by the beginning of its name, which is the name of the project's folder. There is no confirmation.
     """
     from kedro_cloudtrain.commands import tables
+    from kedro_cloudtrain.wording import counted
 
     fleet = fleet_of(metadata, env, all_projects=all_projects)
     pods = fleet.pods()
@@ -36,7 +37,7 @@ def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, env: str 
         return
     if dry_run:
         tables.print_table(tables.pods_table(pods))
-        click.echo(f"{_count(pods)} would be ended. End them: kedro cloudtrain reap")
+        click.echo(f"{counted(len(pods), 'pod')} would be ended. End them: kedro cloudtrain reap")
         return
     end_pods(fleet, pods)
 
@@ -87,6 +88,7 @@ def fleet_of(metadata: ProjectMetadata, env: str | None, *, all_projects: bool =
 def end_pods(fleet: Fleet, pods: Sequence[JobPod]) -> None:
     """End pods, print each, and exit with 1 if one could not be ended."""
     from kedro_cloudtrain.commands import tables
+    from kedro_cloudtrain.wording import counted
 
     tables.print_table(tables.pods_table(pods))
     failed = 0
@@ -97,8 +99,6 @@ def end_pods(fleet: Fleet, pods: Sequence[JobPod]) -> None:
             failed += 1
             click.echo(f"Not ended: {pod.pod.name} ({pod.pod.id}): {reason}", err=True)
     if failed:
-        raise click.ClickException(f"{failed} of {_count(pods)} may still run and cost money: try again, or end them in RunPod's console.")
-
-
-def _count(pods: Sequence[JobPod]) -> str:
-    return f"{len(pods)} pod{'' if len(pods) == 1 else 's'}"
+        raise click.ClickException(
+            f"{failed} of {counted(len(pods), 'pod')} may still run and cost money: try again, or end them in RunPod's console."
+        )

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
 
+    from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.code import Codes
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.planning.reading import Reading
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,17 +96,30 @@ def table_names(node: Node) -> list[str]:
     return [name for name in dict.fromkeys(node.inputs) if not is_parameter(name)]
 
 
-def plan_function(shared: Mapping[str, Any], node: Node, catalog: CatalogProtocol[Any, Any], project: Path, codes: Codes) -> FunctionPlan:
+def plan_function(
+    node: Node, reading: Reading, settings: NodeSettings, catalog: CatalogProtocol[Any, Any], project: Path, codes: Codes
+) -> FunctionPlan:
     """Plan a node that calls a user's function.
 
     Args:
-        shared: the attributes of any `MachinePlan`.
         node: the node.
+        reading: what the machine reads itself.
+        settings: what `cloudtrain.yml` sets for the node.
         catalog: holds its datasets.
         project: the project's folder.
         codes: the code that goes along with its functions.
     """
-    plan = FunctionPlan(**shared, project=project, codes=codes)
+    plan = FunctionPlan(
+        node,
+        tuple(reading.problems),
+        reading.where,
+        settings=settings,
+        volume=reading.volume,
+        sources=reading.sources,
+        made=reading.made,
+        project=project,
+        codes=codes,
+    )
     problems = [*plan.problems]
     reason = reason_against(node.func)
     if reason is not None:

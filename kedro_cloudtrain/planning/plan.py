@@ -36,11 +36,6 @@ class NodePlan:
     where: str = "here"
 
     @property
-    def on_machine(self) -> bool:
-        """Whether the node goes to a machine and can be planned."""
-        return isinstance(self, MachinePlan)
-
-    @property
     def group(self) -> str | None:
         """The group whose machine the node shares; None where it has a machine of its own."""
         return None
@@ -66,9 +61,9 @@ class NodePlan:
         return []
 
     @property
-    def reads(self) -> str:
-        """What the machine reads, as it is shown."""
-        return "–"
+    def reads(self) -> str | None:
+        """What the machine reads, as it is shown; None for an ordinary node."""
+        return None
 
     def with_problems(self, *problems: str) -> NodePlan:
         """Return the plan with more problems."""

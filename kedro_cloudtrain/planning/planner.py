@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.code import Codes
-from kedro_cloudtrain.planning.entries import dataset_source, dataset_volume
 from kedro_cloudtrain.planning.function import plan_function, table_names
 from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
+from kedro_cloudtrain.planning.reading import Reading
 from kedro_cloudtrain.planning.selectors import goes_to_machine
 from kedro_cloudtrain.planning.training import TrainingInputs, is_training, plan_training
-from kedro_cloudtrain.storage.directory import DirectoryVolume
-from kedro_cloudtrain.storage.sources import VolumeSource
-from kedro_cloudtrain.storage.volumes import same_volume
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import Settings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.storage.sources import UrlSource
-    from kedro_cloudtrain.storage.volumes import Volume
 
 # What each node of a group may set for itself; everything else is set for their machine.
 _PER_NODE_SETTINGS = {"requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"}
@@ -77,94 +72,13 @@ class Planner:
         except ConfigError as error:
             return NodePlan(node, (error.message,), where)
         tables = TrainingInputs.of(node).tables if is_training(node) else table_names(node)
-        reading = _Reading(where, volume, list(_volume_problems(where, volume)))
+        reading = Reading(where, volume, outputs & set(tables))
         for name in tables:
             reading.add(name, self.catalog.get(name))
-        shared = {
-            "node": node,
-            "where": where,
-            "problems": tuple(reading.problems),
-            "settings": self.settings.for_node(node.name, node.tags, node.namespace),
-            "volume": reading.volume,
-            "sources": reading.sources,
-            "made": outputs & set(tables),
-        }
+        settings = self.settings.for_node(node.name, node.tags, node.namespace)
         if is_training(node):
-            return plan_training(shared, node, self.catalog, self.generator)
-        return plan_function(shared, node, self.catalog, self.project, self._codes)
-
-
-@dataclasses.dataclass
-class _Reading:
-    """What a machine reads itself, gathered table by table.
-
-    Attributes:
-        where: the backend's name.
-        volume: the one that the machine has; on this computer, the one of the first table that is a key.
-        problems: what is wrong, a sentence each.
-        sources: the tables.
-    """
-
-    where: str
-    volume: Volume
-    problems: list[str]
-    sources: dict[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
-
-    def add(self, name: str, dataset: Any) -> None:
-        """Add a table, if the machine can read it itself."""
-        source = dataset_source(dataset)
-        if not isinstance(source, VolumeSource):
-            if source is not None:
-                self.sources[name] = source
-        elif self.where == "local":
-            self._add_local(name, source, dataset_volume(dataset))
-        else:
-            self.sources[name] = source
-            self.problems += _mount_problems(name, source, dataset_volume(dataset), self.volume)
-
-    def _add_local(self, name: str, source: VolumeSource, volume: Volume) -> None:
-        # A table on another volume is loaded by its dataset, in Kedro's process, and sent along.
-        first = not any(isinstance(other, VolumeSource) for other in self.sources.values())
-        if isinstance(volume, DirectoryVolume) and (first or same_volume(volume, self.volume)):
-            self.sources[name], self.volume = source, volume
-
-
-def _volume_problems(where: str, volume: Volume) -> Iterator[str]:
-    if not isinstance(volume, DirectoryVolume):
-        return
-    if where == "runpod":
-        yield (
-            f"backend runpod needs a network volume, and {volume.name} is a directory on this computer: "
-            "volume: {id: …, data_center: …} in the environment's cloudtrain.yml."
-        )
-    if not volume.is_writable():
-        yield (
-            f"the volume {volume.name} cannot be written to, and jobs are kept there. Make it a directory of yours, or name "
-            "another one: volume: {path: …} in cloudtrain.yml."
-        )
-
-
-def _mount_problems(name: str, source: VolumeSource, volume: Volume, mounted: Volume) -> Iterator[str]:
-    """Report why a pod cannot read a table that is a key.
-
-    Args:
-        name: the table.
-        source: its key.
-        volume: the volume that it is on.
-        mounted: the volume that the pod has.
-    """
-    if not mounted.mounted:
-        yield (
-            f"`{name}` is a key on {volume.name}, and pods without a network volume read URLs alone ({mounted.name} keeps their "
-            "jobs). Give the entry a dataset_url, or name a network volume: volume: {id: …, data_center: …} in cloudtrain.yml."
-        )
-    elif isinstance(volume, DirectoryVolume):
-        yield (
-            f"`{name}` is on {volume.name}, a directory on this computer, which no pod can read. Give the entry the network volume "
-            f"(volume: ${{globals:volume}}), and put the file there: kedro cloudtrain upload {volume.name}/{source.key} {source.key}"
-        )
-    elif volume != mounted:
-        yield f"`{name}` is on the volume {volume.name}, and the pod mounts {mounted.name}: a pod mounts one. Keep it there."
+            return plan_training(node, reading, settings, self.catalog, self.generator)
+        return plan_function(node, reading, settings, self.catalog, self.project, self._codes)
 
 
 def _group_problems(plans: Sequence[MachinePlan]) -> Iterator[tuple[MachinePlan, list[str]]]:

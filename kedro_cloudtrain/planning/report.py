@@ -65,7 +65,7 @@ class NodeReport:
             "stock": None if quoted.candidate is None else quoted.candidate.stock,
             "usd_per_hour": None if quoted.candidate is None else quoted.candidate.usd_per_hour,
             "reason": quoted.reason or None,
-            "reads": plan.reads if plan.on_machine else None,
+            "reads": plan.reads,
             "bytes": self.size,
             "timeout_s": plan.timeout_s,
             "estimate_usd": None if quoted.estimate_usd is None else [round(usd, 4) for usd in quoted.estimate_usd],
@@ -144,7 +144,7 @@ class Report:
                 plan.node.name,
                 node.where,
                 plan.model_type or plan.kind or "–",
-                plan.reads + (f"  {size(node.size)}" if node.size else ""),
+                (plan.reads or "–") + (f"  {size(node.size)}" if node.size else ""),
                 "–" if plan.timeout_s is None else f"{plan.timeout_s / 3600:.3g} h",
                 usd_range(node.quote.estimate_usd),
             )

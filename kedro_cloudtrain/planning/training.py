@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
 
+    from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.parameters import OutputKind
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.planning.reading import Reading
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,17 +144,27 @@ def is_training(node: Node) -> bool:
 
 
 def plan_training(
-    shared: Mapping[str, Any], node: Node, catalog: CatalogProtocol[Any, Any], generator: TrainingScriptGenerator
+    node: Node, reading: Reading, settings: NodeSettings, catalog: CatalogProtocol[Any, Any], generator: TrainingScriptGenerator
 ) -> TrainingPlan:
     """Plan a training node.
 
     Args:
-        shared: the attributes of any `MachinePlan`.
         node: the node.
+        reading: what the machine reads itself.
+        settings: what `cloudtrain.yml` sets for the node.
         catalog: holds its parameters.
         generator: knows the templates.
     """
-    plan = TrainingPlan(**shared, inputs=TrainingInputs.of(node))
+    plan = TrainingPlan(
+        node,
+        tuple(reading.problems),
+        reading.where,
+        settings=settings,
+        volume=reading.volume,
+        sources=reading.sources,
+        made=reading.made,
+        inputs=TrainingInputs.of(node),
+    )
     names = plan.inputs
     dataset = catalog.get(names.parameters) if names.parameters.startswith(("params:", "parameters")) else None
     if dataset is None:

@@ -219,11 +219,12 @@ def _refuse(plans: Sequence[NodePlan]) -> None:
 def _headline(plans: Sequence[NodePlan], settings: Settings) -> str:
     from kedro_cloudtrain.planning.function import FunctionPlan
     from kedro_cloudtrain.planning.training import TrainingPlan
+    from kedro_cloudtrain.wording import counted
 
     trainings = sum(isinstance(plan, TrainingPlan) for plan in plans)
     functions = sum(isinstance(plan, FunctionPlan) for plan in plans)
     counts = [(trainings, "training"), (functions, "function"), (len(plans) - trainings - functions, "ordinary")]
-    nodes = ", ".join(f"{count} {kind} node{'' if count == 1 else 's'}" for count, kind in counts if count or kind != "function")
+    nodes = ", ".join(counted(count, f"{kind} node") for count, kind in counts if count or kind != "function")
     return f"cloudtrain   {nodes} · backend {settings.backend} · volume {settings.volume}"
 
 

@@ -19,6 +19,7 @@ from kedro_cloudtrain.jobs.folder import JobFolder
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.worker_archive import add_member, worker_archive
 from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.wording import counted
 from kedro_cloudtrain.worker.protocol import CREDENTIALS_VARIABLE, GROUP_PREFIX, JOBS, PER_JOB_VARIABLES, URL_SECRETS_VARIABLE
 
 if TYPE_CHECKING:
@@ -145,8 +146,7 @@ class GroupWatcher:
     def moved(self, job: str, state: JobState) -> None:
         """Log that the machine has started."""
         if state is JobState.STARTING:
-            count = len(self._members)
-            jobs = f"{count} job{'' if count == 1 else 's'}, one after another"
+            jobs = f"{counted(len(self._members), 'job')}, one after another"
             logger.info("group %s started: %s  [%s]", self._group, jobs, job, extra={"markup": False})
 
     def progressed(self, job: str, progress: JobProgress) -> None:
