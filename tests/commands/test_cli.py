@@ -162,8 +162,33 @@ def test_init_writes_settings_that_hold_and_leaves_those_there_are(project: Proj
     assert make_settings(yaml.safe_load("\n".join(lines))).defaults.gpu == "auto"
     again = project.kedro("cloudtrain", "init")
     assert again.returncode == 1
-    assert "is there already" in again.stderr
+    assert "exists already" in again.stderr
     assert (project.path / "conf/base/cloudtrain.yml").read_text() == settings
+
+
+@pytest.mark.parametrize("command", [("render", "train_mass"), ("plan", "--json")])
+def test_what_a_command_makes_is_all_that_stdout_has(project: Project, command: tuple[str, ...]) -> None:
+    bare = project.kedro("cloudtrain", *command)
+    assert "To keep it out: kedro cloudtrain init" in bare.stderr
+    assert project.kedro("cloudtrain", "init").returncode == 0
+    done = project.kedro("cloudtrain", *command)
+    assert done.returncode == 0, done.stderr
+    assert "kedro cloudtrain init" not in done.stderr
+    if command[0] == "render":
+        compile(done.stdout, "train.py", "exec")
+        assert done.stdout.startswith('"""')
+    else:
+        assert json.loads(done.stdout)["run"]["backend"] == "local"
+
+
+def test_init_leaves_a_projects_own_logging_alone_and_completes_what_is_missing(project: Project) -> None:
+    own = project.write("conf/logging.yml", "version: 1\n")
+    assert project.kedro("cloudtrain", "init").stdout.count("Wrote conf/base/cloudtrain.yml.") == 1
+    assert own.read_text() == "version: 1\n"
+    own.unlink()
+    done = project.kedro("cloudtrain", "init")
+    assert "Wrote conf/logging.yml." in done.stdout
+    assert "kedro.framework.project" in own.read_text()
 
 
 def test_render_prints_the_script_or_writes_a_job_that_runs_by_hand(project: Project) -> None:

@@ -50,6 +50,26 @@ def test_a_run_is_left_waited_for_and_taken_up_here(slow: Project) -> None:
 
 
 @needs_runner_params
+def test_a_job_that_was_left_on_this_computer_is_stopped(slow: Project) -> None:
+    edit(slow, "templates/mine.py.j2", "time.sleep(0.1)", HELD)
+    leave(slow)
+    (folder,) = slow.jobs
+    missing = slow.kedro("cloudtrain", "stop", "train_mess")
+    assert missing.returncode == 1
+    assert f"'train_mess' is not running. Running: {folder.name}" in missing.stderr
+    done = slow.kedro("cloudtrain", "stop", "train_mass")
+    assert done.returncode == 0, done.stderr
+    assert f"Ended {folder.name}." in done.stdout
+    assert json.loads((folder / "result.json").read_text())["error"]["message"].startswith("ended by `kedro cloudtrain stop`")
+    waited = slow.kedro("cloudtrain", "wait", "train_mass")
+    assert waited.returncode == 1
+    assert "ended by `kedro cloudtrain stop`" in waited.stderr
+    nothing = slow.kedro("cloudtrain", "stop", "--all")
+    assert nothing.returncode == 0, nothing.stderr
+    assert "No job of shop is running." in nothing.stdout
+
+
+@needs_runner_params
 def test_a_run_is_left_waited_for_and_taken_up_on_pods(shop: Project, cloud: Cloud) -> None:
     edit(shop, "templates/mine.py.j2", "time.sleep(0.1)", HELD)
     leave(shop, "--env=runpod")
