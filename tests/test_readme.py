@@ -191,7 +191,9 @@ def test_every_error_of_the_reference_can_be_imported_from_the_root() -> None:
     import kedro_cloudtrain
 
     for name in named("Errors"):
-        assert issubclass(getattr(kedro_cloudtrain, name), kedro_cloudtrain.CloudTrainError), name
+        # A run that was left has not failed: its exception is not in the tree.
+        root = Exception if name == "DetachedError" else kedro_cloudtrain.CloudTrainError
+        assert issubclass(getattr(kedro_cloudtrain, name), root), name
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
