@@ -108,7 +108,7 @@ def test_a_pod_goes_on_where_the_lost_one_stopped(cloud: Cloud, monkeypatch: pyt
     thread.start()
     try:
         written = "checkpoint/latest.json" if mounted else "checkpoint.zip"
-        wait_until(lambda: list(cloud.bucket.glob(f".cloudtrain/jobs/*/{written}")), 30)
+        wait_until(lambda: list(cloud.bucket.glob(f".cloudtrain/jobs/*/{written}")))
         next(iter(cloud.runpod.pods.values())).end()
     finally:
         thread.join()

@@ -15,15 +15,18 @@ import socket
 import sys
 from typing import Any
 
-# What a Kedro command imports and no project can change. Never `kedro.framework.project`, nor what imports it: it reads the
-# configuration of the logging from the working directory and the environment.
+# What a Kedro command and the nodes of the tests' projects import, and no project can change. Never `kedro.framework.project`, nor
+# what imports it: it reads the configuration of the logging from the working directory and the environment.
 KEDRO = (
     "attr", "attrs", "boto3", "botocore.session", "click", "cloudpickle", "dynaconf", "fsspec", "fsspec.implementations.local",
     "jinja2", "joblib", "kedro.config", "kedro.framework.hooks", "kedro.io", "kedro.logging", "kedro.pipeline", "kedro.validation",
-    "logging.config", "more_itertools", "omegaconf", "pandas", "pathspec", "pluggy", "pyarrow.pandas_compat", "pyarrow.parquet",
-    "pydantic", "requests", "rich.console", "rich.live", "rich.logging", "rich.pretty", "rich.table", "rich.traceback", "tomli_w",
-    "yaml", "kedro_cloudtrain.backends.local", "kedro_cloudtrain.backends.runpod.backend", "kedro_cloudtrain.config",
-    "kedro_cloudtrain.datasets", "kedro_cloudtrain.nodes", "kedro_cloudtrain.running.function", "kedro_cloudtrain.running.training",
+    "kedro_datasets.json", "kedro_datasets.pandas.csv_dataset", "kedro_datasets.pandas.excel_dataset",
+    "kedro_datasets.pandas.parquet_dataset", "kedro_datasets.pickle.pickle_dataset", "logging.config", "more_itertools", "omegaconf",
+    "openpyxl", "pandas", "pathspec", "pluggy", "pyarrow.pandas_compat", "pyarrow.parquet", "pydantic", "requests", "rich.console",
+    "rich.live", "rich.logging", "rich.pretty", "rich.table", "rich.traceback", "s3fs", "scipy.stats", "sklearn.ensemble",
+    "sklearn.metrics", "sklearn.model_selection", "tomli_w", "yaml", "kedro_cloudtrain.backends.local",
+    "kedro_cloudtrain.backends.runpod.backend", "kedro_cloudtrain.config", "kedro_cloudtrain.datasets", "kedro_cloudtrain.nodes",
+    "kedro_cloudtrain.running.function", "kedro_cloudtrain.running.training",
 )  # fmt: skip
 # What a job imports whatever its library is.
 JOB = ("numpy", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.metrics", "sklearn.model_selection")

@@ -127,12 +127,12 @@ def test_offers_are_asked_once_for_many_and_again_when_they_are_old() -> None:
             asked.append(count)
             return super().gpus(count)
 
-    known = CachedOffers(Counted(), known_s=600)
+    cached = CachedOffers(Counted(), cached_s=600)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(known.gpus, [1] * 20))
-    known.gpus(2)
+        list(pool.map(cached.gpus, [1] * 20))
+    cached.gpus(2)
     assert sorted(asked) == [1, 2]
-    forgetful = CachedOffers(Counted(), known_s=0)
+    forgetful = CachedOffers(Counted(), cached_s=0)
     forgetful.gpus()
     forgetful.gpus()
     assert sorted(asked) == [1, 1, 1, 2]
