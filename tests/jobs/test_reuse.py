@@ -6,12 +6,12 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.cloud import Cloud
+from support.forked import ForkedProcess
 from support.kedro_project import Project, edit, needs_runner_params, run
 from support.kedro_project import start as start_client
 from support.waiting import wait_until
@@ -20,15 +20,15 @@ from support.waiting import wait_until
 PATIENCE_S = 120
 
 
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., ForkedProcess]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start clients; those that a failed test leaves are killed, so that no other test shares the computer with them."""
-    clients: list[subprocess.Popen[str]] = []
+    clients: list[ForkedProcess] = []
 
-    def start(project: Project, *args: str, **environment: str) -> subprocess.Popen[str]:
+    def start(project: Project, *args: str, **environment: str) -> ForkedProcess:
         clients.append(start_client(project, *args, **environment))
         return clients[-1]
 
@@ -38,8 +38,6 @@ def start() -> Iterator[Start]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(client.pid, signal.SIGKILL)
             client.wait(PATIENCE_S)
-        if client.stdout is not None:
-            client.stdout.close()
 
 
 def hold(project: Project) -> Path:

@@ -174,7 +174,7 @@ def test_a_validation_table_is_an_input_of_its_own(tmp_path: Path) -> None:
         ({"feature_column": ["x"]}, r"`feature_column` is not a setting. Did you mean `feature_columns`"),
         ({"feature_columns": ["x", "x"]}, "twice"),
         ({"feature_columns": []}, "at least one column"),
-        ({"feature_columns": ["x", "part"], "validation": {"column": "part"}}, "is validation.column, which says the part"),
+        ({"feature_columns": ["x", "part"], "validation": {"column": "part"}}, "is validation.column, which marks the part"),
         ({"feature_columns": ["x", "y"]}, "among `feature_columns`"),
         ({"validation": {"fraction": 1.5}}, "less than 1"),
         ({"validation": {"column": "a", "fraction": 0.5}}, "means nothing beside"),
@@ -298,6 +298,7 @@ def test_a_closed_backend_starts_nothing(tmp_path: Path) -> None:
     from kedro_cloudtrain.jobs.parameters import TrainingParameters
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.running.display import Row
+    from kedro_cloudtrain.running.prepare import prepare
     from kedro_cloudtrain.running.training import TrainingOrder
     from kedro_cloudtrain.storage.directory import DirectoryVolume
 
@@ -305,11 +306,11 @@ def test_a_closed_backend_starts_nothing(tmp_path: Path) -> None:
     backend.close()
     parameters = TrainingParameters.parse(PARAMETERS, "here")
     training = TrainingOrder("train", parameters, FRAME, ("metrics",), DirectoryVolume(tmp_path / "v"))
-    attempt, receipts = training.write(TrainingScriptGenerator()), []
+    job, receipts = prepare(training, TrainingScriptGenerator()), []
     with pytest.raises(JobCancelledError):
-        attempt.run(backend, Row("train", "lightgbm", "a table"), receipts)
+        job.run(backend, Row("train", "lightgbm", "a table"), receipts)
     assert receipts[0].state is JobState.CANCELLED
-    assert attempt.folder.state() is JobState.WAITING
+    assert job.folder.state() is JobState.WAITING
 
 
 def test_two_clients_of_one_job_take_turns(tmp_path: Path) -> None:
