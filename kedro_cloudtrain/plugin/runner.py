@@ -166,7 +166,7 @@ def _thread_runner(max_workers: Any, *, is_async: bool) -> ThreadRunner:
     except (TypeError, ValueError):
         from kedro_cloudtrain.errors import MaxWorkersError
 
-        raise MaxWorkersError(f"max_workers should be a positive whole number, and --runner-params sets {max_workers!r}.") from None
+        raise MaxWorkersError(f"max_workers should be positive and a whole number; --runner-params sets {max_workers!r}.") from None
 
 
 def jobs_at_once(settings: Settings) -> int:
