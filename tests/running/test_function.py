@@ -177,7 +177,7 @@ def test_what_was_changed_on_the_volume_is_made_again(flights: Project) -> None:
     assert "was changed since" in output.replace("\n", " ").replace("  ", "")
     assert len(pd.read_parquet(made)) == 40
     made.unlink()
-    assert "is not there" in " ".join(run(flights, "--nodes=preprocess_companies_node").split())
+    assert "no longer exists" in " ".join(run(flights, "--nodes=preprocess_companies_node").split())
     assert len(pd.read_parquet(made)) == 40
 
 
