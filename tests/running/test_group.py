@@ -133,7 +133,7 @@ def test_a_group_is_one_machine_in_the_plan_too(four: Project) -> None:
         ),
         ('nodes: {"tag:small": {group: ""}}\n', "at least 1 character"),
         ('nodes: {"tag:small": {grup: small}}\n', "group"),
-        ('nodes: {"tags:small": {group: small}}\n', "a selector is a node's name, a glob, tag:TAG or namespace:NAMESPACE"),
+        ('nodes: {"tags:small": {group: small}}\n', "a key is a node's name, a glob, tag:TAG or namespace:NAMESPACE"),
     ],
 )
 def test_what_cannot_be_one_machine_is_said_before_anything_runs(four: Project, text: str, problem: str) -> None:
