@@ -14,7 +14,7 @@ from support.kedro_project import PENGUINS, Project
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
-from kedro_cloudtrain.backends.runpod.kept import remote_folder
+from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.errors import JobFailedError
 
 
