@@ -6,7 +6,9 @@ import os
 import re
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
+import botocore.endpoint
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
@@ -29,6 +31,13 @@ KEYS = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
 
 def bucket_of(cloud: Cloud, name: str | None = None, **keys: str) -> Bucket:
     return Bucket(name or cloud.volume_id, "eu-central-1", cloud.s3.endpoint_url, KEYS | keys)
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again at once, here and within botocore; a clock that other threads see is not touched."""
+    monkeypatch.setattr(s3, "sleep", lambda _: None)
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
 
 
 @pytest.fixture(params=["directory", "network volume", "bucket"])
@@ -263,8 +272,7 @@ def test_a_call_that_fails_for_a_moment_is_tried_again(cloud: Cloud, method: str
     assert not volume.exists("there")
 
 
-def test_a_volume_that_never_answers_is_an_error_with_its_address(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "sleep", lambda _: None)
+def test_a_volume_that_never_answers_is_an_error_with_its_address(cloud: Cloud, no_pauses: None) -> None:
     cloud.s3.faults.append(StorageFault("GET", "", 502, times=999))
     with pytest.raises(ApiError, match=rf"did not answer for a in 10 tries \(502\)\. Its S3 API: {re.escape(cloud.s3.endpoint_url)}"):
         cloud.volume.read_bytes("a")
@@ -308,8 +316,7 @@ def test_a_large_file_is_uploaded_in_parts_and_a_lost_last_answer_is_a_success(c
     assert not [path for method, path in cloud.s3.requests if method == "GET" and ("list-type" in path or path.endswith("?delete"))]
 
 
-def test_an_upload_that_broke_off_is_resumed(cloud: Cloud, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "sleep", lambda _: None)
+def test_an_upload_that_broke_off_is_resumed(cloud: Cloud, large: Path, no_pauses: None) -> None:
     cloud.s3.faults.append(StorageFault("PUT", "partNumber=3", 502, times=99))
     with pytest.raises(ApiError, match="did not answer"):
         cloud.volume.upload(large, "big/large.bin")
