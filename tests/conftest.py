@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,6 @@ from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3St
 from support.cloud import DATA_CENTER, Cloud
 from support.forked import JOBS, KEDRO_COMMANDS
 from support.kedro_project import PENGUINS, Project, make_project
-
-# Two of xdist's workers share two cores: jobs of theirs with a thread a core would only wait for each other. A file of trainings takes
-# 0.6 of the time.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Fixtures that several folders share.
 pytest_plugins = ["support.account", "support.four_nodes", "support.slow_training"]

@@ -80,11 +80,12 @@ class ForkServer:
     def __init__(self, kind: str) -> None:
         self._kind, self._lock = kind, threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._environment: dict[str, str] = {}
+        # As it is before any test: the first command may come in one that has changed it, and would leave no other to be forked.
+        self._environment = _read_at_start(dict(os.environ))
 
     def takes(self, environment: dict[str, str]) -> bool:
         """Return whether a process with this environment may be forked."""
-        return _read_at_start(environment) == _read_at_start(self._environment if self._process else dict(os.environ))
+        return _read_at_start(environment) == self._environment
 
     def start(
         self, arguments: list[str], cwd: Path, environment: dict[str, str], *, new_session: bool = False, one_output: bool = False
@@ -123,10 +124,10 @@ class ForkServer:
 
     def _start_server(self) -> None:
         self._control, server_end = socket.socketpair()
-        self._environment = dict(os.environ)
         self._process = subprocess.Popen(
             [sys.executable, _TESTS / "support/fork_server.py", self._kind, str(server_end.fileno())],
             pass_fds=[server_end.fileno()],
+            env={name: value for name, value in os.environ.items() if not _READ_AT_START.match(name)} | self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             # A terminal's Ctrl-C is for pytest, which ends the server.
