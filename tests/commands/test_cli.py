@@ -35,7 +35,6 @@ def test_the_short_name_runs_both_kinds_of_nodes_and_accounts_for_them(ran: Proj
     for word in (
         "1 training node, 1 ordinary node",
         "backend local",
-        "render",
         "via client",
         "train_mass started",
         "train_mass done after 12",
