@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
 from support.cloud import DATA_CENTER, Cloud
-from support.forked import JOBS, KEDRO_COMMANDS
+from support.forked import JOBS, KEDRO_COMMANDS, fork_jobs
 from support.kedro_project import PENGUINS, Project, make_project
 
 # Fixtures that several folders share.
@@ -33,6 +33,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
             return file if file in _TOGETHER else nodeid
 
     return Scheduling(config, log)
+
+
+def pytest_configure() -> None:
+    """Let the jobs of tests be forked that run them in pytest's own process."""
+    fork_jobs(JOBS.open)
 
 
 def pytest_sessionfinish() -> None:

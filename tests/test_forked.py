@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.forked import JOBS, KEDRO_COMMANDS, ForkServer
+from support.forked import JOBS, KEDRO_COMMANDS, ForkedProcess, ForkServer
 from support.kedro_project import Project, make_project
 
 PROBE = """
@@ -112,3 +113,36 @@ def test_a_running_process_is_seen_signalled_and_waited_for(tmp_path: Path) -> N
     process.kill()
     assert process.wait(60) == process.poll() == -9
     process.kill()  # nothing is signalled any more
+
+
+JOB = """
+import json, os, subprocess, sys
+held = [number for number in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{number}").endswith("/lock")]
+print(json.dumps({"argv": sys.argv, "path": sys.path, "leads": os.getsid(0) == os.getpid(), "held": len(held), "stdin": sys.stdin.read()}))
+print("an error", file=sys.stderr)
+subprocess.run([sys.executable, "-c", "print('its own process')"], check=True)
+os._exit(3)
+"""
+
+
+def test_a_job_on_this_computer_is_forked_and_does_as_one_that_is_started(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(JOB)
+    logs = []
+    # A variable that an allocator reads at the start keeps a job from being forked.
+    for more, kind in (({}, ForkedProcess), ({"MALLOC_ARENA_MAX": "2"}, subprocess.Popen)):
+        with (tmp_path / "log").open("wb") as log, (tmp_path / "lock").open("w") as lock:
+            process = subprocess.Popen(
+                [sys.executable, "train.py"],
+                cwd=tmp_path,
+                env={**os.environ, **more, "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[lock.fileno()],
+            )
+        assert isinstance(process, kind)
+        assert process.wait(60) == 3
+        logs.append((tmp_path / "log").read_text())
+    assert logs[0] == logs[1]
+    assert json.loads(logs[0].splitlines()[0])["held"] == 1

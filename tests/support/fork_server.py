@@ -1,4 +1,4 @@
-"""Python with its libraries imported: it forks a process for each command, which then goes on as `python COMMAND` would."""
+"""Python with its libraries imported: it forks a process for each command or job, which then goes on as `python COMMAND` would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ import select
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from support.forked import fork_jobs
+
+del sys.path[0]
 
 # What a Kedro command and the nodes of the tests' projects import, and no project can change. Never `kedro.framework.project`, nor
 # what imports it: it reads the configuration of the logging from the working directory and the environment.
@@ -28,34 +34,46 @@ KEDRO = (
     "kedro_cloudtrain.backends.runpod.backend", "kedro_cloudtrain.config", "kedro_cloudtrain.datasets", "kedro_cloudtrain.nodes",
     "kedro_cloudtrain.running.function", "kedro_cloudtrain.running.training",
 )  # fmt: skip
-# What a job imports whatever its library is.
-JOB = ("numpy", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.metrics", "sklearn.model_selection")
+# What jobs import; of Keras and JAX, that is with the backend that the recipes take.
+JOB = (
+    "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.metrics", "sklearn.model_selection", "cloudpickle", "joblib", "xgboost",
+    "lightgbm", "catboost", "jax", "keras",
+)  # fmt: skip
 
 
-def serve(control: socket.socket) -> dict[str, Any]:
-    """Fork a process for each request; return in the forked process alone, with the request."""
+def serve(control: socket.socket, listener: socket.socket) -> dict[str, Any]:
+    """Fork a process for each request; return in the forked process alone, with the request.
+
+    Args:
+        control: ends the server when its other end is closed.
+        listener: takes a connection for each request.
+    """
     ended, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     replies: dict[int, int] = {}
     while True:
-        ready, _, _ = select.select([control, ended], [], [])
+        ready, _, _ = select.select([control, listener, ended], [], [])
         if ended in ready:
             os.read(ended, 4096)
             _report(replies)
         if control in ready:
-            size, descriptors, _, _ = socket.recv_fds(control, 8, 3)
-            if not size:
-                sys.exit()
-            request: dict[str, Any] = json.loads(control.recv(int(size), socket.MSG_WAITALL))
-            pid = os.fork()
+            sys.exit()
+        if listener in ready:
+            connection, _ = listener.accept()
+            with connection:
+                size, descriptors, _, _ = socket.recv_fds(connection, 8, 250, socket.MSG_WAITALL)
+                request: dict[str, Any] = json.loads(connection.recv(int(size), socket.MSG_WAITALL)) if size else {}
+            # Nothing comes of a client that was killed before it had asked.
+            pid = os.fork() if request else -1
             if pid == 0:
                 _leave_server(request, *descriptors)
                 return request
-            stdout, stderr, replies[pid] = descriptors
-            os.close(stdout)
-            os.close(stderr)
+            if request:
+                replies[pid] = descriptors.pop(2)
+            for descriptor in descriptors:
+                os.close(descriptor)
 
 
 def _report(replies: dict[int, int]) -> None:
@@ -68,8 +86,8 @@ def _report(replies: dict[int, int]) -> None:
             os.close(reply)
 
 
-def _leave_server(request: dict[str, Any], stdout: int, stderr: int, reply: int) -> None:
-    """Undo in the forked process what belongs to the server: its signals and its files."""
+def _leave_server(request: dict[str, Any], stdout: int, stderr: int, reply: int, *passed: int) -> None:
+    """Undo in the forked process what belongs to the server: its signals and its files, but for those that are passed on."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # A shell's background jobs ignore Ctrl-C, and so would what they start: this one listens, as under a terminal.
@@ -79,7 +97,9 @@ def _leave_server(request: dict[str, Any], stdout: int, stderr: int, reply: int)
     if request["new_session"]:
         os.setsid()
     os.write(reply, f"{os.getpid()}\n".encode())
-    os.closerange(3, 1024)
+    for descriptor in set(range(3, 1024)) - set(passed):
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # after a fork Python's own generator is seeded anew, NumPy's is not
 
@@ -91,6 +111,10 @@ def become(request: dict[str, Any]) -> None:
     os.environ.update(request["environment"])
     # This process is measured already, and nothing is gained by measuring its jobs: their worker comes out of an archive.
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    if os.environ.get("PYTHONUNBUFFERED"):
+        sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
+    if "jobs" in request:
+        fork_jobs(lambda: request["jobs"])
     option, *arguments = request["arguments"]
     if option == "-m":
         sys.argv, sys.path[0] = arguments, request["cwd"]
@@ -112,4 +136,4 @@ if __name__ == "__main__":
     inspect.stack()  # remembers each module's file: Kedro's settings look through all of them at every start
     gc.collect()
     gc.freeze()
-    become(serve(socket.socket(fileno=int(sys.argv[2]))))
+    become(serve(*(socket.socket(fileno=int(number)) for number in sys.argv[2:])))

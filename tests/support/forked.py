@@ -1,4 +1,4 @@
-"""Commands as processes of their own that need not import their libraries: a server on each of xdist's workers forks them."""
+"""Commands and jobs as processes of their own that need not import their libraries: a server on each of xdist's workers forks them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 _TESTS = Path(__file__).parents[1]
-# What an interpreter or a library reads once, when it begins: where a test sets one of these, the process is a new one.
-_READ_AT_START = re.compile(r"(PYTHON|LD_|LC_|LANG|TZ|OMP_|OPENBLAS_|MKL_|AWS_|FSSPEC_|MALLOC_)")
+# What an interpreter or a library reads once, when it begins: where a test sets one of these, the process is a new one. A forked
+# process honours PYTHONUNBUFFERED by itself.
+_READ_AT_START = re.compile(r"(PYTHON(?!UNBUFFERED$)|LD_|LC_|LANG|TZ|OMP_|OPENBLAS_|MKL_|AWS_|FSSPEC_|MALLOC_|KERAS_|JAX_|XLA_)")
 
 
 class ForkedProcess:
@@ -30,7 +32,7 @@ class ForkedProcess:
         returncode: the exit status once the process has ended, or minus the signal that ended it.
     """
 
-    def __init__(self, arguments: list[str], pid: int, reply: socket.socket, stdout: int, stderr: int | None) -> None:
+    def __init__(self, arguments: list[str], pid: int, reply: socket.socket, stdout: int, stderr: int) -> None:
         self.args, self.pid, self.returncode = arguments, pid, None
         self._reply, self._stdout, self._stderr = reply, stdout, stderr
         self._lock = threading.Lock()
@@ -56,7 +58,7 @@ class ForkedProcess:
     def communicate(self, timeout: float | None = None) -> tuple[str, str | None]:
         """Wait until the process has ended; return what it has written."""
         self.wait(timeout)
-        return _read(self._stdout), None if self._stderr is None else _read(self._stderr)
+        return _read(self._stdout), None if self._stderr == self._stdout else _read(self._stderr)
 
     @property
     def output(self) -> str:
@@ -75,15 +77,20 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """A server that forks processes with the libraries of its kind imported; it starts with the first of them."""
+    """A server that forks processes with the libraries of its kind imported; it starts with the first of them.
 
-    def __init__(self, kind: str) -> None:
-        self._kind, self._lock = kind, threading.Lock()
+    Args:
+        kind: whose libraries.
+        jobs: the server of the jobs that its processes start; it starts with this one.
+    """
+
+    def __init__(self, kind: str, jobs: ForkServer | None = None) -> None:
+        self._kind, self._jobs, self._lock = kind, jobs, threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         # As it is before any test: the first command may come in one that has changed it, and would leave no other to be forked.
-        self._environment = _read_at_start(dict(os.environ))
+        self._environment = _read_at_start(os.environ)
 
-    def takes(self, environment: dict[str, str]) -> bool:
+    def takes(self, environment: Mapping[str, str]) -> bool:
         """Return whether a process with this environment may be forked."""
         return _read_at_start(environment) == self._environment
 
@@ -91,19 +98,13 @@ class ForkServer:
         self, arguments: list[str], cwd: Path, environment: dict[str, str], *, new_session: bool = False, one_output: bool = False
     ) -> ForkedProcess:
         """Start `python ARGUMENTS`; `one_output` is `stderr=subprocess.STDOUT`."""
-        with self._lock:
-            if self._process is None:
-                self._start_server()
-        stdout, stderr = _file(), None if one_output else _file()
-        reply, server_end = socket.socketpair()
+        stdout = _file()
+        stderr = stdout if one_output else _file()
+        address = self.open()
         request = {"arguments": arguments, "cwd": str(cwd), "environment": environment, "new_session": new_session}
-        descriptors = [stdout, stdout if stderr is None else stderr, server_end.fileno()]
-        with self._lock:
-            content = json.dumps(request).encode()
-            socket.send_fds(self._control, [f"{len(content):8}".encode()], descriptors)
-            self._control.sendall(content)
-        server_end.close()
-        return ForkedProcess(arguments, int(_line(reply)), reply, stdout, stderr)
+        if self._jobs is not None:
+            request["jobs"] = self._jobs.open()
+        return _start(address, request, stdout, stderr)
 
     def run(self, arguments: list[str], cwd: Path, environment: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
         """Run `python ARGUMENTS` to its end."""
@@ -115,25 +116,71 @@ class ForkServer:
             raise
         return subprocess.CompletedProcess(arguments, process.wait(), stdout, stderr)
 
+    def open(self) -> str:
+        """Start the server, if it does not run; return the address where it listens."""
+        with self._lock:
+            if self._process is None:
+                self._start_server()
+            return self._address
+
     def stop(self) -> None:
         """End the server, if it was started; it saves what was measured of its imports."""
         if self._process is not None:
             self._control.close()
             self._process.wait(60)
             self._process = None
+            Path(self._address).unlink()
+            Path(self._address).parent.rmdir()
 
     def _start_server(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if not _READ_AT_START.match(name)} | self._environment
+        self._address = str(Path(tempfile.mkdtemp(prefix="fork-server-")) / "socket")
         self._control, server_end = socket.socketpair()
-        self._process = subprocess.Popen(
-            [sys.executable, _TESTS / "support/fork_server.py", self._kind, str(server_end.fileno())],
-            pass_fds=[server_end.fileno()],
-            env={name: value for name, value in os.environ.items() if not _READ_AT_START.match(name)} | self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            # A terminal's Ctrl-C is for pytest, which ends the server.
-            start_new_session=True,
-        )
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self._address)
+            # Who connects before the server has its libraries waits.
+            listener.listen(64)
+            self._process = subprocess.Popen(
+                [sys.executable, _TESTS / "support/fork_server.py", self._kind, str(server_end.fileno()), str(listener.fileno())],
+                pass_fds=[server_end.fileno(), listener.fileno()],
+                env=environment if self._jobs is not None else unmeasured(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                # A terminal's Ctrl-C is for pytest, which ends the server.
+                start_new_session=True,
+            )
         server_end.close()
+
+
+def fork_jobs(server: Callable[[], str]) -> None:
+    """Let the jobs that this process starts on this computer be forked from now on: all else about them is as of any other.
+
+    Args:
+        server: returns the address of the server of jobs.
+    """
+    environment, popen = _read_at_start(os.environ), subprocess.Popen
+
+    class Popen(popen):  # type: ignore[misc, valid-type]
+        def __new__(cls, arguments: Sequence[str], *args: Any, **options: Any) -> Any:
+            is_job = arguments == [sys.executable, "train.py"] and options.get("start_new_session")
+            if not is_job or _read_at_start(options["env"]) != environment:
+                return super().__new__(cls)
+            request = {"arguments": ["train.py"], "cwd": str(options["cwd"]), "environment": options["env"], "new_session": True}
+            log = options["stdout"].fileno()
+            return _start(server(), request, log, log, options["pass_fds"])
+
+    subprocess.Popen = Popen  # type: ignore[misc]
+
+
+def _start(address: str, request: dict[str, Any], stdout: int, stderr: int, pass_fds: Sequence[int] = ()) -> ForkedProcess:
+    """Have a server fork a process."""
+    reply, server_end = socket.socketpair()
+    content = json.dumps(request).encode()
+    with server_end, socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        socket.send_fds(connection, [f"{len(content):8}".encode()], [stdout, stderr, server_end.fileno(), *pass_fds])
+        connection.sendall(content)
+    return ForkedProcess(request["arguments"], int(_line(reply)), reply, stdout, stderr)
 
 
 def unmeasured(environment: Mapping[str, str]) -> dict[str, str]:
@@ -141,7 +188,7 @@ def unmeasured(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name != "COVERAGE_PROCESS_CONFIG"}
 
 
-def _read_at_start(environment: dict[str, str]) -> dict[str, str]:
+def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if _READ_AT_START.match(name)}
 
 
@@ -168,5 +215,5 @@ def _read(descriptor: int) -> str:
         return file.read().decode()
 
 
-KEDRO_COMMANDS = ForkServer("KEDRO")
 JOBS = ForkServer("JOB")
+KEDRO_COMMANDS = ForkServer("KEDRO", JOBS)
