@@ -128,13 +128,13 @@ os._exit(3)
 def test_a_job_on_this_computer_is_forked_and_does_as_one_that_is_started(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(JOB)
     logs = []
-    # A variable that an allocator reads at the start keeps a job from being forked.
+    # A variable that an allocator reads when it starts keeps a job from being forked.
     for more, kind in (({}, ForkedProcess), ({"MALLOC_ARENA_MAX": "2"}, subprocess.Popen)):
         with (tmp_path / "log").open("wb") as log, (tmp_path / "lock").open("w") as lock:
             process = subprocess.Popen(
                 [sys.executable, "train.py"],
                 cwd=tmp_path,
-                env={**os.environ, **more, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **more, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(tmp_path / "src")},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -146,3 +146,14 @@ def test_a_job_on_this_computer_is_forked_and_does_as_one_that_is_started(tmp_pa
         logs.append((tmp_path / "log").read_text())
     assert logs[0] == logs[1]
     assert json.loads(logs[0].splitlines()[0])["held"] == 1
+
+
+def test_a_job_is_not_forked_whose_library_is_another_than_the_servers(tmp_path: Path) -> None:
+    (tmp_path / "src/xgboost").mkdir(parents=True)
+    (tmp_path / "src/xgboost/__init__.py").write_text("print('not the real one')")
+    (tmp_path / "train.py").write_text("import xgboost")
+    with (tmp_path / "log").open("wb") as log:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+        options = {"cwd": tmp_path, "env": environment, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+        subprocess.Popen([sys.executable, "train.py"], start_new_session=True, pass_fds=[], **options).wait(60)
+    assert (tmp_path / "log").read_text() == "not the real one\n"

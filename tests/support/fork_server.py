@@ -17,28 +17,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from support.forked import fork_jobs
+from support.forked import JOB_LIBRARIES, KEDRO_LIBRARIES, fork_jobs
 
 del sys.path[0]
 
-# What a Kedro command and the nodes of the tests' projects import, and no project can change. Never `kedro.framework.project`, nor
-# what imports it: it reads the configuration of the logging from the working directory and the environment.
-KEDRO = (
-    "attr", "attrs", "boto3", "botocore.session", "click", "cloudpickle", "dynaconf", "fsspec", "fsspec.implementations.local",
-    "jinja2", "joblib", "kedro.config", "kedro.framework.hooks", "kedro.io", "kedro.logging", "kedro.pipeline", "kedro.validation",
-    "kedro_datasets.json", "kedro_datasets.pandas.csv_dataset", "kedro_datasets.pandas.excel_dataset",
-    "kedro_datasets.pandas.parquet_dataset", "kedro_datasets.pickle.pickle_dataset", "logging.config", "more_itertools", "omegaconf",
-    "openpyxl", "pandas", "pathspec", "pluggy", "pyarrow.pandas_compat", "pyarrow.parquet", "pydantic", "requests", "rich.console",
-    "rich.live", "rich.logging", "rich.pretty", "rich.table", "rich.traceback", "s3fs", "scipy.stats", "sklearn.ensemble",
-    "sklearn.metrics", "sklearn.model_selection", "tomli_w", "yaml", "kedro_cloudtrain.backends.local",
-    "kedro_cloudtrain.backends.runpod.backend", "kedro_cloudtrain.config", "kedro_cloudtrain.datasets", "kedro_cloudtrain.nodes",
-    "kedro_cloudtrain.running.function", "kedro_cloudtrain.running.training",
-)  # fmt: skip
-# What jobs import; of Keras and JAX, that is with the backend that the recipes take.
-JOB = (
-    "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.metrics", "sklearn.model_selection", "cloudpickle", "joblib", "xgboost",
-    "lightgbm", "catboost", "jax", "keras",
-)  # fmt: skip
+LIBRARIES = {"KEDRO": KEDRO_LIBRARIES, "JOB": JOB_LIBRARIES}
 
 
 def serve(control: socket.socket, listener: socket.socket) -> dict[str, Any]:
@@ -113,7 +96,10 @@ def become(request: dict[str, Any]) -> None:
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
     if os.environ.get("PYTHONUNBUFFERED"):
         sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
-    if "jobs" in request:
+    if "jobs" not in request:
+        # A job. (A command is forked only where it has the server's own path.)
+        sys.path[1:1] = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder and folder not in sys.path]
+    else:
         fork_jobs(lambda: request["jobs"])
     option, *arguments = request["arguments"]
     if option == "-m":
@@ -128,7 +114,7 @@ def become(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    for module in globals()[sys.argv[1]]:
+    for module in LIBRARIES[sys.argv[1]]:
         with contextlib.suppress(ImportError):  # an older Kedro has fewer modules
             importlib.import_module(module)
     if "kedro.framework.project" in sys.modules:

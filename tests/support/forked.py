@@ -19,8 +19,26 @@ from pathlib import Path
 from typing import Any
 
 _TESTS = Path(__file__).parents[1]
+# What Kedro's commands and the nodes of the tests' projects import, and no project can change. Never `kedro.framework.project`, nor
+# what imports it: it reads the configuration of the logging from the working directory and the environment.
+KEDRO_LIBRARIES = (
+    "attr", "attrs", "boto3", "botocore.session", "click", "cloudpickle", "dynaconf", "fsspec", "fsspec.implementations.local",
+    "jinja2", "joblib", "kedro.config", "kedro.framework.hooks", "kedro.io", "kedro.logging", "kedro.pipeline", "kedro.validation",
+    "kedro_datasets.json", "kedro_datasets.pandas.csv_dataset", "kedro_datasets.pandas.excel_dataset",
+    "kedro_datasets.pandas.parquet_dataset", "kedro_datasets.pickle.pickle_dataset", "logging.config", "more_itertools", "omegaconf",
+    "openpyxl", "pandas", "pathspec", "pluggy", "pyarrow.pandas_compat", "pyarrow.parquet", "pydantic", "requests", "rich.console",
+    "rich.live", "rich.logging", "rich.pretty", "rich.table", "rich.traceback", "s3fs", "scipy.stats", "sklearn.ensemble",
+    "sklearn.metrics", "sklearn.model_selection", "tomli_w", "yaml", "kedro_cloudtrain.backends.local",
+    "kedro_cloudtrain.backends.runpod.backend", "kedro_cloudtrain.config", "kedro_cloudtrain.datasets", "kedro_cloudtrain.nodes",
+    "kedro_cloudtrain.running.function", "kedro_cloudtrain.running.training",
+)  # fmt: skip
+# What jobs import; of Keras and JAX, that is with the backend that the recipes take.
+JOB_LIBRARIES = (
+    "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.metrics", "sklearn.model_selection", "cloudpickle", "joblib", "xgboost",
+    "lightgbm", "catboost", "jax", "keras",
+)  # fmt: skip
 # What an interpreter or a library reads once, when it begins: where a test sets one of these, the process is a new one. A forked
-# process honours PYTHONUNBUFFERED by itself.
+# process honours PYTHONUNBUFFERED by itself, and a job PYTHONPATH.
 _READ_AT_START = re.compile(r"(PYTHON(?!UNBUFFERED$)|LD_|LC_|LANG|TZ|OMP_|OPENBLAS_|MKL_|AWS_|FSSPEC_|MALLOC_|KERAS_|JAX_|XLA_)")
 
 
@@ -158,12 +176,14 @@ def fork_jobs(server: Callable[[], str]) -> None:
     Args:
         server: returns the address of the server of jobs.
     """
-    environment, popen = _read_at_start(os.environ), subprocess.Popen
+    environment, popen, python_path = _read_at_start(os.environ), subprocess.Popen, {"PYTHONPATH": ""}
 
     class Popen(popen):  # type: ignore[misc, valid-type]
         def __new__(cls, arguments: Sequence[str], *args: Any, **options: Any) -> Any:
             is_job = arguments == [sys.executable, "train.py"] and options.get("start_new_session")
-            if not is_job or _read_at_start(options["env"]) != environment:
+            # Kedro tells the processes that it starts where the project's packages are.
+            path = options["env"].get("PYTHONPATH", "").split(os.pathsep) if is_job else []
+            if not is_job or _read_at_start(options["env"]) | python_path != environment | python_path or _replaces_a_library(path):
                 return super().__new__(cls)
             request = {"arguments": ["train.py"], "cwd": str(options["cwd"]), "environment": options["env"], "new_session": True}
             log = options["stdout"].fileno()
@@ -190,6 +210,12 @@ def unmeasured(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if _READ_AT_START.match(name)}
+
+
+def _replaces_a_library(path: Sequence[str]) -> bool:
+    """Return whether a folder on Python's path has another module by the name of one that the server of jobs has imported."""
+    libraries = {library.partition(".")[0] for library in JOB_LIBRARIES}
+    return any(entry.stem in libraries for folder in path if Path(folder).is_dir() for entry in Path(folder).iterdir())
 
 
 def _line(reply: socket.socket) -> bytes:
