@@ -180,7 +180,8 @@ def fork_jobs(server: Callable[[], str]) -> None:
 
     class Popen(popen):  # type: ignore[misc, valid-type]
         def __new__(cls, arguments: Sequence[str], *args: Any, **options: Any) -> Any:
-            is_job = arguments == [sys.executable, "train.py"] and options.get("start_new_session")
+            # As the local backend starts one; a pod's bootstrap reads its job's output by a pipe.
+            is_job = arguments == [sys.executable, "train.py"] and "pass_fds" in options
             # Kedro tells the processes that it starts where the project's packages are.
             path = options["env"].get("PYTHONPATH", "").split(os.pathsep) if is_job else []
             if not is_job or _read_at_start(options["env"]) | python_path != environment | python_path or _replaces_a_library(path):
