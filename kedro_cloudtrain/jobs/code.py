@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
 import importlib.util
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.imports import Imports
 from kedro_cloudtrain.jobs.worker_archive import add_member
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Code:
     Attributes:
         archive: a zip of whole packages: those of the function's module and of all that it imports; the same files give the same bytes.
         digest: sha256 of the modules that it imports, directly or through others, and of the packages' other files. So a change in
-            another node's module leaves the digest as it is. Imports by a computed name are not found: import such a module by an
-            ordinary statement too.
+            another node's module leaves the digest as it is. Where one of them imports by a computed name, no reading of the code can
+            tell which module that is: all modules of the project count, and travel.
     """
 
     archive: bytes = dataclasses.field(repr=False)
@@ -90,9 +90,12 @@ class _Packages:
     own: str | None
 
     def reached(self, module: str) -> Iterator[tuple[str, Path]]:
-        """Yield each module of these packages that an import of `module` runs, by name, with its file."""
+        """Yield each module of these packages that an import of `module` may run, by name, with its file.
+
+        Where one of them imports by a computed name, those are all modules of the project and of the packages that are reached.
+        """
         visited: set[str] = set()
-        waiting = [module]
+        waiting, roots, computed = [module], set[str](), False
         while waiting:
             name = waiting.pop()
             if name in visited:
@@ -106,7 +109,15 @@ class _Packages:
             if file is None:
                 continue
             yield name, file
-            waiting += _imports(file, name if file.name == "__init__.py" else parent)
+            imports = Imports.of(file, name if file.name == "__init__.py" else parent)
+            waiting += imports.names
+            root = name.partition(".")[0]
+            if imports.computed and not computed:
+                computed = True
+                waiting += [other for known in {*roots, *self._of_project()} for other in self._modules(known)]
+            if computed and root not in roots:
+                waiting += self._modules(root)
+            roots.add(root)
 
     def files(self, root: str) -> Iterator[tuple[str, Path]]:
         """Yield a package's files with their paths in the archive, without those that git ignores."""
@@ -116,6 +127,19 @@ class _Packages:
         for folder in _folders(spec):
             for file in _kept_by_git(folder):
                 yield f"{root}/{file.relative_to(folder).as_posix()}", file
+
+    def _modules(self, root: str) -> list[str]:
+        """Name all modules of a package."""
+        names = [inside.removesuffix(".py").removesuffix("/__init__") for inside, _ in self.files(root) if inside.endswith(".py")]
+        return [name.replace("/", ".") for name in names]
+
+    def _of_project(self) -> list[str]:
+        """Name the project's own package, and those beside it in its source folder."""
+        sources = {folder.parent for folder in _folders(self._spec(self.own or ""))}
+        # A project without a source folder has its tests and scripts beside the package.
+        entries = [entry for source in sources if not (source / "pyproject.toml").exists() for entry in source.iterdir()]
+        beside = {entry.stem for entry in entries if entry.suffix == ".py" or (entry.is_dir() and any(entry.glob("*.py")))}
+        return sorted({*([self.own] if self.own else []), *beside})
 
     def is_installed(self, module: str) -> bool:
         """Return whether a module belongs to none of these packages."""
@@ -157,24 +181,15 @@ def _folders(spec: ModuleSpec | None) -> list[Path]:
     return [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
 
 
-def _imports(file: Path, package: str) -> Iterator[str]:
-    """Yield the names of all modules that a file may import; names of a `from` import count, for they may be modules."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except SyntaxError as error:
-        raise ConfigError(f"{file}, line {error.lineno}: {error.msg}.") from None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*parents, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+def _kept_by_git(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+    """List a folder's files but those that git ignores; outside a repository, all but caches and hidden ones.
 
+    Linked folders and submodules are listed as any other folder.
 
-def _kept_by_git(folder: Path) -> list[Path]:
-    """List a folder's files but those that git ignores; outside a repository, all but caches and hidden ones."""
+    Args:
+        folder: the folder.
+        above: the folders that are being listed: a link to one of them is not followed.
+    """
     command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         names = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout.decode().split("\0")
@@ -182,6 +197,11 @@ def _kept_by_git(folder: Path) -> list[Path]:
     except (OSError, subprocess.SubprocessError):
         # Not a repository: an unpacked archive, an image. Hidden files (.env) are not code, and may hold secrets.
         paths = [path for path in folder.rglob("*") if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+        paths = [path for path in paths if path.is_file() or path.is_symlink()]
+    above |= {folder.resolve()}
+    # To git, a link to a folder and a submodule are each one entry.
+    inner = [path for path in paths if path.is_dir() and path.resolve() not in above]
+    paths += [file for path in inner for file in _kept_by_git(path, above)]
     files = sorted(path for path in paths if path.is_file() and path.suffix != ".pyc" and "__pycache__" not in path.parts)
     # If git ignores the whole package (one that is installed below an ignored environment), its modules travel nevertheless.
     return files or sorted(folder.rglob("*.py"))

@@ -84,6 +84,72 @@ def test_outside_a_repository_hidden_files_do_not_travel(source: Path) -> None:
     assert names(Codes().of("pkg_a.nodes")) == set(FILES)
 
 
+COMPUTED = {
+    "importlib": "import importlib\ndef f(name): return importlib.import_module(name)\n",
+    "renamed": "from importlib import import_module as get\ndef f(name): return get(name)\n",
+    "kedro": "from kedro.utils import load_obj\ndef f(name): return load_obj(name)\n",
+    "builtin": "def f(name): return __import__(name)\n",
+    "handed on": "import importlib\nf = importlib.import_module\n",
+    "pkgutil": "import pkgutil\nfor _ in pkgutil.iter_modules(): pass\n",
+    "hydra": "def f(config):\n    import hydra.utils\n    return hydra.utils.instantiate(config)\n",
+    "in a string": "def f(name): return eval(name)\n",
+}
+
+
+@pytest.mark.parametrize("computed", COMPUTED)
+def test_after_an_import_by_a_computed_name_all_modules_of_the_project_count_and_travel(computed: str, source: Path) -> None:
+    (source / "helpers").mkdir()
+    (source / "helpers/models.py").write_text("class Model: pass\n")
+    (source / "pkg_a/near.py").write_text(COMPUTED[computed])
+    before = Codes("pkg_a").of("pkg_a.nodes")
+    assert "helpers/models.py" in names(before)
+    for file in ("pkg_a/other.py", "helpers/models.py", "lib_b/unused.py", "beside.py"):
+        content = (source / file).read_text()
+        (source / file).write_text(content + "changed = True\n")
+        assert Codes("pkg_a").of("pkg_a.nodes").digest != before.digest, file
+        (source / file).write_text(content)
+    assert Codes("pkg_a").of("pkg_a.nodes").digest == before.digest
+
+
+def test_a_module_whose_name_is_written_out_counts_alone(source: Path) -> None:
+    (source / "pkg_a/near.py").write_text(
+        "import importlib\nimportlib.import_module('lib_b.unused')\nimportlib.import_module('.other', __package__)\n"
+    )
+    before = Codes("pkg_a").of("pkg_a.nodes")
+    assert "beside.py" not in names(before)
+    for file, changes in (("lib_b/unused.py", True), ("pkg_a/other.py", True), ("lib_b/part.py", False)):
+        (source / file).write_text("changed = True\n")
+        assert (Codes("pkg_a").of("pkg_a.nodes").digest != before.digest) is changes, file
+        (source / file).write_text(FILES[file])
+
+
+@pytest.mark.parametrize("in_git", [True, False])
+def test_linked_folders_and_submodules_travel_as_files_do(source: Path, in_git: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "inner").mkdir()
+    (elsewhere / "inner/table.json").write_text("{}")
+    (elsewhere / "loss.py").write_text("loss = 1\n")
+    (source / "pkg_a/linked").symlink_to(elsewhere)
+    (elsewhere / "inner/back").symlink_to(source / "pkg_a")
+    if in_git:
+        made = tmp_path_factory.mktemp("made")
+        (made / "part.py").write_text("part = 1\n")
+        git(made, "init", "-q")
+        git(made, "add", ".")
+        git(made, "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-q", "-m", "part")
+        git(source, "init", "-q")
+        git(source, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(made), "pkg_a/sub")
+        assert "pkg_a/sub/part.py" in names(Codes().of("pkg_a.nodes"))
+    before = Codes().of("pkg_a.nodes")
+    assert {"pkg_a/linked/inner/table.json", "pkg_a/linked/loss.py"} <= names(before)
+    (elsewhere / "inner/table.json").write_text("[]")
+    assert Codes().of("pkg_a.nodes").digest != before.digest
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)
+
+
 def test_installed_packages_do_not_travel() -> None:
     assert names(Codes().of("json")) == set()
     assert names(Codes().of("pandas.io")) == set()

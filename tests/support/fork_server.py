@@ -90,6 +90,8 @@ def _leave_server(request: dict[str, Any], stdout: int, stderr: int, reply: int,
 def become(request: dict[str, Any]) -> None:
     """Go on as `python` with the request's arguments, environment and working directory."""
     os.chdir(request["cwd"])
+    if "multiprocessing.process" in sys.modules:  # it remembers where Python has begun, for the script of a process that it spawns
+        sys.modules["multiprocessing.process"].ORIGINAL_DIR = request["cwd"]
     os.environ.clear()
     os.environ.update(request["environment"])
     # This process is measured already, and nothing is gained by measuring its jobs: their worker comes out of an archive.
