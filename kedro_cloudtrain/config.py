@@ -30,10 +30,11 @@ DEFAULT_VOLUME = "data/volume"
 class NodeSettings(BaseModel):
     """Settings of one node, or of every node below `defaults`.
 
-    All but `timeout_s`, `upload_warn_mb`, `group` and the checkpoints matter to pods alone.
+    All but `timeout_s`, `cache`, `upload_warn_mb`, `group` and the checkpoints matter to pods alone.
 
     Attributes:
         timeout_s: the job's deadline, in seconds from its start.
+        cache: whether the result of the same work is reused; false for a function that reads more than its inputs: a database, the clock.
         gpu: GPU types in order of preference, by the names of `kedro cloudtrain gpus`; `auto` takes the cheapest that is large enough;
             `none` takes a CPU pod.
         gpu_count: the number of GPUs.
@@ -59,6 +60,7 @@ class NodeSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout_s: float = Field(86_400, gt=0)
+    cache: bool = True
     gpu: Literal["auto", "none"] | tuple[str, ...] = "auto"
     gpu_count: int = Field(1, ge=1)
     vcpu_count: int = Field(4, ge=2)
@@ -110,7 +112,7 @@ class RunSettings(BaseModel):
     Attributes:
         max_pods: how many jobs run at once; left out, one on this computer, which has all its cores, and eight on pods.
         max_cost_usd: the most that the run may cost, in US dollars.
-        cache: whether the results of finished jobs are reused.
+        cache: whether the results of finished jobs are reused, of those nodes that do not say otherwise.
         detach: whether the run ends as soon as the jobs that are ready have been started.
         on_failure: what becomes of the jobs that are running when a node fails: `finish` lets them finish and keeps their results,
             `cancel` ends them.

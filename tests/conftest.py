@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,16 @@ def pytest_sessionfinish() -> None:
     """End the servers of processes."""
     for server in (KEDRO_COMMANDS, JOBS):
         server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _environment_as_before() -> Iterator[None]:
+    """Undo what a test leaves in the environment: Kedro adds a project to PYTHONPATH, for one, and a recipe names Keras' backend."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture

@@ -250,17 +250,21 @@ class JobFolder:
             file.unlink(missing_ok=True)
         shutil.rmtree(self.outputs, ignore_errors=True)
 
-    def write(self, file: Path, content: bytes, *, counted: bool = True) -> None:
+    def write(self, file: Path, content: bytes | Path, *, counted: bool = True) -> None:
         """Write a file whole or not at all.
 
         Args:
             file: the file's path.
-            content: its bytes.
+            content: its bytes, or the file to copy.
             counted: whether they count in `bytes_passed`: this package's own code is counted only when it is sent.
         """
         with whole(file) as temporary:
-            temporary.write_bytes(content)
-        self.bytes_passed += len(content) if counted else 0
+            if isinstance(content, Path):
+                shutil.copyfile(content, temporary)
+            else:
+                temporary.write_bytes(content)
+            size = temporary.stat().st_size
+        self.bytes_passed += size if counted else 0
 
     def write_json(self, file: Path, value: Any) -> None:
         """Write JSON that a person can read."""

@@ -34,7 +34,7 @@ _LONGEST_ASSIGNMENT = len("EARLY_STOPPING_ROUNDS = ")
 # The names that a function's script uses itself.
 _RESERVED_NAMES = {
     *("Path", "sys", "DataCatalog", "FunctionJob", "unpacked_code", "catalog", "job", "returned"),
-    *("RETURNS", "SAVES", "ENTRIES", "LOAD_VERSIONS"),
+    *("RETURNS", "SAVES", "LAZY", "ENTRIES", "FILES", "LOAD_VERSIONS"),
 }
 DEFAULT_SEED = 42
 _SHIPPED = Path(str(resources.files("kedro_cloudtrain.templates")))
@@ -261,6 +261,8 @@ class TrainingScriptGenerator:
             saves=spec.saves,
             entries=spec.entries,
             by_entry=by_entry,
+            files=spec.files,
+            lazy=list(spec.lazy),
             load_versions=spec.load_versions,
         )
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import pickle
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.jobs.references import reference_in
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.wording import size
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.protocol import SENT
-from kedro_cloudtrain.worker.values import PICKLE, write_value
+from kedro_cloudtrain.worker.values import JSON, PICKLE, is_frame, is_json, write_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +29,25 @@ class SentInput:
 
     Attributes:
         name: its file's name: the first 16 digits of its digest, and the extension of its format.
-        content: the file's bytes.
+        content: the file's bytes, or the file itself.
         digest: a sha256 that is the same for the same value.
+        reference: what the value refers to instead of holding it, such as a file: that may change while the value stays the same.
     """
 
     name: str
-    content: bytes = dataclasses.field(repr=False)
+    content: bytes | Path = dataclasses.field(repr=False)
     digest: str
+    reference: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
+
+    @property
+    def identity(self) -> str | None:
+        """The digest; None where it does not tell all."""
+        return self.digest if self.reference is None else None
 
     @property
     def source(self) -> SentSource:
@@ -40,31 +55,93 @@ class SentInput:
         return SentSource(file=f"{SENT}/{self.name}", file_format=self.name.rpartition(".")[2])
 
     @classmethod
-    def of(cls, value: Any, what: str, *, table: bool = False) -> SentInput:
+    def of(cls, value: Any, what: str, *, table: bool = False, to_pod: bool = False) -> SentInput:
         """Return a value as the file to send.
 
         Args:
             value: the value.
             what: how a message names it: "`companies` of train_model".
             table: whether it must be a table, which is sent without its index.
+            to_pod: whether it goes to another machine, which has none of this computer's files.
 
         Raises:
-            SourceError: the value cannot be written to a file.
+            SourceError: the value cannot be written to a file, or refers to what a machine does not have.
         """
+        reference = None
+        if not table and not is_frame(value) and not is_json(value):
+            reference = _reference(value, what, to_pod=to_pod)
         with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
             file = _write_table(value, what, Path(scratch)) if table else _write_any(value, what, Path(scratch))
             content, digest = file.read_bytes(), _digest(value, file)
-        return cls(f"{digest[:16]}{file.suffix}", content, digest)
+        return cls(f"{digest[:16]}{file.suffix}", content, digest, reference)
+
+    @classmethod
+    def of_file(cls, file: Path) -> SentInput:
+        """Return a file as it is."""
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return cls(f"{digest[:16]}{file.suffix}", file, digest)
 
 
-def size_warnings(node: str, inputs: Iterable[tuple[str, SentInput]], warn_mb: float) -> tuple[str, ...]:
+@dataclasses.dataclass(frozen=True)
+class SentFiles:
+    """The files of a catalog entry to send: each by its content, so that one that has changed is sent alone.
+
+    Attributes:
+        contents: the list of the files, by which a machine lays them out again; it is sent as well.
+        files: the files.
+    """
+
+    contents: SentInput
+    files: tuple[SentInput, ...]
+
+    @classmethod
+    def of(cls, files: Mapping[str, Path]) -> SentFiles:
+        """Return files to send.
+
+        Args:
+            files: by their paths on the machine.
+        """
+        sent = {place: SentInput.of_file(file) for place, file in files.items()}
+        content = json.dumps({place: file.name for place, file in sent.items()}, indent=1, ensure_ascii=False).encode()
+        # By whole digests: the name of a file has a part of it.
+        digest = hashlib.sha256(json.dumps([[place, file.digest] for place, file in sent.items()]).encode()).hexdigest()
+        return cls(SentInput(f"{digest[:16]}{JSON}", content, digest), tuple(sent.values()))
+
+    @property
+    def size(self) -> int:
+        """The size of all of them in bytes."""
+        return sum(file.size for file in self.files)
+
+
+def size_warnings(node: str, inputs: Iterable[tuple[str, SentInput | SentFiles]], warn_mb: float) -> tuple[str, ...]:
     """Return a warning for each sent input of a node that is larger than `warn_mb` megabytes."""
     return tuple(
-        f"{node}: `{name}` exists only on this computer, so {size(len(sent.content))} are sent to the machine (upload_warn_mb is "
+        f"{node}: `{name}` exists only on this computer, so {size(sent.size)} are sent to the machine (upload_warn_mb is "
         f"{warn_mb:g}). To send nothing, save it to a CloudDataset on the volume, where the machine reads it itself."
         for name, sent in inputs
-        if len(sent.content) > warn_mb * 1e6
+        if sent.size > warn_mb * 1e6
     )
+
+
+def _reference(value: Any, what: str, *, to_pod: bool) -> str | None:
+    """Return what a value refers to instead of holding it.
+
+    Raises:
+        SourceError: a machine cannot follow it there.
+    """
+    reference = reference_in(value)
+    if reference is None:
+        return None
+    # On this computer a job finds what this process finds.
+    follows = reference.elsewhere or not to_pod
+    if (reference.certain and not follows) or isinstance(value, Iterator):
+        raise SourceError(
+            f"{what} holds {reference.what}: that is not data, and a machine would get it without what is behind it. Load the data in a node "
+            "of this process and hand on a table or plain values; or keep it in an entry of kedro-datasets, such as "
+            "partitions.PartitionedDataset, whose files go along; or take the node out of `nodes` in cloudtrain.yml."
+        )
+    return reference.what
 
 
 def _write_table(value: Any, what: str, folder: Path) -> Path:

@@ -52,6 +52,8 @@ class FunctionSpec(BaseModel):
         returns: the datasets that take what the function returns, as the node names them.
         saves: the sources of those that the machine saves itself, with `save_args`.
         entries: the catalog entries that the machine loads and saves by their own classes, by name.
+        files: the lists of sent files by which entries are loaded that lie on the client's computer, by the argument that takes their place.
+        lazy: the outputs whose datasets save a dict of callables by calling them.
         load_versions: the versions to load, by the names of versioned entries.
     """
 
@@ -65,6 +67,8 @@ class FunctionSpec(BaseModel):
     returns: Names = None
     saves: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     entries: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    files: dict[str, dict[str, str]] = Field(default_factory=dict)
+    lazy: tuple[str, ...] = ()
     load_versions: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.storage.local_entry import LocalEntry
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 # fsspec's protocols that no other machine can reach; Kedro treats `file` and the like as local.
 _NOT_REMOTE = ("file", "local", "memory")
 _WEB = ("http", "https")
+# Entries of kedro-datasets that load a way to the data, which can follow their files to a machine.
+_LAZY = ("partitions.PartitionedDataset", "polars.LazyPolarsDataset", "dask.CSVDataset", "dask.ParquetDataset", "ibis.FileDataset")
+# And those that are bound to a database or a cluster of this process.
+_BOUND = ("ibis", "spark", "databricks", "snowflake")
+_IN_PIECES = ("chunksize", "iterator")
 _PANDAS_FORMATS = {"CSVDataset": "csv", "ParquetDataset": "parquet", "ExcelDataset": "excel", "JSONDataset": "jsonl"}
 
 
@@ -78,6 +84,60 @@ def remote_entry(name: str, dataset: Any, *, ambient: bool) -> RemoteEntry | Non
     config = {"type": f"{module}.{type(dataset).__name__}", **entry}
     config |= {"versioned": True} if version is not None else {}
     return RemoteEntry(name, config | ({"credentials": name} if credentials else {}), credentials, dataset)
+
+
+def local_entry(name: str, dataset: Any) -> LocalEntry | None:
+    """Return an entry on this computer whose value is no data but a way to its files; None for any other.
+
+    Args:
+        name: in the catalog.
+        dataset: the dataset of this process.
+    """
+    dataset = _inner(dataset)
+    entry: dict[str, Any] = dict(getattr(dataset, "_init_args", {}))
+    argument = "path" if "path" in entry else "filepath"
+    path = str(entry.pop(argument, ""))
+    if _kind(dataset) not in _LAZY and not _loads_in_pieces(entry):
+        return None
+    store = re.match(r"([a-z][a-z0-9+]*)://", path)
+    config = {key: value for key, value in entry.items() if value and key not in ("metadata", "version", "credentials")}
+    if (store is not None and store[1] not in _NOT_REMOTE) or not path or not is_json(config) or _holds_a_secret(config):
+        return None
+    return LocalEntry(name, argument, {"type": _kind(dataset), **config}, dataset)
+
+
+def reason_not_to_send(dataset: Any) -> str | None:
+    """Return why the value of an entry cannot be sent to a machine; None where it can, or only the value itself can tell."""
+    dataset = _inner(dataset)
+    kind, entry = _kind(dataset), getattr(dataset, "_init_args", {})
+    if kind.partition(".")[0] in _BOUND:
+        return f"{kind} loads what is bound to a database or a cluster of this process"
+    if kind in _LAZY or _loads_in_pieces(entry):
+        return f"{kind} loads a way to its files, and those are not where they could be sent from, or read by the machine"
+    return None
+
+
+def saves_lazily(dataset: Any) -> bool:
+    """Return whether an entry calls what is saved to it: a dict of callables is saved by calling one after another."""
+    dataset = _inner(dataset)
+    return _kind(dataset) == "partitions.PartitionedDataset" and bool(getattr(dataset, "_save_lazily", True))
+
+
+def _inner(dataset: Any) -> Any:
+    """Return the dataset that a cache is around, or the dataset itself."""
+    return getattr(dataset, "_dataset", dataset) if type(dataset).__name__ == "CachedDataset" else dataset
+
+
+def _kind(dataset: Any) -> str:
+    """Return the type of an entry of kedro-datasets, as a catalog has it: `partitions.PartitionedDataset`; empty for any other."""
+    package, _, module = type(dataset).__module__.partition(".")
+    return f"{module.partition('.')[0]}.{type(dataset).__name__}" if package == "kedro_datasets" else ""
+
+
+def _loads_in_pieces(entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry loads an iterator over its rows."""
+    load_args = entry.get("load_args") or {}
+    return hasattr(load_args, "get") and any(load_args.get(name) for name in _IN_PIECES)
 
 
 def is_read_only(dataset: Any) -> bool:

@@ -10,7 +10,7 @@ from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.jobs.importable import reason_against
 from kedro_cloudtrain.jobs.requirements import is_path, project_requirements
 from kedro_cloudtrain.jobs.spec import is_parameter
-from kedro_cloudtrain.planning.entries import is_read_only, remote_entry
+from kedro_cloudtrain.planning.entries import is_read_only, local_entry, reason_not_to_send, remote_entry, saves_lazily
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.running.function import FunctionOrder
 from kedro_cloudtrain.storage.sources import VolumeSource
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.code import Codes
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.planning.reading import Reading
+    from kedro_cloudtrain.storage.local_entry import LocalEntry
+    from kedro_cloudtrain.storage.remote_entry import RemoteEntry
+    from kedro_cloudtrain.storage.sources import UrlSource
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,11 +41,15 @@ class FunctionPlan(MachinePlan):
         project: the project's folder.
         codes: the code that goes along with its functions.
         saves: the outputs that the machine saves on the volume itself: where, and with which arguments of the writer.
+        local_entries: the catalog entries on this computer whose files are sent, for the machine to load by the entries' own classes.
+        lazy: the outputs whose datasets save a dict of callables by calling them: the machine does that.
     """
 
     project: Path
     codes: Codes
     saves: Mapping[str, tuple[VolumeSource, dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    local_entries: Mapping[str, LocalEntry] = dataclasses.field(default_factory=dict)
+    lazy: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -53,6 +60,10 @@ class FunctionPlan(MachinePlan):
     def tables(self) -> list[str]:
         """The datasets that the function is given, without the parameters."""
         return table_names(self.node)
+
+    def machine_input(self, name: str) -> UrlSource | VolumeSource | RemoteEntry | LocalEntry | None:
+        """Return an input that the machine loads itself; None for one whose value is sent."""
+        return super().machine_input(name) or self.local_entries.get(name)
 
     def saved_by_machine(self, name: str) -> bool:
         """Return whether the machine saves an output itself, instead of the client through the catalog."""
@@ -81,6 +92,8 @@ class FunctionPlan(MachinePlan):
             codes=self.codes,
             saves=self.saves,
             entries=self.entries,
+            lazy=self.lazy,
+            to_pod=self.where == "runpod",
             settings=self.settings,
         )
 
@@ -135,8 +148,21 @@ def plan_function(
         for name in [*plan.tables, *node.outputs]
         if name not in plan.sources and (entry := remote_entry(name, catalog.get(name), ambient=plan.where == "local")) is not None
     }
+    local_entries = {
+        name: entry
+        for name in plan.tables
+        if name not in plan.sources and name not in entries and (entry := local_entry(name, catalog.get(name))) is not None
+    }
+    for name in plan.tables:
+        reason = reason_not_to_send(catalog.get(name)) if name not in {**plan.sources, **entries, **local_entries} else None
+        if reason is not None:
+            problems.append(
+                f"its input `{name}` cannot be sent: {reason}. Save the data that the node needs to another entry first, such as a "
+                "CloudDataset, or take the node out of `nodes` in cloudtrain.yml."
+            )
+    lazy = tuple(name for name in node.outputs if name not in entries and saves_lazily(catalog.get(name)))
     saves = {name: place for name in node.outputs if (place := _saved_on_volume(plan, catalog.get(name))) is not None}
-    return dataclasses.replace(plan, problems=tuple(problems), entries=entries, saves=saves)
+    return dataclasses.replace(plan, problems=tuple(problems), entries=entries, local_entries=local_entries, lazy=lazy, saves=saves)
 
 
 def _requirement_problems(plan: FunctionPlan) -> Iterator[str]:

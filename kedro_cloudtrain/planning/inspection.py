@@ -69,7 +69,7 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
 def _sent_problems(plan: MachinePlan, catalog: CatalogProtocol[Any, Any]) -> Iterator[str]:
     """Yield what is wrong with the inputs that are to be sent from this computer."""
     for name in plan.tables:
-        dataset = catalog.get(name) if plan.machine_input(name) is None and name not in plan.made else None
+        dataset = catalog.get(name) if plan.is_sent(name) and name not in plan.made else None
         if dataset is None:
             continue
         try:

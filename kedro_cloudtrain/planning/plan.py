@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.running.order import Order
+    from kedro_cloudtrain.storage.local_entry import LocalEntry
     from kedro_cloudtrain.storage.remote_entry import RemoteEntry
     from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
     from kedro_cloudtrain.storage.volumes import Volume
@@ -113,9 +114,13 @@ class MachinePlan(NodePlan, abc.ABC):
         """The columns that each table needs to have, by what names them."""
         return {}
 
-    def machine_input(self, name: str) -> UrlSource | VolumeSource | RemoteEntry | None:
+    def machine_input(self, name: str) -> UrlSource | VolumeSource | RemoteEntry | LocalEntry | None:
         """Return an input that the machine reads itself; None for one that is sent."""
         return self.sources.get(name) or self.entries.get(name)
+
+    def is_sent(self, name: str) -> bool:
+        """Return whether an input goes along from this computer, as a value or as files."""
+        return name not in self.sources and name not in self.entries
 
     def saved_by_machine(self, name: str) -> bool:
         """Return whether the machine saves an output itself, instead of the client through the catalog."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 
 # What each node of a group may set for itself; everything else is set for their machine.
-_PER_NODE_SETTINGS = {"requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"}
+_PER_NODE_SETTINGS = {"cache", "requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -123,7 +123,7 @@ class CloudTask:
                 run.display.row(plan.node.name),
                 run.receipts,
                 slots=self._slots,
-                reuse=run.settings.cache,
+                reuse=run.settings.cache and plan.settings.cache,
                 detach=run.settings.detach,
             )
         except SourceError as error:

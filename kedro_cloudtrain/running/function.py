@@ -10,11 +10,12 @@ from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.jobs.code import Codes
 from kedro_cloudtrain.jobs.importable import import_path
 from kedro_cloudtrain.jobs.requirements import function_requirements
-from kedro_cloudtrain.jobs.sent import SentInput
+from kedro_cloudtrain.jobs.sent import SentFiles, SentInput
 from kedro_cloudtrain.jobs.spec import FunctionSpec, is_parameter, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_values
+from kedro_cloudtrain.storage.local_entry import LocalEntry
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.worker.values import is_json
@@ -46,6 +47,8 @@ class FunctionOrder:
         codes: the code that goes along.
         saves: the outputs that the machine saves on the volume itself: where, and with which arguments of the writer.
         entries: the catalog entries that the machine loads and saves by the entries' own classes.
+        lazy: the outputs whose datasets save a dict of callables by calling them.
+        to_pod: whether the machine is another one than this computer.
         settings: what `cloudtrain.yml` sets for the node.
     """
 
@@ -59,6 +62,8 @@ class FunctionOrder:
     codes: Codes = dataclasses.field(default_factory=Codes)
     saves: Mapping[str, tuple[VolumeSource, Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
+    lazy: tuple[str, ...] = ()
+    to_pod: bool = False
     settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
 
     @property
@@ -83,7 +88,7 @@ class FunctionOrder:
             self.settings.requirements,
             file_formats=tuple(source.file_format for source in [*self._read.values(), *(source for source, _ in self.saves.values())]),
             over_http=any(isinstance(table, UrlSource) for table in self._read.values()),
-            drivers=tuple(sorted({entry.driver for entry in self.entries.values()})),
+            drivers=tuple(sorted({*(entry.driver for entry in self.entries.values()), *(["fsspec"] if self._local else [])})),
         )
 
     @property
@@ -107,12 +112,13 @@ class FunctionOrder:
         loaded = {name: value for name, value in self.argument_values.items() if isinstance(value, RemoteEntry)}
         # A parameter that is JSON stands in the script, where a person can read it; any other goes along as a file.
         parameters = {name: value for name, value in self.argument_values.items() if is_parameter(name) and is_json(value)}
+        files = {name: (entry, SentFiles.of(entry.files())) for name, entry in self._local.items()}
         sent = {
-            name: SentInput.of(value, f"`{name}` of {self.node}")
+            name: SentInput.of(value, f"`{name}` of {self.node}", to_pod=self.to_pod)
             for name, value in self.argument_values.items()
-            if name not in self._read and name not in parameters and name not in loaded
+            if not any(name in others for others in (self._read, parameters, loaded, files))
         }
-        return Inputs(self._read, sent, loaded, parameters, self.entries)
+        return Inputs(self._read, sent, loaded, parameters, self.entries, files)
 
     def render(self, inputs: Inputs, generator: TrainingScriptGenerator) -> Rendered:
         """Render the job's spec and script.
@@ -130,7 +136,9 @@ class FunctionOrder:
             parameters=dict(inputs.parameters),
             returns=self.returns,
             saves={name: {**source_fields(source), "save_args": dict(args)} for name, (source, args) in self.saves.items()},
-            entries={name: dict(entry.config) for name, entry in self.entries.items()},
+            entries={name: dict(entry.config) for name, entry in {**self.entries, **self._local}.items()},
+            files={name: {entry.argument: files.contents.source.file} for name, (entry, files) in inputs.files.items()},
+            lazy=self.lazy,
             load_versions=inputs.versions,
         )
         return Rendered(spec.model_dump(mode="json"), generator.render_function(spec))
@@ -153,6 +161,10 @@ class FunctionOrder:
         """
         saved: dict[str, VolumeSource | RemoteEntry] = {**{name: source for name, (source, _) in self.saves.items()}, **self.entries}
         return read_values(folder, result, self.output_names, saved, self.volume, earlier=earlier)
+
+    @property
+    def _local(self) -> dict[str, LocalEntry]:
+        return {name: value for name, value in self.argument_values.items() if isinstance(value, LocalEntry)}
 
     @property
     def _read(self) -> dict[str, UrlSource | VolumeSource]:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.jobs.sent import SentInput
+    from kedro_cloudtrain.jobs.sent import SentFiles, SentInput
     from kedro_cloudtrain.jobs.spec import Source
     from kedro_cloudtrain.jobs.workload import Workload
+    from kedro_cloudtrain.storage.local_entry import LocalEntry
     from kedro_cloudtrain.storage.volumes import Volume
 
 
@@ -31,6 +32,7 @@ class Inputs:
     Attributes:
         read: the tables that the machine reads itself.
         sent: the values that exist only in this process, and are sent along.
+        files: the catalog entries whose files are sent along, with the files.
         loaded: the catalog entries that the machine loads by the entries' own classes.
         parameters: the values that stand in the script.
         entries: every catalog entry that the machine loads or saves, whose credentials it needs.
@@ -41,6 +43,7 @@ class Inputs:
     loaded: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, tuple[LocalEntry, SentFiles]] = dataclasses.field(default_factory=dict)
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -66,7 +69,24 @@ class Inputs:
         for name, entry in self.loaded.items():
             identity = entry.identity(self.versions.get(name))
             identities[name], sizes[name] = (dataclasses.asdict(identity) if identity.known else None), identity.size
-        return identities | {name: sent.digest for name, sent in self.sent.items()}, sizes
+        identities |= {name: files.contents.digest for name, (_, files) in self.files.items()}
+        return identities | {name: sent.identity for name, sent in self.sent.items()}, sizes
+
+    @property
+    def all_sent(self) -> dict[str, SentInput | SentFiles]:
+        """What is sent along, by input."""
+        return {**self.sent, **{name: files for name, (_, files) in self.files.items()}}
+
+    @property
+    def sent_files(self) -> tuple[SentInput, ...]:
+        """Every file that is sent along, once."""
+        files = [file for _, files in self.files.values() for file in (files.contents, *files.files)]
+        return tuple({file.name: file for file in (*self.sent.values(), *files)}.values())
+
+    @property
+    def references(self) -> dict[str, str]:
+        """What an input refers to instead of holding it, by the input: such an input always counts as changed."""
+        return {name: sent.reference for name, sent in self.sent.items() if sent.reference is not None}
 
     @property
     def secrets(self) -> dict[str, str]:

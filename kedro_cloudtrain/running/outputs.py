@@ -12,6 +12,7 @@ from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.models import load_model
+from kedro_cloudtrain.worker.partitions import read_partitions
 from kedro_cloudtrain.worker.results import folder_digest
 from kedro_cloudtrain.worker.values import read_value
 
@@ -82,7 +83,7 @@ def read_values(
         path = folder.path / output.path
         _compare(folder, name, path, output)
         try:
-            values[name] = read_value(path)
+            values[name] = read_partitions(path) if path.is_dir() else read_value(path)
         except InputError as error:
             raise JobLostError(f"`{name}` of {folder.name} cannot be read on this computer: {error}") from error
     return values

@@ -48,17 +48,23 @@ def prepare(order: Order, generator: TrainingScriptGenerator, to: Path | None = 
         name,
         spec={**rendered.spec, **_local_fields(order.volume, inputs)},
         script=rendered.script,
-        sent=tuple(inputs.sent.values()),
+        sent=inputs.sent_files,
         fingerprint=fingerprint,
         secrets=inputs.secrets,
         workload=order.workload(sizes),
         render_s=time.perf_counter() - began,
         code=code.archive if code is not None else None,
-        warnings=size_warnings(order.node, inputs.sent.items(), order.settings.upload_warn_mb),
+        warnings=(
+            *size_warnings(order.node, inputs.all_sent.items(), order.settings.upload_warn_mb),
+            *(
+                f"{order.node}: `{name}` holds {what}. What is behind it may change unseen, so the node's work is never reused"
+                for name, what in inputs.references.items()
+            ),
+        ),
     )
 
 
 def _local_fields(volume: Volume, inputs: Inputs) -> dict[str, Any]:
     """Return what a job's spec has of its place: the volume's path, where it is a directory, and the names of what is sent."""
     path = {"volume_path": str(volume.root.resolve())} if isinstance(volume, DirectoryVolume) else {}
-    return {**path, "sent": sorted({sent.name for sent in inputs.sent.values()})}
+    return {**path, "sent": sorted({sent.name for sent in inputs.sent_files})}

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError
 from .inputs import input_location, sent_file, volume_of
 from .job import Job
-from .protocol import CODE, CREDENTIALS_VARIABLE, OUTPUTS, SAVE_VERSION_VARIABLE
+from .partitions import are_partitions, write_partitions
+from .protocol import CODE, CREDENTIALS_VARIABLE, OUTPUTS, SAVE_VERSION_VARIABLE, SENT
 from .results import md5_of
 from .values import is_frame, read_value, write_table, write_value
 
@@ -78,10 +79,14 @@ class FunctionJob(Job):
         returns: the datasets of the function's return value, as the node has them: a name, a list of names, a mapping from the keys
             of a returned dict to names, or None.
         saves: the datasets that the machine saves itself: `dataset_key`, `file_format` and `save_args` by the dataset's name.
+        lazy: the datasets that save a dict of callables by calling them.
     """
 
-    def __init__(self, script: str, returns: Names = None, saves: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self, script: str, returns: Names = None, saves: Mapping[str, Mapping[str, Any]] | None = None, *, lazy: Sequence[str] = ()
+    ) -> None:
         super().__init__(script, [name for name in _PACKAGES if name in sys.modules])
+        self._lazy = lazy
         self._returns = returns
         self._saves = saves or {}
 
@@ -117,6 +122,29 @@ class FunctionJob(Job):
         table = read_table(location)
         self._count(table.frame, table.bytes_read, location.place)
         return table.frame
+
+    def with_files(self, entries: Mapping[str, Mapping[str, Any]], files: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Any]]:
+        """Lay out the sent files of some entries, and return the entries with their places.
+
+        Args:
+            entries: of the catalog, by name.
+            files: by the entry's name and the argument that takes its place, the sent list of its files.
+        """
+        placed = {name: dict(entry) for name, entry in entries.items()}
+        for name, lists in files.items():
+            for argument, contents in lists.items():
+                folder = Path(tempfile.mkdtemp(prefix="cloudtrain-files-"))
+                atexit.register(shutil.rmtree, folder, ignore_errors=True)
+                for place, sent in json.loads(sent_file(self.folder, contents).read_text(encoding="utf-8")).items():
+                    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+                    file = sent_file(self.folder, f"{SENT}/{sent}")
+                    (folder / place).symlink_to(file)
+                    self._bytes_read += file.stat().st_size
+                # A path takes the folder, and a filepath its one file; a file that is a folder of files is what a filepath takes as well.
+                only = next(folder.iterdir())
+                single = argument == "filepath" and only.is_symlink() and len(list(folder.iterdir())) == 1
+                placed[name][argument] = str(only if single else folder)
+        return placed
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -190,6 +218,10 @@ class FunctionJob(Job):
     def _write(self, name: str, value: Any) -> Path:
         """Write a part into the job folder."""
         try:
+            if name in self._lazy and are_partitions(value):
+                folder = self.folder / OUTPUTS / self._file_name(name)
+                write_partitions(value, folder)
+                return folder
             return write_value(value, self.folder / OUTPUTS, self._file_name(name))
         except InputError as error:
             reason = str(error).rstrip(".")

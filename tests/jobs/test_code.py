@@ -147,7 +147,7 @@ def test_linked_folders_and_submodules_travel_as_files_do(source: Path, in_git: 
 
 
 def git(folder: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)
+    subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)  # noqa: S607
 
 
 def test_installed_packages_do_not_travel() -> None:

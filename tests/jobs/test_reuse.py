@@ -105,6 +105,15 @@ def test_without_the_cache_the_job_runs(project: Project) -> None:
     assert why(project) == "ran: cache=false"
 
 
+def test_a_node_may_do_without_the_cache_and_the_others_keep_theirs(project: Project) -> None:
+    project.write("conf/base/cloudtrain.yml", "nodes: {train_mass: {cache: false}, summarise: {}}\n")
+    run(project)
+    output = run(project)
+    assert "summarise is done already" in output
+    assert "train_mass is done already" not in output
+    assert why(project, next(job for job in project.jobs if job.name.startswith("train_mass"))) == "ran: cache=false"
+
+
 def test_outputs_that_have_changed_are_made_again(project: Project) -> None:
     run(project, "--nodes=train_mass")
     (folder,) = project.jobs

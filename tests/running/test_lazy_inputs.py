@@ -1,0 +1,133 @@
+"""Entries that load a way to the data: the machine gets the data behind it, and the function what it gets under Kedro's own runners."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.cloud import Cloud
+from support.kedro_project import PENGUINS, Project, run
+
+CATALOG = """
+parts: {type: partitions.PartitionedDataset, path: data/parts, dataset: pandas.CSVDataset, filename_suffix: .csv}
+lazy: {type: polars.LazyPolarsDataset, filepath: data/penguins.csv, file_format: csv}
+pieces: {type: pandas.CSVDataset, filepath: data/penguins.csv, load_args: {chunksize: 100}}
+new: {type: partitions.IncrementalDataset, path: data/parts, dataset: pandas.CSVDataset, filename_suffix: .csv}
+cached: {type: CachedDataset, dataset: {type: partitions.PartitionedDataset, path: data/parts, dataset: pandas.CSVDataset}}
+rows: {type: json.JSONDataset, filepath: data/rows.json}
+halves: {type: partitions.PartitionedDataset, path: data/halves, dataset: pandas.CSVDataset, filename_suffix: .csv, overwrite: true}
+"""
+NODES = '''
+import os
+import pandas as pd
+
+
+def of_parts(parts):
+    assert all(callable(part) for part in parts.values())
+    return {"rows": sum(len(part()) for part in parts.values()), "names": sorted(parts)}
+
+
+def of_lazy(frame):
+    assert type(frame).__name__ == "LazyFrame"
+    return {"rows": frame.collect().height}
+
+
+def of_pieces(pieces):
+    return {"rows": sum(len(piece) for piece in pieces)}
+
+
+def of_new(parts):
+    return {"rows": sum(len(part) for part in parts.values()), "names": sorted(parts)}
+
+
+def halve(parts):
+    table = pd.concat([part() for part in parts.values()])
+    def half(number):
+        with open(os.environ["CALLS"], "a") as calls:
+            print(os.getpid(), number, file=calls)
+        return table.iloc[number::2]
+    return {"second/half": lambda: half(1), "first": lambda: half(0), "whole": table}
+'''
+LAZY = {"parts": "of_parts", "lazy": "of_lazy", "pieces": "of_pieces", "new": "of_new", "cached": "of_parts"}
+
+
+@pytest.fixture
+def lazies(project: Project) -> Project:
+    penguins = pd.read_csv(PENGUINS)
+    (project.path / "data/parts/south").mkdir(parents=True)
+    for island, place in (("Biscoe", "Biscoe"), ("Dream", "Dream"), ("Torgersen", "south/Torgersen")):
+        penguins[penguins["island"] == island].to_csv(project.path / f"data/parts/{place}.csv", index=False)
+    penguins.to_csv(project.path / "data/penguins.csv", index=False)
+    project.write("conf/base/catalog.yml", CATALOG)
+    project.write("src/shop/nodes.py", NODES)
+    return project
+
+
+def with_node(project: Project, function: str, inputs: str, outputs: str = "rows") -> None:
+    project.write(
+        "src/shop/pipeline_registry.py",
+        f"""
+        from kedro.pipeline import Pipeline, node
+
+        from shop.nodes import {function}
+
+
+        def register_pipelines():
+            return {{"__default__": Pipeline([node({function}, "{inputs}", "{outputs}", name="{function}", confirms={["new"] if inputs == "new" else []})])}}
+        """,
+    )
+    project.write("conf/base/cloudtrain.yml", f"nodes: {{{function}: {{}}}}\n")
+
+
+def rows(project: Project) -> dict[str, object]:
+    return dict(json.loads((project.path / "data/rows.json").read_text()))
+
+
+@pytest.mark.parametrize("entry", LAZY)
+def test_a_function_is_given_what_it_is_given_under_kedros_own_runner(lazies: Project, entry: str) -> None:
+    with_node(lazies, LAZY[entry], entry)
+    done = lazies.kedro("run", "--runner=cloudtrain")
+    assert done.returncode == 0, done.stdout + done.stderr
+    there = rows(lazies)
+    assert there["rows"] == 344
+    (lazies.path / "data/parts/CHECKPOINT").unlink(missing_ok=True)
+    assert lazies.kedro("run").returncode == 0
+    assert rows(lazies) == there
+
+
+@pytest.mark.parametrize(("entry", "file", "left"), [
+    ("parts", "data/parts/south/Torgersen.csv", 292 + 9), ("lazy", "data/penguins.csv", 9), ("pieces", "data/penguins.csv", 9),
+    ("cached", "data/parts/south/Torgersen.csv", 292 + 9),
+])  # fmt: skip
+def test_what_has_changed_behind_an_entry_is_never_taken_for_unchanged(lazies: Project, entry: str, file: str, left: int) -> None:
+    with_node(lazies, LAZY[entry], entry)
+    run(lazies)
+    assert "is done already" in run(lazies)
+    lines = (lazies.path / file).read_text().splitlines(keepends=True)
+    (lazies.path / file).write_text("".join(lines[:10]))
+    assert "is done already" not in run(lazies)
+    assert rows(lazies)["rows"] == left
+
+
+def test_one_partition_that_has_changed_is_sent_alone(lazies: Project) -> None:
+    with_node(lazies, "of_parts", "parts")
+    run(lazies)
+    sent = lazies.path / "data/volume/.cloudtrain/inputs"
+    before = {file.name for file in sent.iterdir()}
+    assert len(before) == 4  # three parts and their list
+    table = lazies.path / "data/parts/Dream.csv"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:5]))
+    run(lazies)
+    assert len({file.name for file in sent.iterdir()} - before) == 2
+
+
+def test_a_pod_has_the_files_and_none_of_this_computers_paths(lazies: Project, cloud: Cloud) -> None:
+    with_node(lazies, "of_parts", "parts")
+    lazies.write("conf/base/cloudtrain.yml", cloud.settings + "nodes: {of_parts: {gpu: none}}\ndefaults: {install: false}\n")
+    run(lazies, **cloud.environment)
+    assert rows(lazies)["names"] == ["Biscoe", "Dream", "south/Torgersen"]
+    for file in (cloud.bucket / ".cloudtrain").rglob("*"):
+        if file.is_file() and file.name != "worker.zip":
+            assert str(lazies.path).encode() not in file.read_bytes(), file
