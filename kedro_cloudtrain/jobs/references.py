@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
+from kedro_cloudtrain.worker.values import is_frame
+
 # Functions of these names return what is behind their arguments, whatever library they belong to.
 _LOADER = re.compile(r"(load|read|open|scan|fetch|connect|download)(_|$)", re.IGNORECASE)
 # By module and name, since they may not be installed: frames and tables that are computed when they are asked for.
@@ -40,15 +42,24 @@ def reference_in(value: Any) -> Reference | None:
     import cloudpickle  # noqa: PLC0415  # only for values that are neither a table nor JSON
 
     found: list[Reference] = []
+    sources: set[str] = set()
 
-    class Scanner(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    class Scanner(cloudpickle.Pickler):
         def persistent_id(self, part: Any) -> None:
+            if isinstance(part, types.CodeType):
+                sources.add(part.co_filename)  # the code itself goes along
             reference = _reference(part)
-            if reference is not None:
+            if reference is not None and not (isinstance(part, str) and part in sources):
                 found.append(reference)
                 if reference.certain:
                     raise _FoundError
 
+    if is_frame(value):
+        from pandas.api.types import infer_dtype  # noqa: PLC0415  # a table comes with pandas
+
+        # Of a table's columns, those of objects may hold more than texts and numbers.
+        objects = [column for _, column in value.items() if column.dtype == object]
+        value = [list(column) for column in objects if infer_dtype(column) not in ("string", "empty", "boolean", "integer", "floating")]
     # What cannot be pickled is refused where it is written, with the reason.
     with contextlib.suppress(Exception):
         Scanner(_Nowhere()).dump(value)
@@ -68,23 +79,29 @@ class _Nowhere(io.RawIOBase):
 
 def _reference(part: Any) -> Reference | None:
     """Return what one part of a value is, if it is no data."""
-    kind = type(part)
-    if kind is str:
+    if isinstance(part, str):
         return Reference(f"the path {part}, which is on this computer", certain=False) if _is_a_path(part) else None
     if isinstance(part, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
         name = getattr(part, "__name__", "")
         return Reference(f"the loader {name}(), whose data is elsewhere", certain=False, elsewhere=True) if _LOADER.match(name) else None
-    if isinstance(part, PurePath):
-        return Reference(f"the path {part}", certain=True)
-    if isinstance(part, Iterator) and not isinstance(part, io.IOBase):
-        return Reference(f"a {kind.__name__}, which can be read once and only here", certain=True)
+    what = _not_data(part)
+    return Reference(what, certain=True) if what is not None else None
+
+
+def _not_data(part: Any) -> str | None:
+    """Return what an object is that is surely no data."""
+    kind = type(part)
     names = [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__]
+    if isinstance(part, PurePath):
+        return f"the path {part}"
+    if isinstance(part, Iterator) and not isinstance(part, io.IOBase):
+        return f"a {kind.__name__}, which can be read once and only here"
     if "kedro.io.core.AbstractDataset" in names:
-        return Reference(f"a {kind.__name__}, a dataset", certain=True)
+        return f"a {kind.__name__}, a dataset"
     if any(name.startswith(tuple(f"{module}." for module in _LAZY_MODULES)) or name.startswith(_LAZY_KINDS) for name in names):
-        return Reference(f"a {kind.__name__} of {kind.__module__.partition('.')[0]}", certain=True)
+        return f"a {kind.__name__} of {kind.__module__.partition('.')[0]}"
     if kind.__name__ == "LazyFrame" and kind.__module__.startswith("polars") and "SCAN" in part.explain(optimized=False):
-        return Reference("a LazyFrame over files", certain=True)
+        return "a LazyFrame over files"
     return None
 
 

@@ -17,7 +17,7 @@ from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.wording import size
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.protocol import SENT
-from kedro_cloudtrain.worker.values import JSON, PICKLE, is_frame, is_json, write_value
+from kedro_cloudtrain.worker.values import JSON, PICKLE, is_json, write_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,7 +68,7 @@ class SentInput:
             SourceError: the value cannot be written to a file, or refers to what a machine does not have.
         """
         reference = None
-        if not table and not is_frame(value) and not is_json(value):
+        if not table and not is_json(value):
             reference = _reference(value, what, to_pod=to_pod)
         with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
             file = _write_table(value, what, Path(scratch)) if table else _write_any(value, what, Path(scratch))
@@ -137,8 +137,8 @@ def _reference(value: Any, what: str, *, to_pod: bool) -> str | None:
     follows = reference.elsewhere or not to_pod
     if (reference.certain and not follows) or isinstance(value, Iterator):
         raise SourceError(
-            f"{what} holds {reference.what}: that is not data, and a machine would get it without what is behind it. Load the data in a node "
-            "of this process and hand on a table or plain values; or keep it in an entry of kedro-datasets, such as "
+            f"{what} holds {reference.what}: that is not data, and a machine would get it without what is behind it. Load the data in a "
+            "node of this process and hand on a table or plain values; or keep it in an entry of kedro-datasets, such as "
             "partitions.PartitionedDataset, whose files go along; or take the node out of `nodes` in cloudtrain.yml."
         )
     return reference.what

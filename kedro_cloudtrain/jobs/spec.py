@@ -52,7 +52,7 @@ class FunctionSpec(BaseModel):
         returns: the datasets that take what the function returns, as the node names them.
         saves: the sources of those that the machine saves itself, with `save_args`.
         entries: the catalog entries that the machine loads and saves by their own classes, by name.
-        files: the lists of sent files by which entries are loaded that lie on the client's computer, by the argument that takes their place.
+        files: the lists of sent files of entries on the client's computer, by the entries' names and the argument that takes their place.
         lazy: the outputs whose datasets save a dict of callables by calling them.
         load_versions: the versions to load, by the names of versioned entries.
     """

@@ -28,6 +28,7 @@ _WEB = ("http", "https")
 _LAZY = ("partitions.PartitionedDataset", "polars.LazyPolarsDataset", "dask.CSVDataset", "dask.ParquetDataset", "ibis.FileDataset")
 # And those that are bound to a database or a cluster of this process.
 _BOUND = ("ibis", "spark", "databricks", "snowflake")
+_QUERIES = ("pandas.SQL", "pandas.GBQ")
 _IN_PIECES = ("chunksize", "iterator")
 _PANDAS_FORMATS = {"CSVDataset": "csv", "ParquetDataset": "parquet", "ExcelDataset": "excel", "JSONDataset": "jsonl"}
 
@@ -101,7 +102,9 @@ def local_entry(name: str, dataset: Any) -> LocalEntry | None:
         return None
     store = re.match(r"([a-z][a-z0-9+]*)://", path)
     config = {key: value for key, value in entry.items() if value and key not in ("metadata", "version", "credentials")}
-    if (store is not None and store[1] not in _NOT_REMOTE) or not path or not is_json(config) or _holds_a_secret(config):
+    # The file of an SQL entry is its query.
+    on_this_computer = (store is None or store[1] in _NOT_REMOTE) and not _kind(dataset).startswith(_QUERIES)
+    if not on_this_computer or not path or not is_json(config) or _holds_a_secret(config):
         return None
     return LocalEntry(name, argument, {"type": _kind(dataset), **config}, dataset)
 

@@ -148,13 +148,10 @@ def plan_function(
         for name in [*plan.tables, *node.outputs]
         if name not in plan.sources and (entry := remote_entry(name, catalog.get(name), ambient=plan.where == "local")) is not None
     }
-    local_entries = {
-        name: entry
-        for name in plan.tables
-        if name not in plan.sources and name not in entries and (entry := local_entry(name, catalog.get(name))) is not None
-    }
-    for name in plan.tables:
-        reason = reason_not_to_send(catalog.get(name)) if name not in {**plan.sources, **entries, **local_entries} else None
+    others = [name for name in plan.tables if name not in plan.sources and name not in entries]
+    local_entries = {name: local for name in others if (local := local_entry(name, catalog.get(name))) is not None}
+    for name in others:
+        reason = reason_not_to_send(catalog.get(name)) if name not in local_entries else None
         if reason is not None:
             problems.append(
                 f"its input `{name}` cannot be sent: {reason}. Save the data that the node needs to another entry first, such as a "

@@ -136,7 +136,10 @@ class FunctionOrder:
             parameters=dict(inputs.parameters),
             returns=self.returns,
             saves={name: {**source_fields(source), "save_args": dict(args)} for name, (source, args) in self.saves.items()},
-            entries={name: dict(entry.config) for name, entry in {**self.entries, **self._local}.items()},
+            entries={
+                **{name: dict(entry.config) for name, entry in self.entries.items()},
+                **{name: dict(entry.config) for name, entry in self._local.items()},
+            },
             files={name: {entry.argument: files.contents.source.file} for name, (entry, files) in inputs.files.items()},
             lazy=self.lazy,
             load_versions=inputs.versions,

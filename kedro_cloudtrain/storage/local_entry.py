@@ -52,7 +52,8 @@ class LocalEntry:
             paths = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
         except Exception as error:  # Kedro's DatasetError: nothing was saved in any version
             raise SourceError(f"`{self.name}` cannot be sent: {error}") from error
-        files = {path.relative_to(place.parent if path == place else place).as_posix(): path for path in paths if path.name.endswith(suffix)}
+        folder = place.parent if paths == [place] else place
+        files = {path.relative_to(folder).as_posix(): path for path in paths if path.name.endswith(suffix)}
         if not files:
             raise SourceError(f"`{self.name}` cannot be sent to the machine: there is no file in {place}. Run the node that makes it.")
         return files

@@ -19,7 +19,7 @@ cached: {type: CachedDataset, dataset: {type: partitions.PartitionedDataset, pat
 rows: {type: json.JSONDataset, filepath: data/rows.json}
 halves: {type: partitions.PartitionedDataset, path: data/halves, dataset: pandas.CSVDataset, filename_suffix: .csv, overwrite: true}
 """
-NODES = '''
+NODES = """
 import os
 import pandas as pd
 
@@ -49,7 +49,7 @@ def halve(parts):
             print(os.getpid(), number, file=calls)
         return table.iloc[number::2]
     return {"second/half": lambda: half(1), "first": lambda: half(0), "whole": table}
-'''
+"""
 LAZY = {"parts": "of_parts", "lazy": "of_lazy", "pieces": "of_pieces", "new": "of_new", "cached": "of_parts"}
 
 
@@ -66,6 +66,7 @@ def lazies(project: Project) -> Project:
 
 
 def with_node(project: Project, function: str, inputs: str, outputs: str = "rows") -> None:
+    confirms = ["new"] if inputs == "new" else []
     project.write(
         "src/shop/pipeline_registry.py",
         f"""
@@ -75,7 +76,7 @@ def with_node(project: Project, function: str, inputs: str, outputs: str = "rows
 
 
         def register_pipelines():
-            return {{"__default__": Pipeline([node({function}, "{inputs}", "{outputs}", name="{function}", confirms={["new"] if inputs == "new" else []})])}}
+            return {{"__default__": Pipeline([node({function}, "{inputs}", "{outputs}", name="{function}", confirms={confirms})])}}
         """,
     )
     project.write("conf/base/cloudtrain.yml", f"nodes: {{{function}: {{}}}}\n")
@@ -125,9 +126,30 @@ def test_one_partition_that_has_changed_is_sent_alone(lazies: Project) -> None:
 
 def test_a_pod_has_the_files_and_none_of_this_computers_paths(lazies: Project, cloud: Cloud) -> None:
     with_node(lazies, "of_parts", "parts")
-    lazies.write("conf/base/cloudtrain.yml", cloud.settings + "nodes: {of_parts: {gpu: none}}\ndefaults: {install: false}\n")
+    volume = f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n"
+    lazies.write(
+        "conf/base/cloudtrain.yml", f"backend: runpod\n{volume}nodes: {{of_parts: {{}}}}\ndefaults: {{gpu: none, install: false}}\n"
+    )
     run(lazies, **cloud.environment)
     assert rows(lazies)["names"] == ["Biscoe", "Dream", "south/Torgersen"]
     for file in (cloud.bucket / ".cloudtrain").rglob("*"):
         if file.is_file() and file.name != "worker.zip":
             assert str(lazies.path).encode() not in file.read_bytes(), file
+
+
+def test_what_is_saved_lazily_is_computed_on_the_machine_in_the_order_of_its_names(lazies: Project, tmp_path: Path) -> None:
+    with_node(lazies, "halve", "parts", "halves")
+    calls = tmp_path / "calls"
+    run(lazies, CALLS=str(calls))
+    there, made = calls.read_text().split(), {file: file.read_text() for file in (lazies.path / "data/halves").rglob("*.csv")}
+    assert there[1::2] == ["0", "1"]
+    assert len(set(there[::2])) == 1
+    assert len(made) == 3
+    calls.unlink()
+    assert lazies.kedro("run", CALLS=str(calls)).returncode == 0
+    assert {file: file.read_text() for file in (lazies.path / "data/halves").rglob("*.csv")} == made
+    assert calls.read_text().split()[1::2] == ["0", "1"]
+    calls.unlink()
+    # What is done is taken from its folder: nothing is called again.
+    assert "is done already" in run(lazies, CALLS=str(calls))
+    assert not calls.exists()
