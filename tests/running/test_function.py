@@ -276,8 +276,6 @@ def test_what_cannot_travel_is_refused_with_its_name(flights: Project) -> None:
     assert done.returncode == 1
     output = " ".join((done.stdout + done.stderr).split())
     assert "`counts` of evaluate_model_node holds a generator, which can be read once and only here: that is not data" in output
-        (done.stdout + done.stderr).split()
-    )
 
 
 def test_a_large_input_that_exists_only_here_is_sent_with_a_warning(flights: Project) -> None:
