@@ -1,0 +1,102 @@
+"""A trained model, as a training node leaves it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NewType
+
+from kedro.io import AbstractVersionedDataset, Version
+from kedro.io.core import VersionNotFoundError
+
+from kedro_cloudtrain.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from kedro_cloudtrain.worker.models import TrainedModel
+
+JSONPreview = NewType("JSONPreview", str)
+
+
+class ModelDataset(AbstractVersionedDataset[Any, Any]):
+    """A trained model as a folder: a file in the library's own format, never a pickle, and `model.json`.
+
+    Args:
+        filepath: the folder.
+        version: the version to load and the one to save, which Kedro gives to an entry with `versioned: true`.
+        metadata: for other plugins; ignored by Kedro.
+
+    Example:
+        ```yaml
+        species_model: {type: kedro_cloudtrain.ModelDataset, filepath: data/06_models/species}
+        sex_model: {type: kedro_cloudtrain.ModelDataset, filepath: data/06_models/sex, versioned: true}
+        ```
+    """
+
+    def __init__(self, *, filepath: str, version: Version | None = None, metadata: Mapping[str, Any] | None = None) -> None:
+        super().__init__(PurePosixPath(filepath), version)
+        self.metadata = metadata
+
+    @property
+    def filepath(self) -> Path:
+        """The folder; of a versioned entry, the one that holds the versions."""
+        return Path(self._filepath)
+
+    def load(self) -> TrainedModel:
+        """Load the model: `predict(frame)` and `predict_proba(frame)` work without the machine that trained it.
+
+        Raises:
+            SourceError: no model has been saved yet.
+        """
+        from kedro_cloudtrain.worker.models import load_model  # noqa: PLC0415  # only for a model
+
+        if not self._exists():
+            raise SourceError(f"There is no model in {self.filepath}. The training node that saves it has not run yet.")
+        return load_model(Path(self._get_load_path()))
+
+    def save(self, data: TrainedModel | Path | str) -> None:
+        """Copy a model's folder, whole or not at all; an older model stays until then.
+
+        Args:
+            data: the model, or the path of its folder.
+
+        Raises:
+            SourceError: `data` is not the model of a training node.
+        """
+        folder = data if isinstance(data, str | Path) else getattr(data, "folder", None)
+        if folder is None or not (Path(folder) / "model.json").is_file():
+            subject = f"{data}, which has no model.json," if isinstance(data, str | Path) else f"This {type(data).__name__}"
+            raise SourceError(
+                f"{subject} is not the model of a training node. For a model of your own, use a dataset such as pickle.PickleDataset."
+            )
+        place = Path(self._get_save_path())
+        if Path(folder).resolve() == place.resolve():
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as scratch:
+            shutil.copytree(folder, Path(scratch) / "new")
+            old = Path(scratch) / "old"
+            if place.exists():
+                place.rename(old)
+            try:
+                (Path(scratch) / "new").rename(place)
+            except OSError:
+                if old.exists():
+                    old.rename(place)
+                raise
+
+    def preview(self) -> JSONPreview:
+        """Return the content of `model.json` for Kedro-Viz."""
+        return JSONPreview(json.dumps(json.loads((Path(self._get_load_path()) / "model.json").read_text(encoding="utf-8"))))
+
+    def _exists(self) -> bool:
+        with contextlib.suppress(VersionNotFoundError):
+            return (Path(self._get_load_path()) / "model.json").is_file()
+        return False
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self.filepath), "version": self._version}
