@@ -38,7 +38,7 @@ class Code:
 
 
 class Codes:
-    """The code of a run's functions, gathered once per module: its nodes share the code as the first of them found it.
+    """The code of a run's functions, gathered once for the same modules: its nodes share the code as the first of them found it.
 
     Args:
         own: the project's own package, which travels even if it is installed as a wheel.
@@ -47,22 +47,23 @@ class Codes:
     def __init__(self, own: str | None = None) -> None:
         self._packages = _Packages(own)
         self._lock = threading.Lock()
-        self._codes: dict[str, Code] = {}
+        self._codes: dict[tuple[str, ...], Code] = {}
         self._files: dict[str, list[tuple[str, Path]]] = {}
 
-    def of(self, module: str) -> Code:
-        """Return the code of a module.
+    def of(self, *modules: str) -> Code:
+        """Return the code of some modules.
 
         Raises:
-            ConfigError: no file holds the module, or one that it imports has a syntax error.
+            ConfigError: no file holds the first of them, or one that they import has a syntax error.
         """
         with self._lock:
-            if module not in self._codes:
-                self._codes[module] = self._gather(module)
-            return self._codes[module]
+            if modules not in self._codes:
+                self._codes[modules] = self._gather(modules)
+            return self._codes[modules]
 
-    def _gather(self, module: str) -> Code:
-        reached = dict(self._packages.reached(module))
+    def _gather(self, modules: tuple[str, ...]) -> Code:
+        reached = dict(self._packages.reached(modules))
+        module = modules[0]
         roots = {name.partition(".")[0] for name in reached}
         for root in roots - set(self._files):
             self._files[root] = list(self._packages.files(root))
@@ -89,13 +90,13 @@ class _Packages:
 
     own: str | None
 
-    def reached(self, module: str) -> Iterator[tuple[str, Path]]:
-        """Yield each module of these packages that an import of `module` may run, by name, with its file.
+    def reached(self, modules: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+        """Yield each module of these packages that an import of `modules` may run, by name, with its file.
 
         Where one of them imports by a computed name, those are all modules of the project and of the packages that are reached.
         """
         visited: set[str] = set()
-        waiting, roots, computed = [module], set[str](), False
+        waiting, roots, computed = list(modules), set[str](), False
         while waiting:
             name = waiting.pop()
             if name in visited:

@@ -110,6 +110,14 @@ class _Names:
         return name
 
 
+def _validated(spec: FunctionSpec) -> dict[str, dict[str, Any]]:
+    """Return the catalog entries of a script with their validators; those of tables that the job itself loads as entries in memory."""
+    entries: dict[str, dict[str, Any]] = {name: dict(entry) for name, entry in spec.entries.items()}
+    for name, validator in spec.validators.items():
+        entries.setdefault(name, {"type": "MemoryDataset", "copy_mode": "assign"})["validator"] = validator
+    return entries
+
+
 def _call(function: str, arguments: Sequence[str], indent: int) -> str:
     """Write a call on one line, or with a line for each argument if it is too long."""
     flat = f"{function}({', '.join(arguments)})"
@@ -244,7 +252,7 @@ class TrainingScriptGenerator:
             constants[name.upper()] = spec.parameters[dataset] if is_parameter else _without_inferred_format(spec.inputs[dataset])
             written[dataset] = name.upper() if is_parameter else name
             if not is_parameter:
-                loaded[name] = name.upper()
+                loaded[name] = (name.upper(), dataset)
         if isinstance(spec.arguments, dict):
             arguments = [f"{argument}={written[dataset]}" for argument, dataset in spec.arguments.items()]
         else:
@@ -259,7 +267,8 @@ class TrainingScriptGenerator:
             call=_call(function, arguments, indent=12),
             returns=list(spec.returns) if isinstance(spec.returns, tuple) else spec.returns,
             saves=spec.saves,
-            entries=spec.entries,
+            entries=_validated(spec),
+            validated={name for name in spec.validators if name not in spec.entries},
             by_entry=by_entry,
             files=spec.files,
             lazy=list(spec.lazy),

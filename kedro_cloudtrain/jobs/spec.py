@@ -53,6 +53,7 @@ class FunctionSpec(BaseModel):
         saves: the sources of those that the machine saves itself, with `save_args`.
         entries: the catalog entries that the machine loads and saves by their own classes, by name.
         files: the lists of sent files of entries on the client's computer, by the entries' names and the argument that takes their place.
+        validators: the validators of what the machine loads and saves itself, as Kedro's catalog has them.
         lazy: the outputs whose datasets save a dict of callables by calling them.
         load_versions: the versions to load, by the names of versioned entries.
     """
@@ -68,6 +69,7 @@ class FunctionSpec(BaseModel):
     saves: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     entries: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     files: dict[str, dict[str, str]] = Field(default_factory=dict)
+    validators: dict[str, JsonValue] = Field(default_factory=dict)
     lazy: tuple[str, ...] = ()
     load_versions: dict[str, str] = Field(default_factory=dict)
 
@@ -103,6 +105,12 @@ def model_type_of(spec: Mapping[str, Any]) -> str | None:
     Older job folders hold a training's parameters beside its name.
     """
     return {**spec, **spec.get("parameters", {})}.get("model_type")
+
+
+def validator_module(validator: JsonValue) -> str:
+    """Return the module that has a validator's function or class, from the validator as Kedro's catalog has it."""
+    path = validator["class"] if isinstance(validator, dict) else validator
+    return str(path).rpartition(".")[0]
 
 
 def is_parameter(name: str) -> bool:

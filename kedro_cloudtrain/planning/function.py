@@ -12,6 +12,7 @@ from kedro_cloudtrain.jobs.requirements import is_path, project_requirements
 from kedro_cloudtrain.jobs.spec import is_parameter
 from kedro_cloudtrain.planning.entries import is_read_only, local_entry, reason_not_to_send, remote_entry, saves_lazily
 from kedro_cloudtrain.planning.plan import MachinePlan
+from kedro_cloudtrain.planning.validators import validator_of
 from kedro_cloudtrain.running.function import FunctionOrder
 from kedro_cloudtrain.storage.sources import VolumeSource
 from kedro_cloudtrain.storage.volumes import same_volume
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
+    from pydantic import JsonValue
 
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.code import Codes
@@ -42,6 +44,7 @@ class FunctionPlan(MachinePlan):
         codes: the code that goes along with its functions.
         saves: the outputs that the machine saves on the volume itself: where, and with which arguments of the writer.
         local_entries: the catalog entries on this computer whose files are sent, for the machine to load by the entries' own classes.
+        validators: the validators of what the machine loads and saves itself.
         lazy: the outputs whose datasets save a dict of callables by calling them: the machine does that.
     """
 
@@ -49,6 +52,7 @@ class FunctionPlan(MachinePlan):
     codes: Codes
     saves: Mapping[str, tuple[VolumeSource, dict[str, Any]]] = dataclasses.field(default_factory=dict)
     local_entries: Mapping[str, LocalEntry] = dataclasses.field(default_factory=dict)
+    validators: Mapping[str, JsonValue] = dataclasses.field(default_factory=dict)
     lazy: tuple[str, ...] = ()
 
     @property
@@ -92,6 +96,7 @@ class FunctionPlan(MachinePlan):
             codes=self.codes,
             saves=self.saves,
             entries=self.entries,
+            validators=self.validators,
             lazy=self.lazy,
             to_pod=self.where == "runpod",
             settings=self.settings,
@@ -159,7 +164,17 @@ def plan_function(
             )
     lazy = tuple(name for name in node.outputs if name not in entries and saves_lazily(catalog.get(name)))
     saves = {name: place for name in node.outputs if (place := _saved_on_volume(plan, catalog.get(name))) is not None}
-    return dataclasses.replace(plan, problems=tuple(problems), entries=entries, local_entries=local_entries, lazy=lazy, saves=saves)
+    loaded = [name for name in plan.tables if name in {**plan.sources, **entries, **local_entries}]
+    saved = [name for name in node.outputs if name in {**saves, **entries}]
+    validators = {
+        name: validator
+        for names, mode in ((loaded, "load"), (saved, "save"))
+        for name in names
+        if (validator := validator_of(catalog, name, mode)) is not None
+    }
+    return dataclasses.replace(
+        plan, problems=tuple(problems), entries=entries, local_entries=local_entries, lazy=lazy, validators=validators, saves=saves
+    )
 
 
 def _requirement_problems(plan: FunctionPlan) -> Iterator[str]:

@@ -13,6 +13,7 @@ from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
 from kedro_cloudtrain.planning.reading import Reading
 from kedro_cloudtrain.planning.selectors import goes_to_machine
 from kedro_cloudtrain.planning.training import TrainingInputs, is_training, plan_training
+from kedro_cloudtrain.planning.validators import validator_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -74,7 +75,15 @@ class Planner:
         tables = TrainingInputs.of(node).tables if is_training(node) else table_names(node)
         reading = Reading(where, volume, outputs & set(tables))
         for name in tables:
-            reading.add(name, self.catalog.get(name))
+            dataset = self.catalog.get(name)
+            # A recipe has none of the project's code: what validates its table runs in this process.
+            if not is_training(node) or validator_of(self.catalog, name, "load") is None:
+                reading.add(name, dataset)
+            elif where != "local":
+                reading.problems.append(
+                    f"`{name}` has a validator, which would have to run on the machine that reads it, and a recipe has none of the "
+                    "project's code. Validate it in a function node before this one, which may go to a machine as well, and train on its output."
+                )
         settings = self.settings.for_node(node.name, node.tags, node.namespace)
         if is_training(node):
             return plan_training(node, reading, settings, self.catalog, self.generator)

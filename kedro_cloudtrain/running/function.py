@@ -11,7 +11,7 @@ from kedro_cloudtrain.jobs.code import Codes
 from kedro_cloudtrain.jobs.importable import import_path
 from kedro_cloudtrain.jobs.requirements import function_requirements
 from kedro_cloudtrain.jobs.sent import SentFiles, SentInput
-from kedro_cloudtrain.jobs.spec import FunctionSpec, is_parameter, source_fields
+from kedro_cloudtrain.jobs.spec import FunctionSpec, is_parameter, source_fields, validator_module
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_values
@@ -23,6 +23,8 @@ from kedro_cloudtrain.worker.values import is_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from pydantic import JsonValue
 
     from kedro_cloudtrain.jobs.code import Code
     from kedro_cloudtrain.jobs.folder import JobFolder
@@ -47,6 +49,7 @@ class FunctionOrder:
         codes: the code that goes along.
         saves: the outputs that the machine saves on the volume itself: where, and with which arguments of the writer.
         entries: the catalog entries that the machine loads and saves by the entries' own classes.
+        validators: the validators of what the machine loads and saves itself, as the catalog has them.
         lazy: the outputs whose datasets save a dict of callables by calling them.
         to_pod: whether the machine is another one than this computer.
         settings: what `cloudtrain.yml` sets for the node.
@@ -62,6 +65,7 @@ class FunctionOrder:
     codes: Codes = dataclasses.field(default_factory=Codes)
     saves: Mapping[str, tuple[VolumeSource, Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
+    validators: Mapping[str, JsonValue] = dataclasses.field(default_factory=dict)
     lazy: tuple[str, ...] = ()
     to_pod: bool = False
     settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
@@ -73,12 +77,12 @@ class FunctionOrder:
 
     @property
     def code(self) -> Code:
-        """The project's code that the function's module imports.
+        """The project's code that the function's module imports, and the validators'.
 
         Raises:
             ConfigError: it is not in any file.
         """
-        return self.codes.of(self.function.__module__)
+        return self.codes.of(self.function.__module__, *sorted({validator_module(validator) for validator in self.validators.values()}))
 
     @property
     def requirements(self) -> tuple[str, ...]:
@@ -88,7 +92,9 @@ class FunctionOrder:
             self.settings.requirements,
             file_formats=tuple(source.file_format for source in [*self._read.values(), *(source for source, _ in self.saves.values())]),
             over_http=any(isinstance(table, UrlSource) for table in self._read.values()),
-            drivers=tuple(sorted({*(entry.driver for entry in self.entries.values()), *(["fsspec"] if self._local else [])})),
+            drivers=tuple(
+                sorted({*(entry.driver for entry in self.entries.values()), *(["fsspec"] if self._local or self.validators else [])})
+            ),
         )
 
     @property
@@ -140,6 +146,7 @@ class FunctionOrder:
                 **{name: dict(entry.config) for name, entry in self.entries.items()},
                 **{name: dict(entry.config) for name, entry in self._local.items()},
             },
+            validators=dict(self.validators),
             files={name: {entry.argument: files.contents.source.file} for name, (entry, files) in inputs.files.items()},
             lazy=self.lazy,
             load_versions=inputs.versions,

@@ -146,6 +146,29 @@ class FunctionJob(Job):
                 placed[name][argument] = str(only if single else folder)
         return placed
 
+    def validated(self, catalog: Any, name: str, value: Any, *, saved: bool = False) -> Any:
+        """Return a table as the validator of its catalog entry returns it.
+
+        Args:
+            catalog: Kedro's catalog, which has an entry in memory for the table.
+            name: the entry's name.
+            value: the table.
+            saved: whether it is saved; left out, it was loaded.
+
+        Raises:
+            InputError: the validator refuses it.
+        """
+        memory = catalog.get(name)
+        try:
+            if saved:
+                catalog.save(name, value)
+                return memory.load()
+            memory.save(value)
+            return catalog.load(name)
+        except Exception as error:
+            # A validator raises what it likes; Kedro says which one it was.
+            raise InputError(f"`{name}`: {error}") from error
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time the call separately: all before it counts as reading, all after it as saving."""
@@ -181,7 +204,9 @@ class FunctionJob(Job):
         missing = [name for name, value in parts.items() if value is None]
         if missing:
             raise InputError(f"The function returned None for {', '.join(f'`{name}`' for name in missing)}, and no dataset saves None.")
-        stored = {name: value for name, value in parts.items() if catalog is not None and name in catalog}
+        with_entry = {name: value for name, value in parts.items() if catalog is not None and name in catalog}
+        stored = {name: value for name, value in with_entry.items() if name not in self._saves}
+        parts |= {name: self.validated(catalog, name, value, saved=True) for name, value in with_entry.items() if name in self._saves}
         volume, places = volume_of(self.folder), {}
         for name, value in parts.items():
             if name in stored:
