@@ -82,7 +82,8 @@ class Planner:
             elif where != "local":
                 reading.problems.append(
                     f"`{name}` has a validator, which would have to run on the machine that reads it, and a recipe has none of the "
-                    "project's code. Validate it in a function node before this one, which may go to a machine as well, and train on its output."
+                    "project's code. Validate it in a function node before this one, which may go to a machine as well, and train on what "
+                    "that node returns."
                 )
         settings = self.settings.for_node(node.name, node.tags, node.namespace)
         if is_training(node):
