@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,10 +66,10 @@ def test_a_training_is_started_watched_and_its_pod_ended(manager: RunPodPodManag
     manager.terminate_pod(pod.id)
 
 
-def test_an_own_script_image_and_disk(manager: RunPodPodManager, cloud: Cloud, tmp_path: Path) -> None:
-    go = tmp_path / "go"
+def test_an_own_script_image_and_disk(manager: RunPodPodManager, cloud: Cloud) -> None:
+    go = "/workspace/go"
     more = {
-        "training_script_b64": encoded(f"print('own script', flush=True)\nwhile not Path({str(go)!r}).exists():\n    time.sleep(0.05)"),
+        "training_script_b64": encoded(f"print('own script', flush=True)\nwhile not Path({go!r}).exists():\n    time.sleep(0.05)"),
         "docker_image": "my/image:2",
         "volume_size_gb": 50,
     }
@@ -81,7 +80,7 @@ def test_an_own_script_image_and_disk(manager: RunPodPodManager, cloud: Cloud, t
     assert launched["gpu_type"] == "cpu5c"
     wait_until(lambda: manager.monitor_training(pod.id)["status"] == "running")
     wait_until(lambda: any("own script" in line for line in manager.get_pod_logs(pod.id)))
-    go.touch()
+    (cloud.bucket / "go").touch()
     assert manager.wait_for_completion_and_terminate(pod.id, 60)["status"] == "succeeded"
 
 

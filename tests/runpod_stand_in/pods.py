@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from .faults import PodFault
     from .schemas import CreatePodRequest
 
-# The pod's own root: all of this computer's files as they are, the volume at the mount path, and only the pod's own processes.
+# The pod's own root: this computer's programs, an empty folder in place of each that may hold a client's files, the volume at the mount
+# path, and only the pod's own processes.
 _BOX = """\
 set -e
-root=$1; path=$2; volume=$3; shift 3
+root=$1; path=$2; volume=$3; hidden=$4; kept=$5; scratch=$6; shift 6
 mount -t tmpfs tmpfs "$root"
 for entry in /* /.[!.]*; do
   if [ -L "$entry" ]; then cp -P "$entry" "$root$entry"
@@ -35,6 +36,15 @@ for entry in /* /.[!.]*; do
   elif [ -e "$entry" ]; then touch "$root$entry"; mount --bind "$entry" "$root$entry"
   fi
 done
+IFS=:
+for place in $hidden; do
+  if [ -d "$root$place" ]; then mount -t tmpfs tmpfs "$root$place"; fi
+done
+mkdir -p "$root$TMPDIR"; mount --bind "$scratch" "$root$TMPDIR"
+for place in $kept; do
+  mkdir -p "$root$place"; mount --rbind "$place" "$root$place"
+done
+unset IFS
 if [ -n "$volume" ]; then mkdir -p "$root$path"; mount --bind "$volume" "$root$path"; fi
 mount -t proc proc "$root/proc"
 exec chroot "$root" "$@"
@@ -67,6 +77,9 @@ case "$*" in
 esac
 """
 _RESTART_PAUSE_S = 0.2
+_CHECKOUT = Path(__file__).resolve().parents[2]
+# Of a user's home, a pod sees what a package index's user has there: it installs as quickly as this computer does.
+_OF_HOME = (".cache/uv", ".cache/pip", ".config/uv", ".config/pip", ".pip", ".local/share/uv")
 _LINES_KEPT = 5000
 # The variables that a pod inherits from this computer: how to find programs and packages, and no secret of the user's.
 _INHERITED = re.compile(r"^(HOME|LANG|LC_\w+|TZ|PIP_\w+|UV_\w+|SSL_\w+|REQUESTS_CA_BUNDLE|(https?|no|all)_proxy)$", re.IGNORECASE)
@@ -75,10 +88,11 @@ _INHERITED = re.compile(r"^(HOME|LANG|LC_\w+|TZ|PIP_\w+|UV_\w+|SSL_\w+|REQUESTS_
 @cache
 def namespaces_work() -> bool:
     """Return whether this user may mount in a namespace of their own."""
-    with tempfile.TemporaryDirectory() as root:
-        command = [*_UNSHARE, root, "/stand-in-mount", root, "true"]
+    with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory() as scratch:
+        command = [*_UNSHARE, root, "/stand-in-mount", root, tempfile.gettempdir(), "", scratch, "true"]
+        environment = {**os.environ, "TMPDIR": tempfile.gettempdir()}
         try:
-            return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+            return subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False).returncode == 0
         except (OSError, subprocess.SubprocessError):
             return False
 
@@ -233,7 +247,7 @@ class RunningPod:
         if self.fault is not None and self.fault.kind == "loops":
             command = ["sh", "-c", "echo 'exec format error'; exit 1"]
         if self.isolated:
-            command = [*_UNSHARE, str(root), path, str(self.volume or ""), *command]
+            command = [*_UNSHARE, str(root), path, str(self.volume or ""), *self._hide(), *command]
         return subprocess.Popen(
             command,
             env=environment,
@@ -245,6 +259,16 @@ class RunningPod:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+    def _hide(self) -> list[str]:
+        """Return what the pod does not see of this computer, what it sees of that nevertheless, and its own temporary folder."""
+        home, scratch = Path.home(), self._folder / "tmp"
+        scratch.mkdir(exist_ok=True)
+        hidden = {Path(tempfile.gettempdir()).resolve(), home, _CHECKOUT, Path.cwd()} - {Path("/")}
+        # The interpreter with its packages, and the pod's own programs.
+        kept = {Path(sys.prefix), Path(sys.base_prefix), self._folder / "bin", *(home / place for place in _OF_HOME)}
+        kept = {place for place in kept if place.is_dir() and any(place.is_relative_to(other) for other in hidden)}
+        return [":".join(str(place) for place in sorted(places)) for places in (hidden, kept)] + [str(scratch)]
 
     def _environment(self) -> dict[str, str]:
         gpu, request = self.request.gpu, self.request
@@ -263,6 +287,7 @@ class RunningPod:
         machine = {
             "PATH": os.pathsep.join([*programs, os.environ.get("PATH", os.defpath)]),
             "CUDA_VISIBLE_DEVICES": "-1",  # the computer has none
+            "TMPDIR": tempfile.gettempdir(),
             "STAND_IN_GPU": gpu.id if gpu is not None else "",
             "STAND_IN_GPU_MB": str(self.memory_gb * 1024),
         }

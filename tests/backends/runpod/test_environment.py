@@ -6,19 +6,23 @@ import base64
 import hashlib
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.cloud import Cloud
+from support.http_server import Server
 from support.waiting import wait_until
 
 from kedro_cloudtrain.errors import JobFailedError
 
+WHEEL = "tinyfit-1.0-py3-none-any.whl"
+
 
 @pytest.fixture
-def wheel(tmp_path: Path) -> Path:
-    """A package with one number, as a wheel on this computer: no registry is asked."""
-    file = tmp_path / "tinyfit-1.0-py3-none-any.whl"
+def index(tmp_path: Path) -> Iterator[Server]:
+    """A server with a package of one number: no registry is asked."""
+    file = tmp_path / WHEEL
     members = {
         "tinyfit.py": "ANSWER = 42\n",
         "tinyfit-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tinyfit\nVersion: 1.0\n",
@@ -31,7 +35,8 @@ def wheel(tmp_path: Path) -> Path:
             digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
             lines.append(f"{name},sha256={digest},{len(text)}")
         archive.writestr("tinyfit-1.0.dist-info/RECORD", "\n".join([*lines, "tinyfit-1.0.dist-info/RECORD,,"]) + "\n")
-    return file
+    with Server({WHEEL: file.read_bytes()}) as server:
+        yield server
 
 
 @pytest.fixture
@@ -50,15 +55,15 @@ def log(cloud: Cloud) -> str:
 
 
 @pytest.mark.usefixtures("no_library")
-def test_the_second_pod_with_the_same_requirements_installs_nothing(cloud: Cloud, wheel: Path) -> None:
+def test_the_second_pod_with_the_same_requirements_installs_nothing(cloud: Cloud, index: Server) -> None:
     backend = cloud.backend(heartbeat_lost_s=30.0)
-    settings = {"install": True, "requirements": [f"tinyfit @ file://{wheel}"]}
+    settings = {"install": True, "requirements": [f"tinyfit @ {index.url(WHEEL)}"]}
     body = "import tinyfit; print('the answer is', tinyfit.ANSWER, sys.prefix)"
     cloud.run(backend, body=body, **settings)
     assert "the answer is 42" in log(cloud)
     (environment,) = environments(cloud)
     assert str(environment.name) in log(cloud)
-    wheel.unlink()
+    index.files.clear()
     cloud.run(backend, body=body, **settings)
     assert "exists: nothing to install" in log(cloud)
     assert environments(cloud) == [environment]
@@ -66,11 +71,11 @@ def test_the_second_pod_with_the_same_requirements_installs_nothing(cloud: Cloud
 
 
 @pytest.mark.usefixtures("no_library")
-def test_two_pods_that_make_the_same_environment_at_once_do_not_disturb_each_other(cloud: Cloud, wheel: Path) -> None:
+def test_two_pods_that_make_the_same_environment_at_once_do_not_disturb_each_other(cloud: Cloud, index: Server) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     backend = cloud.backend(jobs=2, heartbeat_lost_s=30.0)
-    settings = {"install": True, "requirements": [f"tinyfit @ file://{wheel}"]}
+    settings = {"install": True, "requirements": [f"tinyfit @ {index.url(WHEEL)}"]}
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(cloud.run, backend, name, "import tinyfit", **settings) for name in ("one", "two")]
         assert [run.result()["rmse"] for run in runs] == [1.5, 1.5]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 from runpod_stand_in import RunPodStandIn
 from support.cloud import SECRETS, Cloud
 from support.http_server import Server
-from support.kedro_project import PENGUINS, Project
+from support.kedro_project import PENGUINS, ROOT, Project
 from support.waiting import wait_until
 
 PLANTED = "a-planted-token"
@@ -131,6 +133,36 @@ def test_the_stand_in_runs_pods_without_namespaces_too(tmp_path: Path) -> None:
         assert pod_id == pod.id
         pod.end()
         wait_until(lambda: not running(pod.id))
+
+
+def test_a_pod_of_the_stand_in_sees_none_of_this_computers_files(cloud: Cloud, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("x")
+    places = [
+        tmp_path / "mine.txt",
+        tmp_path,
+        Path.cwd() / "pyproject.toml",
+        ROOT / "kedro_cloudtrain",
+        Path.home() / ".bashrc",
+        cloud.bucket,
+    ]
+    assert all(place.exists() for place in places if place != Path.home() / ".bashrc")
+    look = f"import os, sys, numpy; print('sees', [place for place in {[str(place) for place in places]} if os.path.exists(place)])"
+    write = "open(os.environ['TMPDIR'] + '/left', 'a').write('x'); print('left', len(open(os.environ['TMPDIR'] + '/left').read()))"
+    pod = cloud.runpod.create(
+        {
+            "name": "a",
+            "image": "b",
+            "args": f"python3 -c {shlex.quote(f'{look}; {write}')}",
+            "gpu": {"id": "NVIDIA L4", "count": 1},
+            "mounts": {"network": [{"volumeId": cloud.volume_id, "path": "/workspace"}]},
+        }
+    )
+    wait_until(lambda: pod.starts >= 3)
+    lines = [line for _, _, line in pod.lines]
+    assert set(lines) >= {"sees []", "left 1", "left 2"}  # a pod that starts again has the disk that it had
+    assert {line for line in lines if line.startswith("sees")} == {"sees []"}
+    assert not (Path(tempfile.gettempdir()) / "left").exists()
+    pod.end()
 
 
 def test_the_stand_in_starts_a_command_that_ends_again_and_takes_all_with_it(cloud: Cloud) -> None:
