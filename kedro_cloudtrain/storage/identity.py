@@ -35,7 +35,7 @@ class SourceIdentity:
 
 
 def url_identity(source: UrlSource, timeout_s: float = 30.0) -> SourceIdentity:
-    """Ask a URL's server for its file's identity, by HEAD, or by the first byte where HEAD is refused.
+    """Ask a URL's server for its file's identity, by HEAD, or by the first byte where HEAD brings none.
 
     Raises:
         SourceError: the server cannot be reached, or answers with an error.

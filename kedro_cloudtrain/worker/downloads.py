@@ -27,6 +27,7 @@ T = TypeVar("T")
 TRIES = 3
 _PIECE_BYTES = 1 << 20
 _LONGEST_WAIT_S = 60.0
+_HEAD_TIMEOUT_S = 10.0
 _PLAIN = ("", "identity")
 # Status codes that another try may change (RFC 9110, 15.5 and 15.6).
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
@@ -133,7 +134,7 @@ def describe(
 ) -> Description:
     """Request a server's description of a file, without the file itself.
 
-    If the server refuses HEAD, the first byte is requested: a presigned URL of S3 or Google Cloud Storage is signed for GET only.
+    Where HEAD brings no file, the first byte is requested: a presigned URL of S3 or Google Cloud Storage, for example, is signed for GET.
 
     Raises:
         InputError: the server refuses or cannot be reached.
@@ -189,18 +190,26 @@ class _Request:
                     raise _Break(f"{file.tell():,} of {expected:,} bytes arrived")
 
     def describe(self) -> Description:
-        for method, more in (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}), ("GET", {})):
-            try:
-                with self.send(method, more) as response:
-                    headers = {name.lower(): value for name, value in response.headers.items()}
-                    if response.status == http.client.PARTIAL_CONTENT:
-                        headers["content-length"] = headers.get("content-range", "").rpartition("/")[2]
-                    return Description(response.url, _same_origin(self._full_url(), response.url), headers)
-            except RefusedError as refused:
-                if refused.status in (http.client.NOT_FOUND, http.client.GONE):
-                    raise
-                last = refused
-        raise last
+        # HEAD is no oracle: many a web framework answers it with 404, 500, an empty file or nothing, where GET has the file.
+        head = dataclasses.replace(self, timeout_s=min(self.timeout_s, _HEAD_TIMEOUT_S))
+        with contextlib.suppress(RefusedError, _Break):
+            description = head.described_by("HEAD")
+            if description.size != 0:
+                return description
+        try:
+            return self.described_by("GET", {"Range": "bytes=0-0"})
+        except RefusedError as refused:
+            if refused.status in (http.client.NOT_FOUND, http.client.GONE):
+                raise
+        return self.described_by("GET")
+
+    def described_by(self, method: str, more: Mapping[str, str] | None = None) -> Description:
+        """Return the server's description of the file in its answer to one request."""
+        with self.send(method, more) as response:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            if response.status == http.client.PARTIAL_CONTENT:
+                headers["content-length"] = headers.get("content-range", "").rpartition("/")[2]
+            return Description(response.url, _same_origin(self._full_url(), response.url), headers)
 
     def send(self, method: str, more: Mapping[str, str] | None = None) -> Any:
         """Send a request, and return the response unless the server refuses."""

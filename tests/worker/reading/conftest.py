@@ -43,7 +43,7 @@ class Asked:
 
 
 @contextlib.contextmanager
-def _scripted(answer: Callable[[Asked], Answer]) -> Iterator[tuple[str, list[Asked]]]:
+def _scripted(answer: Callable[[Asked], Answer | None]) -> Iterator[tuple[str, list[Asked]]]:
     asked: list[Asked] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -58,6 +58,9 @@ def _scripted(answer: Callable[[Asked], Answer]) -> Iterator[tuple[str, list[Ask
         def do_GET(self) -> None:
             asked.append(Asked(len(asked) + 1, self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
             scripted_answer = answer(asked[-1])
+            if scripted_answer is None:
+                self.close_connection = True
+                return
             self.send_response(scripted_answer.status)
             for name, value in {"Content-Length": str(len(scripted_answer.body)), **scripted_answer.headers}.items():
                 self.send_header(name, value)

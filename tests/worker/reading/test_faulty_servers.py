@@ -46,6 +46,25 @@ def test_a_url_that_is_signed_for_get_alone_has_an_identity(scripted, answer) ->
         assert column_names(Location(f"{url}t.csv")) == ["x"]
 
 
+HEADS = {
+    "refuses the method": 405, "knows no HEAD": 404, "has lost it": 410, "forbids it": 403, "breaks": 500, "is busy": 503, "redirects": 302,
+    "answers nothing": None, "has an empty file": 200,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_only_a_get_says_that_a_file_is_not_there(head: str, scripted, answer) -> None:
+    def framework(asked):
+        if asked.method != "HEAD":
+            return asked.part_of(b"x\n1\n", ETag='"v1"')
+        status = HEADS[head]
+        return None if status is None else answer(status, b"", **({"Location": "/nowhere"} if status == 302 else {}))
+
+    with scripted(framework) as (url, _):
+        assert url_identity(make_source(f"{url}t.csv")) == SourceIdentity('"v1"', None, 4)
+        assert column_names(Location(f"{url}t.csv")) == ["x"]
+
+
 def test_a_server_that_takes_no_range_of_one_byte_is_asked_without(scripted, answer) -> None:
     def picky(asked):
         return answer(405) if asked.method == "HEAD" else answer(400) if "range" in asked.headers else answer(200, b"x\n1\n")
