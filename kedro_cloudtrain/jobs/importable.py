@@ -55,7 +55,7 @@ def _is_imported(function: Callable[..., Any]) -> bool:
             imported = getattr(imported, part)
     except (ImportError, AttributeError):
         return False
-    return imported is function
+    return bool(imported == function)  # a classmethod is bound anew each time it is asked for
 
 
 def _name(function: Any) -> str:

@@ -6,13 +6,14 @@ import functools
 import re
 import tomllib
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.origins import Origins, index_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +30,8 @@ _BY_FORMAT = {"xlsx": ("openpyxl",), "xls": ("xlrd",)}
 _OVER_HTTP = ("fsspec", "aiohttp")
 _LIBRARIES = {"xgboost": ("xgboost",), "lightgbm": ("lightgbm",), "catboost": ("catboost",), "keras": ("keras", "jax")}
 _URL = re.compile(r"(?:[a-z]+\+)?(?:https?|ssh|git)://\S+", re.IGNORECASE)
+_INDEX_OPTIONS = ("--index-url=", "--extra-index-url=", "--find-links=")
+_WEB_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _PATH = re.compile(r"\.{0,2}/|\.$|[\w./-]+\.(?:whl|zip|tar\.gz)$|file:")
 
 
@@ -69,7 +72,7 @@ def function_requirements(
     """
     names = [*_VALUES, *_readers(file_formats, over_http=over_http)]
     names += [*_ENTRIES, *(_distribution(driver) for driver in drivers)] if drivers else []
-    lines = list(given) if given else [_as_installed(line) for line in project_requirements(project)]
+    lines = list(_origins(project).resolved(given)) if given else [_as_installed(line) for line in project_requirements(project)]
     named = {_name_of(line) for line in lines}
     return (*lines, *(_pinned(name) for name in dict.fromkeys(names) if name not in named))
 
@@ -77,28 +80,51 @@ def function_requirements(
 def project_requirements(project: Path) -> tuple[str, ...]:
     """Read a project's requirements: `[project] dependencies` of pyproject.toml, else the file that it names, else requirements.txt.
 
+    Each has its origin: see `Origins`.
+
     Args:
         project: the project's folder.
 
     Raises:
-        ConfigError: a line is not a requirement; the message names its place.
+        ConfigError: a line is not a requirement, or the requirements stand where they are not read; the message names the place.
     """
-    pyproject = project / "pyproject.toml"
-    try:
-        tables = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        tables = {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{pyproject} cannot be read: {error}") from None
+    tables = _pyproject(project)
+    tool = tables.get("tool", {})
     if "dependencies" in tables.get("project", {}):
-        return tuple(_checked(str(line), str(pyproject)) for line in tables["project"]["dependencies"])
-    named = tables.get("tool", {}).get("setuptools", {}).get("dynamic", {}).get("dependencies", {}).get("file", "requirements.txt")
-    files = [project / file for file in ([named] if isinstance(named, str) else named)]
-    return tuple(line for file in files if file.is_file() for line in _lines_of(file, set()))
+        place = str(project / "pyproject.toml")
+        return Origins.of(tables).resolved(_checked(str(line), place) for line in tables["project"]["dependencies"])
+    named = tool.get("setuptools", {}).get("dynamic", {}).get("dependencies", {}).get("file", "requirements.txt")
+    files = [file for file in (project / file for file in ([named] if isinstance(named, str) else named)) if file.is_file()]
+    if not files and tool.get("poetry", {}).get("dependencies"):
+        raise ConfigError(
+            f"{project / 'pyproject.toml'} has its dependencies in [tool.poetry.dependencies], which pip does not read. Move them to "
+            "[project] dependencies (poetry 2 reads them there), or write them to requirements.txt: poetry export -o requirements.txt"
+        )
+    return Origins.of(tables).resolved(line for file in files for line in _lines_of(file, set()))
+
+
+def own_requirements(project: Path, given: Sequence[str]) -> tuple[str, ...]:
+    """Return the requirements that `cloudtrain.yml` gives, each with its origin: see `Origins`."""
+    return _origins(project).resolved(given)
+
+
+def needs_own_index(requirement: str) -> bool:
+    """Return whether a requirement asks for a local version, such as `2.5.1+cu121`, which no public index has."""
+    try:
+        return any("+" in specifier.version for specifier in Requirement(requirement).specifier)
+    except InvalidRequirement:
+        return False
+
+
+def is_index(line: str) -> bool:
+    """Return whether a line names an index, or a page of files, to install from."""
+    return line.startswith(_INDEX_OPTIONS)
 
 
 def is_path(requirement: str) -> bool:
     """Return whether a requirement is a place on this computer, which no other machine has."""
+    if requirement.startswith("-"):
+        return False
     try:
         url = Requirement(requirement).url or ""
     except InvalidRequirement:
@@ -155,6 +181,20 @@ def _distribution(module: str) -> str:
     return next(iter(metadata.packages_distributions().get(module, ())), module)
 
 
+def _pyproject(project: Path) -> dict[str, Any]:
+    file = project / "pyproject.toml"
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from None
+
+
+def _origins(project: Path) -> Origins:
+    return Origins.of(_pyproject(project))
+
+
 def _name_of(line: str) -> str | None:
     """Return the package that a requirement names; None for a URL alone."""
     try:
@@ -179,7 +219,15 @@ def _lines_of(file: Path, visited: set[Path]) -> Iterator[str]:
         included = re.fullmatch(r"(?:-r|--requirement)[ =]?\s*(\S+)", line)
         if included:
             yield from _lines_of(file.parent / included[1], visited)
-        elif line and not line.startswith("-"):  # An index or a constraint; the code of an editable package (-e) travels by itself.
+        elif option := re.fullmatch(r"(-i|--index-url|--extra-index-url|-f|--find-links)[ =]\s*(\S+)", line):
+            if not re.match(_WEB_ADDRESS, option[2]):
+                raise ConfigError(f"{file}, line {number}: {line} is a place on this computer, which no machine has. Give it by URL.")
+            yield index_option(option[2], {"-i": "--index-url", "-f": "--find-links"}.get(option[1], option[1]))
+        elif constrained := re.fullmatch(r"(?:-c|--constraint)[ =]?\s*(\S+)", line):
+            # What is installed here keeps to the constraints: its versions are what a machine is to have.
+            lines = _lines_of(file.parent / constrained[1], visited)
+            yield from (constraint for constraint in lines if _installed(_name_of(constraint) or "") is not None)
+        elif line and not line.startswith("-"):  # The code of an editable package (-e) travels by itself.
             yield _checked(re.split(r"\s--", line)[0].strip(), f"{file}, line {number}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.jobs.importable import reason_against
-from kedro_cloudtrain.jobs.requirements import is_path, project_requirements
+from kedro_cloudtrain.jobs.requirements import is_index, is_path, needs_own_index, own_requirements, project_requirements
 from kedro_cloudtrain.jobs.spec import is_parameter
 from kedro_cloudtrain.planning.entries import is_read_only, local_entry, reason_not_to_send, remote_entry, saves_lazily
 from kedro_cloudtrain.planning.plan import MachinePlan
@@ -178,16 +178,20 @@ def plan_function(
 
 
 def _requirement_problems(plan: FunctionPlan) -> Iterator[str]:
-    """Name what no machine could install of the project's requirements; a node's own `requirements` were checked with its settings."""
-    if plan.settings.requirements:
-        return
+    """Name what no machine could install of the node's requirements, or of the project's."""
     try:
-        lines = project_requirements(plan.project)
+        given = plan.settings.requirements
+        lines = own_requirements(plan.project, given) if given else project_requirements(plan.project)
     except ConfigError as error:
         yield error.message
         return
     if plan.where == "runpod" and plan.settings.install:
         for line in lines:
+            if needs_own_index(line) and not any(map(is_index, lines)):
+                yield (
+                    f"{line} is a local version, which no public index has. Name its index in requirements.txt (--extra-index-url …), or "
+                    "ask for the version without what follows the `+`."
+                )
             if is_path(line):
                 yield (
                     f"the project requires {line}, a path on this computer, which no pod has. Give it by URL; or list what the node needs "

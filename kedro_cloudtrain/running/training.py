@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.origins import Origins
 from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.jobs.requirements import requirements
 from kedro_cloudtrain.jobs.sent import SentInput
@@ -140,4 +141,4 @@ class TrainingOrder:
             file_formats=tuple(table.file_format for table in tables),
             over_http=any(isinstance(table, UrlSource) for table in tables),
         )
-        return (*names, *self.settings.requirements)
+        return (*names, *Origins().resolved(self.settings.requirements))

@@ -87,6 +87,7 @@ def test_a_requirements_file_is_read_as_pip_reads_it(tmp_path: Path) -> None:
     )
     assert project_requirements(tmp_path) == (
         "kedro",
+        "--index-url=https://example.org/simple",
         "numpy==1.0",
         "git+https://example.org/some/thing@v1",
         "./libs/foo",
