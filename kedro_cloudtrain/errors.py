@@ -3,6 +3,7 @@
 ```
 CloudTrainError
 ├── ConfigError             a setting or a parameter is wrong: names file, key, allowed values and the nearest name
+│   ├── HyperparameterError a library has refused a hyperparameter, on the machine
 │   └── MaxWorkersError     max_workers is not a number of threads
 ├── TemplateError           no such template, an undefined name, a script that does not compile
 ├── SourceError             a bad URL or key, unreachable, of another format, without a column
@@ -42,6 +43,10 @@ class CloudTrainError(click.ClickException):
 
 class ConfigError(CloudTrainError):
     """A setting or a parameter is not valid."""
+
+
+class HyperparameterError(ConfigError):
+    """A library has refused a hyperparameter, on the machine."""
 
 
 class MaxWorkersError(ConfigError, ValueError):

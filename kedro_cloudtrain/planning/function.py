@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.datasets import CloudDataset
-from kedro_cloudtrain.errors import ConfigError, SourceError
+from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.jobs.importable import reason_against
 from kedro_cloudtrain.jobs.requirements import is_path, project_requirements
 from kedro_cloudtrain.jobs.spec import is_parameter
@@ -84,9 +84,9 @@ class FunctionPlan(MachinePlan):
             settings=self.settings,
         )
 
-    def explain(self, error: SourceError) -> SourceError:
-        """Return an error of the job's data with the node's name, and where in the project the data is named."""
-        if not (self.sources or self.entries):
+    def explain(self, error: CloudTrainError) -> CloudTrainError:
+        """Return an error of the job with the node's name, and where in the project a user corrects what it is about."""
+        if isinstance(error, SourceError) and not (self.sources or self.entries):
             return SourceError(f"{self.node.name}: {error.message}")
         return super().explain(error)
 

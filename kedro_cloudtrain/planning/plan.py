@@ -6,7 +6,7 @@ import abc
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.errors import CloudTrainError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -145,8 +145,10 @@ class MachinePlan(NodePlan, abc.ABC):
         """Return the node's outputs by dataset, from what its job has left."""
         return dict(values)
 
-    def explain(self, error: SourceError) -> SourceError:
-        """Return an error of the job's data with the node's name, and where in the project the data is named."""
+    def explain(self, error: CloudTrainError) -> CloudTrainError:
+        """Return an error of the job with the node's name, and where in the project a user corrects what it is about."""
+        if not isinstance(error, SourceError):
+            return error
         tables = " and ".join(f"`{name}`" for name in self.tables)
         return SourceError(
             f"{self.node.name}: {error.message}\nIts data is {tables} of the catalog{self._columns_named_by}. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of
 from kedro_cloudtrain.jobs.preflight import check_training, problems_before
 from kedro_cloudtrain.nodes import TrainingFunction
@@ -132,6 +132,14 @@ class TrainingPlan(MachinePlan):
     def outputs(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the node's outputs by dataset; the job has left them by kind."""
         return {output: values[kind] for output, kind in zip(self.node.outputs, _kinds(self.node), strict=True)}
+
+    def explain(self, error: CloudTrainError) -> CloudTrainError:
+        """Return an error of the job with the node's name, and where in the project a user corrects what it is about."""
+        if isinstance(error, HyperparameterError):
+            return HyperparameterError(
+                f"{self.node.name}: {error.message}\nIt stands in the `hyperparameters` of {self.inputs.parameters_place}."
+            )
+        return super().explain(error)
 
     @property
     def _columns_named_by(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import DetachedError, NotStartedError, SourceError
+from kedro_cloudtrain.errors import DetachedError, HyperparameterError, NotStartedError, SourceError
 from kedro_cloudtrain.running.prepare import prepare
 
 if TYPE_CHECKING:
@@ -126,6 +126,6 @@ class CloudTask:
                 reuse=run.settings.cache,
                 detach=run.settings.detach,
             )
-        except SourceError as error:
+        except (SourceError, HyperparameterError) as error:
             raise plan.explain(error) from error
         return plan.outputs(values)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .errors import InputError, nearest
+from .errors import HyperparameterError, InputError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,17 +196,17 @@ class Target:
         """Check that a library's raw output, under an objective of the user's choice, holds predictions.
 
         Raises:
-            InputError: a row has something other than a value, or other than each class's probability; or the fit has diverged.
+            HyperparameterError: a row has something other than a value, or other than each class's probability; or the fit has diverged.
         """
         if not np.isfinite(output).all():
-            raise InputError("The fit has diverged: the model predicts NaN or infinity. Lower learning_rate in its hyperparameters.")
+            raise HyperparameterError("The fit has diverged: the model predicts NaN or infinity. Lower `hyperparameters.learning_rate`.")
         single = {"regression": "one number", "binary_classification": "the second class's probability"}
         expected = single.get(self.task, "a probability for each class")
         # float32 may make a probability slightly larger than 1.
         within = self.task == "regression" or not len(output) or (output.min() >= 0 and output.max() <= 1 + 1e-5)
         fits = output.ndim == 1 if self.task in single else output.shape[1:] == (len(self.classes),)
         if not (fits and within):
-            raise InputError(
+            raise HyperparameterError(
                 f"A {self.task.replace('_', ' ')} needs {expected} per row, and the hyperparameters' objective (or loss function) "
                 "predicts something else. Choose another, or leave it out."
             )

@@ -12,7 +12,24 @@ class InputError(ValueError):
     """A mistake in what a user asked for: a missing column, a URL that answers 404.
 
     Its message names the value, the place and the next step, and is shown without a traceback.
+
+    Attributes:
+        about: where a user corrects it: `data`, `hyperparameters` or `outputs`.
     """
+
+    about = "data"
+
+
+class HyperparameterError(InputError):
+    """A hyperparameter that a library does not have, or a value that it does not take."""
+
+    about = "hyperparameters"
+
+
+class OutputError(InputError):
+    """What a function has returned is not what its node saves, or cannot be saved."""
+
+    about = "outputs"
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -87,10 +87,15 @@ class Job:
         self.progress.close()
         if error is not None and not isinstance(error, Exception | SystemExit):
             return None  # The job was ended from outside, and must not leave a result.
+        error = self.explained(error)
         if isinstance(error, InputError):
             self._refuse(error)
         self._end(error)
         return None
+
+    def explained(self, error: BaseException | None) -> BaseException | None:
+        """Return an error of the work, or the user's mistake that it means."""
+        return error
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -145,6 +150,7 @@ class Job:
                 "traceback": "".join(traceback.format_exception(error)),
                 "stage": self._stage,
                 "input_error": isinstance(error, InputError),
+                "about": getattr(error, "about", ""),
             }
         outputs = {kind: describe_output(self.folder, path) for kind, path in self._written.items()} | self._kept
         result = {
