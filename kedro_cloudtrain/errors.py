@@ -29,6 +29,11 @@ Each message says what happened, with which values, where to look, and the next 
 
 import click
 
+from kedro_cloudtrain.worker.errors import one_stop
+
+# HTTP: from here on, the server has failed, not the request; and too many requests.
+_OUTAGE, _TOO_MANY = 500, 429
+
 
 class CloudTrainError(click.ClickException):
     """The base class of every error that this package raises on purpose.
@@ -36,6 +41,9 @@ class CloudTrainError(click.ClickException):
     It is a `click.ClickException`: `kedro run` prints the message and exits with 1, and shows no stack for a mistake in a
     configuration file.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_stop(message))
 
     def __str__(self) -> str:
         return self.message
@@ -89,6 +97,11 @@ class ApiError(BackendError):
         super().__init__(message)
         self.status = status
         self.detail = detail
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether the service gave no answer, or one that says nothing of what was asked: the same question may be answered later."""
+        return self.status is None or self.status >= _OUTAGE or self.status == _TOO_MANY
 
 
 class JobError(CloudTrainError):

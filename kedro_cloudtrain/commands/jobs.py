@@ -87,7 +87,7 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
         raise click.ClickException(f"{name} is gone and has left no result. What it wrote: kedro cloudtrain logs {name}")
     if result.state != "succeeded":
         reason = result.error.message if result.error is not None else ""
-        raise click.ClickException(f"{name} {result.state}: {reason.rstrip('.')}. What it wrote: kedro cloudtrain logs {name}")
+        raise click.ClickException(f"{name} {result.state}: {reason.removesuffix('.')}. What it wrote: kedro cloudtrain logs {name}")
     click.echo(f"{name} is done.")
 
 

@@ -10,7 +10,7 @@ from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.jobs.importable import reason_against
 from kedro_cloudtrain.jobs.requirements import is_path, project_requirements
 from kedro_cloudtrain.jobs.spec import is_parameter
-from kedro_cloudtrain.planning.entries import is_read_only, remote_entry
+from kedro_cloudtrain.planning.entries import remote_entry
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.running.function import FunctionOrder
 from kedro_cloudtrain.storage.sources import VolumeSource
@@ -125,11 +125,6 @@ def plan_function(
     if reason is not None:
         problems.append(f"it cannot go to a machine: {reason}")
     problems += _requirement_problems(plan)
-    problems += [
-        f"its output `{name}` is a URL, which is read only. Give the entry a dataset_key."
-        for name in node.outputs
-        if is_read_only(catalog.get(name))
-    ]
     entries = {
         name: entry
         for name in [*plan.tables, *node.outputs]

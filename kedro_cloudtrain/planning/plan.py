@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.planning.target import SampledTarget
     from kedro_cloudtrain.running.order import Order
     from kedro_cloudtrain.storage.remote_entry import RemoteEntry
     from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
@@ -29,11 +30,13 @@ class NodePlan:
         node: the node.
         problems: what is wrong, a sentence each.
         where: the backend's name, or `here` for an ordinary node.
+        made: the inputs that other nodes of the run make: they need not exist before it.
     """
 
     node: Node
     problems: tuple[str, ...] = ()
     where: str = "here"
+    made: frozenset[str] = frozenset()
 
     @property
     def group(self) -> str | None:
@@ -79,14 +82,12 @@ class MachinePlan(NodePlan, abc.ABC):
         volume: holds the job folder, and the tables that are keys.
         sources: the tables that the machine reads itself.
         entries: the catalog entries on other stores that the machine loads and saves by the entries' own classes.
-        made: the tables that other nodes of the run make: they need not exist before it.
     """
 
     settings: NodeSettings
     volume: Volume
     sources: Mapping[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
     entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
-    made: frozenset[str] = frozenset()
 
     @property
     def group(self) -> str | None:
@@ -112,6 +113,10 @@ class MachinePlan(NodePlan, abc.ABC):
     def columns(self) -> Mapping[str, Sequence[str]]:
         """The columns that each table needs to have, by what names them."""
         return {}
+
+    def target_of(self, name: str) -> SampledTarget | None:  # noqa: ARG002  # most nodes have none
+        """Return the target that a training has in one of its tables; None for any other node, and where its task is not known."""
+        return None
 
     def machine_input(self, name: str) -> UrlSource | VolumeSource | RemoteEntry | None:
         """Return an input that the machine reads itself; None for one that is sent."""

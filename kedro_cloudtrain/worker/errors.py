@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+# Not `...`, and not the `..` of a path.
+_TWO_STOPS = re.compile(r"(?<![./\s])\.\.(?=\s|$)")
+
+
+def one_stop(message: str) -> str:
+    """Return a message without the second full stop that it has where the sentence of a library, with its own, stands in it."""
+    return _TWO_STOPS.sub(".", message)
 
 
 class InputError(ValueError):
@@ -18,6 +28,9 @@ class InputError(ValueError):
     """
 
     about = "data"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_stop(message))
 
 
 class HyperparameterError(InputError):

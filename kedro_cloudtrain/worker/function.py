@@ -192,8 +192,7 @@ class FunctionJob(Job):
         try:
             return write_value(value, self.folder / OUTPUTS, self._file_name(name))
         except InputError as error:
-            reason = str(error).rstrip(".")
-            raise OutputError(f"`{name}`: {reason}. Return a DataFrame, plain values, or an object that can be pickled.") from error
+            raise OutputError(f"`{name}`: {error}. Return a DataFrame, plain values, or an object that can be pickled.") from error
 
     def _store(self, name: str, value: Any, catalog: Any) -> dict[str, Any]:
         """Save a part by its catalog entry, and return the identity of its file.

@@ -162,6 +162,19 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
     return placed
 
 
+def named_columns(given: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the columns that hyperparameters name, by the hyperparameter; a column's number is not one."""
+    named: dict[str, list[str]] = {}
+    for name, value in given.items():
+        columns: list[Any] = []
+        if name in _OF_A_FEATURE and isinstance(value, Mapping):
+            columns = list(value)
+        elif name == "interaction_constraints" and isinstance(value, list):
+            columns = [column for group in value if isinstance(group, list) for column in group]
+        named[name] = [column for column in columns if isinstance(column, str)]
+    return {name: columns for name, columns in named.items() if columns}
+
+
 def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
     """Add defaults to the given hyperparameters; a default that is given under another name is left out.
 

@@ -37,7 +37,7 @@ def refusal(library: str, given: Mapping[str, Any], error: BaseException | None)
     if not named:
         return None
     values = " and ".join(f"`hyperparameters.{name}` is {given[name]!r}" for name in named)
-    return HyperparameterError(f"{values}, which {library} refuses: {reason.rstrip('.: ')}.")
+    return HyperparameterError(f"{values}, which {library} refuses: {reason.rstrip(': ')}.")
 
 
 def _is_raised_by(library: str, error: Exception) -> bool:
