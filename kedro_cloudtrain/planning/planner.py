@@ -69,7 +69,7 @@ class Planner:
 
     @functools.cached_property
     def _codes(self) -> Codes:
-        return Codes(self.package)
+        return Codes(self.package, self.project)
 
     def _plan(self, node: Node, outputs: frozenset[str]) -> NodePlan:
         ordinary = not goes_to_machine(self.settings, node)

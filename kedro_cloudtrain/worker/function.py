@@ -24,6 +24,7 @@ from .inputs import input_location, sent_file, volume_of
 from .job import Job
 from .protocol import CODE, CREDENTIALS_VARIABLE, OUTPUTS, SAVE_VERSION_VARIABLE
 from .results import md5_of
+from .tracebacks import show_as
 from .values import is_frame, read_value, write_table, write_value
 
 if TYPE_CHECKING:
@@ -37,13 +38,15 @@ _PACKAGES = ("numpy", "pandas", "scikit-learn")
 def unpacked_code(script: str) -> str:
     """Unpack `code.zip`, beside a script, for as long as this process lives, and return the folder to import from.
 
-    It is not imported from the archive: a package may read its own files by path, and a traceback shows the source's lines.
+    It is not imported from the archive: a package may read its own files by path, and a traceback shows the source's lines. A traceback
+    names the files of the project.
     """
     _provide_checkpoint()
     folder = Path(tempfile.mkdtemp(prefix="cloudtrain-code-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with zipfile.ZipFile(Path(script).resolve().parent / CODE) as archive:
         archive.extractall(folder)
+        show_as(folder, json.loads(archive.comment or b"{}"))
     # As Kedro logs on the client: a project's own packages from INFO on, all others from WARNING on.
     logging.basicConfig(format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stdout)
     for package in {path.name.partition(".")[0] for path in folder.iterdir()}:

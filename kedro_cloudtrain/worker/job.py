@@ -28,6 +28,7 @@ from .protocol import (
     WORK_VARIABLE,
 )
 from .results import describe_output, peak_memory_bytes, version_of, write_result
+from .tracebacks import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,12 +143,10 @@ class Job:
         """Write `result.json`, last and by rename: once it exists, the job is done."""
         failure = None
         if error is not None:
-            import traceback  # needed for an error alone
-
             failure = {
                 "type": type(error).__name__,
                 "message": str(error),
-                "traceback": "".join(traceback.format_exception(error)),
+                "traceback": text_of(error),
                 "stage": self._stage,
                 "input_error": isinstance(error, InputError),
                 "about": getattr(error, "about", ""),
