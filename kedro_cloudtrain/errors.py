@@ -3,6 +3,7 @@
 ```
 CloudTrainError
 ├── ConfigError             a setting or a parameter is wrong: names file, key, allowed values and the nearest name
+│   ├── HyperparameterError a library has refused a hyperparameter, on the machine
 │   └── MaxWorkersError     max_workers is not a number of threads
 ├── TemplateError           no such template, an undefined name, a script that does not compile
 ├── SourceError             a bad URL or key, unreachable, of another format, without a column
@@ -28,6 +29,11 @@ Each message says what happened, with which values, where to look, and the next 
 
 import click
 
+from kedro_cloudtrain.worker.errors import one_stop
+
+# HTTP: from here on, the server has failed, not the request; and too many requests.
+_OUTAGE, _TOO_MANY = 500, 429
+
 
 class CloudTrainError(click.ClickException):
     """The base class of every error that this package raises on purpose.
@@ -36,12 +42,19 @@ class CloudTrainError(click.ClickException):
     configuration file.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(one_stop(message))
+
     def __str__(self) -> str:
         return self.message
 
 
 class ConfigError(CloudTrainError):
     """A setting or a parameter is not valid."""
+
+
+class HyperparameterError(ConfigError):
+    """A library has refused a hyperparameter, on the machine."""
 
 
 class MaxWorkersError(ConfigError, ValueError):
@@ -84,6 +97,11 @@ class ApiError(BackendError):
         super().__init__(message)
         self.status = status
         self.detail = detail
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether the service gave no answer, or one that says nothing of what was asked: the same question may be answered later."""
+        return self.status is None or self.status >= _OUTAGE or self.status == _TOO_MANY
 
 
 class JobError(CloudTrainError):

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
+_LINE_OF_NAMES = 8
+
 KeyPath = tuple[str | int, ...]
 
 
@@ -18,6 +20,13 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return ` Did you mean …?` with the one of `names` that is nearest to `name`, or an empty string if none is near."""
     matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
     return f" Did you mean `{matches[0]}`?" if matches else ""
+
+
+def some_of(names: Iterable[str]) -> str:
+    """Return the first of some names, as many as a line takes: `a, b, c and 73 more`; `none` if there are none."""
+    names = list(names)
+    more = f" and {len(names) - _LINE_OF_NAMES} more" if len(names) > _LINE_OF_NAMES else ""
+    return (", ".join(names[:_LINE_OF_NAMES]) or "none") + more
 
 
 def dotted(path: Sequence[str | int]) -> str:

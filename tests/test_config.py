@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from kedro.pipeline import node
-from support.kedro_project import Project
+from support.kedro_project import Project, edit
 
 from kedro_cloudtrain.config import make_settings, selects
 from kedro_cloudtrain.errors import ConfigError
@@ -55,13 +56,26 @@ def test_a_selector_that_matches_no_node_is_reported_with_the_nearest_name() -> 
     ]
 
 
-def test_a_selector_that_matches_no_node_is_a_note_of_plan_and_a_warning_of_a_run(project: Project) -> None:
+def test_a_selector_that_matches_no_node_is_refused_and_one_of_another_pipeline_is_a_note(project: Project) -> None:
     project.write("conf/base/cloudtrain.yml", "nodes: {train_mas: {timeout_s: 60}}\n")
+    sentence = "`train_mas` under `nodes` in cloudtrain.yml selects no node of the project. Did you mean `train_mass`?"
     plan = project.kedro("cloudtrain", "plan")
-    assert "`train_mas` under `nodes` in cloudtrain.yml selects no node of the project. Did you mean `train_mass`?" in plan.stdout
+    assert plan.returncode == 1
+    assert f"1 problem\n  run  {sentence}" in plan.stdout
     done = project.kedro("run", "--runner=cloudtrain")
-    assert done.returncode == 0
-    assert "`train_mas` under `nodes`" in " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    edit(
+        project,
+        "src/shop/pipeline_registry.py",
+        'return {"__default__"',
+        'return {"after": Pipeline([node(sorted, "names", "sorted")]), "__default__"',
+    )
+    project.write("conf/base/cloudtrain.yml", "nodes: {train_mass: {timeout_s: 60}}\n")
+    plan = project.kedro("cloudtrain", "plan", "--pipeline", "after", "--json")
+    assert json.loads(plan.stdout[plan.stdout.index("{\n") :])["run"]["notes"] == [
+        "`train_mass` under `nodes` in cloudtrain.yml selects a node of another pipeline."
+    ]
 
 
 @pytest.mark.parametrize(

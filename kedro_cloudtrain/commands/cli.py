@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shlex
 from importlib import resources
 from pathlib import Path
@@ -12,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from kedro_cloudtrain.commands import files, jobs, machines, pods
-from kedro_cloudtrain.commands.project import env_option, logs_to_stderr, open_planner
+from kedro_cloudtrain.commands.plan import plan
+from kedro_cloudtrain.commands.project import env_option, find_pipeline, logs_to_stderr, open_planner, params_option, pipeline_option
 from kedro_cloudtrain.commands.stop import stop
 
 if TYPE_CHECKING:
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.planning.plan import MachinePlan
     from kedro_cloudtrain.planning.planner import Planner
-
-pipeline_option = click.option("--pipeline", "-p", default=None, help="The registered pipeline; left out, the default one.")
-params_option = click.option("--params", default="", help="Parameters that override those of parameters.yml, as for kedro run.")
-runner_params_option = click.option("--runner-params", default="", help="Settings that override cloudtrain.yml, as for kedro run.")
 
 
 @click.group(name="kedro-cloudtrain")
@@ -101,50 +96,8 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
             click.echo(f"It needs {variable} in its environment: the secrets of its source, which no file holds.")
 
 
-@cloudtrain.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table; logs go to stderr.")
-@env_option
-@pipeline_option
-@params_option
-@runner_params_option
-@click.pass_obj
-def plan(metadata: ProjectMetadata, as_json: bool, env: str | None, pipeline: str | None, params: str, runner_params: str) -> None:
-    """Show where each node will run, what it reads and may cost, and what is wrong; nothing is run, nothing is paid.
-
-    For pods, the account, the volume, prices and stock are asked for as well. Exits with 1 when something would fail.
-    """
-    from rich.console import Console
-
-    from kedro_cloudtrain.planning.report import report
-    from kedro_cloudtrain.planning.selectors import unmatched_selectors
-    from kedro_cloudtrain.plugin.runner import jobs_at_once
-    from kedro_cloudtrain.wording import counted
-
-    if as_json:
-        logs_to_stderr()
-    with open_planner(metadata, env, params, runner_params) as (planner, pipelines):
-        examined = report(planner, planner.plan(_pipeline(pipelines, pipeline).nodes), jobs_at_once(planner.settings))
-        warnings = unmatched_selectors(planner.settings, [node for registered in pipelines.values() for node in registered.nodes])
-    examined = dataclasses.replace(examined, notes=[*warnings, *examined.notes])
-    problems = list(examined.all_problems())
-    if as_json:
-        click.echo(json.dumps(examined.json(), indent=2, ensure_ascii=False))
-    else:
-        console = Console(soft_wrap=True)
-        console.print(examined.table())
-        for name, note in examined.all_notes():
-            console.print(f"  {name or 'run'}  {note}", markup=False, highlight=False, style="dim")
-        if planner.settings.backend == "runpod":
-            console.print(examined.limits(), markup=False, highlight=False)
-        if problems:
-            console.print(counted(len(problems), "problem"), style="bold red")
-        for name, problem in problems:
-            console.print(f"  {name or 'run'}  {problem}", markup=False, highlight=False)
-    if problems:
-        raise click.exceptions.Exit(1)
-
-
 for command in (
+    plan,
     machines.gpus,
     machines.doctor,
     jobs.jobs,
@@ -159,27 +112,24 @@ for command in (
     cloudtrain.add_command(command)
 
 
-def _pipeline(pipelines: Mapping[str, Pipeline], name: str | None) -> Pipeline:
-    from kedro_cloudtrain.wording import did_you_mean
-
-    name = name or "__default__"
-    if name not in pipelines:
-        raise click.ClickException(f"There is no pipeline {name!r}.{did_you_mean(name, pipelines)} There are: {', '.join(pipelines)}")
-    return pipelines[name]
-
-
 def _machine_plan(planner: Planner, pipelines: Mapping[str, Pipeline], name: str, pipeline: str | None) -> MachinePlan:
     """Return the plan of a node that goes to a machine, found by its name in one pipeline or in any."""
     from kedro_cloudtrain.planning.plan import MachinePlan
     from kedro_cloudtrain.planning.selectors import goes_to_machine
     from kedro_cloudtrain.planning.training import TrainingPlan
-    from kedro_cloudtrain.wording import did_you_mean
+    from kedro_cloudtrain.wording import did_you_mean, some_of
 
     names = [pipeline] if pipeline else list(pipelines)
-    nodes = {node.name: node for key in names for node in _pipeline(pipelines, key).nodes if goes_to_machine(planner.settings, node)}
+    every = {node.name: node for key in names for node in find_pipeline(pipelines, key).nodes}
+    nodes = {key: node for key, node in every.items() if goes_to_machine(planner.settings, node)}
+    if name in every and name not in nodes:
+        raise click.ClickException(
+            f"{name} is an ordinary node, which runs in Kedro's own process: it has no script. "
+            f"To send it to a machine: `nodes: {{{name}: {{}}}}` in cloudtrain.yml."
+        )
     if name not in nodes:
-        hint = did_you_mean(name, nodes)
-        raise click.ClickException(f"No node {name!r} goes to a machine.{hint} There are: {', '.join(nodes) or 'none'}")
+        hint = did_you_mean(name, nodes) or did_you_mean(name, every) or f" There are: {some_of(nodes)}."
+        raise click.ClickException(f"No node {name!r} goes to a machine.{hint} To list all: kedro cloudtrain plan")
     (node_plan,) = planner.plan([nodes[name]])
     if node_plan.problems or not isinstance(node_plan, MachinePlan):
         raise click.ClickException("\n".join(node_plan.problems))

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kedro_cloudtrain.commands.json_output import json_options, print_json
 from kedro_cloudtrain.commands.pods import bills_of, pods_of
-from kedro_cloudtrain.commands.project import env_option, find_job, job_folders, kept_jobs
+from kedro_cloudtrain.commands.project import env_option, find_job, job_folders, kept_jobs, logs_to_stderr
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from kedro.framework.startup import ProjectMetadata
 
     from kedro_cloudtrain.jobs.result import JobProgress
@@ -21,9 +24,10 @@ _AGES_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0}
 
 
 @click.command()
+@json_options
 @env_option
 @click.pass_obj
-def jobs(metadata: ProjectMetadata, env: str | None) -> None:
+def jobs(metadata: ProjectMetadata, as_json: bool, output: Path | None, env: str | None) -> None:
     """List the jobs that this computer has started or reused, the latest first, with their pods, age and dollars so far, or the bill.
 
     Pods of this project that no run of this computer has started are listed below.
@@ -31,14 +35,23 @@ def jobs(metadata: ProjectMetadata, env: str | None) -> None:
     from rich.console import Console
 
     from kedro_cloudtrain.commands import tables
+    from kedro_cloudtrain.commands.job_record import job_record, pod_record
 
+    if as_json:
+        logs_to_stderr()
     folders, pods = job_folders(metadata, env), pods_of(metadata, env)
+    pods_by_job = {folder.name: pod for pod in pods for folder in folders if pod.works_on(folder.name)}
+    bills = bills_of(metadata, env, folders)
+    pods = [pod for pod in pods if pod not in pods_by_job.values()]
+    if as_json or output is not None:
+        records = [job_record(folder, pods_by_job.get(folder.name), bills.get(folder.name)) for folder in folders]
+        print_json({"version": 1, "jobs": records, "pods": [pod_record(pod) for pod in pods]}, output)
+    if as_json:
+        return
     console = Console(soft_wrap=True)
     if folders:
-        pods_by_job = {folder.name: pod for pod in pods for folder in folders if pod.works_on(folder.name)}
-        bills = bills_of(metadata, env, folders)
-        console.print(tables.jobs_table(folders, {**bills, **{name: pod.summary for name, pod in pods_by_job.items()}}))
-        pods = [pod for pod in pods if pod not in pods_by_job.values()]
+        billed = {name: f"${dollars:.2f} billed" for name, dollars in bills.items()}
+        console.print(tables.jobs_table(folders, {**billed, **{name: pod.summary for name, pod in pods_by_job.items()}}))
     elif not pods:
         click.echo("No jobs yet. A run makes them: kedro run --runner=cloudtrain")
     if pods:
@@ -87,7 +100,7 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
         raise click.ClickException(f"{name} is gone and has left no result. What it wrote: kedro cloudtrain logs {name}")
     if result.state != "succeeded":
         reason = result.error.message if result.error is not None else ""
-        raise click.ClickException(f"{name} {result.state}: {reason.rstrip('.')}. What it wrote: kedro cloudtrain logs {name}")
+        raise click.ClickException(f"{name} {result.state}: {reason.removesuffix('.')}. What it wrote: kedro cloudtrain logs {name}")
     click.echo(f"{name} is done.")
 
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from kedro_cloudtrain.commands.json_output import json_options, print_json
 from kedro_cloudtrain.commands.project import env_option, logs_to_stderr, open_planner, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from kedro.framework.startup import ProjectMetadata
 
     from kedro_cloudtrain.backends.runpod.contract import Gpu
-    from kedro_cloudtrain.planning.doctor import Examination
+    from kedro_cloudtrain.planning.doctor import Examination, Finding
 
 
 @click.command()
 @click.option("--data-center", default=None, help="Show the stock of this data centre, for example EU-RO-1. Default: the network volume's.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table; logs go to stderr.")
+@json_options
 @env_option
 @click.pass_obj
-def gpus(metadata: ProjectMetadata, data_center: str | None, as_json: bool, env: str | None) -> None:
+def gpus(metadata: ProjectMetadata, data_center: str | None, as_json: bool, output: Path | None, env: str | None) -> None:
     """List RunPod's GPUs, the cheapest first: the name to write in `gpu`, memory, price, stock, CUDA versions.
 
     GPUs that the data centre does not offer are dimmed.
@@ -33,33 +37,44 @@ def gpus(metadata: ProjectMetadata, data_center: str | None, as_json: bool, env:
         logs_to_stderr()
     data_center = data_center or read_settings(metadata, env).volume.data_center
     offered = sorted(connect().gpus(), key=lambda gpu: (gpu.price.secure, gpu.id))
-    if as_json:
-        click.echo(json.dumps([_gpu_json(gpu, data_center) for gpu in offered], indent=2))
-        return
-    tables.print_table(tables.gpus_table(offered, data_center))
+    if as_json or output is not None:
+        print_json([_gpu_json(gpu, data_center) for gpu in offered], output)
+    if not as_json:
+        tables.print_table(tables.gpus_table(offered, data_center))
 
 
 @click.command()
+@json_options
 @env_option
 @click.pass_obj
-def doctor(metadata: ProjectMetadata, env: str | None) -> None:
+def doctor(metadata: ProjectMetadata, as_json: bool, output: Path | None, env: str | None) -> None:
     """Check account, keys, volume, clock and packages, and print a fix for each problem. Nothing is created.
 
     Exits with 1 if there is a problem.
     """
     from kedro_cloudtrain.planning.doctor import examine_runpod
 
+    if as_json:
+        logs_to_stderr()
     settings = read_settings(metadata, env)
     on_runpod = settings.backend == "runpod"
     examination = examine_runpod(settings, metadata.project_path) if on_runpod else _examine_local(metadata, env)
-    width = max(len(finding.name) for finding in examination.findings)
-    for finding in examination.findings:
+    if as_json or output is not None:
+        findings = [dataclasses.asdict(finding) for finding in examination.findings]
+        print_json({"version": 1, "ok": not examination.problems, "findings": findings}, output)
+    if not as_json:
+        _print(examination.findings)
+    if examination.problems:
+        raise click.exceptions.Exit(1)
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
         mark = click.style("ok     ", fg="green") if finding.ok else click.style("problem", fg="red", bold=True)
         click.echo(f"{mark}  {finding.name.ljust(width)}  {finding.message}")
         if finding.fix:
             click.echo(f"{' ' * (width + 11)}{finding.fix}")
-    if examination.problems:
-        raise click.exceptions.Exit(1)
 
 
 def _examine_local(metadata: ProjectMetadata, env: str | None) -> Examination:

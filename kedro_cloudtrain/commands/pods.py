@@ -55,8 +55,8 @@ def pods_of(metadata: ProjectMetadata, env: str | None) -> list[JobPod]:
         return []
 
 
-def bills_of(metadata: ProjectMetadata, env: str | None, folders: Sequence[JobFolder]) -> dict[str, str]:
-    """Return what the pods of jobs have cost by RunPod's bill, by the job's name, as far as the bill lists them."""
+def bills_of(metadata: ProjectMetadata, env: str | None, folders: Sequence[JobFolder]) -> dict[str, float]:
+    """Return what the pods of jobs have cost by RunPod's bill, in dollars by the job's name, as far as the bill lists them."""
     from kedro_cloudtrain.backends.runpod.account import connect
     from kedro_cloudtrain.errors import CloudTrainError
 
@@ -67,7 +67,7 @@ def bills_of(metadata: ProjectMetadata, env: str | None, folders: Sequence[JobFo
         bills = connect().bills_usd()
     except CloudTrainError:
         return {}  # `pods_of` has printed that RunPod does not answer.
-    return {job: f"${bills[pod]:.2f} billed" for job, pod in pods.items() if pod in bills}
+    return {job: bills[pod] for job, pod in pods.items() if pod in bills}
 
 
 def fleet_of(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = False) -> Fleet:

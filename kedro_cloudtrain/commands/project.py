@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 register()  # wherever Kedro loads the commands, the runner has its short name
 
 env_option = click.option("--env", "-e", default=None, help="The configuration environment, as for kedro run.")
+pipeline_option = click.option("--pipeline", "-p", default=None, help="The registered pipeline; left out, the default one.")
+params_option = click.option("--params", default="", help="Parameters that override those of parameters.yml, as for kedro run.")
+runner_params_option = click.option("--runner-params", default="", help="Settings that override cloudtrain.yml, as for kedro run.")
 
 
 @contextlib.contextmanager
@@ -43,7 +46,21 @@ def open_planner(
 
     with _opened(metadata, env, params) as (context, config):
         settings = config.settings(_parameters(runner_params))
-        yield Planner(context.catalog, settings, TrainingScriptGenerator(config.templates), config.path, config.package), pipelines
+        yield Planner(_catalog(context), settings, TrainingScriptGenerator(config.templates), config.path, config.package), pipelines
+
+
+def find_pipeline(pipelines: Mapping[str, Pipeline], name: str | None) -> Pipeline:
+    """Return a registered pipeline; without a name, the default one.
+
+    Raises:
+        ClickException: there is none of that name.
+    """
+    from kedro_cloudtrain.wording import did_you_mean
+
+    name = name or "__default__"
+    if name not in pipelines:
+        raise click.ClickException(f"There is no pipeline {name!r}.{did_you_mean(name, pipelines)} There are: {', '.join(pipelines)}")
+    return pipelines[name]
 
 
 def read_settings(metadata: ProjectMetadata, env: str | None) -> Settings:
@@ -114,6 +131,23 @@ def _opened(metadata: ProjectMetadata, env: str | None, params: str) -> Iterator
         yield context, read_config(context)
 
 
+def _catalog(context: Any) -> Any:
+    """Return the project's catalog.
+
+    Raises:
+        ConfigError: Kedro cannot make it: an entry has no `type`, or names credentials that do not exist.
+    """
+    from kedro.io import DatasetError
+
+    from kedro_cloudtrain.errors import ConfigError
+    from kedro_cloudtrain.planning.catalog import reason
+
+    try:
+        return context.catalog
+    except (DatasetError, KeyError, ValueError) as error:
+        raise ConfigError(f"The catalog cannot be made: {reason(error)}") from error
+
+
 def _parameters(text: str) -> dict[str, Any]:
     """Read `a=1,b.c=2` as `kedro run` reads it."""
     from kedro.framework.cli.utils import _split_params
@@ -128,13 +162,16 @@ def _parameters(text: str) -> dict[str, Any]:
 
 def job_roots(planner: Planner) -> list[Path]:
     """Return the folders that hold the project's jobs, on the volume of its settings, then on those of its datasets."""
+    from kedro_cloudtrain.planning.catalog import unmade_entries
     from kedro_cloudtrain.planning.entries import dataset_source, dataset_volume
     from kedro_cloudtrain.storage.sources import VolumeSource
     from kedro_cloudtrain.worker.protocol import JOBS
 
     volumes = [planner.settings.volume.make(planner.project)]
-    for name in list(planner.catalog):
-        dataset = planner.catalog.get(name)
+    names = list(planner.catalog)
+    unmade = unmade_entries(planner.catalog, names)  # `plan` reports them: a job is found all the same.
+    for name in names:
+        dataset = None if name in unmade else planner.catalog.get(name)
         if isinstance(dataset_source(dataset), VolumeSource):
             volumes.append(dataset_volume(dataset))
     return list(dict.fromkeys(volume.folder(JOBS).resolve() for volume in volumes))

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import importlib.util
 import io
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -42,10 +44,12 @@ class Codes:
 
     Args:
         own: the project's own package, which travels even if it is installed as a wheel.
+        project: the project's folder, below which a traceback shows the code.
     """
 
-    def __init__(self, own: str | None = None) -> None:
+    def __init__(self, own: str | None = None, project: Path | None = None) -> None:
         self._packages = _Packages(own)
+        self._project = project
         self._lock = threading.Lock()
         self._codes: dict[tuple[str, ...], Code] = {}
         self._files: dict[str, list[tuple[str, Path]]] = {}
@@ -72,6 +76,7 @@ class Codes:
         files = dict(sorted([*imported, *(file for root in roots for file in self._files[root])]))
         if not reached and not self._packages.is_installed(module):
             raise ConfigError(f"No file holds the code of {module}, so it cannot travel to a machine: write it in a module of the project.")
+        sources = {root: place for root in sorted(roots) if (place := self._shown(root)) is not None}
         sums = hashlib.sha256()
         needed = {file.resolve() for file in reached.values()}
         buffer = io.BytesIO()
@@ -81,7 +86,14 @@ class Codes:
                 add_member(archive, inside, content)
                 if file.suffix != ".py" or file.resolve() in needed:
                     sums.update(f"{inside}\0{hashlib.sha256(content).hexdigest()}\n".encode())
+            # The machine unpacks the code elsewhere: with this, a traceback of it names the project's files.
+            archive.comment = json.dumps(sources).encode()
         return Code(buffer.getvalue(), sums.hexdigest())
+
+    def _shown(self, root: str) -> str | None:
+        """Return a package's place, seen from the project's folder; None where there is no project."""
+        place = self._packages.place(root)
+        return None if self._project is None or place is None else Path(os.path.relpath(place, self._project)).as_posix()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +153,14 @@ class _Packages:
         entries = [entry for source in sources if not (source / "pyproject.toml").exists() for entry in source.iterdir()]
         beside = {entry.stem for entry in entries if entry.suffix == ".py" or (entry.is_dir() and any(entry.glob("*.py")))}
         return sorted({*([self.own] if self.own else []), *beside})
+
+    def place(self, root: str) -> Path | None:
+        """Return a package's folder, or the file of one that is a single module."""
+        spec = self._spec(root)
+        folders = _folders(spec)
+        if folders:
+            return folders[0]
+        return Path(spec.origin) if spec is not None and spec.origin is not None else None
 
     def is_installed(self, module: str) -> bool:
         """Return whether a module belongs to none of these packages."""

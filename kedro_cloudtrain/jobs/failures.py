@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.errors import CloudTrainError, JobFailedError, JobLostError, JobTimeoutError, SourceError
+from kedro_cloudtrain.errors import CloudTrainError, HyperparameterError, JobFailedError, JobLostError, JobTimeoutError, SourceError
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
@@ -25,7 +25,8 @@ def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTr
             f"{log_end(folder)}{next_step(folder)}"
         )
     if error.input_error:
-        return SourceError(f"{folder.name}: {error.message}")
+        kinds = {"hyperparameters": HyperparameterError, "outputs": JobFailedError}
+        return kinds.get(error.about, SourceError)(f"{folder.name}: {error.message}")
     if not error.traceback:
         return JobFailedError(f"{folder.name}: {error.message}\n{log_end(folder)}{next_step(folder)}")
     return JobFailedError(

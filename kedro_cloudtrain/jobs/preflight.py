@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import library_of
+from kedro_cloudtrain.worker.devices import KERAS_BACKENDS
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.hyperparameters import check_hyperparameters
+from kedro_cloudtrain.worker.hyperparameters import by_place, check_hyperparameters
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.parameters import TrainingParameters
@@ -35,6 +37,8 @@ def problems_before(
     if generator.is_shipped(parameters.model_type):
         try:
             check_hyperparameters(library, parameters.hyperparameters)
+            if parameters.feature_columns is not None:
+                by_place(library, parameters.hyperparameters, parameters.feature_columns)
         except InputError as error:
             problems.append(str(error))
         problems += _missing_library(library) if local else []
@@ -64,6 +68,13 @@ def check_training(
 
 
 def _missing_library(library: str) -> list[str]:
-    if importlib.util.find_spec(library) is not None:
-        return []
-    return [f'{library} is not installed in this environment: pip install "kedro-cloudtrain[{library}]"']
+    install = f'pip install "kedro-cloudtrain[{library}]"'
+    if importlib.util.find_spec(library) is None:
+        return [f"{library} is not installed in this environment: {install}"]
+    if library == "keras":
+        backends = [os.environ["KERAS_BACKEND"]] if os.environ.get("KERAS_BACKEND") else [*KERAS_BACKENDS]
+        if not any(importlib.util.find_spec(backend) is not None for backend in backends):
+            names = backends[0] if len(backends) == 1 else f"{', '.join(backends[:-1])} or {backends[-1]}"
+            which = "which is not" if len(backends) == 1 else "none of which is"
+            return [f"keras needs {names}, {which} installed in this environment: {install}"]
+    return []

@@ -28,7 +28,16 @@ class JobState(enum.StrEnum):
 
 
 class JobFailure(BaseModel):
-    """The script's error, as the machine wrote it."""
+    """The script's error, as the machine wrote it.
+
+    Attributes:
+        type: the name of its class.
+        message: its text.
+        traceback: empty where there is none.
+        stage: in which it was raised.
+        input_error: whether it is a user's mistake.
+        about: where the user corrects it: `data`, `hyperparameters` or `outputs`.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -37,6 +46,7 @@ class JobFailure(BaseModel):
     traceback: str = ""
     stage: str = "start"
     input_error: bool = False
+    about: str = "data"
 
 
 class JobOutput(BaseModel):

@@ -43,12 +43,20 @@ class Finding:
         ok: whether a run can work with it.
         message: what was found, without a secret.
         fix: what to do about a problem; empty if nothing is to be done, or `message` says it.
+        outage: whether nothing was found, since a service did not answer.
     """
 
     name: str
     ok: bool
     message: str
     fix: str = ""
+    outage: bool = False
+
+    @classmethod
+    def of(cls, name: str, error: CloudTrainError, addition: str = "") -> Finding:
+        """Return the finding of an error, whose message says what to do."""
+        outage = isinstance(error, ApiError) and error.is_outage
+        return cls(name, ok=False, message=f"{error.message} {addition}".strip(), outage=outage)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message} {self.fix}".strip()
@@ -140,7 +148,7 @@ def _account(examination: Examination) -> RunPodApi | None:
         examination.findings.append(_refused(error, place))
         return api
     except CloudTrainError as error:
-        examination.findings.append(Finding("API key", ok=False, message=f"{error.message} The key is from {place}."))
+        examination.findings.append(Finding.of("API key", error, f"The key is from {place}."))
         return api
     examination.api = api
     examination.findings.append(Finding("API key", ok=True, message=f"from {place}, accepted; the account has {len(pods)} pods"))
@@ -150,7 +158,7 @@ def _account(examination: Examination) -> RunPodApi | None:
 
 def _refused(error: ApiError, place: str) -> Finding:
     if error.status != _FORBIDDEN:
-        return Finding("API", ok=False, message=error.message)
+        return Finding.of("API", error)
     if place == "RUNPOD_API_KEY" and os.environ.get("RUNPOD_POD_ID"):
         # RunPod's "Environment variables" of a pod: its key is scoped to it, and hides one of the user's by that name.
         message = "RUNPOD_API_KEY is the key that RunPod gave to this pod, which can do nothing but end the pod."
@@ -167,7 +175,7 @@ def _may_write(api: RunPodApi, place: str) -> list[Finding]:
             message = f"the key from {place} may read, but may not create or end pods ({error.detail or error.status})."
             return [Finding("API key's scope", ok=False, message=message, fix=f"Create a key that may read and write: {KEYS_PAGE}")]
     except CloudTrainError as error:
-        return [Finding("API key's scope", ok=False, message=error.message)]
+        return [Finding.of("API key's scope", error)]
     return [Finding("API key's scope", ok=True, message="may read and write pods")]
 
 
@@ -212,7 +220,7 @@ def _volume_in_account(api: RunPodApi, volume: NetworkVolume) -> Finding:
     try:
         info = api.network_volume(volume.id)
     except CloudTrainError as error:
-        return Finding("volume", ok=False, message=error.message)
+        return Finding.of("volume", error)
     if info is None:
         message = f"the account has no network volume {volume.id}."
         return Finding(
@@ -228,7 +236,7 @@ def _s3_keys(volume: S3Store, examination: Examination) -> None:
     try:
         volume.exists(_PROBE_KEY)
     except CloudTrainError as error:
-        examination.findings.append(Finding("S3 keys", ok=False, message=error.message))
+        examination.findings.append(Finding.of("S3 keys", error))
         return
     examination.volume = volume
     examination.findings.append(Finding("S3 keys", ok=True, message=f"accepted by {volume.name}"))

@@ -7,6 +7,8 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from kedro.io import AbstractDataset
+
 from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.storage.local_entry import LocalEntry
@@ -14,6 +16,7 @@ from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source
 from kedro_cloudtrain.storage.urls import names_a_secret
+from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.values import is_json
 
 if TYPE_CHECKING:
@@ -57,6 +60,20 @@ def dataset_source(dataset: Any) -> UrlSource | VolumeSource | None:
         return make_source(dataset_url=url, dataset_key=key, file_format=file_format, load_args=load_args)
     except SourceError:
         return None  # An entry that only its own reader understands is loaded by it, in this process.
+
+
+def table_on_disk(dataset: Any) -> Location | None:
+    """Return where the table of a pandas entry is on this computer, to look at its head; None if only its own reader can read it."""
+    kind = type(dataset)
+    if not kind.__module__.startswith("kedro_datasets.pandas") or kind.__name__ not in _PANDAS_FORMATS:
+        return None
+    entry: Mapping[str, Any] = getattr(dataset, "_init_args", {})
+    path = getattr(dataset, "_filepath", None)
+    if getattr(dataset, "_protocol", None) != "file" or path is None or entry.get("version"):
+        return None
+    file_format = _format(kind.__name__, str(path))
+    load_args = _plain_load_args(file_format, dict(entry.get("load_args") or {}))
+    return None if load_args is None else Location(str(path), file_format, load_args)
 
 
 def remote_entry(name: str, dataset: Any, *, ambient: bool) -> RemoteEntry | None:
@@ -141,6 +158,17 @@ def _loads_in_pieces(entry: Mapping[str, Any]) -> bool:
     """Return whether an entry loads an iterator over its rows."""
     load_args = entry.get("load_args") or {}
     return hasattr(load_args, "get") and any(load_args.get(name) for name in _IN_PIECES)
+
+
+def place_of(dataset: Any) -> str:
+    """Return where a dataset's file is, as a user finds it; its class where it has no file."""
+    place = next((value for name in ("filepath", "_filepath", "_path") if (value := getattr(dataset, name, None)) is not None), None)
+    return type(dataset).__name__ if place is None else str(place)
+
+
+def can_tell_existence(dataset: Any) -> bool:
+    """Return whether a dataset knows if its data exists: one without a check of its own answers that it does not."""
+    return type(dataset)._exists is not AbstractDataset._exists  # noqa: SLF001  # Kedro's base class has no public name for it
 
 
 def is_read_only(dataset: Any) -> bool:

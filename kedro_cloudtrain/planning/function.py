@@ -6,11 +6,11 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.datasets import CloudDataset
-from kedro_cloudtrain.errors import ConfigError, SourceError
+from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.jobs.importable import reason_against
 from kedro_cloudtrain.jobs.requirements import is_index, is_path, needs_own_index, own_requirements, project_requirements
 from kedro_cloudtrain.jobs.spec import is_parameter
-from kedro_cloudtrain.planning.entries import is_read_only, local_entry, reason_not_to_send, remote_entry, saves_lazily
+from kedro_cloudtrain.planning.entries import local_entry, reason_not_to_send, remote_entry, saves_lazily
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.validators import validator_of
 from kedro_cloudtrain.running.function import FunctionOrder
@@ -102,9 +102,9 @@ class FunctionPlan(MachinePlan):
             settings=self.settings,
         )
 
-    def explain(self, error: SourceError) -> SourceError:
-        """Return an error of the job's data with the node's name, and where in the project the data is named."""
-        if not (self.sources or self.entries):
+    def explain(self, error: CloudTrainError) -> CloudTrainError:
+        """Return an error of the job with the node's name, and where in the project a user corrects what it is about."""
+        if isinstance(error, SourceError) and not (self.sources or self.entries):
             return SourceError(f"{self.node.name}: {error.message}")
         return super().explain(error)
 
@@ -143,11 +143,6 @@ def plan_function(
     if reason is not None:
         problems.append(f"it cannot go to a machine: {reason}")
     problems += _requirement_problems(plan)
-    problems += [
-        f"its output `{name}` is a URL, which is read only. Give the entry a dataset_key."
-        for name in node.outputs
-        if is_read_only(catalog.get(name))
-    ]
     entries = {
         name: entry
         for name in [*plan.tables, *node.outputs]

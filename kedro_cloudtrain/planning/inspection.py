@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import CloudTrainError, SourceError
+from kedro_cloudtrain.errors import ApiError, CloudTrainError, SourceError
+from kedro_cloudtrain.jobs.spec import is_parameter
+from kedro_cloudtrain.planning.catalog import reason
+from kedro_cloudtrain.planning.entries import can_tell_existence, place_of, table_on_disk
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.tables import column_names
+from kedro_cloudtrain.worker.tables import column_names, read_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,10 +25,14 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.planning.plan import NodePlan
     from kedro_cloudtrain.storage.volumes import Volume
+    from kedro_cloudtrain.worker.locations import Location
 
 # A larger file on a network volume is not downloaded for its header.
 _LARGEST_LOOK_BYTES = 64 * 1024 * 1024
+# So many rows show what a target holds; another kind of value that comes later is the machine's to find.
+_SAMPLED_ROWS = 200
 _READ_WHOLE = ("xlsx", "xls")
+_READER_OF = {"xlsx": "openpyxl", "xls": "xlrd"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,37 +42,48 @@ class Look:
     Attributes:
         sizes: each table's size in bytes, None where its server does not say.
         problems: what is wrong, a sentence each.
+        doubts: what could not be found out, a sentence each.
     """
 
     sizes: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume_answers: bool = True) -> Look:
-    """Check that each table exists, and that each source has the columns that the training names.
+    """Check that each input exists, and that each source is what the training needs.
 
     What another node of the run makes is skipped: it may not exist yet, or may be replaced.
 
     Args:
         plan: the node.
-        catalog: has the datasets that are sent from this computer.
+        catalog: has the datasets that are loaded on this computer.
         volume_answers: False if the volume is known not to answer; what lies on it is then skipped.
     """
     if not isinstance(plan, MachinePlan):
-        return Look()
+        return Look(problems=tuple(_loaded_problems(plan, catalog)))
     entries = _look_at_entries(plan)
-    sizes, problems = dict(entries.sizes), [*_sent_problems(plan, catalog), *entries.problems]
+    sizes, problems, doubts = dict(entries.sizes), [*_sent_problems(plan, catalog), *entries.problems], [*entries.doubts]
     for name, source in plan.sources.items():
         if name in plan.made or (isinstance(source, VolumeSource) and not volume_answers):
             continue
         try:
             sizes[name] = source_identity(source, plan.volume).size
-            columns = _columns(source, plan.volume, sizes[name])
+            problems += _table_problems(plan, name, _location(source, plan.volume), sizes[name])
         except (CloudTrainError, ValueError) as error:
-            problems.append(f"`{name}`: {error}")
-            continue
-        problems += _column_problems(plan, name, columns) if columns is not None else ()
-    return Look(sizes, tuple(problems))
+            outage = isinstance(error, ApiError) and error.is_outage
+            (doubts if outage else problems).append(f"`{name}`: {error}")
+    return Look(sizes, tuple(problems), tuple(doubts))
+
+
+def _loaded_problems(plan: NodePlan, catalog: CatalogProtocol[Any, Any]) -> Iterator[str]:
+    """Yield what an ordinary node could not load; nothing where a node before it may have written it by other means."""
+    if plan.problems or plan.made:
+        return
+    for name in dict.fromkeys(plan.node.inputs):
+        dataset = None if is_parameter(name) else catalog.get(name)
+        if dataset is not None:
+            yield from _existence_problems(dataset, f"`{name}`")
 
 
 def _sent_problems(plan: MachinePlan, catalog: CatalogProtocol[Any, Any]) -> Iterator[str]:
@@ -72,13 +92,24 @@ def _sent_problems(plan: MachinePlan, catalog: CatalogProtocol[Any, Any]) -> Ite
         dataset = catalog.get(name) if plan.is_sent(name) and name not in plan.made else None
         if dataset is None:
             continue
-        try:
-            exists = dataset.exists()
-        except Exception as error:  # noqa: BLE001  # Kedro's DatasetError, around whatever the dataset's own library raises
-            yield f"`{name}` would be sent from this computer, but cannot be loaded: {error}"
-            continue
-        if not exists:
-            yield f"`{name}` would be sent from this computer, but does not exist: {dataset}"
+        problems = list(_existence_problems(dataset, f"`{name}` would be sent from this computer, but"))
+        location = table_on_disk(dataset) if plan.columns else None
+        if not problems and location is not None:
+            with contextlib.suppress(ValueError):  # The dataset's own reader may take what ours does not.
+                problems += _table_problems(plan, name, location, None)
+        yield from problems
+
+
+def _existence_problems(dataset: Any, subject: str) -> Iterator[str]:
+    if not can_tell_existence(dataset):
+        return
+    try:
+        exists = dataset.exists()
+    except Exception as error:  # noqa: BLE001  # Kedro's DatasetError, around whatever the dataset's own library raises
+        yield f"{subject} cannot be loaded: {reason(error)} Check its entry in the catalog."
+        return
+    if not exists:
+        yield f"{subject} does not exist: {place_of(dataset)}. Put the file there, correct the entry, or run the node that makes it."
 
 
 def _look_at_entries(plan: MachinePlan) -> Look:
@@ -96,8 +127,32 @@ def _look_at_entries(plan: MachinePlan) -> Look:
         except SourceError as error:
             problems.append(error.message)
         except Exception as error:  # noqa: BLE001  # Kedro's DatasetError, around whatever the store's client raises
-            problems.append(f"`{name}` cannot be saved to {entry.redacted}: {error}")
+            problems.append(f"`{name}` cannot be saved to {entry.redacted}: {reason(error)} Check the entry and its credentials.")
     return Look(sizes, tuple(problems))
+
+
+def _table_problems(plan: MachinePlan, name: str, location: Location, size_bytes: int | None) -> Iterator[str]:
+    """Yield the columns that a table does not have, and why its target is not one of the training's task."""
+    if location.in_pieces and location.format in _READ_WHOLE and not location.is_url and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
+        return
+    if plan.where != "local" and importlib.util.find_spec(_READER_OF.get(location.format, "pandas")) is None:
+        return  # Only the machine will have the reader.
+    target, rows = plan.target_of(name), None
+    if location.format == "parquet":
+        columns = column_names(location)
+    else:
+        rows = read_head(location, rows=1 if target is None else _SAMPLED_ROWS)
+        columns = [str(column) for column in rows.columns]
+    missing = list(_column_problems(plan, name, columns))
+    yield from missing
+    if rows is None and columns and not missing and (target is not None or not location.in_pieces):
+        # Of a remote file, this column alone is fetched.
+        column = columns[0] if target is None else target.column
+        rows = read_head(dataclasses.replace(location, load_args={"columns": [column]}), rows=_SAMPLED_ROWS)
+    if rows is not None and rows.empty:
+        yield f"`{name}`: {location.place} has no rows. Check the file."
+    elif rows is not None and target is not None and not missing:
+        yield from target.problems(next(values for column, values in rows.items() if str(column) == target.column))
 
 
 def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> Iterator[str]:
@@ -111,11 +166,5 @@ def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> It
                 yield f"`{name}` has no column `{column}`.{hint} Columns: {shown} ({len(columns)}). Fix {place}."
 
 
-def _columns(source: UrlSource | VolumeSource, volume: Volume, size_bytes: int | None) -> list[str] | None:
-    """Read a table's columns; None if that would download too much of it."""
-    if isinstance(source, UrlSource):
-        return column_names(source.location)
-    location = table_location(source, volume)
-    if location.in_pieces and location.format in _READ_WHOLE and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
-        return None
-    return column_names(location)
+def _location(source: UrlSource | VolumeSource, volume: Volume) -> Location:
+    return source.location if isinstance(source, UrlSource) else table_location(source, volume)

@@ -6,7 +6,7 @@ import abc
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.errors import CloudTrainError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.planning.target import SampledTarget
     from kedro_cloudtrain.running.order import Order
     from kedro_cloudtrain.storage.local_entry import LocalEntry
     from kedro_cloudtrain.storage.remote_entry import RemoteEntry
@@ -30,11 +31,13 @@ class NodePlan:
         node: the node.
         problems: what is wrong, a sentence each.
         where: the backend's name, or `here` for an ordinary node.
+        made: the inputs that other nodes of the run make: they need not exist before it.
     """
 
     node: Node
     problems: tuple[str, ...] = ()
     where: str = "here"
+    made: frozenset[str] = frozenset()
 
     @property
     def group(self) -> str | None:
@@ -80,14 +83,12 @@ class MachinePlan(NodePlan, abc.ABC):
         volume: holds the job folder, and the tables that are keys.
         sources: the tables that the machine reads itself.
         entries: the catalog entries on other stores that the machine loads and saves by the entries' own classes.
-        made: the tables that other nodes of the run make: they need not exist before it.
     """
 
     settings: NodeSettings
     volume: Volume
     sources: Mapping[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
     entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
-    made: frozenset[str] = frozenset()
 
     @property
     def group(self) -> str | None:
@@ -113,6 +114,10 @@ class MachinePlan(NodePlan, abc.ABC):
     def columns(self) -> Mapping[str, Sequence[str]]:
         """The columns that each table needs to have, by what names them."""
         return {}
+
+    def target_of(self, name: str) -> SampledTarget | None:  # noqa: ARG002  # most nodes have none
+        """Return the target that a training has in one of its tables; None for any other node, and where its task is not known."""
+        return None
 
     def machine_input(self, name: str) -> UrlSource | VolumeSource | RemoteEntry | LocalEntry | None:
         """Return an input that the machine reads itself; None for one that is sent."""
@@ -150,8 +155,10 @@ class MachinePlan(NodePlan, abc.ABC):
         """Return the node's outputs by dataset, from what its job has left."""
         return dict(values)
 
-    def explain(self, error: SourceError) -> SourceError:
-        """Return an error of the job's data with the node's name, and where in the project the data is named."""
+    def explain(self, error: CloudTrainError) -> CloudTrainError:
+        """Return an error of the job with the node's name, and where in the project a user corrects what it is about."""
+        if not isinstance(error, SourceError):
+            return error
         tables = " and ".join(f"`{name}`" for name in self.tables)
         return SourceError(
             f"{self.node.name}: {error.message}\nIts data is {tables} of the catalog{self._columns_named_by}. "

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.code import Codes
+from kedro_cloudtrain.planning.catalog import unmade_entries, without_transcoding
 from kedro_cloudtrain.planning.function import plan_function, table_names
+from kedro_cloudtrain.planning.outputs import output_problems
 from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
 from kedro_cloudtrain.planning.reading import Reading
 from kedro_cloudtrain.planning.selectors import goes_to_machine
-from kedro_cloudtrain.planning.training import TrainingInputs, is_training, plan_training
+from kedro_cloudtrain.planning.training import TrainingInputs, is_training, output_kinds, plan_training
 from kedro_cloudtrain.planning.validators import validator_of
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ class Planner:
     def plan(self, nodes: Iterable[Node]) -> list[NodePlan]:
         """Plan each node; no network is asked."""
         nodes = list(nodes)
-        outputs = frozenset(name for node in nodes for name in node.outputs)
+        self.unmade.update(unmade_entries(self.catalog, [name for node in nodes for name in (*node.inputs, *node.outputs)]))
+        outputs = frozenset(without_transcoding(name) for node in nodes for name in node.outputs)
         plans = [self._plan(node, outputs) for node in nodes]
         shared = [plan for plan in plans if isinstance(plan, MachinePlan) and plan.group is not None]
         more = {
@@ -61,19 +64,30 @@ class Planner:
         return [plan.with_problems(*more.get(plan.node, ())) for plan in plans]
 
     @functools.cached_property
+    def unmade(self) -> dict[str, str]:
+        """Why an entry that was planned with cannot be made, by its name."""
+        return {}
+
+    @functools.cached_property
     def _codes(self) -> Codes:
-        return Codes(self.package)
+        return Codes(self.package, self.project)
 
     def _plan(self, node: Node, outputs: frozenset[str]) -> NodePlan:
-        if not goes_to_machine(self.settings, node):
-            return NodePlan(node)
-        where = self.settings.backend
+        ordinary = not goes_to_machine(self.settings, node)
+        where = NodePlan.where if ordinary else self.settings.backend
+        made = frozenset(name for name in node.inputs if without_transcoding(name) in outputs)
+        unmade = [self.unmade[name] for name in dict.fromkeys([*node.inputs, *node.outputs]) if name in self.unmade]
+        if unmade:
+            return NodePlan(node, tuple(unmade), where, made)
+        if ordinary:
+            return NodePlan(node, tuple(output_problems(node, self.catalog)), where, made)
         try:
             volume = self.settings.volume.make(self.project)
         except ConfigError as error:
-            return NodePlan(node, (error.message,), where)
+            return NodePlan(node, (error.message,), where, made)
         tables = TrainingInputs.of(node).tables if is_training(node) else table_names(node)
-        reading = Reading(where, volume, outputs & set(tables))
+        reading = Reading(where, volume, made & set(tables))
+        reading.problems += output_problems(node, self.catalog, output_kinds(node))
         for name in tables:
             dataset = self.catalog.get(name)
             # A recipe has none of the project's code: what validates its table runs in this process.

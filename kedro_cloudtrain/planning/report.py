@@ -6,7 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.offers import CachedOffers
-from kedro_cloudtrain.errors import CloudTrainError
+from kedro_cloudtrain.errors import ApiError, CloudTrainError
+from kedro_cloudtrain.planning.catalog import missing_inputs
 from kedro_cloudtrain.planning.doctor import examine_runpod
 from kedro_cloudtrain.planning.inspection import look_at_inputs
 from kedro_cloudtrain.planning.plan import MachinePlan
@@ -29,16 +30,17 @@ _OFFERS_CACHED_S = 600
 
 @dataclasses.dataclass(frozen=True)
 class NodeReport:
-    """A node's plan, what a look at its inputs has found, and what its pod would cost."""
+    """A node's plan, what a look at its inputs has found, what its pod would cost, and which inputs are nowhere."""
 
     plan: NodePlan
     look: Look
     quote: Quote = dataclasses.field(default_factory=Quote)
+    missing: Sequence[str] = ()
 
     @property
     def problems(self) -> list[str]:
         """Why the node would fail, a sentence each."""
-        return [*self.plan.problems, *self.look.problems, *self.quote.problems]
+        return [*self.plan.problems, *self.missing, *self.look.problems, *self.quote.problems]
 
     @property
     def where(self) -> str:
@@ -72,6 +74,7 @@ class NodeReport:
             "worst_usd": None if quoted.worst_usd is None else round(quoted.worst_usd, 4),
             "notes": list(quoted.notes),
             "problems": self.problems,
+            "doubts": list(self.look.doubts),
         }
 
 
@@ -84,6 +87,7 @@ class Report:
         settings: `cloudtrain.yml`.
         max_pods: how many jobs run at once.
         problems: what is wrong with the run as a whole.
+        doubts: what could not be found out about the run as a whole.
         notes: what is worth knowing about it.
     """
 
@@ -92,6 +96,18 @@ class Report:
     max_pods: int
     problems: Sequence[str] = ()
     notes: Sequence[str] = ()
+    doubts: Sequence[str] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing is wrong, 1 where something would fail, 2 where it cannot be told."""
+        if any(True for _ in self.all_problems()):
+            return 1
+        return 2 if any(True for _ in self.all_doubts()) else 0
+
+    def all_doubts(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of the nodes of which something could not be found out, and why; for the run, first, the names are empty."""
+        yield from self._with_names(lambda node: node.look.doubts, self.doubts)
 
     def all_problems(self) -> Iterator[tuple[str, str]]:
         """Yield the names of the nodes that have a problem, and the problem; for those of the whole run, first, the names are empty."""
@@ -122,6 +138,7 @@ class Report:
         """Return the report as plain JSON; money in dollars, times in seconds."""
         estimate = self.estimate_usd
         return {
+            "version": 1,
             "nodes": [node.json() for node in self.nodes],
             "run": {
                 "backend": self.settings.backend,
@@ -130,6 +147,7 @@ class Report:
                 "estimate_usd": None if estimate is None else [round(usd, 4) for usd in estimate],
                 "notes": list(self.notes),
                 "problems": list(self.problems),
+                "doubts": list(self.doubts),
             },
         }
 
@@ -165,22 +183,32 @@ def usd_range(dollars: tuple[float, float] | None) -> str:
 def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report:
     """Check everything that can be wrong with planned nodes: their sources, and for pods the account and RunPod's offers."""
     settings = planner.settings
+    missing = missing_inputs([plan.node for plan in plans], planner.catalog, planner.unmade)
     if settings.backend != "runpod":
-        return Report([NodeReport(plan, look_at_inputs(plan, planner.catalog)) for plan in plans], settings, max_pods)
+        return Report(
+            [NodeReport(plan, look_at_inputs(plan, planner.catalog), missing=missing.get(plan.node, ())) for plan in plans],
+            settings,
+            max_pods,
+        )
     examination = examine_runpod(settings, planner.project)
     # A volume that no pod can mount is a problem of each node's plan already.
     findings = [finding for finding in examination.problems if finding.name != "volume" or examination.data_center is not None]
-    problems = [str(finding) for finding in findings]
+    problems = [str(finding) for finding in findings if not finding.outage]
+    doubts = [str(finding) for finding in findings if finding.outage]
     volume_answers = examination.volume is not None
-    nodes = [NodeReport(plan, look_at_inputs(plan, planner.catalog, volume_answers=volume_answers)) for plan in plans]
+    nodes = [
+        NodeReport(plan, look_at_inputs(plan, planner.catalog, volume_answers=volume_answers), missing=missing.get(plan.node, ()))
+        for plan in plans
+    ]
     if examination.api is not None:
         try:
             nodes = _quoted(nodes, CachedOffers(examination.api, _OFFERS_CACHED_S), examination.data_center)
         except CloudTrainError as error:
-            problems.append(error.message)  # It is the same for each node.
+            # It is the same for each node.
+            (doubts if isinstance(error, ApiError) and error.is_outage else problems).append(error.message)
     quotes = [node.quote for node in nodes]
     problems += run_problems(quotes, settings.run)
-    return Report(nodes, settings, max_pods, problems, tuple(run_notes(quotes, settings.run, max_pods)))
+    return Report(nodes, settings, max_pods, problems, tuple(run_notes(quotes, settings.run, max_pods)), doubts)
 
 
 def _quoted(nodes: Sequence[NodeReport], offers: Offers, data_center: str | None) -> list[NodeReport]:

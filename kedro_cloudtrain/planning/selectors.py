@@ -37,6 +37,18 @@ def unmatched_selectors(settings: Settings, nodes: Iterable[Node]) -> list[str]:
     return unmatched
 
 
+def selectors_elsewhere(settings: Settings, nodes: Iterable[Node], registered: Iterable[Node]) -> str | None:
+    """Return a sentence about the keys of `nodes` that select nodes of other pipelines alone; None if there are none."""
+    nodes, registered = list(nodes), list(registered)
+
+    def selects_one(selector: str, among: Iterable[Node]) -> bool:
+        return any(selects(selector, node.name, node.tags, node.namespace) for node in among)
+
+    elsewhere = [f"`{key}`" for key in settings.nodes if not selects_one(key, nodes) and selects_one(key, registered)]
+    verb = "selects a node" if len(elsewhere) == 1 else "select nodes"
+    return f"{', '.join(elsewhere)} under `nodes` in cloudtrain.yml {verb} of another pipeline." if elsewhere else None
+
+
 def goes_to_machine(settings: Settings, node: Node) -> bool:
     """Return whether a node goes to a machine: a training node always does, any other if `nodes` names it."""
     return is_training(node) or settings.names_node(node.name, node.tags, node.namespace)

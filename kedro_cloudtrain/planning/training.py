@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of
 from kedro_cloudtrain.jobs.preflight import check_training, problems_before
+from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.planning.plan import MachinePlan
+from kedro_cloudtrain.planning.target import SampledTarget
 from kedro_cloudtrain.running.training import TrainingOrder
+from kedro_cloudtrain.storage.sources import SentSource
+from kedro_cloudtrain.worker.hyperparameters import named_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.parameters import OutputKind
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.planning.reading import Reading
+    from kedro_cloudtrain.worker.encoding import Task
+
+
+_TASKS: tuple[Task, ...] = ("regression", "binary_classification", "multiclass_classification")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +69,19 @@ class TrainingPlan(MachinePlan):
     Attributes:
         inputs: the names of what it reads.
         parameters: what it trains; None where another node makes the parameters.
+        task: what the model learns; None where a template of the project's own decides.
     """
 
     inputs: TrainingInputs
     parameters: TrainingParameters | None = None
+    task: Task | None = None
+
+    def target_of(self, name: str) -> SampledTarget | None:
+        """Return the target that the training has in one of its tables; None where its task is not known."""
+        if self.parameters is None or self.task is None:
+            return None
+        held_out = name == self.inputs.validation and name != self.inputs.data
+        return SampledTarget(self.parameters.target_column, self.task, self.inputs.parameters_place, held_out)
 
     @property
     def kind(self) -> str:
@@ -98,7 +115,9 @@ class TrainingPlan(MachinePlan):
         if self.parameters is None:
             return {}
         validation, place = self.parameters.validation, self.inputs.parameters_place
+        constrained = named_columns(self.parameters.hyperparameters) if self.parameters.feature_columns is None else {}
         return {
+            **{f"hyperparameters.{name} of {place}": columns for name, columns in constrained.items()},
             f"target_column of {place}": [self.parameters.target_column],
             f"feature_columns of {place}": self.parameters.feature_columns or (),
             f"validation.column of {place}": [validation.column] if validation.column else [],
@@ -124,14 +143,22 @@ class TrainingPlan(MachinePlan):
             parameters=parameters,
             data=inputs[names.data],
             validation=inputs[names.validation] if names.validation is not None else None,
-            outputs=_kinds(self.node),
+            outputs=output_kinds(self.node),
             volume=self.volume,
             settings=self.settings,
         )
 
     def outputs(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the node's outputs by dataset; the job has left them by kind."""
-        return {output: values[kind] for output, kind in zip(self.node.outputs, _kinds(self.node), strict=True)}
+        return {output: values[kind] for output, kind in zip(self.node.outputs, output_kinds(self.node), strict=True)}
+
+    def explain(self, error: CloudTrainError) -> CloudTrainError:
+        """Return an error of the job with the node's name, and where in the project a user corrects what it is about."""
+        if isinstance(error, HyperparameterError):
+            return HyperparameterError(
+                f"{self.node.name}: {error.message}\nIt stands in the `hyperparameters` of {self.inputs.parameters_place}."
+            )
+        return super().explain(error)
 
     @property
     def _columns_named_by(self) -> str:
@@ -174,9 +201,28 @@ def plan_training(
     except ConfigError as error:
         return dataclasses.replace(plan, problems=(*plan.problems, error.message))
     problems = problems_before(parameters, generator, validation_table=names.validation is not None, local=plan.where == "local")
-    return dataclasses.replace(plan, parameters=parameters, problems=(*plan.problems, *problems))
+    if not problems and not generator.is_shipped(parameters.model_type):
+        problems += _script_problems(plan, parameters, generator)
+    task = _task_of(parameters.model_type) if generator.is_shipped(parameters.model_type) else None
+    return dataclasses.replace(plan, parameters=parameters, task=task, problems=(*plan.problems, *problems))
 
 
-def _kinds(node: Node) -> tuple[OutputKind, ...]:
+def _script_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
+    """Yield why a template of the project's own makes no script."""
+    tables = {"data": plan.inputs.data, "validation": plan.inputs.validation}
+    sources = {kind: source_fields(plan.sources.get(name, SentSource("table"))) for kind, name in tables.items() if name is not None}
+    try:
+        spec = TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=output_kinds(plan.node))
+        generator.render(spec)
+    except TemplateError as error:
+        yield error.message
+
+
+def _task_of(model_type: str) -> Task | None:
+    """Return the task of a shipped recipe."""
+    return next((task for task in _TASKS if model_type == f"{library_of(model_type)}_{task}"), None)
+
+
+def output_kinds(node: Node) -> tuple[OutputKind, ...]:
     """Return the kinds of a training node's outputs, in the order of its outputs."""
     return node.func.kinds if isinstance(node.func, TrainingFunction) else ()

@@ -57,6 +57,7 @@ class CloudTrainRunner(SequentialRunner):
         super().__init__(is_async=is_async)
         self._runner_params = runner_params
         self._make_executor: Callable[[Executor], Executor] | None = None
+        self._started = False
         self.receipts: list[Receipt] = []
 
     @property
@@ -75,6 +76,28 @@ class CloudTrainRunner(SequentialRunner):
             return ordinary
         return self._make_executor(ordinary if ordinary is not None else ThreadPoolExecutor(1, "cloudtrain-ordinary"))
 
+    def run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any], *args: Any, **options: Any) -> dict[str, Any]:
+        """Run a pipeline as any of Kedro's runners does.
+
+        Raises:
+            ConfigError: an entry of the catalog cannot be made, or an input is nowhere; Kedro's own error has a long traceback.
+        """
+        from kedro_cloudtrain.errors import ConfigError
+        from kedro_cloudtrain.planning.catalog import missing_inputs, unmade_entries
+
+        self._started = False
+        unmade = unmade_entries(catalog, sorted(pipeline.datasets()))
+        if unmade:
+            raise ConfigError("\n".join(unmade.values()))
+        missing = [problem for problems in missing_inputs(pipeline.nodes, catalog).values() for problem in problems]
+        try:
+            outputs: dict[str, Any] = super().run(pipeline, catalog, *args, **options)
+        except ValueError as error:
+            if self._started or not missing:
+                raise
+            raise ConfigError("\n".join(dict.fromkeys(missing))) from error
+        return outputs
+
     def _run(
         self,
         pipeline: Pipeline,
@@ -82,10 +105,10 @@ class CloudTrainRunner(SequentialRunner):
         hook_manager: PluginManager | None = None,
         run_id: str | None = None,
     ) -> None:
+        self._started = True
         project = _project_config(hook_manager, run_id)
         settings = project.settings(self._runner_params)
-        for warning in _unmatched(settings, pipeline):
-            self._logger.warning(warning, extra={"markup": False})
+        _refuse_selectors(settings, pipeline)
         self._make_executor = None
         self.receipts = []
         if any(_is_training(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes):
@@ -174,18 +197,26 @@ def jobs_at_once(settings: Settings) -> int:
     return settings.run.max_pods or (_LOCAL_JOBS if settings.backend == "local" else _PODS)
 
 
-def _unmatched(settings: Settings, pipeline: Pipeline) -> list[str]:
-    """Return a warning for each key of `nodes` that selects no node of the run, nor of any pipeline of the project."""
+def _refuse_selectors(settings: Settings, pipeline: Pipeline) -> None:
+    """Raise if a key of `nodes` selects no node of the run, nor of any pipeline of the project.
+
+    Raises:
+        ConfigError: with a sentence for each.
+    """
     if not settings.nodes:
-        return []
+        return
     from kedro.framework.project import pipelines
 
+    from kedro_cloudtrain.errors import ConfigError
     from kedro_cloudtrain.planning.selectors import unmatched_selectors
 
     if not unmatched_selectors(settings, pipeline.nodes):
-        return []
+        return
     # The project's pipelines are made only where there is a question.
-    return unmatched_selectors(settings, [*pipeline.nodes, *(node for registered in pipelines.values() for node in registered.nodes)])
+    registered = [node for pipeline in pipelines.values() for node in pipeline.nodes]
+    unmatched = unmatched_selectors(settings, [*pipeline.nodes, *registered]) if registered else []
+    if unmatched:
+        raise ConfigError("\n".join(unmatched))
 
 
 def _is_training(node: Node) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import DetachedError, NotStartedError, SourceError
+from kedro_cloudtrain.errors import DetachedError, HyperparameterError, NotStartedError, SourceError
+from kedro_cloudtrain.planning.entries import place_of
 from kedro_cloudtrain.running.prepare import prepare
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ class CloudTask:
             if self._exists(name):
                 raise
             raise SourceError(
-                f"{self._task.node.name}: `{name}` cannot be sent to the machine, since it does not exist: {self._task.catalog.get(name)}\n"
-                "Check its entry in the catalog, or run the node that makes it."
+                f"{self._task.node.name}: `{name}` cannot be sent to the machine, since it does not exist: "
+                f"{place_of(self._task.catalog.get(name))}\nCheck its entry in the catalog, or run the node that makes it."
             ) from error
         hook.after_dataset_loaded(dataset_name=name, data=value, node=self._task.node)
         return value
@@ -126,6 +127,6 @@ class CloudTask:
                 reuse=run.settings.cache and plan.settings.cache,
                 detach=run.settings.detach,
             )
-        except SourceError as error:
+        except (SourceError, HyperparameterError) as error:
             raise plan.explain(error) from error
         return plan.outputs(values)

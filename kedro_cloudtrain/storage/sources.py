@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.storage.urls import CONTROL, check_url, displayed, split_secret
+from kedro_cloudtrain.wording import did_you_mean
 from kedro_cloudtrain.worker.locations import FORMATS, Location
 from kedro_cloudtrain.worker.protocol import URL_SECRETS_VARIABLE
 from kedro_cloudtrain.worker.urls import extension, with_query
@@ -178,7 +179,7 @@ def _format(place: str, file_format: str | None) -> str:
     if name not in FORMATS:
         subject = f"file_format {file_format!r} of {place}" if file_format else f"The extension of {place}"
         formats = ", ".join(dict.fromkeys(FORMATS.values()))
-        raise SourceError(f"{subject} is not a known format. Set file_format to one of {formats}.")
+        raise SourceError(f"{subject} is not a known format.{did_you_mean(name, FORMATS)} Set file_format to one of {formats}.")
     return FORMATS[name]
 
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# In the order in which they are chosen.
+KERAS_BACKENDS = ("jax", "tensorflow", "torch")
+
 
 def gpu_name() -> str | None:
     """Return the first GPU's name from its driver, or None if the machine has no GPU."""
@@ -76,9 +79,8 @@ def choose_keras_backend() -> str:
     JAX comes first: it is the smallest and the quickest to import.
     """
     if not os.environ.get("KERAS_BACKEND"):
-        names = ("jax", "tensorflow", "torch")
-        installed = [name for name in names if importlib.util.find_spec(name) is not None]
-        os.environ["KERAS_BACKEND"] = installed[0] if installed else names[0]
+        installed = [name for name in KERAS_BACKENDS if importlib.util.find_spec(name) is not None]
+        os.environ["KERAS_BACKEND"] = installed[0] if installed else KERAS_BACKENDS[0]
     # JAX and TensorFlow log at length about their kernels before they compute anything.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return os.environ["KERAS_BACKEND"]

@@ -157,7 +157,7 @@ def _retry(url: str, tries: int, request: Callable[[], T]) -> T:
             reason, wait_s = str(broken), broken.wait_s
         if number < tries:
             sleep(wait_s if wait_s is not None else 0.2 * 2 ** (number - 1))
-    raise InputError(f"{url} could not be read in {tries} {'tries' if tries > 1 else 'try'}: {reason}.")
+    raise InputError(f"{url} could not be read in {tries} {'tries' if tries > 1 else 'try'}: {reason}. Check dataset_url, and the network.")
 
 
 @dataclasses.dataclass

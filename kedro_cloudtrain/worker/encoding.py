@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .errors import InputError, nearest
+from .errors import HyperparameterError, InputError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,12 +169,7 @@ class Target:
         classes = tuple(sorted(_labels(values).unique().tolist()))
         if len(classes) < 2:  # noqa: PLR2004  # a classifier needs two
             raise InputError(f"The target `{name}` has one class only, {classes[0]!r}: a model has nothing to tell apart. Check the data.")
-        if task == "binary_classification" and len(classes) > 2:  # noqa: PLR2004
-            shown = ", ".join(repr(label) for label in classes[:8]) + (", …" if len(classes) > 8 else "")  # noqa: PLR2004
-            raise InputError(
-                f"The target `{name}` has {len(classes)} classes ({shown}), and a binary classification has two. "
-                "Choose multiclass_classification in model_type, or another target_column."
-            )
+        _check_number_of_classes(name, classes, task)
         return cls(name, task, classes)
 
     def encode(self, values: pd.Series) -> NDArray[Any]:
@@ -196,17 +191,17 @@ class Target:
         """Check that a library's raw output, under an objective of the user's choice, holds predictions.
 
         Raises:
-            InputError: a row has something other than a value, or other than each class's probability; or the fit has diverged.
+            HyperparameterError: a row has something other than a value, or other than each class's probability; or the fit has diverged.
         """
         if not np.isfinite(output).all():
-            raise InputError("The fit has diverged: the model predicts NaN or infinity. Lower learning_rate in its hyperparameters.")
+            raise HyperparameterError("The fit has diverged: the model predicts NaN or infinity. Lower `hyperparameters.learning_rate`.")
         single = {"regression": "one number", "binary_classification": "the second class's probability"}
         expected = single.get(self.task, "a probability for each class")
         # float32 may make a probability slightly larger than 1.
         within = self.task == "regression" or not len(output) or (output.min() >= 0 and output.max() <= 1 + 1e-5)
         fits = output.ndim == 1 if self.task in single else output.shape[1:] == (len(self.classes),)
         if not (fits and within):
-            raise InputError(
+            raise HyperparameterError(
                 f"A {self.task.replace('_', ' ')} needs {expected} per row, and the hyperparameters' objective (or loss function) "
                 "predicts something else. Choose another, or leave it out."
             )
@@ -226,6 +221,30 @@ class Target:
         wide = np.asarray(output, dtype=np.float64)
         # Rows of float32 do not sum to 1 as precisely as log loss needs it.
         return np.asarray(wide / wide.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def check_sample(values: pd.Series, task: Task) -> None:
+    """Check some rows of a target for what no other row can change.
+
+    Raises:
+        InputError: the target does not fit the task.
+    """
+    values = values.dropna()
+    if values.empty:
+        return
+    if task == "regression":
+        _check_numbers(values)
+    else:
+        _check_number_of_classes(str(values.name), tuple(sorted(_labels(values).unique().tolist())), task)
+
+
+def _check_number_of_classes(name: str, classes: tuple[Any, ...], task: Task) -> None:
+    if task == "binary_classification" and len(classes) > 2:  # noqa: PLR2004
+        shown = ", ".join(repr(label) for label in classes[:8]) + (", …" if len(classes) > 8 else "")  # noqa: PLR2004
+        raise InputError(
+            f"The target `{name}` has {len(classes)} classes ({shown}), and a binary classification has two. "
+            "Choose multiclass_classification in model_type, or another target_column."
+        )
 
 
 def _check_numbers(target: pd.Series) -> None:

@@ -19,12 +19,13 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from .errors import InputError, OutputError
 from .inputs import input_location, sent_file, volume_of
 from .job import Job
 from .partitions import are_partitions, write_partitions
 from .protocol import CODE, CREDENTIALS_VARIABLE, OUTPUTS, SAVE_VERSION_VARIABLE, SENT
 from .results import md5_of
+from .tracebacks import show_as
 from .values import is_frame, read_value, write_table, write_value
 
 if TYPE_CHECKING:
@@ -38,13 +39,15 @@ _PACKAGES = ("numpy", "pandas", "scikit-learn")
 def unpacked_code(script: str) -> str:
     """Unpack `code.zip`, beside a script, for as long as this process lives, and return the folder to import from.
 
-    It is not imported from the archive: a package may read its own files by path, and a traceback shows the source's lines.
+    It is not imported from the archive: a package may read its own files by path, and a traceback shows the source's lines. A traceback
+    names the files of the project.
     """
     _provide_checkpoint()
     folder = Path(tempfile.mkdtemp(prefix="cloudtrain-code-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     with zipfile.ZipFile(Path(script).resolve().parent / CODE) as archive:
         archive.extractall(folder)
+        show_as(folder, json.loads(archive.comment or b"{}"))
     # As Kedro logs on the client: a project's own packages from INFO on, all others from WARNING on.
     logging.basicConfig(format="%(levelname)-8s %(name)s: %(message)s", stream=sys.stdout)
     for package in {path.name.partition(".")[0] for path in folder.iterdir()}:
@@ -198,12 +201,12 @@ class FunctionJob(Job):
             catalog: Kedro's catalog, with the entries on other stores.
 
         Raises:
-            InputError: the value does not match the node's outputs, or cannot be written.
+            OutputError: the value does not match the node's outputs, or cannot be written.
         """
         parts = self._parts(returned)
         missing = [name for name, value in parts.items() if value is None]
         if missing:
-            raise InputError(f"The function returned None for {', '.join(f'`{name}`' for name in missing)}, and no dataset saves None.")
+            raise OutputError(f"The function returned None for {', '.join(f'`{name}`' for name in missing)}, and no dataset saves None.")
         with_entry = {name: value for name, value in parts.items() if catalog is not None and name in catalog}
         stored = {name: value for name, value in with_entry.items() if name not in self._saves}
         parts |= {name: self.validated(catalog, name, value, saved=True) for name, value in with_entry.items() if name in self._saves}
@@ -249,8 +252,7 @@ class FunctionJob(Job):
                 return folder
             return write_value(value, self.folder / OUTPUTS, self._file_name(name))
         except InputError as error:
-            reason = str(error).rstrip(".")
-            raise InputError(f"`{name}`: {reason}. Return a DataFrame, plain values, or an object that can be pickled.") from error
+            raise OutputError(f"`{name}`: {error}. Return a DataFrame, plain values, or an object that can be pickled.") from error
 
     def _store(self, name: str, value: Any, catalog: Any) -> dict[str, Any]:
         """Save a part by its catalog entry, and return the identity of its file.
@@ -270,7 +272,7 @@ class FunctionJob(Job):
             stored = {**file_identity(dataset._fs, path), "version": version}  # noqa: SLF001
         except Exception as error:
             copy = self._write(name, value).relative_to(self.folder)
-            raise InputError(f"`{name}` was not saved: {error}\nA copy of it is in {self.folder.name}/{copy}.") from error
+            raise OutputError(f"`{name}` was not saved: {error}\nA copy of it is in {self.folder.name}/{copy}.") from error
         print(f"saved {name}")  # noqa: T201
         return {"size": stored["size"] or 0, "stored": stored}
 
@@ -286,18 +288,18 @@ class FunctionJob(Job):
         names = self._returns
         if names is None:
             if returned is not None:
-                raise InputError(f"The node has no outputs, but its function returned a {type(returned).__name__}.")
+                raise OutputError(f"The node has no outputs, but its function returned a {type(returned).__name__}.")
             return {}
         if isinstance(names, str):
             return {names: returned}
         if isinstance(names, dict):
             if not isinstance(returned, dict) or set(returned) != set(names):
                 got = sorted(map(str, returned)) if isinstance(returned, dict) else f"a {type(returned).__name__}"
-                raise InputError(f"The function should return a dict with the keys {sorted(names)}, but returned {got}.")
+                raise OutputError(f"The function should return a dict with the keys {sorted(names)}, but returned {got}.")
             return {names[key]: value for key, value in returned.items()}
         if not isinstance(returned, list | tuple) or len(returned) != len(names):
             got = f"{len(returned)} values" if isinstance(returned, list | tuple) else f"a {type(returned).__name__}"
-            raise InputError(f"The function should return {len(names)} values ({', '.join(names)}), but returned {got}.")
+            raise OutputError(f"The function should return {len(names)} values ({', '.join(names)}), but returned {got}.")
         return dict(zip(names, returned, strict=True))
 
     def _count(self, value: Any, size: int, place: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, nearest
+from .errors import HyperparameterError, nearest
+from .hyperparameter_values import wrong_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 # The names that a recipe takes: each library's own, except those of data and files, which the recipe sets itself. XGBoost: "XGBoost
 # Parameters" of its documentation (its Booster only warns of an unknown one); LightGBM: its parameter aliases; CatBoost: its
@@ -96,8 +97,8 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
         names: the hyperparameters' names, or the hyperparameters.
 
     Raises:
-        InputError: with each unknown name and the most similar known one, two names of the same hyperparameter, a linear booster, and
-            each value that a Keras recipe cannot take.
+        HyperparameterError: with each unknown name and the most similar known one, two names of the same hyperparameter, a linear
+            booster, and each value that the library does not take, as far as the table of values has it.
     """
     valid = KNOWN[library]
     given = dict(names) if isinstance(names, Mapping) else {}
@@ -110,12 +111,7 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
     for same in _SAME:
         twice = [f"`hyperparameters.{name}`" for name in names if name in same & valid]
         problems += [f"{' and '.join(twice)} are the same to {library}: keep one of them."] if len(twice) > 1 else []
-    if library == "keras":
-        problems += [
-            f"`hyperparameters.{name}` is {given[name]!r}. It takes {expected}."
-            for name, (expected, fits) in _KERAS_VALUES.items()
-            if name in given and not fits(given[name])
-        ]
+    problems += wrong_values(library, given)
     for name in names:
         if name in valid:
             continue
@@ -126,7 +122,7 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
         hint = f"Did you mean `{close}`?" if close else f"It has {', '.join(sorted(valid)[:12])}, …"
         problems.append(f"`hyperparameters.{name}` is not a hyperparameter of {library}. {hint}")
     if problems:
-        raise InputError("\n".join(problems))
+        raise HyperparameterError("\n".join(problems))
 
 
 def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
@@ -138,7 +134,7 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
         columns: the features, in the order of the matrix.
 
     Raises:
-        InputError: a name is not that of a feature.
+        HyperparameterError: a name is not that of a feature.
     """
     places = {column: place for place, column in enumerate(columns)}
 
@@ -148,7 +144,7 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
         if str(column) not in places:
             close = nearest(str(column), places)
             hint = f" Did you mean `{close}`?" if close else f" The features are {', '.join(places)}."
-            raise InputError(f"`hyperparameters.{hyperparameter}` names `{column}`, which is not a feature.{hint}")
+            raise HyperparameterError(f"`hyperparameters.{hyperparameter}` names `{column}`, which is not a feature.{hint}")
         return places[str(column)]
 
     placed = dict(given)
@@ -164,6 +160,19 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
         if library == "xgboost" and name in ("monotone_constraints", "interaction_constraints") and isinstance(placed[name], list):
             placed[name] = tuple(placed[name]) if name == "monotone_constraints" else str(placed[name])
     return placed
+
+
+def named_columns(given: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the columns that hyperparameters name, by the hyperparameter; a column's number is not one."""
+    named: dict[str, list[str]] = {}
+    for name, value in given.items():
+        columns: list[Any] = []
+        if name in _OF_A_FEATURE and isinstance(value, Mapping):
+            columns = list(value)
+        elif name == "interaction_constraints" and isinstance(value, list):
+            columns = [column for group in value if isinstance(group, list) for column in group]
+        named[name] = [column for column in columns if isinstance(column, str)]
+    return {name: columns for name, columns in named.items() if columns}
 
 
 def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
@@ -188,29 +197,3 @@ def take(given: dict[str, Any], name: str, default: Any) -> Any:
 
 def _synonyms(name: str) -> frozenset[str]:
     return next((names for names in _SAME if name in names), frozenset({name}))
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-# The Keras recipes' names are not a library's, so no library checks their values.
-_KERAS_VALUES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "hidden_units": (
-        "a list of whole numbers, one per layer",
-        lambda value: isinstance(value, list | tuple) and all(map(_is_count, value)),
-    ),
-    "epochs": ("a whole number from 1 on", _is_count),
-    "batch_size": ("a whole number from 1 on", _is_count),
-    "embedding_size": ("a whole number from 1 on", _is_count),
-    "dropout": ("a number from 0 to less than 1", lambda value: _is_number(value) and 0 <= value < 1),
-    "l2": ("a number from 0 on", lambda value: _is_number(value) and value >= 0),
-    "learning_rate": ("a number above 0", lambda value: _is_number(value) and value > 0),
-    "batch_normalization": ("true or false", lambda value: isinstance(value, bool)),
-    "activation": ("the name of an activation, such as relu", lambda value: isinstance(value, str)),
-    "optimizer": ("the name of an optimizer, such as adam", lambda value: isinstance(value, str)),
-}

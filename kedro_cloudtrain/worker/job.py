@@ -28,6 +28,7 @@ from .protocol import (
     WORK_VARIABLE,
 )
 from .results import describe_output, peak_memory_bytes, version_of, write_result
+from .tracebacks import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,10 +88,15 @@ class Job:
         self.progress.close()
         if error is not None and not isinstance(error, Exception | SystemExit):
             return None  # The job was ended from outside, and must not leave a result.
+        error = self.explained(error)
         if isinstance(error, InputError):
             self._refuse(error)
         self._end(error)
         return None
+
+    def explained(self, error: BaseException | None) -> BaseException | None:
+        """Return an error of the work, or the user's mistake that it means."""
+        return error
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -137,14 +143,13 @@ class Job:
         """Write `result.json`, last and by rename: once it exists, the job is done."""
         failure = None
         if error is not None:
-            import traceback  # needed for an error alone
-
             failure = {
                 "type": type(error).__name__,
                 "message": str(error),
-                "traceback": "".join(traceback.format_exception(error)),
+                "traceback": text_of(error),
                 "stage": self._stage,
                 "input_error": isinstance(error, InputError),
+                "about": getattr(error, "about", ""),
             }
         outputs = {kind: describe_output(self.folder, path) for kind, path in self._written.items()} | self._kept
         result = {

@@ -18,6 +18,7 @@ from .metrics import measure
 from .models import load_model, output_of, save_model
 from .progress import finite
 from .protocol import OUTPUTS
+from .refusals import refusal
 from .results import version_of
 from .splitting import Split, split_rows
 from .tables import read_table
@@ -56,7 +57,7 @@ class TrainingJob(Job):
         script: the script's `__file__`; the job's files are beside it.
         library: xgboost, lightgbm, catboost or keras.
         task: `regression`, `binary_classification` or `multiclass_classification`.
-        hyperparameters: checked against the library's names.
+        hyperparameters: checked against the library's names, and the values that those take.
         outputs: the outputs to write, of `model`, `metrics`, `history`, `importance` and `predictions`.
 
     Attributes:
@@ -88,11 +89,15 @@ class TrainingJob(Job):
         self._outputs = outputs
 
     def begin(self) -> None:
-        """Choose the device, and check the hyperparameters' names."""
+        """Choose the device, and check the hyperparameters."""
         self.device, self._device_name = device_for(self._library, self._hyperparameters)
         print(f"{self._library} {version_of(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
         check_hyperparameters(self._library, self._hyperparameters)
         self.checkpoint = FitCheckpoint(self._library, self.progress)
+
+    def explained(self, error: BaseException | None) -> BaseException | None:
+        """Return an error of the work, or the hyperparameter that the library has refused by it."""
+        return refusal(self._library, self._hyperparameters, error) or error
 
     def read(
         self,

@@ -163,7 +163,12 @@ def write_table(frame: Any, path: Path, file_format: str, args: Mapping[str, Any
         case "xlsx":
             frame.to_excel(path, engine="openpyxl", **{"index": False, **args})
         case _:
-            raise InputError(f"pandas no longer writes {file_format}: give the dataset a key that ends in .xlsx.")
+            raise InputError(str(without_writer(file_format)))
+
+
+def without_writer(file_format: str) -> str | None:
+    """Return what a user does about a format that is read only; None for one that can be written."""
+    return "pandas no longer writes xls: give the entry a dataset_key that ends in .xlsx." if file_format == "xls" else None
 
 
 def _pickled(value: Any) -> bytes:

@@ -104,7 +104,7 @@ def in_processes():
     assert (job(flights, "train_model_node") / "log.txt").read_text().splitlines().count("called") == 1
 
 
-@pytest.mark.parametrize(("selector", "nodes"), [("tag:clean", 2), ("preprocess_*", 2), ("namespace:none", 0)])
+@pytest.mark.parametrize(("selector", "nodes"), [("tag:clean", 2), ("preprocess_*", 2)])
 def test_nodes_are_selected_by_tag_and_glob(flights: Project, selector: str, nodes: int) -> None:
     select(flights, selector)
     assert len(ran(run(flights))) == nodes

@@ -1,0 +1,83 @@
+"""`kedro cloudtrain plan`: where each node will run, what it may cost, and what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import click
+
+from kedro_cloudtrain.commands.json_output import json_options, print_json
+from kedro_cloudtrain.commands.project import (
+    env_option,
+    find_pipeline,
+    logs_to_stderr,
+    open_planner,
+    params_option,
+    pipeline_option,
+    runner_params_option,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kedro.framework.startup import ProjectMetadata
+
+    from kedro_cloudtrain.planning.report import Report
+
+
+@click.command()
+@json_options
+@env_option
+@pipeline_option
+@params_option
+@runner_params_option
+@click.pass_obj
+def plan(
+    metadata: ProjectMetadata, as_json: bool, output: Path | None, env: str | None, pipeline: str | None, params: str, runner_params: str
+) -> None:
+    """Show where each node will run, what it reads and may cost, and what is wrong; nothing is run, nothing is paid.
+
+    For pods, the account, the volume, prices and stock are asked for as well. Exits with 1 when something would fail, and with 2 when
+    that cannot be told: RunPod or the volume does not answer.
+    """
+    from kedro_cloudtrain.planning.report import report
+    from kedro_cloudtrain.planning.selectors import selectors_elsewhere, unmatched_selectors
+    from kedro_cloudtrain.plugin.runner import jobs_at_once
+
+    if as_json:
+        logs_to_stderr()
+    with open_planner(metadata, env, params, runner_params) as (planner, pipelines):
+        nodes = find_pipeline(pipelines, pipeline).nodes
+        examined = report(planner, planner.plan(nodes), jobs_at_once(planner.settings))
+        registered = [node for registered in pipelines.values() for node in registered.nodes]
+        unmatched = unmatched_selectors(planner.settings, registered)
+        elsewhere = selectors_elsewhere(planner.settings, nodes, registered)
+    examined = dataclasses.replace(
+        examined, problems=[*unmatched, *examined.problems], notes=[*([elsewhere] if elsewhere else []), *examined.notes]
+    )
+    if as_json or output is not None:
+        print_json(examined.json(), output)
+    if not as_json:
+        _print(examined)
+    if examined.exit_code:
+        raise click.exceptions.Exit(examined.exit_code)
+
+
+def _print(examined: Report) -> None:
+    from rich.console import Console
+
+    from kedro_cloudtrain.wording import counted
+
+    console = Console(soft_wrap=True)
+    console.print(examined.table())
+    for name, note in examined.all_notes():
+        console.print(f"  {name or 'run'}  {note}", markup=False, highlight=False, style="dim")
+    if examined.settings.backend == "runpod":
+        console.print(examined.limits(), markup=False, highlight=False)
+    problems, doubts = list(examined.all_problems()), list(examined.all_doubts())
+    for found, title, style in ((problems, counted(len(problems), "problem"), "bold red"), (doubts, "Cannot be told", "bold yellow")):
+        if found:
+            console.print(title, style=style)
+        for name, text in found:
+            console.print(f"  {name or 'run'}  {text}", markup=False, highlight=False)

@@ -1,0 +1,102 @@
+"""What keeps a node's outputs from being saved: better known before the work than after it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
+from kedro_cloudtrain.planning.entries import is_read_only
+from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.sources import VolumeSource
+from kedro_cloudtrain.worker.values import without_writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline.node import Node
+
+    from kedro_cloudtrain.jobs.parameters import OutputKind
+
+# The outputs of a training that each dataset can save.
+_TABLES: tuple[OutputKind, ...] = ("history", "importance", "predictions")
+_SAVES: Mapping[type, tuple[OutputKind, ...]] = {
+    ModelDataset: ("model",),
+    MetricsDataset: ("metrics",),
+    TrainingHistoryDataset: ("history",),
+    CloudDataset: _TABLES,
+}
+_NOUNS: Mapping[str, str] = {
+    "model": "a model, which kedro_cloudtrain.ModelDataset saves",
+    "metrics": "metrics, which kedro_cloudtrain.MetricsDataset saves",
+}
+
+
+def output_problems(node: Node, catalog: CatalogProtocol[Any, Any], kinds: Sequence[OutputKind] = ()) -> Iterator[str]:
+    """Yield why each of a node's outputs could not be saved.
+
+    Args:
+        node: the node.
+        catalog: has its outputs, each of which can be made.
+        kinds: the kinds of a training's outputs, in their order.
+    """
+    for index, name in enumerate(node.outputs):
+        dataset = catalog.get(name)
+        if dataset is None:
+            continue
+        if index < len(kinds) and not _saves(dataset, kinds[index]):
+            noun = _NOUNS.get(kinds[index], f"a table ({kinds[index]}), which pandas.ParquetDataset saves")
+            yield f"its output `{name}` is {type(dataset).__name__}, and the node makes {noun}. Change the entry's `type`."
+        if is_read_only(dataset):
+            yield f"its output `{name}` is a URL, which is read only. Give the entry a dataset_key."
+        if isinstance(dataset, CloudDataset) and isinstance(dataset.source, VolumeSource):
+            yield from (f"its output `{name}`: {reason}" for reason in _writer_problems(dataset.source.file_format))
+        path = _local_path(dataset)
+        reason = (
+            _reason_against(path, is_file=isinstance(dataset, CloudDataset | MetricsDataset | TrainingHistoryDataset)) if path else None
+        )
+        if reason is not None:
+            yield f"its output `{name}` cannot be saved at {path}: {reason}"
+
+
+def _saves(dataset: Any, kind: OutputKind) -> bool:
+    """Return whether a dataset can save an output of a training; one that is not known is taken to."""
+    known = next((kinds for each, kinds in _SAVES.items() if isinstance(dataset, each)), None)
+    if known is None and type(dataset).__module__.startswith("kedro_datasets.pandas"):
+        known = _TABLES
+    return known is None or kind in known
+
+
+def _writer_problems(file_format: str) -> Iterator[str]:
+    reason = without_writer(file_format)
+    if reason is not None:
+        yield reason
+    elif file_format == "xlsx" and importlib.util.find_spec("openpyxl") is None:
+        yield 'its format needs openpyxl, which is not installed: pip install "kedro-cloudtrain[excel]"'
+
+
+def _local_path(dataset: Any) -> Path | None:
+    """Return the path of a dataset's file or folder on this computer; None for any other."""
+    if isinstance(dataset, CloudDataset):
+        local = isinstance(dataset.source, VolumeSource) and isinstance(dataset.volume, DirectoryVolume)
+        return Path(str(dataset.filepath)) if local else None
+    if isinstance(dataset, ModelDataset | MetricsDataset | TrainingHistoryDataset):
+        return dataset.filepath
+    if getattr(dataset, "_protocol", None) == "file" and getattr(dataset, "_filepath", None) is not None:
+        return Path(str(dataset._filepath))  # noqa: SLF001  # Kedro's datasets have no public name for it
+    return None
+
+
+def _reason_against(path: Path, *, is_file: bool) -> str | None:
+    """Return why nothing can be written at a path."""
+    if is_file and path.is_dir():
+        return "it is a folder. Name a file in the entry."
+    existing = next(place for place in path.absolute().parents if place.exists())
+    if not existing.is_dir():
+        return f"{existing} is a file, not a folder. Change the entry's path, or move that file."
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"{existing} cannot be written to. Change the entry's path, or its permissions: chmod u+wx {existing}"
+    return None

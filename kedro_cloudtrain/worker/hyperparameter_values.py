@@ -1,0 +1,242 @@
+"""The values that each library's common hyperparameters take: a wrong one is found before a machine is paid for."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from .errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Each line: the names of one hyperparameter, then what it takes. `whole`, `number` and `flag` are kinds, `?` also takes null, `"` also
+# takes a number that is written as text; an interval has the limits, `[` with and `(` without its end. `one of` takes these words alone.
+# `like` takes any text, but one that is near to these words without being one of them is misspelt: other releases have others.
+#
+# XGBoost: the declarations of its `TrainParam`, `GBTreeTrainParam` and `LearnerTrainParam` (src/tree/param.h, src/gbm/gbtree.h,
+# src/learner.cc), as "XGBoost Parameters" of its documentation has them.
+_XGBOOST = """
+    n_estimators num_boost_round                                    whole [0,
+    learning_rate eta gamma min_split_loss min_child_weight         number?" [0,
+    max_delta_step reg_lambda lambda reg_alpha alpha                number?" [0,
+    scale_pos_weight                                                number?" [0,
+    base_score                                                      number?" (
+    subsample colsample_bytree colsample_bylevel colsample_bynode   number?" [0,1]
+    max_depth max_leaves                                            whole?" [0,
+    max_bin                                                         whole? [2,
+    num_parallel_tree max_cat_threshold                             whole?" [1,
+    seed random_state n_jobs nthread                                whole?" (
+    verbosity                                                       whole?" [0,3]
+    booster                                                         one of gbtree dart gblinear
+    tree_method                                                     one of auto approx exact hist
+    grow_policy                                                     one of depthwise lossguide
+    sampling_method                                                 one of uniform gradient_based
+    multi_strategy                                                  one of one_output_per_tree multi_output_tree
+    objective  like? reg:squarederror reg:squaredlogerror reg:logistic reg:pseudohubererror reg:absoluteerror reg:quantileerror \
+        reg:expectileerror reg:gamma reg:tweedie binary:logistic binary:logitraw binary:hinge count:poisson survival:cox survival:aft \
+        multi:softmax multi:softprob rank:ndcg rank:map rank:pairwise
+"""
+# LightGBM: "Parameters" of its documentation, which is made of the checks in include/LightGBM/config.h.
+_LIGHTGBM = """
+    n_estimators num_boost_round num_iterations num_iteration       whole [1,
+    n_iter num_tree num_trees num_round num_rounds nrounds max_iter whole [1,
+    num_leaves num_leaf max_leaves max_leaf max_leaf_nodes          whole?" [2,131072]
+    max_depth bagging_freq subsample_freq num_threads n_jobs        whole?" (
+    seed random_state random_seed verbosity verbose                 whole?" (
+    learning_rate shrinkage_rate eta                                number?" (0,
+    min_data_in_leaf min_child_samples min_samples_leaf min_data    whole?" [0,
+    min_sum_hessian_in_leaf min_child_weight min_gain_to_split      number?" [0,
+    min_split_gain reg_alpha lambda_l1 l1_regularization            number?" [0,
+    reg_lambda lambda_l2 lambda l2_regularization                   number?" [0,
+    bagging_fraction subsample sub_row bagging                      number?" (0,1]
+    feature_fraction colsample_bytree sub_feature                   number?" (0,1]
+    feature_fraction_bynode colsample_bynode sub_feature_bynode     number?" (0,1]
+    max_bin max_bins                                                whole?" [2,
+    min_data_in_bin min_data_per_group max_cat_threshold            whole?" [1,
+    max_cat_to_onehot bin_construct_sample_cnt subsample_for_bin    whole?" [1,
+    cat_smooth cat_l2 path_smooth                                   number?" [0,
+    drop_rate skip_drop top_rate other_rate                         number?" [0,1]
+    scale_pos_weight sigmoid                                        number?" (0,
+    max_delta_step                                                  number?" (
+    extra_trees extra_tree linear_tree is_unbalance unbalance       flag?"
+    boosting boosting_type boost           one of gbdt gbrt dart rf random_forest goss
+    data_sample_strategy                   one of bagging goss
+    tree_learner tree_learner_type         one of serial feature feature_parallel data data_parallel voting voting_parallel
+    objective objective_type app application loss  like? regression regression_l2 l2 mean_squared_error mse l2_root \
+        root_mean_squared_error rmse regression_l1 l1 mean_absolute_error mae huber fair poisson quantile mape \
+        mean_absolute_percentage_error gamma tweedie binary multiclass softmax multiclassova multiclass_ova ova ovr cross_entropy \
+        xentropy cross_entropy_lambda xentlambda lambdarank rank_xendcg xendcg none null custom na
+"""
+# CatBoost: "Training parameters" of its documentation, and the checks in catboost/private/libs/options.
+_CATBOOST = """
+    iterations n_estimators num_boost_round num_trees               whole [1,
+    depth max_depth                                                 whole? [0,16]
+    learning_rate eta                                               number? (0,
+    l2_leaf_reg reg_lambda mvs_reg                                  number? [0,
+    random_strength                                                 number (
+    bagging_temperature diffusion_temperature                       number [0,
+    border_count max_bin                                            whole? [1,65535]
+    one_hot_max_size                                                whole [0,65535]
+    subsample                                                       number (0,1]
+    rsm colsample_bylevel                                           number? (0,1]
+    min_data_in_leaf min_child_samples                              number? (
+    leaf_estimation_iterations                                      whole [1,
+    fold_len_multiplier                                             number (1,
+    max_ctr_complexity                                              whole [0,15]
+    random_seed random_state                                        whole? [0,
+    has_time langevin                                               flag
+    grow_policy                       one of SymmetricTree Depthwise Lossguide Region
+    bootstrap_type                    one of Bayesian Bernoulli MVS Poisson No
+    boosting_type                     one of Ordered Plain
+    nan_mode                          one of Forbidden Min Max
+    leaf_estimation_method            one of Newton Gradient Exact Simple
+    score_function                    one of Cosine L2 NewtonCosine NewtonL2 LOOL2 SatL2 SolarL2
+    sampling_frequency                one of PerTree PerTreeLevel
+    loss_function objective  like? RMSE MAE MAPE Poisson Quantile MultiQuantile LogLinQuantile LogCosh Lq Expectile Tweedie Huber RMSPE \
+        RMSEWithUncertainty MultiRMSE MultiLogloss MultiCrossEntropy Logloss CrossEntropy Focal MultiClass MultiClassOneVsAll
+"""
+# The Keras recipes' own names, whose values no library checks; the words are those of keras.optimizers and keras.activations.
+_KERAS = """
+    epochs batch_size embedding_size                                whole [1,
+    dropout                                                         number [0,1)
+    l2                                                              number [0,
+    learning_rate                                                   number (0,
+    batch_normalization                                             flag
+    hidden_units                                                    wholes [1,
+    activation  like relu leaky_relu relu6 softmax celu elu selu softplus softsign squareplus soft_shrink sparse_plus silu swish gelu glu \
+        log_softmax tanh tanh_shrink sigmoid sparse_sigmoid exponential hard_sigmoid hard_silu hard_swish hard_tanh hard_shrink linear \
+        mish log_sigmoid sparsemax threshold
+    optimizer  like adam adamw adamax adagrad adadelta adafactor nadam sgd rmsprop ftrl lion lamb muon
+"""
+_TEXTS = {"xgboost": _XGBOOST, "lightgbm": _LIGHTGBM, "catboost": _CATBOOST, "keras": _KERAS}
+_LINE = re.compile(r'(?P<names>[\w ]+?)  *(?P<kind>wholes|whole|number|flag|one of|like)(?P<marks>[?"]*)(?: (?P<rest>.*))?')
+_WHOLE_TEXT = re.compile(r"[+-]?\d+")
+_FLAG_TEXTS = ("true", "false", "+", "-")
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """The values that a hyperparameter takes.
+
+    Attributes:
+        kind: `whole`, `number`, `flag`, `wholes` (a list), `one of` or `like`.
+        low: the lowest number, or the number above which all are.
+        high: the highest number, or the number below which all are.
+        open_low: whether `low` itself is left out.
+        open_high: whether `high` itself is left out.
+        words: the texts.
+        or_null: whether null leaves the hyperparameter to the library; for `like`, whether the library has more than names.
+        as_text: whether a number may be written as text.
+        as_float: whether a whole number may be written as 2.0.
+    """
+
+    kind: str
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    words: tuple[str, ...] = ()
+    or_null: bool = False
+    as_text: bool = False
+    as_float: bool = False
+
+    def take(self, value: Any) -> bool:
+        """Return whether a value is one of them."""
+        if value is None:
+            # XGBoost and LightGBM leave null out; CatBoost has its own word for one that it does not.
+            return self.or_null or self.kind == "one of"
+        match self.kind:
+            case "one of":
+                return value in self.words
+            case "like":
+                return self._may_be_name(value)
+            case "flag":
+                return isinstance(value, bool) or (self.as_text and str(value).lower() in _FLAG_TEXTS)
+            case "wholes":
+                return isinstance(value, list | tuple) and all(map(self._is_number, value))
+        return self._is_number(value)
+
+    def hint(self, value: Any) -> str:
+        """Return what is taken instead of a value, as a sentence."""
+        close = nearest(self._name(value), self.words) if isinstance(value, str) else None
+        return f"Did you mean `{close}`?" if close else f"It takes {self}."
+
+    def __str__(self) -> str:
+        if self.kind == "flag":
+            return "true or false"
+        if self.words:
+            return f"{'one of ' if self.kind == 'one of' else 'a name, such as '}{', '.join(self.words[:8])}"
+        noun = {"number": "a number", "wholes": "a list of whole numbers, one per layer"}.get(self.kind, "a whole number")
+        low, high = f"{self.low:g}", f"{self.high:.6g}"
+        if self.kind == "wholes" or math.isinf(self.low):
+            return noun
+        if math.isinf(self.high):
+            return f"{noun} above {low}" if self.open_low else f"{noun} from {low} on"
+        below = "less than" if self.open_high else "at most" if self.open_low else ""
+        return f"{noun} above {low} and {below} {high}" if self.open_low else f"{noun} from {low} to {below} {high}".replace("  ", " ")
+
+    def _may_be_name(self, value: Any) -> bool:
+        if not isinstance(value, str):
+            return self.or_null  # A list of objectives is left to the library.
+        name = self._name(value)
+        return name.casefold() in {word.casefold() for word in self.words} or nearest(name, self.words) is None
+
+    @staticmethod
+    def _name(value: str) -> str:
+        # CatBoost's `Quantile:alpha=0.3`.
+        return value.partition(":")[0] if "=" in value else value
+
+    def _is_number(self, value: Any) -> bool:
+        if isinstance(value, str) and self.as_text:
+            try:
+                value = int(value) if self.kind == "whole" and _WHOLE_TEXT.fullmatch(value) else float(value)
+            except ValueError:
+                return False
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if self.kind != "number" and isinstance(value, float) and not (self.as_float and value.is_integer()):
+            return False
+        above = value > self.low if self.open_low else value >= self.low
+        return above and (value < self.high if self.open_high else value <= self.high)
+
+
+@functools.cache
+def values_of(library: str) -> Mapping[str, Values]:
+    """Return the values that a library's common hyperparameters take, by name."""
+    values: dict[str, Values] = {}
+    for line in _TEXTS[library].replace("\\\n", "").strip().splitlines():
+        parts = _LINE.fullmatch(re.sub(" +", " ", line.strip()))
+        if parts is None:
+            raise ValueError(f"{line!r} is not a line of the table of {library}")
+        taken = _values(parts["kind"], parts["marks"], parts["rest"] or "", as_float=library == "catboost")
+        values |= dict.fromkeys(parts["names"].split(), taken)
+    return values
+
+
+def wrong_values(library: str, given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each hyperparameter whose value the library does not take."""
+    for name, value in given.items():
+        taken = values_of(library).get(name)
+        if taken is not None and not taken.take(value):
+            yield f"`hyperparameters.{name}` is {value!r}. {taken.hint(value)}"
+
+
+def _values(kind: str, marks: str, rest: str, *, as_float: bool) -> Values:
+    or_null, as_text = "?" in marks, '"' in marks
+    if kind in ("one of", "like"):
+        return Values(kind, words=tuple(rest.split()), or_null=or_null)
+    low, _, high = rest.strip("[](").rstrip(")").partition(",")
+    return Values(
+        kind,
+        float(low or -math.inf),
+        float(high or math.inf),
+        open_low=rest.startswith("("),
+        open_high=rest.endswith(")"),
+        or_null=or_null,
+        as_text=as_text,
+        as_float=as_float,
+    )

@@ -1,0 +1,77 @@
+"""What a command writes for another program: its product and nothing else, in a shape that is held."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from support.account import Account
+from support.json_schemas import SCHEMAS
+from support.kedro_project import Project, edit, run
+
+ON_RUNPOD = ("--env=runpod",)
+
+
+def product(project: Project, command: str, *options: str, **environment: str) -> dict[str, Any]:
+    """Return what a command prints as JSON, checked; it is the same in a file."""
+    printed = project.kedro("cloudtrain", command, "--json", *options, **environment)
+    written = project.kedro("cloudtrain", command, "--output", "made/product.json", *options, **environment)
+    assert printed.returncode == written.returncode, printed.stderr + written.stderr
+    value = json.loads(printed.stdout)
+    SCHEMAS[command].model_validate(value)
+    SCHEMAS[command].model_validate_json((project.path / "made/product.json").read_text())
+    return value
+
+
+@pytest.fixture
+def quiet(project: Project) -> Project:
+    """A project whose Kedro logs no line to stdout before a command."""
+    assert project.kedro("cloudtrain", "init").returncode == 0
+    return project
+
+
+def test_plan_jobs_and_doctor_have_their_shapes_on_this_computer(quiet: Project) -> None:
+    plan = product(quiet, "plan")
+    assert [node["name"] for node in plan["nodes"]] == ["train_mass", "summarise"]
+    assert product(quiet, "jobs") == {"version": 1, "jobs": [], "pods": []}
+    run(quiet)
+    edit(quiet, "conf/base/parameters.yml", "max_depth: 3", "eval_metric: rmsee")
+    assert quiet.kedro("run", "--runner=cloudtrain").returncode == 1
+    failed, done = product(quiet, "jobs")["jobs"]
+    assert (failed["state"], failed["node"], failed["error"]["type"]) == ("failed", "train_mass", "HyperparameterError")
+    assert (done["state"], done["rows"]["read"], done["progress"]["step"]) == ("succeeded", 344, 12)
+    assert done["folder"] == str(quiet.jobs[0])
+    assert product(quiet, "doctor")["ok"]
+
+
+def test_with_problems_the_exit_codes_and_the_shapes_stay(quiet: Project) -> None:
+    (quiet.path / "data/volume/datasets/penguins.csv").unlink()
+    assert product(quiet, "plan")["nodes"][0]["problems"]
+    quiet.write("conf/base/cloudtrain.yml", "volume: {path: conf/base/catalog.yml}\n")
+    examined = product(quiet, "doctor")
+    assert not examined["ok"]
+    assert [finding["name"] for finding in examined["findings"] if not finding["ok"]] == ["volume"]
+
+
+def test_plan_gpus_jobs_and_doctor_have_their_shapes_on_runpod(account: Account) -> None:
+    project, environment = account.project, account.environment
+    assert project.kedro("cloudtrain", "init").returncode == 0
+    pod = account.add_pod("cloudtrain-shop--train_mass-0123456789ab-deadbeef", minutes=30)
+    plan = product(project, "plan", *ON_RUNPOD, **environment)
+    assert plan["nodes"][0]["machine"] == "NVIDIA L4"
+    (listed,) = product(project, "jobs", *ON_RUNPOD, **environment)["pods"]
+    assert (listed["id"], listed["machine"]) == (pod, "NVIDIA L4")
+    assert listed["cost_usd"] == pytest.approx(0.215, abs=0.02)
+    assert {gpu["id"] for gpu in product(project, "gpus", *ON_RUNPOD, **environment)} >= {"NVIDIA L4", "NVIDIA A40"}
+    assert product(project, "doctor", *ON_RUNPOD, **environment)["ok"]
+    unanswered = product(project, "plan", *ON_RUNPOD, **{**environment, "RUNPOD_API_BASE_URL": "http://127.0.0.1:9"})
+    assert unanswered["run"]["doubts"]
+    assert not unanswered["run"]["problems"]
+
+
+def test_a_file_that_cannot_be_written_is_named(project: Project) -> None:
+    done = project.kedro("cloudtrain", "plan", "--output", "pyproject.toml/plan.json")
+    assert done.returncode == 1
+    assert "--output pyproject.toml/plan.json cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,241 @@
+"""What `plan` and `run` write about a mistake: the value, the place and the next step, in the same sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from support.http_server import Server
+from support.kedro_project import CATALOG, Project, edit, run
+
+KEY = "  dataset_key: datasets/penguins.csv\n"
+
+
+def refused(project: Project, *commands: str) -> str:
+    """Return what plan and run both write about a mistake, neither with a traceback."""
+    written = []
+    for command in commands or ("plan", "run"):
+        done = project.kedro(*(("cloudtrain", "plan") if command == "plan" else ("run", "--runner=cloudtrain")))
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert not re.search(r"(?<![./])\.\.(?=\s|$)", done.stdout + done.stderr)
+        written.append(" ".join((done.stdout + done.stderr).split()))
+    assert not project.jobs
+    return "\n".join(written)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (KEY, KEY + "  file_format: csvv\n", "file_format 'csvv' of datasets/penguins.csv is not a known format. Did you mean `csv`?"),
+        (KEY, KEY + "  dataset_url: https://example.org/a.csv\n", "Cannot provide both dataset_key and dataset_url."),
+        (
+            KEY,
+            KEY + "  versioned: true\n",
+            "`penguins` of the catalog cannot be made: CloudDataset keeps no versions: remove `versioned: true`",
+        ),
+        (KEY, KEY.replace("key", "keyy"), "CloudDataset has no argument `dataset_keyy`. Did you mean `dataset_key`?"),
+        ("CloudDataset\n", "CloudDatset\n", "there is no dataset `kedro_cloudtrain.CloudDatset`. Did you mean `CloudDataset`?"),
+        ("MetricsDataset", "ModelDataset", "its output `mass_metrics` is ModelDataset, and the node makes metrics, which"),
+        ("ModelDataset, filepath", "ModelDataset, path", "ModelDataset has no argument `path`. Did you mean `filepath`?"),
+    ],
+)
+def test_an_entry_that_cannot_be_made_is_one_line(project: Project, before: str, after: str, message: str) -> None:
+    edit(project, "conf/base/catalog.yml", before, after)
+    plan, ran = refused(project).splitlines()
+    assert message in plan
+    assert message in ran
+
+
+def test_an_output_that_kedro_cannot_make_is_found_before_the_work(project: Project) -> None:
+    edit(
+        project, "conf/base/catalog.yml", "filepath: data/08_reporting/mass.json", "filepath: data/08_reporting/mass.json, versioned: true"
+    )
+    message = "`mass_metrics` of the catalog cannot be made: MetricsDataset keeps no versions: remove `versioned: true` from the entry."
+    assert refused(project).count(message) == 2
+
+
+def test_other_commands_of_a_project_with_such_an_entry_work(project: Project) -> None:
+    edit(project, "conf/base/catalog.yml", KEY, KEY + "  file_format: csvv\n")
+    assert project.kedro("cloudtrain", "jobs").returncode == 0
+    project.write("conf/base/catalog.yml", CATALOG.replace("type: kedro_cloudtrain.CloudDataset", "credentials: nobody"))
+    done = project.kedro("cloudtrain", "jobs")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: The catalog cannot be made: ")
+
+
+def test_a_hyperparameter_that_a_library_refuses_is_named_with_its_block(project: Project) -> None:
+    edit(project, "conf/base/parameters.yml", "max_depth: 3", "eval_metric: rmsee")
+    done = project.kedro("run", "--runner=cloudtrain")
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(
+        "`hyperparameters.eval_metric` is 'rmsee', which xgboost refuses: Unknown metric function rmsee.\n"
+        "It stands in the `hyperparameters` of `mass` in parameters.yml."
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Its data is" not in done.stderr
+    assert "Traceback" not in (project.jobs[0] / "log.txt").read_text()
+
+
+def test_a_hyperparameter_out_of_range_costs_no_job(project: Project) -> None:
+    edit(project, "conf/base/parameters.yml", "max_depth: 3", "max_depth: deep")
+    assert refused(project).count("`hyperparameters.max_depth` is 'deep'. It takes a whole number from 0 on.") == 2
+
+
+def test_a_library_that_is_not_installed_is_refused_with_its_extra(project: Project) -> None:
+    hide(project, "xgboost")
+    sentence = 'xgboost is not installed in this environment: pip install "kedro-cloudtrain[xgboost]"'
+    assert refused(project).count(sentence) == 2
+
+
+def test_keras_without_a_backend_is_refused_with_its_extra(project: Project) -> None:
+    edit(project, "conf/base/parameters.yml", "xgboost_regression", "keras_regression")
+    edit(project, "conf/base/parameters.yml", "{n_estimators: 12, max_depth: 3}", "{epochs: 2}")
+    hide(project, "jax", "tensorflow", "torch")
+    sentence = 'keras needs jax, tensorflow or torch, none of which is installed in this environment: pip install "kedro-cloudtrain[keras]"'
+    assert refused(project).count(sentence) == 2
+
+
+def hide(project: Project, *libraries: str) -> None:
+    """Let a project find none of some libraries."""
+    settings = project.path / "src/shop/settings.py"
+    settings.write_text(
+        f"{settings.read_text()}\nimport importlib.util as imports\nfound = imports.find_spec\n"
+        f"imports.find_spec = lambda name, *more: None if name in {libraries!r} else found(name, *more)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model_type", "target", "sentence"),
+    [
+        ("xgboost_regression", "species", "The target `species` holds text (such as 'Adelie'), and a regression needs numbers."),
+        ("lightgbm_binary_classification", "island", "The target `island` has 3 classes ('Biscoe', 'Dream', 'Torgersen'), and a binary"),
+    ],
+)
+def test_a_target_of_another_kind_is_refused_in_the_machines_own_words(
+    project: Project, model_type: str, target: str, sentence: str
+) -> None:
+    project.write("conf/base/parameters.yml", f"mass: {{model_type: {model_type}, target_column: {target}}}\n")
+    planned = project.kedro("cloudtrain", "plan")
+    assert planned.returncode == 1
+    assert sentence in planned.stdout
+    ran = project.kedro("run", "--runner=cloudtrain")
+    assert ran.returncode == 1
+    assert sentence in ran.stderr
+
+
+def test_a_kind_that_the_first_rows_do_not_show_is_left_to_the_machine(project: Project) -> None:
+    table = project.path / "data/volume/datasets/penguins.csv"
+    header, *rows = table.read_text().splitlines()
+    column = header.split(",").index("body_mass_g")
+    last = rows[-1].split(",")
+    last[column] = "heavy"
+    table.write_text("\n".join([header, *rows, ",".join(last)]) + "\n")
+    assert project.kedro("cloudtrain", "plan").returncode == 0
+
+
+def test_an_input_of_another_form_of_what_a_node_makes_need_not_exist(project: Project) -> None:
+    project.write(
+        "src/shop/pipeline_registry.py",
+        """
+        from kedro.pipeline import Pipeline, node
+
+
+        def clean(frame):
+            return frame.dropna()
+
+
+        def rows(frame):
+            return {"rows": len(frame)}
+
+
+        def register_pipelines():
+            return {
+                "__default__": Pipeline(
+                    [node(clean, "penguins", "clean@pandas", name="clean"), node(rows, "clean@again", "counted", name="rows")]
+                )
+            }
+        """,
+    )
+    entry = "{type: pandas.CSVDataset, filepath: data/clean.csv}"
+    project.write("conf/base/catalog.yml", CATALOG + f"clean@pandas: {entry}\nclean@again: {entry}\n")
+    project.write("conf/base/cloudtrain.yml", "nodes: {rows: {}}\n")
+    planned = project.kedro("cloudtrain", "plan")
+    assert planned.returncode == 0, planned.stdout
+    run(project)
+
+
+def test_a_missing_input_is_named_by_its_path_and_the_next_step(project: Project) -> None:
+    project.write(
+        "conf/base/catalog.yml", CATALOG.replace(KEY, "  filepath: data/raw.csv\n").replace("kedro_cloudtrain.CloudD", "pandas.CSVD")
+    )
+    edit(project, "conf/base/catalog.yml", "  volume: ${globals:volume}\n", "")
+    written = refused(project)
+    path = project.path / "data/raw.csv"
+    assert f"`penguins` would be sent from this computer, but does not exist: {path}. Put the file there, correct the entry," in written
+    assert f"`penguins` cannot be sent to the machine, since it does not exist: {path} Check its entry" in written
+    assert "CSVDataset(" not in written
+
+
+def test_a_dataset_that_cannot_tell_whether_it_exists_is_not_refused(project: Project) -> None:
+    project.write(
+        "src/shop/made.py",
+        """
+        import pandas as pd
+        from kedro.io import AbstractDataset
+
+
+        class Made(AbstractDataset):
+            def load(self):
+                return pd.DataFrame({"x": range(40), "y": range(40)})
+
+            def save(self, data):
+                raise NotImplementedError
+
+            def _describe(self):
+                return {}
+        """,
+    )
+    project.write("conf/base/catalog.yml", CATALOG + "made: {type: shop.made.Made}\n")
+    edit(project, "src/shop/pipeline_registry.py", '"penguins"', '"made"')
+    project.write(
+        "conf/base/parameters.yml", "mass: {model_type: lightgbm_regression, target_column: y, hyperparameters: {n_estimators: 3}}\n"
+    )
+    assert project.kedro("cloudtrain", "plan").returncode == 0
+    run(project)
+
+
+def test_a_dead_url_has_a_next_step(project: Project) -> None:
+    with Server({}) as server:
+        url = server.url("penguins.csv")
+    project.write("conf/base/catalog.yml", CATALOG.replace(KEY, f"  dataset_url: {url}\n").replace("  volume: ${globals:volume}\n", ""))
+    done = project.kedro("cloudtrain", "plan")
+    assert done.returncode == 1
+    assert re.search(r"could not be read in \d+ tr(y|ies): .*\. Check dataset_url, and the network\.", done.stdout)
+
+
+def test_a_name_that_is_not_found_has_a_near_one_or_a_line_of_names(project: Project) -> None:
+    ordinary = project.kedro("cloudtrain", "render", "summarise")
+    assert ordinary.returncode == 1
+    assert "summarise is an ordinary node" in ordinary.stderr
+    assert "`nodes: {summarise: {}}` in cloudtrain.yml" in ordinary.stderr
+    nodes = ", ".join(f'training_node("penguins", "params:mass", model="m{n}", name="fit_{n:02}")' for n in range(40))
+    edit(project, "src/shop/pipeline_registry.py", "Pipeline([mass,", f"Pipeline([mass, {nodes},")
+    unknown = project.kedro("cloudtrain", "render", "nope").stderr
+    assert len(unknown.splitlines()[-1]) < 250
+    assert "and 33 more. To list all: kedro cloudtrain plan" in unknown
+    assert "Did you mean `fit_07`?" in project.kedro("cloudtrain", "render", "fti_07").stderr
+    assert "Did you mean `summarise`?" in project.kedro("cloudtrain", "render", "sumarise").stderr
+
+
+def test_exit_codes_and_the_json_file(project: Project) -> None:
+    done = project.kedro("cloudtrain", "plan", "--output", "made/plan.json")
+    assert done.returncode == 0
+    assert "train_mass" in done.stdout
+    written = json.loads((project.path / "made/plan.json").read_text())
+    assert written["version"] == 1
+    (project.path / "data/volume/datasets/penguins.csv").unlink()
+    assert project.kedro("cloudtrain", "plan", "--output", "made/plan.json").returncode == 1
+    refused_file = project.kedro("cloudtrain", "plan", "--output", "data/volume")
+    assert refused_file.returncode == 2

@@ -1,0 +1,228 @@
+"""The table of values against the installed libraries: what it takes they take, and what it refuses they refuse, or document."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kedro_cloudtrain.worker.devices import choose_keras_backend
+from kedro_cloudtrain.worker.errors import HyperparameterError
+from kedro_cloudtrain.worker.hyperparameter_values import Values, values_of, wrong_values
+from kedro_cloudtrain.worker.hyperparameters import KNOWN, check_hyperparameters
+from kedro_cloudtrain.worker.refusals import refusal
+
+X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+Y = X[:, 0] + 0.1 * X[:, 1]
+ROUNDS = {
+    *("n_estimators", "num_boost_round", "num_iterations", "num_iteration", "n_iter", "num_tree", "num_trees", "num_round", "num_rounds"),
+    *("nrounds", "max_iter", "iterations"),
+}
+# What a library runs with and documents as out of range: (library, name, value).
+LENIENT = {
+    *(("xgboost", name, -1) for name in ROUNDS),  # as no round at all
+    *(("catboost", name, -1) for name in ("learning_rate", "eta")),
+}
+# These fit nothing in one round with so few rows, or need another hyperparameter or a GPU: only their spelling is held.
+CONDITIONAL = {"Region", "Poisson", "Exact", "SatL2", "SolarL2", "LOOL2", "NewtonL2", "NewtonCosine", "multi_output_tree"}
+
+
+def fit(library: str, name: str, value: Any) -> None:
+    """Fit one round as the recipes do; raise what the library raises."""
+    params = {name: value}
+    rounds = params.pop(name) if name in ROUNDS else 1
+    with warnings.catch_warnings(), silence():
+        warnings.simplefilter("ignore")
+        match library:
+            case "xgboost":
+                import xgboost as xgb
+
+                data = xgb.QuantileDMatrix(X, Y, max_bin=params.get("max_bin"))
+                xgb.train({"nthread": 1, **params} if name not in ("n_jobs", "nthread") else params, data, rounds - 0)
+            case "lightgbm":
+                import lightgbm as lgb
+
+                quiet = {} if name == "verbose" else {"verbosity": -1}
+                lgb.train({"force_row_wise": True, **quiet, **params}, lgb.Dataset(X, Y), rounds - 0)
+            case "catboost":
+                from catboost import CatBoost
+
+                CatBoost({"iterations": rounds, "thread_count": 1, "allow_writing_files": False, **params}).fit(X, Y, silent=True)
+
+
+def error_of(library: str, name: str, value: Any) -> Exception | None:
+    """Return what a library raises for a value; None if it takes it."""
+    try:
+        fit(library, name, value)
+    except Exception as error:  # noqa: BLE001  # each library has its own
+        return error
+    return None
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep what the libraries' own code writes out of the output."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    kept_out = os.dup(1)
+    os.dup2(nothing, 2)
+    os.dup2(nothing, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.dup2(kept_out, 1)
+        for descriptor in (kept, kept_out, nothing):
+            os.close(descriptor)
+
+
+def examples(taken: Values) -> tuple[list[Any], list[Any]]:
+    """Return values within and without what is taken: at each limit, and of another kind."""
+    if taken.kind == "flag":
+        return [True, False, *(["true", "-"] if taken.as_text else []), *([None] if taken.or_null else [])], ["deep", 2]
+    step: Any = 1 if taken.kind == "whole" else 0.25
+    within, without = [], ["deep", True]
+    if math.isfinite(taken.low):
+        low = int(taken.low) if taken.kind == "whole" else taken.low
+        within.append(low + step if taken.open_low else low)
+        without.append(low if taken.open_low else low - 1)
+    if math.isfinite(taken.high):
+        high = int(taken.high) if taken.kind == "whole" else taken.high
+        within.append(high)
+        without.append(high + 1)
+    if math.isinf(taken.low):
+        within += [-1, 0, 2]
+    if taken.kind == "whole":
+        without.append(1.5)
+        (within if taken.as_float else without).append(2.0)
+    if taken.or_null:
+        within.append(None)
+    (within if taken.as_text else without).append("1" if taken.take(1) else "2")
+    return within, without
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
+def test_numbers_within_the_table_are_taken_by_the_library_and_others_are_refused(library: str) -> None:
+    differing = []
+    for name, taken in values_of(library).items():
+        if taken.words:
+            continue
+        within, without = examples(taken)
+        for value in within:
+            assert taken.take(value), (name, value)
+            error = error_of(library, name, value)
+            differing += [f"{name}: {value!r} is taken, but: {error}"] if error is not None else []
+        for value in without:
+            assert not taken.take(value), (name, value)
+            lenient = (library, name, value) in LENIENT or (name in ROUNDS and value is True)
+            differing += [f"{name}: {value!r} is refused, but fits"] if not lenient and error_of(library, name, value) is None else []
+    assert differing == []
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
+def test_each_closed_list_has_the_words_of_the_library(library: str) -> None:
+    for name, taken in values_of(library).items():
+        if taken.kind != "one of":
+            continue
+        refused = str(error_of(library, name, "nosuchword"))
+        assert re.search("nosuchword|Unknown", refused), name
+        listed = re.search(r"(?s)[Vv]alid (?:values|[Oo]ptions) are: (.*)", refused)
+        if listed is not None:
+            assert set(re.findall(r"'(\w+)'", listed[1])) == set(taken.words), name
+        for word in set(taken.words) - CONDITIONAL:
+            # It may need another hyperparameter, but the library knows it.
+            assert not re.search(rf"Unknown|'{word}' not found|Invalid Input", str(error_of(library, name, word))), (name, word)
+
+
+def test_no_name_of_a_library_is_taken_for_a_misspelt_one() -> None:
+    choose_keras_backend()
+    import keras
+
+    names = {("xgboost", "objective"): re.findall(r"candidate: (\S+)", str(error_of("xgboost", "objective", "nosuchword")))}
+    listed = str(error_of("catboost", "loss_function", "nosuchword")).partition("Valid options are")[2]
+    names["catboost", "loss_function"] = re.findall(r"'(\w+)'", listed)
+    for kind, module in (("optimizer", keras.optimizers), ("activation", keras.activations)):
+        names["keras", kind] = [name for name, each in vars(module).items() if callable(each) and name not in _NOT_NAMES]
+    for (library, name), each in names.items():
+        assert len(each) > 8
+        for value in each:
+            if not values_of(library)[name].take(value):  # CatBoost lists its metrics among its losses
+                assert re.search(r"metric|optimiz|loss", str(error_of(library, name, value))), value
+    for word in values_of("lightgbm")["objective"].words:
+        # The target may not fit the objective, but the library knows it.
+        assert "Unknown" not in str(error_of("lightgbm", "objective", word)), word
+
+
+_NOT_NAMES = {"get", "serialize", "deserialize", "Optimizer", "LossScaleOptimizer", "keras_export"}
+
+
+@pytest.mark.parametrize("library", KNOWN)
+def test_the_table_has_only_names_of_the_library(library: str) -> None:
+    assert set(values_of(library)) <= KNOWN[library]
+
+
+@pytest.mark.parametrize(
+    ("library", "given", "message"),
+    [
+        ("xgboost", {"max_depth": "deep"}, "`hyperparameters.max_depth` is 'deep'. It takes a whole number from 0 on."),
+        ("xgboost", {"subsample": 2}, "`hyperparameters.subsample` is 2. It takes a number from 0 to 1."),
+        ("xgboost", {"objective": "reg:squarederor"}, "Did you mean `reg:squarederror`?"),
+        ("xgboost", {"tree_method": "histt"}, "Did you mean `hist`?"),
+        ("lightgbm", {"num_leaves": 1}, "It takes a whole number from 2 to 131072."),
+        ("lightgbm", {"bagging_fraction": 0}, "It takes a number above 0 and at most 1."),
+        ("catboost", {"depth": 17}, "It takes a whole number from 0 to 16."),
+        ("catboost", {"boosting_type": "gbdt"}, "It takes one of Ordered, Plain."),
+        ("keras", {"dropout": 1}, "It takes a number from 0 to less than 1."),
+        ("keras", {"optimizer": "adm"}, "Did you mean `adam`?"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_taken_instead(library: str, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(HyperparameterError) as caught:
+        check_hyperparameters(library, given)
+    assert message in str(caught.value)
+
+
+def test_what_a_library_reads_by_itself_is_left_to_it() -> None:
+    for library, given in [
+        ("xgboost", {"eval_metric": ["rmse", "mae"], "max_depth": "4", "learning_rate": "0.1", "gamma": None, "objective": "my:own"}),
+        ("lightgbm", {"objective": ["l2"], "extra_trees": "+", "metric": "whatever"}),
+        ("catboost", {"loss_function": "Quantile:alpha=0.3", "iterations": 5.0}),
+        ("keras", {"optimizer": "Adam", "activation": "relu"}),
+    ]:
+        assert list(wrong_values(library, given)) == []
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "value", "reason"),
+    [
+        ("xgboost", "eval_metric", "rmsee", "Unknown metric function rmsee"),
+        ("xgboost", "max_depth", "deep", "Invalid Parameter format for max_depth"),
+        ("lightgbm", "device_type", "gpux", "Unknown device type gpux"),
+        ("lightgbm", "num_leaves", 1, "Check failed: (num_leaves)"),
+        ("catboost", "eval_metric", "rmsee", "Key 'rmsee' not found"),
+        ("catboost", "langevin", "a", 'Can\'t parse parameter "langevin"'),
+    ],
+)
+def test_a_librarys_refusal_is_one_line_that_names_the_value(library: str, name: str, value: Any, reason: str) -> None:
+    explained = refusal(library, {"seed": 7, name: value}, error_of(library, name, value))
+    assert str(explained).startswith(f"`hyperparameters.{name}` is {value!r}, which {library} refuses: {reason}")
+    assert "\n" not in str(explained)
+    assert str(Path(__file__).anchor + "__w") not in str(explained)
+
+
+def test_an_error_that_is_about_no_hyperparameter_stays_as_it_is() -> None:
+    import xgboost as xgb
+
+    with pytest.raises(xgb.core.XGBoostError) as caught:
+        xgb.train({"objective": "binary:logistic"}, xgb.DMatrix(X, Y), 1)
+    assert refusal("xgboost", {"max_depth": 3}, caught.value) is None
+    assert refusal("xgboost", {"depth": 3}, ValueError("depth is wrong")) is None  # not out of the library
+    assert refusal("xgboost", {"device": "cuda"}, xgb.core.XGBoostError("device 0 has no memory left")) is None
+    assert refusal("xgboost", {"device": "cuda"}, KeyboardInterrupt()) is None
