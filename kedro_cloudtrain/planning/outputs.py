@@ -84,7 +84,8 @@ def _local_path(dataset: Any) -> Path | None:
         local = isinstance(dataset.source, VolumeSource) and isinstance(dataset.volume, DirectoryVolume)
         return Path(str(dataset.filepath)) if local else None
     if isinstance(dataset, ModelDataset | MetricsDataset | TrainingHistoryDataset):
-        return dataset.filepath
+        # Below the path of a versioned entry there is a folder for each version.
+        return dataset.filepath / "version" if dataset._version is not None else dataset.filepath  # noqa: SLF001  # as below
     if getattr(dataset, "_protocol", None) == "file" and getattr(dataset, "_filepath", None) is not None:
         return Path(str(dataset._filepath))  # noqa: SLF001  # Kedro's datasets have no public name for it
     return None

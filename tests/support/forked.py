@@ -59,8 +59,8 @@ class ForkedProcess:
         """Return the exit status, or None while the process runs."""
         with self._lock:
             if self.returncode is None and select.select([self._reply], [], [], 0)[0]:
+                # It stays open: another thread may be about to wait for it.
                 self.returncode = int(_line(self._reply))
-                self._reply.close()
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
