@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import DatasetError
 
 from kedro_cloudtrain.errors import CloudTrainError
-from kedro_cloudtrain.jobs.spec import is_parameter
 from kedro_cloudtrain.wording import did_you_mean
 from kedro_cloudtrain.worker.errors import one_stop
 
@@ -115,6 +114,8 @@ def _dataset_names(place: str) -> list[str]:
 
 
 def _missing(name: str, made: Iterable[str], catalog: CatalogProtocol[Any, Any]) -> str:
+    from kedro_cloudtrain.jobs.spec import is_parameter  # noqa: PLC0415  # pydantic, which a run without such a mistake need not wait for
+
     if is_parameter(name):
         parameters = [known.removeprefix("params:") for known in _names(catalog) if is_parameter(known)]
         key = name.removeprefix("params:")

@@ -37,7 +37,7 @@ REGISTRY = """
 from kedro.pipeline import Pipeline, node
 
 from kedro_cloudtrain import training_node
-from shop.steps import count, head, show
+from shop.steps import choose, count, head, show
 
 
 def register_pipelines():
@@ -46,13 +46,17 @@ def register_pipelines():
         train,
         node({function}, "{looked_at}", "counted", name="count"),
         node(show, "metrics", "shown", name="show"),
-        node(head, "source", "first", name="head"),
+        node(head, "source", "first", name="head"){more}
     ]
     return {{"__default__": Pipeline(nodes)}}
 """
 STEPS = """
 def count(frame):
     return {"rows": len(frame)}
+
+
+def choose(parameters):
+    return dict(parameters)
 
 
 def head(frame):
@@ -160,6 +164,7 @@ def draft(seed: int) -> Draft:
         "train": '"table", "params:model", model="fitted", metrics="metrics", predictions="predictions", name="train"',
         "function": "count",
         "looked_at": "table",
+        "more": "",
     }
     return made
 
@@ -169,12 +174,15 @@ def _write_table(path: Path, rows: int = 60) -> None:
     frame = pd.DataFrame({"a": choose.normal(size=rows), "b": choose.normal(size=rows), "colour": choose.choice(["red", "blue"], rows)})
     frame["amount"] = frame["a"] * 3 + frame["b"]
     frame["yes"] = np.where(frame["a"] > 0, "yes", "no")
+    frame["flag"] = frame["a"] > 0
     frame["kind"] = choose.choice(["x", "y", "z"], rows)
     frame["day"] = pd.date_range("2024-01-01", periods=rows).astype(str)
     path.parent.mkdir(parents=True, exist_ok=True)
     match path.suffix:
         case ".parquet":
             frame.to_parquet(path)
+        case ".xlsx":
+            frame.to_excel(path, index=False)
         case ".jsonl":
             frame.to_json(path, orient="records", lines=True)
         case _:
@@ -223,7 +231,7 @@ def _wrong_content(made: Draft) -> None:
 
 def _no_rows(made: Draft) -> None:
     _cloud_table(made)
-    header = "a,b,colour,amount,yes,kind,day\n"
+    header = "a,b,colour,amount,yes,flag,kind,day\n"
     made.spoil = lambda project: (project / "data/volume/datasets/table.csv").write_text(header) and None
 
 
@@ -238,6 +246,70 @@ def _constrained(made: Draft, column: str, *, named: bool) -> None:
     if named:
         made.parameters["feature_columns"] = FEATURES
     made.parameters["hyperparameters"] = {"num_iterations": 3, "monotone_constraints": {column: 1}}
+
+
+def _parameters_of_a_node(made: Draft) -> None:
+    made.names["train"] = made.names["train"].replace("params:model", "chosen")
+    made.names["more"] = ', node(choose, "params:model", "chosen", name="choose")'
+
+
+def _written_by_other_means(made: Draft) -> None:
+    made.files["src/shop/steps.py"] = STEPS + (
+        "\n\ndef write(frame):\n    frame.to_csv('data/other.csv', index=False)\n    return True\n\n\n"
+        "def after(done, frame):\n    return len(frame)\n"
+    )
+    made.names["more"] = (
+        ', node(__import__("shop.steps").steps.write, "source", "written", name="write")'
+        ', node(__import__("shop.steps").steps.after, ["written", "other"], "length", name="after")'
+    )
+    made.catalog["other"] = {"type": "pandas.CSVDataset", "filepath": "data/other.csv"}
+
+
+def _transcoded(made: Draft) -> None:
+    entry = {"type": "pandas.CSVDataset", "filepath": "data/02_intermediate/clean.csv"}
+    made.catalog |= {"clean@one": entry, "clean@two": entry}
+    made.names |= {"more": ', node(head, "source", "clean@one", name="clean")', "looked_at": "clean@two"}
+
+
+def _validated_by_a_table(made: Draft) -> None:
+    made.catalog["held"] = dict(made.table)
+    made.parameters["validation"] = {}
+    made.names["train"] = made.names["train"].replace('"params:model"', '"params:model", validation="held"')
+
+
+def _sheet(made: Draft) -> None:
+    _cloud_table(made, dataset_key="datasets/table.xlsx")
+
+
+# What a plan passes and a run can do, by what is unusual.
+UNUSUAL: dict[str, Callable[[Draft], Any]] = {
+    "nothing": lambda made: None,
+    "transcoded tables": _transcoded,
+    "parameters of another node": _parameters_of_a_node,
+    "a table of validation rows": _validated_by_a_table,
+    "a file that a node writes by other means": _written_by_other_means,
+    "outputs that no entry names": lambda made: [made.catalog.pop(name) for name in ("metrics", "predictions", "first")],
+    "versions of what keeps them": lambda made: made.catalog["predictions"].update(versioned=True),
+    "an entry by a pattern": lambda made: made.catalog.update(
+        {"pred{rest}": {"type": "pandas.CSVDataset", "filepath": "data/pred{rest}.csv"}, "forecast": made.catalog.pop("predictions")}
+    ),
+    "a dataset of another kind for metrics": lambda made: made.catalog.update(
+        metrics={"type": "json.JSONDataset", "filepath": "data/08_reporting/metrics.json"}
+    ),
+    "a pickled model": lambda made: made.catalog.update(fitted={"type": "pickle.PickleDataset", "filepath": "data/06_models/fitted.pkl"}),
+    "a group": lambda made: made.settings.update(nodes={"count": {"group": "g"}, "train": {"group": "g"}}),
+    "a template of the project's own": lambda made: (
+        _own_template(made, '{% extends "lightgbm_regression.py.j2" %}\n') or _as_lightgbm(made)
+    ),
+    "constraints by name": lambda made: _constrained(made, "a", named=False),
+    "a spreadsheet": _sheet,
+    "a boolean as the target of a regression": lambda made: _train_as(made, "regression", "flag"),
+    "two classes of several": lambda made: _train_as(made, "multiclass_classification", "yes"),
+}
+
+
+def _as_lightgbm(made: Draft) -> None:
+    made.parameters |= {"target_column": "amount", "hyperparameters": {"num_iterations": 3}}
 
 
 # What a plan refuses and a run as well, by what is wrong.
@@ -324,4 +396,27 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     "a function within another": lambda made: made.names.update(function="__import__('shop.steps').steps.nested()"),
     "a template with an unknown name": lambda made: _own_template(made, "print({{ nothing }})\n"),
     "a template that is no Python": lambda made: _own_template(made, "print(\n"),
+}
+# Those of a kind that another one stands for already: a run of the tests with fewer projects leaves them out.
+VARIANTS = {
+    "a hyperparameter that is null",
+    "a hyperparameter below its range",
+    "a model type of no library",
+    "a number of rounds below 1",
+    "a seed below 0",
+    "a validation of everything",
+    "a missing time column",
+    "a date as the target of a regression",
+    "numbers as two classes",
+    "a key without a volume",
+    "a key that leads out of the volume",
+    "a misspelt type of ours",
+    "an argument that is missing",
+    "an entry without a type",
+    "a sent table that is not there",
+    "a volume of a misspelt kind",
+    "a deadline below 0",
+    "a backend of another name",
+    "a tag of no node",
+    "a template that is no Python",
 }
