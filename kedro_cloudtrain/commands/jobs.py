@@ -11,7 +11,7 @@ import click
 
 from kedro_cloudtrain.commands.json_output import json_options, print_json
 from kedro_cloudtrain.commands.pods import bills_of, pods_of
-from kedro_cloudtrain.commands.project import env_option, find_job, job_folders, kept_jobs, logs_to_stderr
+from kedro_cloudtrain.commands.project import all_option, env_option, find_job, job_folders, kept_jobs, logs_to_stderr
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +24,15 @@ _AGES_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0}
 
 
 @click.command()
+@all_option
 @json_options
 @env_option
 @click.pass_obj
-def jobs(metadata: ProjectMetadata, as_json: bool, output: Path | None, env: str | None) -> None:
+def jobs(metadata: ProjectMetadata, of_all: bool, as_json: bool, output: Path | None, env: str | None) -> None:
     """List the jobs that this computer has started or reused, the latest first, with their pods, age and dollars so far, or the bill.
 
-    Pods of this project that no run of this computer has started are listed below.
+    They are this project's; with --all, those of all projects on its volumes. Pods of this project that no run of this computer has
+    started are listed below.
     """
     from rich.console import Console
 
@@ -39,7 +41,7 @@ def jobs(metadata: ProjectMetadata, as_json: bool, output: Path | None, env: str
 
     if as_json:
         logs_to_stderr()
-    folders, pods = job_folders(metadata, env), pods_of(metadata, env)
+    folders, pods = job_folders(metadata, env, of_all=of_all), pods_of(metadata, env)
     pods_by_job = {folder.name: pod for pod in pods for folder in folders if pod.works_on(folder.name)}
     bills = bills_of(metadata, env, folders)
     pods = [pod for pod in pods if pod not in pods_by_job.values()]
@@ -62,14 +64,15 @@ def jobs(metadata: ProjectMetadata, as_json: bool, output: Path | None, env: str
 @click.command()
 @click.argument("job")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the job is done.")
+@all_option
 @env_option
 @click.pass_obj
-def logs(metadata: ProjectMetadata, job: str, follow: bool, env: str | None) -> None:
+def logs(metadata: ProjectMetadata, job: str, follow: bool, of_all: bool, env: str | None) -> None:
     """Print the log of JOB: its whole name, the beginning of it, or its node's name for the latest.
 
     While its pod is alive, its lines come from RunPod as they are written.
     """
-    (kept,) = kept_jobs(metadata, env, [find_job(metadata, env, job)])
+    (kept,) = kept_jobs(metadata, env, [find_job(metadata, env, job, of_all=of_all)])
     empty = True
     for line in kept.log(follow=follow):
         click.echo(line, nl=False)
@@ -110,18 +113,20 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
 @env_option
 @click.pass_obj
 def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | None) -> None:
-    """Delete the folders of old jobs from the volume; those that are running stay, whatever their age.
+    """Delete the folders of this project's old jobs from the volume; those that are running stay, whatever their age.
 
     The work that a run would have reused is done again when it is asked for. The catalog's own files are not touched.
     """
+    from kedro_cloudtrain.jobs.owner import is_of, project_id
     from kedro_cloudtrain.wording import counted
 
     age = re.fullmatch(r"(\d+(?:\.\d+)?)([dhm])", older_than.strip())
     if age is None:
         raise click.UsageError(f"--older-than is {older_than!r}: write an age, for example 30d, 12h or 45m.")
     before = time.time() - float(age[1]) * _AGES_S[age[2]]
-    kept = kept_jobs(metadata, env, job_folders(metadata, env))
-    old = [job for job in kept if job.folder.touched_at < before and not job.is_running()]
+    kept = kept_jobs(metadata, env, job_folders(metadata, env, of_all=True))
+    project = project_id(metadata.project_path)
+    old = [job for job in kept if is_of(job.folder, project) and job.folder.touched_at < before and not job.is_running()]
     # Jobs share what was sent along with them: what a younger one names stays.
     shared = {file for job in kept if job not in old for file in job.folder.sent}
     freed_bytes = 0

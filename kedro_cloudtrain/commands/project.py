@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 register()  # wherever Kedro loads the commands, the runner has its short name
 
+all_option = click.option("--all", "of_all", is_flag=True, help="Of all projects that keep their jobs on the same volume.")
 env_option = click.option("--env", "-e", default=None, help="The configuration environment, as for kedro run.")
 pipeline_option = click.option("--pipeline", "-p", default=None, help="The registered pipeline; left out, the default one.")
 params_option = click.option("--params", default="", help="Parameters that override those of parameters.yml, as for kedro run.")
@@ -73,18 +74,21 @@ def read_settings(metadata: ProjectMetadata, env: str | None) -> Settings:
         return config.settings()
 
 
-def job_folders(metadata: ProjectMetadata, env: str | None) -> list[JobFolder]:
-    """Return the job folders of the project's volumes, the latest first."""
+def job_folders(metadata: ProjectMetadata, env: str | None, *, of_all: bool = False) -> list[JobFolder]:
+    """Return the job folders of the project's volumes, the latest first: the project's own, or those of all projects."""
     from kedro_cloudtrain.jobs.folder import JobFolder
+    from kedro_cloudtrain.jobs.owner import is_of, project_id
     from kedro_cloudtrain.worker.protocol import SPEC
 
     with open_planner(metadata, env) as (planner, _):
         roots = job_roots(planner)
     paths = [path for root in roots for path in root.glob("*") if (path / SPEC).is_file()]
-    return [JobFolder(path) for path in sorted(paths, key=lambda path: (path / SPEC).stat().st_mtime, reverse=True)]
+    folders = [JobFolder(path) for path in sorted(paths, key=lambda path: (path / SPEC).stat().st_mtime, reverse=True)]
+    project = project_id(metadata.project_path)
+    return [folder for folder in folders if of_all or is_of(folder, project)]
 
 
-def find_job(metadata: ProjectMetadata, env: str | None, job: str) -> JobFolder:
+def find_job(metadata: ProjectMetadata, env: str | None, job: str, *, of_all: bool = False) -> JobFolder:
     """Return the folder of a job: by its whole name, else the latest of the node of that name, else the latest whose name begins so.
 
     Raises:
@@ -93,7 +97,7 @@ def find_job(metadata: ProjectMetadata, env: str | None, job: str) -> JobFolder:
     from kedro_cloudtrain.jobs.fingerprint import name_patterns
     from kedro_cloudtrain.wording import did_you_mean
 
-    folders = job_folders(metadata, env)
+    folders = job_folders(metadata, env, of_all=of_all)
     match = next((folder for pattern in name_patterns(job) for folder in folders if re.fullmatch(pattern, folder.name)), None)
     if match is None:
         hint = did_you_mean(job, [folder.name for folder in folders])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs.fingerprint import Fingerprint
+from kedro_cloudtrain.jobs.owner import owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,9 +50,17 @@ def _end_of_earlier_run(folder: JobFolder) -> str:
     return "the earlier run failed, or its outputs are gone"
 
 
-def note(folder: JobFolder, state: str, why: str) -> None:
-    """Note in the job's folder whether it ran or was reused, and why; the latest note replaces the one before."""
-    folder.write_json(folder.why, {"state": state, "why": why, "at": time.time()})
+def note(folder: JobFolder, state: str, why: str, project: str = "") -> None:
+    """Note in the job's folder whether it ran or was reused, and why; the latest note replaces the one before.
+
+    Args:
+        folder: the job's folder.
+        state: `ran` or `reused`.
+        why: in a few words.
+        project: the id of the project that has asked for it; those that have asked before stay noted.
+    """
+    projects = sorted({*owners(folder), *([project] if project else [])})
+    folder.write_json(folder.why, {"state": state, "why": why, "at": time.time(), "projects": projects})
 
 
 def _changes(before: JobFolder, now: Fingerprint, spec: Mapping[str, Any]) -> Iterator[str]:

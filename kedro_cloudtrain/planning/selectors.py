@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def unmatched_selectors(settings: Settings, nodes: Iterable[Node]) -> list[str]:
-    """Return a sentence for each key of `nodes` in cloudtrain.yml that selects no node: a misspelt key sends nothing anywhere.
+    """Return a sentence for each key of `nodes` in cloudtrain.yml that selects no node and should: a misspelt key sends nothing anywhere.
+
+    A pattern, a tag or a namespace that nothing has, and nothing similar to it, is no mistake: a file of settings may serve many projects.
 
     Args:
         settings: `cloudtrain.yml`.
@@ -33,20 +35,30 @@ def unmatched_selectors(settings: Settings, nodes: Iterable[Node]) -> list[str]:
             continue
         kind, _, value = selector.partition(":")
         hint = did_you_mean(value or selector, sorted({"tag": tags, "namespace": namespaces}.get(kind, names)))
-        unmatched.append(f"`{selector}` under `nodes` in cloudtrain.yml selects no node of the project.{hint}")
+        if hint or is_name(selector):
+            unmatched.append(f"`{selector}` under `nodes` in cloudtrain.yml selects no node of the project.{hint}")
     return unmatched
 
 
 def selectors_elsewhere(settings: Settings, nodes: Iterable[Node], registered: Iterable[Node]) -> str | None:
-    """Return a sentence about the keys of `nodes` that select nodes of other pipelines alone; None if there are none."""
+    """Return a sentence about the keys of `nodes` that select nodes of other pipelines alone, or no node; None if there are none."""
     nodes, registered = list(nodes), list(registered)
 
     def selects_one(selector: str, among: Iterable[Node]) -> bool:
         return any(selects(selector, node.name, node.tags, node.namespace) for node in among)
 
+    idle = [f"`{key}`" for key in settings.nodes if not is_name(key) and not selects_one(key, [*nodes, *registered])]
+    if idle:
+        return f"{', '.join(idle)} under `nodes` in cloudtrain.yml {'selects' if len(idle) == 1 else 'select'} no node."
     elsewhere = [f"`{key}`" for key in settings.nodes if not selects_one(key, nodes) and selects_one(key, registered)]
     verb = "selects a node" if len(elsewhere) == 1 else "select nodes"
     return f"{', '.join(elsewhere)} under `nodes` in cloudtrain.yml {verb} of another pipeline." if elsewhere else None
+
+
+def is_name(selector: str) -> bool:
+    """Return whether a key is a node's name, and not a pattern, a tag or a namespace."""
+    kind, colon, _ = selector.partition(":")
+    return not (colon and kind in ("tag", "namespace")) and not set("*?[") & set(selector)
 
 
 def goes_to_machine(settings: Settings, node: Node) -> bool:

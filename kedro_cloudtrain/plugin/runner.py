@@ -127,6 +127,7 @@ class CloudTrainRunner(SequentialRunner):
     ) -> None:
         # Late: a run without a node for a machine needs none of it.
         from kedro_cloudtrain.backends import make_backend
+        from kedro_cloudtrain.jobs.owner import project_id
         from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
         from kedro_cloudtrain.planning.plan import MachinePlan
         from kedro_cloudtrain.planning.planner import Planner
@@ -146,6 +147,7 @@ class CloudTrainRunner(SequentialRunner):
             Display(_headline(plans, settings)),
             Slots(jobs),
             self.receipts,
+            project_id(project.path),
         )
         machine_plans = {plan.node: plan for plan in plans if isinstance(plan, MachinePlan)}
         self._make_executor = lambda ordinary: CloudTrainExecutor(run, machine_plans, ordinary)

@@ -118,7 +118,7 @@ class CloudTask:
         """Run the node's job and return the node's outputs."""
         run, plan = self._run, self._plan
         try:
-            job = prepare(plan.order(inputs, run.generator), run.generator)
+            job = prepare(plan.order(inputs, run.generator), run.generator, project=run.project)
             values = job.run(
                 run.backend,
                 run.display.row(plan.node.name),

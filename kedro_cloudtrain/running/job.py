@@ -64,6 +64,7 @@ class Job:
         render_s: how long rendering took, in seconds.
         code: the archive of the project's own code, where the job imports it.
         warnings: logged when the job is started.
+        project: the id of the project that asks for it; empty without a project.
     """
 
     order: Order
@@ -78,6 +79,7 @@ class Job:
     render_s: float
     code: bytes | None = dataclasses.field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
+    project: str = ""
 
     def write(self) -> None:
         """Write the job folder anew; the caller holds it."""
@@ -200,7 +202,7 @@ class Job:
         if not self.folder.spec.is_file():
             # Another computer has done the work: commands show a job by its spec.
             self._write_spec()
-        note(self.folder, "reused", NOTHING_CHANGED)
+        note(self.folder, "reused", NOTHING_CHANGED, self.project)
         execution.result, execution.state = result, JobState.REUSED
         return values
 
@@ -208,7 +210,7 @@ class Job:
         for warning in self.warnings:
             logger.warning(warning, extra={"markup": False})
         self.write()
-        note(self.folder, "ran", reason)
+        note(self.folder, "ran", reason, self.project)
 
     def _write_spec(self) -> None:
         folder = self.folder

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.storage.volumes import Volume
 
 
-def prepare(order: Order, generator: TrainingScriptGenerator, to: Path | None = None) -> Job:
+def prepare(order: Order, generator: TrainingScriptGenerator, to: Path | None = None, *, project: str = "") -> Job:
     """Render an order's job and name it.
 
     Args:
         order: what a node asks for.
         generator: knows the templates.
         to: the job's folder, to look at it; left out, its place on the volume.
+        project: the id of the project that asks for it.
 
     Raises:
         CloudTrainError: before anything has run, when the job is not possible.
@@ -61,6 +62,7 @@ def prepare(order: Order, generator: TrainingScriptGenerator, to: Path | None = 
                 for name, what in inputs.references.items()
             ),
         ),
+        project=project,
     )
 
 

@@ -1,0 +1,52 @@
+"""Whose job it is: a volume serves many projects, and a command speaks of its own project's jobs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from kedro_cloudtrain.jobs.folder import JobFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def project_id(project: Path) -> str:
+    """Return a project's id, the same in each clone of it: its package's name, and six digits of what `pyproject.toml` calls it.
+
+    Two projects that were made of the same starter differ by the id that Kedro's telemetry gives to each, if by nothing else.
+
+    Args:
+        project: the project's folder.
+    """
+    try:
+        tool = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
+    except (OSError, ValueError):
+        tool = {}
+    kedro = tool.get("kedro", {})
+    names = [kedro.get("package_name"), kedro.get("project_name"), tool.get("kedro_telemetry", {}).get("project_id")]
+    return f"{names[0] or project.name}-{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:6]}"
+
+
+def owners(folder: JobFolder) -> set[str]:
+    """Return the projects that have run a job, or have reused it; none for a job that an older release has left."""
+    noted = _read(folder, folder.why).get("projects", ())
+    # A group's machine belongs to whoever has a job on it.
+    members = _read(folder, folder.spec).get("jobs", ())
+    return {*noted, *(owner for name in members for owner in owners(JobFolder(folder.path.with_name(str(name)))))}
+
+
+def is_of(folder: JobFolder, project: str) -> bool:
+    """Return whether a job is a project's; one of which nothing is known may be anybody's."""
+    known = owners(folder)
+    return not known or project in known
+
+
+def _read(folder: JobFolder, file: Path) -> dict[str, Any]:
+    try:
+        content = folder.read_json(file)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
