@@ -135,7 +135,8 @@ class TrainingJob(Job):
             setting = next((key for key, names in settings.items() if any(f" has no column `{name}`" in str(error) for name in names)), "")
             raise InputError(f"{error} Fix {setting}." if setting else str(error)) from None
         self._bytes_read += table.bytes_read
-        frame = table.frame
+        # Rows are known by their numbers, whatever index load_args or a frame's own has made of a column.
+        frame = table.frame.reset_index(drop=True)
         # A spreadsheet's header may hold numbers: years, for example.
         frame.columns = [str(name) for name in frame.columns]
         if target not in frame.columns:
