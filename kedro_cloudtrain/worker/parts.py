@@ -21,12 +21,12 @@ def table_parts(folder: str, paths: Iterable[str | Path]) -> list[str]:
 
     Args:
         folder: the folder, as a message has it.
-        paths: what the folder holds: paths on disk, or keys below it.
+        paths: what the folder holds: paths on disk, or names below it, of which those of folders end in a slash.
 
     Raises:
         InputError: they are no table.
     """
-    names = sorted({path.name if isinstance(path, Path) else path for path in paths})
+    names = sorted({(path.name + "/" * path.is_dir()) if isinstance(path, Path) else path for path in paths})
     tops = sorted({name.partition("/")[0] for name in names})
     for mark, name in _FORMATS.items():
         if mark in tops:

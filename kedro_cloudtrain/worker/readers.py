@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +38,34 @@ def explained(location: Location) -> Iterator[None]:
 
 def reason(location: Location, error: Exception) -> InputError:
     """Return what a reader's error means for a user."""
-    if isinstance(error, ImportError) and location.format in ("xlsx", "xls"):
-        return InputError(f'{location.place} needs a reader that is not installed: pip install "kedro-cloudtrain[excel]"')
+    if isinstance(error, ImportError):
+        return missing_package(location.place, error)
     if isinstance(error, TypeError) and "unexpected keyword" in str(error):
         return InputError(f"{location.place}: load_args has an argument that the {location.format} reader does not take: {error}.")
     message = str(error).splitlines()[0] if str(error) else repr(error)
     if isinstance(error, UnicodeDecodeError):
         return InputError(f"{location.place} is not in UTF-8 ({message}). Give its encoding, such as load_args: {{encoding: latin-1}}.")
     return InputError(f"{location.place} cannot be read as {location.format}: {message}. Check the file, file_format and load_args.")
+
+
+# How pandas, in its releases, and Python name a package that is not installed.
+_NO_PACKAGE = re.compile(
+    r"[Mm]issing optional dependency '([\w.-]+)'|`Import ([\w.-]+)` failed|No module named '(\w+)|import of (\w+)",
+)
+# The packages of this one's extras.
+_EXTRAS = {"openpyxl": "kedro-cloudtrain[excel]", "xlrd": "kedro-cloudtrain[excel]"}
+
+
+def missing_package(place: str, error: ImportError) -> InputError:
+    """Return the error of a table that pandas cannot read or write without another package."""
+    named = _NO_PACKAGE.search(str(error))
+    package = next(filter(None, named.groups()), "") if named else error.name or ""
+    if not package:
+        return InputError(f"{place} needs a package that is not installed: {error}.")
+    return InputError(
+        f'{place} needs {package}, which is not installed: pip install "{_EXTRAS.get(package, package)}". On a machine, add it to '
+        "requirements in cloudtrain.yml."
+    )
 
 
 def require(location: Location, columns: Sequence[str] | None, header: Sequence[Any]) -> None:
