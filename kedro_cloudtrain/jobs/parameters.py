@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.wording import problems_of
@@ -12,6 +12,19 @@ from kedro_cloudtrain.wording import problems_of
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("model", "metrics", "history", "importance", "predictions")
+
+
+def _check_name(name: object) -> object:
+    """Refuse a column's name of which YAML has made something other than text."""
+    if name is None or isinstance(name, str | list | tuple | dict):
+        return name
+    read, example = f"it as a {type(name).__name__}", str(name)
+    if isinstance(name, bool):
+        read, example = ("yes, on and true as True", "yes") if name else ("no, off and false as False", "no")
+    raise ValueError(f'YAML reads {read}, and a column\'s name is text. Put it in quotes, as in "{example}"')
+
+
+ColumnName = Annotated[str, BeforeValidator(_check_name)]
 
 
 class Validation(BaseModel):
@@ -28,8 +41,8 @@ class Validation(BaseModel):
     fraction: float | None = Field(None, gt=0, lt=1)
     test_fraction: float | None = Field(None, gt=0, lt=1)
     seed: int | None = Field(None, ge=0, lt=2**32)
-    column: str | None = None
-    time_column: str | None = None
+    column: ColumnName | None = None
+    time_column: ColumnName | None = None
     dataset: str | None = None
 
     @model_validator(mode="after")
@@ -64,12 +77,18 @@ class TrainingParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     model_type: str = Field(min_length=1)
-    target_column: str = Field(min_length=1)
-    feature_columns: tuple[str, ...] | None = None
+    target_column: ColumnName = Field(min_length=1)
+    feature_columns: tuple[ColumnName, ...] | None = None
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     validation: Validation = Validation()
     early_stopping_rounds: int | None = Field(None, ge=1)
     seed: int | None = Field(None, ge=0, lt=2**32)
+
+    @field_validator("hyperparameters", mode="before")
+    @classmethod
+    def _write_keys_as_text(cls, values: object) -> object:
+        # YAML has numbers and truths as keys, such as a class's label in class_weights, and JSON has text.
+        return plain(values) if isinstance(values, dict) else values
 
     @field_validator("feature_columns")
     @classmethod

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.storage.files import whole
+from kedro_cloudtrain.storage.folders import Entry, folder_identity, largest_part, parts_of
 from kedro_cloudtrain.storage.identity import SourceIdentity
 from kedro_cloudtrain.storage.sources import key_parts
 
@@ -67,11 +68,15 @@ class DirectoryVolume:
         return self.path(key)
 
     def exists(self, key: str) -> bool:
-        """Return whether the volume has a file of this key."""
-        return self.path(key).is_file()
+        """Return whether the volume has a file of this key, or a table of parts."""
+        path = self.path(key)
+        if path.is_dir():
+            with contextlib.suppress(SourceError):
+                return bool(self._parts(path))
+        return path.is_file()
 
     def identity(self, key: str) -> SourceIdentity:
-        """Return the file's time of modification and its size, as web servers make an ETag of them.
+        """Return the time of modification and the size of the file, or of each part, as web servers make an ETag of them.
 
         The content is not read: the data never passes through this process.
 
@@ -79,18 +84,33 @@ class DirectoryVolume:
             SourceError: there is no such file.
         """
         with self.read(key) as path:
+            if path.is_dir():
+                return folder_identity(self._parts(path))
             stat = path.stat()
             return SourceIdentity(etag=f"{stat.st_mtime_ns:x}-{stat.st_size:x}", size=stat.st_size)
 
-    @contextlib.contextmanager
-    def read(self, key: str) -> Iterator[Path]:
-        """Yield the file itself.
+    def largest_file(self, key: str) -> tuple[str, int]:
+        """Return the key and the size of the file, or of the largest part of a table of parts.
 
         Raises:
-            SourceError: there is no such file.
+            SourceError: there is no such file, or the folder is no table.
+        """
+        with self.read(key) as path:
+            if not path.is_dir():
+                return key, path.stat().st_size
+            return largest_part(key, self._parts(path))
+
+    @contextlib.contextmanager
+    def read(self, key: str) -> Iterator[Path]:
+        """Yield the file itself, or the folder of a table of parts.
+
+        Raises:
+            SourceError: there is no such file, or the folder is no table.
         """
         path = self.path(key)
-        if not path.is_file():
+        if path.is_dir():
+            self._parts(path)
+        elif not path.is_file():
             raise SourceError(f"There is no {key} {self.where}. Check dataset_key, or put the file at {path}")
         yield path
 
@@ -101,7 +121,10 @@ class DirectoryVolume:
         The same content again leaves the file, and with it its identity, as it is: a node that writes what it wrote before changes nothing
         for the nodes below it. A network volume's ETag does the same by itself.
         """
-        with whole(self.path(key), keep_same=True) as temporary:
+        path = self.path(key)
+        if path.is_dir():
+            raise SourceError(f"{path} is a folder, which no file replaces. Delete it, or save under another key.")
+        with whole(path, keep_same=True) as temporary:
             yield temporary
 
     def read_bytes(self, key: str, start: int = 0, size: int | None = None) -> bytes | None:
@@ -142,12 +165,18 @@ class DirectoryVolume:
         """Copy a file from the volume, whole or not at all.
 
         Raises:
-            SourceError: there is no such file.
+            SourceError: there is no such file, or it is a folder.
         """
+        if self.path(key).is_dir():
+            raise SourceError(f"{self.path(key)} is a folder: download its files one by one.")
         with self.read(key) as path, whole(file) as temporary:
             shutil.copyfile(path, temporary)
         if progress is not None:
             progress(file.stat().st_size)
+
+    def _parts(self, folder: Path) -> dict[str, Entry]:
+        stats = {path.name + ("/" if path.is_dir() else ""): path.stat() for path in folder.iterdir()}
+        return parts_of(str(folder), {name: Entry(f"{stat.st_mtime_ns:x}", stat.st_size) for name, stat in stats.items()})
 
     def delete(self, key: str) -> None:
         """Delete a file; one that does not exist is not an error."""

@@ -16,6 +16,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from kedro_cloudtrain.errors import ApiError, AuthError, ConfigError, SourceError
+from kedro_cloudtrain.storage.folders import Entry, folder_identity, largest_part, listed, parts_of
 from kedro_cloudtrain.storage.identity import SourceIdentity
 from kedro_cloudtrain.storage.multipart import PART_BYTES, LargeUpload
 from kedro_cloudtrain.storage.sources import key_parts
@@ -47,7 +48,7 @@ class Hints:
 
 
 class S3Store(abc.ABC):
-    """Files by exact keys on an S3 server; nothing is ever listed.
+    """Files by exact keys on an S3 server; nothing is ever listed but the parts of a table.
 
     Args:
         bucket: the bucket's name; that of a network volume is the volume's id.
@@ -99,31 +100,59 @@ class S3Store(abc.ABC):
         return cache.joinpath("kedro-cloudtrain", self.id, *key_parts(key, self.where))
 
     def exists(self, key: str) -> bool:
-        """Return whether the store has a file of this key."""
-        return self.head(key) is not None
+        """Return whether the store has a file of this key, or a table of parts."""
+        if self.head(key) is not None:
+            return True
+        entries = self._listed(key)
+        # Only that a folder is no table is no answer; what keeps the store from answering is an error.
+        with contextlib.suppress(SourceError):
+            return bool(entries and parts_of(key, entries))
+        return False
 
     def identity(self, key: str) -> SourceIdentity:
-        """Return the file's ETag and size.
+        """Return the ETag and the size of the file, or of the parts of a table.
 
         Raises:
-            SourceError: there is no such file.
+            SourceError: there is no such file, or the folder is no table.
         """
         head = self.head(key)
         if head is None:
-            raise self._missing(key)
+            return folder_identity(self.parts(key))
         return SourceIdentity(etag=str(head.get("ETag", "")).strip('"') or None, size=int(head["ContentLength"]))
+
+    def largest_file(self, key: str) -> tuple[str, int]:
+        """Return the key and the size of the file, or of the largest part of a table of parts."""
+        head = self.head(key)
+        return (key, int(head["ContentLength"])) if head is not None else largest_part(key, self.parts(key))
 
     @contextlib.contextmanager
     def read(self, key: str) -> Iterator[Path]:
-        """Yield the file as a temporary one on this computer.
+        """Yield the file, or the folder of a table of parts, as a temporary one on this computer.
 
         Raises:
-            SourceError: there is no such file.
+            SourceError: there is no such file, or the folder is no table.
         """
         with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
             path = Path(scratch) / key.rpartition("/")[2]
-            self.download(key, path)
+            if self.head(key) is not None:
+                self.download(key, path)
+            else:
+                for name in self.parts(key):
+                    self.download(f"{key}/{name}", path / name)
             yield path
+
+    def parts(self, key: str) -> dict[str, Entry]:
+        """Return the parts of the table whose folder is a key: the one case in which a folder is listed."""
+        entries = self._listed(key)
+        if not entries:
+            raise self._missing(key)
+        return parts_of(f"{key} {self.where}", entries)
+
+    def _listed(self, key: str) -> dict[str, Entry]:
+        """Return what is below a key, if it is that of a folder."""
+        prefix = f"{self.place(key)['Key']}/"
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.id, Prefix=prefix, Delimiter="/")
+        return listed(self.retry(key, lambda: list(pages)), prefix)
 
     @contextlib.contextmanager
     def write(self, key: str) -> Iterator[Path]:

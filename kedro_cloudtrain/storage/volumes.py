@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Volume(Protocol):
-    """A store of files by exact keys; nothing is ever listed.
+    """A store of files by exact keys; nothing is ever listed but the parts of a table.
 
     Attributes:
         mounted: whether a job finds it as a directory.
@@ -43,22 +43,30 @@ class Volume(Protocol):
         ...
 
     def exists(self, key: str) -> bool:
-        """Return whether the volume has a file of this key."""
+        """Return whether the volume has a file of this key, or a table of parts."""
         ...
 
     def identity(self, key: str) -> SourceIdentity:
-        """Return what tells whether the file is the same as before.
+        """Return what tells whether the file, or the table of parts, is the same as before.
 
         Raises:
-            SourceError: there is no such file.
+            SourceError: there is no such file, or the folder is no table.
+        """
+        ...
+
+    def largest_file(self, key: str) -> tuple[str, int]:
+        """Return the key and the size of the file, or of the largest part of a table of parts.
+
+        Raises:
+            SourceError: there is no such file, or the folder is no table.
         """
         ...
 
     def read(self, key: str) -> contextlib.AbstractContextManager[Path]:
-        """Yield the file as one on this computer's disk.
+        """Yield the file, or the folder of a table of parts, as one on this computer's disk.
 
         Raises:
-            SourceError: there is no such file.
+            SourceError: there is no such file, or the folder is no table.
         """
         ...
 
@@ -183,15 +191,17 @@ def same_volume(volume: Volume, other: Volume | None) -> bool:
 def table_location(source: VolumeSource, volume: Volume) -> Location:
     """Return the location by which this process looks at a table: its file in a directory, else the ranges of it that are needed.
 
+    A look at a table of parts on a network volume is one at its largest part.
+
     Raises:
         SourceError: the table does not exist.
     """
     if isinstance(volume, DirectoryVolume):
         with volume.read(source.key) as path:
             return Location(str(path), source.file_format, source.load_args)
-    size = volume.identity(source.key).size or 0
+    key, size = volume.largest_file(source.key)
 
     def fetch(start: int, count: int) -> bytes:
-        return volume.read_bytes(source.key, start, count) or b""
+        return volume.read_bytes(key, start, count) or b""
 
-    return Location(source.key, source.file_format, source.load_args, fetch=fetch, size=size)
+    return Location(key, source.file_format, source.load_args, fetch=fetch, size=size)

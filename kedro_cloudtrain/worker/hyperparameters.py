@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import HyperparameterError, nearest
+from .errors import HyperparameterError, InputError, nearest
 from .hyperparameter_values import wrong_values
 
 if TYPE_CHECKING:
@@ -173,6 +173,37 @@ def named_columns(given: Mapping[str, Any]) -> dict[str, list[str]]:
             columns = [column for group in value if isinstance(group, list) for column in group]
         named[name] = [column for column in columns if isinstance(column, str)]
     return {name: columns for name, columns in named.items() if columns}
+
+
+def by_class(given: Mapping[str, Any], classes: Sequence[Any]) -> dict[str, Any]:
+    """Return hyperparameters with classes by their codes: the target that a library gets has no labels.
+
+    Args:
+        given: the hyperparameters; `class_weights: {adelie: 1, gentoo: 3}` names classes, of which one that is not named has the weight 1.
+        classes: the labels, in the order of their codes.
+
+    Raises:
+        InputError: a name is not that of a class.
+    """
+    weights = given.get("class_weights")
+    if not isinstance(weights, Mapping):
+        return dict(given)
+    if not classes:
+        raise InputError("`hyperparameters.class_weights` is for a classification, and a regression has no classes: remove it.")
+    row: list[Any] = [1] * len(classes)
+    # What came through JSON has its keys as text.
+    codes = {_label_text(label): code for code, label in enumerate(classes)}
+    for label, weight in weights.items():
+        if _label_text(label) not in codes:
+            shown = ", ".join(repr(each) for each in classes[:8]) + (", …" if len(classes) > 8 else "")  # noqa: PLR2004  # a line's worth
+            raise InputError(f"`hyperparameters.class_weights` names {label!r}, which is no class of the target. The classes are {shown}.")
+        row[codes[_label_text(label)]] = weight
+    return {**given, "class_weights": row}
+
+
+def _label_text(label: Any) -> str:
+    # YAML writes a truth as true, Python as True.
+    return str(label).lower() if isinstance(label, bool) or str(label) in ("true", "false", "True", "False") else str(label)
 
 
 def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:

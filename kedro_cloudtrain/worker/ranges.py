@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .downloads import TRIES, describe, downloaded
 from .errors import InputError
+from .parts import table_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,6 +55,12 @@ def local_file(location: Location) -> Iterator[tuple[Path, int]]:
         return
     if not location.is_url:
         path = Path(location.place)
+        if path.is_dir():
+            parts = table_parts(location.place, path.iterdir())
+            if location.format != "parquet":
+                raise InputError(f"{path} is a folder of parquet files, and its format is {location.format}: set file_format to parquet.")
+            yield path, sum((path / name).stat().st_size for name in parts)
+            return
         if not path.is_file():
             raise InputError(f"{path} does not exist. Check dataset_key and the volume's path.")
         yield path, path.stat().st_size

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .columns import with_blank_numbers
+from .delimited import read_delimited
 from .errors import InputError, nearest
+from .json_lines import read_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
     import pandas as pd
 
     from .locations import Location
 
 TEXT = ("csv", "tsv", "jsonl")
-# Enough rows to guess a column's type; the rest of the file may still differ.
-_SNIFFED_ROWS = 10_000
 _MAGIC_BYTES = 8
-_JSON_LINES = 50_000
 _PACKINGS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip"}
 
 
@@ -37,8 +38,8 @@ def explained(location: Location) -> Iterator[None]:
 
 def reason(location: Location, error: Exception) -> InputError:
     """Return what a reader's error means for a user."""
-    if isinstance(error, ImportError) and location.format in ("xlsx", "xls"):
-        return InputError(f'{location.place} needs a reader that is not installed: pip install "kedro-cloudtrain[excel]"')
+    if isinstance(error, ImportError):
+        return missing_package(location.place, error)
     if isinstance(error, TypeError) and "unexpected keyword" in str(error):
         return InputError(f"{location.place}: load_args has an argument that the {location.format} reader does not take: {error}.")
     message = str(error).splitlines()[0] if str(error) else repr(error)
@@ -47,10 +48,32 @@ def reason(location: Location, error: Exception) -> InputError:
     return InputError(f"{location.place} cannot be read as {location.format}: {message}. Check the file, file_format and load_args.")
 
 
-def _require(location: Location, columns: Sequence[str] | None, header: Sequence[Any]) -> None:
-    """Raise if a table lacks one of the columns."""
+# How pandas, in its releases, and Python name a package that is not installed.
+_NO_PACKAGE = re.compile(
+    r"[Mm]issing optional dependency '([\w.-]+)'|`Import ([\w.-]+)` failed|No module named '(\w+)|import of (\w+)",
+)
+# The packages of this one's extras.
+_EXTRAS = {"openpyxl": "kedro-cloudtrain[excel]", "xlrd": "kedro-cloudtrain[excel]"}
+
+
+def missing_package(place: str, error: ImportError) -> InputError:
+    """Return the error of a table that pandas cannot read or write without another package."""
+    named = _NO_PACKAGE.search(str(error))
+    package = next(filter(None, named.groups()), "") if named else error.name or ""
+    if not package:
+        return InputError(f"{place} needs a package that is not installed: {error}.")
+    return InputError(
+        f'{place} needs {package}, which is not installed: pip install "{_EXTRAS.get(package, package)}". On a machine, add it to '
+        "requirements in cloudtrain.yml."
+    )
+
+
+def require(location: Location, columns: Sequence[str] | None, header: Sequence[Any]) -> None:
+    """Raise if a table lacks one of the columns, or has several of its name."""
     names = [str(name) for name in header]
     for column in columns or ():
+        if names.count(column) > 1:
+            raise InputError(f"{location.place} has {names.count(column)} columns of the name `{column}`: give each its own.")
         if column not in names:
             close = nearest(column, names)
             hint = f" Did you mean `{close}`?" if close else ""
@@ -79,107 +102,37 @@ def reader_args(location: Location, file: Any) -> dict[str, Any]:
     return {"engine": "openpyxl" if location.format == "xlsx" else "xlrd", **args}
 
 
+def takes_nrows(args: Mapping[str, Any]) -> bool:
+    """Return whether a pandas reader with these arguments can read the first rows alone."""
+    return not args.get("skipfooter") and args.get("engine") != "pyarrow"
+
+
 def packing(beginning: bytes) -> str | None:
     """Return how a text file is packed, in pandas' words: a server may have unpacked a file whose name says that it is packed."""
     return next((name for magic, name in _PACKINGS.items() if beginning.startswith(magic)), None)
 
 
 def _read_csv(path: Path, location: Location, columns: Sequence[str] | None, float32: Container[str] | None) -> pd.DataFrame:
-    import pandas as pd
+    def choose(header: Sequence[Any]) -> list[Any]:
+        require(location, columns, header)
+        labels = {str(label): label for label in header}
+        return list(header) if columns is None else [labels[name] for name in columns]
 
-    args = reader_args(location, path)
     with explained(location):
-        head = pd.read_csv(path, **{**args, "nrows": min(_SNIFFED_ROWS, args.get("nrows") or _SNIFFED_ROWS)})
-        _require(location, columns, head.columns)
-        labels = {str(label): label for label in head.columns}
-        if columns is not None:
-            _select_columns(args, [labels[name] for name in columns], list(head.columns))
-        numbers = [label for name, label in labels.items() if name in (float32 or ()) and is_number(head[label])]
-        dtype = args.pop("dtype", {})
-        if isinstance(dtype, dict):
-            try:
-                # Read as float32 at once, which takes half of float64's memory.
-                frame = pd.read_csv(path, dtype={**dict.fromkeys(numbers, "float32"), **dtype}, **args)
-            except (ValueError, TypeError):
-                # A later row is not a number: let the reader guess every column's type, from all rows at once.
-                one_guess = {} if "engine" in args or len(str(args.get("sep", args.get("delimiter", ",")))) > 1 else {"low_memory": False}
-                frame = pd.read_csv(path, dtype=dtype or None, **{**one_guess, **args})
-        else:
-            frame = pd.read_csv(path, dtype=dtype, **args)
+        frame = read_delimited(path, reader_args(location, path), choose, float32 or ())
     if columns is not None:
-        frame = frame[[labels[name] for name in columns]]
         frame.columns = list(columns)
     return frame
 
 
-def _select_columns(args: dict[str, Any], labels: list[Any], header: list[Any]) -> None:
-    """Change the arguments for a whole csv file into those for some of its columns."""
-    args["usecols"] = labels
-    # Columns are selected by name: an index_col would count among those that are read.
-    args.pop("index_col", None)
-    dates = args.get("parse_dates")
-    if isinstance(dates, list):
-        named = [header[date] if isinstance(date, int) and date not in header and date < len(header) else date for date in dates]
-        args["parse_dates"] = [date for date in named if date in labels]
-
-
-def parquet_args(location: Location) -> list[str] | None:
-    """Return the columns that `load_args` selects; None for all.
-
-    Raises:
-        InputError: `load_args` has another argument.
-    """
-    unknown = [name for name in location.load_args if name not in ("columns", "engine")]
-    if unknown:
-        raise InputError(f"{location.place}: load_args has {unknown[0]!r}: a parquet file takes `columns` only.")
-    columns: list[str] | None = location.load_args.get("columns")
-    return columns
-
-
-def read_parquet(file: Any, location: Location, columns: Sequence[str] | None, float32: Container[str] | None) -> pd.DataFrame:
-    """Read a parquet file's columns."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with explained(location):
-        names = parquet_args(location) if columns is None else list(columns)
-        parquet = pq.ParquetFile(file, pre_buffer=True)
-        _require(location, names, parquet.schema_arrow.names)
-        table = parquet.read(columns=names, use_pandas_metadata=columns is None)
-        if float32 is not None:
-            # pandas would hold decimals as Python objects, not as numbers.
-            for index, field in enumerate(table.schema):
-                if pa.types.is_decimal(field.type):
-                    table = table.set_column(index, field.name, table.column(index).cast(pa.float64()))
-        # Column by column, so that Arrow's memory is freed as pandas' is filled.
-        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True, date_as_object=float32 is None)
-    return frame if columns is None else frame[list(columns)]
-
-
 def _read_jsonl(path: Path, location: Location, columns: Sequence[str] | None, _: object = None) -> pd.DataFrame:
-    import pandas as pd
-
     args = reader_args(location, path)
     with explained(location):
-        kept, header = [], {}
-        with contextlib.ExitStack() as opened:
-            if "nrows" in args:  # pandas 2.1 ignores it together with chunksize
-                pieces: Iterable[pd.DataFrame] = [pd.read_json(path, lines=True, **args)]
-            else:
-                pieces = opened.enter_context(pd.read_json(path, lines=True, chunksize=_JSON_LINES, **args))
-            for piece in pieces:
-                # A line may lack a key that others have; a column is missing if no line has it.
-                header.update(dict.fromkeys(piece.columns))
-                kept.append(piece if columns is None else piece[[*piece.columns.intersection(columns)]])
-        kinds = [{str(name): is_number(piece[name]) for name in piece.columns if piece[name].notna().any()} for piece in kept]
-        if any(kind.get(name, number) != number for kind in kinds for first in kinds[:1] for name, number in first.items()):
-            # "007" became 7 in a piece in which all values look like numbers, and stayed text in another piece.
-            frame = pd.read_json(path, lines=True, **args)
-        else:
-            frame = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame()
-    if not header:
-        return frame  # A file without lines has no columns: `read_table` refuses it.
-    _require(location, columns, list(header))
+        frame, header = read_lines(path, args, columns)
+        if not header:
+            return frame  # A file without lines has no columns: `read_table` refuses it.
+        require(location, columns, header)
+        frame = with_blank_numbers(frame, args.get("dtype"))
     return frame if columns is None else frame[list(columns)]
 
 
@@ -187,7 +140,9 @@ def _read_excel(path: Path, location: Location, columns: Sequence[str] | None, _
     args = reader_args(location, path)
     with explained(location):
         frame = excel(path, args)
-    _require(location, columns, frame.columns)
+        # A cell of text that looks like a number is text by its author's choice.
+        frame = with_blank_numbers(frame, args.get("dtype"), texts=False)
+    require(location, columns, frame.columns)
     return frame if columns is None else frame[list(columns)]
 
 
@@ -201,17 +156,9 @@ def excel(file: Any, args: dict[str, Any]) -> pd.DataFrame:
     return frame
 
 
-def is_number(values: pd.Series) -> bool:
-    """Return whether a column holds numbers; booleans are not numbers."""
-    import pandas as pd
-
-    return bool(pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype))
-
-
 READERS: dict[str, Callable[..., Any]] = {
     "csv": _read_csv,
     "tsv": _read_csv,
-    "parquet": read_parquet,
     "jsonl": _read_jsonl,
     "xlsx": _read_excel,
     "xls": _read_excel,

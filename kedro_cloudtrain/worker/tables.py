@@ -7,10 +7,12 @@ import dataclasses
 import io
 from typing import TYPE_CHECKING, Any
 
+from .columns import is_number
 from .downloads import streamed
 from .errors import InputError
+from .parquet import parquet_head, parquet_names, read_parquet
 from .ranges import local_file, on_parts, refuse_web_page, remote_file
-from .readers import READERS, TEXT, excel, explained, is_number, packing, parquet_args, read_parquet, reader_args, reason
+from .readers import READERS, TEXT, excel, explained, packing, reader_args, reason, takes_nrows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -46,7 +48,7 @@ def read_table(location: Location, *, columns: Sequence[str] | None = None, floa
         frame, count = on_parts(location, lambda file: read_parquet(file, location, columns, float32))
     else:
         with local_file(location) as (path, count):
-            frame = READERS[location.format](path, location, columns, float32)
+            frame = {**READERS, "parquet": read_parquet}[location.format](path, location, columns, float32)
     if not len(frame):
         raise InputError(f"{location.place} has no rows. Check the file.")
     return Table(_narrow(frame, float32), count)
@@ -61,16 +63,7 @@ def column_names(location: Location) -> list[str]:
     if location.format != "parquet":
         return [str(name) for name in read_head(location, rows=1).columns]
 
-    def names(file: Any) -> list[str]:
-        import pyarrow.parquet as pq  # needed for parquet alone
-
-        with explained(location):
-            schema = pq.ParquetFile(file).schema_arrow
-            # pandas makes an index again of one that was written as a column.
-            index = (schema.pandas_metadata or {}).get("index_columns", [])
-            return [str(name) for name in schema.names if name not in index]
-
-    return on_parts(location, names)[0]
+    return on_parts(location, lambda file: parquet_names(file, location))[0]
 
 
 def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:
@@ -80,8 +73,8 @@ def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:
         InputError: as for `read_table`.
     """
     if location.format == "parquet":
-        return on_parts(location, lambda file: _parquet_head(file, location, rows))[0]
-    if location.in_pieces and location.format in TEXT:
+        return on_parts(location, lambda file: parquet_head(file, location, rows))[0]
+    if location.in_pieces and location.format in TEXT and takes_nrows(location.load_args):
         head = _remote_head(location, rows)
         if head is not None:
             return head
@@ -89,42 +82,20 @@ def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:
         return _head_of(path, location, rows)
 
 
-def _parquet_head(file: Any, location: Location, rows: int) -> pd.DataFrame:
-    import pyarrow.parquet as pq
-
-    with explained(location):
-        columns = parquet_args(location)
-        parquet = pq.ParquetFile(file)
-        # Without a choice of row groups, pyarrow fetches all of them before it returns the first rows.
-        groups = _first_groups(parquet.metadata, rows)
-        first = next(parquet.iter_batches(batch_size=rows, row_groups=groups, columns=columns), None) if groups else None
-        frame: pd.DataFrame = (first if first is not None else parquet.read(columns=columns)).to_pandas()
-        return frame
-
-
-def _first_groups(metadata: Any, rows: int) -> list[int]:
-    """Return the numbers of the row groups that hold the first rows."""
-    groups, held = [], 0
-    for number in range(metadata.num_row_groups):
-        if held >= rows:
-            break
-        groups.append(number)
-        held += metadata.row_group(number).num_rows
-    return groups
-
-
 def _head_of(file: Any, location: Location, rows: int) -> pd.DataFrame:
     import pandas as pd  # takes half a second, which an import of this module need not wait for
 
     args = reader_args(location, file)
-    args["nrows"] = min(rows, args.get("nrows") or rows)
+    # Arguments that exclude `nrows` need the whole table, of which the first rows are kept.
+    if takes_nrows(args):
+        args["nrows"] = min(rows, args.get("nrows") or rows)
     match location.format:
         case "csv" | "tsv":
-            return pd.read_csv(file, **args)
+            return pd.read_csv(file, **args).head(rows)
         case "jsonl":
-            return pd.read_json(file, lines=True, **args)
+            return pd.read_json(file, lines=True, **args).head(rows)
         case _:
-            return excel(file, args)
+            return excel(file, args).head(rows)
 
 
 def _remote_head(location: Location, rows: int) -> pd.DataFrame | None:
@@ -167,6 +138,6 @@ def _first_rows(read: Callable[[int], bytes], location: Location, rows: int) -> 
 def _narrow(frame: pd.DataFrame, float32: Container[str] | None) -> pd.DataFrame:
     """Convert the numbers of some columns to float32, column by column, so that memory never holds the table twice."""
     for name in frame.columns:
-        if name in (float32 or ()) and is_number(frame[name]) and str(frame[name].dtype) != "float32":
+        if str(name) in (float32 or ()) and is_number(frame[name]) and str(frame[name].dtype) != "float32":
             frame[name] = frame[name].astype("float32")
     return frame

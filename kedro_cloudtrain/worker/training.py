@@ -11,7 +11,7 @@ from .devices import device_for
 from .encoding import Features, Target
 from .errors import InputError
 from .fit_checkpoint import FitCheckpoint
-from .hyperparameters import by_place, check_hyperparameters
+from .hyperparameters import by_class, by_place, check_hyperparameters
 from .inputs import input_location
 from .job import Job
 from .metrics import measure
@@ -140,7 +140,8 @@ class TrainingJob(Job):
             setting = next((key for key, names in settings.items() if any(f" has no column `{name}`" in str(error) for name in names)), "")
             raise InputError(f"{error} Fix {setting}." if setting else str(error)) from None
         self._bytes_read += table.bytes_read
-        frame = table.frame
+        # Rows are known by their numbers, whatever index load_args or a frame's own has made of a column.
+        frame = table.frame.reset_index(drop=True)
         # A spreadsheet's header may hold numbers: years, for example.
         frame.columns = [str(name) for name in frame.columns]
         if target not in frame.columns:
@@ -217,12 +218,13 @@ class TrainingJob(Job):
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """The hyperparameters, with columns by their places in the matrix; available once the rows are split.
+        """The hyperparameters, with columns by their places in the matrix and classes by their codes; available once the rows are split.
 
         Raises:
-            InputError: one names a column that is not a feature.
+            InputError: one names a column that is not a feature, or a class that the target does not have.
         """
-        return by_place(self._library, self._hyperparameters, [column.name for column in self.features.columns])
+        placed = by_place(self._library, self._hyperparameters, [column.name for column in self.features.columns])
+        return by_class(placed, self.target.classes)
 
     def score(self, native: Any, validation: Part, test: Part | None = None) -> dict[str, Any]:
         """Measure the fitted model, and write its metrics and predictions if they are among the outputs.

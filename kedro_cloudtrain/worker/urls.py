@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 # The longest time for connecting, and for each read.
 READ_TIMEOUT_S = 300.0
 # Extensions of packed files that pandas reads without another package.
-PACKED = (".gz", ".bz2", ".xz")
+PACKED = (".gz", ".bz2", ".xz", ".zip")
 # The characters that a URL may hold unescaped (RFC 3986, reserved and unreserved), and the percent sign of an escape.
 _KEPT = "%:/?#[]@!$&'()*+,;=-._~"
 

@@ -149,10 +149,19 @@ def write_table(frame: Any, path: Path, file_format: str, args: Mapping[str, Any
         args: passed to the pandas writer.
 
     Raises:
-        InputError: it is not a DataFrame, or the format has no writer.
+        InputError: it is not a DataFrame, or the format has no writer, or one that is not installed.
     """
     if not hasattr(frame, "to_parquet"):
         raise InputError(f"A table is saved from a DataFrame; this is a {type(frame).__name__}.")
+    try:
+        _write(frame, path, file_format, args)
+    except ImportError as error:
+        from .readers import missing_package
+
+        raise missing_package(path.name, error) from error
+
+
+def _write(frame: Any, path: Path, file_format: str, args: Mapping[str, Any]) -> None:
     match file_format:
         case "csv" | "tsv":
             frame.to_csv(path, **{"index": False, "sep": "\t" if file_format == "tsv" else ",", **args})

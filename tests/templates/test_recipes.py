@@ -267,6 +267,7 @@ def test_a_users_mistake_is_named(job: Job, library: str) -> None:
         ("catboost_regression", {"n_estimators": 4, "loss_function": "MAE", "eta": 0.5, "max_depth": 2}),
         ("catboost_binary_classification", {"iterations": 4, "auto_class_weights": "Balanced", "eval_metric": "AUC"}),
         ("catboost_multiclass_classification", {"iterations": 4, "class_weights": [1, 2, 3], "random_state": 3}),
+        ("catboost_binary_classification", {"iterations": 4, "class_weights": {0: 1, 1: 3}}),
         ("keras_regression", {"epochs": 4, "hidden_units": [], "optimizer": "sgd", "learning_rate": 0.01}),
         ("keras_multiclass_classification", {"epochs": 4, "hidden_units": [8], "batch_normalization": True, "dropout": 0.5, "l2": 0.01}),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kedro_cloudtrain.worker.errors import InputError, nearest
-from kedro_cloudtrain.worker.hyperparameters import KNOWN, by_place, check_hyperparameters, take, with_defaults
+from kedro_cloudtrain.worker.hyperparameters import KNOWN, by_class, by_place, check_hyperparameters, take, with_defaults
 
 
 @pytest.mark.parametrize(
@@ -163,3 +163,27 @@ def test_nearest() -> None:
     assert nearest("colour", ["color", "shape"]) == "color"
     assert nearest("colour", ["xyz"]) is None
     assert nearest("colour", []) is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "weights", "row"),
+    [
+        ((0, 1), {"0": 1, "1": 3}, [1, 3]),
+        ((0, 1), {1: 3}, [1, 3]),
+        ((3, 5, 9), {"9": 4, "3": 2}, [2, 1, 4]),
+        (("adelie", "gentoo"), {"gentoo": 0.5, "adelie": 2}, [2, 0.5]),
+        ((False, True), {"True": 5}, [1, 5]),
+        ((False, True), {"true": 5, "false": 2}, [2, 5]),
+        ((0.5, 1.5), {"1.5": 7}, [1, 7]),
+        ((0, 1), [1, 3], [1, 3]),
+    ],
+)
+def test_the_weights_of_classes_are_given_by_their_labels(classes, weights, row) -> None:
+    assert by_class({"class_weights": weights, "depth": 3}, classes) == {"class_weights": row, "depth": 3}
+
+
+def test_a_weight_of_a_class_that_the_target_does_not_have_is_refused() -> None:
+    with pytest.raises(InputError, match=r"names '2', which is no class of the target\. The classes are 0, 1\."):
+        by_class({"class_weights": {"0": 1, "2": 3}}, (0, 1))
+    with pytest.raises(InputError, match="a regression has no classes"):
+        by_class({"class_weights": {"0": 1}}, ())

@@ -4,9 +4,11 @@ import bz2
 import datetime as dt
 import decimal
 import gzip
+import io
 import json
 import lzma
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,14 @@ from kedro_cloudtrain.storage.sources import make_source
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.tables import column_names, read_head, read_table
+from kedro_cloudtrain.worker.values import write_table
+
+
+def zipped(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("the one table", content)
+    return archive.getvalue()
 
 
 @pytest.fixture
@@ -133,7 +143,7 @@ def test_a_number_in_the_header_of_a_sheet_is_a_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-@pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+@pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zip", zipped)])
 def test_a_packed_text_is_unpacked_from_disk_and_from_a_url(kind: str, ending: str, pack, tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=20_000)
     frame = pd.DataFrame({"x": rows, "y": rows})
@@ -202,5 +212,17 @@ def test_decimals_and_days_are_numbers_and_times_to_a_machine_and_themselves_in_
 @pytest.mark.parametrize(("name", "module"), [("t.xlsx", "openpyxl"), ("t.xls", "xlrd")])
 def test_a_reader_that_is_not_installed_is_named(name: str, module: str, file, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(InputError, match=r'pip install "kedro-cloudtrain\[excel\]"'):
+    with pytest.raises(InputError, match=rf'needs {module}, which is not installed: pip install "kedro-cloudtrain\[excel\]"'):
         read_table(file(name, b"PK"))
+
+
+@pytest.mark.parametrize(("args", "package"), [({"engine": "calamine"}, "python-calamine"), ({"engine": "odf"}, "odfpy")])
+def test_the_package_of_another_engine_is_named(args: dict[str, str], package: str, file) -> None:
+    with pytest.raises(InputError, match=rf'needs {package}, which is not installed: pip install "{package}"\. On a machine'):
+        read_table(file("t.xlsx", b"PK", **args))
+
+
+def test_the_package_of_a_writer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openpyxl.workbook", None)
+    with pytest.raises(InputError, match=r't\.xlsx needs openpyxl, which is not installed: pip install "kedro-cloudtrain\[excel\]"'):
+        write_table(pd.DataFrame({"x": [1]}), tmp_path / "t.xlsx", "xlsx", {})

@@ -1,0 +1,108 @@
+"""Parquet tables: one file, or the folder of parts that Spark writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+from .parts import table_parts
+from .readers import explained, require
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Sequence
+
+    import pandas as pd
+
+    from .locations import Location
+
+
+def parquet_args(location: Location) -> list[str] | None:
+    """Return the columns that `load_args` selects; None for all.
+
+    Raises:
+        InputError: `load_args` has another argument.
+    """
+    unknown = [name for name in location.load_args if name not in ("columns", "engine")]
+    if unknown:
+        raise InputError(f"{location.place}: load_args has {unknown[0]!r}: a parquet file takes `columns` only.")
+    columns: list[str] | None = location.load_args.get("columns")
+    return columns
+
+
+def read_parquet(file: Any, location: Location, columns: Sequence[str] | None, float32: Container[str] | None) -> pd.DataFrame:
+    """Read a parquet table's columns."""
+    import pyarrow as pa
+
+    with explained(location):
+        parts = _parts(file)
+        chosen = parquet_args(location)
+        names = dict.fromkeys(name for part in parts for name in part.schema_arrow.names) if len(parts) > 1 else parts[0].schema_arrow.names
+        require(location, chosen, list(names))
+        require(location, columns, list(names) if chosen is None else chosen)
+        wanted = chosen if columns is None else list(columns)
+        with_index = columns is None or not set(columns) & set(_index(parts[0]))
+        tables = [part.read(columns=_held(part, wanted), use_pandas_metadata=with_index) for part in parts]
+        table = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
+        if float32 is not None:
+            # pandas would hold decimals as Python objects, not as numbers.
+            for index, field in enumerate(table.schema):
+                if pa.types.is_decimal(field.type):
+                    table = table.set_column(index, field.name, table.column(index).cast(pa.float64()))
+        del tables
+        # Column by column, so that Arrow's memory is freed as pandas' is filled.
+        frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True, date_as_object=float32 is None)
+    return frame if columns is None else frame[list(columns)]
+
+
+def parquet_names(file: Any, location: Location) -> list[str]:
+    """Return the names of a parquet table's columns."""
+    with explained(location):
+        chosen = parquet_args(location)
+        parts = _parts(file)
+        names = dict.fromkeys(str(name) for part in parts for name in part.schema_arrow.names) if chosen is None else chosen
+        # pandas makes an index again of one that was written as a column.
+        return [name for name in names if name not in _index(parts[0])]
+
+
+def parquet_head(file: Any, location: Location, rows: int) -> pd.DataFrame:
+    """Read a parquet table's first rows."""
+    with explained(location):
+        columns = parquet_args(location)
+        parts = _parts(file)
+        # The first part of a table may be an empty one.
+        part = next((part for part in parts if part.metadata.num_rows), parts[0])
+        # Without a choice of row groups, pyarrow fetches all of them before it returns the first rows.
+        groups = _first_groups(part.metadata, rows)
+        first = next(part.iter_batches(batch_size=rows, row_groups=groups, columns=columns), None) if groups else None
+        frame: pd.DataFrame = (first if first is not None else part.read(columns=columns)).to_pandas()
+        return frame
+
+
+def _parts(file: Any) -> list[Any]:
+    import pyarrow.parquet as pq
+
+    if isinstance(file, Path) and file.is_dir():
+        return [pq.ParquetFile(file / name, pre_buffer=True) for name in table_parts(str(file), file.iterdir())]
+    return [pq.ParquetFile(file, pre_buffer=True)]
+
+
+def _held(part: Any, names: Iterable[str] | None) -> list[str] | None:
+    """Return the columns that a part has, of those that are wanted: a later part may have a new one."""
+    return None if names is None else [name for name in names if name in part.schema_arrow.names]
+
+
+def _index(part: Any) -> list[str]:
+    """Return the columns of which pandas makes an index."""
+    return [name for name in (part.schema_arrow.pandas_metadata or {}).get("index_columns", []) if isinstance(name, str)]
+
+
+def _first_groups(metadata: Any, rows: int) -> list[int]:
+    """Return the numbers of the row groups that hold the first rows."""
+    groups, held = [], 0
+    for number in range(metadata.num_row_groups):
+        if held >= rows:
+            break
+        groups.append(number)
+        held += metadata.row_group(number).num_rows
+    return groups

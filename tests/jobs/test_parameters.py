@@ -1,0 +1,41 @@
+"""A training's parameters as YAML gives them: a column's name that YAML reads as something else is an error that names the cure."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.parameters import TrainingParameters
+
+TEXT = "{{model_type: catboost_binary_classification, target_column: {target}, feature_columns: [{feature}], validation: {{{validation}}}}}"
+
+
+def parse(target: str = "price", feature: str = "area", validation: str = "") -> TrainingParameters:
+    return TrainingParameters.parse(yaml.safe_load(TEXT.format(target=target, feature=feature, validation=validation)), "params:flats")
+
+
+@pytest.mark.parametrize(
+    ("where", "names"),
+    [
+        ("`target_column` is False", {"target": "no"}),
+        ("`feature_columns.0` is True", {"feature": "yes"}),
+        ("`feature_columns.0` is True", {"feature": "on"}),
+        ("`feature_columns.0` is 2024", {"feature": "2024"}),
+        ("`feature_columns.0` is 1.5", {"feature": "1.5"}),
+        ("`feature_columns.0` is datetime.date(2024, 1, 31)", {"feature": "2024-01-31"}),
+        ("`validation.column` is False", {"validation": "column: off"}),
+        ("`validation.time_column` is 2024", {"validation": "time_column: 2024"}),
+    ],
+)
+def test_a_name_that_yaml_reads_as_something_else_is_to_be_put_in_quotes(where: str, names: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(**names)
+    assert where in caught.value.message
+    assert "in quotes" in caught.value.message
+    assert parse(feature='"no"').feature_columns == ("no",)
+
+
+def test_the_labels_of_class_weights_may_be_numbers_and_truths() -> None:
+    values = yaml.safe_load("{model_type: a, target_column: b, hyperparameters: {class_weights: {0: 1, yes: 3}}}")
+    assert TrainingParameters.parse(values, "here").hyperparameters == {"class_weights": {"0": 1, "True": 3}}
