@@ -11,11 +11,12 @@ from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.tables import column_names
+from kedro_cloudtrain.worker.tables import first_look
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import pandas as pd
     from kedro.io import CatalogProtocol
 
     from kedro_cloudtrain.planning.plan import NodePlan
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # A larger file on a network volume is not downloaded for its header.
 _LARGEST_LOOK_BYTES = 64 * 1024 * 1024
+# So many rows of most tables are in the first piece that is read of them.
+_ROWS = 200
 _READ_WHOLE = ("xlsx", "xls")
 
 
@@ -33,10 +36,12 @@ class Look:
     Attributes:
         sizes: each table's size in bytes, None where its server does not say.
         problems: what is wrong, a sentence each.
+        notes: what is doubtful, a sentence each.
     """
 
     sizes: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume_answers: bool = True) -> Look:
@@ -53,17 +58,25 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
         return Look()
     entries = _look_at_entries(plan)
     sizes, problems = dict(entries.sizes), [*_sent_problems(plan, catalog), *entries.problems]
+    notes: list[str] = []
     for name, source in plan.sources.items():
         if name in plan.made or (isinstance(source, VolumeSource) and not volume_answers):
             continue
         try:
             sizes[name] = source_identity(source, plan.volume).size
-            columns = _columns(source, plan.volume, sizes[name])
+            seen = _first_look(source, plan.volume, sizes[name])
         except (CloudTrainError, ValueError) as error:
             problems.append(f"`{name}`: {error}")
             continue
-        problems += _column_problems(plan, name, columns) if columns is not None else ()
-    return Look(sizes, tuple(problems))
+        if seen is not None:
+            from kedro_cloudtrain.worker.doubts import doubts, nested_problem  # noqa: PLC0415  # pandas, which takes half a second
+
+            columns, nested, head = seen
+            problems += _column_problems(plan, name, columns)
+            features = plan.features_of(columns)
+            problems += [nested_problem(f"`{name}`", held)] if (held := [each for each in nested if each in features]) else []
+            notes += [f"`{name}`: {doubt}" for doubt in doubts(head, features)] if head is not None else []
+    return Look(sizes, tuple(problems), tuple(notes))
 
 
 def _sent_problems(plan: MachinePlan, catalog: CatalogProtocol[Any, Any]) -> Iterator[str]:
@@ -111,11 +124,13 @@ def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> It
                 yield f"`{name}` has no column `{column}`.{hint} Columns: {shown} ({len(columns)}). Fix {place}."
 
 
-def _columns(source: UrlSource | VolumeSource, volume: Volume, size_bytes: int | None) -> list[str] | None:
-    """Read a table's columns; None if that would download too much of it."""
+def _first_look(
+    source: UrlSource | VolumeSource, volume: Volume, size_bytes: int | None
+) -> tuple[list[str], list[str], pd.DataFrame | None] | None:
+    """Look at a table's columns and first rows; None if that would download too much of it."""
     if isinstance(source, UrlSource):
-        return column_names(source.location)
+        return first_look(source.location, rows=_ROWS)
     location = table_location(source, volume)
     if location.in_pieces and location.format in _READ_WHOLE and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
         return None
-    return column_names(location)
+    return first_look(location, rows=_ROWS)

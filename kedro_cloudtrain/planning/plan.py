@@ -113,6 +113,10 @@ class MachinePlan(NodePlan, abc.ABC):
         """The columns that each table needs to have, by what names them."""
         return {}
 
+    def features_of(self, columns: Sequence[str]) -> Sequence[str]:  # noqa: ARG002  # a training's
+        """Return the columns that a model learns from, of those that a table has."""
+        return ()
+
     def machine_input(self, name: str) -> UrlSource | VolumeSource | RemoteEntry | None:
         """Return an input that the machine reads itself; None for one that is sent."""
         return self.sources.get(name) or self.entries.get(name)

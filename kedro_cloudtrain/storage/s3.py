@@ -101,8 +101,10 @@ class S3Store(abc.ABC):
 
     def exists(self, key: str) -> bool:
         """Return whether the store has a file of this key, or a table of parts."""
+        if self.head(key) is not None:
+            return True
         with contextlib.suppress(SourceError):
-            return bool(self.head(key) or self.parts(key))
+            return bool(self.parts(key))
         return False
 
     def identity(self, key: str) -> SourceIdentity:
