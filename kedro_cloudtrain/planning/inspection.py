@@ -16,7 +16,7 @@ from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.tables import column_names, read_head
+from kedro_cloudtrain.worker.tables import first_look, read_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -43,11 +43,13 @@ class Look:
         sizes: each table's size in bytes, None where its server does not say.
         problems: what is wrong, a sentence each.
         doubts: what could not be found out, a sentence each.
+        notes: what is doubtful, a sentence each.
     """
 
     sizes: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
     problems: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume_answers: bool = True) -> Look:
@@ -64,16 +66,19 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
         return Look(problems=tuple(_loaded_problems(plan, catalog)))
     entries = _look_at_entries(plan)
     sizes, problems, doubts = dict(entries.sizes), [*_sent_problems(plan, catalog), *entries.problems], [*entries.doubts]
+    notes: list[str] = []
     for name, source in plan.sources.items():
         if name in plan.made or (isinstance(source, VolumeSource) and not volume_answers):
             continue
         try:
             sizes[name] = source_identity(source, plan.volume).size
-            problems += _table_problems(plan, name, _location(source, plan.volume), sizes[name])
+            found, doubtful = _look_at_table(plan, name, _location(source, plan.volume), sizes[name])
+            problems += found
+            notes += doubtful
         except (CloudTrainError, ValueError) as error:
             outage = isinstance(error, ApiError) and error.is_outage
             (doubts if outage else problems).append(f"`{name}`: {error}")
-    return Look(sizes, tuple(problems), tuple(doubts))
+    return Look(sizes, tuple(problems), tuple(doubts), tuple(notes))
 
 
 def _loaded_problems(plan: NodePlan, catalog: CatalogProtocol[Any, Any]) -> Iterator[str]:
@@ -96,7 +101,7 @@ def _sent_problems(plan: MachinePlan, catalog: CatalogProtocol[Any, Any]) -> Ite
         location = table_on_disk(dataset) if plan.columns else None
         if not problems and location is not None:
             with contextlib.suppress(ValueError):  # The dataset's own reader may take what ours does not.
-                problems += _table_problems(plan, name, location, None)
+                problems += _look_at_table(plan, name, location, None)[0]
         yield from problems
 
 
@@ -131,28 +136,30 @@ def _look_at_entries(plan: MachinePlan) -> Look:
     return Look(sizes, tuple(problems))
 
 
-def _table_problems(plan: MachinePlan, name: str, location: Location, size_bytes: int | None) -> Iterator[str]:
-    """Yield the columns that a table does not have, and why its target is not one of the training's task."""
+def _look_at_table(plan: MachinePlan, name: str, location: Location, size_bytes: int | None) -> tuple[list[str], list[str]]:
+    """Look at a table's columns and first rows: return what is wrong with it for the training, and what is doubtful."""
+    from kedro_cloudtrain.worker.doubts import doubts, nested_problem  # noqa: PLC0415  # pandas, which takes half a second
+
     if location.in_pieces and location.format in _READ_WHOLE and not location.is_url and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
-        return
+        return [], []
     if plan.where != "local" and importlib.util.find_spec(_READER_OF.get(location.format, "pandas")) is None:
-        return  # Only the machine will have the reader.
-    target, rows = plan.target_of(name), None
-    if location.format == "parquet":
-        columns = column_names(location)
-    else:
-        rows = read_head(location, rows=1 if target is None else _SAMPLED_ROWS)
-        columns = [str(column) for column in rows.columns]
+        return [], []  # Only the machine will have the reader.
+    target = plan.target_of(name)
+    columns, nested, rows = first_look(location, rows=_SAMPLED_ROWS)
     missing = list(_column_problems(plan, name, columns))
-    yield from missing
+    features = plan.features_of(columns)
+    held = [column for column in nested if column in features]
+    problems = [*missing, *([nested_problem(f"`{name}`", held)] if held else [])]
+    notes = [f"`{name}`: {doubt}" for doubt in doubts(rows, features)] if rows is not None else []
     if rows is None and columns and not missing and (target is not None or not location.in_pieces):
         # Of a remote file, this column alone is fetched.
         column = columns[0] if target is None else target.column
         rows = read_head(dataclasses.replace(location, load_args={"columns": [column]}), rows=_SAMPLED_ROWS)
     if rows is not None and rows.empty:
-        yield f"`{name}`: {location.place} has no rows. Check the file."
+        problems.append(f"`{name}`: {location.place} has no rows. Check the file.")
     elif rows is not None and target is not None and not missing:
-        yield from target.problems(next(values for column, values in rows.items() if str(column) == target.column))
+        problems += target.problems(next(values for column, values in rows.items() if str(column) == target.column))
+    return problems, notes
 
 
 def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> Iterator[str]:

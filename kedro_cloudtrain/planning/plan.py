@@ -115,6 +115,10 @@ class MachinePlan(NodePlan, abc.ABC):
         """The columns that each table needs to have, by what names them."""
         return {}
 
+    def features_of(self, columns: Sequence[str]) -> Sequence[str]:  # noqa: ARG002  # a training's
+        """Return the columns that a model learns from, of those that a table has."""
+        return ()
+
     def target_of(self, name: str) -> SampledTarget | None:  # noqa: ARG002  # most nodes have none
         """Return the target that a training has in one of its tables; None for any other node, and where its task is not known."""
         return None

@@ -43,6 +43,11 @@ class NodeReport:
         return [*self.plan.problems, *self.missing, *self.look.problems, *self.quote.problems]
 
     @property
+    def notes(self) -> list[str]:
+        """What is worth knowing about the node, a sentence each."""
+        return [*self.look.notes, *self.quote.notes]
+
+    @property
     def where(self) -> str:
         """Where the node goes: `here` for this process, `local`, or its pod's machine, price and stock."""
         where = self.plan.where
@@ -72,7 +77,7 @@ class NodeReport:
             "timeout_s": plan.timeout_s,
             "estimate_usd": None if quoted.estimate_usd is None else [round(usd, 4) for usd in quoted.estimate_usd],
             "worst_usd": None if quoted.worst_usd is None else round(quoted.worst_usd, 4),
-            "notes": list(quoted.notes),
+            "notes": self.notes,
             "problems": self.problems,
             "doubts": list(self.look.doubts),
         }
@@ -115,7 +120,7 @@ class Report:
 
     def all_notes(self) -> Iterator[tuple[str, str]]:
         """Yield the names of the nodes that have a note, and the note; for those of the whole run, last, the names are empty."""
-        yield from self._with_names(lambda node: node.quote.notes)
+        yield from self._with_names(lambda node: node.notes)
         for note in self.notes:
             yield "", note
 

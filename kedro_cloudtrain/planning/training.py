@@ -124,6 +124,13 @@ class TrainingPlan(MachinePlan):
             f"validation.time_column of {place}": [validation.time_column] if validation.time_column else [],
         }
 
+    def features_of(self, columns: Sequence[str]) -> Sequence[str]:
+        """Return the columns that a model learns from, of those that a table has."""
+        if self.parameters is None:
+            return ()
+        unused = (self.parameters.target_column, self.parameters.validation.column)
+        return self.parameters.feature_columns or [name for name in columns if name not in unused]
+
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> TrainingOrder:
         """Return the training that the node asks for.
 

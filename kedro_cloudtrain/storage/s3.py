@@ -101,12 +101,9 @@ class S3Store(abc.ABC):
 
     def exists(self, key: str) -> bool:
         """Return whether the store has a file of this key, or a table of parts."""
-        if self.head(key) is not None:
-            return True
-        entries = self._listed(key)
-        # Only that a folder is no table is no answer; what keeps the store from answering is an error.
-        with contextlib.suppress(SourceError):
-            return bool(entries and parts_of(key, entries))
+        entries = self._listed(key) if self.head(key) is None else None
+        with contextlib.suppress(SourceError):  # a folder that is no table
+            return entries is None or bool(entries and parts_of(key, entries))
         return False
 
     def identity(self, key: str) -> SourceIdentity:

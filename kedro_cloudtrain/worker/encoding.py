@@ -46,7 +46,7 @@ class Column:
     @classmethod
     def fit(cls, values: pd.Series) -> Column:
         """Learn a column from its training rows."""
-        kind = _kind_of(values)
+        kind = kind_of(values)
         if kind == "category":
             texts = _texts(values)
             return cls(str(values.name), kind, tuple(sorted(texts.dropna().unique())))
@@ -248,7 +248,7 @@ def _check_number_of_classes(name: str, classes: tuple[Any, ...], task: Task) ->
 
 
 def _check_numbers(target: pd.Series) -> None:
-    kind = _kind_of(target)
+    kind = kind_of(target)
     if kind not in ("number", "boolean"):
         raise InputError(
             f"The target `{target.name}` holds {'dates' if kind == 'date' else 'text'} (such as {target.iloc[0]!r}), and a regression "
@@ -258,7 +258,8 @@ def _check_numbers(target: pd.Series) -> None:
         raise InputError(f"The target `{target.name}` holds infinite values: remove those rows.")
 
 
-def _kind_of(values: pd.Series) -> Kind:
+def kind_of(values: pd.Series) -> Kind:
+    """Return what a column's values are to a model."""
     types = pd.api.types
     by_dtype: tuple[tuple[Kind, bool], ...] = (
         ("category", isinstance(values.dtype, pd.CategoricalDtype)),

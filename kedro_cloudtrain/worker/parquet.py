@@ -65,6 +65,17 @@ def parquet_names(file: Any, location: Location) -> list[str]:
         return [name for name in names if name not in _index(parts[0])]
 
 
+def parquet_nested(file: Any, location: Location) -> list[str]:
+    """Return the names of the columns that hold lists, structures or bytes, from the schema alone."""
+    import pyarrow as pa
+
+    types = pa.types
+    nested = (types.is_nested, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    with explained(location):
+        schema = _parts(file)[0].schema_arrow
+        return [field.name for field in schema if any(is_kind(field.type) for is_kind in nested)]
+
+
 def parquet_head(file: Any, location: Location, rows: int) -> pd.DataFrame:
     """Read a parquet table's first rows."""
     with explained(location):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .columns import is_number
 from .downloads import streamed
 from .errors import InputError
-from .parquet import parquet_head, parquet_names, read_parquet
+from .parquet import parquet_head, parquet_names, parquet_nested, read_parquet
 from .ranges import local_file, on_parts, refuse_web_page, remote_file
 from .readers import READERS, TEXT, excel, explained, packing, reader_args, reason, takes_nrows
 
@@ -64,6 +64,25 @@ def column_names(location: Location) -> list[str]:
         return [str(name) for name in read_head(location, rows=1).columns]
 
     return on_parts(location, lambda file: parquet_names(file, location))[0]
+
+
+def first_look(location: Location, *, rows: int) -> tuple[list[str], list[str], pd.DataFrame | None]:
+    """Look at a table as cheaply as its format allows.
+
+    Returns:
+        The columns' names, those of the columns that hold lists, structures or bytes, and the first rows; None for parquet, whose schema
+        says the rest.
+
+    Raises:
+        InputError: as for `read_table`.
+    """
+    if location.format == "parquet":
+        names, nested = on_parts(location, lambda file: (parquet_names(file, location), parquet_nested(file, location)))[0]
+        return names, nested, None
+    from .doubts import nested_columns
+
+    head = read_head(location, rows=rows)
+    return [str(name) for name in head.columns], nested_columns(head), head
 
 
 def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .devices import device_for
+from .doubts import doubts, refuse_nested
 from .encoding import Features, Target
 from .errors import InputError
 from .fit_checkpoint import FitCheckpoint
@@ -151,6 +152,7 @@ class TrainingJob(Job):
                 raise InputError(f"{location.place} has no column `{validation[setting]}`. Fix validation.{setting}.")
         self._rows["read"] = self._rows.get("read", 0) + len(frame)
         print(f"read {len(frame):,} rows, {len(frame.columns)} columns from {location.place}")  # noqa: T201
+        refuse_nested(frame, location.place)
         has_target = frame[target].notna()
         if not has_target.all():
             print(f"dropped {int((~has_target).sum()):,} rows without a {target}")  # noqa: T201
@@ -189,7 +191,10 @@ class TrainingJob(Job):
         else:
             split = Split(np.arange(len(frame)), np.arange(0), np.arange(0))
         whole = len(split.train) == len(frame)
-        self.features = Features.fit(frame if whole else frame.iloc[split.train], self._names)
+        fitted = frame if whole else frame.iloc[split.train]
+        self.features = Features.fit(fitted, self._names)
+        for doubt in doubts(fitted, self._names):
+            print(f"check: {doubt}")  # noqa: T201
         matrix = self.features.matrix(frame)
         index = frame.index.to_numpy()
         train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])

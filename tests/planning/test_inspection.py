@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 
@@ -16,11 +17,11 @@ from kedro_cloudtrain.planning.planner import Planner
 TABLE = "width,height,price\n1,2,3\n"
 
 
-def look(folder: Path, **parameters: Any) -> Look:
+def look(folder: Path, key: str = "a.csv", **parameters: Any) -> Look:
     """Plan a training, and look at its inputs twice."""
     volume = {"path": str(folder / "volume")}
     asked = {"model_type": "lightgbm_regression", "target_column": "price", "hyperparameters": {}, **parameters}
-    catalog = DataCatalog({"table": CloudDataset(dataset_key="a.csv", volume=volume), "params:price": MemoryDataset(asked)})
+    catalog = DataCatalog({"table": CloudDataset(dataset_key=key, volume=volume), "params:price": MemoryDataset(asked)})
     planner = Planner(catalog, make_settings({"volume": volume}), TrainingScriptGenerator(), folder)
     (plan,) = planner.plan([training_node("table", "params:price", model="model", name="train")])
     first, second = look_at_inputs(plan, catalog), look_at_inputs(plan, catalog)
@@ -53,3 +54,19 @@ def test_a_missing_table_is_a_problem(volume: Path) -> None:
     (problem,) = look(volume).problems
     assert problem.startswith("`table`:")
     assert "a.csv" in problem
+
+
+def test_a_category_that_is_none_is_a_note_and_not_a_problem(volume: Path) -> None:
+    (volume / "volume/a.csv").write_text("width,height,price\n" + "".join(f"w{n},{n},3\n" for n in range(300)))
+    found = look(volume)
+    assert not found.problems
+    (note,) = found.notes
+    assert note.startswith("`table`: `width` becomes a category of 200 values in 200 rows")
+    assert look(volume, feature_columns=["height"]).notes == ()
+
+
+def test_a_nested_column_is_a_problem_if_it_is_a_feature(volume: Path) -> None:
+    pd.DataFrame({"width": [[1], [2]], "height": [1, 2], "price": [3, 4]}).to_parquet(volume / "volume/a.parquet")
+    (problem,) = look(volume, key="a.parquet").problems
+    assert problem.startswith("`table` has lists, structures or bytes in `width`")
+    assert look(volume, key="a.parquet", feature_columns=["height"]).problems == ()

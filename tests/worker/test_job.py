@@ -360,3 +360,27 @@ def test_the_package_gives_its_names() -> None:
         assert getattr(worker, name) is not None
     with pytest.raises(AttributeError, match="no_such"):
         _ = worker.no_such
+
+
+def test_a_jobs_log_reports_a_feature_that_is_an_id(folder, capsys) -> None:
+    frame = pd.DataFrame({"a": np.arange(40.0), "id": [f"order {n}" for n in range(40)], "y": np.arange(40.0)})
+    frame.to_csv(folder / "volume/t.csv", index=False)
+    with begin(folder) as job:
+        train(job)
+    assert "check: `id` becomes a category of 28 values in 28 rows: an id or free text" in capsys.readouterr().out
+
+
+def test_a_nested_feature_ends_the_job_with_the_way_out(folder, capsys) -> None:
+    pd.DataFrame({"a": [[1], [2]] * 20, "y": np.arange(40.0)}).to_parquet(folder / "volume/t.parquet")
+    with pytest.raises(SystemExit), begin(folder) as job:
+        train(job, dataset_key="t.parquet")
+    assert "lists, structures or bytes in `a`" in capsys.readouterr().err
+    assert result(folder)["error"]["input_error"]
+
+
+def test_rows_are_known_by_their_numbers_whatever_index_the_table_has(folder) -> None:
+    frame = pd.DataFrame({"id": [f"order {n}" for n in range(40)], "a": np.arange(40.0), "y": np.arange(40.0)})
+    frame.to_csv(folder / "volume/t.csv", index=False)
+    with begin(folder) as job:
+        _, (fitted, held, tested) = train(job, dataset_key="t.csv", load_args={"index_col": "id"})
+    assert sorted([*fitted.rows, *held.rows, *tested.rows]) == list(range(40))

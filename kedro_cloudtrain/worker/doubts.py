@@ -1,0 +1,109 @@
+"""Columns that a table has, and of which no model learns what their author meant."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .encoding import kind_of
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_NESTED = (list, tuple, dict, set, frozenset, np.ndarray, bytes, bytearray)
+# Fewer rows, or texts that are numbers, may be a category all the same.
+_FEWEST_ROWS = 20
+_FEWEST_NUMBERS = 10
+_UNIQUE_SHARE = 0.9
+_FORM_SHARE = 0.8
+_SHOWN = 3
+_DATE_LIKE = re.compile(r"\D*\d+\s*[./\- ]\s*\w+.*\d.*")
+
+
+def nested_columns(frame: pd.DataFrame, names: Iterable[str] | None = None) -> list[str]:
+    """Return the columns that hold lists, structures or bytes.
+
+    Args:
+        frame: the table, or its first rows.
+        names: the columns to look at; None for all.
+    """
+    columns = [label for label in frame.columns if names is None or str(label) in set(names)]
+    return [str(label) for label in columns if frame[label].dtype == object and any(isinstance(each, _NESTED) for each in frame[label])]
+
+
+def nested_problem(place: str, names: Iterable[str]) -> str:
+    """Return what is wrong with columns that hold lists, structures or bytes, and the way out."""
+    shown = ", ".join(f"`{name}`" for name in names)
+    return (
+        f"{place} has lists, structures or bytes in {shown}, of which a recipe makes no numbers. Leave them out of feature_columns, or "
+        "make columns of their parts in a node before."
+    )
+
+
+def refuse_nested(frame: pd.DataFrame, place: str) -> None:
+    """Check that no column of a frame is nested.
+
+    Raises:
+        InputError: names those that are.
+    """
+    names = nested_columns(frame)
+    if names:
+        raise InputError(nested_problem(place, names))
+
+
+def doubts(frame: pd.DataFrame, names: Iterable[str]) -> Iterator[str]:
+    """Yield what is doubtful about the features of some rows, a sentence each, with its cure.
+
+    Args:
+        frame: the table, or its first rows.
+        names: the features.
+    """
+    wanted = set(names)
+    for label in frame.columns:
+        if str(label) in wanted and frame[label].notna().sum() >= _FEWEST_ROWS:
+            values = frame[label]
+            if not isinstance(values.dtype, pd.CategoricalDtype) and kind_of(values) == "category":
+                texts = values.dropna().astype(str)
+                distinct = pd.Series(texts.unique(), dtype=object)
+                doubt = _numbers_but(distinct) or _unread_dates(str(label), distinct) or _one_for_each_row(distinct, len(texts))
+                if doubt:
+                    yield f"`{label}` becomes a category of {len(distinct):,} values{doubt}"
+
+
+def _numbers_but(distinct: pd.Series) -> str:
+    numbers = pd.to_numeric(distinct.str.strip(), errors="coerce").notna()
+    odd = [text for text in distinct[~numbers] if text.strip()]
+    if numbers.sum() < _FEWEST_NUMBERS or numbers.mean() < _FORM_SHARE or numbers.all():
+        return ""
+    shown = ", ".join(map(repr, odd[:_SHOWN])) + (", …" if len(odd) > _SHOWN else "") or "blanks"
+    values = ", ".join(repr(text) for text in odd[:_SHOWN])
+    cure = f"load_args: {{na_values: [{values}]}}, or convert it in a node before" if odd else "convert it in a node before"
+    return f", but its values are numbers, except {shown}. To read numbers: {cure}."
+
+
+def _unread_dates(name: str, distinct: pd.Series) -> str:
+    texts = distinct.head(100)
+    if texts.map(lambda text: bool(_DATE_LIKE.fullmatch(text))).mean() < _FORM_SHARE:
+        return ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the guess that is made here
+        parsed = pd.to_datetime(texts, errors="coerce", format="mixed", dayfirst=True, utc=True)
+        form = next(filter(None, (pd.tseries.api.guess_datetime_format(text, dayfirst=True) for text in texts)), None)
+    if parsed.notna().mean() < _FORM_SHARE:
+        return ""
+    written = f", date_format: {form!r}" if form else ""
+    return (
+        f", but they look like dates, such as {texts.iloc[0]!r}. To read dates: load_args: {{parse_dates: [{name}]{written}}}, or convert "
+        "them in a node before."
+    )
+
+
+def _one_for_each_row(distinct: pd.Series, rows: int) -> str:
+    if len(distinct) < _UNIQUE_SHARE * rows:
+        return ""
+    return f" in {rows:,} rows: an id or free text, of which a model learns nothing for other rows. Leave it out of feature_columns."
