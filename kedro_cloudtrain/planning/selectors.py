@@ -48,11 +48,17 @@ def selectors_elsewhere(settings: Settings, nodes: Iterable[Node], registered: I
         return any(selects(selector, node.name, node.tags, node.namespace) for node in among)
 
     idle = [f"`{key}`" for key in settings.nodes if not is_name(key) and not selects_one(key, [*nodes, *registered])]
-    if idle:
-        return f"{', '.join(idle)} under `nodes` in cloudtrain.yml {'selects' if len(idle) == 1 else 'select'} no node."
     elsewhere = [f"`{key}`" for key in settings.nodes if not selects_one(key, nodes) and selects_one(key, registered)]
-    verb = "selects a node" if len(elsewhere) == 1 else "select nodes"
-    return f"{', '.join(elsewhere)} under `nodes` in cloudtrain.yml {verb} of another pipeline." if elsewhere else None
+    place = "under `nodes` in cloudtrain.yml"
+    sentences = [
+        *([f"{', '.join(idle)} {place} {'selects' if len(idle) == 1 else 'select'} no node."] if idle else []),
+        *(
+            [f"{', '.join(elsewhere)} {place} {'selects a node' if len(elsewhere) == 1 else 'select nodes'} of another pipeline."]
+            if elsewhere
+            else []
+        ),
+    ]
+    return " ".join(sentences) or None
 
 
 def is_name(selector: str) -> bool:

@@ -297,6 +297,7 @@ UNUSUAL: dict[str, Callable[[Draft], Any]] = {
         metrics={"type": "json.JSONDataset", "filepath": "data/08_reporting/metrics.json"}
     ),
     "a pickled model": lambda made: made.catalog.update(fitted={"type": "pickle.PickleDataset", "filepath": "data/06_models/fitted.pkl"}),
+    "a tag that no node has yet": lambda made: made.settings["nodes"].update({"tag:gpu": {}}),
     "a group": lambda made: made.settings.update(nodes={"count": {"group": "g"}, "train": {"group": "g"}}),
     "a template of the project's own": lambda made: (
         _own_template(made, '{% extends "lightgbm_regression.py.j2" %}\n') or _as_lightgbm(made)
@@ -381,7 +382,7 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     "a deadline below 0": lambda made: made.settings.update(defaults={"timeout_s": -3}),
     "a backend of another name": lambda made: made.settings.update(backend="aws"),
     "a misspelt node": lambda made: made.settings["nodes"].update(cuont={}),
-    "a tag of no node": lambda made: made.settings["nodes"].update({"tag:gpu": {}}),
+    "a node that is nowhere": lambda made: made.settings["nodes"].update({"zzz": {}}),
     "a requirement that is none": lambda made: made.settings.update(defaults={"requirements": ["polars=>1"]}),
     "a project's requirement that is none": lambda made: made.files.update({"requirements.txt": "pandas>>2\n"}),
     "a group of two deadlines": lambda made: made.settings.update(
@@ -417,6 +418,6 @@ VARIANTS = {
     "a volume of a misspelt kind",
     "a deadline below 0",
     "a backend of another name",
-    "a tag of no node",
+    "a node that is nowhere",
     "a template that is no Python",
 }
