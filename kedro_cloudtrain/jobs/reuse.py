@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NOTHING_CHANGED = "nothing changed"
 # The keys of `job.json` that are not parameters: the node's name, and where the job's data is.
-_NOT_PARAMETERS = ("name", "sources", "inputs", "volume_path", "sent")
+_NOT_PARAMETERS = ("name", "sources", "inputs", "files", "volume_path", "sent")
 
 
 def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: Mapping[str, Any], *, reuse: bool) -> str:
