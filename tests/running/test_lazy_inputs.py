@@ -110,7 +110,7 @@ def test_what_has_changed_behind_an_entry_is_never_taken_for_unchanged(lazies: P
     (lazies.path / file).write_text("".join(lines[:10]))
     assert "is done already" not in run(lazies)
     assert rows(lazies)["rows"] == left
-    assert json.loads((lazies.jobs[-1] / "why.json").read_text())["why"] == f"changed: the input {entry}"
+    assert json.loads((lazies.jobs[-1] / "why.json").read_text())["why"].startswith(f"changed: the input {entry}")
 
 
 def test_one_partition_that_has_changed_is_sent_alone(lazies: Project) -> None:
