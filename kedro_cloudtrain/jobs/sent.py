@@ -17,10 +17,13 @@ from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.wording import size
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.protocol import SENT
-from kedro_cloudtrain.worker.values import JSON, PICKLE, is_json, write_value
+from kedro_cloudtrain.worker.values import JSON, PICKLE, is_frame, is_json, write_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
+
+# pyarrow's errors are of these types.
+_NOT_IN_PARQUET = (ValueError, TypeError, OverflowError, NotImplementedError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +58,14 @@ class SentInput:
         return SentSource(file=f"{SENT}/{self.name}", file_format=self.name.rpartition(".")[2])
 
     @classmethod
-    def of(cls, value: Any, what: str, *, table: bool = False, to_pod: bool = False) -> SentInput:
+    def of(cls, value: Any, what: str, *, table: bool = False, columns: Collection[str] | None = None, to_pod: bool = False) -> SentInput:
         """Return a value as the file to send.
 
         Args:
             value: the value.
             what: how a message names it: "`companies` of train_model".
             table: whether it must be a table, which is sent without its index.
+            columns: the table's columns to send; None sends all.
             to_pod: whether it goes to another machine, which has none of this computer's files.
 
         Raises:
@@ -71,7 +75,7 @@ class SentInput:
         if not table and not is_json(value):
             reference = _reference(value, what, to_pod=to_pod)
         with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
-            file = _write_table(value, what, Path(scratch)) if table else _write_any(value, what, Path(scratch))
+            file = _write_table(value, what, Path(scratch), columns) if table else _write_any(value, what, Path(scratch))
             content, digest = file.read_bytes(), _digest(value, file)
         return cls(f"{digest[:16]}{file.suffix}", content, digest, reference)
 
@@ -144,16 +148,32 @@ def _reference(value: Any, what: str, *, to_pod: bool) -> str | None:
     return reference.what
 
 
-def _write_table(value: Any, what: str, folder: Path) -> Path:
+def _write_table(value: Any, what: str, folder: Path, columns: Collection[str] | None) -> Path:
     file = folder / "table.parquet"
+    if not is_frame(value):
+        raise SourceError(f"{what} is a {type(value).__name__}, and a table is a DataFrame. Return one from the node that makes it.")
+    table = value.rename(columns=str)
+    if columns is not None:
+        table = table[[name for name in table.columns if name in columns]]
     try:
-        value.rename(columns=str).to_parquet(file, index=False)
-    except (AttributeError, ValueError, TypeError, OverflowError) as error:
+        table.to_parquet(file, index=False)
+    except _NOT_IN_PARQUET as error:
+        refused = [f"`{name}`" for name in dict.fromkeys(table.columns) if _is_refused(table[[name]], file)]
+        columns_held = f"columns that parquet cannot hold: {', '.join(refused)}" if refused else f"what parquet cannot hold: {error}"
         raise SourceError(
-            f"{what} is a {type(value).__name__} that cannot be written as parquet: {error}. "
-            "Pass a DataFrame whose columns hold one type each."
+            f"{what} has {columns_held}. Make each a column of one type (numbers, texts, booleans or dates), or leave it out of "
+            "feature_columns."
         ) from error
     return file
+
+
+def _is_refused(table: Any, file: Path) -> bool:
+    """Return whether parquet refuses a table."""
+    try:
+        table.to_parquet(file, index=False)
+    except _NOT_IN_PARQUET:
+        return True
+    return False
 
 
 def _write_any(value: Any, what: str, folder: Path) -> Path:

@@ -145,8 +145,12 @@ class TrainingPlan(MachinePlan):
         parameters = TrainingParameters.parse(inputs[names.parameters], where=names.parameters_place)
         if parameters != self.parameters:
             check_training(parameters, generator, validation_table=names.validation is not None, local=self.where == "local")
+        needed = {column for columns in self.columns.values() for column in columns}
+        # A template of the project's own may read more than what is named.
+        all_named = parameters == self.parameters and parameters.feature_columns is not None and generator.is_shipped(parameters.model_type)
         return TrainingOrder(
             node=self.node.name,
+            columns=frozenset(needed) if all_named else None,
             parameters=parameters,
             data=inputs[names.data],
             validation=inputs[names.validation] if names.validation is not None else None,

@@ -45,6 +45,7 @@ class TrainingOrder:
         volume: holds the data, where it is a key, and the job folder.
         validation: the table of the validation rows, where it is another one.
         settings: what `cloudtrain.yml` sets for the node.
+        columns: those of a table to send; None sends all.
         given_script: a script of the user's own, instead of the recipe's.
     """
 
@@ -55,6 +56,7 @@ class TrainingOrder:
     volume: Volume
     validation: UrlSource | VolumeSource | pd.DataFrame | None = None
     settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
+    columns: frozenset[str] | None = None
     given_script: str | None = None
 
     @property
@@ -84,7 +86,7 @@ class TrainingOrder:
             SourceError: a table cannot be sent.
         """
         sent = {
-            name: SentInput.of(table, f"The {name} of a training node", table=True)
+            name: SentInput.of(table, f"The table `{name}` of {self.node}", table=True, columns=self.columns)
             for name, table in (("data", self.data), ("validation", self.validation))
             if table is not None and name not in self._read
         }

@@ -6,7 +6,12 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
+from support.kedro_project import PENGUINS, Project, edit, run
+
+from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.jobs.sent import SentInput
 
 VALUES = {
     "a set": '{"s": {"alpha", "beta", "gamma", "delta"}}',
@@ -39,3 +44,37 @@ def test_another_value_has_another_name() -> None:
 
     values = [{"a"}, {"b"}, {"a", "b"}, ("a",), frozenset({"a"}), 1j, 2j]
     assert len({SentInput.of(value, "it").digest for value in values}) == len(values)
+
+
+NOT_IN_PARQUET = {
+    "complex numbers": [1j, 2, 3],
+    "mixed objects": [1, "a", {}],
+    "numbers and texts": [1, "a", 2.0],
+    "categories that are intervals": pd.cut(pd.Series([1, 2, 3]), [0, 1, 3]),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_IN_PARQUET)
+def test_a_column_that_parquet_cannot_hold_is_one_line_where_it_is_needed_and_no_matter_where_not(kind: str) -> None:
+    table = pd.DataFrame({"area": [1, 2, 3], "odd one": NOT_IN_PARQUET[kind]})
+    with pytest.raises(SourceError, match=r"^`houses` of train has columns that parquet cannot hold: `odd one`\. Make each .*$"):
+        SentInput.of(table, "`houses` of train", table=True)
+    sent = SentInput.of(table, "`houses` of train", table=True, columns={"area"})
+    assert sent.digest == SentInput.of(table[["area"]], "`houses` of train", table=True).digest
+
+
+def test_only_the_columns_that_a_training_needs_are_sent_and_a_change_of_another_changes_nothing(project: Project) -> None:
+    edit(
+        project,
+        "conf/base/catalog.yml",
+        "  dataset_key: datasets/penguins.csv\n  volume: ${globals:volume}",
+        "  filepath: data/penguins.csv",
+    )
+    edit(project, "conf/base/catalog.yml", "kedro_cloudtrain.CloudDataset", "pandas.CSVDataset")
+    table = pd.read_csv(PENGUINS)
+    table.to_csv(project.path / "data/penguins.csv", index=False)
+    run(project, "--nodes=train_mass")
+    (sent,) = (project.path / "data/volume/.cloudtrain/inputs").iterdir()
+    assert set(pd.read_parquet(sent).columns) == {"body_mass_g", "bill_length_mm", "flipper_length_mm", "species"}
+    table.assign(year=1999).to_csv(project.path / "data/penguins.csv", index=False)
+    assert "train_mass is done already" in run(project, "--nodes=train_mass")
