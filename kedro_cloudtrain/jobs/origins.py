@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from kedro_cloudtrain.errors import ConfigError
@@ -68,7 +69,7 @@ class Origins:
         if "index" in source:
             yield index_option(self._index(requirement.name, str(source["index"])))
         if "git" in source or "url" in source:
-            requirement.url, requirement.specifier = _url_of(source), requirement.specifier.__class__()
+            requirement.url, requirement.specifier = _url_of(source), SpecifierSet()
             yield str(requirement)
             return
         origin = _origin(name)
@@ -79,7 +80,7 @@ class Origins:
                     yield from self._resolved(inner, above | {name})
             return
         if origin.url is not None:
-            requirement.url, requirement.specifier = origin.url, requirement.specifier.__class__()
+            requirement.url, requirement.specifier = origin.url, SpecifierSet()
             yield str(requirement)
         elif source.get("workspace") or "path" in source:
             # It is not installed here: its code is not found, and no index has it.
