@@ -109,4 +109,4 @@ def _is_a_path(text: str) -> bool:
     """Return whether a text is the path of something on this computer: `/` alone, or a word, is none."""
     if len(text) > _LONGEST_PATH or text.strip("/\\").count("/") + text.strip("/\\").count("\\") == 0 or "\n" in text or "\0" in text:
         return False
-    return "://" not in text and os.path.exists(text)  # noqa: PTH110  # a text, which a Path would normalise
+    return "://" not in text and os.path.exists(text)  # noqa: PTH110  # Path.exists raises for a name that is too long

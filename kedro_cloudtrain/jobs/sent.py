@@ -17,13 +17,10 @@ from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.wording import size
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.protocol import SENT
-from kedro_cloudtrain.worker.values import JSON, PICKLE, is_frame, is_json, write_value
+from kedro_cloudtrain.worker.values import JSON, NOT_IN_PARQUET, PICKLE, is_frame, is_json, write_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-
-# pyarrow's errors are of these types.
-_NOT_IN_PARQUET = (ValueError, TypeError, OverflowError, NotImplementedError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +154,7 @@ def _write_table(value: Any, what: str, folder: Path, columns: Collection[str] |
         table = table[[name for name in table.columns if name in columns]]
     try:
         table.to_parquet(file, index=False)
-    except _NOT_IN_PARQUET as error:
+    except NOT_IN_PARQUET as error:
         refused = [f"`{name}`" for name in dict.fromkeys(table.columns) if _is_refused(table[[name]], file)]
         columns_held = f"columns that parquet cannot hold: {', '.join(refused)}" if refused else f"what parquet cannot hold: {error}"
         raise SourceError(
@@ -171,7 +168,7 @@ def _is_refused(table: Any, file: Path) -> bool:
     """Return whether parquet refuses a table."""
     try:
         table.to_parquet(file, index=False)
-    except _NOT_IN_PARQUET:
+    except NOT_IN_PARQUET:
         return True
     return False
 

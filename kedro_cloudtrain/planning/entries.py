@@ -32,6 +32,7 @@ _LAZY = ("partitions.PartitionedDataset", "polars.LazyPolarsDataset", "dask.CSVD
 # And those that are bound to a database or a cluster of this process.
 _BOUND = ("ibis", "spark", "databricks", "snowflake")
 _QUERIES = ("pandas.SQL", "pandas.GBQ")
+_SAVES_LAZILY = ("partitions.PartitionedDataset", "partitions.IncrementalDataset")
 _IN_PIECES = ("chunksize", "iterator")
 _PANDAS_FORMATS = {"CSVDataset": "csv", "ParquetDataset": "parquet", "ExcelDataset": "excel", "JSONDataset": "jsonl"}
 
@@ -140,7 +141,7 @@ def reason_not_to_send(dataset: Any) -> str | None:
 def saves_lazily(dataset: Any) -> bool:
     """Return whether an entry calls what is saved to it: a dict of callables is saved by calling one after another."""
     dataset = _inner(dataset)
-    return _kind(dataset) == "partitions.PartitionedDataset" and bool(getattr(dataset, "_save_lazily", True))
+    return _kind(dataset) in _SAVES_LAZILY and bool(getattr(dataset, "_save_lazily", True))
 
 
 def _inner(dataset: Any) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PARQUET, JSON, PICKLE = ".parquet", ".json", ".pickle"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # pyarrow's errors are of these types.
-_NOT_IN_PARQUET = (ValueError, TypeError, OverflowError, NotImplementedError)
+NOT_IN_PARQUET = (ValueError, TypeError, OverflowError, NotImplementedError)
 
 
 def write_value(value: Any, folder: Path, name: str) -> Path:
@@ -41,7 +41,7 @@ def write_value(value: Any, folder: Path, name: str) -> Path:
             if _fits_parquet(value):
                 value.to_parquet(file)
                 return file
-        except _NOT_IN_PARQUET:
+        except NOT_IN_PARQUET:
             file.unlink(missing_ok=True)
     elif is_json(value):
         file = folder / f"{name}{JSON}"
@@ -91,7 +91,7 @@ def _fits_parquet(frame: Any) -> bool:
     row, buffer = frame.head(1), io.BytesIO()
     try:
         row.to_parquet(buffer)
-    except _NOT_IN_PARQUET:
+    except NOT_IN_PARQUET:
         return False
     back = pd.read_parquet(buffer)
     return all(

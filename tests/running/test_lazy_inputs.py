@@ -17,6 +17,7 @@ pieces: {type: pandas.CSVDataset, filepath: data/penguins.csv, load_args: {chunk
 new: {type: partitions.IncrementalDataset, path: data/parts, dataset: pandas.CSVDataset, filename_suffix: .csv}
 cached: {type: CachedDataset, dataset: {type: partitions.PartitionedDataset, path: data/parts, dataset: pandas.CSVDataset}}
 rows: {type: json.JSONDataset, filepath: data/rows.json}
+newest: {type: partitions.IncrementalDataset, path: data/halves, dataset: pandas.CSVDataset, filename_suffix: .csv}
 halves: {type: partitions.PartitionedDataset, path: data/halves, dataset: pandas.CSVDataset, filename_suffix: .csv, overwrite: true}
 """
 NODES = """
@@ -125,21 +126,28 @@ def test_one_partition_that_has_changed_is_sent_alone(lazies: Project) -> None:
     assert len({file.name for file in sent.iterdir()} - before) == 2
 
 
-def test_a_pod_has_the_files_and_none_of_this_computers_paths(lazies: Project, cloud: Cloud) -> None:
+@pytest.mark.parametrize("mounted", [True, False], ids=["network volume", "bucket"])
+def test_a_pod_has_the_files_and_none_of_this_computers_paths(
+    mounted: bool, lazies: Project, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with_node(lazies, "of_parts", "parts")
     volume = f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n"
+    if not mounted:
+        cloud.use_bucket(monkeypatch)
+        volume = f"volume: {{bucket: {cloud.volume_id}, region: eu-central-1, endpoint_url: '{cloud.s3.endpoint_url}'}}\n"
     lazies.write(
         "conf/base/cloudtrain.yml", f"backend: runpod\n{volume}nodes: {{of_parts: {{}}}}\ndefaults: {{gpu: none, install: false}}\n"
     )
-    run(lazies, **cloud.environment)
+    run(lazies)
     assert rows(lazies)["names"] == ["Biscoe", "Dream", "south/Torgersen"]
     for file in (cloud.bucket / ".cloudtrain").rglob("*"):
         if file.is_file() and file.name != "worker.zip":
             assert str(lazies.path).encode() not in file.read_bytes(), file
 
 
-def test_what_is_saved_lazily_is_computed_on_the_machine_in_the_order_of_its_names(lazies: Project, tmp_path: Path) -> None:
-    with_node(lazies, "halve", "parts", "halves")
+@pytest.mark.parametrize("entry", ["halves", "newest"])
+def test_what_is_saved_lazily_is_computed_on_the_machine_in_the_order_of_its_names(entry: str, lazies: Project, tmp_path: Path) -> None:
+    with_node(lazies, "halve", "parts", entry)
     calls = tmp_path / "calls"
     run(lazies, CALLS=str(calls))
     there, made = calls.read_text().split(), {file: file.read_text() for file in (lazies.path / "data/halves").rglob("*.csv")}
