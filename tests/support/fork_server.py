@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -13,6 +14,8 @@ import select
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from support.forked import JOB_LIBRARIES, KEDRO_LIBRARIES, fork_jobs
 
 del sys.path[0]
 
+_FROZEN = ("runpy", "importlib._bootstrap", "importlib._bootstrap_external")
 LIBRARIES = {"KEDRO": KEDRO_LIBRARIES, "JOB": JOB_LIBRARIES}
 
 
@@ -115,6 +119,24 @@ def become(request: dict[str, Any]) -> None:
         runpy.run_path(option, run_name="__main__")
 
 
+@contextlib.contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """End a process as Python does, but for the clearing of its memory: with these libraries, that takes five times as long as a fork."""
+    code: object = None
+    try:
+        yield
+    except SystemExit as error:
+        code = error.code
+    # Any other exception is Python's to report, and Ctrl-C to die of.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 if __name__ == "__main__":
     for module in LIBRARIES[sys.argv[1]]:
         with contextlib.suppress(ImportError):  # an older Kedro has fewer modules
@@ -122,6 +144,9 @@ if __name__ == "__main__":
     if "kedro.framework.project" in sys.modules:
         sys.exit("kedro.framework.project was imported before there was a project")
     inspect.stack()  # remembers each module's file: Kedro's settings look through all of them at every start
+    # Those that have none would be looked for in all modules, for each frame.
+    inspect.modulesbyfile.update({f"<frozen {name}>": name for name in _FROZEN})  # type: ignore[attr-defined]
     gc.collect()
     gc.freeze()
-    become(serve(*(socket.socket(fileno=int(number)) for number in sys.argv[2:])))
+    with leaving_at_once():
+        become(serve(*(socket.socket(fileno=int(number)) for number in sys.argv[2:])))
