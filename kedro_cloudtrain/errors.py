@@ -11,6 +11,7 @@ CloudTrainError
 │   ├── AuthError           a key is missing or not accepted
 │   ├── BalanceError        the account has no money
 │   ├── CapacityError       no machine is free: lists what was tried
+│   ├── LockError           what a machine would install cannot be found out: an index does not answer, uv is missing
 │   └── ApiError            the vendor's API refuses, in its own words
 └── JobError
     ├── JobFailedError      the script raised: its traceback, the end of its log, its folder
@@ -83,6 +84,10 @@ class BalanceError(BackendError):
 
 class CapacityError(BackendError):
     """No machine is free."""
+
+
+class LockError(BackendError):
+    """What a machine would install cannot be found out now: an index does not answer, or uv is not installed."""
 
 
 class ApiError(BackendError):

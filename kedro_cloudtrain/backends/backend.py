@@ -28,6 +28,7 @@ class JobRequest:
         workload: how much there is to compute with.
         requirements: what a pod installs for it.
         python: the Python of a pod's environment, such as `3.12`; empty for the image's own.
+        project: the project's folder, whose lock file counts; None for what has no project.
         environment: what the job's process finds in its environment beside the usual, such as the secrets of a URL.
         attach: whether a machine that works on the same job already, for a client that is gone, is taken over.
         members: the jobs that run within this one, where it is a group.
@@ -39,6 +40,7 @@ class JobRequest:
     workload: Workload
     requirements: tuple[str, ...] = ()
     python: str = ""
+    project: Path | None = None
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     attach: bool = False
     members: tuple[JobFolder, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import platform
 import re
 import tomllib
 from importlib import metadata
@@ -13,10 +14,12 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.jobs.origins import Origins, index_option
+from kedro_cloudtrain.jobs.origins import Origins
+from kedro_cloudtrain.jobs.requirements_file import CONSTRAINT, URL, checked, lines_of
+from kedro_cloudtrain.jobs.uv_lock import locked_releases
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -29,17 +32,16 @@ _ENTRIES = ("kedro", "kedro-datasets")
 _BY_FORMAT = {"xlsx": ("openpyxl",), "xls": ("xlrd",)}
 _OVER_HTTP = ("fsspec", "aiohttp")
 _LIBRARIES = {"xgboost": ("xgboost",), "lightgbm": ("lightgbm",), "catboost": ("catboost",), "keras": ("keras", "jax")}
-_URL = re.compile(r"(?:[a-z]+\+)?(?:https?|ssh|git)://\S+", re.IGNORECASE)
 _INDEX_OPTIONS = ("--index-url=", "--extra-index-url=", "--find-links=")
-_WEB_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
-_PATH = re.compile(r"\.{0,2}/|\.$|[\w./-]+\.(?:whl|zip|tar\.gz)$|file:")
 
 
-def requirements(library: str, *, gpu: bool, file_formats: tuple[str, ...] = (), over_http: bool = False) -> tuple[str, ...]:
+def requirements(
+    library: str, *, gpu: bool, file_formats: tuple[str, ...] = (), over_http: bool = False, project: Path | None = None
+) -> tuple[str, ...]:
     """Return what a training needs.
 
-    Versions are those of this computer, so that it can load a model that a machine has saved. A package that is not installed on this
-    computer is bounded as in this package's own metadata.
+    Versions are those of the project's `uv.lock`, else of this computer, so that it can load a model that a machine has saved. A package
+    that is not installed on this computer is bounded as in this package's own metadata.
 
     Args:
         library: xgboost, lightgbm, catboost or keras; a template of the project's own adds its packages by `requirements` in
@@ -47,9 +49,14 @@ def requirements(library: str, *, gpu: bool, file_formats: tuple[str, ...] = (),
         gpu: whether the machine has a GPU: JAX's CUDA comes as an extra.
         file_formats: the formats of the tables.
         over_http: whether a table is a URL.
+        project: the project's folder, if there is one.
+
+    Raises:
+        ConfigError: the project's `uv.lock` is not valid.
     """
     names = [*_WORKER, *_LIBRARIES.get(library, ()), *_readers(file_formats, over_http=over_http)]
-    return tuple(_pinned(name, "cuda12" if gpu and name == "jax" else "") for name in dict.fromkeys(names))
+    locked = {} if project is None else locked_releases(project)
+    return tuple(_pinned(name, "cuda12" if gpu and name == "jax" else "", locked=locked) for name in dict.fromkeys(names))
 
 
 def function_requirements(
@@ -57,8 +64,8 @@ def function_requirements(
 ) -> tuple[str, ...]:
     """Return what a user's function needs: the given requirements, else the project's.
 
-    The project's are pinned to the versions of this computer if the project allows those, so that one side can read an object that the
-    other has pickled.
+    The project's are pinned to the versions of its `uv.lock`, else to those of this computer if the project allows them, so that one side
+    can read an object that the other has pickled.
 
     Args:
         project: the project's folder.
@@ -70,11 +77,12 @@ def function_requirements(
     Raises:
         ConfigError: a line of the project's requirements is not valid.
     """
+    locked = locked_releases(project)
     names = [*_VALUES, *_readers(file_formats, over_http=over_http)]
     names += [*_ENTRIES, *(_distribution(driver) for driver in drivers)] if drivers else []
-    lines = list(_origins(project).resolved(given)) if given else [_as_installed(line) for line in project_requirements(project)]
+    lines = list(_origins(project).resolved(given)) if given else [_as_tested(line, locked) for line in project_requirements(project)]
     named = {_name_of(line) for line in lines}
-    return (*lines, *(_pinned(name) for name in dict.fromkeys(names) if name not in named))
+    return (*lines, *(_pinned(name, locked=locked) for name in dict.fromkeys(names) if name not in named))
 
 
 def project_requirements(project: Path) -> tuple[str, ...]:
@@ -89,18 +97,43 @@ def project_requirements(project: Path) -> tuple[str, ...]:
         ConfigError: a line is not a requirement, or the requirements stand where they are not read; the message names the place.
     """
     tables = _pyproject(project)
-    tool = tables.get("tool", {})
     if "dependencies" in tables.get("project", {}):
         place = str(project / "pyproject.toml")
-        return Origins.of(tables).resolved(_checked(str(line), place) for line in tables["project"]["dependencies"])
-    named = tool.get("setuptools", {}).get("dynamic", {}).get("dependencies", {}).get("file", "requirements.txt")
-    files = [file for file in (project / file for file in ([named] if isinstance(named, str) else named)) if file.is_file()]
-    if not files and tool.get("poetry", {}).get("dependencies"):
+        return Origins.of(tables).resolved(checked(str(line), place) for line in tables["project"]["dependencies"])
+    files = _requirements_files(project, tables)
+    if not files and tables.get("tool", {}).get("poetry", {}).get("dependencies"):
         raise ConfigError(
             f"{project / 'pyproject.toml'} has its dependencies in [tool.poetry.dependencies], which pip does not read. Move them to "
             "[project] dependencies (poetry 2 reads them there), or write them to requirements.txt: poetry export -o requirements.txt"
         )
-    return Origins.of(tables).resolved(line for file in files for line in _lines_of(file, set()))
+    return Origins.of(tables).resolved(line for file in files for line, _ in lines_of(file))
+
+
+def project_hashes(project: Path) -> dict[str, list[str]]:
+    """Read the hashes that a project's requirements files have, by package and release: `six==1.16.0`.
+
+    Raises:
+        ConfigError: as of `project_requirements`.
+    """
+    tables = _pyproject(project)
+    if "dependencies" in tables.get("project", {}):
+        return {}
+    lines = [line for file in _requirements_files(project, tables) for line in lines_of(file)]
+    return {pin: hashes for line, hashes in lines if hashes and (pin := pin_of(line)) is not None}
+
+
+def pin_of(line: str) -> str | None:
+    """Return the package and the release of a requirement, such as `six==1.16.0`, whatever its extras and its marker; None for a URL."""
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement:
+        return None
+    return f"{canonicalize_name(requirement.name)}{requirement.specifier}"
+
+
+def own_release() -> str:
+    """Return the release of this process's Python, such as `3.12`: what is pinned is known to be there for it."""
+    return ".".join(platform.python_version_tuple()[:2])
 
 
 def own_requirements(project: Path, given: Sequence[str]) -> tuple[str, ...]:
@@ -128,7 +161,7 @@ def is_path(requirement: str) -> bool:
     try:
         url = Requirement(requirement).url or ""
     except InvalidRequirement:
-        return not _URL.fullmatch(requirement)
+        return not URL.fullmatch(requirement)
     return url.startswith("file:")
 
 
@@ -137,19 +170,21 @@ def _readers(file_formats: tuple[str, ...], *, over_http: bool) -> list[str]:
     return [*(name for file_format in file_formats for name in _BY_FORMAT.get(file_format, ())), *(_OVER_HTTP if over_http else ())]
 
 
-def _pinned(name: str, extra: str = "") -> str:
-    """Write a package as a requirement: in the version of this computer, else within this package's own bounds."""
-    written, version = f"{name}[{extra}]" if extra else name, _installed(name)
+def _pinned(name: str, extra: str = "", *, locked: Mapping[str, str] | None = None) -> str:
+    """Write a package as a requirement: in its locked version, else that of this computer, else within this package's own bounds."""
+    written, version = f"{name}[{extra}]" if extra else name, (locked or {}).get(canonicalize_name(name)) or _installed(name)
     return f"{written}=={version}" if version is not None else written + _allowed().get(name, "")
 
 
-def _as_installed(line: str) -> str:
-    """Pin a requirement to the version of this computer if it allows that version; a URL or a path stays as it is."""
+def _as_tested(line: str, locked: Mapping[str, str]) -> str:
+    """Pin a requirement to its locked version, else to that of this computer, if it allows that; a URL or a path stays as it is."""
+    if line.startswith(CONSTRAINT):
+        return CONSTRAINT + _as_tested(line.removeprefix(CONSTRAINT), locked)
     try:
         requirement = Requirement(line)
     except InvalidRequirement:
         return line
-    version = _installed(requirement.name)
+    version = locked.get(canonicalize_name(requirement.name)) or _installed(requirement.name)
     if version is not None and requirement.url is None and requirement.specifier.contains(version, prereleases=True):
         requirement.specifier = SpecifierSet(f"=={version}")
     return str(requirement)
@@ -203,41 +238,6 @@ def _name_of(line: str) -> str | None:
         return None
 
 
-def _lines_of(file: Path, visited: set[Path]) -> Iterator[str]:
-    """Read a requirements file as pip does: with continued lines, comments, hashes, and the files that it includes."""
-    if file.resolve() in visited:
-        return
-    visited.add(file.resolve())
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from None
-    # A continued line becomes one line with the number of its first.
-    text = re.sub(r"\\\r?\n((?:[^\n]*\\\r?\n)*)", lambda match: " " + match[1].replace("\\\n", " "), text)
-    for number, written in enumerate(text.splitlines(), start=1):
-        line = re.sub(r"(^|\s)#.*", "", written).strip()
-        included = re.fullmatch(r"(?:-r|--requirement)[ =]?\s*(\S+)", line)
-        if included:
-            yield from _lines_of(file.parent / included[1], visited)
-        elif option := re.fullmatch(r"(-i|--index-url|--extra-index-url|-f|--find-links)[ =]\s*(\S+)", line):
-            if not re.match(_WEB_ADDRESS, option[2]):
-                raise ConfigError(f"{file}, line {number}: {line} is a place on this computer, which no machine has. Give it by URL.")
-            yield index_option(option[2], {"-i": "--index-url", "-f": "--find-links"}.get(option[1], option[1]))
-        elif constrained := re.fullmatch(r"(?:-c|--constraint)[ =]?\s*(\S+)", line):
-            # What is installed here keeps to the constraints: its versions are what a machine is to have.
-            lines = _lines_of(file.parent / constrained[1], visited)
-            yield from (constraint for constraint in lines if _installed(_name_of(constraint) or "") is not None)
-        elif line and not line.startswith("-"):  # The code of an editable package (-e) travels by itself.
-            yield _checked(re.split(r"\s--", line)[0].strip(), f"{file}, line {number}")
-
-
-def _checked(line: str, where: str) -> str:
-    """Return a line that is a requirement, a URL or a path; raise ConfigError for any other."""
-    try:
-        Requirement(line)
-    except InvalidRequirement as error:
-        if not _URL.fullmatch(line) and not _PATH.match(line):
-            reason = str(error).splitlines()[0]
-            message = f"{where}: {line!r} is not a requirement: {reason}. Write it as pip does, for example pandas>=2.1."
-            raise ConfigError(message) from None
-    return line
+def _requirements_files(project: Path, tables: Mapping[str, Any]) -> list[Path]:
+    named = tables.get("tool", {}).get("setuptools", {}).get("dynamic", {}).get("dependencies", {}).get("file", "requirements.txt")
+    return [file for file in (project / file for file in ([named] if isinstance(named, str) else named)) if file.is_file()]

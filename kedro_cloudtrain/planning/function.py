@@ -73,6 +73,11 @@ class FunctionPlan(MachinePlan):
         """Return whether the machine saves an output itself, instead of the client through the catalog."""
         return name in self.saves or name in self.entries
 
+    def requirements(self, generator: TrainingScriptGenerator) -> tuple[str, ...]:
+        """Return what a pod would install for the node."""
+        read = {name: source for name in self.node.inputs if (source := self.machine_input(name)) is not None}
+        return self.order(read, generator).requirements
+
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> FunctionOrder:  # noqa: ARG002  # no template to check
         """Return the call that the node asks for.
 

@@ -144,6 +144,14 @@ class MachinePlan(NodePlan, abc.ABC):
         return ", ".join([*places, f"{', '.join(sent)} sent from this computer"] if sent else places) or "–"
 
     @abc.abstractmethod
+    def requirements(self, generator: TrainingScriptGenerator) -> tuple[str, ...]:
+        """Return what a pod would install for the node, as far as that is known before the run.
+
+        Raises:
+            ConfigError: a requirement of the project is not valid.
+        """
+
+    @abc.abstractmethod
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> Order:
         """Return what the node asks for.
 

@@ -101,7 +101,7 @@ class Planner:
                 )
         settings = self.settings.for_node(node.name, node.tags, node.namespace)
         if is_training(node):
-            return plan_training(node, reading, settings, self.catalog, self.generator)
+            return plan_training(node, reading, settings, self.catalog, self.generator, self.project)
         return plan_function(node, reading, settings, self.catalog, self.project, self._codes)
 
 

@@ -9,6 +9,7 @@ from kedro_cloudtrain.backends.runpod.offers import CachedOffers
 from kedro_cloudtrain.errors import ApiError, CloudTrainError
 from kedro_cloudtrain.planning.catalog import missing_inputs
 from kedro_cloudtrain.planning.doctor import examine_runpod
+from kedro_cloudtrain.planning.environments import lock_environments
 from kedro_cloudtrain.planning.inspection import look_at_inputs
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.quotes import Quote, quote, run_notes, run_problems, total_size, workload_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.backends.runpod.offers import Offers
     from kedro_cloudtrain.config import Settings
+    from kedro_cloudtrain.planning.environments import Environments
     from kedro_cloudtrain.planning.inspection import Look
     from kedro_cloudtrain.planning.plan import NodePlan
     from kedro_cloudtrain.planning.planner import Planner
@@ -201,8 +203,13 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
     problems = [str(finding) for finding in findings if not finding.outage]
     doubts = [str(finding) for finding in findings if finding.outage]
     volume_answers = examination.volume is not None
+    environments = lock_environments(plans, planner.generator, planner.project)
     nodes = [
-        NodeReport(plan, look_at_inputs(plan, planner.catalog, volume_answers=volume_answers), missing=missing.get(plan.node, ()))
+        NodeReport(
+            plan,
+            _with_environment(look_at_inputs(plan, planner.catalog, volume_answers=volume_answers), plan.node.name, environments),
+            missing=missing.get(plan.node, ()),
+        )
         for plan in plans
     ]
     if examination.api is not None:
@@ -214,6 +221,12 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
     quotes = [node.quote for node in nodes]
     problems += run_problems(quotes, settings.run)
     return Report(nodes, settings, max_pods, problems, tuple(run_notes(quotes, settings.run, max_pods)), doubts)
+
+
+def _with_environment(look: Look, node: str, environments: Environments) -> Look:
+    problems = [environments.problems[node]] if node in environments.problems else []
+    doubts = [environments.doubts[node]] if node in environments.doubts else []
+    return dataclasses.replace(look, problems=(*look.problems, *problems), doubts=(*look.doubts, *doubts))
 
 
 def _quoted(nodes: Sequence[NodeReport], offers: Offers, data_center: str | None) -> list[NodeReport]:

@@ -12,12 +12,13 @@ from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.target import SampledTarget
-from kedro_cloudtrain.running.training import TrainingOrder
+from kedro_cloudtrain.running.training import TrainingOrder, training_requirements
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.worker.hyperparameters import named_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
@@ -70,11 +71,13 @@ class TrainingPlan(MachinePlan):
         inputs: the names of what it reads.
         parameters: what it trains; None where another node makes the parameters.
         task: what the model learns; None where a template of the project's own decides.
+        project: the project's folder.
     """
 
     inputs: TrainingInputs
     parameters: TrainingParameters | None = None
     task: Task | None = None
+    project: Path | None = None
 
     def target_of(self, name: str) -> SampledTarget | None:
         """Return the target that the training has in one of its tables; None where its task is not known."""
@@ -131,6 +134,13 @@ class TrainingPlan(MachinePlan):
         unused = (self.parameters.target_column, self.parameters.validation.column)
         return self.parameters.feature_columns or [name for name in columns if name not in unused]
 
+    def requirements(self, generator: TrainingScriptGenerator) -> tuple[str, ...]:  # noqa: ARG002  # no template to check
+        """Return what a pod would install for the node; nothing is known where another node makes the parameters."""
+        if self.parameters is None:
+            return ()
+        tables = [self.sources[name] for name in self.inputs.tables if name in self.sources]
+        return training_requirements(self.parameters.model_type, self.settings, tables, self.project)
+
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> TrainingOrder:
         """Return the training that the node asks for.
 
@@ -157,6 +167,7 @@ class TrainingPlan(MachinePlan):
             outputs=output_kinds(self.node),
             volume=self.volume,
             settings=self.settings,
+            project=self.project,
         )
 
     def outputs(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +193,12 @@ def is_training(node: Node) -> bool:
 
 
 def plan_training(
-    node: Node, reading: Reading, settings: NodeSettings, catalog: CatalogProtocol[Any, Any], generator: TrainingScriptGenerator
+    node: Node,
+    reading: Reading,
+    settings: NodeSettings,
+    catalog: CatalogProtocol[Any, Any],
+    generator: TrainingScriptGenerator,
+    project: Path,
 ) -> TrainingPlan:
     """Plan a training node.
 
@@ -192,6 +208,7 @@ def plan_training(
         settings: what `cloudtrain.yml` sets for the node.
         catalog: holds its parameters.
         generator: knows the templates.
+        project: the project's folder.
     """
     plan = TrainingPlan(
         node,
@@ -202,6 +219,7 @@ def plan_training(
         sources=reading.sources,
         made=reading.made,
         inputs=TrainingInputs.of(node),
+        project=project,
     )
     names = plan.inputs
     dataset = catalog.get(names.parameters) if names.parameters.startswith(("params:", "parameters")) else None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import ProjectConfig, Settings
     from kedro_cloudtrain.jobs.receipt import Receipt
+    from kedro_cloudtrain.planning.environments import Environments
     from kedro_cloudtrain.planning.plan import NodePlan
 
 # Jobs at once on this computer where `run.max_pods` is left out: each job fits with every core, and two of them would only wait for
@@ -129,6 +130,7 @@ class CloudTrainRunner(SequentialRunner):
         from kedro_cloudtrain.backends import make_backend
         from kedro_cloudtrain.jobs.owner import project_id
         from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+        from kedro_cloudtrain.planning.environments import lock_environments
         from kedro_cloudtrain.planning.plan import MachinePlan
         from kedro_cloudtrain.planning.planner import Planner
         from kedro_cloudtrain.plugin.executor import CloudTrainExecutor
@@ -139,6 +141,7 @@ class CloudTrainRunner(SequentialRunner):
         generator = TrainingScriptGenerator(project.templates)
         plans = Planner(catalog, settings, generator, project.path, project.package).plan(pipeline.nodes)
         _refuse(plans)
+        _refuse_environments(lock_environments(plans, generator, project.path))
         jobs = jobs_at_once(settings)
         run = Run(
             settings.run,
@@ -247,6 +250,18 @@ def _refuse(plans: Sequence[NodePlan]) -> None:
     problems = [f"{plan.node.name}: {problem}" for plan in plans for problem in plan.problems]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _refuse_environments(environments: Environments) -> None:
+    """Raise if a pod's packages cannot be installed; where that cannot be told, the pod tries.
+
+    Raises:
+        ConfigError: with the reason of each node.
+    """
+    from kedro_cloudtrain.errors import ConfigError
+
+    if environments.problems:
+        raise ConfigError("\n".join(f"{node}: {problem}" for node, problem in environments.problems.items()))
 
 
 def _headline(plans: Sequence[NodePlan], settings: Settings) -> str:

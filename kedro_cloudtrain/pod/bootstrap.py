@@ -195,16 +195,19 @@ def make_environment(machine: dict[str, Any], log: Log) -> str:
     if python.exists():
         log.note(f"environment {digest} exists: nothing to install")
         return str(python)
-    log.note(f"environment {digest}: {' '.join(requirements)}")
+    log.note(f"environment {digest}: {' '.join(line.partition(' --hash=')[0] for line in requirements)}")
     # Built beside its place and renamed: another pod may be building the same one.
     scratch = place.with_name(f".{digest}-{machine['attempt']}")
     uv = _find_uv(log)
-    variables = {**os.environ, "UV_CACHE_DIR": str(VOLUME / ".cloudtrain/uv-cache"), "UV_NO_PROGRESS": "1"}
+    kept = {"UV_CACHE_DIR": str(VOLUME / ".cloudtrain/uv-cache"), "UV_PYTHON_INSTALL_DIR": str(VOLUME / ".cloudtrain/python")}
+    variables = {**os.environ, **kept, "UV_NO_PROGRESS": "1"}
     create = [uv, "venv", "--quiet", "--relocatable", "--python", sys.executable if same else release, str(scratch)]
-    install = [uv, "pip", "install", "--python", str(scratch / "bin/python"), *requirements]
+    listed = _CHILD.with_suffix(".txt")
+    listed.write_text("\n".join(requirements), encoding="utf-8")
+    install = [uv, "pip", "install", "--python", str(scratch / "bin/python"), "--requirements", str(listed)]
     if _run_logged(create, log, variables) != 0 or _run_logged(install, log, variables) != 0:
         shutil.rmtree(scratch, ignore_errors=True)
-        raise InstallError(f"the packages cannot be installed: {' '.join(requirements)}. The log has uv's messages.")
+        raise InstallError("the packages cannot be installed. The log has uv's messages.")
     try:
         scratch.rename(place)
     except OSError:
@@ -378,12 +381,9 @@ def _await_delivery() -> None:
 
 
 def _request(method: str, url: str, body: dict[str, Any] | None = None) -> str:
-    headers = {
-        "Authorization": f"Bearer {os.environ.get('RUNPOD_API_KEY', '')}",
-        "Content-Type": "application/json",
-        # Without one, RunPod's front end answers 403 (reported).
-        "User-Agent": "kedro-cloudtrain",
-    }
+    # Without a User-Agent, RunPod's front end answers 403 (reported).
+    headers = {"Content-Type": "application/json", "User-Agent": "kedro-cloudtrain"}
+    headers["Authorization"] = f"Bearer {os.environ.get('RUNPOD_API_KEY', '')}"
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310  # RunPod's own API, or its stand-in
     try:

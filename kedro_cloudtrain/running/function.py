@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.jobs.code import Codes
 from kedro_cloudtrain.jobs.importable import import_path
-from kedro_cloudtrain.jobs.requirements import function_requirements
+from kedro_cloudtrain.jobs.requirements import function_requirements, own_release
 from kedro_cloudtrain.jobs.sent import SentFiles, SentInput
 from kedro_cloudtrain.jobs.spec import FunctionSpec, is_parameter, source_fields, validator_module
 from kedro_cloudtrain.jobs.workload import Workload
@@ -73,7 +72,7 @@ class FunctionOrder:
     @property
     def python(self) -> str:
         """This process's own: what one release of Python pickles, another may not be able to read."""
-        return ".".join(platform.python_version_tuple()[:2])
+        return own_release()
 
     @property
     def code(self) -> Code:

@@ -108,6 +108,7 @@ class Job:
             self.workload,
             order.requirements,
             order.python,
+            order.project,
             {**self.secrets, **self._checkpoint_environment(resume=resume)},
             attach,
         )

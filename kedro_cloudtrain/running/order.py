@@ -12,6 +12,7 @@ from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, secrets_en
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.code import Code
@@ -133,7 +134,12 @@ class Order(Protocol):
 
     @property
     def python(self) -> str:
-        """The Python that a pod needs, such as `3.12`; empty where any will do."""
+        """The Python that a pod needs, such as `3.12`."""
+        ...
+
+    @property
+    def project(self) -> Path | None:
+        """The project's folder; None for what has no project."""
         ...
 
     @property

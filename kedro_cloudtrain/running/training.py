@@ -11,7 +11,7 @@ from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.origins import Origins
 from kedro_cloudtrain.jobs.parameters import library_of
-from kedro_cloudtrain.jobs.requirements import requirements
+from kedro_cloudtrain.jobs.requirements import own_release, requirements
 from kedro_cloudtrain.jobs.sent import SentInput
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
@@ -21,7 +21,8 @@ from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.wording import problems_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -47,6 +48,7 @@ class TrainingOrder:
         settings: what `cloudtrain.yml` sets for the node.
         columns: those of a table to send; None sends all.
         given_script: a script of the user's own, instead of the recipe's.
+        project: the project's folder, whose `uv.lock` counts.
     """
 
     node: str
@@ -58,11 +60,12 @@ class TrainingOrder:
     settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
     columns: frozenset[str] | None = None
     given_script: str | None = None
+    project: Path | None = None
 
     @property
     def python(self) -> str:
-        """Empty: a model travels in its library's own format, which any Python reads."""
-        return ""
+        """This process's own: the packages are pinned to the releases that are installed for it."""
+        return own_release()
 
     @property
     def code(self) -> Code | None:
@@ -72,12 +75,12 @@ class TrainingOrder:
     @property
     def requirements(self) -> tuple[str, ...]:
         """What a pod installs, as pip writes it."""
-        return self._requirements(gpu=self.settings.gpu != "none")
+        return training_requirements(self.parameters.model_type, self.settings, list(self._read.values()), self.project)
 
     @property
     def fingerprinted_requirements(self) -> tuple[str, ...]:
         """The requirements without what only a GPU needs."""
-        return self._requirements(gpu=False)
+        return training_requirements(self.parameters.model_type, self.settings, list(self._read.values()), self.project, gpu=False)
 
     def inputs(self) -> Inputs:
         """Sort the tables: those that the machine reads itself, and those that are sent.
@@ -135,12 +138,32 @@ class TrainingOrder:
         tables = {"data": self.data, "validation": self.validation}
         return {name: table for name, table in tables.items() if isinstance(table, UrlSource | VolumeSource)}
 
-    def _requirements(self, *, gpu: bool) -> tuple[str, ...]:
-        tables = self._read.values()
-        names = requirements(
-            library_of(self.parameters.model_type),
-            gpu=gpu,
-            file_formats=tuple(table.file_format for table in tables),
-            over_http=any(isinstance(table, UrlSource) for table in tables),
-        )
-        return (*names, *Origins().resolved(self.settings.requirements))
+
+def training_requirements(
+    model_type: str,
+    settings: NodeSettings,
+    tables: Sequence[UrlSource | VolumeSource],
+    project: Path | None = None,
+    *,
+    gpu: bool | None = None,
+) -> tuple[str, ...]:
+    """Return what a training needs of packages, as pip writes them.
+
+    Args:
+        model_type: what is trained.
+        settings: what `cloudtrain.yml` sets for the node.
+        tables: those that the machine reads itself.
+        project: the project's folder, if there is one.
+        gpu: whether the machine has a GPU; left out, the settings say.
+
+    Raises:
+        ConfigError: `requirements`, or the project's `uv.lock`, is not valid.
+    """
+    names = requirements(
+        library_of(model_type),
+        gpu=settings.gpu != "none" if gpu is None else gpu,
+        file_formats=tuple(table.file_format for table in tables),
+        over_http=any(isinstance(table, UrlSource) for table in tables),
+        project=project,
+    )
+    return (*names, *Origins().resolved(settings.requirements))

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
-import os
 import tempfile
 import threading
 from functools import cached_property
@@ -16,6 +15,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from kedro_cloudtrain.errors import ApiError, AuthError, ConfigError, SourceError
+from kedro_cloudtrain.storage.cache import cache_folder
 from kedro_cloudtrain.storage.folders import Entry, folder_identity, largest_part, listed, parts_of
 from kedro_cloudtrain.storage.identity import SourceIdentity
 from kedro_cloudtrain.storage.multipart import PART_BYTES, LargeUpload
@@ -96,8 +96,7 @@ class S3Store(abc.ABC):
 
     def folder(self, key: str) -> Path:
         """Return the folder on this computer that mirrors one of the store's."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cache.joinpath("kedro-cloudtrain", self.id, *key_parts(key, self.where))
+        return cache_folder().joinpath(self.id, *key_parts(key, self.where))
 
     def exists(self, key: str) -> bool:
         """Return whether the store has a file of this key, or a table of parts."""

@@ -112,13 +112,14 @@ def test_an_index_that_needs_a_credential_is_refused_without_showing_it(tmp_path
     assert "PLANTED" not in str(refused.value)
 
 
-def test_constraints_count_for_what_is_installed(tmp_path: Path) -> None:
+def test_constraints_bound_what_is_required_and_require_nothing(tmp_path: Path) -> None:
     import pandas as pd
 
     (tmp_path / "constraints.txt").write_text("pandas<99\nnosuchlib<2\n")
     (tmp_path / "requirements.txt").write_text("-c constraints.txt\nscikit-learn\n")
-    assert project_requirements(tmp_path) == ("pandas<99", "scikit-learn")
-    assert f"pandas=={pd.__version__}" in function_requirements(tmp_path)
+    assert project_requirements(tmp_path) == ("--constraint=pandas<99", "--constraint=nosuchlib<2", "scikit-learn")
+    # What is installed here keeps to the constraints: a machine is to have the same.
+    assert f"--constraint=pandas=={pd.__version__}" in function_requirements(tmp_path)
 
 
 def test_the_dependencies_of_poetry_are_not_lost_silently(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_the_dependencies_of_poetry_are_not_lost_silently(tmp_path: Path) -> Non
 def test_a_local_version_needs_its_index(index: str, refused: bool, project: Project) -> None:
     project.write("requirements.txt", f"{index}torch==2.5.1+cu121\n")
     project.write("conf/base/cloudtrain.yml", "backend: runpod\nvolume: {id: abc, data_center: EU-RO-1}\nnodes: {summarise: {}}\n")
-    done = project.kedro("cloudtrain", "plan", "--json", RUNPOD_API_KEY="", RUNPOD_API_BASE_URL="http://127.0.0.1:9")
+    done = project.kedro("cloudtrain", "plan", "--json", RUNPOD_API_KEY="", RUNPOD_API_BASE_URL="http://127.0.0.1:9", UV_OFFLINE="1")
     assert ("torch==2.5.1+cu121 is a local version" in done.stdout + done.stderr) is refused
 
 

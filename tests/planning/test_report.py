@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from runpod_stand_in.offers import gpu
 from support.account import Account, use_settings
+from support.package_index import add, index, wheel
+
+from kedro_cloudtrain.jobs.requirements import requirements
 
 
 def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: Account) -> None:
@@ -34,7 +37,7 @@ def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: A
         ("defaults: {gpu: NVIDIA H100 80GB HBM3}", "No machine can run this job in EU-RO-1 (where the network volume is)"),
         ("defaults: {gpu: NVIDIA L4, max_price_per_hour_usd: 0.3}", "over max_price_per_hour_usd 0.3"),
         ("defaults: {gpu: NVIDIA L4, max_cost_usd: 0.05}", "$0.05 of its max_cost_usd is left"),
-        ("defaults: {gpu: NVIDIA L4, timeout_s: 7200}\nrun: {max_cost_usd: 0.5}", "the worst case of one pod is $1.07"),
+        ("defaults: {gpu: NVIDIA L4, timeout_s: 7200}\nrun: {max_cost_usd: 0.5}", "the worst case of one pod is $0.97"),
         ("defaults: {gpu: NVIDIA Toy}", "the largest of `gpu` has 1 GB (NVIDIA Toy)"),
     ],
 )
@@ -122,3 +125,26 @@ def test_the_plan_fits_a_narrow_console_and_keeps_every_figure_whole(account: Ac
     assert all(len(line) <= 80 for line in table.splitlines())
     assert "pod · NVIDIA L4 ($0.43/h, stock high)" in table
     assert "reads datasets/penguins.csv  15.2 kB" in table
+
+
+def test_packages_that_no_pod_could_install_are_refused_before_one_is_asked_for(account: Account) -> None:
+    use_settings(account.project, "defaults: {install: true, gpu: none, requirements: ['nosuchlib==9']}")
+    needed = [line.partition("==") for line in requirements("xgboost", gpu=False)]
+    with index(dict(wheel(name, version) for name, _, version in needed)) as server:
+        environment = {**account.environment, "UV_DEFAULT_INDEX": f"{server.url('simple')}/"}
+        status, planned = account.run("plan", **environment)
+        assert status == 1
+        assert "train_mass  its packages cannot be installed together" in planned
+        assert "nosuchlib was not found" in planned
+        done = account.project.kedro("run", "--runner=cloudtrain", "--env=runpod", **environment)
+        assert done.returncode == 1
+        assert "train_mass: its packages cannot be installed together" in done.stdout + done.stderr
+        assert not account.created
+        add(server, *wheel("nosuchlib", "9"))
+        assert account.run("plan", **environment)[0] == 0
+    # Its index is gone: what is locked stays known, and nothing else.
+    assert account.run("plan", **environment)[0] == 0
+    use_settings(account.project, "defaults: {install: true, gpu: none, requirements: ['nosuchlib<9']}")
+    status, planned = account.run("plan", **environment)
+    assert status == 2
+    assert "Failed to fetch" in planned

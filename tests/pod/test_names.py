@@ -65,7 +65,7 @@ def test_the_names_that_only_one_of_them_could_miss_are_spelled() -> None:
         protocol.VOLUME_VARIABLE,
         protocol.STAGES_VARIABLE,
     } <= of_bootstrap
-    assert {protocol.ENVIRONMENTS, protocol.UV_CACHE} <= of_bootstrap
+    assert {protocol.ENVIRONMENTS, protocol.UV_CACHE, protocol.PYTHONS} <= of_bootstrap
     checkpoint = {protocol.CHECKPOINT, protocol.CHECKPOINT_ZIP, protocol.LATEST}
     assert checkpoint | {protocol.BOOTSTRAP, protocol.OUTPUTS_ZIP, protocol.STORE_VARIABLE} <= of_courier
 

@@ -71,4 +71,9 @@ def account(project: Project, cloud: Cloud, tmp_path: Path) -> Account:
 
 
 def use_settings(project: Project, text: str) -> None:
+    """Write the settings of the environment; pods install nothing unless the text says so, so that no registry is asked."""
+    if "install:" not in text:
+        text = (
+            text.replace("defaults: {", "defaults: {install: false, ") if "defaults:" in text else f"{text}\ndefaults: {{install: false}}"
+        )
     project.write("conf/runpod/cloudtrain.yml", f"backend: runpod\nvolume: ${{globals:volume}}\n{text}\n")

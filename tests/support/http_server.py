@@ -114,6 +114,8 @@ class Server:
             handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
         if self.etag:
             handler.send_header("ETag", tag)
+        if handler.path.endswith("/"):
+            handler.send_header("Content-Type", "text/html")
         handler.end_headers()
         if not with_body:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import os
@@ -18,7 +19,8 @@ from kedro_cloudtrain.backends.runpod.contract import PodRequest
 from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose, no_capacity
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
-from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError
+from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, LockError
+from kedro_cloudtrain.jobs.lock import lock, unlocked
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE
 
 if TYPE_CHECKING:
@@ -86,11 +88,13 @@ class Launcher:
 
         Raises:
             CapacityError: no machine is free.
+            ConfigError: no releases of the packages meet the requirements.
             BudgetExceededError: the pod could cost more than was allowed.
             ClaimedError: another client has claimed the job at the same moment.
             BackendError: RunPod refuses.
         """
         settings = request.settings
+        request = dataclasses.replace(request, requirements=_locked(request))
         give_up_at = time.monotonic() + settings.wait_for_capacity_s
         refusals: dict[tuple[str, str], int] = {}
         while True:
@@ -168,7 +172,7 @@ class Launcher:
             "timeout_s": min(request.timeout_s, pod_lifetime_s),
             "lifetime_s": pod_lifetime_s,
             "heartbeat_every_s": self._pace.heartbeat_every_s,
-            "requirements": list(request.requirements) if settings.install else [],
+            "requirements": list(request.requirements),
             "python": request.python,
         }
 
@@ -204,6 +208,21 @@ class Launcher:
                 **({"RUNPOD_API_BASE_URL": api_base_url} if api_base_url else {}),
             },
         )
+
+
+def _locked(request: JobRequest) -> tuple[str, ...]:
+    """Return what the pod is to install: each package in one release.
+
+    Raises:
+        ConfigError: no releases meet the requirements.
+    """
+    if not request.settings.install:
+        return ()
+    try:
+        return lock(request.requirements, python=request.python, project=request.project)
+    except LockError as error:
+        logger.warning("%s: %s The pod resolves them itself.", request.folder.name, error.message, extra={"markup": False})
+        return unlocked(request.requirements)
 
 
 def client_id(folder: JobFolder) -> str:

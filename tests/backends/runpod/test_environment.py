@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.cloud import Cloud
 from support.http_server import Server
+from support.package_index import wheel
 from support.waiting import wait_until
 
 from kedro_cloudtrain.errors import JobFailedError
@@ -20,22 +18,9 @@ WHEEL = "tinyfit-1.0-py3-none-any.whl"
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[Server]:
+def index() -> Iterator[Server]:
     """A server with a package of one number: no registry is asked."""
-    file = tmp_path / WHEEL
-    members = {
-        "tinyfit.py": "ANSWER = 42\n",
-        "tinyfit-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tinyfit\nVersion: 1.0\n",
-        "tinyfit-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    lines = []
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, text in members.items():
-            archive.writestr(name, text)
-            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-            lines.append(f"{name},sha256={digest},{len(text)}")
-        archive.writestr("tinyfit-1.0.dist-info/RECORD", "\n".join([*lines, "tinyfit-1.0.dist-info/RECORD,,"]) + "\n")
-    with Server({WHEEL: file.read_bytes()}) as server:
+    with Server(dict([wheel("tinyfit", "1.0", code="ANSWER = 42\n")])) as server:
         yield server
 
 

@@ -1,0 +1,163 @@
+"""The lock of a machine's environment: what its requirements come to, found by uv before the machine is paid for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kedro_cloudtrain.errors import ConfigError, LockError
+from kedro_cloudtrain.jobs.requirements import pin_of, project_hashes
+from kedro_cloudtrain.jobs.requirements_file import CONSTRAINT, REQUIRE_HASHES
+from kedro_cloudtrain.jobs.uv_lock import FILE
+from kedro_cloudtrain.storage.cache import cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# RunPod's hosts are x86-64. Every image of the last six years has a C library of at least this release.
+PLATFORM = "x86_64-manylinux_2_28"
+_QUIET = ("--quiet", "--no-config", "--no-header", "--no-annotate", "--no-progress", "--no-python-downloads")
+# What only this computer is set to: a pod has none of it.
+_SET_HERE = re.compile(r"UV_(INDEX|EXTRA_INDEX_URL|FIND_LINKS|CONSTRAINT|OVERRIDE|EXCLUDE|NO_INDEX|PRERELEASE|RESOLUTION|PROJECT|PYTHON)")
+_TIMEOUT_S = 300.0
+_AT_ONCE = threading.Lock()
+
+
+def lock(requirements: Sequence[str], *, python: str, project: Path | None = None) -> tuple[str, ...]:
+    """Return each package that requirements come to on a pod, in one release: the lines of a requirements file.
+
+    What the project's `uv.lock` has, or its requirements files give hashes of, is taken as it stands there. A lock is kept: the same
+    requirements have the same one until they change.
+
+    Args:
+        requirements: as `requirements` and `function_requirements` return them.
+        python: the release of Python, such as `3.12`.
+        project: the project's folder, if there is one.
+
+    Raises:
+        ConfigError: no releases meet the requirements, or `uv.lock` is not valid.
+        LockError: that cannot be told: an index does not answer, or uv is not installed.
+
+    Example:
+        >>> lock(["six==1.16.0"], python="3.12")  # doctest: +SKIP
+        ('six==1.16.0',)
+    """
+    if not requirements:
+        return ()
+    constraints = [line.removeprefix(CONSTRAINT) for line in requirements if line.startswith(CONSTRAINT)]
+    exported: list[tuple[str, list[str]]] = []
+    hashes: Mapping[str, Sequence[str]] = {}
+    with _AT_ONCE:  # Jobs that start together have mostly the same requirements.
+        if project is not None:
+            exported += _logical_lines(_export(project)) if (project / FILE).is_file() else ()
+            constraints += [line for line, _ in exported]
+            hashes = {**project_hashes(project), **{pin: given for line, given in exported if given and (pin := pin_of(line)) is not None}}
+        lines = [line for line in requirements if not line.startswith((CONSTRAINT, REQUIRE_HASHES))]
+        all_hashes = REQUIRE_HASHES in requirements
+        question = json.dumps([sorted(lines), sorted(constraints), sorted(hashes.items()), all_hashes, python, PLATFORM])
+        kept = cache_folder() / "locks" / f"{hashlib.sha256(question.encode()).hexdigest()[:16]}.txt"
+        if kept.is_file():
+            return tuple(kept.read_text(encoding="utf-8").splitlines())
+        try:
+            answer = _compile(lines, constraints, python, all_hashes=all_hashes)
+        except ConfigError as error:
+            stale = f" {FILE} bounds them, too: if it is older than pyproject.toml, write it anew: uv lock" if exported else ""
+            raise ConfigError(f"{error.message}{stale}") from None
+        options = [line for line in lines if line.startswith("-")]
+        locked = (*options, *(_with_hashes(line, given, hashes) for line, given in _logical_lines(answer)))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        scratch = kept.with_suffix(f".{os.getpid()}")
+        scratch.write_text("\n".join(locked) + "\n", encoding="utf-8")
+        scratch.replace(kept)
+    return locked
+
+
+def unlocked(requirements: Sequence[str]) -> tuple[str, ...]:
+    """Return requirements as a pod can install them without a lock."""
+    # What is constrained may not be needed; it does no harm.
+    return tuple(line.removeprefix(CONSTRAINT) for line in requirements if line != REQUIRE_HASHES)
+
+
+def _compile(lines: Sequence[str], constraints: Sequence[str], python: str, *, all_hashes: bool) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "constraints.txt").write_text("\n".join(constraints), encoding="utf-8")
+        options = [*_QUIET, "--python-version", python, "--python-platform", PLATFORM, "--constraints", "constraints.txt"]
+        done = _uv(["pip", "compile", *options, *(["--generate-hashes"] if all_hashes else []), "-"], Path(folder), "\n".join(lines))
+    if done.returncode == 0:
+        return done.stdout
+    reason = _reason(done.stderr)
+    if "No solution found" in done.stderr:
+        raise ConfigError(
+            f"its packages cannot be installed together, for Python {python} on Linux: {reason} Correct the requirements, in "
+            "pyproject.toml, requirements.txt or `requirements` of cloudtrain.yml."
+        )
+    raise LockError(f"uv cannot lock its packages now: {reason}")
+
+
+def _export(project: Path) -> str:
+    """Return what a project's `uv.lock` installs on any platform, each with its hashes, as a requirements file."""
+    # Packages of the project's own travel as code; groups are for its developers.
+    options = ["--frozen", "--no-emit-local", "--no-default-groups", "--format", "requirements-txt", "--python", sys.executable]
+    done = _uv(["export", *options, *(option for option in _QUIET if option != "--no-config")], project)
+    if done.returncode != 0:
+        raise ConfigError(f"{project / FILE} cannot be used: {_reason(done.stderr)} Write it anew: uv lock")
+    return done.stdout
+
+
+def _uv(arguments: Sequence[str], folder: Path, text: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not _SET_HERE.match(name)}
+    environment |= {"UV_HTTP_RETRIES": environment.get("UV_HTTP_RETRIES", "1"), "NO_COLOR": "1"}
+    try:
+        return subprocess.run(
+            [_program(), *arguments],
+            cwd=folder,
+            env=environment,
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LockError(f"uv cannot lock its packages now: no answer for {_TIMEOUT_S:g} s.") from None
+
+
+def _program() -> str:
+    """Return the path of uv: of the package of that name, else of the command."""
+    try:
+        import uv  # noqa: PLC0415  # of the extra [runpod]
+
+        return str(uv.find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        found = shutil.which("uv")
+    if found is None:
+        raise LockError('its packages cannot be locked: uv is not installed. Install it: pip install "kedro-cloudtrain[runpod]"')
+    return found
+
+
+def _reason(stderr: str) -> str:
+    """Return uv's own words as one line."""
+    lines = [re.sub(r"^\s*(error|cause|╰─▶|├─▶|×):?\s*", "", line).strip() for line in stderr.split("\nhint:", maxsplit=1)[0].splitlines()]
+    text = " ".join(line for line in lines if line and not line.startswith("No solution found"))
+    return text if text.endswith((".", "!")) else f"{text}."
+
+
+def _logical_lines(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield the requirements of a file that uv has written, each with its hashes."""
+    for line in re.sub(r"\\\n\s*", "", text).splitlines():
+        requirement, *hashes = re.split(r"\s+--hash=", line.strip())
+        if requirement and not requirement.startswith("#"):
+            yield requirement, hashes
+
+
+def _with_hashes(line: str, given: Sequence[str], hashes: Mapping[str, Sequence[str]]) -> str:
+    return " ".join([line, *(f"--hash={digest}" for digest in hashes.get(pin_of(line) or "", given))])

@@ -1,0 +1,55 @@
+"""What pods would install, locked before any of them is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from kedro_cloudtrain.errors import ConfigError, LockError
+from kedro_cloudtrain.jobs.lock import lock
+from kedro_cloudtrain.jobs.requirements import own_release
+from kedro_cloudtrain.planning.plan import MachinePlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.planning.plan import NodePlan
+
+
+@dataclasses.dataclass(frozen=True)
+class Environments:
+    """The environments of the pods of a run.
+
+    Attributes:
+        problems: why the packages of a node cannot be installed, by the node's name.
+        doubts: why that cannot be told, by the node's name.
+    """
+
+    problems: dict[str, str] = dataclasses.field(default_factory=dict)
+    doubts: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def lock_environments(plans: Sequence[NodePlan], generator: TrainingScriptGenerator, project: Path) -> Environments:
+    """Lock what each pod of a run would install; a group's nodes share one environment, as they share one pod.
+
+    Args:
+        plans: the planned nodes; those with a problem are left out.
+        generator: knows the templates.
+        project: the project's folder.
+    """
+    found = Environments()
+    shared: dict[object, list[MachinePlan]] = {}
+    for plan in plans:
+        if isinstance(plan, MachinePlan) and plan.where == "runpod" and plan.settings.install and not plan.problems:
+            shared.setdefault(plan.group or plan.node, []).append(plan)
+    for together in shared.values():
+        try:
+            requirements = dict.fromkeys(line for plan in together for line in plan.requirements(generator))
+            lock(list(requirements), python=own_release(), project=project)
+        except ConfigError as error:
+            found.problems.update({plan.node.name: error.message for plan in together})
+        except LockError as error:
+            found.doubts.update({plan.node.name: error.message for plan in together})
+    return found
