@@ -139,17 +139,12 @@ def _catalog(context: Any) -> Any:
     """Return the project's catalog.
 
     Raises:
-        ConfigError: Kedro cannot make it: an entry has no `type`, or names credentials that do not exist.
+        ConfigError: Kedro cannot make it.
     """
-    from kedro.io import DatasetError
+    from kedro_cloudtrain.planning.catalog import making_the_catalog
 
-    from kedro_cloudtrain.errors import ConfigError
-    from kedro_cloudtrain.planning.catalog import reason
-
-    try:
+    with making_the_catalog():
         return context.catalog
-    except (DatasetError, KeyError, ValueError) as error:
-        raise ConfigError(f"The catalog cannot be made: {reason(error)}") from error
 
 
 def _parameters(text: str) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import re
+import traceback
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from kedro.io import DatasetError
 
-from kedro_cloudtrain.errors import CloudTrainError
+from kedro_cloudtrain.errors import CloudTrainError, ConfigError
 from kedro_cloudtrain.wording import did_you_mean
 from kedro_cloudtrain.worker.errors import one_stop
 
@@ -26,6 +29,24 @@ _MISSING_ARGUMENT = re.compile(r"missing \d+ required .*arguments?: (.*)")
 _CONSTRUCTOR = re.compile(r"constructor of '([\w.]+)\.(\w+)'")
 _NO_TYPE = re.compile(r"Dataset '(\w+)' not found in '([\w.]+)'")
 _NO_MODULE = re.compile(r"No module named '([\w.]+)'.*dependencies for ([\w.]+)")
+
+
+@contextlib.contextmanager
+def making_the_catalog() -> Iterator[None]:
+    """Turn what keeps Kedro from making a project's catalog into an error of one line; what a hook raises stays as it is.
+
+    Raises:
+        ConfigError: a file is no YAML, an entry has no `type`, or names credentials that do not exist.
+    """
+    try:
+        yield
+    except (DatasetError, KeyError, ValueError, yaml.YAMLError) as error:
+        if any(frame.f_globals.get("__name__", "").startswith("pluggy.") for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise
+        # What has caused the error names neither file nor entry; Kedro's own words about it do.
+        lines = [line.strip() for line in str(error.args[0] if error.args else error).splitlines()]
+        words = " ".join(line for line in lines if line and not line.startswith("Hint:"))
+        raise ConfigError(one_stop(f"The catalog cannot be made: {words}.")) from error
 
 
 def unmade_entries(catalog: CatalogProtocol[Any, Any], names: Iterable[str]) -> dict[str, str]:

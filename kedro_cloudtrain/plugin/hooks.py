@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+import click
 import kedro.runner
 from kedro.framework.hooks import hook_impl
 
@@ -41,6 +42,8 @@ class CloudTrainHooks:
     def after_context_created(self, context: KedroContext) -> None:
         """Read `cloudtrain.yml` from the run's environments."""
         self._latest = read_config(context)
+        if _is_typed():
+            _explain_catalog(context)
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
@@ -110,6 +113,26 @@ class CloudTrainHooks:
     def config_of(self, run_id: str | None) -> ProjectConfig | None:
         """Return the configuration that a run started with."""
         return self._configs.get(run_id, self._latest)
+
+
+def _is_typed() -> bool:
+    """Return whether this is a run with this package's runner that a person has typed."""
+    command = click.get_current_context(silent=True)
+    runner = str(command.params.get("runner") if command is not None else None)
+    return runner in ("cloudtrain", "kedro_cloudtrain.CloudTrainRunner", f"{CloudTrainRunner.__module__}.CloudTrainRunner")
+
+
+def _explain_catalog(context: Any) -> None:
+    """Let a catalog that Kedro cannot make be one line; Kedro's own error has a traceback of a hundred."""
+    make = context._get_catalog  # noqa: SLF001  # Kedro makes the catalog there, before it calls any hook that could look at it
+
+    def explained(*args: Any, **options: Any) -> Any:
+        from kedro_cloudtrain.planning.catalog import making_the_catalog
+
+        with making_the_catalog():
+            return make(*args, **options)
+
+    context._get_catalog = explained  # noqa: SLF001
 
 
 hooks = CloudTrainHooks()

@@ -54,6 +54,33 @@ def test_an_output_that_kedro_cannot_make_is_found_before_the_work(project: Proj
     assert refused(project).count(message) == 2
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("  type: kedro_cloudtrain.CloudDataset\n", "", "'type' is missing"),
+        ("type: kedro_cloudtrain.CloudDataset", "type: kedro_cloudtrain.CloudDataset\n  credentials: nobody", "credentials 'nobody'"),
+        ("type: kedro_cloudtrain.CloudDataset", "type: [kedro_cloudtrain.CloudDataset", "Invalid YAML"),
+        ("type: kedro_cloudtrain.CloudDataset", "- kedro_cloudtrain.CloudDataset", "Invalid YAML"),
+    ],
+)
+def test_a_catalog_that_kedro_cannot_make_is_one_line(project: Project, before: str, after: str, message: str) -> None:
+    edit(project, "conf/base/catalog.yml", before, after)
+    for line in refused(project).splitlines():
+        assert "The catalog cannot be made: " in line
+        assert message in line, line
+
+
+def test_what_a_hook_raises_about_the_catalog_keeps_its_traceback(project: Project) -> None:
+    settings = project.path / "src/shop/settings.py"
+    settings.write_text(
+        f"{settings.read_text()}\nfrom kedro.framework.hooks import hook_impl\n\n\nclass Broken:\n    @hook_impl\n"
+        "    def after_catalog_created(self):\n        raise KeyError('on purpose')\n\n\nHOOKS = (Broken(),)\n"
+    )
+    done = project.kedro("run", "--runner=cloudtrain")
+    assert "Traceback" in done.stderr
+    assert "The catalog cannot be made" not in done.stderr
+
+
 def test_other_commands_of_a_project_with_such_an_entry_work(project: Project) -> None:
     edit(project, "conf/base/catalog.yml", KEY, KEY + "  file_format: csvv\n")
     assert project.kedro("cloudtrain", "jobs").returncode == 0
