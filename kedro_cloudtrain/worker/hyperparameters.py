@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import HyperparameterError, InputError, nearest
+from .hyperparameter_conflicts import conflicts
 from .hyperparameter_values import wrong_values
 
 if TYPE_CHECKING:
@@ -85,8 +86,45 @@ _SAME_TEXT = """
     metric metrics metric_types eval_metric
     verbosity verbose
     max_depth depth
+    reg_lambda lambda lambda_l2 l2_regularization l2_leaf_reg
+    reg_alpha lambda_l1 l1_regularization
+    gamma min_split_loss
+    min_gain_to_split min_split_gain
+    n_jobs nthread nthreads num_thread num_threads thread_count
+    num_leaves num_leaf max_leaves max_leaf max_leaf_nodes
+    min_data_in_leaf min_child_samples min_samples_leaf min_data min_data_per_leaf
+    min_sum_hessian_in_leaf min_child_weight min_hessian min_sum_hessian min_sum_hessian_per_leaf
+    bagging_fraction subsample sub_row bagging
+    pos_bagging_fraction pos_bagging pos_sub_row pos_subsample
+    neg_bagging_fraction neg_bagging neg_sub_row neg_subsample
+    bagging_freq subsample_freq
+    bagging_seed bagging_fraction_seed
+    feature_fraction colsample_bytree sub_feature
+    feature_fraction_bynode colsample_bynode sub_feature_bynode
+    rsm colsample_bylevel
+    max_bin max_bins border_count
+    boosting boosting_type boost
+    tree_learner tree_learner_type tree tree_type
+    extra_trees extra_tree
+    linear_tree linear_trees
+    is_unbalance unbalance unbalanced_sets
+    drop_rate rate_drop
+    max_delta_step max_leaf_output max_tree_output
+    monotone_constraints monotone_constraint monotonic_cst mc
+    monotone_constraints_method mc_method monotone_constraining_method
+    monotone_penalty mc_penalty monotone_splits_penalty ms_penalty
+    data_random_seed data_seed
+    feature_contri fc feature_contrib feature_penalty fp
+    bin_construct_sample_cnt subsample_for_bin
+    is_enable_sparse enable_sparse is_sparse sparse
+    enable_bundle bundle is_enable_bundle
+    histogram_pool_size hist_pool_size
+    top_k topk
+    forcedsplits_filename forced_splits forced_splits_file forced_splits_filename fs
 """
 _SAME = tuple(frozenset(line.split()) for line in _SAME_TEXT.strip().splitlines())
+# LightGBM's `alpha` is that of its objective.
+_SAME_TO_XGBOOST = frozenset({"alpha", "reg_alpha"})
 
 
 def check_hyperparameters(library: str, names: Iterable[str]) -> None:
@@ -98,7 +136,7 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
 
     Raises:
         HyperparameterError: with each unknown name and the most similar known one, two names of the same hyperparameter, a linear
-            booster, and each value that the library does not take, as far as the table of values has it.
+            booster, each value that the library does not take, as far as the table of values has it, and each pair that it refuses.
     """
     valid = KNOWN[library]
     given = dict(names) if isinstance(names, Mapping) else {}
@@ -108,10 +146,11 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
         problems.append(
             "`hyperparameters.booster` is gblinear, which reads categories as numbers and keeps no best round: use gbtree or dart."
         )
-    for same in _SAME:
+    for same in (*_SAME, *([_SAME_TO_XGBOOST] if library == "xgboost" else [])):
         twice = [f"`hyperparameters.{name}`" for name in names if name in same & valid]
         problems += [f"{' and '.join(twice)} are the same to {library}: keep one of them."] if len(twice) > 1 else []
-    problems += wrong_values(library, given)
+    wrong = list(wrong_values(library, given))
+    problems += wrong or conflicts(library, given)
     for name in names:
         if name in valid:
             continue

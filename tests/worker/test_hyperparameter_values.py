@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import re
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.quiet import silence
 
 from kedro_cloudtrain.worker.devices import choose_keras_backend
 from kedro_cloudtrain.worker.errors import HyperparameterError
@@ -65,22 +63,6 @@ def error_of(library: str, name: str, value: Any) -> Exception | None:
     except Exception as error:  # noqa: BLE001  # each library has its own
         return error
     return None
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Keep what the libraries' own code writes out of the output."""
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    kept_out = os.dup(1)
-    os.dup2(nothing, 2)
-    os.dup2(nothing, 1)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.dup2(kept_out, 1)
-        for descriptor in (kept, kept_out, nothing):
-            os.close(descriptor)
 
 
 def examples(taken: Values) -> tuple[list[Any], list[Any]]:

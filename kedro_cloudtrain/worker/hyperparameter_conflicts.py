@@ -1,0 +1,123 @@
+"""Hyperparameters that a library takes alone and refuses together, or refuses without another: found before a machine is paid for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_ANY: tuple[Any, ...] = ()
+_EXACT_LOSSES = ("Quantile", "GroupQuantile", "MultiQuantile", "MAE", "MAPE", "RMSPE", "LogCosh")
+
+
+@dataclasses.dataclass(frozen=True)
+class Conflict:
+    """Two hyperparameters of which one rules values of the other out.
+
+    Attributes:
+        names: the synonyms of the one.
+        values: the values of the one that are meant; none: any.
+        other: the synonyms of the other.
+        refused: the values of the other that are refused beside it.
+        needed: the values of the other of which it needs one.
+        default: the value of the other where it is left out.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[Any, ...]
+    other: tuple[str, ...]
+    refused: tuple[Any, ...] = ()
+    needed: tuple[Any, ...] = ()
+    default: Any = None
+
+    def sentence(self, given: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with some hyperparameters; None if it is not this."""
+        name = next((name for name in self.names if given.get(name) is not None), None)
+        if name is None or (self.values and not _is_one(given[name], self.values)):
+            return None
+        other = next((other for other in self.other if given.get(other) is not None), None)
+        value = self.default if other is None else given[other]
+        if value is None or not (_is_one(value, self.refused) if self.refused else not _is_one(value, self.needed)):
+            return None
+        subject = f"`hyperparameters.{name}`" + (f" {given[name]}" if self.values else "")
+        if self.needed:
+            needed = " or ".join(f"`{other or self.other[0]}: {each}`" for each in self.needed)
+            return f"{subject} needs {needed}" + (f", and has {value}." if other is not None else ".")
+        return f"{subject} cannot be used with `{other or self.other[0]}: {value}`: take one of the two out."
+
+
+# Of each pair, the library's own check is named by its file; each was seen to be refused by the releases that the tests have.
+_CONFLICTS: dict[str, tuple[Conflict, ...]] = {
+    # src/tree/updater_colmaker.cc, src/gbm/gbtree.cc, src/common/quantile_loss_utils.h
+    "xgboost": (
+        Conflict(("max_depth",), (0,), ("tree_method",), refused=("exact",)),
+        Conflict(("colsample_bynode",), _ANY, ("tree_method",), refused=("exact",)),
+        Conflict(("multi_strategy",), ("multi_output_tree",), ("tree_method",), refused=("exact", "approx")),
+        Conflict(("multi_strategy",), ("multi_output_tree",), ("booster",), refused=("dart",)),
+    ),
+    # include/LightGBM/config.h, src/io/config.cpp, src/boosting/rf.hpp, src/objective
+    "lightgbm": (
+        Conflict(("is_unbalance", "unbalance"), (True,), ("scale_pos_weight",), needed=(1, 1.0), default=1),
+        Conflict(("force_col_wise",), (True,), ("force_row_wise",), refused=(True,)),
+        Conflict(("linear_tree", "linear_trees"), (True,), ("objective", "loss"), refused=("l1", "mae", "regression_l1")),
+        Conflict(
+            ("monotone_constraints", "mc", "monotone_constraint"),
+            _ANY,
+            ("objective", "loss"),
+            refused=("l1", "mae", "regression_l1", "quantile", "mape"),
+        ),
+    ),
+    # catboost/private/libs/options: bootstrap_options.cpp, catboost_options.cpp; catboost/private/libs/algo/monotonic_constraint_utils.h
+    "catboost": (
+        Conflict(("max_leaves", "num_leaves"), _ANY, ("grow_policy",), needed=("Lossguide",), default="SymmetricTree"),
+        Conflict(("boosting_type",), ("Ordered",), ("grow_policy",), needed=("SymmetricTree",), default="SymmetricTree"),
+        Conflict(("monotone_constraints",), _ANY, ("grow_policy",), needed=("SymmetricTree",), default="SymmetricTree"),
+        Conflict(("sampling_frequency",), ("PerTreeLevel",), ("grow_policy",), refused=("Lossguide",)),
+        Conflict(("subsample",), _ANY, ("bootstrap_type",), refused=("Bayesian", "No")),
+        Conflict(("bagging_temperature",), _ANY, ("bootstrap_type",), needed=("Bayesian",), default="Bayesian"),
+        Conflict(("leaf_estimation_method",), ("Simple",), ("leaf_estimation_iterations",), needed=(1, 1.0), default=1),
+        Conflict(("leaf_estimation_method",), ("Exact",), ("loss_function", "objective"), needed=_EXACT_LOSSES, default="RMSE"),
+    ),
+}
+
+
+def conflicts(library: str, given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each pair of hyperparameters that the library refuses together."""
+    for conflict in _CONFLICTS.get(library, ()):
+        sentence = conflict.sentence(given)
+        if sentence is not None:
+            yield sentence
+    weights = [name for name in ("class_weights", "auto_class_weights", "scale_pos_weight") if given.get(name) is not None]
+    if library == "catboost" and len(weights) > 1:
+        yield f"`hyperparameters.{weights[0]}` cannot be used with `{weights[1]}`: take one of the two out."
+    if library == "lightgbm" and _first(given, "boosting", "boosting_type", "boost") in ("rf", "random_forest") and not _samples(given):
+        yield (
+            "`hyperparameters.boosting` rf needs a sample for each tree: `bagging_freq` from 1 on with `bagging_fraction` below 1, or "
+            "`feature_fraction` below 1."
+        )
+    if library == "xgboost" and given.get("objective") == "reg:quantileerror" and given.get("quantile_alpha") is None:
+        yield "`hyperparameters.objective` reg:quantileerror needs `quantile_alpha`, such as 0.5."
+
+
+def _samples(given: Mapping[str, Any]) -> bool:
+    """Return whether LightGBM draws rows or columns for each tree."""
+    rows = _first(given, "bagging_fraction", "subsample", "sub_row", "bagging")
+    columns = _first(given, "feature_fraction", "colsample_bytree", "sub_feature")
+    frequency = _first(given, "bagging_freq", "subsample_freq")
+    return (_below_one(rows) and frequency is not None and float(frequency) > 0) or _below_one(columns)
+
+
+def _first(given: Mapping[str, Any], *synonyms: str) -> Any:
+    return next((given[name] for name in synonyms if given.get(name) is not None), None)
+
+
+def _below_one(value: Any) -> bool:
+    return value is not None and 0 < float(value) < 1
+
+
+def _is_one(value: Any, values: tuple[Any, ...]) -> bool:
+    # CatBoost's `Quantile:alpha=0.3` is a Quantile. True is no 1.
+    name = value.partition(":")[0] if isinstance(value, str) else value
+    return any(each == name and isinstance(each, bool) == isinstance(name, bool) for each in values)
