@@ -65,6 +65,14 @@ class Codes:
                 self._codes[modules] = self._gather(modules)
             return self._codes[modules]
 
+    def needed(self, module: str) -> frozenset[str]:
+        """Return the installed packages without which a module cannot be imported, by the names that it imports them by.
+
+        Raises:
+            ConfigError: it, or a module that it imports, has a syntax error.
+        """
+        return frozenset(self._packages.needed(module))
+
     def _gather(self, modules: tuple[str, ...]) -> Code:
         reached = dict(self._packages.reached(modules))
         module = modules[0]
@@ -131,6 +139,25 @@ class _Packages:
             if computed and root not in roots:
                 waiting += self._modules(root)
             roots.add(root)
+
+    def needed(self, module: str) -> Iterator[str]:
+        """Yield the roots of installed packages that an import of a module needs; what it imports later, or only tries, is left out."""
+        visited: set[str] = set()
+        waiting = [module]
+        while waiting:
+            name = waiting.pop()
+            if name in visited:
+                continue
+            visited.add(name)
+            root, _, inner = name.partition(".")
+            parent = name.rpartition(".")[0]
+            file = self._file_of(name)
+            if inner:
+                waiting.append(parent)
+            if file is not None:
+                waiting += Imports.of(file, name if file.name == "__init__.py" else parent).at_once
+            elif not inner and root not in sys.stdlib_module_names and root != "kedro_cloudtrain" and self.is_installed(root):
+                yield root
 
     def files(self, root: str) -> Iterator[tuple[str, Path]]:
         """Yield a package's files with their paths in the archive, without those that git ignores."""

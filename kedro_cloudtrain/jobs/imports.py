@@ -32,10 +32,12 @@ class Imports:
     Attributes:
         names: their names; those of a `from` import count, since they may be modules.
         computed: whether it may import others as well, by names that its code does not say.
+        at_once: those without which it cannot be imported itself: outside of any function, condition and `try`.
     """
 
     names: tuple[str, ...]
     computed: bool
+    at_once: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, file: Path, package: str) -> Imports:
@@ -55,7 +57,8 @@ class Imports:
         written_out = {call.func: name for call in ast.walk(tree) if isinstance(call, ast.Call) and (name := _module_of(call, package))}
         names = [name for node in ast.walk(tree) for name in _imported(node, package)]
         computed = any(_identifier(node) in _BY_COMPUTED_NAME for node in ast.walk(tree) if node not in written_out)
-        return cls((*names, *written_out.values()), computed)
+        at_once = tuple(name for node in tree.body for name in _imported(node, package))
+        return cls((*names, *written_out.values()), computed, at_once)
 
 
 def _imported(node: ast.AST, package: str) -> Iterator[str]:

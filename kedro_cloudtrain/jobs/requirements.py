@@ -19,7 +19,7 @@ from kedro_cloudtrain.jobs.requirements_file import CONSTRAINT, URL, checked, li
 from kedro_cloudtrain.jobs.uv_lock import locked_releases
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -141,6 +141,16 @@ def own_requirements(project: Path, given: Sequence[str]) -> tuple[str, ...]:
     return _origins(project).resolved(given)
 
 
+def provides(lines: Iterable[str], module: str) -> bool:
+    """Return whether one of some requirements may install a module that is installed here.
+
+    Another build of the same library counts: `opencv-python-headless` for what `opencv-python` has installed here.
+    """
+    named = [name for line in lines if (name := _name_of(line.partition(" --hash=")[0])) is not None]
+    installed = [canonicalize_name(name) for name in _distributions().get(module, ())]
+    return not installed or any(here.startswith(there) or there.startswith(here) for here in installed for there in named)
+
+
 def needs_own_index(requirement: str) -> bool:
     """Return whether a requirement asks for a local version, such as `2.5.1+cu121`, which no public index has."""
     try:
@@ -210,10 +220,15 @@ def _allowed() -> dict[str, str]:
     return bounds
 
 
-@functools.cache
 def _distribution(module: str) -> str:
     """Name the package that has installed a module."""
-    return next(iter(metadata.packages_distributions().get(module, ())), module)
+    return next(iter(_distributions().get(module, ())), module)
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the packages that have installed each module."""
+    return metadata.packages_distributions()
 
 
 def _pyproject(project: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError, LockError
 from kedro_cloudtrain.jobs.lock import lock
-from kedro_cloudtrain.jobs.requirements import own_release
+from kedro_cloudtrain.jobs.requirements import own_release, provides
 from kedro_cloudtrain.planning.plan import MachinePlan
 
 if TYPE_CHECKING:
@@ -47,9 +47,22 @@ def lock_environments(plans: Sequence[NodePlan], generator: TrainingScriptGenera
     for together in shared.values():
         try:
             requirements = dict.fromkeys(line for plan in together for line in plan.requirements(generator))
-            lock(list(requirements), python=own_release(), project=project)
+            locked = lock(list(requirements), python=own_release(), project=project)
+            for plan in together:
+                missing = sorted(module for module in plan.imports() if not provides(locked, module))
+                if missing:
+                    found.problems[plan.node.name] = _missing(plan, missing)
         except ConfigError as error:
             found.problems.update({plan.node.name: error.message for plan in together})
         except LockError as error:
             found.doubts.update({plan.node.name: error.message for plan in together})
     return found
+
+
+def _missing(plan: MachinePlan, modules: Sequence[str]) -> str:
+    names = " and ".join(modules)
+    them = "it" if len(modules) == 1 else "them"
+    return (
+        f"its module {plan.node.func.__module__} imports {names}, which the pod would not have. Add {them} to the project's dependencies, "
+        "or to `requirements` of the node in cloudtrain.yml."
+    )

@@ -78,6 +78,10 @@ class FunctionPlan(MachinePlan):
         read = {name: source for name in self.node.inputs if (source := self.machine_input(name)) is not None}
         return self.order(read, generator).requirements
 
+    def imports(self) -> frozenset[str]:
+        """Return the installed packages without which the machine could not import the function, by the names of their modules."""
+        return self.codes.needed(self.node.func.__module__)
+
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> FunctionOrder:  # noqa: ARG002  # no template to check
         """Return the call that the node asks for.
 

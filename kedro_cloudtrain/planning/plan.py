@@ -151,6 +151,10 @@ class MachinePlan(NodePlan, abc.ABC):
             ConfigError: a requirement of the project is not valid.
         """
 
+    def imports(self) -> frozenset[str]:
+        """Return the installed packages without which the machine could not import the node's code, by the names of their modules."""
+        return frozenset()
+
     @abc.abstractmethod
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> Order:
         """Return what the node asks for.

@@ -182,3 +182,22 @@ def test_requirements_may_stand_in_a_file(tmp_path: Path, named: bool) -> None:
     (tmp_path / "more.txt").write_text("")
     (tmp_path / ("deps.txt" if named else "requirements.txt")).write_text("-r more.txt\n# a comment\nno-such-thing>=3  # why\n\n")
     assert function_requirements(tmp_path)[0] == "no-such-thing>=3"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "needed"),
+    [
+        ("pkg_a/near.py", "import numpy\nimport json\n", {"pandas", "numpy"}),
+        ("pkg_a/top.py", "from numpy.linalg import norm as x\n", {"pandas", "numpy"}),  # imported through two others
+        ("pkg_a/__init__.py", "import numpy\n", {"pandas", "numpy"}),
+        ("pkg_a/near.py", "def f():\n    import numpy\n", {"pandas"}),
+        ("pkg_a/near.py", "try:\n    import numpy\nexcept ImportError:\n    numpy = None\n", {"pandas"}),
+        ("pkg_a/near.py", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy\n", {"pandas"}),
+        ("pkg_a/other.py", "import numpy\n", {"pandas"}),  # nobody imports it
+        ("beside.py", "import numpy\n", {"pandas"}),  # imported by a function alone
+        ("pkg_a/near.py", "from kedro_cloudtrain import Checkpoint\n", {"pandas"}),  # every machine has it
+    ],
+)
+def test_a_module_needs_what_it_imports_at_once(source: Path, file: str, text: str, needed: set[str]) -> None:
+    (source / file).write_text(text)
+    assert Codes().needed("pkg_a.nodes") == needed

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.jobs.requirements import _installed, function_requirements, is_path, project_requirements, requirements
+from kedro_cloudtrain.jobs.requirements import _installed, function_requirements, is_path, project_requirements, provides, requirements
 
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost", "keras"])
@@ -119,3 +119,19 @@ def test_an_entry_on_another_store_needs_kedro_and_the_stores_driver(tmp_path: P
     for name in ("kedro", "kedro-datasets", "s3fs"):
         assert f"{name}=={metadata.version(name)}" in lines
     assert not any(line.startswith(("kedro", "s3fs")) for line in function_requirements(tmp_path, ["scikit-learn"]))
+
+
+@pytest.mark.parametrize(
+    ("lines", "module", "there"),
+    [
+        (["pandas==3.0 --hash=sha256:00"], "pandas", True),
+        (["numpy"], "pandas", False),
+        (["scikit_learn>=1"], "sklearn", True),
+        (["xgboost-cpu==3.0"], "xgboost", True),  # another build of the same library
+        (["--index-url=https://example.org", "git+https://example.org/a"], "yaml", False),
+        (["pyyaml @ https://example.org/pyyaml.whl"], "yaml", True),
+        ([], "nosuchmodule", True),  # nobody knows who has it
+    ],
+)
+def test_a_module_is_looked_for_among_the_packages(lines: list[str], module: str, there: bool) -> None:
+    assert provides(lines, module) is there

@@ -7,7 +7,7 @@ from runpod_stand_in.offers import gpu
 from support.account import Account, use_settings
 from support.package_index import add, index, wheel
 
-from kedro_cloudtrain.jobs.requirements import requirements
+from kedro_cloudtrain.jobs.requirements import function_requirements, requirements
 
 
 def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: Account) -> None:
@@ -148,3 +148,18 @@ def test_packages_that_no_pod_could_install_are_refused_before_one_is_asked_for(
     status, planned = account.run("plan", **environment)
     assert status == 2
     assert "Failed to fetch" in planned
+
+
+def test_a_module_that_the_pod_would_not_have_is_named_before_one_is_asked_for(account: Account) -> None:
+    use_settings(account.project, "defaults: {install: true, gpu: none}\nnodes: {summarise: {requirements: [pandas]}}")
+    stubs = [*requirements("xgboost", gpu=False), *function_requirements(account.project.path, ["pandas"]), "kedro==1.0"]
+    with index(dict(wheel(name, version or "1.0") for name, _, version in (line.partition("==") for line in stubs))) as server:
+        environment = {**account.environment, "UV_DEFAULT_INDEX": f"{server.url('simple')}/"}
+        status, planned = account.run("plan", **environment)
+        assert status == 1
+        assert "summarise  its module shop.pipeline_registry imports kedro, which the pod would not have. Add it to" in planned
+        done = account.project.kedro("run", "--runner=cloudtrain", "--env=runpod", **environment)
+        assert "summarise: its module shop.pipeline_registry imports kedro, which" in done.stdout + done.stderr
+        assert not account.created
+        use_settings(account.project, "defaults: {install: true, gpu: none}\nnodes: {summarise: {requirements: [pandas, kedro]}}")
+        assert account.run("plan", **environment)[0] == 0
