@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import pickle
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,8 +196,8 @@ def _digest(value: Any, file: Path) -> str:
 
         try:
             joblib_hash = joblib.hash(value, hash_name="sha1")
-        except (pickle.PicklingError, TypeError, AttributeError, RecursionError):
-            pass  # Only cloudpickle can write it, as with a lambda.
+        except Exception:  # noqa: BLE001, S110  # whatever a class raises for it; only cloudpickle can write a lambda, for one
+            pass
         else:
             content = f"joblib {joblib_hash}".encode()
     return hashlib.sha256(content).hexdigest()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.storage.identity import SourceIdentity
 from kedro_cloudtrain.worker.protocol import CREDENTIALS_VARIABLE, SAVE_VERSION_VARIABLE
-from kedro_cloudtrain.worker.stores import file_identity
+from kedro_cloudtrain.worker.stores import file_identity, path_on_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -67,10 +67,8 @@ class RemoteEntry:
         Raises:
             SourceError: the file does not exist, or the store does not answer.
         """
-        dataset = self.dataset
-        path = dataset._get_versioned_path(version) if version is not None else dataset._filepath  # noqa: SLF001
         try:
-            return SourceIdentity(**file_identity(dataset._fs, str(path)))  # noqa: SLF001
+            return SourceIdentity(**file_identity(self.dataset._fs, path_on_store(self.dataset, version)))  # noqa: SLF001
         except Exception as error:  # FileNotFoundError, or whatever the store's own client raises
             raise self._unreachable(error) from error
 

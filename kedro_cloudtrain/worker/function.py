@@ -259,12 +259,12 @@ class FunctionJob(Job):
 
         If the store refuses it, no work is lost: the part stays in the job folder.
         """
-        from .stores import file_identity  # needed for such a part alone
+        from .stores import file_identity, path_on_store  # needed for such a part alone
 
         dataset = catalog.get(name)
         try:
             version = dataset.resolve_save_version() if getattr(dataset, "_version", None) else None
-            path = str(dataset._get_versioned_path(version) if version else dataset._filepath)  # noqa: SLF001  # Kedro's base class has no public name for it
+            path = path_on_store(dataset, version)
             if version and dataset._fs.exists(path):  # noqa: SLF001
                 # A lost machine had saved it before: a version belongs to one run, and one node saves it.
                 dataset._fs.rm(path)  # noqa: SLF001

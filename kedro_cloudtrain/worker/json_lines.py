@@ -35,24 +35,43 @@ def read_lines(path: Path, args: Mapping[str, Any], columns: Sequence[str] | Non
     import pandas as pd
 
     if not set(args) <= _IN_PIECES:
-        whole = pd.read_json(path, lines=True, **args)
+        whole = read_json_lines(path, args)
         return whole, list(whole.columns)
     pieces: list[pd.DataFrame] = []
     header: dict[str, None] = {}
-    with pd.read_json(path, lines=True, chunksize=PIECE_LINES, **args) as reader:
+    with pd.read_json(path, lines=True, chunksize=PIECE_LINES, convert_axes=False, **args) as reader:
         for piece in reader:
             # A line may lack a key that others have; a column is missing if no line has it.
             header.update(dict.fromkeys(piece.columns))
             pieces.append(piece if columns is None else piece[[*piece.columns.intersection(columns)]].copy())
     names = [name for name in header if columns is None or name in columns]
-    doubtful = [name for name in names if not _is_certain([piece[name] for piece in pieces if name in piece], len(pieces))]
+    doubtful = [
+        name
+        for name in names
+        if not _is_certain([piece[name] for piece in pieces if name in piece], len(pieces)) or (len(pieces) > 1 and _is_cast(name, args))
+    ]
     frame = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
     if doubtful:
         # "007" became 7 in a piece in which all values look like numbers, and stayed text in another piece.
-        whole = pd.read_json(path, lines=True, **args)
+        whole = read_json_lines(path, args)
         for name in doubtful:
             frame[name] = whole[name]
     return frame[names], list(header)
+
+
+def read_json_lines(file: Any, args: Mapping[str, Any]) -> pd.DataFrame:
+    """Read a whole file, with the columns' names as text: pandas makes numbers of names that look like numbers, if all of them do."""
+    import pandas as pd
+
+    frame: pd.DataFrame = pd.read_json(file, lines=True, **{"convert_axes": False, **args})
+    frame.columns = [str(name) for name in frame.columns]
+    return frame
+
+
+def _is_cast(name: str, args: Mapping[str, Any]) -> bool:
+    """Return whether `dtype` makes another type of what a column looks like, which a piece shows otherwise than the whole: 7 or 7.0."""
+    dtype = args.get("dtype", True)
+    return name in dtype if isinstance(dtype, dict) else not isinstance(dtype, bool | None)
 
 
 def _is_certain(parts: list[pd.Series], pieces: int) -> bool:

@@ -39,10 +39,10 @@ def read_parquet(file: Any, location: Location, columns: Sequence[str] | None, f
         chosen = parquet_args(location)
         names = dict.fromkeys(name for part in parts for name in part.schema_arrow.names) if len(parts) > 1 else parts[0].schema_arrow.names
         require(location, chosen, list(names))
-        require(location, columns, list(names) if chosen is None else chosen)
+        # pandas makes an index of some columns: they are none of the table's.
+        require(location, columns, [name for name in (names if chosen is None else chosen) if name not in _index(parts[0])])
         wanted = chosen if columns is None else list(columns)
-        with_index = columns is None or not set(columns) & set(_index(parts[0]))
-        tables = [part.read(columns=_held(part, wanted), use_pandas_metadata=with_index) for part in parts]
+        tables = [part.read(columns=_held(part, wanted), use_pandas_metadata=True) for part in parts]
         table = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
         if float32 is not None:
             # pandas would hold decimals as Python objects, not as numbers.

@@ -9,6 +9,20 @@ _ETAGS = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified")
 
 
+def path_on_store(dataset: Any, version: str | None = None) -> str:
+    """Return the path of a dataset's file as its file system takes it.
+
+    Args:
+        dataset: one of kedro-datasets.
+        version: the version of the file, of an entry that has versions.
+    """
+    # Kedro's base class has no public names for these.
+    path = str(dataset._get_versioned_path(version) if version is not None else dataset._filepath)  # noqa: SLF001
+    protocol = getattr(dataset, "_protocol", "")
+    # A web server's file system takes whole addresses; Kedro keeps them without the protocol.
+    return f"{protocol}://{path}" if protocol in ("http", "https") else path
+
+
 def file_identity(file_system: Any, path: str) -> dict[str, Any]:
     """Return a file's identity: `etag`, else `modified`, and `size` in bytes; None for each that the store does not have.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .columns import is_number
 from .downloads import streamed
 from .errors import InputError
+from .json_lines import read_json_lines
 from .parquet import parquet_head, parquet_names, parquet_nested, read_parquet
 from .ranges import local_file, on_parts, refuse_web_page, remote_file
 from .readers import READERS, TEXT, excel, explained, packing, reader_args, reason, takes_nrows
@@ -112,7 +113,7 @@ def _head_of(file: Any, location: Location, rows: int) -> pd.DataFrame:
         case "csv" | "tsv":
             return pd.read_csv(file, **args).head(rows)
         case "jsonl":
-            return pd.read_json(file, lines=True, **args).head(rows)
+            return read_json_lines(file, args).head(rows)
         case _:
             return excel(file, args).head(rows)
 

@@ -83,10 +83,18 @@ def _fits_parquet(frame: Any) -> bool:
     import pandas as pd
 
     index, columns = frame.index, frame.columns
-    if frame.attrs or not frame.shape[1] or isinstance(index, pd.MultiIndex) or getattr(index, "freq", None) is not None:
+    if (
+        frame.attrs
+        or not frame.flags.allows_duplicate_labels
+        or not frame.shape[1]
+        or isinstance(index, pd.MultiIndex)
+        or getattr(index, "freq", None) is not None
+    ):
         return False
     objects = [values for values in (index, *(column for _, column in frame.items())) if values.dtype == object]
     if any(pd.api.types.infer_dtype(values, skipna=False) not in ("string", "empty") for values in objects):
+        return False
+    if any(_holds_both_gaps(column) for _, column in frame.items()):
         return False
     row, buffer = frame.head(1), io.BytesIO()
     try:
@@ -102,6 +110,14 @@ def _fits_parquet(frame: Any) -> bool:
             *((row.iloc[:, n], back.iloc[:, n]) for n in range(len(columns))),
         ]
     ) and bool((columns == back.columns).all())
+
+
+def _holds_both_gaps(column: Any) -> bool:
+    """Return whether a column of pandas' own numbers holds NaN, which is no NA: parquet makes one of the two."""
+    if type(column.dtype).__name__ not in ("Float32Dtype", "Float64Dtype"):
+        return False
+    numbers = column.to_numpy(dtype=float, na_value=0.0)
+    return bool((numbers != numbers).any())  # noqa: PLR0124  # only NaN is not itself
 
 
 def _have_same_type(first: Any, second: Any) -> bool:

@@ -47,6 +47,7 @@ OTHER_FRAMES = {
     "seconds": pd.DataFrame({"a": pd.to_datetime(["2026-01-01"]).astype("datetime64[s]")}),
     "a frequency": pd.DataFrame({"a": [1, 2]}, index=pd.date_range("2026-01-01", periods=2, freq="D")),
     "levels": pd.DataFrame({"a": [1, 2]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)])),
+    "two gaps in one column": pd.DataFrame({"a": pd.arrays.FloatingArray(np.array([1.0, np.nan, 0.0]), np.array([False, False, True]))}),
     "half a character": pd.DataFrame({"a": pd.Series(["\ud800"], dtype=object)}),
 }
 
@@ -59,6 +60,11 @@ def test_a_frame_that_parquet_cannot_hold_goes_by_cloudpickle(tmp_path, name: st
     back = read_value(file)
     pd.testing.assert_frame_equal(back, frame, check_column_type="exact", check_index_type="exact")
     assert [type(value) for column in back for value in back[column]] == [type(value) for column in frame for value in frame[column]]
+
+
+def test_that_its_labels_are_unique_travels_with_a_frame(tmp_path) -> None:
+    frame = pd.DataFrame({"a": [1]}).set_flags(allows_duplicate_labels=False)
+    assert not read_value(write_value(frame, tmp_path, "x")).flags.allows_duplicate_labels
 
 
 def test_what_is_noted_of_a_frame_travels_with_it(tmp_path) -> None:

@@ -193,6 +193,37 @@ def test_a_written_index_is_no_column(tmp_path: Path) -> None:
     assert column_names(location) == list(read_table(location).frame) == list(read_head(location)) == ["x"]
 
 
+@pytest.mark.parametrize("kept", [None, ["x", "id"]])
+def test_an_index_with_a_name_is_no_column_either(kept: list[str] | None, tmp_path: Path) -> None:
+    pd.DataFrame({"x": [1, 2]}, index=pd.Index([5, 3], name="id")).to_parquet(tmp_path / "t.parquet")
+    location = Location(str(tmp_path / "t.parquet"), load_args={} if kept is None else {"columns": kept})
+    with pytest.raises(InputError, match="no column `id`"):
+        read_table(location, columns=["id"])
+    with pytest.raises(InputError, match="no column `id`"):
+        read_table(location, columns=["x", "id"])
+    assert list(read_table(location, columns=["x"]).frame["x"]) == [1, 2]
+
+
+@pytest.mark.parametrize("names", [("2019", "2020"), ("1", "x"), ("2019-01-01", "2019-02-01"), ("1.5", "true")])
+def test_the_names_of_json_lines_are_text(names: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"{names[0]}": {row}, "{names[1]}": {row * 2}}}\n' for row in range(3)))
+    location = Location(str(tmp_path / "t.jsonl"))
+    assert column_names(location) == list(read_table(location).frame) == list(read_head(location)) == list(names)
+    assert list(read_table(location, columns=[names[1]]).frame[names[1]]) == [0, 2, 4]
+
+
+@pytest.mark.parametrize(
+    "dtype", [{"zip": "str"}, {"zip": "string"}, {"zip": "object"}, "str", {"zip": "category"}, {"zip": "float32"}, False]
+)
+def test_a_type_that_is_asked_for_is_made_of_the_whole_column(dtype: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 7 is 7.0 where a gap stands in the same piece.
+    monkeypatch.setattr("kedro_cloudtrain.worker.json_lines.PIECE_LINES", 2)
+    (tmp_path / "t.jsonl").write_text('{"zip": 7, "x": 1}\n{"zip": 8, "x": 2}\n{"zip": null, "x": 3}\n{"zip": 9, "x": 4}\n')
+    whole = pd.read_json(tmp_path / "t.jsonl", lines=True, dtype=dtype)
+    frame = read_table(Location(str(tmp_path / "t.jsonl"), load_args={"dtype": dtype}), columns=["zip"]).frame
+    pd.testing.assert_series_equal(frame["zip"], whole["zip"])
+
+
 def test_decimals_and_days_are_numbers_and_times_to_a_machine_and_themselves_in_a_notebook(tmp_path: Path) -> None:
     columns = {
         "price": pa.array([decimal.Decimal("1.50"), None]),
