@@ -70,7 +70,7 @@ class Digests:
     def _plain(self, value: Any, secret: str = "") -> Any:  # noqa: PLR0911  # a kind of value each
         """Return a value as JSON; under a secret's name, its texts and numbers by their slow digests."""
         if isinstance(value, dict):
-            keyed = {key if isinstance(key, str) else repr(key): inner for key, inner in value.items()}
+            keyed = {key if isinstance(key, str) else f"{type(key).__name__} {key!r}": inner for key, inner in value.items()}
             return {key: self._plain(inner, secret or (key if names_a_secret(key) else "")) for key, inner in keyed.items()}
         if isinstance(value, list | tuple):
             return [self._plain(inner, secret) for inner in value]
@@ -85,8 +85,6 @@ class Digests:
             return ["path", self._public(str(value))]
         if callable(value):
             return self._of_callable(value)
-        if hasattr(value, "tolist") and not hasattr(value, "columns"):
-            return [type(value).__name__, self._plain(value.tolist(), secret)]
         return _hashed(value)
 
     def _of_callable(self, value: Any) -> Any:

@@ -180,14 +180,14 @@ class _Recorder:
         validators = {*self._validators(node.inputs, "load"), *self._validators(node.outputs, "save")}
         modules = {*modules_of(node.func), *validators, *(type(dataset).__module__ for dataset in datasets)}
         try:
-            # What is packed now is what travels later, whatever becomes of the files.
-            order = plan.order({}, self._planner.generator) if isinstance(plan, FunctionPlan) and not plan.problems else None
-            travels = None if order is None else order.code.digest
-            runs = codes.digest(*sorted(modules))
+            if isinstance(plan, FunctionPlan) and not plan.problems:
+                # What is packed now is what travels later, whatever becomes of the files.
+                _ = plan.order({}, self._planner.generator).code
+            digest = codes.digest(*sorted(modules))
         except CloudTrainError as error:
             self._note(f"{node.name}: its code cannot be compared: {error.message.rstrip('.')}")
             return None
-        return None if travels is None and runs is None else self._digests.of([travels, runs])
+        return None if digest is None else self._digests.of(digest)
 
     def _validators(self, names: Sequence[str], mode: str) -> set[str]:
         """Return the modules of the validators of some entries."""

@@ -58,7 +58,8 @@ class CloudTrainRunner(SequentialRunner):
             self._threads = _thread_runner(runner_params.pop("max_workers"), is_async=is_async)
             is_async = False
         super().__init__(is_async=is_async)
-        self._plan_file: Any = runner_params.pop("plan", None)
+        # An empty one (`plan=$PLAN`) is a mistake, and must not run anything.
+        self._plan_file = _plan_file(runner_params.pop("plan")) if "plan" in runner_params else None
         self._saved_plan: SavedPlan | None = None
         self._runner_params = runner_params
         self._make_executor: Callable[[Executor], Executor] | None = None
@@ -225,13 +226,18 @@ def _thread_runner(max_workers: Any, *, is_async: bool) -> ThreadRunner:
         raise MaxWorkersError(f"max_workers should be positive and a whole number; --runner-params sets {max_workers!r}.") from None
 
 
-def _read_plan(file: Any) -> SavedPlan:
+def _plan_file(value: Any) -> Path:
+    if isinstance(value, str | Path) and str(value):
+        return Path(value)
     from kedro_cloudtrain.errors import ConfigError
+
+    raise ConfigError(f"--runner-params: `plan` names no file: {value!r}. Write, for example, plan=plan.json.")
+
+
+def _read_plan(file: Path) -> SavedPlan:
     from kedro_cloudtrain.planning.saved_plan import SavedPlan
 
-    if not isinstance(file, str | Path) or not str(file):
-        raise ConfigError(f"--runner-params: `plan` is {file!r}: write the file of a plan, plan=plan.json.")
-    return SavedPlan.read(Path(file))
+    return SavedPlan.read(file)
 
 
 def jobs_at_once(settings: Settings) -> int:
