@@ -11,6 +11,8 @@ import types
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from kedro_cloudtrain.jobs.importable import import_path
 from kedro_cloudtrain.storage.urls import displayed, names_a_secret, split_secret
 
@@ -60,7 +62,7 @@ class Digests:
         return {leaf: digests[0] if len(digests) == 1 else self.of(digests) for leaf, digests in found.items()}
 
     def _leaves(self, value: Any, path: tuple[str, ...], secret: str) -> Iterator[tuple[str, str | None]]:
-        secret = secret or next((part for part in path[-1:] if names_a_secret(part)), "")
+        secret, value = secret or next((part for part in path[-1:] if names_a_secret(part)), ""), _fields(value)
         if isinstance(value, dict) and value:
             for key, inner in value.items():
                 yield from self._leaves(inner, (*path, str(key)), secret)
@@ -69,6 +71,7 @@ class Digests:
 
     def _plain(self, value: Any, secret: str = "") -> Any:  # noqa: PLR0911  # a kind of value each
         """Return a value as JSON; under a secret's name, its texts and numbers by their slow digests."""
+        value = _fields(value)
         if isinstance(value, dict):
             keyed = {key if isinstance(key, str) else f"{type(key).__name__} {key!r}": inner for key, inner in value.items()}
             return {key: self._plain(inner, secret or (key if names_a_secret(key) else "")) for key, inner in keyed.items()}
@@ -165,10 +168,19 @@ def _hashed(value: Any) -> Any:
     """
     import joblib  # noqa: PLC0415  # only for values that are no JSON
 
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
     try:
-        return ["object", f"{type(value).__module__}.{type(value).__qualname__}", joblib.hash(value, hash_name="sha1")]
+        # It may hold a secret.
+        return ["object", kind, _slow(kind, str(joblib.hash(value, hash_name="sha1")))]
     except Exception as error:  # whatever the object's class raises
         raise _UnknownError from error
+
+
+def _fields(value: Any) -> Any:
+    """Return a typed parameter, which Kedro makes a dataclass or a model of pydantic's, as a mapping; any other value as it is."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return dict(value) if isinstance(value, BaseModel) else value
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import dataclasses
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, Version
 from pydantic import BaseModel, ConfigDict
 
 from kedro_cloudtrain.errors import CloudTrainError
@@ -40,7 +40,8 @@ class InputRecord(BaseModel):
 
     Attributes:
         entry: the entry of the catalog, without its credentials.
-        content: what the entry holds; None where another node of the run makes that, and where it cannot be known.
+        content: what the entry holds; None where another node of the run makes that, where it does not exist yet, and where it cannot be
+            known.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -135,7 +136,7 @@ class _Recorder:
             parameters=self._parameters(node),
             code=self._code(plan),
             inputs={
-                name: InputRecord(entry=self._entry(name, "load"), content=None if name in plan.made else self._content(node, name))
+                name: InputRecord(entry=self._entry(name, "load"), content=None if name in plan.made else self._content(plan, name))
                 for name in dict.fromkeys(node.inputs)
                 if not is_parameter(name)
             },
@@ -200,12 +201,15 @@ class _Recorder:
         config = _IN_MEMORY if dataset is None else _config(dataset)
         return self._digests.of({**config, "validator": validator_of(self._planner.catalog, name, mode)})
 
-    def _content(self, node: Node, name: str) -> Digest:
+    def _content(self, plan: NodePlan, name: str) -> Digest:
         content = self._contents.of(name)
-        if content.opaque:
-            self._note(f"what `{name}` holds cannot be compared: {content.opaque}")
+        opaque = content.opaque
+        if content.digest is None and not opaque and plan.made and not isinstance(plan, MachinePlan):
+            opaque = content.error.rstrip(".") or "it does not exist yet"
+        if opaque:
+            self._note(f"what `{name}` holds cannot be compared: {opaque}")
         if content.error:
-            self._errors[node.name, name] = content.error
+            self._errors[plan.node.name, name] = content.error
         return content.digest
 
     def _dataset(self, name: str) -> Any:
@@ -221,15 +225,16 @@ def _config(dataset: AbstractDataset[Any, Any]) -> dict[str, Any]:
     arguments: Mapping[str, Any] = getattr(dataset, "_init_args", {})
     if kind.__name__ == "MemoryDataset":
         return {**_IN_MEMORY, **({"copy_mode": mode} if (mode := arguments.get("copy_mode")) is not None else {})}
-    unneeded = ("metadata", "version", "credentials")
-    kept = {key: _plain(value) for key, value in arguments.items() if key not in unneeded and value is not None}
-    return {**kept, "type": f"{kind.__module__}.{kind.__qualname__}", "versioned": arguments.get("version") is not None}
+    kept = {key: value for key, value in _plain(dict(arguments)).items() if key != "metadata" and value is not None}
+    return {**kept, "type": f"{kind.__module__}.{kind.__qualname__}"}
 
 
 def _plain(value: Any) -> Any:
     """Return an argument of an entry; that of an entry within it as its configuration, without credentials."""
     if isinstance(value, AbstractDataset):
         return _config(value)
+    if isinstance(value, Version):
+        return "versioned"  # The version that is loaded is part of the content, and the one that is saved is the run's.
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items() if key != "credentials"}
     return value

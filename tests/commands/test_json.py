@@ -75,8 +75,15 @@ def test_plan_gpus_jobs_and_doctor_have_their_shapes_on_runpod(account: Account)
         SavedPlan.read(project.path / "made/product.json")
 
 
-def test_a_file_that_cannot_be_written_is_named(project: Project) -> None:
-    done = project.kedro("cloudtrain", "plan", "--output", "pyproject.toml/plan.json")
+@pytest.mark.parametrize("command", ["plan", "jobs", "doctor"])
+def test_the_file_has_a_short_option_as_well(quiet: Project, command: str) -> None:
+    assert quiet.kedro("cloudtrain", command, "--out", "made/product.json").returncode == 0
+    SCHEMAS[command].model_validate_json((quiet.path / "made/product.json").read_text())
+
+
+@pytest.mark.parametrize("option", ["--output", "--out"])
+def test_a_file_that_cannot_be_written_is_named(project: Project, option: str) -> None:
+    done = project.kedro("cloudtrain", "plan", option, "pyproject.toml/plan.json")
     assert done.returncode == 1
     assert "--output pyproject.toml/plan.json cannot be written" in done.stderr
     assert "Traceback" not in done.stderr

@@ -52,6 +52,13 @@ FILES = {
         def summarise(metrics, counted, notes):
             return {"rmse": metrics["rmse"], **counted, "notes": len(notes)}
     """,
+    "src/shop/stores.py": """
+        from kedro_datasets.json import JSONDataset
+
+
+        class SummaryDataset(JSONDataset):
+            pass
+    """,
     "templates/mine.py.j2": """\
         {% extends "_xgboost.py.j2" %}
         {% set task = "regression" %}
@@ -65,7 +72,7 @@ FILES = {
 }
 CATALOG = """
 notes: {type: pandas.CSVDataset, filepath: data/01_raw/notes.csv}
-summary: {type: json.JSONDataset, filepath: data/08_reporting/summary.json}
+summary: {type: shop.stores.SummaryDataset, filepath: data/08_reporting/summary.json, versioned: true}
 """
 PARAMETERS = """
 least: 4000
@@ -82,6 +89,24 @@ def add(notes, number):
 
 def register_pipelines():
     return {"__default__": Pipeline([node(partial(add, number=2), "notes", "sum", name="add")])}
+"""
+BY_OTHER_MEANS = """
+from pathlib import Path
+
+from kedro.pipeline import Pipeline, node
+
+
+def write(notes):
+    Path("data/written.csv").write_text("a\\n1\\n")
+    return len(notes)
+
+
+def read(count, written):
+    return count + len(written)
+
+
+def register_pipelines():
+    return {"__default__": Pipeline([node(write, "notes", "count", name="write"), node(read, ["count", "written"], "sum", name="read")])}
 """
 WITH_CREDENTIALS = """
 penguins: {{type: kedro_cloudtrain.CloudDataset, dataset_url: "{url}?token={query}&version=1", credentials: web}}
@@ -152,6 +177,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "the code of a function on a machine": (edited("src/shop/counting.py", "int(", "1 + int("), [f"count: {CODE}"]),
     "a module that it imports": (edited("src/shop/limits.py", ">", ">="), [f"count: {CODE}"]),
     "the code of an ordinary node": (edited("src/shop/summary.py", "len(notes)", "2"), [f"summarise: {CODE}"]),
+    "the class of an entry": (edited("src/shop/stores.py", "pass", "fast = True"), [f"summarise: {CODE}"]),
     "a node's setting": (edited("conf/base/cloudtrain.yml", "300", "301"), ["count: settings timeout_s"]),
     "where a node runs": (
         lambda project: project.write("conf/base/cloudtrain.yml", "{}\n"),
@@ -224,7 +250,8 @@ def test_the_same_project_in_another_folder_runs_as_often_as_it_likes(clone: Pro
     (clone.path / "plan.json").rename(clone.path / "plans/first.json")
     output = run(clone, "--runner-params", "plan=plans/first.json,max_workers=2")
     assert "The run is what plans/first.json has." in output
-    assert json.loads((clone.path / "data/08_reporting/summary.json").read_text())["notes"] == 1
+    (summary,) = (clone.path / "data/08_reporting/summary.json").rglob("summary.json")
+    assert json.loads(summary.read_text())["notes"] == 1
     assert "train_mass is done already" in run(clone, "--runner-params", "plan=plans/first.json")
 
 
@@ -272,6 +299,24 @@ def test_a_plan_with_problems_is_written_and_refused(clone: Project) -> None:
     with pytest.raises(ConfigError) as raised:
         SavedPlan.read(clone.path / "plan.json")
     assert "was made with problems, with which nothing would run.\ncount: `penguins`: There is no datasets/penguins" in raised.value.message
+
+
+@needs_runner_params
+def test_what_cannot_be_compared_is_named_and_taken_as_it_is(clone: Project) -> None:
+    clone.write("conf/base/cloudtrain.yml", "{}\n")
+    clone.write("src/shop/pipeline_registry.py", BY_OTHER_MEANS)
+    clone.write("conf/base/catalog.yml", CATALOG + "written: {type: pandas.CSVDataset, filepath: data/written.csv}\n")
+    planned = clone.kedro("cloudtrain", "plan", "--out", "plan.json")
+    assert planned.returncode == 0
+    not_compared = "what `written` holds cannot be compared: it does not exist yet"
+    assert f"By this plan: {not_compared}. A run takes it as it then is." in planned.stdout
+    assert f"Not held to plan.json: {not_compared}." in " ".join(run(clone, "--runner-params", "plan=plan.json").split())
+    assert "Not held" not in run(clone, "--runner-params", "plan=plan.json")
+    assert clone.kedro("cloudtrain", "plan", "--out", "plan.json").returncode == 0
+    edit(clone, "data/written.csv", "1", "2")
+    assert "read: what `written` holds" in clone.kedro("run", "--runner=cloudtrain", "--runner-params", "plan=plan.json").stderr
+    (clone.path / "data/written.csv").unlink()
+    assert "read: what `written` holds" in clone.kedro("run", "--runner=cloudtrain", "--runner-params", "plan=plan.json").stderr
 
 
 SECRETS = ("planted-query", "planted-header", "planted-password", "planted-parameter", "planted-key")

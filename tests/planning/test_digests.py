@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import functools
 import hashlib
@@ -13,9 +14,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import BaseModel, SecretStr
 
 from kedro_cloudtrain.planning.digests import Digests, modules_of
 
@@ -46,6 +49,17 @@ class Scaler:
         return value * self.factor
 
 
+class Typed(BaseModel):
+    rounds: int
+    password: str
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int
+
+
 # Each row has values that are the same, and then values that differ from those and from one another.
 ROWS: list[tuple[list[Any], list[Any]]] = [
     ([1], [True, 1.0, "1", None, [1], {"1": 1}]),
@@ -68,6 +82,11 @@ ROWS: list[tuple[list[Any], list[Any]]] = [
     ([decorated(2)(double), decorated(2)(double)], [decorated(3)(double), decorated(2)(abs)]),
     ([Scaler(2).scale, Scaler(2).scale], [Scaler(3).scale, Scaler.scale]),
     ([int], [float, "int"]),
+    (
+        [Typed(rounds=3, password="one"), {"rounds": 3, "password": "one"}],
+        [Typed(rounds=4, password="one"), Typed(rounds=3, password="two")],
+    ),
+    ([Point(1, 2)], [Point(2, 1)]),
     ([{"api_key": "one"}], [{"api_key": "two"}, {"api_key": ""}, {"token": "one"}, {"api_key": 1}]),
 ]
 
@@ -110,6 +129,10 @@ def test_the_digest_of_a_secret_is_not_that_of_its_text() -> None:
     made = [digests.of({"password": "one"}), digests.of("one", name="password"), *digests.leaves({"password": "one"}, "db").values()]
     assert not guesses & set(made)
     assert digests.of("one") in guesses
+    # Nor that of an object that holds one.
+    hashes = {digests.of(["object", "pydantic.types.SecretStr", joblib.hash(SecretStr("one"), hash_name=name)]) for name in ("md5", "sha1")}
+    assert digests.of(SecretStr("one")) not in {None, digests.of(SecretStr("two")), *hashes}
+    assert digests.leaves(Typed(rounds=3, password="one"), "db").keys() == {"db.rounds", "db.password"}
     # What stands below a secret's name is one as well.
     below = digests.leaves({"credentials": {"of": ["one"]}}, "db")
     assert below.keys() == {"db.credentials.of"}
