@@ -65,9 +65,11 @@ def plan(
     examined = dataclasses.replace(
         examined,
         problems=[*unmatched, *examined.problems],
-        notes=[*([elsewhere] if elsewhere else []), *examined.notes, *([] if record is None else map(_run_note, record.opaque))],
+        notes=[*([elsewhere] if elsewhere else []), *examined.notes],
         record=record,
     )
+    if record is not None and not examined.exit_code:
+        examined = dataclasses.replace(examined, notes=[*examined.notes, *map(_run_note, record.opaque)])
     if as_json or output is not None:
         print_json(examined.json(), output)
     if not as_json:

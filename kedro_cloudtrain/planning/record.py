@@ -199,15 +199,16 @@ class _Recorder:
         dataset = self._dataset(name)
         # Kedro itself makes an entry in memory for what is not in the catalog, once a run begins.
         config = _IN_MEMORY if dataset is None else _config(dataset)
-        return self._digests.of({**config, "validator": validator_of(self._planner.catalog, name, mode)})
+        digest = self._digests.of({**config, "validator": validator_of(self._planner.catalog, name, mode)})
+        if digest is None:
+            self._note(f"the entry of `{name}` has an argument that cannot be compared")
+        return digest
 
     def _content(self, plan: NodePlan, name: str) -> Digest:
         content = self._contents.of(name)
-        opaque = content.opaque
-        if content.digest is None and not opaque and plan.made and not isinstance(plan, MachinePlan):
-            opaque = content.error.rstrip(".") or "it does not exist yet"
-        if opaque:
-            self._note(f"what `{name}` holds cannot be compared: {opaque}")
+        if content.digest is None or content.opaque:
+            reason = content.opaque or content.error.rstrip(".") or "it does not exist yet"
+            self._note(f"what `{name}` holds cannot be compared: {reason}")
         if content.error:
             self._errors[plan.node.name, name] = content.error
         return content.digest

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from support.json_schemas import Plan
 from support.kedro_project import Project, edit, make_project, needs_runner_params, run
 
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.planning.record import Record
 from kedro_cloudtrain.planning.saved_plan import SavedPlan
 
 REGISTRY = """
@@ -345,6 +347,43 @@ def test_no_secret_is_in_the_file_and_a_new_one_changes_nothing(clone: Project) 
     other = dict(second.nodes[0].planned)
     assert [name for name, digest in other.pop("parameters").items() if digest != parameters[name]] == ["least.api_key"]
     assert [other, *(dict(node.planned) for node in second.nodes[1:])] == [count, train, summarise]
+
+
+def digests_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of each digest of a plan's JSON."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from digests_of(inner, (*path, key))
+    else:
+        yield path
+
+
+def test_each_digest_of_the_file_counts(planned: Project, tmp_path: Path) -> None:
+    text = (planned.path / "plan.json").read_text()
+    saved = SavedPlan.read(planned.path / "plan.json")
+    record = Record(saved.run, saved.nodes)
+    saved.check(record)
+    parts = [("run",), *(("nodes", index) for index in range(3))]
+    paths = [(*part, *path) for part in parts for path in digests_of(at(json.loads(text), part)["planned"], ("planned",))]
+    assert len(paths) > 80
+    passed = []
+    for path in paths:
+        for digest in ("0" * 16, None):
+            plan = json.loads(text)
+            before = at(plan, path)
+            at(plan, path[:-1])[path[-1]] = digest
+            (tmp_path / "plan.json").write_text(json.dumps(plan))
+            try:
+                SavedPlan.read(tmp_path / "plan.json").check(record)
+            except ConfigError:
+                continue
+            passed.append((path[-1], before, digest))
+    # The content of what was not there when the plan was made, and what is the same.
+    assert {(key, now) for key, before, now in passed if before != now} == {("content", None)}
+
+
+def at(value: Any, path: tuple[Any, ...]) -> Any:
+    return functools.reduce(lambda inner, key: inner[key], path, value)
 
 
 Spoil = Callable[[Path, dict[str, Any]], Any]
