@@ -261,6 +261,10 @@ RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# Those that are no settings: what a run is held to, and the threads of its ordinary nodes.
+RUN_PARAMETERS = ("plan", "max_workers")
+
+
 def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, Any] | None = None, files: Sequence[Path] = ()) -> Settings:
     """Make settings of the content of `cloudtrain.yml`, overridden by `--runner-params`.
 
@@ -275,9 +279,9 @@ def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, 
     merged: dict[str, Any] = dict(values or {})
     for name, value in (runner_params or {}).items():
         if name not in RUNNER_PARAMETERS:
-            names = ", ".join([*RUNNER_PARAMETERS, "max_workers"])
+            known = [*RUNNER_PARAMETERS, *RUN_PARAMETERS]
             raise ConfigError(
-                f"--runner-params: `{name}` is not a runner parameter.{did_you_mean(name, RUNNER_PARAMETERS)} There are: {names}."
+                f"--runner-params: `{name}` is not a runner parameter.{did_you_mean(name, known)} There are: {', '.join(known)}."
             )
         _put(merged, RUNNER_PARAMETERS[name], value)
         if RUNNER_PARAMETERS[name][0] == "defaults" and isinstance(merged.get("nodes"), dict):

@@ -41,6 +41,10 @@ def test_every_kedro_command_in_the_readme_works(project: Project) -> None:
     for command in commands:
         done = project.kedro(*shlex.split(command)[1:])
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    for command in blocks("console", "kedro cloudtrain plan --out")[0].splitlines():
+        done = project.kedro(*shlex.split(command)[1:])
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert "The run is what plan.json has" in done.stdout + done.stderr
     code = blocks("python", "# predict.py")[0].replace(
         "print(model.predict(frame))", "import pandas as pd\nframe = pd.read_csv(DATA)\nprint(model.predict(frame))"
     )
@@ -173,10 +177,10 @@ def named(title: str) -> set[str]:
 
 
 def test_the_reference_has_every_setting_and_runner_parameter() -> None:
-    from kedro_cloudtrain.config import RUNNER_PARAMETERS, NodeSettings, RunSettings, Settings
+    from kedro_cloudtrain.config import RUN_PARAMETERS, RUNNER_PARAMETERS, NodeSettings, RunSettings, Settings
 
     assert named("Settings") == {*Settings.model_fields, *NodeSettings.model_fields, *RunSettings.model_fields}
-    assert {*RUNNER_PARAMETERS, "max_workers"} <= set(re.findall(r"`(\w+)`", section("Runner parameters")))
+    assert {*RUNNER_PARAMETERS, *RUN_PARAMETERS} <= set(re.findall(r"`(\w+)`", section("Runner parameters")))
 
 
 def test_the_reference_has_every_command_and_option() -> None:
@@ -197,7 +201,7 @@ def test_every_error_of_the_reference_can_be_imported_from_the_root() -> None:
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    expected = {("bash", 2), ("console", 6), ("python", 5), ("yaml", 10)}
+    expected = {("bash", 2), ("console", 7), ("python", 5), ("yaml", 10)}
     assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == expected
 
 

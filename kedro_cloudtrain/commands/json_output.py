@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 
 def json_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--json`, which prints JSON instead of a table, and `--output`, which writes it to a file."""
+    """Add `--json`, which prints JSON instead of a table, and `--output`, or `--out`, which writes it to a file."""
     options = (
         click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table; logs go to stderr."),
         click.option(
             "--output",
+            "--out",
+            "output",
             type=click.Path(path_type=Path, dir_okay=False),
             help="Write the JSON to this file, which no line of Kedro's log can reach.",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -40,7 +41,12 @@ def plan(
 
     For pods, the account, the volume, prices and stock are asked for as well. Exits with 1 when something would fail, and with 2 when
     that cannot be told: RunPod or the volume does not answer.
+
+    With --out FILE, a run can be held to what was planned: kedro run --runner=cloudtrain --runner-params plan=FILE refuses to run anything
+    else. Nodes, their code, parameters, settings, templates, entries of the catalog and what these hold are compared, by digests that tell
+    no secret; prices, stock and estimates are not.
     """
+    from kedro_cloudtrain.planning.record import make_record
     from kedro_cloudtrain.planning.report import report
     from kedro_cloudtrain.planning.selectors import selectors_elsewhere, unmatched_selectors
     from kedro_cloudtrain.plugin.runner import jobs_at_once
@@ -49,19 +55,41 @@ def plan(
         logs_to_stderr()
     with open_planner(metadata, env, params, runner_params) as (planner, pipelines):
         nodes = find_pipeline(pipelines, pipeline).nodes
-        examined = report(planner, planner.plan(nodes), jobs_at_once(planner.settings))
+        plans = planner.plan(nodes)
+        examined = report(planner, plans, jobs_at_once(planner.settings))
+        # It reads the whole content of what is on this computer, which a table has no use for.
+        record = make_record(planner, plans) if as_json or output is not None else None
         registered = [node for registered in pipelines.values() for node in registered.nodes]
         unmatched = unmatched_selectors(planner.settings, registered)
         elsewhere = selectors_elsewhere(planner.settings, nodes, registered)
     examined = dataclasses.replace(
-        examined, problems=[*unmatched, *examined.problems], notes=[*([elsewhere] if elsewhere else []), *examined.notes]
+        examined,
+        problems=[*unmatched, *examined.problems],
+        notes=[*([elsewhere] if elsewhere else []), *examined.notes],
+        record=record,
     )
+    if record is not None and not examined.exit_code:
+        examined = dataclasses.replace(examined, notes=[*examined.notes, *map(_run_note, record.opaque)])
     if as_json or output is not None:
         print_json(examined.json(), output)
     if not as_json:
         _print(examined)
+        if output is not None:
+            click.echo(_written(examined, output))
     if examined.exit_code:
         raise click.exceptions.Exit(examined.exit_code)
+
+
+def _run_note(text: str) -> str:
+    return f"By this plan: {text}. A run takes it as it then is."
+
+
+def _written(examined: Report, file: Path) -> str:
+    """Return a line about what a written plan is good for."""
+    if examined.exit_code:
+        reason = "it has problems" if examined.exit_code == 1 else "something did not answer"
+        return f"Wrote {file}. No run can be held to it, since {reason}."
+    return f"Wrote {file}. To run this and nothing else: kedro run --runner=cloudtrain --runner-params plan={shlex.quote(str(file))}"
 
 
 def _print(examined: Report) -> None:

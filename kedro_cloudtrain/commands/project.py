@@ -39,14 +39,19 @@ runner_params_option = click.option("--runner-params", default="", help="Setting
 def open_planner(
     metadata: ProjectMetadata, env: str | None, params: str = "", runner_params: str = ""
 ) -> Iterator[tuple[Planner, Mapping[str, Pipeline]]]:
-    """Open a session, and yield a planner and the registered pipelines."""
+    """Open a session, and yield a planner and the registered pipelines.
+
+    Of the runner's parameters, those that are a run's alone (`plan`, `max_workers`) change nothing: a plan takes the options of its run.
+    """
     from kedro.framework.project import pipelines
 
+    from kedro_cloudtrain.config import RUN_PARAMETERS
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.planning.planner import Planner
 
     with _opened(metadata, env, params) as (context, config):
-        settings = config.settings(_parameters(runner_params))
+        given = _parameters(runner_params)
+        settings = config.settings({name: value for name, value in given.items() if name not in RUN_PARAMETERS})
         yield Planner(_catalog(context), settings, TrainingScriptGenerator(config.templates), config.path, config.package), pipelines
 
 

@@ -20,7 +20,7 @@ from kedro_cloudtrain.jobs.imports import Imports
 from kedro_cloudtrain.jobs.worker_archive import add_member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from importlib.machinery import ModuleSpec
 
 
@@ -53,6 +53,7 @@ class Codes:
         self._lock = threading.Lock()
         self._codes: dict[tuple[str, ...], Code] = {}
         self._files: dict[str, list[tuple[str, Path]]] = {}
+        self._sums: dict[Path, str] = {}
 
     def of(self, *modules: str) -> Code:
         """Return the code of some modules.
@@ -73,30 +74,50 @@ class Codes:
         """
         return frozenset(self._packages.needed(module))
 
-    def _gather(self, modules: tuple[str, ...]) -> Code:
+    def digest(self, *modules: str) -> str | None:
+        """Return the digest of what some modules import, unpacked; None where none of them is in a file of the project's own code.
+
+        Raises:
+            ConfigError: one that they import has a syntax error.
+        """
+        with self._lock:
+            reached, _, files = self._find(modules)
+            return self._digest(reached, files) if reached else None
+
+    def _find(self, modules: tuple[str, ...]) -> tuple[dict[str, Path], set[str], dict[str, Path]]:
+        """Return the files of what some modules import by module, the packages of these, and the packages' files by their places."""
         reached = dict(self._packages.reached(modules))
-        module = modules[0]
         roots = {name.partition(".")[0] for name in reached}
         for root in roots - set(self._files):
             self._files[root] = list(self._packages.files(root))
         # An imported module travels even if git ignores it, such as a version file that a build has written.
         imported = [(_place_of(name, file), file) for name, file in reached.items()]
-        files = dict(sorted([*imported, *(file for root in roots for file in self._files[root])]))
+        return reached, roots, dict(sorted([*imported, *(file for root in roots for file in self._files[root])]))
+
+    def _digest(self, reached: Mapping[str, Path], files: Mapping[str, Path]) -> str:
+        sums, needed = hashlib.sha256(), {file.resolve() for file in reached.values()}
+        for inside, file in files.items():
+            if file.suffix != ".py" or file.resolve() in needed:
+                if file not in self._sums:
+                    self._sums[file] = hashlib.sha256(file.read_bytes()).hexdigest()
+                sums.update(f"{inside}\0{self._sums[file]}\n".encode())
+        return sums.hexdigest()
+
+    def _gather(self, modules: tuple[str, ...]) -> Code:
+        reached, roots, files = self._find(modules)
+        module = modules[0]
         if not reached and not self._packages.is_installed(module):
             raise ConfigError(f"No file holds the code of {module}, so it cannot travel to a machine: write it in a module of the project.")
         sources = {root: place for root in sorted(roots) if (place := self._shown(root)) is not None}
-        sums = hashlib.sha256()
-        needed = {file.resolve() for file in reached.values()}
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
             for inside, file in files.items():
                 content = file.read_bytes()
+                self._sums[file] = hashlib.sha256(content).hexdigest()
                 add_member(archive, inside, content)
-                if file.suffix != ".py" or file.resolve() in needed:
-                    sums.update(f"{inside}\0{hashlib.sha256(content).hexdigest()}\n".encode())
             # The machine unpacks the code elsewhere: with this, a traceback of it names the project's files.
             archive.comment = json.dumps(sources).encode()
-        return Code(buffer.getvalue(), sums.hexdigest())
+        return Code(buffer.getvalue(), self._digest(reached, files))
 
     def _shown(self, root: str) -> str | None:
         """Return a package's place, seen from the project's folder; None where there is no project."""

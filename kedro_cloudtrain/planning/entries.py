@@ -112,7 +112,7 @@ def local_entry(name: str, dataset: Any) -> LocalEntry | None:
         name: in the catalog.
         dataset: the dataset of this process.
     """
-    dataset = _inner(dataset)
+    dataset = inner(dataset)
     entry: dict[str, Any] = dict(getattr(dataset, "_init_args", {}))
     argument = "path" if "path" in entry else "filepath"
     path = str(entry.pop(argument, ""))
@@ -121,7 +121,7 @@ def local_entry(name: str, dataset: Any) -> LocalEntry | None:
     store = re.match(r"([a-z][a-z0-9+]*)://", path)
     config = {key: value for key, value in entry.items() if value and key not in ("metadata", "version", "credentials")}
     # The file of an SQL entry is its query.
-    on_this_computer = (store is None or store[1] in _NOT_REMOTE) and not _kind(dataset).startswith(_QUERIES)
+    on_this_computer = (store is None or store[1] in _NOT_REMOTE) and not is_query(dataset)
     if not on_this_computer or not path or not is_json(config) or _holds_a_secret(config):
         return None
     return LocalEntry(name, argument, {"type": _kind(dataset), **config}, dataset)
@@ -129,7 +129,7 @@ def local_entry(name: str, dataset: Any) -> LocalEntry | None:
 
 def reason_not_to_send(dataset: Any) -> str | None:
     """Return why the value of an entry cannot be sent to a machine; None where it can, or only the value itself can tell."""
-    dataset = _inner(dataset)
+    dataset = inner(dataset)
     kind, entry = _kind(dataset), getattr(dataset, "_init_args", {})
     if kind.partition(".")[0] in _BOUND:
         return f"{kind} loads what is bound to a database or a cluster of this process"
@@ -138,13 +138,18 @@ def reason_not_to_send(dataset: Any) -> str | None:
     return None
 
 
+def is_query(dataset: Any) -> bool:
+    """Return whether an entry's file, if it has one, is a query, and its data is in a database."""
+    return _kind(inner(dataset)).startswith(_QUERIES)
+
+
 def saves_lazily(dataset: Any) -> bool:
     """Return whether an entry calls what is saved to it: a dict of callables is saved by calling one after another."""
-    dataset = _inner(dataset)
+    dataset = inner(dataset)
     return _kind(dataset) in _SAVES_LAZILY and bool(getattr(dataset, "_save_lazily", True))
 
 
-def _inner(dataset: Any) -> Any:
+def inner(dataset: Any) -> Any:
     """Return the dataset that a cache is around, or the dataset itself."""
     return getattr(dataset, "_dataset", dataset) if type(dataset).__name__ == "CachedDataset" else dataset
 

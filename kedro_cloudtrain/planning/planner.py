@@ -69,7 +69,8 @@ class Planner:
         return {}
 
     @functools.cached_property
-    def _codes(self) -> Codes:
+    def codes(self) -> Codes:
+        """The code of the project's functions."""
         return Codes(self.package, self.project)
 
     def _plan(self, node: Node, outputs: frozenset[str]) -> NodePlan:
@@ -102,7 +103,7 @@ class Planner:
         settings = self.settings.for_node(node.name, node.tags, node.namespace)
         if is_training(node):
             return plan_training(node, reading, settings, self.catalog, self.generator, self.project)
-        return plan_function(node, reading, settings, self.catalog, self.project, self._codes)
+        return plan_function(node, reading, settings, self.catalog, self.project, self.codes)
 
 
 def _group_problems(plans: Sequence[MachinePlan]) -> Iterator[tuple[MachinePlan, list[str]]]:

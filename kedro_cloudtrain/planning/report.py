@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.planning.inspection import Look
     from kedro_cloudtrain.planning.plan import NodePlan
     from kedro_cloudtrain.planning.planner import Planner
+    from kedro_cloudtrain.planning.record import Record
 
 # Prices and stock are asked for once a report, however many nodes it has.
 _OFFERS_CACHED_S = 600
@@ -96,6 +97,7 @@ class Report:
         problems: what is wrong with the run as a whole.
         doubts: what could not be found out about the run as a whole.
         notes: what is worth knowing about it.
+        record: what the run would do, by which a later run is compared with the plan; None where nobody keeps it.
     """
 
     nodes: Sequence[NodeReport]
@@ -104,6 +106,7 @@ class Report:
     problems: Sequence[str] = ()
     notes: Sequence[str] = ()
     doubts: Sequence[str] = ()
+    record: Record | None = None
 
     @property
     def exit_code(self) -> int:
@@ -143,10 +146,11 @@ class Report:
 
     def json(self) -> dict[str, Any]:
         """Return the report as plain JSON; money in dollars, times in seconds."""
-        estimate = self.estimate_usd
+        estimate, record = self.estimate_usd, self.record
+        planned = {} if record is None else {name: {"planned": node.model_dump()} for name, node in record.nodes.items()}
         return {
             "version": 1,
-            "nodes": [node.json() for node in self.nodes],
+            "nodes": [node.json() | planned.get(node.plan.node.name, {}) for node in self.nodes],
             "run": {
                 "backend": self.settings.backend,
                 "max_pods": self.max_pods,
@@ -155,6 +159,7 @@ class Report:
                 "notes": list(self.notes),
                 "problems": list(self.problems),
                 "doubts": list(self.doubts),
+                **({} if record is None else {"planned": dict(record.run)}),
             },
         }
 

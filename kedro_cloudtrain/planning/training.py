@@ -238,13 +238,21 @@ def plan_training(
 
 def _script_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
     """Yield why a template of the project's own makes no script."""
-    tables = {"data": plan.inputs.data, "validation": plan.inputs.validation}
-    sources = {kind: source_fields(plan.sources.get(name, SentSource("table"))) for kind, name in tables.items() if name is not None}
     try:
-        spec = TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=output_kinds(plan.node))
-        generator.render(spec)
+        planned_script(plan, parameters, generator)
     except TemplateError as error:
         yield error.message
+
+
+def planned_script(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> str:
+    """Return the script of a training before the run; a table that is to be sent has no name in it yet.
+
+    Raises:
+        TemplateError: the template makes no script.
+    """
+    tables = {"data": plan.inputs.data, "validation": plan.inputs.validation}
+    sources = {kind: source_fields(plan.sources.get(name, SentSource("table"))) for kind, name in tables.items() if name is not None}
+    return generator.render(TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=output_kinds(plan.node)))
 
 
 def _task_of(model_type: str) -> Task | None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.receipt import Receipt
     from kedro_cloudtrain.planning.environments import Environments
     from kedro_cloudtrain.planning.plan import NodePlan
+    from kedro_cloudtrain.planning.planner import Planner
+    from kedro_cloudtrain.planning.saved_plan import SavedPlan
 
 # Jobs at once on this computer where `run.max_pods` is left out: each job fits with every core, and two of them would only wait for
 # each other (measured: 300 rounds of XGBoost beside LightGBM, on 2 cores and 344 rows, take 32 s instead of 0.3 s).
@@ -38,8 +40,9 @@ class CloudTrainRunner(SequentialRunner):
 
     Args:
         is_async: whether ordinary nodes load and save in threads, as for Kedro's own runners.
-        **runner_params: `--runner-params`: `backend`, `max_pods`, `timeout_s` and others, which override `cloudtrain.yml`; and
-            `max_workers`, with which ordinary nodes run in that many threads, as under Kedro's `ThreadRunner`.
+        **runner_params: `--runner-params`: `backend`, `max_pods`, `timeout_s` and others, which override `cloudtrain.yml`;
+            `max_workers`, with which ordinary nodes run in that many threads, as under Kedro's `ThreadRunner`; and `plan`, the file of a
+            `kedro cloudtrain plan --out FILE`: the run is refused unless it is what was planned.
 
     Raises:
         ConfigError: from `run`, before any node has run, for everything that can be known to be wrong by then.
@@ -56,6 +59,9 @@ class CloudTrainRunner(SequentialRunner):
             self._threads = _thread_runner(runner_params.pop("max_workers"), is_async=is_async)
             is_async = False
         super().__init__(is_async=is_async)
+        # An empty one (`plan=$PLAN`) is a mistake, and must not run anything.
+        self._plan_file = _plan_file(runner_params.pop("plan")) if "plan" in runner_params else None
+        self._saved_plan: SavedPlan | None = None
         self._runner_params = runner_params
         self._make_executor: Callable[[Executor], Executor] | None = None
         self._started = False
@@ -81,12 +87,14 @@ class CloudTrainRunner(SequentialRunner):
         """Run a pipeline as any of Kedro's runners does.
 
         Raises:
-            ConfigError: an entry of the catalog cannot be made, or an input is nowhere; Kedro's own error has a long traceback.
+            ConfigError: an entry of the catalog cannot be made, or an input is nowhere (Kedro's own error has a long traceback); or the
+                run is not what its plan has.
         """
         from kedro_cloudtrain.errors import ConfigError
         from kedro_cloudtrain.planning.catalog import missing_inputs, unmade_entries
 
         self._started = False
+        self._saved_plan = None if self._plan_file is None else _read_plan(self._plan_file)
         unmade = unmade_entries(catalog, sorted(pipeline.datasets()))
         if unmade:
             raise ConfigError("\n".join(unmade.values()))
@@ -112,10 +120,38 @@ class CloudTrainRunner(SequentialRunner):
         _refuse_selectors(settings, pipeline)
         self._make_executor = None
         self.receipts = []
-        if any(_is_training(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes):
-            self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, settings)
+        for_machines = any(_is_training(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes)
+        if not for_machines and self._saved_plan is None:
+            self._run_nodes(pipeline, catalog, hook_manager, run_id)
+            return
+        # Late: a run without a node for a machine needs none of it.
+        from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+        from kedro_cloudtrain.planning.planner import Planner
+
+        generator = TrainingScriptGenerator(project.templates)
+        planner = Planner(catalog, settings, generator, project.path, project.package)
+        plans = planner.plan(pipeline.nodes)
+        _refuse(plans)
+        if self._saved_plan is not None:
+            self._check(self._saved_plan, planner, plans)
+        if for_machines:
+            self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, planner, plans)
         else:
             self._run_nodes(pipeline, catalog, hook_manager, run_id)
+
+    def _check(self, saved: SavedPlan, planner: Planner, plans: Sequence[NodePlan]) -> None:
+        """Check that what was planned is what would run, and log what cannot be compared.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        from kedro_cloudtrain.planning.record import make_record
+
+        record = make_record(planner, plans)
+        saved.check(record)
+        self._logger.info("The run is what %s has.", saved.file, extra={"markup": False})
+        for text in record.opaque:
+            self._logger.warning("Not held to %s: %s.", saved.file, text, extra={"markup": False})
 
     def _run_with_machines(
         self,
@@ -124,29 +160,25 @@ class CloudTrainRunner(SequentialRunner):
         hook_manager: PluginManager | None,
         run_id: str | None,
         project: ProjectConfig,
-        settings: Settings,
+        planner: Planner,
+        plans: Sequence[NodePlan],
     ) -> None:
-        # Late: a run without a node for a machine needs none of it.
         from kedro_cloudtrain.backends import make_backend
         from kedro_cloudtrain.jobs.owner import project_id
-        from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
         from kedro_cloudtrain.planning.environments import lock_environments
         from kedro_cloudtrain.planning.plan import MachinePlan
-        from kedro_cloudtrain.planning.planner import Planner
         from kedro_cloudtrain.plugin.executor import CloudTrainExecutor
         from kedro_cloudtrain.running.display import Display
         from kedro_cloudtrain.running.run import Run
         from kedro_cloudtrain.running.slots import Slots
 
-        generator = TrainingScriptGenerator(project.templates)
-        plans = Planner(catalog, settings, generator, project.path, project.package).plan(pipeline.nodes)
-        _refuse(plans)
-        _refuse_environments(lock_environments(plans, generator, project.path))
+        settings = planner.settings
+        _refuse_environments(lock_environments(plans, planner.generator, planner.project))
         jobs = jobs_at_once(settings)
         run = Run(
             settings.run,
             make_backend(settings, project.path, jobs),
-            generator,
+            planner.generator,
             Display(_headline(plans, settings)),
             Slots(jobs),
             self.receipts,
@@ -195,6 +227,20 @@ def _thread_runner(max_workers: Any, *, is_async: bool) -> ThreadRunner:
         from kedro_cloudtrain.errors import MaxWorkersError
 
         raise MaxWorkersError(f"max_workers should be positive and a whole number; --runner-params sets {max_workers!r}.") from None
+
+
+def _plan_file(value: Any) -> Path:
+    if isinstance(value, str | Path) and str(value):
+        return Path(value)
+    from kedro_cloudtrain.errors import ConfigError
+
+    raise ConfigError(f"--runner-params: `plan` names no file: {value!r}. Write, for example, plan=plan.json.")
+
+
+def _read_plan(file: Path) -> SavedPlan:
+    from kedro_cloudtrain.planning.saved_plan import SavedPlan
+
+    return SavedPlan.read(file)
 
 
 def jobs_at_once(settings: Settings) -> int:

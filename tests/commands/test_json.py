@@ -10,6 +10,9 @@ from support.account import Account
 from support.json_schemas import SCHEMAS
 from support.kedro_project import Project, edit, run
 
+from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.planning.saved_plan import SavedPlan
+
 ON_RUNPOD = ("--env=runpod",)
 
 
@@ -68,10 +71,19 @@ def test_plan_gpus_jobs_and_doctor_have_their_shapes_on_runpod(account: Account)
     unanswered = product(project, "plan", *ON_RUNPOD, **{**environment, "RUNPOD_API_BASE_URL": "http://127.0.0.1:9"})
     assert unanswered["run"]["doubts"]
     assert not unanswered["run"]["problems"]
+    with pytest.raises(ConfigError, match="was made with doubts: something did not answer"):
+        SavedPlan.read(project.path / "made/product.json")
 
 
-def test_a_file_that_cannot_be_written_is_named(project: Project) -> None:
-    done = project.kedro("cloudtrain", "plan", "--output", "pyproject.toml/plan.json")
+@pytest.mark.parametrize("command", ["plan", "jobs", "doctor"])
+def test_the_file_has_a_short_option_as_well(quiet: Project, command: str) -> None:
+    assert quiet.kedro("cloudtrain", command, "--out", "made/product.json").returncode == 0
+    SCHEMAS[command].model_validate_json((quiet.path / "made/product.json").read_text())
+
+
+@pytest.mark.parametrize("option", ["--output", "--out"])
+def test_a_file_that_cannot_be_written_is_named(project: Project, option: str) -> None:
+    done = project.kedro("cloudtrain", "plan", option, "pyproject.toml/plan.json")
     assert done.returncode == 1
     assert "--output pyproject.toml/plan.json cannot be written" in done.stderr
     assert "Traceback" not in done.stderr

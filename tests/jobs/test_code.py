@@ -46,6 +46,17 @@ def test_whole_packages_travel_also_those_that_are_imported(source: Path) -> Non
     assert Codes().of("pkg_a.nodes").archive == Codes().of("pkg_a.nodes").archive
 
 
+def test_the_digest_is_known_without_packing(source: Path) -> None:
+    assert Codes().digest("pkg_a.nodes") == Codes().of("pkg_a.nodes").digest
+    assert Codes().digest("json", "pkg_a.nodes", "nowhere") == Codes().of("pkg_a.nodes").digest
+    assert Codes().digest("json", "nowhere") is None
+    shared = Codes()
+    packed = shared.of("pkg_a.nodes")
+    (source / "pkg_a/nodes.py").write_text("")
+    assert shared.digest("pkg_a.nodes", "lib_b.unused") != packed.digest
+    assert shared.of("pkg_a.nodes") == packed
+
+
 @pytest.mark.parametrize(
     ("file", "changes"),
     [(name, name not in ("pkg_a/other.py", "lib_b/unused.py")) for name in FILES],

@@ -46,5 +46,7 @@ def outcomes(project: Project, made: Draft) -> tuple[int, int, str]:
     """Return the exit codes of plan and run, and what they have written that is not the same in each project."""
     made.write(project)
     with ThreadPoolExecutor(2) as threads:
-        plan, run = threads.map(lambda arguments: project.kedro(*arguments), [("cloudtrain", "plan"), ("run", "--runner=cloudtrain")])
+        plan, run = threads.map(
+            lambda arguments: project.kedro(*arguments), [("cloudtrain", "plan", "--out", "plan.json"), ("run", "--runner=cloudtrain")]
+        )
     return plan.returncode, run.returncode, f"{plan.stdout}{plan.stderr}\n{run.stdout}{run.stderr}"

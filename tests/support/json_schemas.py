@@ -5,13 +5,36 @@ A key that is added needs a line here; one that is removed, or changes its type,
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, RootModel
+from pydantic import AwareDatetime, BaseModel, ConfigDict, RootModel, StringConstraints
 
 
 class _Exactly(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=False, protected_namespaces=())
+
+
+Digest = Annotated[str, StringConstraints(pattern="^[0-9a-f]{16}$")]
+
+
+class PlannedInput(_Exactly):
+    """An input, by digests."""
+
+    entry: Digest | None
+    content: Digest | None
+
+
+class PlannedWork(_Exactly):
+    """What a node would do, by digests."""
+
+    where: Digest
+    settings: dict[str, Digest]
+    work: dict[Literal["function", "arguments", "returns", "script"], Digest | None]
+    parameters: dict[str, Digest | None]
+    code: Digest | None
+    requirements: Digest | None
+    inputs: dict[str, PlannedInput]
+    outputs: dict[str, Digest | None]
 
 
 class PlannedNode(_Exactly):
@@ -33,6 +56,7 @@ class PlannedNode(_Exactly):
     notes: list[str]
     problems: list[str]
     doubts: list[str]
+    planned: PlannedWork
 
 
 class PlannedRun(_Exactly):
@@ -45,6 +69,7 @@ class PlannedRun(_Exactly):
     notes: list[str]
     problems: list[str]
     doubts: list[str]
+    planned: dict[str, Digest]
 
 
 class Plan(_Exactly):
