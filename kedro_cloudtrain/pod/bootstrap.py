@@ -36,10 +36,9 @@ FOLDER = Path(__file__).resolve().parent
 VOLUME = FOLDER.parents[2]
 # The id of the job's process, on the pod's own disk: the watchdog, a process of its own, reads it.
 _CHILD = Path(f"/tmp/cloudtrain-{os.environ.get('RUNPOD_POD_ID', 'pod')}.pid")  # noqa: S108
-_UNKNOWN_LIFETIME_S = 600.0
+_UNKNOWN_LIFETIME_S, _DELIVERY_S = 600.0, 330.0
 _LEAST_DISK_BYTES = 1_000_000_000
 _MACHINE_READS, _READ_AGAIN_S = 20, 0.25
-_DELIVERY_S = 330.0
 _ASK_AGAIN_S = (2.0, 5.0, 15.0, 30.0, 60.0)
 
 
@@ -209,6 +208,8 @@ def make_environment(machine: dict[str, Any], log: Log) -> str:
         shutil.rmtree(scratch, ignore_errors=True)
         raise InstallError("the packages cannot be installed. The log has uv's messages.")
     try:
+        if not python.exists():  # One whose Python is gone gives way.
+            shutil.rmtree(place, ignore_errors=True)
         scratch.rename(place)
     except OSError:
         shutil.rmtree(scratch, ignore_errors=True)  # Another pod was quicker.

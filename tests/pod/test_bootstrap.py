@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from support.cloud import Cloud
+from support.package_index import wheel
 from support.waiting import wait_until
 
 from kedro_cloudtrain.pod import bootstrap
@@ -159,6 +160,19 @@ def test_a_job_that_belongs_to_another_pod_is_ended(folder: Path, log, monkeypat
 
 def test_the_images_own_python_runs_a_job_without_requirements(folder: Path, log) -> None:
     assert bootstrap.make_environment(write_machine(folder), log) == sys.executable
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(folder: Path, log) -> None:
+    file, content = wheel("tinyfit", "1.0", code="ANSWER = 42")
+    (folder / file).write_bytes(content)
+    machine = write_machine(folder, requirements=[f"tinyfit @ {(folder / file).as_uri()}"])
+    python = Path(bootstrap.make_environment(machine, log))
+    assert bootstrap.make_environment(machine, log) == str(python)
+    # As on a new pod, if it lay on the disk of the one that had made the environment.
+    python.unlink()
+    python.symlink_to(folder / "gone")
+    assert bootstrap.make_environment(machine, log) == str(python)
+    assert subprocess.run([python, "-c", "import tinyfit; print(tinyfit.ANSWER)"], capture_output=True, check=True).stdout == b"42\n"
 
 
 def test_an_environment_that_cannot_be_made_leaves_nothing(folder: Path, log) -> None:

@@ -10,6 +10,7 @@ import pytest
 from runpod_stand_in import ACCESS_KEY, SECRET_KEY, S3StandIn
 from runpod_stand_in.storage import StorageFault
 from support.cloud import Cloud
+from support.http_server import Server
 from support.kedro_project import Project, run
 from support.spaceflights import CATALOG, job, make_spaceflights, ran, score, select
 
@@ -143,3 +144,56 @@ def test_a_later_version_that_somebody_else_saved_is_not_taken_for_the_jobs(flig
     output = " ".join(run(flights, "--to-nodes=train_model_node").split())
     assert f"has another version, {later.parent.name}, than the one" in output
     assert len(versions(store)) == 3
+
+
+WEB = """
+whole: {{type: json.JSONDataset, filepath: "{url}rows.json"}}
+words: {{type: text.TextDataset, filepath: "{url}words.txt"}}
+table: {{type: pandas.CSVDataset, filepath: "{url}table.csv", fs_args: {{open_args_load: {{encoding: utf-8}}}}}}
+keyed: {{type: json.JSONDataset, filepath: "{url}rows.json?v=1"}}
+"""
+READS = """
+def describe(whole, words, table, keyed):
+    return {"whole": whole, "words": words, "table": table.to_dict("list"), "keyed": keyed}
+"""
+REGISTRY = """
+from kedro.pipeline import Pipeline, node
+
+from shop.reads import describe
+
+
+def register_pipelines():
+    return {"__default__": Pipeline([node(describe, ["whole", "words", "table", "keyed"], "described", name="describe")])}
+"""
+
+
+@pytest.fixture
+def reader(project: Project) -> Project:
+    """A project whose one node reads four entries of a web server."""
+    project.write("src/shop/reads.py", READS)
+    project.write("src/shop/pipeline_registry.py", REGISTRY)
+    return project
+
+
+def test_any_entry_of_a_web_server_is_read_by_its_own_class(reader: Project) -> None:
+    files = {"rows.json": b'{"a": [1, 2]}', "words.txt": "für".encode(), "table.csv": b"x,y\n1,2\n"}
+    with Server(files) as server:
+        catalog = WEB.format(url=server.url("")) + "described: {type: json.JSONDataset, filepath: data/described.json}\n"
+        reader.write("conf/base/catalog.yml", catalog)
+        reader.write("conf/base/cloudtrain.yml", "nodes: {describe: {}}\n")
+        described = reader.path / "data/described.json"
+        assert reader.kedro("run").returncode == 0
+        alone = described.read_text()
+        assert reader.kedro("cloudtrain", "plan").returncode == 0
+        assert ran(run(reader)) == {"describe"}
+        assert described.read_text() == alone
+        assert ran(run(reader)) == set()
+        files["words.txt"] = b"other"
+        assert ran(run(reader)) == {"describe"}
+        assert json.loads(described.read_text())["words"] == "other"
+        del files["rows.json"]
+        for command in (["cloudtrain", "plan"], ["run", "--runner=cloudtrain"]):
+            done = reader.kedro(*command)
+            assert done.returncode == 1
+            assert "there is no such file" in done.stdout + done.stderr
+            assert "Traceback" not in done.stdout + done.stderr
