@@ -26,7 +26,8 @@ def one_type(parts: Sequence[pd.Series | pd.Index]) -> bool:
     types = {_type_of(part) for part in parts}
     if len(parts) > 1 and isinstance(parts[0], pd.MultiIndex):
         return False  # its levels have types of their own
-    return len(types) < 2 or types <= {"int64", "float64"}  # noqa: PLR2004  # a missing value makes whole numbers floats
+    # A missing value makes whole numbers floats, and numbers that float32 tells apart are narrow.
+    return len(types) < 2 or types <= {"int64", "float64", "float32"}  # noqa: PLR2004
 
 
 def _type_of(values: pd.Series | pd.Index) -> str:

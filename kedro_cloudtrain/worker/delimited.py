@@ -53,6 +53,8 @@ def read_delimited(
 def _read(path: Path, args: Mapping[str, Any], choose: Callable[[Sequence[Any]], list[Any]], float32: Container[str] = ()) -> pd.DataFrame:
     import pandas as pd
 
+    from .digits import narrowed
+
     # With low_memory, pandas guesses types in pieces, and leaves numbers and texts in one column.
     at_once = {**args, "low_memory": False} if _is_read_by_c(args) else args
     if not (_is_read_by_c(args) and set(args) <= _IN_PIECES):
@@ -64,9 +66,10 @@ def _read(path: Path, args: Mapping[str, Any], choose: Callable[[Sequence[Any]],
         header = piece.columns
         kept = kept or {label: [] for label in choose(list(header))}
         for label, parts in kept.items():
-            narrow = str(label) in float32 and is_number(piece[label])
-            # A copy does not keep the rest of the piece in memory.
-            parts.append(piece[label].astype("float32") if narrow else piece[label].copy())
+            column = piece[label]
+            part = narrowed(column) if str(label) in float32 and is_number(column) else column
+            # A column of the piece would keep the rest of it in memory.
+            parts.append(part.copy() if part is column else part)
         indexes.append(piece.index)
     doubtful = [label for label, parts in kept.items() if not one_type(parts)]
     if doubtful or not one_type(indexes):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .columns import is_number
+from .digits import WHOLE, far_apart
 from .encoding import kind_of
 from .errors import InputError
 
@@ -67,6 +69,12 @@ def doubts(frame: pd.DataFrame, names: Iterable[str]) -> Iterator[str]:
     for label in frame.columns:
         if str(label) in wanted and frame[label].notna().sum() >= _FEWEST_ROWS:
             values = frame[label]
+            far = far_apart(values) if is_number(values) else 0.0
+            if far > WHOLE:
+                yield (
+                    f"`{label}` has whole numbers that are {far:,.0f} apart, and float32, in which a model counts, tells {WHOLE:,} of them "
+                    "from each other. If it is an id, leave it out of feature_columns; if it is a time, load it as a date."
+                )
             if not isinstance(values.dtype, pd.CategoricalDtype) and kind_of(values) == "category":
                 texts = values.dropna().astype(str)
                 distinct = pd.Series(texts.unique(), dtype=object)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .digits import counted_from, origin_of
 from .errors import HyperparameterError, InputError, nearest
 
 if TYPE_CHECKING:
@@ -29,11 +30,13 @@ class Column:
 
     Attributes:
         name: the column's name in the caller's frame.
-        kind: number and boolean as float32, a date as days since the origin, a category as its place among `categories`.
+        kind: number and boolean as float32, a number far from zero and a date since the origin, a category as its place among
+            `categories`.
         categories: the texts of a category's values in the training rows, sorted; any other text counts as missing.
         mean: the mean of the training rows, for a network.
         scale: the standard deviation of the training rows, 1 if that is 0, for a network.
-        origin: the first date of the training rows, in days since 1970-01-01.
+        origin: what is subtracted before a value becomes float32, which would make one number of several: the lowest number of the
+            training rows, where that is so; or the first date, in days since 1970-01-01.
     """
 
     name: str
@@ -50,9 +53,7 @@ class Column:
         if kind == "category":
             texts = _texts(values)
             return cls(str(values.name), kind, tuple(sorted(texts.dropna().unique())))
-        # As days since 1970, two times less than three minutes apart would be the same float32.
-        days = _days(values) if kind == "date" else np.empty(0)
-        origin = float(np.nanmin(days)) if not np.isnan(days).all() else 0.0
+        origin = _origin(values, kind)
         numbers = _numbers(values, kind, origin)
         present = numbers[~np.isnan(numbers)].astype(np.float64)
         mean, scale = (float(present.mean()), float(present.std())) if present.size else (0.0, 1.0)
@@ -302,17 +303,33 @@ def _days(values: pd.Series) -> NDArray[np.float64]:
     return np.where(dates.isna(), np.nan, days)
 
 
+def _origin(values: pd.Series, kind: Kind) -> float:
+    """Return what a column's values are counted from."""
+    if kind == "number":
+        return origin_of(_as_numbers(values, kind))
+    # As days since 1970, two times less than three minutes apart would be the same float32.
+    days = _days(values) if kind == "date" else np.empty(0)
+    return float(np.nanmin(days)) if not np.isnan(days).all() else 0.0
+
+
+def _as_numbers(values: pd.Series, kind: Kind) -> pd.Series:
+    """Return values of any type as numbers; one that is not a number is missing."""
+    if values.dtype != object and pd.api.types.is_numeric_dtype(values.dtype):
+        return values
+    return values.map({True: 1, False: 0}) if kind == "boolean" else pd.to_numeric(values, errors="coerce")
+
+
 def _numbers(values: pd.Series, kind: Kind, origin: float = 0.0) -> NDArray[np.float32]:
     """Return values as float32; one that is not a number, or is infinite, is missing."""
     if kind == "date":
         return (_days(values) - origin).astype(np.float32)
-    if values.dtype == np.float32:
+    if origin:
+        numbers = counted_from(_as_numbers(values, kind), origin)
+    elif values.dtype == np.float32:
         numbers = values.to_numpy(copy=not np.isfinite(values.to_numpy()).all())
     else:
-        if values.dtype == object or not pd.api.types.is_numeric_dtype(values.dtype):
-            values = values.map({True: 1, False: 0}) if kind == "boolean" else pd.to_numeric(values, errors="coerce")
         with np.errstate(over="ignore"):
-            numbers = values.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
+            numbers = _as_numbers(values, kind).to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
     if np.isinf(numbers).any():
         numbers[np.isinf(numbers)] = np.nan
     return np.asarray(numbers, dtype=np.float32)

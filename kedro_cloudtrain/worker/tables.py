@@ -156,8 +156,10 @@ def _first_rows(read: Callable[[int], bytes], location: Location, rows: int) -> 
 
 
 def _narrow(frame: pd.DataFrame, float32: Container[str] | None) -> pd.DataFrame:
-    """Convert the numbers of some columns to float32, column by column, so that memory never holds the table twice."""
+    """Convert numbers of some columns to float32 where it tells them apart, one by one: memory never holds the table twice."""
+    from .digits import narrowed
+
     for name in frame.columns:
         if str(name) in (float32 or ()) and is_number(frame[name]) and str(frame[name].dtype) != "float32":
-            frame[name] = frame[name].astype("float32")
+            frame[name] = narrowed(frame[name])
     return frame
