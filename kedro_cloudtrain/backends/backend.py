@@ -27,6 +27,7 @@ class JobRequest:
         settings: what `cloudtrain.yml` sets for its node.
         workload: how much there is to compute with.
         requirements: what a pod installs for it.
+        cpu_requirements: the same of a pod without a GPU.
         python: the Python of a pod's environment, such as `3.12`; empty for the image's own.
         project: the project's folder, whose lock file counts; None for what has no project.
         environment: what the job's process finds in its environment beside the usual, such as the secrets of a URL.
@@ -39,6 +40,7 @@ class JobRequest:
     settings: NodeSettings
     workload: Workload
     requirements: tuple[str, ...] = ()
+    cpu_requirements: tuple[str, ...] = ()
     python: str = ""
     project: Path | None = None
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)

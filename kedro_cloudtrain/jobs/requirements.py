@@ -17,6 +17,7 @@ from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.origins import Origins
 from kedro_cloudtrain.jobs.requirements_file import CONSTRAINT, URL, checked, lines_of
 from kedro_cloudtrain.jobs.uv_lock import locked_releases
+from kedro_cloudtrain.jobs.wheels import PACKAGES, distribution, same_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,7 +32,6 @@ _VALUES = ("cloudpickle", "pandas", "pyarrow")
 _ENTRIES = ("kedro", "kedro-datasets")
 _BY_FORMAT = {"xlsx": ("openpyxl",), "xls": ("xlrd",)}
 _OVER_HTTP = ("fsspec", "aiohttp")
-_LIBRARIES = {"xgboost": ("xgboost",), "lightgbm": ("lightgbm",), "catboost": ("catboost",), "keras": ("keras", "jax")}
 _INDEX_OPTIONS = ("--index-url=", "--extra-index-url=", "--find-links=")
 
 
@@ -46,7 +46,7 @@ def requirements(
     Args:
         library: xgboost, lightgbm, catboost or keras; a template of the project's own adds its packages by `requirements` in
             cloudtrain.yml.
-        gpu: whether the machine has a GPU: JAX's CUDA comes as an extra.
+        gpu: whether the machine has a GPU: see `wheels`.
         file_formats: the formats of the tables.
         over_http: whether a table is a URL.
         project: the project's folder, if there is one.
@@ -54,9 +54,10 @@ def requirements(
     Raises:
         ConfigError: the project's `uv.lock` is not valid.
     """
-    names = [*_WORKER, *_LIBRARIES.get(library, ()), *_readers(file_formats, over_http=over_http)]
     locked = {} if project is None else locked_releases(project)
-    return tuple(_pinned(name, "cuda12" if gpu and name == "jax" else "", locked=locked) for name in dict.fromkeys(names))
+    packages = [_library_pinned(package, locked, gpu=gpu) for package in PACKAGES.get(library, ())]
+    names = dict.fromkeys([*_WORKER, *_readers(file_formats, over_http=over_http)])
+    return (*(_pinned(name, locked=locked) for name in names), *packages)
 
 
 def function_requirements(
@@ -151,6 +152,12 @@ def provides(lines: Iterable[str], module: str) -> bool:
     return not installed or any(here.startswith(there) or there.startswith(here) for here in installed for there in named)
 
 
+def with_given(lines: Iterable[str], given: Sequence[str]) -> tuple[str, ...]:
+    """Return requirements with those that a user has given, which replace others of the same package, or of the same module."""
+    replaced = {other for line in given if (name := _name_of(line)) is not None for other in same_module(name)}
+    return (*(line for line in lines if _name_of(line) not in replaced), *given)
+
+
 def needs_own_index(requirement: str) -> bool:
     """Return whether a requirement asks for a local version, such as `2.5.1+cu121`, which no public index has."""
     try:
@@ -180,10 +187,20 @@ def _readers(file_formats: tuple[str, ...], *, over_http: bool) -> list[str]:
     return [*(name for file_format in file_formats for name in _BY_FORMAT.get(file_format, ())), *(_OVER_HTTP if over_http else ())]
 
 
-def _pinned(name: str, extra: str = "", *, locked: Mapping[str, str] | None = None) -> str:
+def _pinned(name: str, written: str | None = None, *, locked: Mapping[str, str]) -> str:
     """Write a package as a requirement: in its locked version, else that of this computer, else within this package's own bounds."""
-    written, version = f"{name}[{extra}]" if extra else name, (locked or {}).get(canonicalize_name(name)) or _installed(name)
-    return f"{written}=={version}" if version is not None else written + _allowed().get(name, "")
+    release = _release(name, locked)
+    return f"{written or name}=={release}" if release is not None else (written or name) + _allowed().get(name, "")
+
+
+def _library_pinned(package: str, locked: Mapping[str, str], *, gpu: bool) -> str:
+    return _pinned(package, distribution(package, _release(package, locked), gpu=gpu), locked=locked)
+
+
+def _release(name: str, locked: Mapping[str, str]) -> str | None:
+    """Return the locked release of a package, else that of this computer; another distribution of the same module has the same."""
+    names = sorted(same_module(canonicalize_name(name)), key=lambda other: other != name)
+    return next((release for known in (locked.get, _installed) for each in names if (release := known(each)) is not None), None)
 
 
 def _as_tested(line: str, locked: Mapping[str, str]) -> str:

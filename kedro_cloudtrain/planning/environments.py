@@ -46,8 +46,9 @@ def lock_environments(plans: Sequence[NodePlan], generator: TrainingScriptGenera
             shared.setdefault(plan.group or plan.node, []).append(plan)
     for together in shared.values():
         try:
-            requirements = dict.fromkeys(line for plan in together for line in plan.requirements(generator))
-            locked = lock(list(requirements), python=own_release(), project=project)
+            for gpu in _kinds(together[0].settings.gpu):
+                requirements = dict.fromkeys(line for plan in together for line in plan.requirements(generator, gpu=gpu))
+                locked = lock(list(requirements), python=own_release(), project=project)
             for plan in together:
                 missing = sorted(module for module in plan.imports() if not provides(locked, module))
                 if missing:
@@ -57,6 +58,11 @@ def lock_environments(plans: Sequence[NodePlan], generator: TrainingScriptGenera
         except LockError as error:
             found.doubts.update({plan.node.name: error.message for plan in together})
     return found
+
+
+def _kinds(gpu: str | tuple[str, ...]) -> tuple[bool, ...]:
+    """Return whether a pod has a GPU: for `auto`, it may or may not."""
+    return {"none": (False,), "auto": (False, True)}.get(gpu, (True,)) if isinstance(gpu, str) else (True,)
 
 
 def _missing(plan: MachinePlan, modules: Sequence[str]) -> str:

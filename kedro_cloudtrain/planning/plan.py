@@ -144,8 +144,12 @@ class MachinePlan(NodePlan, abc.ABC):
         return ", ".join([*places, f"{', '.join(sent)} sent from this computer"] if sent else places) or "–"
 
     @abc.abstractmethod
-    def requirements(self, generator: TrainingScriptGenerator) -> tuple[str, ...]:
+    def requirements(self, generator: TrainingScriptGenerator, *, gpu: bool) -> tuple[str, ...]:
         """Return what a pod would install for the node, as far as that is known before the run.
+
+        Args:
+            generator: knows the templates.
+            gpu: whether the pod has a GPU.
 
         Raises:
             ConfigError: a requirement of the project is not valid.

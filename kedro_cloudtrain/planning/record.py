@@ -196,7 +196,7 @@ class _Recorder:
     def _requirements(self, plan: NodePlan) -> Digest:
         if not isinstance(plan, MachinePlan) or plan.where != "runpod" or plan.problems or not plan.settings.install:
             return None
-        return self._digests.of(list(plan.requirements(self._planner.generator)))
+        return self._digests.of(list(plan.requirements(self._planner.generator, gpu=plan.settings.gpu != "none")))
 
     def _validators(self, names: Sequence[str], mode: str) -> set[str]:
         """Return the modules of the validators of some entries."""

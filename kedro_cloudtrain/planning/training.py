@@ -134,12 +134,12 @@ class TrainingPlan(MachinePlan):
         unused = (self.parameters.target_column, self.parameters.validation.column)
         return self.parameters.feature_columns or [name for name in columns if name not in unused]
 
-    def requirements(self, generator: TrainingScriptGenerator) -> tuple[str, ...]:  # noqa: ARG002  # no template to check
+    def requirements(self, generator: TrainingScriptGenerator, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002  # no template to check
         """Return what a pod would install for the node; nothing is known where another node makes the parameters."""
         if self.parameters is None:
             return ()
         tables = [self.sources[name] for name in self.inputs.tables if name in self.sources]
-        return training_requirements(self.parameters.model_type, self.settings, tables, self.project)
+        return training_requirements(self.parameters.model_type, self.settings, tables, self.project, gpu=gpu)
 
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> TrainingOrder:
         """Return the training that the node asks for.

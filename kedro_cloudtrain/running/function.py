@@ -97,8 +97,8 @@ class FunctionOrder:
         )
 
     @property
-    def fingerprinted_requirements(self) -> tuple[str, ...]:
-        """All of the requirements."""
+    def cpu_requirements(self) -> tuple[str, ...]:
+        """The same: nobody knows what of them needs a GPU."""
         return self.requirements
 
     @property

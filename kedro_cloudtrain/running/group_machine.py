@@ -109,6 +109,7 @@ class GroupMachine:
             folder=self.folder,
             workload=max((request.workload for request in requests), key=lambda workload: workload.cells or 0.0),
             requirements=tuple(dict.fromkeys(line for request in requests for line in request.requirements)),
+            cpu_requirements=tuple(dict.fromkeys(line for request in requests for line in request.cpu_requirements)),
             python=next((request.python for request in requests if request.python), ""),
             environment=_shared_environment(requests),
             members=tuple(request.folder for request in requests),

@@ -107,6 +107,7 @@ class Job:
             order.settings,
             self.workload,
             order.requirements,
+            order.cpu_requirements,
             order.python,
             order.project,
             {**self.secrets, **self._checkpoint_environment(resume=resume)},

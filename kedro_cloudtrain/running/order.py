@@ -128,8 +128,8 @@ class Order(Protocol):
         ...
 
     @property
-    def fingerprinted_requirements(self) -> tuple[str, ...]:
-        """What of the requirements belongs to the work itself: the same whether the machine has a GPU or not."""
+    def cpu_requirements(self) -> tuple[str, ...]:
+        """What a pod without a GPU installs. It is part of the fingerprint: the work is the same on either."""
         ...
 
     @property

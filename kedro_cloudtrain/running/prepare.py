@@ -41,7 +41,7 @@ def prepare(order: Order, generator: TrainingScriptGenerator, to: Path | None = 
     code = order.code
     identities, sizes = inputs.identities(order.volume)
     digest = worker_digest() if code is None else hashlib.sha256((worker_digest() + code.digest).encode()).hexdigest()
-    fingerprint = Fingerprint.of(rendered.script, identities, digest, order.fingerprinted_requirements)
+    fingerprint = Fingerprint.of(rendered.script, identities, digest, order.cpu_requirements)
     name = job_name(order.node, fingerprint.digest)
     return Job(
         order,

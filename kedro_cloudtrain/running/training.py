@@ -11,7 +11,7 @@ from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.origins import Origins
 from kedro_cloudtrain.jobs.parameters import library_of
-from kedro_cloudtrain.jobs.requirements import own_release, requirements
+from kedro_cloudtrain.jobs.requirements import own_release, requirements, with_given
 from kedro_cloudtrain.jobs.sent import SentInput
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
@@ -78,8 +78,8 @@ class TrainingOrder:
         return training_requirements(self.parameters.model_type, self.settings, list(self._read.values()), self.project)
 
     @property
-    def fingerprinted_requirements(self) -> tuple[str, ...]:
-        """The requirements without what only a GPU needs."""
+    def cpu_requirements(self) -> tuple[str, ...]:
+        """What a pod without a GPU installs."""
         return training_requirements(self.parameters.model_type, self.settings, list(self._read.values()), self.project, gpu=False)
 
     def inputs(self) -> Inputs:
@@ -166,4 +166,4 @@ def training_requirements(
         over_http=any(isinstance(table, UrlSource) for table in tables),
         project=project,
     )
-    return (*names, *Origins().resolved(settings.requirements))
+    return with_given(names, Origins().resolved(settings.requirements))

@@ -21,6 +21,7 @@ from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, LockError
 from kedro_cloudtrain.jobs.lock import lock, unlocked
+from kedro_cloudtrain.jobs.wheels import least_cuda
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Launcher:
             BackendError: RunPod refuses.
         """
         settings = request.settings
-        request = dataclasses.replace(request, requirements=_locked(request))
+        locked: dict[bool, JobRequest] = {}
         give_up_at = time.monotonic() + settings.wait_for_capacity_s
         refusals: dict[tuple[str, str], int] = {}
         while True:
@@ -103,7 +104,10 @@ class Launcher:
                 if self._closed.is_set():
                     raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
                 try:
-                    return self._create(request, remote, candidate, spent_usd)
+                    on_gpu = candidate.gpu is not None
+                    if on_gpu not in locked:
+                        locked[on_gpu] = _locked(request, on_gpu=on_gpu)
+                    return self._create(locked[on_gpu], remote, candidate, spent_usd)
                 except CapacityError:
                     refusal = (str(candidate), "no instances")
                 except ApiError as error:
@@ -210,19 +214,23 @@ class Launcher:
         )
 
 
-def _locked(request: JobRequest) -> tuple[str, ...]:
-    """Return what the pod is to install: each package in one release.
+def _locked(request: JobRequest, *, on_gpu: bool) -> JobRequest:
+    """Return a request with what its pod is to install, each package in one release, and with the CUDA that this needs.
 
     Raises:
         ConfigError: no releases meet the requirements.
     """
-    if not request.settings.install:
-        return ()
+    settings, asked = request.settings, request.requirements if on_gpu else request.cpu_requirements
+    if not settings.install:
+        return dataclasses.replace(request, requirements=())
     try:
-        return lock(request.requirements, python=request.python, project=request.project)
+        lines = lock(asked, python=request.python, project=request.project)
     except LockError as error:
         logger.warning("%s: %s The pod resolves them itself.", request.folder.name, error.message, extra={"markup": False})
-        return unlocked(request.requirements)
+        lines = unlocked(asked)
+    if "min_cuda_version" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"min_cuda_version": least_cuda(lines, settings.min_cuda_version)})
+    return dataclasses.replace(request, requirements=lines, settings=settings)
 
 
 def client_id(folder: JobFolder) -> str:
