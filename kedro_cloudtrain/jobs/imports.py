@@ -19,10 +19,11 @@ _BY_COMPUTED_NAME = frozenset(
     {
         "import_module", "__import__", "find_spec", "find_loader", "find_module", "get_loader", "get_importer", "load_module",
         "exec_module", "load_source", "load_compiled", "module_from_spec", "spec_from_file_location", "spec_from_loader",
-        "SourceFileLoader", "SourcelessFileLoader", "ExtensionFileLoader", "FileFinder", "PathFinder", "LazyLoader", "zipimporter", "run_module", "run_path",
-        "walk_packages", "iter_modules", "resolve_name", "locate", "safeimport", "importfile", "exec", "eval", "execfile", "entry_points",
-        "iter_entry_points", "load_entry_point", "load_obj", "find_pipelines", "from_config", "parse_dataset_definition", "instantiate",
-        "get_class", "get_method", "get_object", "import_string", "import_from_string", "import_object", "attach", "attach_stub",
+        "SourceFileLoader", "SourcelessFileLoader", "ExtensionFileLoader", "FileFinder", "PathFinder", "LazyLoader", "zipimporter",
+        "run_module", "run_path", "walk_packages", "iter_modules", "resolve_name", "locate", "safeimport", "importfile", "exec", "eval",
+        "execfile", "entry_points", "iter_entry_points", "load_entry_point", "load_obj", "find_pipelines", "from_config",
+        "parse_dataset_definition", "instantiate", "get_class", "get_method", "get_object", "import_string", "import_from_string",
+        "import_object", "attach", "attach_stub",
     }
 )  # fmt: skip
 # Modules of Python's own that are there to do so, whichever name of theirs is used. Of `importlib` and `runpy` the names are above.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import pickle
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.jobs.digests import DigestError, value_digest
 from kedro_cloudtrain.jobs.references import reference_in
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.wording import size
@@ -183,9 +184,6 @@ def _write_any(value: Any, what: str, folder: Path) -> Path:
 def _digest(value: Any, file: Path) -> str:
     """Return a sha256 that is the same for the same value in every process.
 
-    The bytes of a pickle are not: the order of a set differs between processes, and a text that two objects share is written once. A
-    pickled value is therefore digested by joblib's hash, which handles both, if joblib can follow the value.
-
     Args:
         value: the value that was written.
         file: the file that `write_value` has written.
@@ -193,12 +191,6 @@ def _digest(value: Any, file: Path) -> str:
     content = file.read_bytes()
     # A function of the running program travels by its code, which only the pickle holds.
     if file.suffix == PICKLE and b"__main__" not in content:
-        import joblib  # noqa: PLC0415  # only for values that are neither a table nor JSON
-
-        try:
-            joblib_hash = joblib.hash(value, hash_name="sha1")
-        except (pickle.PicklingError, TypeError, AttributeError, RecursionError):
-            pass  # Only cloudpickle can write it, as with a lambda.
-        else:
-            content = f"joblib {joblib_hash}".encode()
+        with contextlib.suppress(DigestError):
+            content = f"value {value_digest(value)}".encode()
     return hashlib.sha256(content).hexdigest()
