@@ -20,7 +20,7 @@ from kedro_cloudtrain.jobs.imports import Imports
 from kedro_cloudtrain.jobs.worker_archive import add_member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from importlib.machinery import ModuleSpec
 
 
@@ -32,7 +32,8 @@ class Code:
         archive: a zip of whole packages: those of the function's module and of all that it imports; the same files give the same bytes.
         digest: sha256 of the modules that it imports, directly or through others, and of the packages' other files. So a change in
             another node's module leaves the digest as it is. Where one of them imports by a computed name, no reading of the code can
-            tell which module that is: all modules of the project count, and travel.
+            tell which module that is: all modules of the project count, and travel. Where one reads files of a package, all files of
+            that package count.
     """
 
     archive: bytes = dataclasses.field(repr=False)
@@ -51,20 +52,27 @@ class Codes:
         self._packages = _Packages(own)
         self._project = project
         self._lock = threading.Lock()
-        self._codes: dict[tuple[str, ...], Code] = {}
+        self._codes: dict[tuple[bool, tuple[str, ...]], Code] = {}
         self._files: dict[str, list[tuple[str, Path]]] = {}
         self._sums: dict[Path, str] = {}
 
-    def of(self, *modules: str) -> Code:
-        """Return the code of some modules.
+    def of(self, module: str, *others: str, whole: bool = False) -> Code:
+        """Return the code of a function's module, and of other modules or the classes in them.
+
+        Args:
+            module: the function's.
+            others: names of modules, or of what is in one; those that are none of the project's are left out.
+            whole: whether all modules of the project count and travel, since what runs there cannot be told.
 
         Raises:
-            ConfigError: no file holds the first of them, or one that they import has a syntax error.
+            ConfigError: no file holds the module, or one that they import has a syntax error.
         """
         with self._lock:
-            if modules not in self._codes:
-                self._codes[modules] = self._gather(modules)
-            return self._codes[modules]
+            held = {name for other in others if (name := self._packages.module_in(other)) is not None}
+            modules = (module, *sorted(held - {module}))
+            if (whole, modules) not in self._codes:
+                self._codes[whole, modules] = self._gather(modules, whole=whole)
+            return self._codes[whole, modules]
 
     def needed(self, module: str) -> frozenset[str]:
         """Return the installed packages without which a module cannot be imported, by the names that it imports them by.
@@ -77,52 +85,88 @@ class Codes:
     def digest(self, *modules: str) -> str | None:
         """Return the digest of what some modules import, unpacked; None where none of them is in a file of the project's own code.
 
+        Args:
+            modules: names of modules, or of what is in one.
+
         Raises:
             ConfigError: one that they import has a syntax error.
         """
         with self._lock:
-            reached, _, files = self._find(modules)
-            return self._digest(reached, files) if reached else None
+            held = {name for module in modules if (name := self._packages.module_in(module)) is not None}
+            files = self._find(tuple(sorted(held)), whole=False)
+            return self._digest(files) if files.reached.modules else None
 
-    def _find(self, modules: tuple[str, ...]) -> tuple[dict[str, Path], set[str], dict[str, Path]]:
-        """Return the files of what some modules import by module, the packages of these, and the packages' files by their places."""
-        reached = dict(self._packages.reached(modules))
-        roots = {name.partition(".")[0] for name in reached}
-        for root in roots - set(self._files):
+    def _find(self, modules: tuple[str, ...], *, whole: bool) -> _Files:
+        """Return the files that some modules need."""
+        reached = self._packages.reached(modules, whole=whole)
+        for root in reached.roots - set(self._files):
             self._files[root] = list(self._packages.files(root))
         # An imported module travels even if git ignores it, such as a version file that a build has written.
-        imported = [(_place_of(name, file), file) for name, file in reached.items()]
-        return reached, roots, dict(sorted([*imported, *(file for root in roots for file in self._files[root])]))
+        imported = {_place_of(name, file): file for name, file in reached.modules.items()}
+        listed = [(inside, file, root) for root in reached.roots for inside, file in self._files[root]]
+        counted = {*imported, *(inside for inside, _, root in listed if root in reached.whole)}
+        return _Files(reached, dict(sorted({**imported, **{inside: file for inside, file, _ in listed}}.items())), counted)
 
-    def _digest(self, reached: Mapping[str, Path], files: Mapping[str, Path]) -> str:
-        sums, needed = hashlib.sha256(), {file.resolve() for file in reached.values()}
-        for inside, file in files.items():
-            if file.suffix != ".py" or file.resolve() in needed:
+    def _digest(self, files: _Files) -> str:
+        sums, needed = hashlib.sha256(), {file.resolve() for file in files.reached.modules.values()}
+        for inside, file in files.places.items():
+            if file.suffix != ".py" or inside in files.counted or file.resolve() in needed:
                 if file not in self._sums:
                     self._sums[file] = hashlib.sha256(file.read_bytes()).hexdigest()
                 sums.update(f"{inside}\0{self._sums[file]}\n".encode())
         return sums.hexdigest()
 
-    def _gather(self, modules: tuple[str, ...]) -> Code:
-        reached, roots, files = self._find(modules)
-        module = modules[0]
-        if not reached and not self._packages.is_installed(module):
-            raise ConfigError(f"No file holds the code of {module}, so it cannot travel to a machine: write it in a module of the project.")
-        sources = {root: place for root in sorted(roots) if (place := self._shown(root)) is not None}
+    def _gather(self, modules: tuple[str, ...], *, whole: bool) -> Code:
+        files = self._find(modules, whole=whole)
+        if not files.reached.modules and not self._packages.is_installed(modules[0]):
+            raise ConfigError(
+                f"No file holds the code of {modules[0]}, so it cannot travel to a machine: write it in a module of the project."
+            )
+        sources = {root: place for root in sorted(files.reached.roots) if (place := self._shown(root)) is not None}
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            for inside, file in files.items():
+            for inside, file in files.places.items():
                 content = file.read_bytes()
                 self._sums[file] = hashlib.sha256(content).hexdigest()
                 add_member(archive, inside, content)
             # The machine unpacks the code elsewhere: with this, a traceback of it names the project's files.
             archive.comment = json.dumps(sources).encode()
-        return Code(buffer.getvalue(), self._digest(reached, files))
+        return Code(buffer.getvalue(), self._digest(files))
 
     def _shown(self, root: str) -> str | None:
         """Return a package's place, seen from the project's folder; None where there is no project."""
         place = self._packages.place(root)
         return None if self._project is None or place is None else Path(os.path.relpath(place, self._project)).as_posix()
+
+
+@dataclasses.dataclass
+class _Reached:
+    """What an import of some modules may run and read.
+
+    Attributes:
+        modules: each module, by name, with its file.
+        roots: the packages that are reached, also those of which only files are read.
+        whole: those of them of which all files count.
+    """
+
+    modules: dict[str, Path] = dataclasses.field(default_factory=dict)
+    roots: set[str] = dataclasses.field(default_factory=set)
+    whole: set[str] = dataclasses.field(default_factory=set)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Files:
+    """The files that some modules need.
+
+    Attributes:
+        reached: what an import of them may run and read.
+        places: every file that travels, by its path in the archive.
+        counted: the paths of those that count besides the packages' other files.
+    """
+
+    reached: _Reached
+    places: dict[str, Path]
+    counted: set[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,35 +175,73 @@ class _Packages:
 
     own: str | None
 
-    def reached(self, modules: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
-        """Yield each module of these packages that an import of `modules` may run, by name, with its file.
+    def reached(self, modules: tuple[str, ...], *, whole: bool = False) -> _Reached:
+        """Return what an import of `modules` may run and read, of these packages.
 
         Where one of them imports by a computed name, those are all modules of the project and of the packages that are reached.
+
+        Args:
+            modules: the modules.
+            whole: whether all modules of the project count in any case.
+
+        Raises:
+            ConfigError: one that is imported by its written name has a syntax error.
         """
-        visited: set[str] = set()
-        waiting, roots, computed = list(modules), set[str](), False
+        reached = _Reached()
+        if self._follow(modules, reached) or whole:
+            # Nothing says that these are imported: a file that is no Python, such as a template of code, counts by its content alone.
+            known = set[str]()
+            while more := {*reached.roots, *self._of_project()} - known:
+                known |= more
+                self._follow([name for root in sorted(more) for name in self._modules(root)], reached, strict=False)
+                reached.roots |= {root for root in more if any(True for _ in self.files(root))}
+            reached.whole |= reached.roots
+        return reached
+
+    def _follow(self, modules: Iterable[str], reached: _Reached, *, strict: bool = True) -> bool:
+        """Add what an import of some modules may run and read; return whether one of them imports by a computed name.
+
+        Args:
+            modules: the modules.
+            reached: is added to.
+            strict: whether a file that is no Python is an error.
+
+        Raises:
+            ConfigError: it is one.
+        """
+        visited, waiting, computed = set(reached.modules), list(modules), False
         while waiting:
             name = waiting.pop()
             if name in visited:
                 continue
             visited.add(name)
-            parent = name.rpartition(".")[0]
+            root, parent = name.partition(".")[0], name.rpartition(".")[0]
             if parent:
                 # Even of a module without a file: the parents of a package without an __init__.py run too.
                 waiting.append(parent)
             file = self._file_of(name)
             if file is None:
                 continue
-            yield name, file
-            imports = Imports.of(file, name if file.name == "__init__.py" else parent)
+            reached.modules[name] = file
+            reached.roots.add(root)
+            try:
+                imports = Imports.of(file, name if file.name == "__init__.py" else parent)
+            except ConfigError:
+                if strict:
+                    raise
+                continue
             waiting += imports.names
-            root = name.partition(".")[0]
-            if imports.computed and not computed:
-                computed = True
-                waiting += [other for known in {*roots, *self._of_project()} for other in self._modules(known)]
-            if computed and root not in roots:
-                waiting += self._modules(root)
-            roots.add(root)
+            computed = computed or imports.computed
+            if imports.reads_files:
+                reached.whole |= {root, *(other.partition(".")[0] for other in imports.read if self.module_in(other) is not None)}
+                reached.roots |= reached.whole
+        return computed
+
+    def module_in(self, name: str) -> str | None:
+        """Return the module of these packages that a name names, or is in: the name of a class begins with its module's."""
+        parts = name.split(".")
+        names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+        return next((module for module in names if module.isascii() and self._file_of(module) is not None), None)
 
     def needed(self, module: str) -> Iterator[str]:
         """Yield the roots of installed packages that an import of a module needs; what it imports later, or only tries, is left out."""

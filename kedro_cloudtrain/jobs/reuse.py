@@ -10,7 +10,7 @@ from kedro_cloudtrain.jobs.fingerprint import Fingerprint
 from kedro_cloudtrain.jobs.owner import owners
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kedro_cloudtrain.jobs.folder import JobFolder
 
@@ -31,12 +31,26 @@ def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: Mapping[str
     if not reuse:
         return "cache=false"
     if fingerprint.unidentified:
-        return f"{' and '.join(fingerprint.unidentified)} has neither an ETag nor a date, so it counts as changed"
+        return _doubt(fingerprint.unidentified, spec)
     if folder.fingerprint.is_file():
         return _end_of_earlier_run(folder)
     before = next(iter(folder.siblings()), None)
     changes = list(_changes(before, fingerprint, spec)) if before is not None else []
     return f"changed: {', '.join(changes)}" if changes else "first run"
+
+
+def _doubt(names: Sequence[str], spec: Mapping[str, Any]) -> str:
+    """Return why inputs count as changed."""
+    function = "sources" not in spec
+    # What is sent has its content; in doubt is what that refers to.
+    referring = [
+        name
+        for name in names
+        if function and (name in spec.get("parameters", {}) or "dataset_file" in spec.get("inputs", {}).get(name, {}))
+    ]
+    if referring:
+        return f"{' and '.join(referring)} refers to what may change unseen, so it counts as changed"
+    return f"{' and '.join(names)} has neither an ETag nor a date, so it counts as changed"
 
 
 def _end_of_earlier_run(folder: JobFolder) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,15 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.jobs.references import reference_in
+from kedro_cloudtrain.jobs.digests import DigestError, value_digest
+from kedro_cloudtrain.jobs.references import Surroundings, reference_in, surroundings_of
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.wording import size
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.protocol import SENT
-from kedro_cloudtrain.worker.values import JSON, NOT_IN_PARQUET, PICKLE, is_frame, is_json, write_value
+from kedro_cloudtrain.worker.values import JSON, NOT_IN_PARQUET, PICKLE, is_frame, write_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+
+    from kedro_cloudtrain.jobs.references import Reference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +35,14 @@ class SentInput:
         content: the file's bytes, or the file itself.
         digest: a sha256 that is the same for the same value.
         reference: what the value refers to instead of holding it, such as a file: that may change while the value stays the same.
+        modules: those of the value's classes and functions, whose code the file does not hold.
     """
 
     name: str
     content: bytes | Path = dataclasses.field(repr=False)
     digest: str
     reference: str | None = None
+    modules: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
@@ -67,13 +73,13 @@ class SentInput:
         Raises:
             SourceError: the value cannot be written to a file, or refers to what a machine does not have.
         """
-        reference = None
-        if not table and not is_json(value):
-            reference = _reference(value, what, to_pod=to_pod)
+        # A recipe computes with a table's values, and opens none of them.
+        surroundings = Surroundings() if table else surroundings_of(value)
+        reference = _reference(value, surroundings.reference, what, to_pod=to_pod)
         with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
             file = _write_table(value, what, Path(scratch), columns) if table else _write_any(value, what, Path(scratch))
             content, digest = file.read_bytes(), _digest(value, file)
-        return cls(f"{digest[:16]}{file.suffix}", content, digest, reference)
+        return cls(f"{digest[:16]}{file.suffix}", content, digest, reference, surroundings.modules)
 
     @classmethod
     def of_file(cls, file: Path) -> SentInput:
@@ -124,13 +130,23 @@ def size_warnings(node: str, inputs: Iterable[tuple[str, SentInput | SentFiles]]
     )
 
 
-def _reference(value: Any, what: str, *, to_pod: bool) -> str | None:
-    """Return what a value refers to instead of holding it.
+def doubt_about(value: Any, *, to_pod: bool) -> str | None:
+    """Return what a value may refer to on this computer, such as a file; None where there is nothing, or the machine cannot follow it.
+
+    Args:
+        value: the value, which is plain JSON.
+        to_pod: whether it goes to another machine, which has none of this computer's files.
+    """
+    reference = None if to_pod else reference_in(value)
+    return reference.what if reference is not None else None
+
+
+def _reference(value: Any, reference: Reference | None, what: str, *, to_pod: bool) -> str | None:
+    """Return what a value refers to instead of holding it, if what is behind that can be reached from the machine.
 
     Raises:
-        SourceError: a machine cannot follow it there.
+        SourceError: it is surely no data, and a machine cannot follow it there.
     """
-    reference = reference_in(value)
     if reference is None:
         return None
     # On this computer a job finds what this process finds.
@@ -141,7 +157,8 @@ def _reference(value: Any, what: str, *, to_pod: bool) -> str | None:
             "node of this process and hand on a table or plain values; or keep it in an entry of kedro-datasets, such as "
             "partitions.PartitionedDataset, whose files go along; or take the node out of `nodes` in cloudtrain.yml."
         )
-    return reference.what
+    # To another machine, a path of this computer is a text as any other.
+    return reference.what if follows else None
 
 
 def _write_table(value: Any, what: str, folder: Path, columns: Collection[str] | None) -> Path:
@@ -182,9 +199,6 @@ def _write_any(value: Any, what: str, folder: Path) -> Path:
 def _digest(value: Any, file: Path) -> str:
     """Return a sha256 that is the same for the same value in every process.
 
-    The bytes of a pickle are not: the order of a set differs between processes, and a text that two objects share is written once. A
-    pickled value is therefore digested by joblib's hash, which handles both, if joblib can follow the value.
-
     Args:
         value: the value that was written.
         file: the file that `write_value` has written.
@@ -192,12 +206,6 @@ def _digest(value: Any, file: Path) -> str:
     content = file.read_bytes()
     # A function of the running program travels by its code, which only the pickle holds.
     if file.suffix == PICKLE and b"__main__" not in content:
-        import joblib  # noqa: PLC0415  # only for values that are neither a table nor JSON
-
-        try:
-            joblib_hash = joblib.hash(value, hash_name="sha1")
-        except Exception:  # noqa: BLE001, S110  # whatever a class raises for it; only cloudpickle can write a lambda, for one
-            pass
-        else:
-            content = f"joblib {joblib_hash}".encode()
+        with contextlib.suppress(DigestError):
+            content = f"value {value_digest(value)}".encode()
     return hashlib.sha256(content).hexdigest()

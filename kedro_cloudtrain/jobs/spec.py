@@ -1,16 +1,20 @@
 """What a machine must know to do a job, as plain JSON; never a secret."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from kedro_cloudtrain.jobs.parameters import OutputKind, TrainingParameters
+from kedro_cloudtrain.jobs.paths import texts_of_json
 from kedro_cloudtrain.storage.sources import SentSource, UrlSource, VolumeSource
 from kedro_cloudtrain.storage.urls import split_secret
 
 Source = UrlSource | VolumeSource | SentSource
 SourceFields = dict[str, JsonValue]
+# In the type of an entry, its backend or its format.
+_UNPICKLES = re.compile("pickle|joblib|dill|torch", re.IGNORECASE)
 Names = str | tuple[str, ...] | dict[str, str] | None
 
 
@@ -111,6 +115,16 @@ def validator_module(validator: JsonValue) -> str:
     """Return the module that has a validator's function or class, from the validator as Kedro's catalog has it."""
     path = validator["class"] if isinstance(validator, dict) else validator
     return str(path).rpartition(".")[0]
+
+
+def dotted_names(entry: JsonValue | Mapping[str, JsonValue]) -> Iterator[str]:
+    """Yield what may be the name of a class or a module in an entry's configuration: `shop.datasets.Doubling`, of its type or below it."""
+    yield from (text for text in texts_of_json(entry) if all(part.isidentifier() for part in text.split(".")) and "." in text)
+
+
+def unpickles(entry: JsonValue | Mapping[str, JsonValue]) -> bool:
+    """Return whether an entry may load objects of any class, of which its configuration says nothing."""
+    return any(_UNPICKLES.search(text) for text in texts_of_json(entry))
 
 
 def is_parameter(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -11,12 +12,14 @@ from kedro.io import AbstractDataset
 
 from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.jobs.references import reference_in
 from kedro_cloudtrain.storage.local_entry import LocalEntry
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source
 from kedro_cloudtrain.storage.urls import names_a_secret
 from kedro_cloudtrain.worker.locations import Location
+from kedro_cloudtrain.worker.partitions import are_partitions
 from kedro_cloudtrain.worker.values import is_json
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ def dataset_source(dataset: Any) -> UrlSource | VolumeSource | None:
     if not kind.__module__.startswith("kedro_datasets.pandas") or kind.__name__ not in _PANDAS_FORMATS:
         return None
     # The catalog entry, as Kedro keeps it for `catalog.to_config()`: the path that the dataset itself keeps has lost its query.
-    entry: Mapping[str, Any] = getattr(dataset, "_init_args", {})
+    entry = configuration(dataset)
     place = _place(entry)
     file_format = _format(kind.__name__, str(entry.get("filepath", "")))
     load_args = _plain_load_args(file_format, dict(entry.get("load_args") or {}))
@@ -68,7 +71,7 @@ def table_on_disk(dataset: Any) -> Location | None:
     kind = type(dataset)
     if not kind.__module__.startswith("kedro_datasets.pandas") or kind.__name__ not in _PANDAS_FORMATS:
         return None
-    entry: Mapping[str, Any] = getattr(dataset, "_init_args", {})
+    entry = configuration(dataset)
     path = getattr(dataset, "_filepath", None)
     if getattr(dataset, "_protocol", None) != "file" or path is None or entry.get("version"):
         return None
@@ -88,7 +91,7 @@ def remote_entry(name: str, dataset: Any, *, ambient: bool) -> RemoteEntry | Non
         ambient: whether the machine has what this process has: the store's own configuration and environment. If not, an entry needs
             `credentials`, unless it is on a web server.
     """
-    entry: dict[str, Any] = dict(getattr(dataset, "_init_args", {}))
+    entry: dict[str, Any] = configuration(dataset)
     path = str(entry.get("filepath", ""))
     store = re.fullmatch(r"([a-z][a-z0-9+]*)://[^@]+", path)
     on_fsspec = type(dataset).__module__.startswith("kedro_datasets.") and hasattr(dataset, "_fs") and hasattr(dataset, "_filepath")
@@ -113,7 +116,7 @@ def local_entry(name: str, dataset: Any) -> LocalEntry | None:
         dataset: the dataset of this process.
     """
     dataset = inner(dataset)
-    entry: dict[str, Any] = dict(getattr(dataset, "_init_args", {}))
+    entry: dict[str, Any] = configuration(dataset)
     argument = "path" if "path" in entry else "filepath"
     path = str(entry.pop(argument, ""))
     if _kind(dataset) not in _LAZY and not _loads_in_pieces(entry):
@@ -124,13 +127,36 @@ def local_entry(name: str, dataset: Any) -> LocalEntry | None:
     on_this_computer = (store is None or store[1] in _NOT_REMOTE) and not is_query(dataset)
     if not on_this_computer or not path or not is_json(config) or _holds_a_secret(config):
         return None
-    return LocalEntry(name, argument, {"type": _kind(dataset), **config}, dataset)
+    kind = type(dataset)
+    # One of the project's own goes by its whole name, if it has one.
+    named = _kind(dataset) or (f"{kind.__module__}.{kind.__qualname__}" if "<" not in kind.__qualname__ else "")
+    return LocalEntry(name, argument, {"type": named, **config}, dataset) if named else None
+
+
+def as_cached(entry: LocalEntry, dataset: Any) -> LocalEntry | None:
+    """Return an entry as the cache around it has it by now; None where the cache has the data itself, which is sent then.
+
+    Under Kedro's own runners a cache that was saved to, or loaded from, returns what it has, whatever is in the files by then.
+
+    Args:
+        entry: the entry.
+        dataset: the dataset in the catalog, which may have a cache.
+    """
+    cache = getattr(dataset, "_cache", None) if type(dataset).__name__ == "CachedDataset" else None
+    if cache is None or not cache.exists():
+        return entry
+    kept = cache._data  # noqa: SLF001  # a load of it may copy all of it
+    reference = reference_in(kept)
+    if reference is None or not reference.certain:
+        return None
+    # A way to the files, as it was loaded or as a machine has returned it: of these parts and no others.
+    return dataclasses.replace(entry, parts=frozenset(kept)) if are_partitions(kept) else entry
 
 
 def reason_not_to_send(dataset: Any) -> str | None:
     """Return why the value of an entry cannot be sent to a machine; None where it can, or only the value itself can tell."""
     dataset = inner(dataset)
-    kind, entry = _kind(dataset), getattr(dataset, "_init_args", {})
+    kind, entry = _kind(dataset), configuration(dataset)
     if kind.partition(".")[0] in _BOUND:
         return f"{kind} loads what is bound to a database or a cluster of this process"
     if kind in _LAZY or _loads_in_pieces(entry):
@@ -147,6 +173,13 @@ def saves_lazily(dataset: Any) -> bool:
     """Return whether an entry calls what is saved to it: a dict of callables is saved by calling one after another."""
     dataset = inner(dataset)
     return _kind(dataset) in _SAVES_LAZILY and bool(getattr(dataset, "_save_lazily", True))
+
+
+def configuration(dataset: Any) -> dict[str, Any]:
+    """Return a dataset's arguments, as its catalog entry has them; empty where Kedro has not kept them."""
+    arguments = dict(getattr(dataset, "_init_args", {}))
+    # So Kedro keeps those of a class that leaves its constructor to the class that it extends.
+    return {**arguments.pop("kwargs"), **arguments} if arguments.pop("args", None) == () and "kwargs" in arguments else arguments
 
 
 def inner(dataset: Any) -> Any:
@@ -248,7 +281,7 @@ def dataset_volume(dataset: Any) -> Volume:
     """
     if isinstance(dataset, CloudDataset):
         return dataset.volume
-    on_volume = _network_volume(getattr(dataset, "_init_args", {}))
+    on_volume = _network_volume(configuration(dataset))
     if on_volume is None:
         raise SourceError(f"{type(dataset).__name__} is not on a volume.")
     return on_volume[0]

@@ -14,6 +14,7 @@ from kedro_cloudtrain.planning.entries import local_entry, reason_not_to_send, r
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.validators import validator_of
 from kedro_cloudtrain.running.function import FunctionOrder
+from kedro_cloudtrain.running.order import Inputs
 from kedro_cloudtrain.storage.sources import VolumeSource
 from kedro_cloudtrain.storage.volumes import same_volume
 from kedro_cloudtrain.worker.values import is_json
@@ -89,6 +90,19 @@ class FunctionPlan(MachinePlan):
             inputs: the value of each of the node's inputs, or the source that the machine reads.
             generator: knows the templates.
         """
+        return self._order(inputs)
+
+    def code_problems(self) -> Iterator[str]:
+        """Report why the code that the machine needs cannot travel."""
+        if reason_against(self.node.func) is not None:
+            return
+        try:
+            order = self._order({name: source for name in self.node.inputs if (source := self.machine_input(name)) is not None})
+            order.code(Inputs())
+        except ConfigError as error:
+            yield error.message
+
+    def _order(self, inputs: Mapping[str, Any]) -> FunctionOrder:
         node: Any = self.node
         # As the node has them: Kedro's own lists of names have lost which argument is which.
         arguments, returns = node._inputs, node._outputs  # noqa: SLF001
@@ -176,9 +190,10 @@ def plan_function(
         for name in names
         if (validator := validator_of(catalog, name, mode)) is not None
     }
-    return dataclasses.replace(
+    planned = dataclasses.replace(
         plan, problems=tuple(problems), entries=entries, local_entries=local_entries, lazy=lazy, validators=validators, saves=saves
     )
+    return dataclasses.replace(planned, problems=(*problems, *planned.code_problems()))
 
 
 def _requirement_problems(plan: FunctionPlan) -> Iterator[str]:

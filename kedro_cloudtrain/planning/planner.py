@@ -15,7 +15,7 @@ from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
 from kedro_cloudtrain.planning.reading import Reading
 from kedro_cloudtrain.planning.selectors import goes_to_machine
 from kedro_cloudtrain.planning.training import TrainingInputs, is_training, output_kinds, plan_training
-from kedro_cloudtrain.planning.validators import validator_of
+from kedro_cloudtrain.planning.validators import validator_of, validator_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -81,7 +81,7 @@ class Planner:
         if unmade:
             return NodePlan(node, tuple(unmade), where, made)
         if ordinary:
-            return NodePlan(node, tuple(output_problems(node, self.catalog)), where, made)
+            return NodePlan(node, (*output_problems(node, self.catalog), *validator_problems(node, self.catalog)), where, made)
         try:
             volume = self.settings.volume.make(self.project)
         except ConfigError as error:
@@ -89,6 +89,7 @@ class Planner:
         tables = TrainingInputs.of(node).tables if is_training(node) else table_names(node)
         reading = Reading(where, volume, made & set(tables))
         reading.problems += output_problems(node, self.catalog, output_kinds(node))
+        reading.problems += validator_problems(node, self.catalog)
         for name in tables:
             dataset = self.catalog.get(name)
             # A recipe has none of the project's code: what validates its table runs in this process.

@@ -6,8 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import DetachedError, HyperparameterError, NotStartedError, SourceError
-from kedro_cloudtrain.planning.entries import place_of
+from kedro_cloudtrain.planning.entries import as_cached, place_of
 from kedro_cloudtrain.running.prepare import prepare
+from kedro_cloudtrain.storage.local_entry import LocalEntry
 
 if TYPE_CHECKING:
     from kedro.pipeline.node import Node
@@ -93,6 +94,8 @@ class CloudTask:
     def _input(self, name: str) -> Any:
         """Return an input's value, or the source that the machine reads."""
         source = self._plan.machine_input(name)
+        if isinstance(source, LocalEntry):
+            source = as_cached(source, self._task.catalog.get(name))
         if source is not None:
             return source
         hook = self._hook

@@ -9,8 +9,8 @@ from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.jobs.code import Codes
 from kedro_cloudtrain.jobs.importable import import_path
 from kedro_cloudtrain.jobs.requirements import function_requirements, own_release
-from kedro_cloudtrain.jobs.sent import SentFiles, SentInput
-from kedro_cloudtrain.jobs.spec import FunctionSpec, is_parameter, source_fields, validator_module
+from kedro_cloudtrain.jobs.sent import SentFiles, SentInput, doubt_about
+from kedro_cloudtrain.jobs.spec import FunctionSpec, dotted_names, is_parameter, source_fields, unpickles, validator_module
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_values
@@ -75,15 +75,6 @@ class FunctionOrder:
         return own_release()
 
     @property
-    def code(self) -> Code:
-        """The project's code that the function's module imports, and the validators'.
-
-        Raises:
-            ConfigError: it is not in any file.
-        """
-        return self.codes.of(self.function.__module__, *sorted({validator_module(validator) for validator in self.validators.values()}))
-
-    @property
     def requirements(self) -> tuple[str, ...]:
         """What a pod installs, as pip writes it."""
         return function_requirements(
@@ -92,7 +83,7 @@ class FunctionOrder:
             file_formats=tuple(source.file_format for source in [*self._read.values(), *(source for source, _ in self.saves.values())]),
             over_http=any(isinstance(table, UrlSource) for table in self._read.values()),
             drivers=tuple(
-                sorted({*(entry.driver for entry in self.entries.values()), *(["fsspec"] if self._local or self.validators else [])})
+                sorted({*(entry.driver for entry in self._entries.values()), *(["fsspec"] if self._local or self._validators else [])})
             ),
         )
 
@@ -123,7 +114,30 @@ class FunctionOrder:
             for name, value in self.argument_values.items()
             if not any(name in others for others in (self._read, parameters, loaded, files))
         }
-        return Inputs(self._read, sent, loaded, parameters, self.entries, files)
+        doubts = {name: doubt for name, value in parameters.items() if (doubt := doubt_about(value, to_pod=self.to_pod)) is not None}
+        return Inputs(self._read, sent, loaded, parameters, self._entries, files, doubts)
+
+    def code(self, inputs: Inputs) -> Code:
+        """Return the project's code that the function's module imports, and that of what runs on the machine besides.
+
+        That is the code of validators, of the classes of entries, and of the classes and functions of sent values. What the machine itself
+        takes out of a pickle cannot be told here: then the whole project counts.
+
+        Args:
+            inputs: the sorted inputs.
+
+        Raises:
+            ConfigError: it is not in any file, or is no Python.
+        """
+        entries: dict[str, RemoteEntry | LocalEntry] = {**self._entries, **self._local}
+        validators = [validator_module(validator) for validator in self._validators.values()]
+        return self.codes.of(
+            self.function.__module__,
+            *validators,
+            *inputs.modules,
+            *(name for entry in entries.values() for name in dotted_names(entry.config)),
+            whole=any(unpickles(entry.config) for name, entry in entries.items() if name in self.argument_values),
+        )
 
     def render(self, inputs: Inputs, generator: TrainingScriptGenerator) -> Rendered:
         """Render the job's spec and script.
@@ -142,10 +156,10 @@ class FunctionOrder:
             returns=self.returns,
             saves={name: {**source_fields(source), "save_args": dict(args)} for name, (source, args) in self.saves.items()},
             entries={
-                **{name: dict(entry.config) for name, entry in self.entries.items()},
+                **{name: dict(entry.config) for name, entry in self._entries.items()},
                 **{name: dict(entry.config) for name, entry in self._local.items()},
             },
-            validators=dict(self.validators),
+            validators=dict(self._validators),
             files={name: {entry.argument: files.contents.source.file} for name, (entry, files) in inputs.files.items()},
             lazy=self.lazy,
             load_versions=inputs.versions,
@@ -168,8 +182,23 @@ class FunctionOrder:
         Raises:
             JobLostError: an output is missing, or is not what the result describes.
         """
-        saved: dict[str, VolumeSource | RemoteEntry] = {**{name: source for name, (source, _) in self.saves.items()}, **self.entries}
+        saved: dict[str, VolumeSource | RemoteEntry] = {**{name: source for name, (source, _) in self.saves.items()}, **self._entries}
         return read_values(folder, result, self.output_names, saved, self.volume, earlier=earlier)
+
+    @property
+    def _entries(self) -> dict[str, RemoteEntry]:
+        """The entries without those of inputs that a hook has given a value."""
+        return {name: entry for name, entry in self.entries.items() if not self._is_given(name)}
+
+    @property
+    def _validators(self) -> dict[str, JsonValue]:
+        """The validators of what the machine does load or save: as under Kedro's own runners, a value that a hook gives has none."""
+        return {name: validator for name, validator in self.validators.items() if not self._is_given(name)}
+
+    def _is_given(self, name: str) -> bool:
+        """Return whether an input is there as a value, which the machine does not load itself."""
+        by_machine = RemoteEntry | LocalEntry | UrlSource | VolumeSource
+        return name in self.argument_values and not isinstance(self.argument_values[name], by_machine)
 
     @property
     def _local(self) -> dict[str, LocalEntry]:

@@ -37,6 +37,7 @@ class Inputs:
         loaded: the catalog entries that the machine loads by the entries' own classes.
         parameters: the values that stand in the script.
         entries: every catalog entry that the machine loads or saves, whose credentials it needs.
+        doubts: what a parameter may refer to on this computer, such as a file: it may change while the parameter stays the same.
     """
 
     read: Mapping[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
@@ -45,6 +46,7 @@ class Inputs:
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
     files: Mapping[str, tuple[LocalEntry, SentFiles]] = dataclasses.field(default_factory=dict)
+    doubts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -71,7 +73,7 @@ class Inputs:
             identity = entry.identity(self.versions.get(name))
             identities[name], sizes[name] = (dataclasses.asdict(identity) if identity.known else None), identity.size
         identities |= {name: files.contents.digest for name, (_, files) in self.files.items()}
-        return identities | {name: sent.identity for name, sent in self.sent.items()}, sizes
+        return identities | {name: sent.identity for name, sent in self.sent.items()} | dict.fromkeys(self.doubts), sizes
 
     @property
     def all_sent(self) -> dict[str, SentInput | SentFiles]:
@@ -87,7 +89,12 @@ class Inputs:
     @property
     def references(self) -> dict[str, str]:
         """What an input refers to instead of holding it, by the input: such an input always counts as changed."""
-        return {name: sent.reference for name, sent in self.sent.items() if sent.reference is not None}
+        return {**{name: sent.reference for name, sent in self.sent.items() if sent.reference is not None}, **self.doubts}
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """The modules of the classes and functions that are sent: a machine needs their code to read them."""
+        return frozenset().union(*(sent.modules for sent in self.sent.values()))
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -142,16 +149,22 @@ class Order(Protocol):
         """The project's folder; None for what has no project."""
         ...
 
-    @property
-    def code(self) -> Code | None:
-        """The project's code that goes along; None where the job imports none of it."""
-        ...
-
     def inputs(self) -> Inputs:
         """Sort the node's inputs by how each comes to the machine.
 
         Raises:
             SourceError: an input cannot be sent.
+        """
+        ...
+
+    def code(self, inputs: Inputs) -> Code | None:
+        """Return the project's code that goes along; None where the job imports none of it.
+
+        Args:
+            inputs: the sorted inputs, which may hold objects of the project's classes.
+
+        Raises:
+            ConfigError: it is not in any file, or is no Python.
         """
         ...
 

@@ -68,11 +68,6 @@ class TrainingOrder:
         return own_release()
 
     @property
-    def code(self) -> Code | None:
-        """None: a recipe imports nothing of the project."""
-        return None
-
-    @property
     def requirements(self) -> tuple[str, ...]:
         """What a pod installs, as pip writes it."""
         return training_requirements(self.parameters.model_type, self.settings, list(self._read.values()), self.project)
@@ -94,6 +89,10 @@ class TrainingOrder:
             if table is not None and name not in self._read
         }
         return Inputs(read=self._read, sent=sent)
+
+    def code(self, inputs: Inputs) -> Code | None:  # noqa: ARG002  # whatever they are
+        """Return None: a recipe imports nothing of the project."""
+        return None
 
     def render(self, inputs: Inputs, generator: TrainingScriptGenerator) -> Rendered:
         """Render the job's spec and script.

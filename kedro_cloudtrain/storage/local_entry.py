@@ -25,12 +25,14 @@ class LocalEntry:
         argument: the argument that takes its path.
         config: its configuration in the catalog without that argument, as plain JSON.
         dataset: the dataset in this process.
+        parts: the names of the partitions to send; None sends all.
     """
 
     name: str
     argument: str
     config: Mapping[str, JsonValue] = dataclasses.field(hash=False)
     dataset: Any = dataclasses.field(repr=False, compare=False)
+    parts: frozenset[str] | None = None
 
     @property
     def place(self) -> Path:
@@ -54,6 +56,8 @@ class LocalEntry:
             raise SourceError(f"`{self.name}` cannot be sent: {error}") from error
         folder = place.parent if paths == [place] else place
         files = {path.relative_to(folder).as_posix(): path for path in paths if path.name.endswith(suffix)}
+        if self.parts is not None:
+            files = {name: path for name, path in files.items() if name.removesuffix(suffix) in self.parts}
         if not files:
             raise SourceError(f"`{self.name}` cannot be sent to the machine: there is no file in {place}. Run the node that makes it.")
         return files

@@ -104,6 +104,20 @@ COMPUTED = {
     "pkgutil": "import pkgutil\nfor _ in pkgutil.iter_modules(): pass\n",
     "hydra": "def f(config):\n    import hydra.utils\n    return hydra.utils.instantiate(config)\n",
     "in a string": "def f(name): return eval(name)\n",
+    "by its name in a string": "import importlib\ndef f(name): return getattr(importlib, 'import_module')(name)\n",
+    "relative to a computed package": "from importlib import import_module\ndef f(to): return import_module('.other', package=to)\n",
+    "with arguments out of sight": "from importlib import import_module\ndef f(to): return import_module('.other', **to)\n",
+    "parts of a package": "def f(names): return __import__('pkg_a', fromlist=names)\n",
+    "all parts of a package": "def f(): return __import__('pkg_a', fromlist=['*'])\n",
+    "a file": "from importlib.machinery import SourceFileLoader\ndef f(file): return SourceFileLoader('m', file).load_module()\n",
+    "compiled": "import importlib.machinery as m\ndef f(file): return m.SourcelessFileLoader('m', file).load_module()\n",
+    "any name of a loading module": "from importlib.machinery import BYTECODE_SUFFIXES\n",
+    "a spec": "from importlib.util import spec_from_loader, module_from_spec\n\ndef f(s): return module_from_spec(s)\n",
+    "run as a file": "import runpy\ndef f(file): return runpy.run_path(file)\n",
+    "another process": "import subprocess, sys\ndef f(m): subprocess.run([sys.executable, '-m', m])\n",
+    "an entry point": "from importlib.metadata import entry_points\ndef f(): return entry_points(group='g')\n",
+    "lazily": "import lazy_loader\n__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ['other'])\n",
+    "pydoc": "import pydoc\ndef f(name): return pydoc.locate(name)\n",
 }
 
 
@@ -132,6 +146,118 @@ def test_a_module_whose_name_is_written_out_counts_alone(source: Path) -> None:
         (source / file).write_text("changed = True\n")
         assert (Codes("pkg_a").of("pkg_a.nodes").digest != before.digest) is changes, file
         (source / file).write_text(FILES[file])
+
+
+WRITTEN_OUT = {
+    "absolute": ("import importlib\nimportlib.import_module('lib_b.unused')\n", "lib_b/unused.py"),
+    "by keyword": ("from importlib import import_module\nimport_module(name='lib_b.unused')\n", "lib_b/unused.py"),
+    "relative to the call's package": ("from importlib import import_module\nimport_module('.unused', 'lib_b')\n", "lib_b/unused.py"),
+    "by keyword as well": ("from importlib import import_module\nimport_module('.unused', package='lib_b')\n", "lib_b/unused.py"),
+    "relative to its own": ("from importlib import import_module\nimport_module('.other', package=__package__)\n", "pkg_a/other.py"),
+    "two levels up": ("from importlib import import_module\nimport_module('..other', package='pkg_a.deep')\n", "pkg_a/other.py"),
+    "a part of a package": ("__import__('lib_b', fromlist=['unused'])\n", "lib_b/unused.py"),
+    "a part by its place": ("__import__('lib_b', globals(), locals(), ('unused',))\n", "lib_b/unused.py"),
+    "a part of the own package": ("__import__('', globals(), locals(), ['other'], 1)\n", "pkg_a/other.py"),
+    "asked for": ("import importlib.util\nimportlib.util.find_spec('lib_b.unused')\n", "lib_b/unused.py"),
+    "what a package lists": ("from pkg_a.deep import *\n", "pkg_a/deep/listed.py"),
+}
+
+
+@pytest.mark.parametrize("way", WRITTEN_OUT)
+def test_an_import_whose_names_are_written_out_counts_by_them_and_no_other_module_does(source: Path, way: str) -> None:
+    text, imported = WRITTEN_OUT[way]
+    (source / "pkg_a/near.py").write_text(text)
+    (source / "pkg_a/deep/__init__.py").write_text("__all__ = ['listed']\n")
+    (source / "pkg_a/deep/listed.py").write_text("")
+    before = Codes("pkg_a").of("pkg_a.nodes").digest
+    for file in {"lib_b/unused.py", "pkg_a/other.py", imported}:
+        kept = (source / file).read_text()
+        (source / file).write_text("changed = True\n")
+        # The last way makes `pkg_a.deep.listed` count in every case: its package lists it.
+        assert (Codes("pkg_a").of("pkg_a.nodes").digest != before) is (file == imported), file
+        (source / file).write_text(kept)
+
+
+READING = {
+    "resources": "from importlib.resources import files\ndef f(): return files('pkg_a').joinpath('other.py').read_text()\n",
+    "resources as a module": "from importlib import resources\ndef f(): return resources.read_text(__package__, 'other.py')\n",
+    "its own place": "from pathlib import Path\ndef f(): return (Path(__file__).parent / 'other.py').read_text()\n",
+    "its loader": "def f(): return __loader__.get_data('other.py')\n",
+    "inspect": "import inspect\ndef f(): from pkg_a import other; return inspect.getsource(other)\n",
+    "linecache": "import linecache\ndef f(file): return linecache.getlines(file)\n",
+    "templates": "from jinja2 import PackageLoader\ndef f(): return PackageLoader('pkg_a')\n",
+}
+
+
+@pytest.mark.parametrize("way", READING)
+def test_where_files_of_a_package_are_read_all_its_modules_count_and_none_of_another(source: Path, way: str) -> None:
+    (source / "pkg_a/near.py").write_text(READING[way])
+    before = Codes("pkg_a").of("pkg_a.nodes").digest
+    (source / "pkg_a/other.py").write_text("changed = True\n")
+    assert Codes("pkg_a").of("pkg_a.nodes").digest != before
+    (source / "pkg_a/other.py").write_text(FILES["pkg_a/other.py"])
+    (source / "lib_b/unused.py").write_text("changed = True\n")
+    assert Codes("pkg_a").of("pkg_a.nodes").digest == before
+
+
+def test_a_package_whose_files_alone_are_read_travels_and_counts(source: Path) -> None:
+    (source / "texts").mkdir()
+    (source / "texts/__init__.py").write_text("")
+    (source / "texts/model.py").write_text("class {{ name }}:\n")
+    (source / "pkg_a/near.py").write_text("from importlib.resources import files\ndef f(): return files('texts')\n")
+    before = Codes("pkg_a").of("pkg_a.nodes")
+    assert "texts/model.py" in names(before)
+    (source / "texts/model.py").write_text("class {{ title }}:\n")
+    assert Codes("pkg_a").of("pkg_a.nodes").digest != before.digest
+
+
+NO_PYTHON = {"a template": b"class {{ name }}:\n", "a null byte": b"x = '\0'\n", "no text": b"\xff\xfe\n"}
+
+
+@pytest.mark.parametrize("kind", NO_PYTHON)
+@pytest.mark.parametrize("file", ["pkg_a/template.py", "pkg_a/{{ name }}.py"])
+def test_after_an_import_by_a_computed_name_a_file_that_is_no_python_counts_by_its_content(source: Path, kind: str, file: str) -> None:
+    (source / "pkg_a/near.py").write_text(COMPUTED["importlib"])
+    (source / file).write_bytes(NO_PYTHON[kind])
+    before = Codes("pkg_a").of("pkg_a.nodes")
+    assert file in names(before)
+    (source / file).write_bytes(NO_PYTHON[kind] + b"# changed\n")
+    assert Codes("pkg_a").of("pkg_a.nodes").digest != before.digest
+
+
+@pytest.mark.parametrize("kind", NO_PYTHON)
+@pytest.mark.parametrize("computed", [True, False])
+def test_a_file_that_is_no_python_and_is_imported_by_its_name_is_an_error(source: Path, kind: str, computed: bool) -> None:
+    (source / "pkg_a/near.py").write_text(COMPUTED["importlib"] if computed else "")
+    (source / "pkg_a/top.py").write_bytes(NO_PYTHON[kind])
+    with pytest.raises(ConfigError, match=r"top\.py"):
+        Codes("pkg_a").of("pkg_a.nodes")
+
+
+@pytest.mark.parametrize(
+    ("other", "counts"),
+    [
+        ("lib_b.unused", True),
+        ("lib_b.unused.Model", True),
+        ("pkg_a.other.Outer.Inner", True),
+        ("pandas.DataFrame", False),
+        ("no.such", False),
+    ],
+)
+def test_the_code_of_another_module_or_of_a_class_in_it_counts_and_travels(source: Path, other: str, counts: bool) -> None:
+    alone, code = Codes("pkg_a").of("pkg_a.other"), Codes("pkg_a").of("pkg_a.other", other)
+    assert ("lib_b/unused.py" in names(code)) is other.startswith("lib_b")
+    if not counts:
+        assert code == alone
+        return
+    (source / other.replace(".Model", "").replace(".Outer.Inner", "").replace(".", "/")).with_suffix(".py").write_text("changed = 1\n")
+    assert Codes("pkg_a").of("pkg_a.other", other).digest != code.digest
+
+
+def test_where_nobody_can_tell_what_runs_the_whole_project_counts(source: Path) -> None:
+    before = Codes("pkg_a").of("pkg_a.nodes", whole=True)
+    (source / "pkg_a/other.py").write_text("changed = True\n")
+    assert Codes("pkg_a").of("pkg_a.nodes", whole=True).digest != before.digest
 
 
 @pytest.mark.parametrize("in_git", [True, False])

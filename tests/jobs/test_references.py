@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import fsspec
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from kedro_datasets.pandas import CSVDataset
 from sklearn.linear_model import LinearRegression
@@ -18,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.jobs.references import reference_in
+from kedro_cloudtrain.jobs.references import reference_in, surroundings_of
 from kedro_cloudtrain.jobs.sent import SentInput
 
 if TYPE_CHECKING:
@@ -68,6 +70,42 @@ DOUBTFUL: dict[str, Callable[[Path], Any]] = {
     "a reader of an address": lambda _: functools.partial(pd.read_csv, "https://example.org/a.csv"),
     "a closure over a path": lambda file: lambda: str(file),
 }
+# Ways to hold a text that is a path.
+HOLDERS: dict[str, Callable[[str], Any]] = {
+    "a text": str,
+    "a list": lambda path: [path],
+    "JSON": lambda path: {"deep": [{"place": path}]},
+    "a key": lambda path: {path: 1},
+    "a tuple": lambda path: (path,),
+    "a set": lambda path: {path},
+    "a dict of frames": lambda path: {"a": pd.DataFrame({"place": [path]})},
+    "a column": lambda path: pd.DataFrame({"place": ["x", None, path]}),
+    "a column of objects": lambda path: pd.DataFrame({"place": pd.Series(["x", None, path], dtype=object)}),
+    "a column of several kinds": lambda path: pd.DataFrame({"place": pd.Series([1, path], dtype=object)}),
+    "a column of pyarrow": lambda path: pd.DataFrame({"place": pd.Series([path], dtype="string[pyarrow]")}),
+    "a column of lists": lambda path: pd.DataFrame({"places": [[path]]}),
+    "categories": lambda path: pd.DataFrame({"place": pd.Categorical(["x", path])}),
+    "an index": lambda path: pd.DataFrame({"a": [1]}, index=[path]),
+    "an index of two levels": lambda path: pd.DataFrame({"a": [1]}, index=pd.MultiIndex.from_tuples([(1, path)])),
+    "the name of a column": lambda path: pd.DataFrame({path: [1]}),
+    "a frame's attributes": lambda path: _with_attributes(path),  # noqa: PLW0108  # it is defined below
+    "a series": lambda path: pd.Series([path]),
+    "an array": lambda path: np.array(["x", path]),
+    "an array of objects": lambda path: np.array([1, path], dtype=object),
+    "a table of polars": lambda path: pl.DataFrame({"place": [path]}),
+    "a table of polars with lists": lambda path: pl.DataFrame({"places": [[path]]}),
+    "a table of pyarrow": lambda path: pa.table({"place": [path]}),
+    "a table of pyarrow with lists": lambda path: pa.table({"places": [[path]]}),
+    "an object": lambda path: Settings(place=path),
+}
+
+
+def _with_attributes(path: str) -> pd.DataFrame:
+    frame = pd.DataFrame({"a": [1]})
+    frame.attrs = {"place": path}
+    return frame
+
+
 ITERATORS: dict[str, Callable[[Path], Any]] = {
     "an iterator": lambda _: iter([1, 2]),
     "a map": lambda _: map(str, [1]),
@@ -113,3 +151,106 @@ def test_what_can_be_read_once_is_never_sent(case: str, file: Path) -> None:
 def test_data_is_sent_and_known_again(case: str, file: Path) -> None:
     assert reference_in(DATA[case](file)) is None
     assert SentInput.of(DATA[case](file), "`parts` of join", to_pod=True).identity is not None
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_text_that_is_a_path_is_never_taken_for_unchanged_whatever_holds_it(holder: str, file: Path) -> None:
+    sent = SentInput.of(HOLDERS[holder](str(file)), "it")
+    assert sent.identity is None
+    assert str(sent.reference).startswith(f"the path {file}, which is on this computer")
+    # A pod has none of this computer's files: to it, that is a text as any other.
+    assert SentInput.of(HOLDERS[holder](str(file)), "it", to_pod=True).identity is not None
+    assert SentInput.of(HOLDERS[holder](f"{file}.gone"), "it").identity is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_path"),
+    [
+        ("data/a.csv", True),
+        ("./a.csv", True),
+        ("a.csv", True),
+        ("data/", False),
+        ("data", False),
+        (".", False),
+        ("..", False),
+        ("", False),
+        ("/", False),
+        ("data/deep", True),
+        ("data/deep/", True),
+        ("data/*.csv", True),
+        ("data/{year}.csv", True),
+        ("none/*.csv", False),
+        ("*", False),
+        ("data.deep", False),
+        ("b.csv", False),
+        ("and/or", False),
+        ("image/png", False),
+        ("01/02/2026", False),
+        ("https://example.org/data/a.csv", False),
+        ("a text about data/a.csv", False),
+        ("x" * 5000, False),
+        ("/".join("x" * 5000), False),
+    ],
+)
+def test_which_texts_are_paths(text: str, is_path: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data/deep").mkdir(parents=True)
+    for place in ("a.csv", "data/a.csv"):
+        (tmp_path / place).write_text("a")
+    monkeypatch.chdir(tmp_path)
+    assert (reference_in([text]) is not None) is is_path
+    assert (reference_in(pd.DataFrame({"a": [text]})) is not None) is is_path
+    assert (reference_in((text,)) is not None) is is_path
+
+
+@pytest.mark.parametrize("prefix", ["file://", "~/"])
+def test_a_path_may_be_written_in_other_ways(prefix: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(file.parents[1]))
+    text = f"file://{file}" if prefix == "file://" else f"~/{file.parent.name}/{file.name}"
+    assert reference_in(text) is not None
+
+
+def test_a_large_table_of_texts_is_searched_quickly() -> None:
+    keys = [f"shop/{number}" for number in range(300_000)]
+    frame = pd.DataFrame({"key": keys, "kind": pd.Categorical(["a/b"] * len(keys)), "word": ["word"] * len(keys)})
+    began = time.process_time()
+    assert reference_in(frame) is None
+    assert time.process_time() - began < 5
+
+
+class Singleton:
+    def __reduce__(self) -> str:
+        return "SINGLETON"
+
+
+SINGLETON = Singleton()
+HERE = Singleton.__module__
+# Values whose files have classes and functions of a project by name alone.
+BY_NAME: dict[str, Callable[[], Any]] = {
+    "an object": lambda: Settings(ratio=1),
+    "an object deep in others": lambda: {"a": ({1: [Settings(ratio=1)]},)},
+    "a class": lambda: Settings,
+    "a function": lambda: {"f": a_function},
+    "a method": lambda: Settings(ratio=1).__init__,
+    "a partial": lambda: functools.partial(a_function, 1),
+    "what goes by a name": lambda: [SINGLETON],
+    "a function behind a lambda": lambda: lambda x: a_function(x) + 1,
+    "objects in a column": lambda: pd.DataFrame({"a": [Settings(ratio=1)]}),
+    "an object in an array": lambda: np.array([Settings(ratio=1)], dtype=object),
+    "an object in a frame's attributes": lambda: _with_attributes(Settings(ratio=1)),  # type: ignore[arg-type]
+    "an object beside a path": lambda: (Path("a"), Settings(ratio=1)),
+    "an object beside a loader": lambda: (pd.read_csv, Settings(ratio=1)),
+}
+
+
+def a_function(value: int) -> int:
+    return value
+
+
+@pytest.mark.parametrize("case", BY_NAME)
+def test_the_modules_of_what_a_file_has_by_name_are_found(case: str) -> None:
+    assert HERE in surroundings_of(BY_NAME[case]()).modules
+
+
+def test_plain_values_have_no_module_of_a_projects() -> None:
+    for value in ([1, "a"], {"a": 1.5}, pd.DataFrame({"a": [1]}), ({1}, b"a"), np.arange(3)):
+        assert HERE not in surroundings_of(value).modules

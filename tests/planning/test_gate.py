@@ -11,7 +11,7 @@ from support.kedro_project import Project, make_project
 from support.planted import MISTAKES, UNUSUAL, VARIANTS, Draft, draft
 
 # So many of the generated projects are tried by each run of the tests; 200 take some minutes.
-PROJECTS = 65
+PROJECTS = 69
 TESTS = 8
 # What is planted in a project, by its number: what is wrong or unusual, the exit code of both commands, and how.
 PLANTED = [

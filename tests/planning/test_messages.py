@@ -6,8 +6,9 @@ import json
 import re
 
 import pytest
+import yaml
 from support.http_server import Server
-from support.kedro_project import CATALOG, Project, edit, run
+from support.kedro_project import CATALOG, KEDRO, Project, edit, run
 
 KEY = "  dataset_key: datasets/penguins.csv\n"
 
@@ -264,3 +265,61 @@ def test_exit_codes_and_the_json_file(project: Project) -> None:
     assert project.kedro("cloudtrain", "plan", "--output", "made/plan.json").returncode == 1
     refused_file = project.kedro("cloudtrain", "plan", "--output", "data/volume")
     assert refused_file.returncode == 2
+
+
+COUNT = """
+def count(table):
+    from shop import late
+    return len(table)
+"""
+
+
+def test_what_a_function_imports_late_and_is_no_python_is_found_by_plan(project: Project) -> None:
+    with_count(project)
+    project.write("src/shop/late.py", "x = 1\ndef (:\n")
+    for line in refused(project).splitlines():
+        assert "src/shop/late.py, line 2: invalid syntax." in line
+
+
+@pytest.mark.skipif(KEDRO < (1, 6), reason="a catalog has validators from Kedro 1.6 on")
+@pytest.mark.parametrize(
+    ("entry", "validator", "reason"),
+    [
+        ("penguins", "shop.checks.nope", "Could not import validator 'shop.checks.nope': "),
+        ("here", "shop.val.nope", "Could not import validator 'shop.val.nope': "),
+        ("counted", "shop.checks.NUMBER", "shop.checks.NUMBER"),
+        ("mass_metrics", "shop.broken.check", "shop.broken.check cannot be imported: "),
+        ("penguins", "shop.raising.check", "on purpose"),
+    ],
+)
+def test_a_validator_that_cannot_be_made_is_found_by_plan_wherever_it_would_run(
+    project: Project, entry: str, validator: str, reason: str
+) -> None:
+    with_count(project)
+    project.write("src/shop/late.py", "")
+    project.write("src/shop/checks.py", "NUMBER = 3\n")
+    project.write("src/shop/broken.py", "def (:\n")
+    project.write("src/shop/raising.py", "raise RuntimeError('on purpose')\n")
+    catalog = project.path / "conf/base/catalog.yml"
+    assert project.kedro("cloudtrain", "plan").returncode == 0
+    entries = yaml.safe_load(catalog.read_text())
+    entries[entry]["validator"] = validator
+    catalog.write_text(yaml.safe_dump(entries))
+    for line in refused(project).splitlines():
+        assert f"`{entry}` cannot be validated: " in line
+        assert reason in line
+
+
+def with_count(project: Project) -> None:
+    """Let a function on a machine count the penguins, of a table that it reads and of one that is sent."""
+    project.write("src/shop/counting.py", COUNT)
+    registry = project.path / "src/shop/pipeline_registry.py"
+    nodes = 'mass, node(count, "penguins", "counted", name="count"), node(count, "here", "counted_here", name="count_here"), '
+    registry.write_text("from shop.counting import count\n" + registry.read_text().replace("[mass, ", f"[{nodes}"))
+    catalog = project.path / "conf/base/catalog.yml"
+    catalog.write_text(
+        catalog.read_text()
+        + "here: {type: pandas.CSVDataset, filepath: data/volume/datasets/penguins.csv}\n"
+        + "counted: {type: json.JSONDataset, filepath: data/counted.json}\n"
+    )
+    project.write("conf/base/cloudtrain.yml", "nodes: {count: {}, count_here: {}}\n")

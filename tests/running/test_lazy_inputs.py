@@ -162,3 +162,71 @@ def test_what_is_saved_lazily_is_computed_on_the_machine_in_the_order_of_its_nam
     # What is done is taken from its folder: nothing is called again.
     assert "is done already" in run(lazies, CALLS=str(calls))
     assert not calls.exists()
+
+
+CACHE_NODES = """
+import pandas as pd
+
+
+def make():
+    return {"p1": pd.DataFrame({"x": [1]}), "p2": pd.DataFrame({"x": [2]})}
+
+
+def make_lazily():
+    return {"p1": lambda: pd.DataFrame({"x": [1]}), "p2": lambda: pd.DataFrame({"x": [2]})}
+
+
+def look(parts):
+    return sorted(parts)
+
+
+def add(parts):
+    return {"late": pd.DataFrame({"x": [3]})}, "late"
+
+
+def use(parts, *after):
+    return {
+        name: {"callable": callable(part), "x": (part() if callable(part) else part).x.tolist()} for name, part in sorted(parts.items())
+    }
+"""
+LAYERS = "{type: partitions.PartitionedDataset, path: data/kept, dataset: pandas.CSVDataset, filename_suffix: .csv}"
+# What runs before the node that is given a cached entry, and where.
+CACHED: dict[str, tuple[str, tuple[str, ...]]] = {
+    "nothing": ("", ("use",)),
+    "a node that saves it": ("node(make, None, 'kept', name='make'),", ("use",)),
+    "a machine that saves it": ("node(make, None, 'kept', name='make'),", ("make", "use")),
+    "a node that saves it lazily": ("node(make_lazily, None, 'kept', name='make'),", ("use",)),
+    "a machine that saves it lazily": ("node(make_lazily, None, 'kept', name='make'),", ("make", "use")),
+    "a node that loads it": ("node(look, 'kept', 'looked', name='look'),", ("use",)),
+    "a node that loads it, and one that adds a part behind it": (
+        "node(look, 'kept', 'looked', name='look'), node(add, 'looked', ['behind', 'added'], name='add'),",
+        ("use",),
+    ),
+}
+
+
+@pytest.mark.parametrize("before", CACHED)
+def test_of_a_cached_entry_a_function_gets_what_the_cache_has(before: str, project: Project) -> None:
+    nodes, machines = CACHED[before]
+    project.write(
+        "conf/base/catalog.yml",
+        f"kept: {{type: CachedDataset, dataset: {LAYERS}}}\nbehind: {LAYERS}\nused: {{type: json.JSONDataset, filepath: data/used.json}}\n",
+    )
+    project.write("src/shop/nodes.py", CACHE_NODES)
+    after = [name for name in ("looked", "added") if name in nodes]
+    project.write(
+        "src/shop/pipeline_registry.py",
+        f"from kedro.pipeline import Pipeline, node\nfrom shop.nodes import *\n\n\n"
+        f"def register_pipelines():\n    return {{'__default__': Pipeline([{nodes} node(use, {['kept', *after]}, 'used', name='use')])}}\n",
+    )
+    used = []
+    for runner in ("SequentialRunner", "cloudtrain"):
+        for file in (project.path / "data/kept").glob("*"):
+            file.unlink()
+        project.write("data/kept/old.csv", "x\n0\n")
+        project.write("conf/base/cloudtrain.yml", f"nodes: {json.dumps({name: {} for name in machines})}\n")
+        done = project.kedro("run", f"--runner={runner}")
+        assert done.returncode == 0, done.stdout + done.stderr
+        used.append(json.loads((project.path / "data/used.json").read_text()))
+    assert used[0] == used[1]
+    assert len(project.jobs) == len(machines)

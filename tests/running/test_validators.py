@@ -128,6 +128,41 @@ def test_a_changed_validator_is_other_work(shop: Project) -> None:
     assert "checked" not in table(shop, "unvalidated")
 
 
+OVERRIDE = """
+import pandas as pd
+from kedro.framework.hooks import hook_impl
+
+
+class Override:
+    @hook_impl
+    def before_node_run(self, inputs):
+        return {"ENTRY": VALUE}
+
+
+HOOKS = (Override(),)
+"""
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "function"),
+    [
+        ("penguins", "pd.DataFrame({'body_mass_g': [1]})", "same"),
+        ("local", "pd.DataFrame({'body_mass_g': [1]})", "same"),
+        ("parts", "{'one': lambda: pd.DataFrame({'body_mass_g': [1]})}", "of_parts"),
+    ],
+)
+def test_what_a_hook_gives_is_not_validated_as_under_kedros_own_runners(shop: Project, entry: str, value: str, function: str) -> None:
+    settings = shop.path / "src/shop/settings.py"
+    settings.write_text(settings.read_text() + OVERRIDE.replace("ENTRY", entry).replace("VALUE", value))
+    with_node(shop, function, entry, "unvalidated")
+    assert shop.kedro("run").returncode == 0
+    alone = table(shop, "unvalidated")
+    assert list(alone["body_mass_g"]) == [1]
+    (shop.path / "data/unvalidated.csv").unlink()
+    run(shop)
+    pd.testing.assert_frame_equal(table(shop, "unvalidated"), alone)
+
+
 def test_a_validator_that_is_off_does_not_run(shop: Project) -> None:
     with_node(shop, "same", "penguins", "back")
     edit(shop, "src/shop/limits.py", "1000", "3000")

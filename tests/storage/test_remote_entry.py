@@ -197,3 +197,47 @@ def test_any_entry_of_a_web_server_is_read_by_its_own_class(reader: Project) -> 
             assert done.returncode == 1
             assert "there is no such file" in done.stdout + done.stderr
             assert "Traceback" not in done.stdout + done.stderr
+
+
+HOOK = """
+import pandas as pd
+from kedro.framework.hooks import hook_impl
+
+
+class Override:
+    @hook_impl
+    def before_node_run(self, node, inputs):
+        return {"reviews": pd.DataFrame({"given": [1, 2]})} if node.name == "count" else None
+"""
+
+
+@pytest.mark.parametrize("where", ["this computer", "a pod"])
+def test_a_value_that_a_hook_gives_for_such_an_entry_is_what_the_function_gets(
+    where: str, flights: Project, store: Path, cloud: Cloud
+) -> None:
+    flights.write("src/shuttles/hooks.py", HOOK)
+    settings = flights.path / "src/shuttles/settings.py"
+    settings.write_text(f"{settings.read_text()}\nfrom shuttles.hooks import Override\nHOOKS = (Override(),)\n")
+    flights.write("src/shuttles/counting.py", "def count(table):\n    return {'columns': list(table)}\n")
+    flights.write(
+        "src/shuttles/pipeline_registry.py",
+        "from kedro.pipeline import Pipeline, node\nfrom shuttles.counting import count\n\n\n"
+        "def register_pipelines():\n"
+        "    return {'__default__': Pipeline([node(count, 'reviews', 'counted_one', name='count'),"
+        " node(count, 'reviews', 'counted_all', name='count_all')])}\n",
+    )
+    catalog = (flights.path / "conf/base/catalog.yml").read_text()
+    flights.write("conf/base/catalog.yml", catalog + '"counted_{by}": {type: json.JSONDataset, filepath: "data/counted_{by}.json"}\n')
+    assert flights.kedro("run").returncode == 0
+    alone = [(flights.path / f"data/counted_{by}.json").read_text() for by in ("one", "all")]
+    assert "given" in alone[0]
+    assert "given" not in alone[1]
+    select(flights, "count", "count_all")
+    if where == "a pod":
+        volume = f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n"
+        flights.write("conf/base/globals.yml", volume)
+        nodes = "nodes: {count: {}, count_all: {}}\n"
+        flights.write("conf/base/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: none}}\n{nodes}")
+    run(flights, **(cloud.environment if where == "a pod" else {}))
+    assert [(flights.path / f"data/counted_{by}.json").read_text() for by in ("one", "all")] == alone
+    assert ran(run(flights, **(cloud.environment if where == "a pod" else {}))) == set()

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from support.kedro_project import Project
+from support.kedro_project import KEDRO, Project
 
 VOLUME = {"path": "data/volume"}
 TASKS = ("regression", "binary_classification", "multiclass_classification")
@@ -281,6 +281,13 @@ def _sheet(made: Draft) -> None:
     _cloud_table(made, dataset_key="datasets/table.xlsx")
 
 
+def _counting(made: Draft, statement: str, late: str) -> None:
+    """Let the function on a machine do something first, and give its package another file."""
+    body = "def count(frame):\n"
+    steps = f"from importlib import import_module as load\n{STEPS.replace(body, f'{body}    {statement}' + chr(10), 1)}"
+    made.files |= {"src/shop/steps.py": steps.replace("import_module(", "load("), "src/shop/late.py": late}
+
+
 # What a plan passes and a run can do, by what is unusual.
 UNUSUAL: dict[str, Callable[[Draft], Any]] = {
     "nothing": lambda made: None,
@@ -306,6 +313,7 @@ UNUSUAL: dict[str, Callable[[Draft], Any]] = {
     "a spreadsheet": _sheet,
     "a boolean as the target of a regression": lambda made: _train_as(made, "regression", "flag"),
     "two classes of several": lambda made: _train_as(made, "multiclass_classification", "yes"),
+    "a template of code beside an import by a computed name": lambda made: _counting(made, "import_module('json')", "class {{ name }}:\n"),
 }
 
 
@@ -397,7 +405,13 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     "a function within another": lambda made: made.names.update(function="__import__('shop.steps').steps.nested()"),
     "a template with an unknown name": lambda made: _own_template(made, "print({{ nothing }})\n"),
     "a template that is no Python": lambda made: _own_template(made, "print(\n"),
+    "a late import of what is no Python": lambda made: _counting(made, "from shop import late", "def (:\n"),
 }
+if KEDRO >= (1, 6):
+    MISTAKES |= {
+        "a validator that is nowhere": lambda made: made.catalog["source"].update(validator="shop.checks.nowhere"),
+        "a validator of a misspelt name": lambda made: made.catalog["metrics"].update(validator="shop.steps.shwo"),
+    }
 # Those of a kind that another one stands for already: a run of the tests with fewer projects leaves them out.
 VARIANTS = {
     "a hyperparameter that is null",
