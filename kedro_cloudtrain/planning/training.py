@@ -168,6 +168,7 @@ class TrainingPlan(MachinePlan):
             volume=self.volume,
             settings=self.settings,
             project=self.project,
+            to_pod=self.where == "runpod",
         )
 
     def outputs(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -283,6 +283,7 @@ class RunPodPodManager:
             volume=self._volume,
             settings=self._settings.defaults.model_copy(update=overrides),
             given_script=script,
+            to_pod=True,
         )
         return training, generator
 

@@ -12,7 +12,7 @@ from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.origins import Origins
 from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.jobs.requirements import own_release, requirements, with_given
-from kedro_cloudtrain.jobs.sent import SentInput
+from kedro_cloudtrain.jobs.sent import SentInput, doubt_about
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
@@ -49,6 +49,7 @@ class TrainingOrder:
         columns: those of a table to send; None sends all.
         given_script: a script of the user's own, instead of the recipe's.
         project: the project's folder, whose `uv.lock` counts.
+        to_pod: whether the machine is another one than this computer.
     """
 
     node: str
@@ -61,6 +62,7 @@ class TrainingOrder:
     columns: frozenset[str] | None = None
     given_script: str | None = None
     project: Path | None = None
+    to_pod: bool = False
 
     @property
     def python(self) -> str:
@@ -88,7 +90,9 @@ class TrainingOrder:
             for name, table in (("data", self.data), ("validation", self.validation))
             if table is not None and name not in self._read
         }
-        return Inputs(read=self._read, sent=sent)
+        # Some name a file, such as `forcedsplits_filename` of LightGBM; a template of the project's own may open any.
+        doubt = doubt_about(self.parameters.hyperparameters, to_pod=self.to_pod)
+        return Inputs(read=self._read, sent=sent, doubts={} if doubt is None else {"hyperparameters": doubt})
 
     def code(self, inputs: Inputs) -> Code | None:  # noqa: ARG002  # whatever they are
         """Return None: a recipe imports nothing of the project."""

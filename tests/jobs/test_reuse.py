@@ -154,6 +154,19 @@ def test_an_input_without_an_identity_counts_as_changed(project: Project) -> Non
         assert why(project) == "ran: data has neither an ETag nor a date, so it counts as changed"
 
 
+def test_a_hyperparameter_that_names_a_file_of_this_computer_counts_as_changed(project: Project) -> None:
+    project.write("data/splits.json", "{}")
+    edit(project, "conf/base/parameters.yml", "xgboost_regression", "lightgbm_regression")
+    edit(project, "conf/base/parameters.yml", "{n_estimators: 12, max_depth: 3}", "{num_iterations: 3, forcedsplits_filename: FILE}")
+    run(project, "--nodes=train_mass")
+    assert "is done already" in run(project, "--nodes=train_mass")
+    edit(project, "conf/base/parameters.yml", "FILE", str(project.path / "data/splits.json"))
+    output = " ".join(run(project, "--nodes=train_mass").split())
+    assert "train_mass: `hyperparameters` holds the path" in output
+    assert "is done already" not in run(project, "--nodes=train_mass")
+    assert why(project) == "ran: hyperparameters refers to what may change unseen, so it counts as changed"
+
+
 def test_the_process_of_a_killed_client_is_found_again(slow: Project, start: Start) -> None:
     held = hold(slow)
     client = start(slow)

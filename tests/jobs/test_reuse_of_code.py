@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.cloud import Cloud
 from support.kedro_project import Project, edit, run
+
+from kedro_cloudtrain.jobs.code import Codes
+from kedro_cloudtrain.jobs.spec import dotted_names, unpickles
+from kedro_cloudtrain.running.function import FunctionOrder
+from kedro_cloudtrain.running.order import Inputs
+from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.remote_entry import RemoteEntry
 
 OBJECTS = """
 class Scaler:
@@ -149,6 +158,57 @@ def test_what_decides_the_outcome_makes_other_work_and_a_run_without_a_change_re
     for name, case in CASES.items():
         if case.always:
             assert whys[name] == f"{case.given} refers to what may change unseen, so it counts as changed"
+
+
+ENTRIES: list[tuple[dict[str, Any], bool, set[str]]] = [
+    ({"type": "pickle.PickleDataset", "filepath": "s3://bucket/a"}, True, set()),
+    ({"type": "pandas.GenericDataset", "filepath": "s3://bucket/a", "file_format": "pickle"}, True, set()),
+    ({"type": "partitions.PartitionedDataset", "dataset": {"type": "pickle.PickleDataset", "backend": "joblib"}}, True, set()),
+    ({"type": "pandas.CSVDataset", "filepath": "s3://bucket/a", "load_args": {"sep": ";", "na_values": ["a b", "1.5"]}}, False, set()),
+    ({"type": "partitions.PartitionedDataset", "dataset": "shop.datasets.Doubling"}, False, {"shop.datasets.Doubling"}),
+    ({"type": "partitions.PartitionedDataset", "dataset": {"type": "shop.datasets.Doubling"}}, False, {"shop.datasets.Doubling"}),
+    ({"type": "shop.datasets.Pieces", "load_args": {"chunksize": 1}}, False, {"shop.datasets.Pieces"}),
+    ({"type": "pandas.CSVDataset", "load_args": {"date_parser": "shop.dates.parse"}}, False, {"shop.dates.parse"}),
+]
+
+
+@pytest.mark.parametrize(("entry", "whole", "names"), ENTRIES, ids=range(len(ENTRIES)))
+def test_what_an_entry_may_run_is_known_from_its_configuration_or_may_be_anything(
+    entry: dict[str, Any], whole: bool, names: set[str]
+) -> None:
+    assert unpickles(entry) is whole
+    assert {name for name in dotted_names(entry) if name.startswith("shop")} == names
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_where_a_machine_itself_loads_a_pickle_the_whole_project_counts(
+    loaded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bought").mkdir()
+    for file, text in (("__init__", ""), ("nodes", "def use(x):\n    return x\n"), ("other", "")):
+        (tmp_path / f"bought/{file}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    function = importlib.import_module("bought.nodes").use
+    entry = RemoteEntry("kept", {"type": "pickle.PickleDataset", "filepath": "s3://bucket/kept.pkl"})
+    given, returns = ("kept", "made") if loaded else ("params:x", "kept")
+
+    def digest() -> str:
+        order = FunctionOrder(
+            "use",
+            function,
+            (given,),
+            {given: entry if loaded else 1},
+            returns,
+            DirectoryVolume(tmp_path),
+            tmp_path,
+            codes=Codes("bought"),
+            entries={"kept": entry},
+        )
+        return order.code(Inputs()).digest
+
+    before = digest()
+    (tmp_path / "bought/other.py").write_text("changed = True\n")
+    assert (digest() != before) is loaded
 
 
 def test_a_pod_has_the_code_of_what_it_is_given(dependent: Project, cloud: Cloud) -> None:
