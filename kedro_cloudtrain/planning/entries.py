@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
@@ -165,6 +166,14 @@ def place_of(dataset: Any) -> str:
     """Return where a dataset's file is, as a user finds it; its class where it has no file."""
     place = next((value for name in ("filepath", "_filepath", "_path") if (value := getattr(dataset, name, None)) is not None), None)
     return type(dataset).__name__ if place is None else str(place)
+
+
+def bytes_on_disk(dataset: Any) -> int | None:
+    """Return the size of the file, or of all files, of a dataset on this computer; None if there is nothing."""
+    place = Path(place_of(dataset))
+    if getattr(dataset, "_protocol", None) != "file" or not place.exists():
+        return None
+    return sum(file.stat().st_size for file in ([place] if place.is_file() else place.rglob("*")) if file.is_file())
 
 
 def can_tell_existence(dataset: Any) -> bool:

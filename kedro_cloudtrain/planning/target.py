@@ -1,14 +1,15 @@
-"""The target of a training in some rows of its table: whether it can be one of the training's task."""
+"""The columns of a training whose values have to be of some kind, in some rows of its table."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.worker.errors import InputError
+from kedro_cloudtrain.worker.errors import HyperparameterError, InputError
+from kedro_cloudtrain.worker.hyperparameters import by_class
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pandas as pd
 
@@ -17,31 +18,63 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SampledTarget:
-    """The target of a training.
+    """The target of a training, and the column that splits its rows.
 
     Attributes:
-        column: its name.
+        column: the target's name.
         task: what is trained.
-        place: where a user names both.
+        place: where a user names them.
         held_out: whether the table has the validation rows alone, whose classes are those of another table.
+        part_column: the column that marks the part of each row.
+        time_column: the column that orders the rows.
+        hyperparameters: those that may name classes.
     """
 
     column: str
     task: Task
     place: str
     held_out: bool = False
+    part_column: str | None = None
+    time_column: str | None = None
+    hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def problems(self, values: pd.Series) -> Iterator[str]:
-        """Yield what no other row can change: a regression of text, three classes of two.
+    @property
+    def columns(self) -> list[str]:
+        """The columns whose values are looked at."""
+        return list(dict.fromkeys(name for name in (self.column, self.part_column, self.time_column) if name is not None))
+
+    def problems(self, rows: pd.DataFrame, *, whole: bool = False) -> Iterator[str]:
+        """Yield what no other row can change: a regression of text, three classes of two, a time that is none.
 
         Args:
-            values: the target of some rows.
+            rows: some rows of the table, with these columns.
+            whole: whether the table has no other rows.
         """
-        from kedro_cloudtrain.worker.encoding import check_sample  # noqa: PLC0415  # only where a table is read
+        rows = rows[rows[self.column].notna()]
+        if rows.empty:
+            return
+        yield from self._target_problems(rows[self.column], whole=whole)
+        from kedro_cloudtrain.worker.splitting import check_split_sample  # noqa: PLC0415  # only where a table is read
+
+        for name in (self.part_column, self.time_column):
+            if name is not None:
+                try:
+                    check_split_sample(rows[name], by_time=name == self.time_column)
+                except InputError as error:
+                    yield f"{error} The column is named in {self.place}."
+
+    def _target_problems(self, values: pd.Series, *, whole: bool) -> Iterator[str]:
+        from kedro_cloudtrain.worker.encoding import Target, check_sample  # noqa: PLC0415  # only where a table is read
 
         if self.held_out and self.task != "regression":
             return
         try:
-            check_sample(values.rename(self.column), self.task)
+            check_sample(values, self.task)
+            if self.task == "regression" or not (whole or (self.task == "binary_classification" and len(values.unique()) > 1)):
+                return
+            # All classes are known: a binary target has no third one.
+            by_class(self.hyperparameters, Target.fit(values, self.task).classes)
+        except HyperparameterError as error:
+            yield f"{error} It stands in the `hyperparameters` of {self.place}."
         except InputError as error:
             yield f"{error} Both stand in {self.place}."

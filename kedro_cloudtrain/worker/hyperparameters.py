@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import HyperparameterError, InputError, nearest
+from .errors import HyperparameterError, nearest
 from .hyperparameter_conflicts import conflicts
 from .hyperparameter_values import wrong_values
+from .yaml_words import put_in_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -222,22 +223,30 @@ def by_class(given: Mapping[str, Any], classes: Sequence[Any]) -> dict[str, Any]
         classes: the labels, in the order of their codes.
 
     Raises:
-        InputError: a name is not that of a class.
+        HyperparameterError: a name is not that of a class.
     """
     weights = given.get("class_weights")
     if not isinstance(weights, Mapping):
         return dict(given)
     if not classes:
-        raise InputError("`hyperparameters.class_weights` is for a classification, and a regression has no classes: remove it.")
+        raise HyperparameterError("`hyperparameters.class_weights` is for a classification, and a regression has no classes: remove it.")
     row: list[Any] = [1] * len(classes)
     # What came through JSON has its keys as text.
     codes = {_label_text(label): code for code, label in enumerate(classes)}
     for label, weight in weights.items():
         if _label_text(label) not in codes:
             shown = ", ".join(repr(each) for each in classes[:8]) + (", …" if len(classes) > 8 else "")  # noqa: PLR2004  # a line's worth
-            raise InputError(f"`hyperparameters.class_weights` names {label!r}, which is no class of the target. The classes are {shown}.")
+            truth = {"true": True, "false": False}.get(str(label).lower())
+            hint = f" {put_in_quotes(truth, 'this label', classes)}." if truth is not None and _are_texts(classes) else ""
+            raise HyperparameterError(
+                f"`hyperparameters.class_weights` names {label!r}, which is no class of the target. The classes are {shown}.{hint}"
+            )
         row[codes[_label_text(label)]] = weight
     return {**given, "class_weights": row}
+
+
+def _are_texts(labels: Sequence[Any]) -> bool:
+    return all(isinstance(label, str) for label in labels)
 
 
 def _label_text(label: Any) -> str:

@@ -7,7 +7,8 @@ import dataclasses
 import io
 from typing import TYPE_CHECKING, Any
 
-from .columns import is_number
+from .columns import is_number, with_blank_numbers
+from .delimited import read_first_rows
 from .downloads import streamed
 from .errors import InputError
 from .parquet import parquet_head, parquet_names, parquet_nested, read_parquet
@@ -66,8 +67,13 @@ def column_names(location: Location) -> list[str]:
     return on_parts(location, lambda file: parquet_names(file, location))[0]
 
 
-def first_look(location: Location, *, rows: int) -> tuple[list[str], list[str], pd.DataFrame | None]:
+def first_look(location: Location, *, rows: int, by_pandas: bool = False) -> tuple[list[str], list[str], pd.DataFrame | None]:
     """Look at a table as cheaply as its format allows.
+
+    Args:
+        location: the table's place.
+        rows: the number of rows to look at.
+        by_pandas: as for `read_head`.
 
     Returns:
         The columns' names, those of the columns that hold lists, structures or bytes, and the first rows; None for parquet, whose schema
@@ -81,12 +87,17 @@ def first_look(location: Location, *, rows: int) -> tuple[list[str], list[str], 
         return names, nested, None
     from .doubts import nested_columns
 
-    head = read_head(location, rows=rows)
+    head = read_head(location, rows=rows, by_pandas=by_pandas)
     return [str(name) for name in head.columns], nested_columns(head), head
 
 
-def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:
-    """Read a table's first rows, and not much more of a remote file than they need.
+def read_head(location: Location, *, rows: int = 5, by_pandas: bool = False) -> pd.DataFrame:
+    """Read a table's first rows as `read_table` reads them, and not much more of a remote file than they need.
+
+    Args:
+        location: the table's place.
+        rows: their number.
+        by_pandas: whether the table will be read by pandas alone, to which numbers and blanks are texts.
 
     Raises:
         InputError: as for `read_table`.
@@ -98,10 +109,10 @@ def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:
         if head is not None:
             return head
     with local_file(location) as (path, _), explained(location):
-        return _head_of(path, location, rows)
+        return _head_of(path, location, rows, by_pandas=by_pandas)
 
 
-def _head_of(file: Any, location: Location, rows: int) -> pd.DataFrame:
+def _head_of(file: Any, location: Location, rows: int, *, by_pandas: bool = False) -> pd.DataFrame:
     import pandas as pd  # takes half a second, which an import of this module need not wait for
 
     args = reader_args(location, file)
@@ -110,11 +121,12 @@ def _head_of(file: Any, location: Location, rows: int) -> pd.DataFrame:
         args["nrows"] = min(rows, args.get("nrows") or rows)
     match location.format:
         case "csv" | "tsv":
-            return pd.read_csv(file, **args).head(rows)
+            return (pd.read_csv(file, **args) if by_pandas else read_first_rows(file, args)).head(rows)
         case "jsonl":
-            return pd.read_json(file, lines=True, **args).head(rows)
+            frame, texts = pd.read_json(file, lines=True, **args), True
         case _:
-            return excel(file, args).head(rows)
+            frame, texts = excel(file, args), False
+    return frame.head(rows) if by_pandas else with_blank_numbers(frame.head(rows), args.get("dtype"), texts=texts)
 
 
 def _remote_head(location: Location, rows: int) -> pd.DataFrame | None:

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from kedro_cloudtrain.worker.errors import InputError, nearest
+from kedro_cloudtrain.worker.errors import HyperparameterError, InputError, nearest
 from kedro_cloudtrain.worker.hyperparameters import KNOWN, by_class, by_place, check_hyperparameters, take, with_defaults
 
 
@@ -185,5 +185,9 @@ def test_the_weights_of_classes_are_given_by_their_labels(classes, weights, row)
 def test_a_weight_of_a_class_that_the_target_does_not_have_is_refused() -> None:
     with pytest.raises(InputError, match=r"names '2', which is no class of the target\. The classes are 0, 1\."):
         by_class({"class_weights": {"0": 1, "2": 3}}, (0, 1))
+    with pytest.raises(HyperparameterError, match=r'YAML reads no, off and false as False, .* Put it in quotes, as in "off"\.'):
+        by_class({"class_weights": {"False": 1}}, ("off", "on"))
+    with pytest.raises(HyperparameterError, match=r"The classes are 0, 1\.$"):
+        by_class({"class_weights": {"False": 1}}, (0, 1))
     with pytest.raises(InputError, match="a regression has no classes"):
         by_class({"class_weights": {"0": 1}}, ())

@@ -96,7 +96,7 @@ def test_the_latest_rows_are_held_out(times) -> None:
 
 
 def test_a_time_that_is_none_is_named() -> None:
-    with pytest.raises(InputError, match="`t` lacks 1 values"):
+    with pytest.raises(InputError, match="`t` has rows without a value"):
         split_rows(frame(2).assign(t=["2024-01-01", None]), time_column="t")
     with pytest.raises(InputError, match="'soon', which is not a time"):
         split_rows(frame(2).assign(t=["2024-01-01", "soon"]), time_column="t")
