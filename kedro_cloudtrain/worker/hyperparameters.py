@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import HyperparameterError, nearest
 from .hyperparameter_conflicts import conflicts
 from .hyperparameter_values import wrong_values
+from .objectives import other_tasks
 from .yaml_words import put_in_quotes
 
 if TYPE_CHECKING:
@@ -71,9 +72,10 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "catboost": frozenset(_CATBOOST.split()),
     "keras": frozenset(_KERAS.split()),
 }
+MONOTONE = ("monotone_constraints", "monotone_constraint", "monotonic_cst", "mc")
 # Hyperparameters with a value per feature, and the value of a feature that is not named.
 _OF_A_FEATURE = {
-    **dict.fromkeys(("monotone_constraints", "monotone_constraint", "monotonic_cst", "mc"), 0),
+    **dict.fromkeys(MONOTONE, 0),
     "feature_weights": 1,
     "first_feature_use_penalties": 0,
 }
@@ -128,16 +130,18 @@ _SAME = tuple(frozenset(line.split()) for line in _SAME_TEXT.strip().splitlines(
 _SAME_TO_XGBOOST = frozenset({"alpha", "reg_alpha"})
 
 
-def check_hyperparameters(library: str, names: Iterable[str]) -> None:
+def check_hyperparameters(library: str, names: Iterable[str], task: str | None = None) -> None:
     """Check hyperparameters against those that a library has.
 
     Args:
         library: xgboost, lightgbm, catboost or keras; it is not imported.
         names: the hyperparameters' names, or the hyperparameters.
+        task: what the model learns; None where it is not known.
 
     Raises:
         HyperparameterError: with each unknown name and the most similar known one, two names of the same hyperparameter, a linear
-            booster, each value that the library does not take, as far as the table of values has it, and each pair that it refuses.
+            booster, each value that the library does not take, as far as the table of values has it, each pair that it refuses, and each
+            that the task cannot have.
     """
     valid = KNOWN[library]
     given = dict(names) if isinstance(names, Mapping) else {}
@@ -151,7 +155,7 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
         twice = [f"`hyperparameters.{name}`" for name in names if name in same & valid]
         problems += [f"{' and '.join(twice)} are the same to {library}: keep one of them."] if len(twice) > 1 else []
     wrong = list(wrong_values(library, given))
-    problems += wrong or conflicts(library, given)
+    problems += wrong or [*conflicts(library, given), *(other_tasks(library, task, given) if task is not None else ())]
     for name in names:
         if name in valid:
             continue
@@ -202,6 +206,27 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
     return placed
 
 
+def refuse_constrained_categories(library: str, placed: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
+    """Check that no monotone constraint is on a category: LightGBM ends its process by it, and CatBoost refuses it.
+
+    Args:
+        library: xgboost, lightgbm or catboost.
+        placed: the hyperparameters, as `by_place` returns them.
+        kinds: what each feature is, in the order of the matrix.
+
+    Raises:
+        HyperparameterError: names the feature.
+    """
+    for name, row in placed.items():
+        if library in ("lightgbm", "catboost") and name in MONOTONE and isinstance(row, list | tuple):
+            held = [column for (column, kind), sign in zip(kinds.items(), row, strict=False) if sign and kind == "category"]
+            if held:
+                raise HyperparameterError(
+                    f"`hyperparameters.{name}` names `{held[0]}`, which is a category: its values have no order. Take it out, or make a "
+                    "number of it in a node before."
+                )
+
+
 def named_columns(given: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the columns that hyperparameters name, by the hyperparameter; a column's number is not one."""
     named: dict[str, list[str]] = {}
@@ -226,6 +251,10 @@ def by_class(given: Mapping[str, Any], classes: Sequence[Any]) -> dict[str, Any]
         HyperparameterError: a name is not that of a class.
     """
     weights = given.get("class_weights")
+    if isinstance(weights, list | tuple) and classes and len(weights) != len(classes):
+        raise HyperparameterError(
+            f"`hyperparameters.class_weights` has {len(weights)} weights, and the target has {len(classes)} classes: give one for each."
+        )
     if not isinstance(weights, Mapping):
         return dict(given)
     if not classes:

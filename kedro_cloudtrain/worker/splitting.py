@@ -70,10 +70,22 @@ def split_rows(
         split = _by_chance(len(frame), classes, fraction, test_fraction, seed)
     for name in ("train", "validation"):
         if not len(getattr(split, name)):
+            if column is None and time_column is None and classes is not None and _are_mostly_alone(classes):
+                count = len(np.unique(classes))
+                raise InputError(
+                    f"The target has {count:,} classes in {len(frame):,} rows: a class of one row goes to training, so that none is left "
+                    f"for {name}. For a target of numbers, choose a regression in model_type; else use more rows of each class."
+                )
             raise InputError(f"The split of {len(frame)} rows leaves no {name} rows. Change `validation`, or use more rows.")
     if test_fraction and not len(split.test):
         raise InputError(f"The split of {len(frame)} rows leaves no test rows. Raise validation.test_fraction, or use more rows.")
     return split
+
+
+def _are_mostly_alone(classes: NDArray[Any]) -> bool:
+    """Return whether most rows are the only ones of their class."""
+    sizes = np.unique(classes, return_counts=True)[1]
+    return int((sizes == 1).sum()) * 2 > len(classes)
 
 
 def _by_chance(rows: int, classes: NDArray[Any] | None, fraction: float, test_fraction: float, seed: int) -> Split:

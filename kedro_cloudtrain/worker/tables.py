@@ -11,27 +11,38 @@ from .columns import is_number, with_blank_numbers
 from .delimited import read_first_rows
 from .downloads import streamed
 from .errors import InputError
+from .locations import Location
 from .parquet import parquet_head, parquet_names, parquet_nested, read_parquet
 from .ranges import local_file, on_parts, refuse_web_page, remote_file
 from .readers import READERS, TEXT, excel, explained, packing, reader_args, reason, takes_nrows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     import pandas as pd
 
-    from .locations import Location
 
+# The arguments of pandas' reader by which the first row is found and taken apart.
+_OF_A_HEADER = frozenset(
+    ("sep", "delimiter", "quotechar", "quoting", "escapechar", "doublequote", "skiprows", "comment", "encoding", "compression", "engine")
+)
 _HEAD_BYTES = 64 * 1024
 _LARGEST_HEAD_BYTES = 16 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table, and the number of bytes that were read from its source."""
+    """A table.
+
+    Attributes:
+        frame: its rows.
+        bytes_read: the number of bytes that were read from its source.
+        notes: what is doubtful about its columns, a sentence each.
+    """
 
     frame: pd.DataFrame
     bytes_read: int
+    notes: tuple[str, ...] = ()
 
 
 def read_table(location: Location, *, columns: Sequence[str] | None = None, float32: Container[str] | None = None) -> Table:
@@ -45,14 +56,32 @@ def read_table(location: Location, *, columns: Sequence[str] | None = None, floa
     Raises:
         InputError: the table does not exist, has another format, is empty, or lacks a column.
     """
+    notes: tuple[str, ...] = ()
     if location.in_pieces and location.format == "parquet" and columns is not None:
         frame, count = on_parts(location, lambda file: read_parquet(file, location, columns, float32))
     else:
         with local_file(location) as (path, count):
             frame = {**READERS, "parquet": read_parquet}[location.format](path, location, columns, float32)
+            notes = tuple(repeated_columns(Location(str(path), location.format, location.load_args)))
     if not len(frame):
         raise InputError(f"{location.place} has no rows. Check the file.")
-    return Table(_narrow(frame, float32), count)
+    return Table(_narrow(frame, float32), count, notes)
+
+
+def repeated_columns(location: Location) -> Iterator[str]:
+    """Yield a sentence for each name that several columns of a text have: pandas adds numbers to all but the first."""
+    args = location.load_args
+    if location.format not in ("csv", "tsv") or args.get("header", 0) not in (0, "infer") or args.get("names") is not None:
+        return
+    plain = {name: value for name, value in args.items() if name in _OF_A_HEADER}
+    try:
+        row = read_head(dataclasses.replace(location, load_args={**plain, "header": None, "dtype": "str"}), rows=1).iloc[0]
+    except (InputError, ValueError, IndexError):
+        return  # The table itself is read with more arguments, and its reader tells what is wrong.
+    for name, count in row.value_counts().items():
+        if count > 1:
+            others = ", ".join(f"`{name}.{number}`" for number in range(1, count))
+            yield f"{count} columns are named `{name}`, and are read as `{name}`, {others}: give each a name of its own."
 
 
 def column_names(location: Location) -> list[str]:
