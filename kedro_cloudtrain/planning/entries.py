@@ -117,21 +117,21 @@ def local_entry(name: str, dataset: Any) -> LocalEntry | None:
     entry: dict[str, Any] = dict(getattr(dataset, "_init_args", {}))
     argument = "path" if "path" in entry else "filepath"
     path = str(entry.pop(argument, ""))
-    if _kind(dataset) not in _LAZY and not _loads_in_pieces(entry):
+    if dataset_kind(dataset) not in _LAZY and not _loads_in_pieces(entry):
         return None
     store = re.match(r"([a-z][a-z0-9+]*)://", path)
     config = {key: value for key, value in entry.items() if value and key not in ("metadata", "version", "credentials")}
     # The file of an SQL entry is its query.
-    on_this_computer = (store is None or store[1] in _NOT_REMOTE) and not _kind(dataset).startswith(_QUERIES)
+    on_this_computer = (store is None or store[1] in _NOT_REMOTE) and not dataset_kind(dataset).startswith(_QUERIES)
     if not on_this_computer or not path or not is_json(config) or _holds_a_secret(config):
         return None
-    return LocalEntry(name, argument, {"type": _kind(dataset), **config}, dataset)
+    return LocalEntry(name, argument, {"type": dataset_kind(dataset), **config}, dataset)
 
 
 def reason_not_to_send(dataset: Any) -> str | None:
     """Return why the value of an entry cannot be sent to a machine; None where it can, or only the value itself can tell."""
     dataset = _inner(dataset)
-    kind, entry = _kind(dataset), getattr(dataset, "_init_args", {})
+    kind, entry = dataset_kind(dataset), getattr(dataset, "_init_args", {})
     if kind.partition(".")[0] in _BOUND:
         return f"{kind} loads what is bound to a database or a cluster of this process"
     if kind in _LAZY or _loads_in_pieces(entry):
@@ -142,7 +142,7 @@ def reason_not_to_send(dataset: Any) -> str | None:
 def saves_lazily(dataset: Any) -> bool:
     """Return whether an entry calls what is saved to it: a dict of callables is saved by calling one after another."""
     dataset = _inner(dataset)
-    return _kind(dataset) in _SAVES_LAZILY and bool(getattr(dataset, "_save_lazily", True))
+    return dataset_kind(dataset) in _SAVES_LAZILY and bool(getattr(dataset, "_save_lazily", True))
 
 
 def _inner(dataset: Any) -> Any:
@@ -150,7 +150,7 @@ def _inner(dataset: Any) -> Any:
     return getattr(dataset, "_dataset", dataset) if type(dataset).__name__ == "CachedDataset" else dataset
 
 
-def _kind(dataset: Any) -> str:
+def dataset_kind(dataset: Any) -> str:
     """Return the type of an entry of kedro-datasets, as a catalog has it: `partitions.PartitionedDataset`; empty for any other."""
     package, _, module = type(dataset).__module__.partition(".")
     return f"{module.partition('.')[0]}.{type(dataset).__name__}" if package == "kedro_datasets" else ""

@@ -16,7 +16,7 @@ from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.tables import first_look, read_head
+from kedro_cloudtrain.worker.tables import first_look, read_head, repeated_columns
 from kedro_cloudtrain.worker.values import is_frame
 
 if TYPE_CHECKING:
@@ -184,11 +184,14 @@ def _look_at_table(
     columns, nested, rows = first_look(location, rows=_SAMPLED_ROWS, by_pandas=by_pandas)
     problems = list(_table_problems(plan, name, columns, nested))
     notes = [f"`{name}`: {doubt}" for doubt in doubts(rows, plan.features_of(columns))] if rows is not None else []
+    numbered = any("." in column and column.rpartition(".")[0] in columns for column in columns)
+    notes += [f"`{name}`: {note}" for note in (repeated_columns(location) if numbered else ())]
     # The first rows of a text are all of it if there are fewer than those asked for.
     whole = rows is not None and len(rows) < _SAMPLED_ROWS
     if rows is None and columns and (target is not None or not location.in_pieces):
         # Of a remote file, these columns alone are fetched.
-        wanted = columns[:1] if target is None else [column for column in target.columns if column in columns]
+        named = columns[:1] if target is None else [*target.columns, *target.constrained(plan.features_of(columns))]
+        wanted = [column for column in dict.fromkeys(named) if column in columns]
         rows = read_head(dataclasses.replace(location, load_args={"columns": wanted}), rows=_SAMPLED_ROWS) if wanted else None
     if rows is not None:
         problems += _row_problems(plan, name, location.place, columns, rows, whole=whole)
@@ -213,7 +216,7 @@ def _row_problems(plan: MachinePlan, name: str, place: str, columns: Sequence[st
         yield f"`{name}`: {place} has no rows. Check the file."
     elif target is not None and set(target.columns) <= set(columns):
         rows = rows.rename(columns=str)
-        yield from target.problems(rows.loc[:, ~rows.columns.duplicated()], whole=whole)
+        yield from target.problems(rows.loc[:, ~rows.columns.duplicated()], plan.features_of(columns), whole=whole)
 
 
 def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> Iterator[str]:

@@ -6,10 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.worker.errors import HyperparameterError, InputError
-from kedro_cloudtrain.worker.hyperparameters import by_class
+from kedro_cloudtrain.worker.hyperparameters import MONOTONE, by_class, by_place, refuse_constrained_categories
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -27,7 +27,8 @@ class SampledTarget:
         held_out: whether the table has the validation rows alone, whose classes are those of another table.
         part_column: the column that marks the part of each row.
         time_column: the column that orders the rows.
-        hyperparameters: those that may name classes.
+        hyperparameters: those that may name classes, and features that have an order.
+        library: which is trained.
     """
 
     column: str
@@ -37,23 +38,35 @@ class SampledTarget:
     part_column: str | None = None
     time_column: str | None = None
     hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    library: str = ""
 
     @property
     def columns(self) -> list[str]:
         """The columns whose values are looked at."""
         return list(dict.fromkeys(name for name in (self.column, self.part_column, self.time_column) if name is not None))
 
-    def problems(self, rows: pd.DataFrame, *, whole: bool = False) -> Iterator[str]:
+    def constrained(self, features: Sequence[str]) -> list[str]:
+        """Return the features that hyperparameters give an order."""
+        try:
+            placed = by_place(self.library, self.hyperparameters, features)
+        except InputError:
+            return []  # A feature that the table does not have is another problem.
+        rows = [row for name, row in placed.items() if name in MONOTONE and isinstance(row, list | tuple)]
+        return [feature for row in rows for feature, sign in zip(features, row, strict=False) if sign]
+
+    def problems(self, rows: pd.DataFrame, features: Sequence[str] = (), *, whole: bool = False) -> Iterator[str]:
         """Yield what no other row can change: a regression of text, three classes of two, a time that is none.
 
         Args:
             rows: some rows of the table, with these columns.
+            features: the columns that the model learns from.
             whole: whether the table has no other rows.
         """
         rows = rows[rows[self.column].notna()]
         if rows.empty:
             return
         yield from self._target_problems(rows[self.column], whole=whole)
+        yield from self._order_problems(rows, features)
         from kedro_cloudtrain.worker.splitting import check_split_sample  # noqa: PLC0415  # only where a table is read
 
         for name in (self.part_column, self.time_column):
@@ -62,6 +75,15 @@ class SampledTarget:
                     check_split_sample(rows[name], by_time=name == self.time_column)
                 except InputError as error:
                     yield f"{error} The column is named in {self.place}."
+
+    def _order_problems(self, rows: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
+        from kedro_cloudtrain.worker.encoding import kind_of  # noqa: PLC0415  # only where a table is read
+
+        kinds = {name: kind_of(rows[name]) if name in self.constrained(features) and name in rows else "" for name in features}
+        try:
+            refuse_constrained_categories(self.library, by_place(self.library, self.hyperparameters, features), kinds)
+        except InputError as error:
+            yield f"{error} It stands in the `hyperparameters` of {self.place}."
 
     def _target_problems(self, values: pd.Series, *, whole: bool) -> Iterator[str]:
         from kedro_cloudtrain.worker.encoding import Target, check_sample  # noqa: PLC0415  # only where a table is read

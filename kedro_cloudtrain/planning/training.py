@@ -93,6 +93,7 @@ class TrainingPlan(MachinePlan):
             part_column=parameters.validation.column,
             time_column=parameters.validation.time_column,
             hyperparameters=parameters.hyperparameters,
+            library=library_of(parameters.model_type),
         )
 
     @property

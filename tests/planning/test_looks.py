@@ -143,6 +143,8 @@ KINDS = ["text", "parquet", "sent", "sent parquet", "pickled"]
         ({"target_column": "word"}, "The target `word` holds text (such as 'a')"),
         ({"target_column": "late"}, "The target `late` holds text (such as 'oops')"),
         ({"model_type": "lightgbm_binary_classification", "target_column": "word"}, "has 3 classes ('a', 'b', 'c')"),
+        ({"feature_columns": ["a", "word"], "hyperparameters": {"mc": {"word": 1}}}, "names `word`, which is a category"),
+        ({"feature_columns": ["a", "word"], "hyperparameters": {"mc": [1, -1]}}, "names `word`, which is a category"),
     ],
 )
 def test_values_that_no_other_row_can_mend_are_problems(
@@ -161,6 +163,8 @@ def test_values_that_no_other_row_can_mend_are_problems(
         {"validation": {"column": "part"}},
         {"validation": {"time_column": "day"}},
         {"validation": {"time_column": "a"}},
+        {"feature_columns": ["a", "word"], "hyperparameters": {"mc": {"a": 1}}},
+        {"feature_columns": ["day", "word"], "hyperparameters": {"mc": [1, 0]}},
         {"validation": {"time_column": "gap"}, "target_column": "y"},
         {"model_type": "lightgbm_binary_classification", "target_column": "yes"},
     ],
@@ -239,3 +243,18 @@ def test_partitions_that_are_all_confirmed_are_loaded_as_none(tmp_path: Path) ->
     assert "cannot be loaded: No partitions found" in problem
     (problem,) = problems(PartitionedDataset(**entry | {"path": str(tmp_path / "none")}))
     assert "does not exist" in problem
+
+
+@pytest.mark.parametrize("load_args", [{}, {"sep": ";"}, {"index_col": "y"}, {"usecols": ["a", "y"]}, {"dtype": {"a": "str"}}], ids=str)
+def test_two_columns_of_one_name_are_a_note_of_the_plan_and_of_the_machine(load_args: dict[str, Any], tmp_path: Path) -> None:
+    mark = load_args.get("sep", ",")
+    header = {"a.csv": "a,a,y", "b.csv": "a,a.1,y"}
+    for file, names in header.items():
+        (tmp_path / file).write_text("\n".join([names, *(f"{n},{n + 1},{n}" for n in range(40))]).replace(",", mark) + "\n")
+    sentence = "2 columns are named `a`, and are read as `a`, `a.1`: give each a name of its own."
+    assert read_table(Location(str(tmp_path / "a.csv"), load_args=load_args)).notes == (sentence,)
+    assert read_table(Location(str(tmp_path / "b.csv"), load_args=load_args)).notes == ()
+    if load_args in ({}, {"sep": ";"}):
+        for file, notes in (("a.csv", (f"`table`: {sentence}",)), ("b.csv", ())):
+            cloud = CloudDataset(dataset_key=file, volume={"path": str(tmp_path)}, load_args=load_args)
+            assert look(tmp_path, cloud, feature_columns=["a"]).notes == notes
