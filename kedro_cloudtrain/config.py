@@ -276,7 +276,10 @@ def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, 
     Raises:
         ConfigError: a key is unknown or missing, or its value is not valid; the message names each of them.
     """
-    merged: dict[str, Any] = dict(values or {})
+    # A key without a value, such as `nodes:` above lines that are commented out, is as if it was left out.
+    merged = {key: value for key, value in (values or {}).items() if value is not None or key not in _SECTIONS}
+    if isinstance(merged.get("nodes"), dict):
+        merged["nodes"] = {selector: {} if node is None else node for selector, node in merged["nodes"].items()}
     for name, value in (runner_params or {}).items():
         if name not in RUNNER_PARAMETERS:
             known = [*RUNNER_PARAMETERS, *RUN_PARAMETERS]
@@ -295,6 +298,8 @@ def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, 
         raise ConfigError("\n".join(lines)) from None
 
 
+# The keys whose values are mappings.
+_SECTIONS = ("volume", "defaults", "nodes", "run")
 # The keys of each kind of volume.
 _VOLUME_KINDS = ({"path"}, {"id", "data_center"}, {"bucket", "region"})
 

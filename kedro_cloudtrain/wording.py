@@ -60,7 +60,12 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
     message = str(problem.get("ctx", {}).get("error", "")) or problem["msg"]
     if not path:
         return message
-    return f"`{name}` is {value!r}: {message[:1].lower()}{message[1:]}."
+    return f"`{name}` is {value!r}: {_within(message)}."
+
+
+def _within(message: str) -> str:
+    """Return a message as it goes on within a sentence: a word in capitals keeps them."""
+    return message if message[:2].isupper() else f"{message[:1].lower()}{message[1:]}"
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:

@@ -105,3 +105,16 @@ def test_two_kinds_of_volume_in_one_file_are_a_mistake(tmp_path: Path) -> None:
     file.write_text("volume: {path: a, id: v, data_center: D}")
     with pytest.raises(ConfigError, match="keep one of them"):
         make_settings({"volume": {"path": "a", "id": "v", "data_center": "D"}}, files=[file])
+
+
+@pytest.mark.parametrize("key", ["volume", "defaults", "nodes", "run"])
+def test_a_key_without_a_value_is_as_if_it_was_left_out(key: str) -> None:
+    assert make_settings({key: None}) == make_settings({}) == make_settings(None)
+    assert make_settings({key: None}, {"timeout_s": 5}) == make_settings({}, {"timeout_s": 5})
+
+
+def test_a_node_without_settings_is_named_all_the_same() -> None:
+    assert make_settings({"nodes": {"count": None}}) == make_settings({"nodes": {"count": {}}})
+    assert make_settings({"nodes": {"count": None}}, {"timeout_s": 5}).names_node("count")
+    with pytest.raises(ConfigError, match="backend"):
+        make_settings({"backend": None})

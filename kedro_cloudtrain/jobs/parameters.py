@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.wording import problems_of
+from kedro_cloudtrain.worker.yaml_words import put_in_quotes
 
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
@@ -18,10 +19,7 @@ def _check_name(name: object) -> object:
     """Refuse a column's name of which YAML has made something other than text."""
     if name is None or isinstance(name, str | list | tuple | dict):
         return name
-    read, example = f"it as a {type(name).__name__}", str(name)
-    if isinstance(name, bool):
-        read, example = ("yes, on and true as True", "yes") if name else ("no, off and false as False", "no")
-    raise ValueError(f'YAML reads {read}, and a column\'s name is text. Put it in quotes, as in "{example}"')
+    raise ValueError(put_in_quotes(name, "a column's name"))
 
 
 ColumnName = Annotated[str, BeforeValidator(_check_name)]

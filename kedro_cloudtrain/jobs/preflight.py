@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import library_of
-from kedro_cloudtrain.worker.devices import KERAS_BACKENDS
+from kedro_cloudtrain.worker.devices import KERAS_BACKENDS, gpu_name
 from kedro_cloudtrain.worker.errors import InputError
+from kedro_cloudtrain.worker.hyperparameter_conflicts import needs_gpu
 from kedro_cloudtrain.worker.hyperparameters import by_place, check_hyperparameters
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kedro_cloudtrain.jobs.parameters import TrainingParameters
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 
@@ -36,12 +39,12 @@ def problems_before(
     library = library_of(parameters.model_type)
     if generator.is_shipped(parameters.model_type):
         try:
-            check_hyperparameters(library, parameters.hyperparameters)
+            check_hyperparameters(library, parameters.hyperparameters, parameters.model_type.removeprefix(f"{library}_"))
             if parameters.feature_columns is not None:
                 by_place(library, parameters.hyperparameters, parameters.feature_columns)
         except InputError as error:
             problems.append(str(error))
-        problems += _missing_library(library) if local else []
+        problems += [*_missing_library(library), *_missing_gpu(library, parameters.hyperparameters)] if local else []
     if parameters.validation.dataset is not None and not validation_table:
         name = parameters.validation.dataset
         problems.append(
@@ -65,6 +68,11 @@ def check_training(
     problems = problems_before(parameters, generator, validation_table=validation_table, local=local)
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _missing_gpu(library: str, given: Mapping[str, Any]) -> list[str]:
+    sentence = needs_gpu(library, given)
+    return [sentence] if sentence is not None and gpu_name() is None else []
 
 
 def _missing_library(library: str) -> list[str]:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
@@ -119,7 +120,7 @@ def local_entry(name: str, dataset: Any) -> LocalEntry | None:
     entry: dict[str, Any] = configuration(dataset)
     argument = "path" if "path" in entry else "filepath"
     path = str(entry.pop(argument, ""))
-    if _kind(dataset) not in _LAZY and not _loads_in_pieces(entry):
+    if dataset_kind(dataset) not in _LAZY and not _loads_in_pieces(entry):
         return None
     store = re.match(r"([a-z][a-z0-9+]*)://", path)
     config = {key: value for key, value in entry.items() if value and key not in ("metadata", "version", "credentials")}
@@ -129,7 +130,7 @@ def local_entry(name: str, dataset: Any) -> LocalEntry | None:
         return None
     kind = type(dataset)
     # One of the project's own goes by its whole name, if it has one.
-    named = _kind(dataset) or (f"{kind.__module__}.{kind.__qualname__}" if "<" not in kind.__qualname__ else "")
+    named = dataset_kind(dataset) or (f"{kind.__module__}.{kind.__qualname__}" if "<" not in kind.__qualname__ else "")
     return LocalEntry(name, argument, {"type": named, **config}, dataset) if named else None
 
 
@@ -156,7 +157,7 @@ def as_cached(entry: LocalEntry, dataset: Any) -> LocalEntry | None:
 def reason_not_to_send(dataset: Any) -> str | None:
     """Return why the value of an entry cannot be sent to a machine; None where it can, or only the value itself can tell."""
     dataset = inner(dataset)
-    kind, entry = _kind(dataset), configuration(dataset)
+    kind, entry = dataset_kind(dataset), configuration(dataset)
     if kind.partition(".")[0] in _BOUND:
         return f"{kind} loads what is bound to a database or a cluster of this process"
     if kind in _LAZY or _loads_in_pieces(entry):
@@ -166,13 +167,13 @@ def reason_not_to_send(dataset: Any) -> str | None:
 
 def is_query(dataset: Any) -> bool:
     """Return whether an entry's file, if it has one, is a query, and its data is in a database."""
-    return _kind(inner(dataset)).startswith(_QUERIES)
+    return dataset_kind(inner(dataset)).startswith(_QUERIES)
 
 
 def saves_lazily(dataset: Any) -> bool:
     """Return whether an entry calls what is saved to it: a dict of callables is saved by calling one after another."""
     dataset = inner(dataset)
-    return _kind(dataset) in _SAVES_LAZILY and bool(getattr(dataset, "_save_lazily", True))
+    return dataset_kind(dataset) in _SAVES_LAZILY and bool(getattr(dataset, "_save_lazily", True))
 
 
 def configuration(dataset: Any) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def inner(dataset: Any) -> Any:
     return getattr(dataset, "_dataset", dataset) if type(dataset).__name__ == "CachedDataset" else dataset
 
 
-def _kind(dataset: Any) -> str:
+def dataset_kind(dataset: Any) -> str:
     """Return the type of an entry of kedro-datasets, as a catalog has it: `partitions.PartitionedDataset`; empty for any other."""
     package, _, module = type(dataset).__module__.partition(".")
     return f"{module.partition('.')[0]}.{type(dataset).__name__}" if package == "kedro_datasets" else ""
@@ -203,6 +204,14 @@ def place_of(dataset: Any) -> str:
     """Return where a dataset's file is, as a user finds it; its class where it has no file."""
     place = next((value for name in ("filepath", "_filepath", "_path") if (value := getattr(dataset, name, None)) is not None), None)
     return type(dataset).__name__ if place is None else str(place)
+
+
+def bytes_on_disk(dataset: Any) -> int | None:
+    """Return the size of the file, or of all files, of a dataset on this computer; None if there is nothing."""
+    place = Path(place_of(dataset))
+    if getattr(dataset, "_protocol", None) != "file" or not place.exists():
+        return None
+    return sum(file.stat().st_size for file in ([place] if place.is_file() else place.rglob("*")) if file.is_file())
 
 
 def can_tell_existence(dataset: Any) -> bool:

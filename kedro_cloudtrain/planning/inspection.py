@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.errors import ApiError, CloudTrainError, SourceError
 from kedro_cloudtrain.jobs.spec import is_parameter
 from kedro_cloudtrain.planning.catalog import reason
-from kedro_cloudtrain.planning.entries import can_tell_existence, place_of, table_on_disk
+from kedro_cloudtrain.planning.entries import bytes_on_disk, can_tell_existence, place_of, table_on_disk
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.tables import first_look, read_head
+from kedro_cloudtrain.worker.tables import first_look, read_head, repeated_columns
+from kedro_cloudtrain.worker.values import is_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import pandas as pd
     from kedro.io import CatalogProtocol
 
     from kedro_cloudtrain.planning.plan import NodePlan
@@ -98,23 +100,55 @@ def _sent_problems(plan: MachinePlan, catalog: CatalogProtocol[Any, Any]) -> Ite
         if dataset is None:
             continue
         problems = list(_existence_problems(dataset, f"`{name}` would be sent from this computer, but"))
-        location = table_on_disk(dataset) if plan.columns else None
-        if not problems and location is not None:
-            with contextlib.suppress(ValueError):  # The dataset's own reader may take what ours does not.
-                problems += _look_at_table(plan, name, location, None)[0]
-        yield from problems
+        yield from problems or (_sent_table_problems(plan, name, dataset) if plan.columns else ())
+
+
+def _sent_table_problems(plan: MachinePlan, name: str, dataset: Any) -> Iterator[str]:
+    """Yield what is wrong with a training's table that this process will load."""
+    location = table_on_disk(dataset)
+    if location is not None:
+        # The dataset's own reader may take what ours does not, and is asked below.
+        with contextlib.suppress(ValueError):
+            yield from _look_at_table(plan, name, location, None, by_pandas=True)[0]
+            return
+    if not 0 < (bytes_on_disk(dataset) or 0) <= _LARGEST_LOOK_BYTES:
+        return  # Only the run will tell.
+    try:
+        value = dataset.load()
+    except Exception as error:  # noqa: BLE001  # Kedro's DatasetError, around whatever the dataset's own library raises
+        yield f"`{name}` would be sent from this computer, but cannot be loaded: {reason(error)} Check its entry in the catalog."
+        return
+    if not is_frame(value):
+        kind = type(value).__name__ if type(value).__module__ == "builtins" else f"{type(value).__module__}.{type(value).__name__}"
+        yield (
+            f"`{name}` loads a {kind}, and a table is a DataFrame of pandas. Change the entry's `type`, or make a table of it in a "
+            "node before."
+        )
+        return
+    from kedro_cloudtrain.worker.doubts import nested_columns  # noqa: PLC0415  # as above
+
+    columns = [str(column) for column in value.columns]
+    yield from _table_problems(plan, name, columns, nested_columns(value))
+    yield from _row_problems(plan, name, place_of(dataset), columns, value, whole=True)
 
 
 def _existence_problems(dataset: Any, subject: str) -> Iterator[str]:
     if not can_tell_existence(dataset):
         return
     try:
-        exists = dataset.exists()
+        if dataset.exists():
+            return
     except Exception as error:  # noqa: BLE001  # Kedro's DatasetError, around whatever the dataset's own library raises
         yield f"{subject} cannot be loaded: {reason(error)} Check its entry in the catalog."
         return
-    if not exists:
-        yield f"{subject} does not exist: {place_of(dataset)}. Put the file there, correct the entry, or run the node that makes it."
+    try:
+        # What does not exist takes no time to load, and some of it loads: an IncrementalDataset whose partitions are all confirmed.
+        dataset.load()
+    except Exception as error:  # noqa: BLE001  # as above
+        if bytes_on_disk(dataset) is not None:
+            yield f"{subject} cannot be loaded: {reason(error)} Check {place_of(dataset)}, and its entry in the catalog."
+        else:
+            yield f"{subject} does not exist: {place_of(dataset)}. Put the file there, correct the entry, or run the node that makes it."
 
 
 def _look_at_entries(plan: MachinePlan) -> Look:
@@ -136,30 +170,53 @@ def _look_at_entries(plan: MachinePlan) -> Look:
     return Look(sizes, tuple(problems))
 
 
-def _look_at_table(plan: MachinePlan, name: str, location: Location, size_bytes: int | None) -> tuple[list[str], list[str]]:
+def _look_at_table(
+    plan: MachinePlan, name: str, location: Location, size_bytes: int | None, *, by_pandas: bool = False
+) -> tuple[list[str], list[str]]:
     """Look at a table's columns and first rows: return what is wrong with it for the training, and what is doubtful."""
-    from kedro_cloudtrain.worker.doubts import doubts, nested_problem  # noqa: PLC0415  # pandas, which takes half a second
+    from kedro_cloudtrain.worker.doubts import doubts  # noqa: PLC0415  # pandas, which takes half a second
 
     if location.in_pieces and location.format in _READ_WHOLE and not location.is_url and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
         return [], []
     if plan.where != "local" and importlib.util.find_spec(_READER_OF.get(location.format, "pandas")) is None:
         return [], []  # Only the machine will have the reader.
     target = plan.target_of(name)
-    columns, nested, rows = first_look(location, rows=_SAMPLED_ROWS)
-    missing = list(_column_problems(plan, name, columns))
+    columns, nested, rows = first_look(location, rows=_SAMPLED_ROWS, by_pandas=by_pandas)
+    problems = list(_table_problems(plan, name, columns, nested))
+    notes = [f"`{name}`: {doubt}" for doubt in doubts(rows, plan.features_of(columns))] if rows is not None else []
+    numbered = any("." in column and column.rpartition(".")[0] in columns for column in columns)
+    notes += [f"`{name}`: {note}" for note in (repeated_columns(location) if numbered else ())]
+    # The first rows of a text are all of it if there are fewer than those asked for.
+    whole = rows is not None and len(rows) < _SAMPLED_ROWS
+    if rows is None and columns and (target is not None or not location.in_pieces):
+        # Of a remote file, these columns alone are fetched.
+        named = columns[:1] if target is None else [*target.columns, *target.constrained(plan.features_of(columns))]
+        wanted = [column for column in dict.fromkeys(named) if column in columns]
+        rows = read_head(dataclasses.replace(location, load_args={"columns": wanted}), rows=_SAMPLED_ROWS) if wanted else None
+    if rows is not None:
+        problems += _row_problems(plan, name, location.place, columns, rows, whole=whole)
+    return problems, notes
+
+
+def _table_problems(plan: MachinePlan, name: str, columns: Sequence[str], nested: Sequence[str]) -> Iterator[str]:
+    """Yield what is wrong with a table's columns."""
+    from kedro_cloudtrain.worker.doubts import nested_problem  # noqa: PLC0415  # pandas, which takes half a second
+
+    yield from _column_problems(plan, name, columns)
     features = plan.features_of(columns)
     held = [column for column in nested if column in features]
-    problems = [*missing, *([nested_problem(f"`{name}`", held)] if held else [])]
-    notes = [f"`{name}`: {doubt}" for doubt in doubts(rows, features)] if rows is not None else []
-    if rows is None and columns and not missing and (target is not None or not location.in_pieces):
-        # Of a remote file, this column alone is fetched.
-        column = columns[0] if target is None else target.column
-        rows = read_head(dataclasses.replace(location, load_args={"columns": [column]}), rows=_SAMPLED_ROWS)
-    if rows is not None and rows.empty:
-        problems.append(f"`{name}`: {location.place} has no rows. Check the file.")
-    elif rows is not None and target is not None and not missing:
-        problems += target.problems(next(values for column, values in rows.items() if str(column) == target.column))
-    return problems, notes
+    if held:
+        yield nested_problem(f"`{name}`", held)
+
+
+def _row_problems(plan: MachinePlan, name: str, place: str, columns: Sequence[str], rows: pd.DataFrame, *, whole: bool) -> Iterator[str]:
+    """Yield what is wrong with the values of a table's rows."""
+    target = plan.target_of(name)
+    if rows.empty:
+        yield f"`{name}`: {place} has no rows. Check the file."
+    elif target is not None and set(target.columns) <= set(columns):
+        rows = rows.rename(columns=str)
+        yield from target.problems(rows.loc[:, ~rows.columns.duplicated()], plan.features_of(columns), whole=whole)
 
 
 def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
-from kedro_cloudtrain.planning.entries import is_read_only
+from kedro_cloudtrain.planning.entries import dataset_kind, is_read_only
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.sources import VolumeSource
 from kedro_cloudtrain.worker.values import without_writer
@@ -33,6 +33,26 @@ _NOUNS: Mapping[str, str] = {
     "model": "a model, which kedro_cloudtrain.ModelDataset saves",
     "metrics": "metrics, which kedro_cloudtrain.MetricsDataset saves",
 }
+# The datasets of kedro-datasets that write one file, whatever they are given; others make a folder of their files.
+_OF_ONE_FILE = (
+    *(
+        "pandas.CSVDataset",
+        "pandas.ExcelDataset",
+        "pandas.FeatherDataset",
+        "pandas.JSONDataset",
+        "pandas.XMLDataset",
+        "pandas.GenericDataset",
+    ),
+    *("pandas.HDFDataset", "pickle.PickleDataset", "json.JSONDataset", "yaml.YAMLDataset", "text.TextDataset", "pillow.ImageDataset"),
+    *("plotly.PlotlyDataset", "plotly.JSONDataset", "networkx.JSONDataset", "networkx.GMLDataset", "networkx.GraphMLDataset"),
+    *(
+        "polars.CSVDataset",
+        "geopandas.GenericDataset",
+        "biosequence.BioSequenceDataset",
+        "svmlight.SVMLightDataset",
+        "email.EmailMessageDataset",
+    ),
+)
 
 
 def output_problems(node: Node, catalog: CatalogProtocol[Any, Any], kinds: Sequence[OutputKind] = ()) -> Iterator[str]:
@@ -55,9 +75,7 @@ def output_problems(node: Node, catalog: CatalogProtocol[Any, Any], kinds: Seque
         if isinstance(dataset, CloudDataset) and isinstance(dataset.source, VolumeSource):
             yield from (f"its output `{name}`: {reason}" for reason in _writer_problems(dataset.source.file_format))
         path = _local_path(dataset)
-        reason = (
-            _reason_against(path, is_file=isinstance(dataset, CloudDataset | MetricsDataset | TrainingHistoryDataset)) if path else None
-        )
+        reason = _reason_against(path, is_file=_is_file(dataset)) if path is not None else None
         if reason is not None:
             yield f"its output `{name}` cannot be saved at {path}: {reason}"
 
@@ -91,10 +109,20 @@ def _local_path(dataset: Any) -> Path | None:
     return None
 
 
+def _is_file(dataset: Any) -> bool:
+    """Return whether a dataset saves one file, as far as that is certain: others may save a folder of files."""
+    if isinstance(dataset, CloudDataset | MetricsDataset | TrainingHistoryDataset):
+        return True
+    versioned = getattr(dataset, "_version", None) is not None
+    return not versioned and dataset_kind(dataset) in _OF_ONE_FILE
+
+
 def _reason_against(path: Path, *, is_file: bool) -> str | None:
     """Return why nothing can be written at a path."""
     if is_file and path.is_dir():
         return "it is a folder. Name a file in the entry."
+    if is_file and path.exists() and not os.access(path, os.W_OK):
+        return f"it cannot be written to. Change the entry's path, or the file's permissions: chmod u+w {path}"
     existing = next(place for place in path.absolute().parents if place.exists())
     if not existing.is_dir():
         return f"{existing} is a file, not a folder. Change the entry's path, or move that file."

@@ -84,7 +84,17 @@ class TrainingPlan(MachinePlan):
         if self.parameters is None or self.task is None:
             return None
         held_out = name == self.inputs.validation and name != self.inputs.data
-        return SampledTarget(self.parameters.target_column, self.task, self.inputs.parameters_place, held_out)
+        parameters, place = self.parameters, self.inputs.parameters_place
+        return SampledTarget(
+            parameters.target_column,
+            self.task,
+            place,
+            held_out,
+            part_column=parameters.validation.column,
+            time_column=parameters.validation.time_column,
+            hyperparameters=parameters.hyperparameters,
+            library=library_of(parameters.model_type),
+        )
 
     @property
     def kind(self) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from kedro.io import DatasetError
+
 from kedro_cloudtrain.errors import DetachedError, HyperparameterError, NotStartedError, SourceError
+from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import as_cached, place_of
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.storage.local_entry import LocalEntry
@@ -103,6 +106,12 @@ class CloudTask:
         try:
             value = self._task.catalog.load(name)
         except Exception as error:
+            dataset = self._task.catalog.get(name)
+            if self._exists(name) and isinstance(error, DatasetError) and type(dataset).__module__.startswith("kedro_datasets."):
+                # A dataset of the project's own may fail by a mistake in its code, which its traceback shows.
+                raise SourceError(
+                    f"{self._task.node.name}: `{name}` cannot be loaded: {reason(error)} Check its entry in the catalog."
+                ) from error
             if self._exists(name):
                 raise
             raise SourceError(

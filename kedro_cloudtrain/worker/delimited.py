@@ -50,6 +50,29 @@ def read_delimited(
     return frame
 
 
+def read_first_rows(file: Any, args: Mapping[str, Any]) -> pd.DataFrame:
+    """Read the rows that the arguments ask for, each column as `read_delimited` would.
+
+    Args:
+        file: a path, or a binary file, which is read from its beginning.
+        args: the arguments of `pandas.read_csv`.
+    """
+    import pandas as pd
+
+    def read(more: Mapping[str, Any]) -> pd.DataFrame:
+        if hasattr(file, "seek"):
+            file.seek(0)
+        return pd.read_csv(file, **{**args, **more})
+
+    frame = read({})
+    blanks = {label: texts for label in dict.fromkeys(frame.columns) if (texts := _blanks(label, frame[label], args))}
+    again = read({"na_values": _with_blanks(args.get("na_values"), blanks)}) if blanks else frame
+    for label in blanks:
+        if is_number(again[label]):
+            frame[label] = again[label]
+    return frame
+
+
 def _read(path: Path, args: Mapping[str, Any], choose: Callable[[Sequence[Any]], list[Any]], float32: Container[str] = ()) -> pd.DataFrame:
     import pandas as pd
 

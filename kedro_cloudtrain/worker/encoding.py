@@ -251,8 +251,11 @@ def _check_number_of_classes(name: str, classes: tuple[Any, ...], task: Task) ->
 def _check_numbers(target: pd.Series) -> None:
     kind = kind_of(target)
     if kind not in ("number", "boolean"):
+        # One text makes a text of each number beside it: the text is to be shown.
+        texts = target[pd.to_numeric(target.astype(object), errors="coerce").isna() & target.notna()] if kind == "category" else target
+        value = (target if texts.empty else texts).iloc[0]
         raise InputError(
-            f"The target `{target.name}` holds {'dates' if kind == 'date' else 'text'} (such as {target.iloc[0]!r}), and a regression "
+            f"The target `{target.name}` holds {'dates' if kind == 'date' else 'text'} (such as {value!r}), and a regression "
             "needs numbers. Choose another target_column, or a classification in model_type."
         )
     if not np.isfinite(target.to_numpy(dtype=np.float64)).all():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +12,18 @@ if TYPE_CHECKING:
 
 _ANY: tuple[Any, ...] = ()
 _EXACT_LOSSES = ("Quantile", "GroupQuantile", "MultiQuantile", "MAE", "MAPE", "RMSPE", "LogCosh")
+_WITHOUT_NEWTON = ("MAE", "MAPE", "Quantile", "Lq", "LogLinQuantile")
+# What stands behind the name of CatBoost's losses (catboost/private/libs/options/loss_description.cpp, catboost/libs/metrics/metric.cpp):
+# the parameter, the lowest and the highest value, whether those are taken themselves, and whether the loss needs the parameter.
+_LOSS_PARAMETERS = {
+    "Quantile": ("alpha", 0, 1, True, False),
+    "Expectile": ("alpha", 0, 1, True, True),
+    "Tweedie": ("variance_power", 1, 2, False, True),
+    "Huber": ("delta", 0, math.inf, True, True),
+    "Lq": ("q", 1, math.inf, True, True),
+}
+# Of CatBoost's ways to score a split, those of its CPU.
+_ON_CPU = ("Cosine", "L2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +92,46 @@ _CONFLICTS: dict[str, tuple[Conflict, ...]] = {
         Conflict(("subsample",), _ANY, ("bootstrap_type",), refused=("Bayesian", "No")),
         Conflict(("bagging_temperature",), _ANY, ("bootstrap_type",), needed=("Bayesian",), default="Bayesian"),
         Conflict(("leaf_estimation_method",), ("Simple",), ("leaf_estimation_iterations",), needed=(1, 1.0), default=1),
+        Conflict(("leaf_estimation_method",), ("Newton",), ("loss_function", "objective"), refused=_WITHOUT_NEWTON),
         Conflict(("leaf_estimation_method",), ("Exact",), ("loss_function", "objective"), needed=_EXACT_LOSSES, default="RMSE"),
     ),
 }
+
+
+def needs_gpu(library: str, given: Mapping[str, Any]) -> str | None:
+    """Return a sentence about a hyperparameter that is for a GPU, to a machine that has none; None if there is none."""
+    if library != "catboost":
+        return None  # XGBoost falls back to the CPU, and a LightGBM of a user's own may have another device.
+    if given.get("task_type") == "GPU":
+        return (
+            "`hyperparameters.task_type` is 'GPU', and the machine has no GPU that catboost can use. Leave it out: a GPU is used "
+            "where there is one."
+        )
+    score = given.get("score_function")
+    if isinstance(score, str) and score not in _ON_CPU:
+        return (
+            f"`hyperparameters.score_function` is {score!r}, which catboost has on a GPU alone, and the machine has none: use Cosine or L2."
+        )
+    return None
+
+
+def _loss_problem(name: str, value: Any) -> str | None:
+    """Return what is wrong with the parameter of a CatBoost loss: `Quantile:alpha=3`."""
+    loss, _, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if loss not in _LOSS_PARAMETERS:
+        return None
+    parameter, low, high, closed, needed = _LOSS_PARAMETERS[loss]
+    given = dict(re.findall(r"(\w+)=([^;]*)", rest))
+    between = f"from {low} on" if math.isinf(high) else f"from {low} to {high}" if closed else f"above {low} and below {high}"
+    if parameter not in given:
+        return f"`hyperparameters.{name}` is {value!r}, and {loss} needs {parameter} {between}: `{loss}:{parameter}=…`." if needed else None
+    try:
+        number = float(given[parameter])
+    except ValueError:
+        number = math.nan
+    if low < number < high or (closed and number in (low, high)):
+        return None
+    return f"`hyperparameters.{name}` is {value!r}, and {parameter} of {loss} is a number {between}."
 
 
 def conflicts(library: str, given: Mapping[str, Any]) -> Iterator[str]:
@@ -89,6 +140,8 @@ def conflicts(library: str, given: Mapping[str, Any]) -> Iterator[str]:
         sentence = conflict.sentence(given)
         if sentence is not None:
             yield sentence
+    losses = [(name, given[name]) for name in ("loss_function", "objective", "eval_metric") if library == "catboost" and name in given]
+    yield from filter(None, (_loss_problem(name, value) for name, value in losses))
     weights = [name for name in ("class_weights", "auto_class_weights", "scale_pos_weight") if given.get(name) is not None]
     if library == "catboost" and len(weights) > 1:
         yield f"`hyperparameters.{weights[0]}` cannot be used with `{weights[1]}`: take one of the two out."

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from .errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 # Each line: the names of one hyperparameter, then what it takes. `whole`, `number` and `flag` are kinds, `?` also takes null, `"` also
 # takes a number that is written as text; an interval has the limits, `[` with and `(` without its end. `one of` takes these words alone.
-# `like` takes any text, but one that is near to these words without being one of them is misspelt: other releases have others.
+# `like` takes any text, but one that is near to these words without being one of them is misspelt: other releases have others. `signs`
+# are -1, 0 and 1, one for each feature, and `weights` numbers from 0 on, one for each class. A line that ends in `if NAME WORD` is held
+# only beside that hyperparameter: without it the library takes any number.
 #
 # XGBoost: the declarations of its `TrainParam`, `GBTreeTrainParam` and `LearnerTrainParam` (src/tree/param.h, src/gbm/gbtree.h,
 # src/learner.cc), as "XGBoost Parameters" of its documentation has them.
@@ -29,6 +31,13 @@ _XGBOOST = """
     max_depth max_leaves                                            whole?" [0,
     max_bin                                                         whole? [2,
     num_parallel_tree max_cat_threshold                             whole?" [1,
+    max_cat_to_onehot max_cached_hist_node                          whole?" [1,
+    rate_drop skip_drop                                             number?" [0,1] if booster dart
+    tweedie_variance_power                                          number?" [1,2] if objective reg:tweedie
+    monotone_constraints                                            signs?
+    device  like cpu cuda gpu sycl
+    eval_metric  like? rmse rmsle mae mape mphe logloss error merror mlogloss auc aucpr pre ndcg map poisson-nloglik gamma-nloglik \
+        cox-nloglik gamma-deviance tweedie-nloglik aft-nloglik interval-regression-accuracy quantile expectile ams
     seed random_state n_jobs nthread                                whole?" (
     verbosity                                                       whole?" [0,3]
     booster                                                         one of gbtree dart gblinear
@@ -59,7 +68,21 @@ _LIGHTGBM = """
     min_data_in_bin min_data_per_group max_cat_threshold            whole?" [1,
     max_cat_to_onehot bin_construct_sample_cnt subsample_for_bin    whole?" [1,
     cat_smooth cat_l2 path_smooth                                   number?" [0,
-    drop_rate skip_drop top_rate other_rate                         number?" [0,1]
+    drop_rate rate_drop skip_drop top_rate other_rate               number?" [0,1]
+    pos_bagging_fraction neg_bagging_fraction                       number?" (0,1]
+    alpha fair_c poisson_max_delta_step                             number?" (0,
+    tweedie_variance_power                                          number?" [1,2)
+    monotone_penalty cegb_tradeoff cegb_penalty_split linear_lambda number?" [0,
+    top_k topk num_gpu                                              whole?" [1,
+    monotone_constraints mc monotone_constraint monotonic_cst       signs?
+    deterministic boost_from_average                                flag?"
+    monotone_constraints_method monotone_constraining_method mc_method  one of basic intermediate advanced
+    metric metrics metric_types  like? l1 mean_absolute_error mae regression_l1 l2 mean_squared_error mse regression_l2 regression rmse \
+        root_mean_squared_error l2_root quantile mape mean_absolute_percentage_error huber fair poisson gamma gamma_deviance tweedie \
+        ndcg lambdarank rank_xendcg xendcg map mean_average_precision auc average_precision binary_logloss binary binary_error auc_mu \
+        multi_logloss multiclass softmax multiclassova multiclass_ova ova ovr multi_error cross_entropy xentropy cross_entropy_lambda \
+        xentlambda kullback_leibler kldiv r2 none null custom na
+    device_type device  like cpu gpu cuda
     scale_pos_weight sigmoid                                        number?" (0,
     max_delta_step                                                  number?" (
     extra_trees extra_tree linear_tree is_unbalance unbalance       flag?"
@@ -94,6 +117,22 @@ _CATBOOST = """
     boosting_type                     one of Ordered Plain
     nan_mode                          one of Forbidden Min Max
     leaf_estimation_method            one of Newton Gradient Exact Simple
+    auto_class_weights                one of Balanced SqrtBalanced None
+    task_type                         one of GPU CPU
+    feature_border_type               one of Median GreedyLogSum UniformAndQuantiles MinEntropy MaxLogSum Uniform GreedyMinEntropy
+    counter_calc_method               one of Full SkipTest
+    model_shrink_mode                 one of Constant Decreasing
+    sampling_unit                     one of Object Group
+    class_weights                     weights
+    monotone_constraints              signs
+    scale_pos_weight penalties_coefficient                          number [0,
+    eval_metric custom_metric  like? Logloss CrossEntropy CtrFactor Focal RMSE LogCosh Lq MAE Quantile MultiQuantile Expectile \
+        LogLinQuantile MAPE Poisson MSLE MedianAbsoluteError SMAPE Huber Tweedie Cox RMSPE RMSEWithUncertainty MultiClass \
+        MultiClassOneVsAll PairLogit PairLogitPairwise YetiRank YetiRankPairwise QueryRMSE GroupQuantile QuerySoftMax R2 NumErrors \
+        FairLoss AUC Accuracy BalancedAccuracy BalancedErrorRate BrierScore Precision Recall F1 TotalF1 F MCC ZeroOneLoss HammingLoss \
+        HingeLoss Kappa WKappa LogLikelihoodOfPrediction NormalizedGini PRAUC PairAccuracy AverageGain QueryAverage QueryAUC PFound \
+        PrecisionAt RecallAt MAP NDCG DCG FilteredDCG MRR ERR SurvivalAft MultiRMSE MultiRMSEWithMissingValues MultiLogloss \
+        MultiCrossEntropy Combination
     score_function                    one of Cosine L2 NewtonCosine NewtonL2 LOOL2 SatL2 SolarL2
     sampling_frequency                one of PerTree PerTreeLevel
     loss_function objective  like? RMSE MAE MAPE Poisson Quantile MultiQuantile LogLinQuantile LogCosh Lq Expectile Tweedie Huber RMSPE \
@@ -113,9 +152,18 @@ _KERAS = """
     optimizer  like adam adamw adamax adagrad adadelta adafactor nadam sgd rmsprop ftrl lion lamb muon
 """
 _TEXTS = {"xgboost": _XGBOOST, "lightgbm": _LIGHTGBM, "catboost": _CATBOOST, "keras": _KERAS}
-_LINE = re.compile(r'(?P<names>[\w ]+?)  *(?P<kind>wholes|whole|number|flag|one of|like)(?P<marks>[?"]*)(?: (?P<rest>.*))?')
+_LINE = re.compile(
+    r'(?P<names>[\w ]+?)  *(?P<kind>wholes|whole|number|flag|signs|weights|one of|like)(?P<marks>[?"]*)(?: (?P<rest>.*?))?'
+    r"(?: if (?P<beside>\w+) (?P<word>\S+))?"
+)
 _WHOLE_TEXT = re.compile(r"[+-]?\d+")
 _FLAG_TEXTS = ("true", "false", "+", "-")
+_PHRASES = {
+    "flag": "true or false",
+    "signs": "1 (rising), -1 (falling) or 0 for each feature",
+    "weights": "a number from 0 on for each class, not all of them 0",
+}
+_SHORT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,15 +171,17 @@ class Values:
     """The values that a hyperparameter takes.
 
     Attributes:
-        kind: `whole`, `number`, `flag`, `wholes` (a list), `one of` or `like`.
+        kind: `whole`, `number`, `flag`, `wholes` (a list), `signs`, `weights`, `one of` or `like`.
         low: the lowest number, or the number above which all are.
         high: the highest number, or the number below which all are.
         open_low: whether `low` itself is left out.
         open_high: whether `high` itself is left out.
         words: the texts.
-        or_null: whether null leaves the hyperparameter to the library; for `like`, whether the library has more than names.
+        or_null: whether null leaves the hyperparameter to the library; for `like`, whether the library takes lists, or more than names.
         as_text: whether a number may be written as text.
         as_float: whether a whole number may be written as 2.0.
+        any_case: whether a word may be written in capitals.
+        beside: another hyperparameter and its value, without which any value is taken.
     """
 
     kind: str
@@ -143,31 +193,32 @@ class Values:
     or_null: bool = False
     as_text: bool = False
     as_float: bool = False
+    any_case: bool = False
+    beside: tuple[str, str] | None = None
 
     def take(self, value: Any) -> bool:
         """Return whether a value is one of them."""
         if value is None:
             # XGBoost and LightGBM leave null out; CatBoost has its own word for one that it does not.
             return self.or_null or self.kind == "one of"
-        match self.kind:
-            case "one of":
-                return value in self.words
-            case "like":
-                return self._may_be_name(value)
-            case "flag":
-                return isinstance(value, bool) or (self.as_text and str(value).lower() in _FLAG_TEXTS)
-            case "wholes":
-                return isinstance(value, list | tuple) and all(map(self._is_number, value))
-        return self._is_number(value)
+        takes = {
+            "one of": lambda: value in self.words,
+            "like": lambda: self._may_be_name(value),
+            "flag": lambda: isinstance(value, bool) or (self.as_text and str(value).lower() in _FLAG_TEXTS),
+            "signs": lambda: all(_is_plain(sign) and sign in (-1, 0, 1) for sign in _each(value)),
+            "weights": lambda: all(_is_plain(weight) and weight >= 0 for weight in _each(value)) and any(_each(value)),
+            "wholes": lambda: isinstance(value, list | tuple) and all(map(self._is_number, value)),
+        }
+        return bool(takes.get(self.kind, lambda: self._is_number(value))())
 
     def hint(self, value: Any) -> str:
         """Return what is taken instead of a value, as a sentence."""
-        close = nearest(self._name(value), self.words) if isinstance(value, str) else None
-        return f"Did you mean `{close}`?" if close else f"It takes {self}."
+        near = [close for name in self._names(value) if not self._has(name) and (close := self._near(name))]
+        return f"Did you mean `{near[0]}`?" if near else f"It takes {self}."
 
     def __str__(self) -> str:
-        if self.kind == "flag":
-            return "true or false"
+        if self.kind in _PHRASES:
+            return _PHRASES[self.kind]
         if self.words:
             return f"{'one of ' if self.kind == 'one of' else 'a name, such as '}{', '.join(self.words[:8])}"
         noun = {"number": "a number", "wholes": "a list of whole numbers, one per layer"}.get(self.kind, "a whole number")
@@ -180,15 +231,29 @@ class Values:
         return f"{noun} above {low} and {below} {high}" if self.open_low else f"{noun} from {low} to {below} {high}".replace("  ", " ")
 
     def _may_be_name(self, value: Any) -> bool:
-        if not isinstance(value, str):
-            return self.or_null  # A list of objectives is left to the library.
-        name = self._name(value)
-        return name.casefold() in {word.casefold() for word in self.words} or nearest(name, self.words) is None
+        if not isinstance(value, str) and not self.or_null:
+            return False
+        # What is no name is left to a library that has more than names.
+        return all(self._has(name) or self._near(name) is None for name in self._names(value))
+
+    def _has(self, name: str) -> bool:
+        return name in self.words or (self.any_case and name.casefold() in {word.casefold() for word in self.words})
+
+    def _near(self, name: str) -> str | None:
+        """Return the word that a name is near to; of short words, one in which a single letter differs."""
+        short = [word for word in self.words if len(word) == len(name) <= _SHORT and sum(map(str.__ne__, word, name)) == 1]
+        folded = {word.casefold(): word for word in self.words}
+        close = nearest(name.casefold(), folded)
+        return folded[close] if close is not None else next(iter(short), None)
 
     @staticmethod
-    def _name(value: str) -> str:
-        # CatBoost's `Quantile:alpha=0.3`.
-        return value.partition(":")[0] if "=" in value else value
+    def _names(value: Any) -> list[str]:
+        """Return the names in a value: one, or those of a list, without what follows them."""
+        texts = value.split(",") if isinstance(value, str) and "=" not in value else [value] if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+            return []
+        # CatBoost's `Quantile:alpha=0.3`, XGBoost's `cuda:0`, `error@0.7` and `ndcg-`.
+        return [re.sub(r"(:.*=.*|:\d+|@.*|-)$", "", text.strip()) for text in texts if text.strip()]
 
     def _is_number(self, value: Any) -> bool:
         if isinstance(value, str) and self.as_text:
@@ -212,7 +277,11 @@ def values_of(library: str) -> Mapping[str, Values]:
         parts = _LINE.fullmatch(re.sub(" +", " ", line.strip()))
         if parts is None:
             raise ValueError(f"{line!r} is not a line of the table of {library}")
-        taken = _values(parts["kind"], parts["marks"], parts["rest"] or "", as_float=library == "catboost")
+        taken = dataclasses.replace(
+            _values(parts["kind"], parts["marks"], parts["rest"] or "", as_float=library == "catboost"),
+            any_case=library in ("lightgbm", "keras"),
+            beside=(parts["beside"], parts["word"]) if parts["beside"] else None,
+        )
         values |= dict.fromkeys(parts["names"].split(), taken)
     return values
 
@@ -221,14 +290,26 @@ def wrong_values(library: str, given: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each hyperparameter whose value the library does not take."""
     for name, value in given.items():
         taken = values_of(library).get(name)
-        if taken is not None and not taken.take(value):
+        held = taken is not None and (taken.beside is None or given.get(taken.beside[0]) == taken.beside[1])
+        if taken is not None and held and not taken.take(value):
             yield f"`hyperparameters.{name}` is {value!r}. {taken.hint(value)}"
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _each(value: Any) -> Iterable[Any]:
+    """Return the values for each feature, or each class; none of a text, which is left to the library."""
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
 
 
 def _values(kind: str, marks: str, rest: str, *, as_float: bool) -> Values:
     or_null, as_text = "?" in marks, '"' in marks
     if kind in ("one of", "like"):
         return Values(kind, words=tuple(rest.split()), or_null=or_null)
+    if kind in _PHRASES:
+        return Values(kind, or_null=or_null, as_text=as_text)
     low, _, high = rest.strip("[](").rstrip(")").partition(",")
     return Values(
         kind,

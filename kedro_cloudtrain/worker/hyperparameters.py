@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import HyperparameterError, InputError, nearest
+from .errors import HyperparameterError, nearest
 from .hyperparameter_conflicts import conflicts
 from .hyperparameter_values import wrong_values
+from .objectives import other_tasks
+from .yaml_words import put_in_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,9 +72,10 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "catboost": frozenset(_CATBOOST.split()),
     "keras": frozenset(_KERAS.split()),
 }
+MONOTONE = ("monotone_constraints", "monotone_constraint", "monotonic_cst", "mc")
 # Hyperparameters with a value per feature, and the value of a feature that is not named.
 _OF_A_FEATURE = {
-    **dict.fromkeys(("monotone_constraints", "monotone_constraint", "monotonic_cst", "mc"), 0),
+    **dict.fromkeys(MONOTONE, 0),
     "feature_weights": 1,
     "first_feature_use_penalties": 0,
 }
@@ -127,16 +130,18 @@ _SAME = tuple(frozenset(line.split()) for line in _SAME_TEXT.strip().splitlines(
 _SAME_TO_XGBOOST = frozenset({"alpha", "reg_alpha"})
 
 
-def check_hyperparameters(library: str, names: Iterable[str]) -> None:
+def check_hyperparameters(library: str, names: Iterable[str], task: str | None = None) -> None:
     """Check hyperparameters against those that a library has.
 
     Args:
         library: xgboost, lightgbm, catboost or keras; it is not imported.
         names: the hyperparameters' names, or the hyperparameters.
+        task: what the model learns; None where it is not known.
 
     Raises:
         HyperparameterError: with each unknown name and the most similar known one, two names of the same hyperparameter, a linear
-            booster, each value that the library does not take, as far as the table of values has it, and each pair that it refuses.
+            booster, each value that the library does not take, as far as the table of values has it, each pair that it refuses, and each
+            that the task cannot have.
     """
     valid = KNOWN[library]
     given = dict(names) if isinstance(names, Mapping) else {}
@@ -150,7 +155,7 @@ def check_hyperparameters(library: str, names: Iterable[str]) -> None:
         twice = [f"`hyperparameters.{name}`" for name in names if name in same & valid]
         problems += [f"{' and '.join(twice)} are the same to {library}: keep one of them."] if len(twice) > 1 else []
     wrong = list(wrong_values(library, given))
-    problems += wrong or conflicts(library, given)
+    problems += wrong or [*conflicts(library, given), *(other_tasks(library, task, given) if task is not None else ())]
     for name in names:
         if name in valid:
             continue
@@ -201,6 +206,27 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
     return placed
 
 
+def refuse_constrained_categories(library: str, placed: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
+    """Check that no monotone constraint is on a category: LightGBM ends its process by it, and CatBoost refuses it.
+
+    Args:
+        library: xgboost, lightgbm or catboost.
+        placed: the hyperparameters, as `by_place` returns them.
+        kinds: what each feature is, in the order of the matrix.
+
+    Raises:
+        HyperparameterError: names the feature.
+    """
+    for name, row in placed.items():
+        if library in ("lightgbm", "catboost") and name in MONOTONE and isinstance(row, list | tuple):
+            held = [column for (column, kind), sign in zip(kinds.items(), row, strict=False) if sign and kind == "category"]
+            if held:
+                raise HyperparameterError(
+                    f"`hyperparameters.{name}` names `{held[0]}`, which is a category: its values have no order. Take it out, or make a "
+                    "number of it in a node before."
+                )
+
+
 def named_columns(given: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the columns that hyperparameters name, by the hyperparameter; a column's number is not one."""
     named: dict[str, list[str]] = {}
@@ -222,22 +248,34 @@ def by_class(given: Mapping[str, Any], classes: Sequence[Any]) -> dict[str, Any]
         classes: the labels, in the order of their codes.
 
     Raises:
-        InputError: a name is not that of a class.
+        HyperparameterError: a name is not that of a class.
     """
     weights = given.get("class_weights")
+    if isinstance(weights, list | tuple) and classes and len(weights) != len(classes):
+        raise HyperparameterError(
+            f"`hyperparameters.class_weights` has {len(weights)} weights, and the target has {len(classes)} classes: give one for each."
+        )
     if not isinstance(weights, Mapping):
         return dict(given)
     if not classes:
-        raise InputError("`hyperparameters.class_weights` is for a classification, and a regression has no classes: remove it.")
+        raise HyperparameterError("`hyperparameters.class_weights` is for a classification, and a regression has no classes: remove it.")
     row: list[Any] = [1] * len(classes)
     # What came through JSON has its keys as text.
     codes = {_label_text(label): code for code, label in enumerate(classes)}
     for label, weight in weights.items():
         if _label_text(label) not in codes:
             shown = ", ".join(repr(each) for each in classes[:8]) + (", …" if len(classes) > 8 else "")  # noqa: PLR2004  # a line's worth
-            raise InputError(f"`hyperparameters.class_weights` names {label!r}, which is no class of the target. The classes are {shown}.")
+            truth = {"true": True, "false": False}.get(str(label).lower())
+            hint = f" {put_in_quotes(truth, 'this label', classes)}." if truth is not None and _are_texts(classes) else ""
+            raise HyperparameterError(
+                f"`hyperparameters.class_weights` names {label!r}, which is no class of the target. The classes are {shown}.{hint}"
+            )
         row[codes[_label_text(label)]] = weight
     return {**given, "class_weights": row}
+
+
+def _are_texts(labels: Sequence[Any]) -> bool:
+    return all(isinstance(label, str) for label in labels)
 
 
 def _label_text(label: Any) -> str:

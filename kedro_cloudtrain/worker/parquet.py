@@ -60,7 +60,9 @@ def parquet_names(file: Any, location: Location) -> list[str]:
     with explained(location):
         chosen = parquet_args(location)
         parts = _parts(file)
-        names = dict.fromkeys(str(name) for part in parts for name in part.schema_arrow.names) if chosen is None else chosen
+        held = dict.fromkeys(str(name) for part in parts for name in part.schema_arrow.names)
+        require(location, chosen, list(held))
+        names = held if chosen is None else chosen
         # pandas makes an index again of one that was written as a column.
         return [name for name in names if name not in _index(parts[0])]
 

@@ -70,10 +70,22 @@ def split_rows(
         split = _by_chance(len(frame), classes, fraction, test_fraction, seed)
     for name in ("train", "validation"):
         if not len(getattr(split, name)):
+            if column is None and time_column is None and classes is not None and _are_mostly_alone(classes):
+                count = len(np.unique(classes))
+                raise InputError(
+                    f"The target has {count:,} classes in {len(frame):,} rows: a class of one row goes to training, so that none is left "
+                    f"for {name}. For a target of numbers, choose a regression in model_type; else use more rows of each class."
+                )
             raise InputError(f"The split of {len(frame)} rows leaves no {name} rows. Change `validation`, or use more rows.")
     if test_fraction and not len(split.test):
         raise InputError(f"The split of {len(frame)} rows leaves no test rows. Raise validation.test_fraction, or use more rows.")
     return split
+
+
+def _are_mostly_alone(classes: NDArray[Any]) -> bool:
+    """Return whether most rows are the only ones of their class."""
+    sizes = np.unique(classes, return_counts=True)[1]
+    return int((sizes == 1).sum()) * 2 > len(classes)
 
 
 def _by_chance(rows: int, classes: NDArray[Any] | None, fraction: float, test_fraction: float, seed: int) -> Split:
@@ -102,7 +114,28 @@ def _held_out(rows: NDArray[np.int64], classes: NDArray[Any] | None, count: int,
     return np.concatenate([kept, alone]), held
 
 
+def check_split_sample(values: pd.Series, *, by_time: bool) -> None:
+    """Check some rows of a split's column for what no other row can change.
+
+    Args:
+        values: the column, in rows that have a target.
+        by_time: whether it is `time_column`, and not `column`.
+
+    Raises:
+        InputError: a row marks no part, or has no time.
+    """
+    if by_time:
+        _times(values)
+    else:
+        _parts(values)
+
+
 def _by_column(values: pd.Series) -> Split:
+    parts = _parts(values)
+    return Split(*(np.flatnonzero(parts.to_numpy() == part) for part in ("train", "validation", "test")))
+
+
+def _parts(values: pd.Series) -> pd.Series:
     names = values.astype(object).map(lambda value: str(value).strip().lower(), na_action="ignore")
     parts = names.map(_NAMES)
     if parts.isna().any():
@@ -110,13 +143,21 @@ def _by_column(values: pd.Series) -> Split:
         close = nearest(str(value).lower(), _NAMES)
         hint = f" Did you mean `{close}`?" if close else ""
         raise InputError(f"The split column `{values.name}` has the value {value!r}.{hint} Use train, validation or test.")
-    return Split(*(np.flatnonzero(parts.to_numpy() == part) for part in ("train", "validation", "test")))
+    return parts
 
 
 def _by_time(values: pd.Series, fraction: float, test_fraction: float) -> Split:
+    order = np.argsort(_times(values).to_numpy(), kind="stable")
+    tests, validations = round(len(order) * test_fraction), max(1, round(len(order) * fraction))
+    first = max(0, len(order) - tests - validations)
+    return Split(order[:first], order[first : len(order) - tests], order[len(order) - tests :])
+
+
+def _times(values: pd.Series) -> pd.Series:
+    """Return what orders the rows."""
     if values.isna().any():
         raise InputError(
-            f"The time column `{values.name}` lacks {int(values.isna().sum())} values, so that the rows have no order. "
+            f"The time column `{values.name}` has rows without a value, so that they have no order. "
             "Fill them in, or choose another validation.time_column."
         )
     if not pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_datetime64_any_dtype(values.dtype):
@@ -126,8 +167,5 @@ def _by_time(values: pd.Series, fraction: float, test_fraction: float) -> Split:
                 f"The time column `{values.name}` holds {values[times.isna()].iloc[0]!r}, which is not a time. "
                 "Write times as 2026-01-31 or 2026-01-31T12:00:00."
             )
-        values = times
-    order = np.argsort(values.to_numpy(), kind="stable")
-    tests, validations = round(len(order) * test_fraction), max(1, round(len(order) * fraction))
-    first = max(0, len(order) - tests - validations)
-    return Split(order[:first], order[first : len(order) - tests], order[len(order) - tests :])
+        return times
+    return values

@@ -7,31 +7,43 @@ import dataclasses
 import io
 from typing import TYPE_CHECKING, Any
 
-from .columns import is_number
+from .columns import is_number, with_blank_numbers
+from .delimited import read_first_rows
 from .downloads import streamed
 from .errors import InputError
 from .json_lines import read_json_lines
+from .locations import Location
 from .parquet import parquet_head, parquet_names, parquet_nested, read_parquet
 from .ranges import local_file, on_parts, refuse_web_page, remote_file
 from .readers import READERS, TEXT, excel, explained, packing, reader_args, reason, takes_nrows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     import pandas as pd
 
-    from .locations import Location
 
+# The arguments of pandas' reader by which the first row is found and taken apart.
+_OF_A_HEADER = frozenset(
+    ("sep", "delimiter", "quotechar", "quoting", "escapechar", "doublequote", "skiprows", "comment", "encoding", "compression", "engine")
+)
 _HEAD_BYTES = 64 * 1024
 _LARGEST_HEAD_BYTES = 16 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table, and the number of bytes that were read from its source."""
+    """A table.
+
+    Attributes:
+        frame: its rows.
+        bytes_read: the number of bytes that were read from its source.
+        notes: what is doubtful about its columns, a sentence each.
+    """
 
     frame: pd.DataFrame
     bytes_read: int
+    notes: tuple[str, ...] = ()
 
 
 def read_table(location: Location, *, columns: Sequence[str] | None = None, float32: Container[str] | None = None) -> Table:
@@ -45,14 +57,32 @@ def read_table(location: Location, *, columns: Sequence[str] | None = None, floa
     Raises:
         InputError: the table does not exist, has another format, is empty, or lacks a column.
     """
+    notes: tuple[str, ...] = ()
     if location.in_pieces and location.format == "parquet" and columns is not None:
         frame, count = on_parts(location, lambda file: read_parquet(file, location, columns, float32))
     else:
         with local_file(location) as (path, count):
             frame = {**READERS, "parquet": read_parquet}[location.format](path, location, columns, float32)
+            notes = tuple(repeated_columns(Location(str(path), location.format, location.load_args)))
     if not len(frame):
         raise InputError(f"{location.place} has no rows. Check the file.")
-    return Table(_narrow(frame, float32), count)
+    return Table(_narrow(frame, float32), count, notes)
+
+
+def repeated_columns(location: Location) -> Iterator[str]:
+    """Yield a sentence for each name that several columns of a text have: pandas adds numbers to all but the first."""
+    args = location.load_args
+    if location.format not in ("csv", "tsv") or args.get("header", 0) not in (0, "infer") or args.get("names") is not None:
+        return
+    plain = {name: value for name, value in args.items() if name in _OF_A_HEADER}
+    try:
+        row = read_head(dataclasses.replace(location, load_args={**plain, "header": None, "dtype": "str"}), rows=1).iloc[0]
+    except (InputError, ValueError, IndexError):
+        return  # The table itself is read with more arguments, and its reader tells what is wrong.
+    for name, count in row.value_counts().items():
+        if count > 1:
+            others = ", ".join(f"`{name}.{number}`" for number in range(1, count))
+            yield f"{count} columns are named `{name}`, and are read as `{name}`, {others}: give each a name of its own."
 
 
 def column_names(location: Location) -> list[str]:
@@ -67,8 +97,13 @@ def column_names(location: Location) -> list[str]:
     return on_parts(location, lambda file: parquet_names(file, location))[0]
 
 
-def first_look(location: Location, *, rows: int) -> tuple[list[str], list[str], pd.DataFrame | None]:
+def first_look(location: Location, *, rows: int, by_pandas: bool = False) -> tuple[list[str], list[str], pd.DataFrame | None]:
     """Look at a table as cheaply as its format allows.
+
+    Args:
+        location: the table's place.
+        rows: the number of rows to look at.
+        by_pandas: as for `read_head`.
 
     Returns:
         The columns' names, those of the columns that hold lists, structures or bytes, and the first rows; None for parquet, whose schema
@@ -82,12 +117,17 @@ def first_look(location: Location, *, rows: int) -> tuple[list[str], list[str], 
         return names, nested, None
     from .doubts import nested_columns
 
-    head = read_head(location, rows=rows)
+    head = read_head(location, rows=rows, by_pandas=by_pandas)
     return [str(name) for name in head.columns], nested_columns(head), head
 
 
-def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:
-    """Read a table's first rows, and not much more of a remote file than they need.
+def read_head(location: Location, *, rows: int = 5, by_pandas: bool = False) -> pd.DataFrame:
+    """Read a table's first rows as `read_table` reads them, and not much more of a remote file than they need.
+
+    Args:
+        location: the table's place.
+        rows: their number.
+        by_pandas: whether the table will be read by pandas alone, to which numbers and blanks are texts.
 
     Raises:
         InputError: as for `read_table`.
@@ -99,10 +139,10 @@ def read_head(location: Location, *, rows: int = 5) -> pd.DataFrame:
         if head is not None:
             return head
     with local_file(location) as (path, _), explained(location):
-        return _head_of(path, location, rows)
+        return _head_of(path, location, rows, by_pandas=by_pandas)
 
 
-def _head_of(file: Any, location: Location, rows: int) -> pd.DataFrame:
+def _head_of(file: Any, location: Location, rows: int, *, by_pandas: bool = False) -> pd.DataFrame:
     import pandas as pd  # takes half a second, which an import of this module need not wait for
 
     args = reader_args(location, file)
@@ -111,11 +151,12 @@ def _head_of(file: Any, location: Location, rows: int) -> pd.DataFrame:
         args["nrows"] = min(rows, args.get("nrows") or rows)
     match location.format:
         case "csv" | "tsv":
-            return pd.read_csv(file, **args).head(rows)
+            return (pd.read_csv(file, **args) if by_pandas else read_first_rows(file, args)).head(rows)
         case "jsonl":
-            return read_json_lines(file, args).head(rows)
+            frame, texts = read_json_lines(file, args), True
         case _:
-            return excel(file, args).head(rows)
+            frame, texts = excel(file, args), False
+    return frame.head(rows) if by_pandas else with_blank_numbers(frame.head(rows), args.get("dtype"), texts=texts)
 
 
 def _remote_head(location: Location, rows: int) -> pd.DataFrame | None:

@@ -10,9 +10,10 @@ import numpy as np
 from .devices import device_for
 from .doubts import doubts, refuse_nested
 from .encoding import Features, Target
-from .errors import InputError
+from .errors import HyperparameterError, InputError
 from .fit_checkpoint import FitCheckpoint
-from .hyperparameters import by_class, by_place, check_hyperparameters
+from .hyperparameter_conflicts import needs_gpu
+from .hyperparameters import by_class, by_place, check_hyperparameters, refuse_constrained_categories
 from .inputs import input_location
 from .job import Job
 from .metrics import measure
@@ -25,7 +26,7 @@ from .splitting import Split, split_rows
 from .tables import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -93,7 +94,10 @@ class TrainingJob(Job):
         """Choose the device, and check the hyperparameters."""
         self.device, self._device_name = device_for(self._library, self._hyperparameters)
         print(f"{self._library} {version_of(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
-        check_hyperparameters(self._library, self._hyperparameters)
+        check_hyperparameters(self._library, self._hyperparameters, self._task)
+        missing = needs_gpu(self._library, self._hyperparameters) if self.device == "cpu" else None
+        if missing is not None:
+            raise HyperparameterError(missing)
         self.checkpoint = FitCheckpoint(self._library, self.progress)
 
     def explained(self, error: BaseException | None) -> BaseException | None:
@@ -152,6 +156,7 @@ class TrainingJob(Job):
                 raise InputError(f"{location.place} has no column `{validation[setting]}`. Fix validation.{setting}.")
         self._rows["read"] = self._rows.get("read", 0) + len(frame)
         print(f"read {len(frame):,} rows, {len(frame.columns)} columns from {location.place}")  # noqa: T201
+        _print_checks(table.notes)
         refuse_nested(frame, location.place)
         has_target = frame[target].notna()
         if not has_target.all():
@@ -193,8 +198,7 @@ class TrainingJob(Job):
         whole = len(split.train) == len(frame)
         fitted = frame if whole else frame.iloc[split.train]
         self.features = Features.fit(fitted, self._names)
-        for doubt in doubts(fitted, self._names):
-            print(f"check: {doubt}")  # noqa: T201
+        _print_checks(doubts(fitted, self._names))
         matrix = self.features.matrix(frame)
         index = frame.index.to_numpy()
         train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])
@@ -228,7 +232,9 @@ class TrainingJob(Job):
         Raises:
             InputError: one names a column that is not a feature, or a class that the target does not have.
         """
-        placed = by_place(self._library, self._hyperparameters, [column.name for column in self.features.columns])
+        kinds = {column.name: column.kind for column in self.features.columns}
+        placed = by_place(self._library, self._hyperparameters, list(kinds))
+        refuse_constrained_categories(self._library, placed, kinds)
         return by_class(placed, self.target.classes)
 
     def score(self, native: Any, validation: Part, test: Part | None = None) -> dict[str, Any]:
@@ -343,6 +349,11 @@ class _EveryBut:
 
     def __contains__(self, name: object) -> bool:
         return name not in self._names
+
+
+def _print_checks(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        print(f"check: {sentence}")  # noqa: T201
 
 
 def _is_constant(matrix: NDArray[np.float32]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import yaml
 
@@ -33,6 +35,7 @@ def test_a_name_that_yaml_reads_as_something_else_is_to_be_put_in_quotes(where: 
         parse(**names)
     assert where in caught.value.message
     assert "in quotes" in caught.value.message
+    assert re.search(": YAML reads (yes|no|it as a (whole number|number|date))", caught.value.message)
     assert parse(feature='"no"').feature_columns == ("no",)
 
 

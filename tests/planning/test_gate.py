@@ -11,7 +11,7 @@ from support.kedro_project import Project, make_project
 from support.planted import MISTAKES, UNUSUAL, VARIANTS, Draft, draft
 
 # So many of the generated projects are tried by each run of the tests; 200 take some minutes.
-PROJECTS = 69
+PROJECTS = 104
 TESTS = 8
 # What is planted in a project, by its number: what is wrong or unusual, the exit code of both commands, and how.
 PLANTED = [
@@ -19,7 +19,12 @@ PLANTED = [
     *((kind, 1, MISTAKES[kind]) for kind in sorted(MISTAKES, key=lambda kind: kind in VARIANTS)),
 ]
 # Kedro fails on these before a runner is asked, or in a node of its own; `plan` has a line about each.
-KEDROS_OWN = {"an ordinary table that is not there", "credentials that are nowhere", "an entry without a type"}
+KEDROS_OWN = {
+    "a folder without partitions",
+    "an ordinary table that is not there",
+    "credentials that are nowhere",
+    "an entry without a type",
+}
 
 
 @pytest.mark.parametrize("first", range(TESTS))

@@ -288,6 +288,44 @@ def _counting(made: Draft, statement: str, late: str) -> None:
     made.files |= {"src/shop/steps.py": steps.replace("import_module(", "load("), "src/shop/late.py": late}
 
 
+def _other_objective(made: Draft) -> None:
+    name = "loss_function" if made.library == "catboost" else "objective"
+    own = {"xgboost": ("binary:logistic", "reg:gamma"), "lightgbm": ("binary", "l1"), "catboost": ("Logloss", "MAE")}[made.library]
+    made.hyperparameters[name] = own[0 if made.task == "regression" else 1]
+
+
+def _weighted(made: Draft, task: str, weights: Any) -> None:
+    made.library, made.task = "catboost", task
+    _train_as(made, task, TARGETS[task])
+    made.parameters["hyperparameters"] = {"iterations": 3, "class_weights": weights}
+
+
+def _partitions(made: Draft, kind: str, suffix: str = ".csv", confirmed: str = "") -> None:
+    entry = {"path": "data/parts", "dataset": "pandas.CSVDataset", "filename_suffix": suffix}
+    made.catalog["parts"] = {"type": f"partitions.{kind}", **entry}
+    made.files["data/parts/one.csv"] = "x\n1\n"
+    made.files |= {"data/parts/CHECKPOINT": confirmed} if confirmed else {}
+    made.names["more"] = ', node(show, "parts", "names_of_parts", name="parts")'
+
+
+def _blanks(made: Draft) -> None:
+    _cloud_table(made)
+    _train_as(made, "regression", "amount")
+
+    def spoil(project: Path) -> None:
+        path = project / "data/volume/datasets/table.csv"
+        frame = pd.read_csv(path).astype({"amount": object, "b": object})
+        frame.loc[::7, ["amount", "b"]] = " "
+        frame.to_csv(path, index=False)
+
+    made.spoil = spoil
+
+
+def _pickled_table(made: Draft) -> None:
+    made.catalog["table"] = {"type": "pickle.PickleDataset", "filepath": "data/01_raw/table.pkl"}
+    made.spoil = lambda project: pd.read_csv(project / "data/source.csv").to_pickle(project / "data/01_raw/table.pkl")
+
+
 # What a plan passes and a run can do, by what is unusual.
 UNUSUAL: dict[str, Callable[[Draft], Any]] = {
     "nothing": lambda made: None,
@@ -311,6 +349,10 @@ UNUSUAL: dict[str, Callable[[Draft], Any]] = {
     ),
     "constraints by name": lambda made: _constrained(made, "a", named=False),
     "a spreadsheet": _sheet,
+    "partitions that are all confirmed": lambda made: _partitions(made, "IncrementalDataset", confirmed="one"),
+    "numbers and blanks": _blanks,
+    "a pickled table": _pickled_table,
+    "a section without settings": lambda made: (made.settings.update(defaults=None), made.settings["nodes"].update({"tr*n": None})),
     "a boolean as the target of a regression": lambda made: _train_as(made, "regression", "flag"),
     "two classes of several": lambda made: _train_as(made, "multiclass_classification", "yes"),
     "a template of code beside an import by a computed name": lambda made: _counting(made, "import_module('json')", "class {{ name }}:\n"),
@@ -386,6 +428,28 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     "an output in a folder's place": lambda made: setattr(
         made, "spoil", lambda project: (project / "data/08_reporting/metrics.json").mkdir(parents=True)
     ),
+    "a pickle in a folder's place": lambda made: (
+        made.catalog.update(counted={"type": "pickle.PickleDataset", "filepath": "data/08_reporting/counted.pkl"}),
+        setattr(made, "spoil", lambda project: (project / "data/08_reporting/counted.pkl").mkdir(parents=True)),
+    ),
+    "parts of other names": lambda made: made.parameters.update(validation={"column": "kind"}),
+    "a time column of texts": lambda made: made.parameters.update(validation={"time_column": "colour"}),
+    "an objective of another task": _other_objective,
+    "a metric that is misspelt": lambda made: made.hyperparameters.update(
+        {"xgboost": {"eval_metric": "rmsee"}, "lightgbm": {"metric": "l3"}, "catboost": {"eval_metric": "Maee"}}[made.library]
+    ),
+    "weights of classes in a regression": lambda made: _weighted(made, "regression", [1, 2]),
+    "weights of a class that is none": lambda made: _weighted(made, "binary_classification", {False: 1, "yes": 3}),
+    "weights below 0": lambda made: _weighted(made, "binary_classification", [1, -3]),
+    "a constraint of a category": lambda made: _constrained(made, "colour", named=True),
+    "a table that is a dict": lambda made: (
+        made.catalog.update(table={"type": "json.JSONDataset", "filepath": "data/01_raw/table.json"}),
+        setattr(made, "spoil", lambda project: (project / "data/01_raw/table.json").write_text("{}") and None),
+    ),
+    "a sent table without a column": lambda made: made.catalog.update(
+        table={"type": "pandas.ParquetDataset", "filepath": "data/01_raw/table.parquet", "load_args": {"columns": ["zz"]}}
+    ),
+    "a folder without partitions": lambda made: _partitions(made, "PartitionedDataset", suffix=".tsv"),
     "a misspelt setting": lambda made: made.settings.update(defaults={"timeout": 3}),
     "a deadline below 0": lambda made: made.settings.update(defaults={"timeout_s": -3}),
     "a backend of another name": lambda made: made.settings.update(backend="aws"),

@@ -33,9 +33,14 @@ LENIENT = {
 CONDITIONAL = {"Region", "Poisson", "Exact", "SatL2", "SolarL2", "LOOL2", "NewtonL2", "NewtonCosine", "multi_output_tree"}
 
 
+# A library takes any word for these, and means another one by it.
+SILENT = {"monotone_constraints_method", "monotone_constraining_method", "mc_method"}
+
+
 def fit(library: str, name: str, value: Any) -> None:
     """Fit one round as the recipes do; raise what the library raises."""
-    params = {name: value}
+    beside = values_of(library)[name].beside if name in values_of(library) else None
+    params = {name: value, **dict([beside] if beside is not None else [])}
     rounds = params.pop(name) if name in ROUNDS else 1
     with warnings.catch_warnings(), silence():
         warnings.simplefilter("ignore")
@@ -43,7 +48,9 @@ def fit(library: str, name: str, value: Any) -> None:
             case "xgboost":
                 import xgboost as xgb
 
-                data = xgb.QuantileDMatrix(X, Y, max_bin=params.get("max_bin"))
+                data = xgb.QuantileDMatrix(X, Y if beside is None else np.abs(Y), max_bin=params.get("max_bin"))
+                # As in the recipes: the metric of the objective's own has limits of its own.
+                params = {"eval_metric": "rmse", **params} if beside is not None else params
                 xgb.train({"nthread": 1, **params} if name not in ("n_jobs", "nthread") else params, data, rounds - 0)
             case "lightgbm":
                 import lightgbm as lgb
@@ -53,7 +60,10 @@ def fit(library: str, name: str, value: Any) -> None:
             case "catboost":
                 from catboost import CatBoost
 
-                CatBoost({"iterations": rounds, "thread_count": 1, "allow_writing_files": False, **params}).fit(X, Y, silent=True)
+                two_classes = name == "scale_pos_weight"
+                params |= {"iterations": rounds, "thread_count": 1, "allow_writing_files": False}
+                params |= {"loss_function": "Logloss"} if two_classes else {}
+                CatBoost(params).fit(X, Y > 0 if two_classes else Y, silent=True)
 
 
 def error_of(library: str, name: str, value: Any) -> Exception | None:
@@ -77,8 +87,8 @@ def examples(taken: Values) -> tuple[list[Any], list[Any]]:
         without.append(low if taken.open_low else low - 1)
     if math.isfinite(taken.high):
         high = int(taken.high) if taken.kind == "whole" else taken.high
-        within.append(high)
-        without.append(high + 1)
+        within.append((taken.low + taken.high) / 2 if taken.open_high else high)
+        without.append(high if taken.open_high else high + 1)
     if math.isinf(taken.low):
         within += [-1, 0, 2]
     if taken.kind == "whole":
@@ -94,7 +104,7 @@ def examples(taken: Values) -> tuple[list[Any], list[Any]]:
 def test_numbers_within_the_table_are_taken_by_the_library_and_others_are_refused(library: str) -> None:
     differing = []
     for name, taken in values_of(library).items():
-        if taken.words:
+        if taken.words or taken.kind in ("signs", "weights"):
             continue
         within, without = examples(taken)
         for value in within:
@@ -113,6 +123,9 @@ def test_each_closed_list_has_the_words_of_the_library(library: str) -> None:
     for name, taken in values_of(library).items():
         if taken.kind != "one of":
             continue
+        if name in SILENT:
+            assert error_of(library, name, "nosuchword") is None
+            continue
         refused = str(error_of(library, name, "nosuchword"))
         assert re.search("nosuchword|Unknown", refused), name
         listed = re.search(r"(?s)[Vv]alid (?:values|[Oo]ptions) are: (.*)", refused)
@@ -129,7 +142,7 @@ def test_no_name_of_a_library_is_taken_for_a_misspelt_one() -> None:
 
     names = {("xgboost", "objective"): re.findall(r"candidate: (\S+)", str(error_of("xgboost", "objective", "nosuchword")))}
     listed = str(error_of("catboost", "loss_function", "nosuchword")).partition("Valid options are")[2]
-    names["catboost", "loss_function"] = re.findall(r"'(\w+)'", listed)
+    names["catboost", "loss_function"] = names["catboost", "eval_metric"] = re.findall(r"'(\w+)'", listed)
     for kind, module in (("optimizer", keras.optimizers), ("activation", keras.activations)):
         names["keras", kind] = [name for name, each in vars(module).items() if callable(each) and name not in _NOT_NAMES]
     for (library, name), each in names.items():
@@ -157,6 +170,27 @@ def test_the_table_has_only_names_of_the_library(library: str) -> None:
         ("xgboost", {"subsample": 2}, "`hyperparameters.subsample` is 2. It takes a number from 0 to 1."),
         ("xgboost", {"objective": "reg:squarederor"}, "Did you mean `reg:squarederror`?"),
         ("xgboost", {"tree_method": "histt"}, "Did you mean `hist`?"),
+        ("xgboost", {"eval_metric": "rmsee"}, "Did you mean `rmse`?"),
+        ("xgboost", {"eval_metric": ["rmse", "maee"]}, "Did you mean `mae`?"),
+        ("xgboost", {"device": "cud"}, "Did you mean `cuda`?"),
+        ("xgboost", {"objective": "reg:SquaredError"}, "Did you mean `reg:squarederror`?"),
+        ("xgboost", {"booster": "dart", "rate_drop": 5}, "It takes a number from 0 to 1."),
+        ("xgboost", {"objective": "reg:tweedie", "tweedie_variance_power": 3}, "It takes a number from 1 to 2."),
+        ("xgboost", {"max_cat_to_onehot": 0}, "It takes a whole number from 1 on."),
+        ("xgboost", {"monotone_constraints": {"a": 2}}, "It takes 1 (rising), -1 (falling) or 0 for each feature."),
+        ("lightgbm", {"mc": [1, 2]}, "It takes 1 (rising), -1 (falling) or 0 for each feature."),
+        ("lightgbm", {"metric": "l3"}, "Did you mean `l1`?"),
+        ("lightgbm", {"metrics": "auc, rsme"}, "Did you mean `rmse`?"),
+        ("lightgbm", {"monotone_constraints_method": "foo"}, "It takes one of basic, intermediate, advanced."),
+        ("lightgbm", {"tweedie_variance_power": 5}, "It takes a number from 1 to less than 2."),
+        ("lightgbm", {"max_cat_to_onehot": 0}, "It takes a whole number from 1 on."),
+        ("catboost", {"eval_metric": "Maee"}, "Did you mean `MAE`?"),
+        ("catboost", {"auto_class_weights": "balanced"}, "Did you mean `Balanced`?"),
+        ("catboost", {"class_weights": [1, -2]}, "It takes a number from 0 on for each class, not all of them 0."),
+        ("catboost", {"class_weights": {"no": 1, "yes": -2}}, "It takes a number from 0 on for each class, not all of them 0."),
+        ("catboost", {"class_weights": [0, 0]}, "It takes a number from 0 on for each class, not all of them 0."),
+        ("catboost", {"class_weights": ["much", 1]}, "It takes a number from 0 on for each class, not all of them 0."),
+        ("catboost", {"monotone_constraints": {"a": 1.5}}, "It takes 1 (rising), -1 (falling) or 0 for each feature."),
         ("lightgbm", {"num_leaves": 1}, "It takes a whole number from 2 to 131072."),
         ("lightgbm", {"bagging_fraction": 0}, "It takes a number above 0 and at most 1."),
         ("catboost", {"depth": 17}, "It takes a whole number from 0 to 16."),
@@ -174,8 +208,17 @@ def test_a_wrong_value_is_named_with_what_is_taken_instead(library: str, given: 
 def test_what_a_library_reads_by_itself_is_left_to_it() -> None:
     for library, given in [
         ("xgboost", {"eval_metric": ["rmse", "mae"], "max_depth": "4", "learning_rate": "0.1", "gamma": None, "objective": "my:own"}),
+        ("xgboost", {"eval_metric": "error@0.7", "device": "cuda:1", "monotone_constraints": "(1,0,-1)", "rate_drop": 5}),
+        ("xgboost", {"eval_metric": ["ndcg@5-", "map-"], "tweedie_variance_power": 3, "monotone_constraints": [1, 0, -1]}),
         ("lightgbm", {"objective": ["l2"], "extra_trees": "+", "metric": "whatever"}),
+        ("lightgbm", {"objective": "L1", "metric": "None", "metrics": "l2,AUC", "mc": {"a": -1}}),
+        ("lightgbm", {"metric": "", "metrics": ["l1", "r2"]}),
         ("catboost", {"loss_function": "Quantile:alpha=0.3", "iterations": 5.0}),
+        (
+            "catboost",
+            {"eval_metric": "AUC:type=Ranking", "custom_metric": ["F:beta=2", "MultiQuantile:alpha=0.1,0.9"]},
+        ),
+        ("catboost", {"class_weights": {"no": 0.5, "yes": 3}, "monotone_constraints": {"a": -1}}),
         ("keras", {"optimizer": "Adam", "activation": "relu"}),
     ]:
         assert list(wrong_values(library, given)) == []
@@ -185,6 +228,20 @@ def test_what_a_library_reads_by_itself_is_left_to_it() -> None:
     ("library", "name", "value", "reason"),
     [
         ("xgboost", "eval_metric", "rmsee", "Unknown metric function rmsee"),
+        ("xgboost", "objective", "binary:logistic", "base_score must be in (0,1) for the logistic loss."),
+        ("xgboost", "objective", "count:poisson", "label must be non-negative for Poisson/Tweedie regression."),
+        ("xgboost", "objective", "reg:gamma", "`base_score` must be greater than 0 for gamma regression."),
+        ("xgboost", "objective", "reg:logistic", "base_score must be in (0,1) for the logistic loss."),
+        ("xgboost", "objective", "rank:ndcg", "When using relevance degree as target, label must be either 0 or positive integer."),
+        ("lightgbm", "objective", "gamma", "[gamma]: at least one target label is negative."),
+        ("lightgbm", "objective", "none", "No objective function provided."),
+        ("lightgbm", "feature_contri", [1, 2], "Check failed: "),
+        ("lightgbm", "device_type", "cuda", "CUDA Tree Learner was not enabled in this build."),
+        ("catboost", "class_weights", [1, 2], "class weights takes effect only with Logloss"),
+        ("catboost", "score_function", "NewtonL2", "Only Cosine and L2 score functions are supported for CPU."),
+        ("catboost", "loss_function", "Quantile:alpha=3", "Alpha parameter for quantile metric should be in interval [0, 1]."),
+        ("catboost", "loss_function", "Logloss", "Target with classes must contain only 2 unique values"),
+        ("catboost", "penalties_coefficient", -1, "Error: penalties coefficient should be nonnegative."),
         ("xgboost", "max_depth", "deep", "Invalid Parameter format for max_depth"),
         ("lightgbm", "device_type", "gpux", "Unknown device type gpux"),
         ("lightgbm", "num_leaves", 1, "Check failed: (num_leaves)"),
@@ -197,6 +254,22 @@ def test_a_librarys_refusal_is_one_line_that_names_the_value(library: str, name:
     assert str(explained).startswith(f"`hyperparameters.{name}` is {value!r}, which {library} refuses: {reason}")
     assert "\n" not in str(explained)
     assert str(Path(__file__).anchor + "__w") not in str(explained)
+
+
+def test_an_error_of_a_target_that_does_not_fit_names_the_objective_and_what_weighs_it() -> None:
+    import catboost
+    import xgboost as xgb
+
+    two = {"objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.9]}
+    with pytest.raises(xgb.core.XGBoostError) as many:
+        xgb.train({**two, "eval_metric": "rmse"}, xgb.DMatrix(X, Y), 1, evals=[(xgb.DMatrix(X, Y), "train")], verbose_eval=False)
+    sentence = str(refusal("xgboost", {"max_depth": 3, **two}, many.value))
+    assert "`hyperparameters.quantile_alpha` is [0.1, 0.9]" in sentence
+    assert "max_depth" not in sentence
+    for weights, words in (([1, -2], "Weight[0] is negative."), ([1], "class weights should be given for 0 and 1 classes.")):
+        with pytest.raises(catboost.CatBoostError) as caught, silence():
+            catboost.CatBoost({"loss_function": "Logloss", "iterations": 1, "class_weights": weights}).fit(X, Y > 0)
+        assert str(refusal("catboost", {"depth": 3, "class_weights": weights}, caught.value)).endswith(words)
 
 
 def test_an_error_that_is_about_no_hyperparameter_stays_as_it_is() -> None:

@@ -5,8 +5,17 @@ import inspect
 import numpy as np
 import pytest
 
-from kedro_cloudtrain.worker.errors import InputError, nearest
-from kedro_cloudtrain.worker.hyperparameters import KNOWN, by_class, by_place, check_hyperparameters, take, with_defaults
+from kedro_cloudtrain.worker.errors import HyperparameterError, InputError, nearest
+from kedro_cloudtrain.worker.hyperparameter_conflicts import needs_gpu
+from kedro_cloudtrain.worker.hyperparameters import (
+    KNOWN,
+    by_class,
+    by_place,
+    check_hyperparameters,
+    refuse_constrained_categories,
+    take,
+    with_defaults,
+)
 
 
 @pytest.mark.parametrize(
@@ -185,5 +194,39 @@ def test_the_weights_of_classes_are_given_by_their_labels(classes, weights, row)
 def test_a_weight_of_a_class_that_the_target_does_not_have_is_refused() -> None:
     with pytest.raises(InputError, match=r"names '2', which is no class of the target\. The classes are 0, 1\."):
         by_class({"class_weights": {"0": 1, "2": 3}}, (0, 1))
+    with pytest.raises(HyperparameterError, match=r'YAML reads no, off and false as False, .* Put it in quotes, as in "off"\.'):
+        by_class({"class_weights": {"False": 1}}, ("off", "on"))
+    with pytest.raises(HyperparameterError, match=r"The classes are 0, 1\.$"):
+        by_class({"class_weights": {"False": 1}}, (0, 1))
     with pytest.raises(InputError, match="a regression has no classes"):
         by_class({"class_weights": {"0": 1}}, ())
+
+
+@pytest.mark.parametrize("library", ["lightgbm", "catboost"])
+def test_a_monotone_constraint_on_a_category_is_refused(library: str) -> None:
+    kinds = {"area": "number", "colour": "category"}
+    for given in ({"monotone_constraints": {"colour": 1}}, {"monotone_constraints": [1, -1]}):
+        with pytest.raises(HyperparameterError, match="names `colour`, which is a category: its values have no order"):
+            refuse_constrained_categories(library, by_place(library, given, list(kinds)), kinds)
+    for given in ({"monotone_constraints": {"area": 1}}, {"monotone_constraints": [1, 0]}, {"max_depth": 3}):
+        refuse_constrained_categories(library, by_place(library, given, list(kinds)), kinds)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"task_type": "GPU"}, "has no GPU that catboost can use"),
+        ({"score_function": "NewtonL2"}, "which catboost has on a GPU alone"),
+        ({"score_function": "L2", "task_type": "CPU"}, None),
+        ({}, None),
+    ],
+)
+def test_what_is_for_a_gpu_is_known_to_a_machine_without_one(given: dict[str, str], words: str | None) -> None:
+    sentence = needs_gpu("catboost", given)
+    assert sentence is None if words is None else words in str(sentence)
+    assert needs_gpu("xgboost", {"device": "cuda"}) is None
+
+
+def test_weights_are_as_many_as_classes() -> None:
+    with pytest.raises(HyperparameterError, match="has 2 weights, and the target has 3 classes"):
+        by_class({"class_weights": [1, 2]}, ("a", "b", "c"))

@@ -60,7 +60,7 @@ def test_too_few_rows_say_so() -> None:
         split_rows(frame(1))
     with pytest.raises(InputError, match=r"of 4 rows leaves no test rows. Raise validation.test_fraction"):
         split_rows(frame(4), test_fraction=0.1)
-    with pytest.raises(InputError, match="of 3 rows leaves no validation rows"):
+    with pytest.raises(InputError, match="The target has 3 classes in 3 rows"):
         split_rows(frame(3), np.arange(3), fraction=0.3)
     with pytest.raises(InputError, match="no train rows"):
         split_rows(frame(2).assign(t=[1, 2]), time_column="t", fraction=0.9)
@@ -96,7 +96,17 @@ def test_the_latest_rows_are_held_out(times) -> None:
 
 
 def test_a_time_that_is_none_is_named() -> None:
-    with pytest.raises(InputError, match="`t` lacks 1 values"):
+    with pytest.raises(InputError, match="`t` has rows without a value"):
         split_rows(frame(2).assign(t=["2024-01-01", None]), time_column="t")
     with pytest.raises(InputError, match="'soon', which is not a time"):
         split_rows(frame(2).assign(t=["2024-01-01", "soon"]), time_column="t")
+
+
+@pytest.mark.parametrize("rows", [3, 300])
+def test_rows_that_are_each_a_class_of_their_own_are_named_as_the_reason(rows: int) -> None:
+    frame = pd.DataFrame({"x": range(rows)})
+    with pytest.raises(InputError, match=rf"The target has {rows} classes in {rows} rows: .* choose a regression in model_type"):
+        split_rows(frame, np.arange(rows))
+    # By a column of their own they have enough rows.
+    parts = frame.assign(part=["train"] * (rows - 1) + ["val"])
+    assert len(split_rows(parts, np.arange(rows), column="part").validation) == 1
