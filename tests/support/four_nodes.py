@@ -18,7 +18,7 @@ from kedro.pipeline import Pipeline, node
 
 
 def measure(parameters, number):
-    place = Path(parameters["place"])
+    place = Path(*parameters["place"])
     began = time.time()
     with (place / "ran").open("a") as ran:
         ran.write(f"{number} {os.getppid()}\\n")
@@ -54,7 +54,8 @@ def four(project: Project) -> Project:
 
 
 def parameters(project: Project, place: Path, fails: int | str = -1, waits: int = -1) -> None:
-    project.write("conf/base/parameters.yml", f"mass: {{place: {place}, fails: {fails}, waits: {waits}}}\n")
+    # By its parts: as a path, it would be what may change unseen, and no work would be reused.
+    project.write("conf/base/parameters.yml", f"mass: {{place: {json.dumps(place.parts)}, fails: {fails}, waits: {waits}}}\n")
 
 
 def ran(place: Path) -> list[tuple[int, int]]:
