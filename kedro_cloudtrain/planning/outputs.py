@@ -40,6 +40,7 @@ _OF_ONE_FILE = (
         "pandas.ExcelDataset",
         "pandas.FeatherDataset",
         "pandas.JSONDataset",
+        "pandas.ParquetDataset",
         "pandas.XMLDataset",
         "pandas.GenericDataset",
     ),
@@ -53,6 +54,7 @@ _OF_ONE_FILE = (
         "email.EmailMessageDataset",
     ),
 )
+_OURS = (CloudDataset, MetricsDataset, TrainingHistoryDataset)
 
 
 def output_problems(node: Node, catalog: CatalogProtocol[Any, Any], kinds: Sequence[OutputKind] = ()) -> Iterator[str]:
@@ -75,7 +77,7 @@ def output_problems(node: Node, catalog: CatalogProtocol[Any, Any], kinds: Seque
         if isinstance(dataset, CloudDataset) and isinstance(dataset.source, VolumeSource):
             yield from (f"its output `{name}`: {reason}" for reason in _writer_problems(dataset.source.file_format))
         path = _local_path(dataset)
-        reason = _reason_against(path, is_file=_is_file(dataset)) if path is not None else None
+        reason = _reason_against(path, is_file=_is_file(dataset), replaces=isinstance(dataset, _OURS)) if path is not None else None
         if reason is not None:
             yield f"its output `{name}` cannot be saved at {path}: {reason}"
 
@@ -111,18 +113,29 @@ def _local_path(dataset: Any) -> Path | None:
 
 def _is_file(dataset: Any) -> bool:
     """Return whether a dataset saves one file, as far as that is certain: others may save a folder of files."""
-    if isinstance(dataset, CloudDataset | MetricsDataset | TrainingHistoryDataset):
+    if isinstance(dataset, _OURS):
         return True
     versioned = getattr(dataset, "_version", None) is not None
     return not versioned and dataset_kind(dataset) in _OF_ONE_FILE
 
 
-def _reason_against(path: Path, *, is_file: bool) -> str | None:
-    """Return why nothing can be written at a path."""
+def _reason_against(path: Path, *, is_file: bool, replaces: bool) -> str | None:
+    """Return why nothing can be written at a path.
+
+    Args:
+        path: the path.
+        is_file: whether it will be a file.
+        replaces: whether a file that is there is replaced by another, and not written to.
+    """
     if is_file and path.is_dir():
         return "it is a folder. Name a file in the entry."
-    if is_file and path.exists() and not os.access(path, os.W_OK):
-        return f"it cannot be written to. Change the entry's path, or the file's permissions: chmod u+w {path}"
+    if is_file and not replaces and path.exists():
+        # It is written to where it is, and its folder may be anyone's.
+        return (
+            None
+            if os.access(path, os.W_OK)
+            else f"it cannot be written to. Change the entry's path, or the file's permissions: chmod u+w {path}"
+        )
     existing = next(place for place in path.absolute().parents if place.exists())
     if not existing.is_dir():
         return f"{existing} is a file, not a folder. Change the entry's path, or move that file."

@@ -92,11 +92,11 @@ def test_other_commands_of_a_project_with_such_an_entry_work(project: Project) -
 
 
 def test_a_hyperparameter_that_a_library_refuses_is_named_with_its_block(project: Project) -> None:
-    edit(project, "conf/base/parameters.yml", "max_depth: 3", "eval_metric: rmsee")
+    edit(project, "conf/base/parameters.yml", "max_depth: 3", "eval_metric: zzzz")
     done = project.kedro("run", "--runner=cloudtrain")
     assert done.returncode == 1
     assert done.stderr.strip().endswith(
-        "`hyperparameters.eval_metric` is 'rmsee', which xgboost refuses: Unknown metric function rmsee.\n"
+        "`hyperparameters.eval_metric` is 'zzzz', which xgboost refuses: Unknown metric function zzzz.\n"
         "It stands in the `hyperparameters` of `mass` in parameters.yml."
     )
     assert "Traceback" not in done.stdout + done.stderr

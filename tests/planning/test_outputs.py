@@ -1,0 +1,91 @@
+"""What keeps an output from being saved is known before the work, and what can be saved is not refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from kedro.io import AbstractDataset, DataCatalog
+from kedro.pipeline import node
+
+from kedro_cloudtrain.planning.outputs import output_problems
+
+FRAME = pd.DataFrame({"x": [1, 2]})
+# What each saves.
+ENTRIES: dict[str, tuple[dict[str, Any], Any]] = {
+    "pickle": ({"type": "pickle.PickleDataset"}, [1]),
+    "json": ({"type": "json.JSONDataset"}, {"a": 1}),
+    "text": ({"type": "text.TextDataset"}, "a"),
+    "yaml": ({"type": "yaml.YAMLDataset"}, {"a": 1}),
+    "csv": ({"type": "pandas.CSVDataset"}, FRAME),
+    "parquet": ({"type": "pandas.ParquetDataset"}, FRAME),
+    "excel": ({"type": "pandas.ExcelDataset"}, FRAME),
+    "metrics": ({"type": "kedro_cloudtrain.MetricsDataset"}, {"rmse": 1.0}),
+}
+
+
+def made(kind: str, path: Path, **more: Any) -> AbstractDataset[Any, Any]:
+    return AbstractDataset.from_config("out", {**ENTRIES[kind][0], "filepath": str(path), **more})
+
+
+def problems(dataset: AbstractDataset[Any, Any]) -> list[str]:
+    return list(output_problems(node(len, "table", "out", name="count"), DataCatalog({"out": dataset})))
+
+
+def saves(dataset: AbstractDataset[Any, Any], kind: str) -> bool:
+    try:
+        dataset.save(ENTRIES[kind][1])
+    except Exception:  # noqa: BLE001  # Kedro's DatasetError, or the dataset's own
+        return False
+    return True
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _below_a_file(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.write_text("a file")
+
+
+def _read_only_folder(path: Path) -> None:
+    path.parent.chmod(0o500)
+
+
+def _read_only_file(path: Path) -> None:
+    path.write_text("old")
+    path.chmod(0o400)
+
+
+def _file_in_a_read_only_folder(path: Path) -> None:
+    path.write_text("old")
+    path.parent.chmod(0o500)
+
+
+@pytest.mark.parametrize("kind", ENTRIES)
+@pytest.mark.parametrize("spoil", [None, _file_in_a_read_only_folder, _folder, _below_a_file, _read_only_folder, _read_only_file], ids=str)
+def test_what_cannot_be_saved_is_a_problem_and_nothing_else_is(kind: str, spoil: Any, tmp_path: Path) -> None:
+    path = tmp_path / "reports/out"
+    path.parent.mkdir()
+    if spoil is not None:
+        spoil(path)
+    if os.geteuid() == 0 and spoil in (_read_only_folder, _read_only_file, _file_in_a_read_only_folder):
+        pytest.skip("root may write anywhere")
+    dataset = made(kind, path)
+    known = problems(dataset)
+    assert saves(dataset, kind) == (known == []), known
+    if known:
+        assert "out" in known[0]
+        assert "Name a file in the entry" in known[0] or "Change the entry's path" in known[0]
+
+
+def test_a_version_is_saved_below_a_folder_of_the_files_name(tmp_path: Path) -> None:
+    dataset = made("pickle", tmp_path / "out.pkl", versioned=True)
+    dataset.save([1])
+    assert (tmp_path / "out.pkl").is_dir()
+    again = AbstractDataset.from_config("out", {"type": "pickle.PickleDataset", "filepath": str(tmp_path / "out.pkl"), "versioned": True})
+    assert problems(again) == []
