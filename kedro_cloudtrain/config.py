@@ -298,7 +298,6 @@ def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, 
         raise ConfigError("\n".join(lines)) from None
 
 
-# The keys whose values are mappings.
 _SECTIONS = ("volume", "defaults", "nodes", "run")
 # The keys of each kind of volume.
 _VOLUME_KINDS = ({"path"}, {"id", "data_center"}, {"bucket", "region"})
