@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from kedro.pipeline import node
 
 from kedro_cloudtrain.planning.outputs import output_problems
 
+# The user whom no file belongs to, on Linux and macOS alike.
+NOBODY = 65534
 FRAME = pd.DataFrame({"x": [1, 2]})
 # What each saves.
 ENTRIES: dict[str, tuple[dict[str, Any], Any]] = {
@@ -66,18 +71,45 @@ def _file_in_a_read_only_folder(path: Path) -> None:
     path.parent.chmod(0o500)
 
 
+@contextlib.contextmanager
+def somebody() -> Iterator[None]:
+    """Be a user whom permissions hold: root may write anywhere."""
+    was = os.geteuid()
+    if was == 0:
+        os.setresuid(NOBODY, NOBODY, 0)  # with the way back
+    try:
+        yield
+    finally:
+        if was == 0:
+            os.setresuid(0, 0, 0)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder of that user's own: pytest's are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        yield Path(folder)
+
+
+SPOILT = [None, _file_in_a_read_only_folder, _folder, _below_a_file, _read_only_folder, _read_only_file]
+
+
 @pytest.mark.parametrize("kind", ENTRIES)
-@pytest.mark.parametrize("spoil", [None, _file_in_a_read_only_folder, _folder, _below_a_file, _read_only_folder, _read_only_file], ids=str)
-def test_what_cannot_be_saved_is_a_problem_and_nothing_else_is(kind: str, spoil: Any, tmp_path: Path) -> None:
-    path = tmp_path / "reports/out"
-    path.parent.mkdir()
-    if spoil is not None:
-        spoil(path)
-    if os.geteuid() == 0 and spoil in (_read_only_folder, _read_only_file, _file_in_a_read_only_folder):
-        pytest.skip("root may write anywhere")
-    dataset = made(kind, path)
-    known = problems(dataset)
-    assert saves(dataset, kind) == (known == []), known
+@pytest.mark.parametrize("spoil", SPOILT, ids=lambda spoil: "as it is" if spoil is None else spoil.__name__.strip("_"))
+def test_what_cannot_be_saved_is_a_problem_and_nothing_else_is(kind: str, spoil: Any, place: Path, tmp_path: Path) -> None:
+    assert saves(made(kind, tmp_path / "out"), kind)  # as one who may import what that takes
+    with somebody():
+        path = place / "reports/out"
+        path.parent.mkdir()
+        if spoil is not None:
+            spoil(path)
+        dataset = made(kind, path)
+        known = problems(dataset)
+        saved = saves(dataset, kind)
+        # Our own datasets write beside the file, and put the new one in its place; others write into it.
+        assert saved == (known == []), known
     if known:
         assert "out" in known[0]
         assert "Name a file in the entry" in known[0] or "Change the entry's path" in known[0]
