@@ -39,7 +39,7 @@ def test_plan_jobs_and_doctor_have_their_shapes_on_this_computer(quiet: Project)
     assert [node["name"] for node in plan["nodes"]] == ["train_mass", "summarise"]
     assert product(quiet, "jobs") == {"version": 1, "jobs": [], "pods": []}
     run(quiet)
-    edit(quiet, "conf/base/parameters.yml", "max_depth: 3", "eval_metric: rmsee")
+    edit(quiet, "conf/base/parameters.yml", "max_depth: 3", "eval_metric: zzzz")
     assert quiet.kedro("run", "--runner=cloudtrain").returncode == 1
     failed, done = product(quiet, "jobs")["jobs"]
     assert (failed["state"], failed["node"], failed["error"]["type"]) == ("failed", "train_mass", "HyperparameterError")
