@@ -151,7 +151,7 @@ def edit(project: Project, file: str, before: str, after: str) -> None:
 
 
 def _age(path: Path) -> None:
-    """Give each state of a module a second of its own: Python takes another of the same second and size for the one that it has compiled."""
+    """Set a module's time so that no two of its states share a second: Python takes one of the same second and size for the other."""
     if path.suffix == ".py":
         second = next(_seconds)
         os.utime(path, (second, second))
