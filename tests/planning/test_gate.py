@@ -22,8 +22,6 @@ PLANTED = [
 KEDROS_OWN = {
     "a folder without partitions",
     "an ordinary table that is not there",
-    "credentials that are nowhere",
-    "an entry without a type",
 }
 
 
