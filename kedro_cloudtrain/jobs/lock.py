@@ -62,8 +62,10 @@ def lock(requirements: Sequence[str], *, python: str, project: Path | None = Non
             constraints += [line for line, _ in exported]
             hashes = {**project_hashes(project), **{pin: given for line, given in exported if given and (pin := pin_of(line)) is not None}}
         lines = [line for line in requirements if not line.startswith((CONSTRAINT, REQUIRE_HASHES))]
+        # The first index that has a package is the one that counts.
+        options = [line for line in lines if line.startswith("-")]
         all_hashes = REQUIRE_HASHES in requirements
-        question = json.dumps([sorted(lines), sorted(constraints), sorted(hashes.items()), all_hashes, python, PLATFORM])
+        question = json.dumps([sorted(lines), options, sorted(constraints), sorted(hashes.items()), all_hashes, python, PLATFORM])
         kept = cache_folder() / "locks" / f"{hashlib.sha256(question.encode()).hexdigest()[:16]}.txt"
         if kept.is_file():
             return tuple(kept.read_text(encoding="utf-8").splitlines())
@@ -72,11 +74,10 @@ def lock(requirements: Sequence[str], *, python: str, project: Path | None = Non
         except ConfigError as error:
             stale = f" {FILE} bounds them, too: if it is older than pyproject.toml, write it anew: uv lock" if exported else ""
             raise ConfigError(f"{error.message}{stale}") from None
-        options = [line for line in lines if line.startswith("-")]
         locked = (*options, *(_with_hashes(line, given, hashes) for line, given in _logical_lines(answer)))
         kept.parent.mkdir(parents=True, exist_ok=True)
         scratch = kept.with_suffix(f".{os.getpid()}")
-        scratch.write_text("\n".join(locked) + "\n", encoding="utf-8")
+        scratch.write_text("\n".join(locked), encoding="utf-8")
         scratch.replace(kept)
     return locked
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.jobs.digests import DigestError, value_digest
 from kedro_cloudtrain.jobs.references import Surroundings, reference_in, surroundings_of
+from kedro_cloudtrain.jobs.value_digest import DigestError, value_digest
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.wording import size
 from kedro_cloudtrain.worker.errors import InputError

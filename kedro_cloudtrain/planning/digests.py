@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from kedro_cloudtrain.jobs.importable import import_path
+from kedro_cloudtrain.jobs.value_digest import DigestError, value_digest
 from kedro_cloudtrain.storage.urls import displayed, names_a_secret, split_secret
 
 if TYPE_CHECKING:
@@ -161,18 +162,16 @@ def _closed_over(function: types.FunctionType) -> list[Any]:
 
 
 def _hashed(value: Any) -> Any:
-    """Return an object by joblib's hash, which is the same in every process.
+    """Return an object by what a function could tell from another one.
 
     Raises:
-        _UnknownError: joblib cannot follow the object.
+        _UnknownError: the object cannot be followed.
     """
-    import joblib  # noqa: PLC0415  # only for values that are no JSON
-
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     try:
         # It may hold a secret.
-        return ["object", kind, _slow(kind, str(joblib.hash(value, hash_name="sha1")))]
-    except Exception as error:  # whatever the object's class raises
+        return ["object", kind, _slow(kind, value_digest(value))]
+    except DigestError as error:
         raise _UnknownError from error
 
 

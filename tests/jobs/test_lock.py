@@ -113,6 +113,22 @@ def test_a_lock_is_kept_until_the_requirements_change(packages: Server) -> None:
     assert "beta==4.0" in lock(["alpha", "beta>3", of(packages)], python="3.12")
 
 
+def test_a_lock_of_nothing_is_kept_as_nothing(packages: Server) -> None:
+    # Its only package is for another platform.
+    requirements = ["alpha; sys_platform == 'win32'"]
+    assert lock(requirements, python="3.12") == ()
+    assert lock(requirements, python="3.12") == ()
+    assert packages.requests == []
+
+
+def test_another_order_of_the_indexes_is_another_lock(packages: Server) -> None:
+    # The first index that has a package is the one that counts.
+    with index(dict([wheel("beta", "9.0")])) as other:
+        newer, older = (f"--extra-index-url={server.url('simple')}/" for server in (other, packages))
+        assert "beta==9.0" in lock(["beta", newer, older], python="3.12")
+        assert "beta==3.0" in lock(["beta", older, newer], python="3.12")
+
+
 def test_what_this_computer_alone_is_set_to_does_not_count(packages: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with index(dict([wheel("private", "1.0")])) as mine:
         monkeypatch.setenv("UV_EXTRA_INDEX_URL", f"{mine.url('simple')}/")

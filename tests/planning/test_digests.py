@@ -87,6 +87,8 @@ ROWS: list[tuple[list[Any], list[Any]]] = [
         [Typed(rounds=4, password="one"), Typed(rounds=3, password="two")],
     ),
     ([Point(1, 2)], [Point(2, 1)]),
+    # As the machine's function would see it.
+    ([Scaler({"a": 1, "b": 2}).scale], [Scaler({"b": 2, "a": 1}).scale]),
     ([{"api_key": "one"}], [{"api_key": "two"}, {"api_key": ""}, {"token": "one"}, {"api_key": 1}]),
 ]
 
