@@ -316,6 +316,20 @@ def test_a_large_file_is_uploaded_in_parts_and_a_lost_last_answer_is_a_success(c
     assert not [path for method, path in cloud.s3.requests if method == "GET" and ("list-type" in path or path.endswith("?delete"))]
 
 
+@pytest.mark.parametrize(("method", "part", "whole"), [("PUT", "lost.bin", False), ("POST", "uploadId", True)], ids=["small", "large"])
+def test_an_upload_that_was_said_to_succeed_is_looked_at(
+    cloud: Cloud, large: Path, tmp_path: Path, method: str, part: str, whole: bool
+) -> None:
+    small = tmp_path / "small.bin"
+    small.write_bytes(b"x" * 1000)
+    # The store says yes, and keeps nothing.
+    cloud.s3.faults.append(StorageFault(method, part, 200))
+    with pytest.raises(SourceError, match=r"nothing arrived as big/lost\.bin on the volume .*Upload it again"):
+        cloud.volume.upload(large if whole else small, "big/lost.bin")
+    assert cloud.volume.upload(large if whole else small, "big/lost.bin") is True
+    assert (cloud.bucket / "big/lost.bin").read_bytes() == (large if whole else small).read_bytes()
+
+
 def test_an_upload_that_broke_off_is_resumed(cloud: Cloud, large: Path, no_pauses: None) -> None:
     cloud.s3.faults.append(StorageFault("PUT", "partNumber=3", 502, times=99))
     with pytest.raises(ApiError, match="did not answer"):
