@@ -65,7 +65,7 @@ def test_a_linear_booster_is_refused() -> None:
     [
         ("hidden_units", [8, [8, 0], ["8"], [True], None], [[], [8], (8, 4)]),
         ("epochs", [0, 1.5, "3", True], [1]),
-        ("batch_size", [0], [32]),
+        ("batch_size", [0, "automatic", None], [32, "auto"]),
         ("embedding_size", [-1], [4]),
         ("dropout", [1, -0.1, "a", False], [0, 0.5]),
         ("l2", [-1, None], [0, 0.1]),
