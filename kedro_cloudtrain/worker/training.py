@@ -75,6 +75,7 @@ class TrainingJob(Job):
     features: Features
     target: Target
     _names: list[str]
+    _earlier_rounds: int | None = None
 
     def __init__(
         self,
@@ -99,6 +100,16 @@ class TrainingJob(Job):
         if missing is not None:
             raise HyperparameterError(missing)
         self.checkpoint = FitCheckpoint(self._library, self.progress)
+        # How many rounds CatBoost has in a snapshot, it does not tell.
+        self._earlier_rounds = None if self._library == "catboost" and self.checkpoint.folder is not None else self.progress.rounds
+
+    @property
+    def rows_per_s(self) -> float | None:
+        """The training rows that the fit went through in a second, once a round or an epoch; None if it has not come to its end."""
+        seconds, rows = self._seconds.get("fit"), self._rows.get("train")
+        if not seconds or not rows or self._earlier_rounds is None:
+            return None
+        return round(rows * (self.progress.rounds - self._earlier_rounds) / seconds, 1)
 
     def explained(self, error: BaseException | None) -> BaseException | None:
         """Return an error of the work, or the hyperparameter that the library has refused by it."""
