@@ -18,12 +18,16 @@ class Workload:
         rows: the table's rows.
         columns: the columns to read.
         size_bytes: the size of the table's file.
+        device: `cuda` or `cpu` where the hyperparameters leave no other.
+        why_device: the hyperparameter that leaves none, as a clause.
     """
 
     library: str
     rows: int | None = None
     columns: int | None = None
     size_bytes: int | None = None
+    device: str | None = None
+    why_device: str = ""
 
     @property
     def cells(self) -> float | None:

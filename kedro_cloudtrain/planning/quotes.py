@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.offers import Candidate, choose
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
-from kedro_cloudtrain.jobs.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from kedro_cloudtrain.backends.runpod.offers import Choice, Offers
     from kedro_cloudtrain.config import NodeSettings, RunSettings
+    from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.planning.plan import MachinePlan
 
 # From the create call to the first round. The low bound: the host has the image, and the volume the environment; the high one: neither has.
@@ -57,8 +57,7 @@ def workload_of(plan: MachinePlan, sizes: Mapping[str, int | None]) -> Workload:
         plan: the node.
         sizes: each table's size in bytes, None where it is not known.
     """
-    size_bytes = total_size({name: sizes.get(name) for name in plan.sized_tables})
-    return Workload(plan.kind, columns=plan.column_count, size_bytes=size_bytes)
+    return plan.workload(total_size({name: sizes.get(name) for name in plan.sized_tables}))
 
 
 def total_size(sizes: Mapping[str, int | None]) -> int | None:

@@ -22,8 +22,6 @@ _LOSS_PARAMETERS = {
     "Huber": ("delta", 0, math.inf, True, True),
     "Lq": ("q", 1, math.inf, True, True),
 }
-# Of CatBoost's ways to score a split, those of its CPU.
-_ON_CPU = ("Cosine", "L2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,23 +94,6 @@ _CONFLICTS: dict[str, tuple[Conflict, ...]] = {
         Conflict(("leaf_estimation_method",), ("Exact",), ("loss_function", "objective"), needed=_EXACT_LOSSES, default="RMSE"),
     ),
 }
-
-
-def needs_gpu(library: str, given: Mapping[str, Any]) -> str | None:
-    """Return a sentence about a hyperparameter that is for a GPU, to a machine that has none; None if there is none."""
-    if library != "catboost":
-        return None  # XGBoost falls back to the CPU, and a LightGBM of a user's own may have another device.
-    if given.get("task_type") == "GPU":
-        return (
-            "`hyperparameters.task_type` is 'GPU', and the machine has no GPU that catboost can use. Leave it out: a GPU is used "
-            "where there is one."
-        )
-    score = given.get("score_function")
-    if isinstance(score, str) and score not in _ON_CPU:
-        return (
-            f"`hyperparameters.score_function` is {score!r}, which catboost has on a GPU alone, and the machine has none: use Cosine or L2."
-        )
-    return None
 
 
 def _loss_problem(name: str, value: Any) -> str | None:

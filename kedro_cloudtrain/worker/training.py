@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .devices import device_for
+from .devices import choose_device
 from .doubts import doubts, refuse_nested
 from .encoding import Features, Target
-from .errors import HyperparameterError, InputError
+from .errors import InputError
 from .fit_checkpoint import FitCheckpoint
-from .hyperparameter_conflicts import needs_gpu
 from .hyperparameters import by_class, by_place, check_hyperparameters, refuse_constrained_categories
 from .inputs import input_location
 from .job import Job
@@ -92,13 +91,11 @@ class TrainingJob(Job):
         self._outputs = outputs
 
     def begin(self) -> None:
-        """Choose the device, and check the hyperparameters."""
-        self.device, self._device_name = device_for(self._library, self._hyperparameters)
-        print(f"{self._library} {version_of(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
+        """Open the device, and check the hyperparameters."""
+        device = choose_device(self._library, self._hyperparameters, self._task)
+        self.device, self._device_name, self._gpu = device.kind, device.name, device.gpu
+        print(f"{self._library} {version_of(self._library)} on {device}")  # noqa: T201
         check_hyperparameters(self._library, self._hyperparameters, self._task)
-        missing = needs_gpu(self._library, self._hyperparameters) if self.device == "cpu" else None
-        if missing is not None:
-            raise HyperparameterError(missing)
         self.checkpoint = FitCheckpoint(self._library, self.progress)
         # How many rounds CatBoost has in a snapshot, it does not tell.
         self._earlier_rounds = None if self._library == "catboost" and self.checkpoint.folder is not None else self.progress.rounds

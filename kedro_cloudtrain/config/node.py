@@ -1,0 +1,90 @@
+"""The settings of a node: its machine, its limits, what is installed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+# Cached on RunPod's hosts (its docs, "Pods: official templates"), so that a pod starts without a pull.
+DEFAULT_IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
+
+
+class NodeSettings(BaseModel):
+    """Settings of one node, or of every node below `defaults`.
+
+    All but `timeout_s`, `cache`, `upload_warn_mb`, `group` and the checkpoints matter to pods alone.
+
+    Attributes:
+        timeout_s: the job's deadline, in seconds from its start.
+        cache: whether the result of the same work is reused; false for a function that reads more than its inputs: a database, the clock.
+        gpu: GPU types in order of preference, by the names of `kedro cloudtrain gpus`; `auto` takes the cheapest that is large enough;
+            `none` takes a CPU pod.
+        gpu_count: the number of GPUs.
+        vcpu_count: the number of vCPUs of a CPU pod, a power of two.
+        image: the container's image.
+        min_cuda_version: the lowest CUDA version of the host's driver; on an older host the image does not start.
+        disk_gb: the size of the container's own disk, in gigabytes.
+        requirements: packages to install, as pip writes them: for a training in addition to what its recipe needs; for a function of yours
+            instead of what the project's pyproject.toml or requirements.txt asks for.
+        install: whether anything is installed; false if the image has all of it.
+        max_cost_usd: the most that the node may cost, in US dollars, all its attempts together.
+        max_price_per_hour_usd: the highest price of a machine, in US dollars per hour.
+        startup_timeout_s: after how many seconds a pod that has not started is given up for another.
+        retries: how many more pods are tried after one was lost.
+        wait_for_capacity_s: how many seconds to wait for a machine when none is free.
+        upload_warn_mb: the size in megabytes above which an input that exists in the client's process alone is sent with a warning.
+        group: nodes of the same group that are ready at the same time share a machine and run on it one after another; `timeout_s` and
+            `max_cost_usd` are then for all of them together.
+        checkpoint_every_s: how many seconds apart a fit, or a function that uses `Checkpoint`, saves a state to resume from.
+        checkpoint_every_rounds: how many rounds apart instead; CatBoost, which writes its own, goes by the seconds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timeout_s: float = Field(86_400, gt=0)
+    cache: bool = True
+    gpu: Literal["auto", "none"] | tuple[str, ...] = "auto"
+    gpu_count: int = Field(1, ge=1)
+    vcpu_count: int = Field(4, ge=2)
+    image: str = Field(DEFAULT_IMAGE, min_length=1)
+    min_cuda_version: str = Field("12.8", pattern=r"^\d+\.\d+$")
+    disk_gb: int = Field(20, ge=20)
+    requirements: tuple[str, ...] = ()
+    install: bool = True
+    max_cost_usd: float | None = Field(None, gt=0)
+    max_price_per_hour_usd: float | None = Field(None, gt=0)
+    startup_timeout_s: float = Field(900, gt=0)
+    retries: int = Field(2, ge=0)
+    wait_for_capacity_s: float = Field(0, ge=0)
+    upload_warn_mb: float = Field(50, ge=0)
+    group: str | None = Field(None, min_length=1)
+    checkpoint_every_s: float = Field(60, gt=0)
+    checkpoint_every_rounds: int | None = Field(None, ge=1)
+
+    @field_validator("gpu", mode="before")
+    @classmethod
+    def _names_or_a_word(cls, value: object) -> object:
+        if isinstance(value, str):
+            return value.lower() if value.lower() in ("auto", "none") else (value,)
+        if isinstance(value, list | tuple) and not value:
+            raise ValueError("name at least one GPU, or write auto or none")
+        return "none" if value is None else value
+
+    @field_validator("vcpu_count")
+    @classmethod
+    def _check_power_of_two(cls, count: int) -> int:
+        if count & (count - 1):
+            raise ValueError("a CPU pod has 2, 4, 8, 16 or 32 vCPUs")
+        return count
+
+    @field_validator("requirements")
+    @classmethod
+    def _check_requirements(cls, requirements: tuple[str, ...]) -> tuple[str, ...]:
+        for requirement in requirements:
+            try:
+                Requirement(requirement)
+            except InvalidRequirement:
+                raise ValueError(f"{requirement!r} is not a valid requirement; write, for example, polars>=1.2 or polars==1.2.0") from None
+        return requirements
