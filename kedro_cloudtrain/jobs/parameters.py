@@ -11,6 +11,7 @@ from kedro_cloudtrain.wording import problems_of
 from kedro_cloudtrain.worker.yaml_words import put_in_quotes
 
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
+KerasBackend = Literal["jax", "tensorflow", "torch"]
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("model", "metrics", "history", "importance", "predictions")
 
@@ -81,6 +82,7 @@ class TrainingParameters(BaseModel):
     validation: Validation = Validation()
     early_stopping_rounds: int | None = Field(None, ge=1)
     seed: int | None = Field(None, ge=0, lt=2**32)
+    backend: KerasBackend | None = None
 
     @field_validator("hyperparameters", mode="before")
     @classmethod
@@ -113,6 +115,13 @@ class TrainingParameters(BaseModel):
                 f"`{self.validation.column}` is validation.column, which marks the part of a row, and is among `feature_columns`: "
                 "remove it from one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _backend_is_of_keras(self) -> Self:
+        library = library_of(self.model_type)
+        if self.backend is not None and library != "keras":
+            raise ValueError(f"`backend` is {self.backend!r}: it is what Keras computes with, and {library} is not Keras. Remove it")
         return self
 
     @classmethod

@@ -227,6 +227,7 @@ class TrainingScriptGenerator:
             validation=validation,
             early_stopping_rounds=parameters.early_stopping_rounds,
             seed=seed,
+            backend=parameters.backend,
             outputs=list(spec.outputs),
         )
 

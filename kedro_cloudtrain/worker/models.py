@@ -210,12 +210,9 @@ def _load_catboost(file: Path) -> Any:
 
 
 def _load_keras(file: Path) -> Any:
-    from .devices import choose_keras_backend
+    from .devices import import_keras
 
-    choose_keras_backend()
-    import keras
-
-    return keras.saving.load_model(file)
+    return import_keras().saving.load_model(file)
 
 
 _LOADERS: dict[str, Callable[[Path], Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,7 +85,8 @@ class TrainingJob(Job):
         hyperparameters: Mapping[str, Any],
         outputs: Sequence[str] = ("model", "metrics"),
     ) -> None:
-        super().__init__(script, [library, "numpy", "pandas", "scikit-learn"])
+        backend = os.environ.get("KERAS_BACKEND") if library == "keras" else None
+        super().__init__(script, [library, *filter(None, [backend]), "numpy", "pandas", "scikit-learn"])
         self._library = library
         self._task = task
         self._hyperparameters = hyperparameters

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
 
 from cloudtrain_worker import TrainingJob, auto_batch_size, choose_keras_backend, in_blocks
 
-choose_keras_backend()  # KERAS_BACKEND if it is set, else a backend that is installed
+choose_keras_backend("tensorflow")  # unless KERAS_BACKEND is set
 import keras  # noqa: E402  # Keras reads its backend when it is imported
 
 DATASET_URL = "https://example.org/wine.csv"
