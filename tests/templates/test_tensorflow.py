@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,8 @@ def add_tensorflow(folder: Path) -> None:
     In this environment itself Keras would import it with every model that it saves, whatever it computes with.
     """
     here = {name: importlib.metadata.version(name) for name in ("keras", "numpy")}
-    wanted = "\n".join(["tensorflow-cpu>=2.18", *(f"{name}=={release}" for name, release in here.items())])
+    name = "tensorflow-cpu" if platform.machine() == "x86_64" else "tensorflow"  # which has no CUDA elsewhere
+    wanted = "\n".join([f"{name}>=2.18", *(f"{name}=={release}" for name, release in here.items())])
     lines = uv("pip", "compile", "--no-header", "--no-annotate", "-", text=wanted).splitlines()
     installed = {each.metadata["Name"].lower().replace("_", "-") for each in importlib.metadata.distributions()}
     missing = [line for line in lines if Requirement(line).name not in installed]

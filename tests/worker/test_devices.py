@@ -53,6 +53,27 @@ def test_keras_computes_with_what_is_installed(monkeypatch: pytest.MonkeyPatch) 
     assert devices.choose_keras_backend() == "torch"
 
 
+def test_a_named_backend_is_taken_unless_the_environment_has_another(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    assert devices.choose_keras_backend("tensorflow") == os.environ["KERAS_BACKEND"] == "tensorflow"
+    assert devices.choose_keras_backend("tensorflow") == "tensorflow"
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert devices.choose_keras_backend("tensorflow") == "jax"
+    assert capsys.readouterr().out == "KERAS_BACKEND is jax, which is taken in place of tensorflow.\n"
+
+
+@pytest.mark.parametrize("before", [None, "", "jax"])
+def test_a_prediction_chooses_no_backend_for_the_jobs_that_come_after_it(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    if before is not None:
+        monkeypatch.setenv("KERAS_BACKEND", before)
+    assert devices.import_keras().backend.backend() == "jax"
+    assert os.environ.get("KERAS_BACKEND") == before
+
+
 def test_the_gpu_is_what_its_driver_says(driver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert find_gpu() is None
     driver()
