@@ -45,7 +45,7 @@ class NodeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    timeout_s: float = Field(86_400, gt=0)
+    timeout_s: float = Field(86_400.0, gt=0)
     cache: bool = True
     gpu: Literal["auto", "none"] | tuple[str, ...] = "auto"
     gpu_count: int = Field(1, ge=1)
@@ -59,12 +59,12 @@ class NodeSettings(BaseModel):
     install: bool = True
     max_cost_usd: float | None = Field(None, gt=0)
     max_price_per_hour_usd: float | None = Field(None, gt=0)
-    startup_timeout_s: float = Field(900, gt=0)
+    startup_timeout_s: float = Field(900.0, gt=0)
     retries: int = Field(2, ge=0)
-    wait_for_capacity_s: float = Field(0, ge=0)
-    upload_warn_mb: float = Field(50, ge=0)
+    wait_for_capacity_s: float = Field(0.0, ge=0)
+    upload_warn_mb: float = Field(50.0, ge=0)
     group: str | None = Field(None, min_length=1)
-    checkpoint_every_s: float = Field(60, gt=0)
+    checkpoint_every_s: float = Field(60.0, gt=0)
     checkpoint_every_rounds: int | None = Field(None, ge=1)
 
     @field_validator("gpu", mode="before")
