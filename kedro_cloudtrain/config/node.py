@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from packaging.requirements import InvalidRequirement, Requirement
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 # Cached on RunPod's hosts (its docs, "Pods: official templates"), so that a pod starts without a pull.
 DEFAULT_IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
@@ -22,9 +22,11 @@ class NodeSettings(BaseModel):
         gpu: GPU types in order of preference, by the names of `kedro cloudtrain gpus`; `auto` takes the cheapest that is large enough;
             `none` takes a CPU pod.
         gpu_count: the number of GPUs.
-        vcpu_count: the number of vCPUs of a CPU pod, a power of two.
+        vcpu_count: the number of vCPUs of a CPU pod, a power of two; left out, four, or more where the table needs their memory.
+        min_ram_gb: the least memory of the host, in gigabytes; left out, what the table is expected to take.
+        min_vcpu: the least number of vCPUs.
         image: the container's image.
-        min_cuda_version: the lowest CUDA version of the host's driver; on an older host the image does not start.
+        min_cuda_version: the lowest CUDA version of the host's driver; left out, 12.8, or what the packages need.
         disk_gb: the size of the container's own disk, in gigabytes.
         requirements: packages to install, as pip writes them: for a training in addition to what its recipe needs; for a function of yours
             instead of what the project's pyproject.toml or requirements.txt asks for.
@@ -43,11 +45,13 @@ class NodeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    timeout_s: float = Field(86_400, gt=0)
+    timeout_s: float = Field(86_400.0, gt=0)
     cache: bool = True
     gpu: Literal["auto", "none"] | tuple[str, ...] = "auto"
     gpu_count: int = Field(1, ge=1)
     vcpu_count: int = Field(4, ge=2)
+    min_ram_gb: float | None = Field(None, gt=0)
+    min_vcpu: int | None = Field(None, ge=1, le=32)
     image: str = Field(DEFAULT_IMAGE, min_length=1)
     min_cuda_version: str = Field("12.8", pattern=r"^\d+\.\d+$")
     disk_gb: int = Field(20, ge=20)
@@ -55,12 +59,12 @@ class NodeSettings(BaseModel):
     install: bool = True
     max_cost_usd: float | None = Field(None, gt=0)
     max_price_per_hour_usd: float | None = Field(None, gt=0)
-    startup_timeout_s: float = Field(900, gt=0)
+    startup_timeout_s: float = Field(900.0, gt=0)
     retries: int = Field(2, ge=0)
-    wait_for_capacity_s: float = Field(0, ge=0)
-    upload_warn_mb: float = Field(50, ge=0)
+    wait_for_capacity_s: float = Field(0.0, ge=0)
+    upload_warn_mb: float = Field(50.0, ge=0)
     group: str | None = Field(None, min_length=1)
-    checkpoint_every_s: float = Field(60, gt=0)
+    checkpoint_every_s: float = Field(60.0, gt=0)
     checkpoint_every_rounds: int | None = Field(None, ge=1)
 
     @field_validator("gpu", mode="before")
@@ -78,6 +82,12 @@ class NodeSettings(BaseModel):
         if count & (count - 1):
             raise ValueError("a CPU pod has 2, 4, 8, 16 or 32 vCPUs")
         return count
+
+    @model_validator(mode="after")
+    def _check_least(self) -> Self:
+        if "vcpu_count" in self.model_fields_set and self.min_vcpu is not None and self.min_vcpu > self.vcpu_count:
+            raise ValueError(f"vcpu_count is {self.vcpu_count}, and min_vcpu {self.min_vcpu}: keep one of them")
+        return self
 
     @field_validator("requirements")
     @classmethod

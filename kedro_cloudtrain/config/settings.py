@@ -58,7 +58,8 @@ class Settings(BaseModel):
             tags: its tags.
             namespace: its namespace, if it has one.
         """
-        merged = self.defaults.model_dump()
+        # What nobody has set stays unset: the rest of the program then chooses by the job.
+        merged = self.defaults.model_dump(exclude_unset=True)
         matching = [selector for selector in self.nodes if selects(selector, name, tags, namespace)]
         for selector in sorted(matching, key=lambda selector: selector == name):
             merged |= self.nodes[selector].model_dump(exclude_unset=True)

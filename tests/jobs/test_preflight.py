@@ -1,68 +1,54 @@
-"""What is wrong with a training on Keras's backends, before anything runs."""
+"""What is wrong with a training on the machines that its settings ask for."""
 
 from __future__ import annotations
 
-import importlib.util
+from typing import Any
 
 import pytest
 
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
-from kedro_cloudtrain.jobs.preflight import problems_before, problems_on_pod
-from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.jobs.preflight import problems_on_pod
 
-
-def keras(backend: str | None) -> TrainingParameters:
-    return TrainingParameters.model_validate({"model_type": "keras_regression", "target_column": "y", "backend": backend})
+L4 = ("NVIDIA L4",)
 
 
 @pytest.mark.parametrize(
-    ("backend", "variable", "missing", "problem"),
+    ("model_type", "given", "gpu", "gpu_count", "parts"),
     [
-        (None, "", {"tensorflow", "torch"}, ""),
-        ("jax", "", {"tensorflow", "torch"}, ""),
-        ("tensorflow", "jax", {"tensorflow", "torch"}, ""),
-        (
-            "tensorflow",
-            "",
-            {"tensorflow", "torch"},
-            'keras needs tensorflow, which is not installed in this environment: pip install "kedro-cloudtrain[tensorflow]"',
+        pytest.param(
+            "catboost_regression", {"rsm": 0.8}, L4, 1, ["rsm` is 0.8, which catboost has on a CPU alone", "gpu: none"], id="on a GPU"
         ),
-        (
-            "torch",
-            "",
-            {"tensorflow", "torch"},
-            'keras needs torch, which is not installed in this environment: pip install "kedro-cloudtrain[keras]" torch',
+        pytest.param("catboost_regression", {"rsm": 0.8}, "auto", 1, [], id="auto takes the CPU"),
+        pytest.param("catboost_regression", {"rsm": 0.8}, "none", 1, [], id="on a CPU"),
+        pytest.param("catboost_regression", {"rsm": 0.8, "task_type": "CPU"}, L4, 1, [], id="on the CPU of a GPU pod, by choice"),
+        pytest.param("catboost_regression", {"subsample": 0.8}, L4, 1, [], id="a sample works on both"),
+        pytest.param(
+            "catboost_multiclass_classification", {"boosting_type": "Ordered"}, L4, 1, ["with MultiClass", "use Plain"], id="by task"
         ),
-        (
-            "jax",
-            "torch",
-            {"torch"},
-            'keras needs torch, which is not installed in this environment: pip install "kedro-cloudtrain[keras]" torch',
+        pytest.param("catboost_regression", {"boosting_type": "Ordered"}, L4, 1, [], id="by another task"),
+        pytest.param(
+            "catboost_regression", {"score_function": "NewtonL2"}, "none", 1, ["on a GPU alone", "name a GPU in `gpu`"], id="for a GPU"
         ),
-        (
-            "tensorflow",
-            "",
-            {"keras", "tensorflow"},
-            'keras is not installed in this environment: pip install "kedro-cloudtrain[tensorflow]"',
+        pytest.param("catboost_regression", {"score_function": "NewtonL2"}, "auto", 1, [], id="auto takes the GPU"),
+        pytest.param("catboost_regression", {"score_function": "NewtonL2", "rsm": 0.5}, "auto", 1, ["no machine has both"], id="for both"),
+        pytest.param("xgboost_regression", {"tree_method": "exact"}, L4, 1, ["use hist, or take a CPU pod"], id="exact"),
+        pytest.param(
+            "xgboost_regression", {"device": "cuda"}, "none", 1, ["`gpu: none` rents a pod without a GPU"], id="cuda on a CPU pod"
         ),
+        pytest.param(
+            "xgboost_regression", {}, L4, 2, ["`gpu_count` is 2", "xgboost trains on one GPU at most", "gpu_count: 1"], id="two GPUs"
+        ),
+        pytest.param("lightgbm_regression", {}, "auto", 4, ["`gpu_count` is 4", "lightgbm trains on one GPU at most"], id="LightGBM"),
+        pytest.param("lightgbm_regression", {}, "none", 4, [], id="none at all"),
+        pytest.param("catboost_regression", {}, L4, 2, [], id="CatBoost uses all"),
+        pytest.param("keras_regression", {}, L4, 2, [], id="Keras uses all"),
     ],
 )
-def test_a_backend_that_is_not_installed_is_named_with_the_command(
-    backend: str | None, variable: str, missing: set[str], problem: str, monkeypatch: pytest.MonkeyPatch
+def test_what_a_machine_cannot_do_is_known_before_it_is_asked_for(
+    model_type: str, given: dict[str, Any], gpu: Any, gpu_count: int, parts: list[str]
 ) -> None:
-    monkeypatch.setenv("KERAS_BACKEND", variable)
-    found = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else found(name))
-    assert problems_before(keras(backend), TrainingScriptGenerator()) == ([problem] if problem else [])
-    # On a pod it will be there.
-    assert problems_before(keras(backend), TrainingScriptGenerator(), local=False) == []
-
-
-@pytest.mark.parametrize(("backend", "refused"), [(None, False), ("jax", False), ("tensorflow", True), ("torch", True)])
-def test_a_second_gpu_that_a_backend_leaves_idle_is_refused(backend: str | None, refused: bool) -> None:
-    sentence = (
-        f"`gpu_count` is 2, and keras on {backend} trains on one GPU at most: the others would be paid for and idle. Set gpu_count: 1 "
-        "for the node in cloudtrain.yml, or leave `backend` to jax."
-    )
-    assert list(problems_on_pod(keras(backend), ["NVIDIA L4"], 2)) == ([sentence] if refused else [])
-    assert list(problems_on_pod(keras(backend), ["NVIDIA L4"], 1)) == []
+    parameters = TrainingParameters(model_type=model_type, target_column="y", hyperparameters=given)
+    problems = list(problems_on_pod(parameters, gpu, gpu_count))
+    assert len(problems) == (1 if parts else 0), problems
+    for part in parts:
+        assert part in problems[0]
