@@ -173,7 +173,7 @@ class TrainingScriptGenerator:
             storage_config: `dataset_key`, the dataset's key on the volume. `volume_id` and the storage secrets
                 (`storage_endpoint`, `storage_access_key`, `storage_secret_key`) may stand beside it; none of them enters the text.
             dataset_url: the dataset's URL, instead of the key.
-            **parameters: `validation`, `early_stopping_rounds`, `seed` and `outputs` as in `parameters.yml`; `file_format` and
+            **parameters: `validation`, `early_stopping_rounds`, `seed`, `backend` and `outputs` as in `parameters.yml`; `file_format` and
                 `load_args` as in the catalog.
 
         Raises:

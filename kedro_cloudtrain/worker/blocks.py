@@ -21,7 +21,7 @@ def auto_batch_size(rows: int) -> int:
 
 
 def in_blocks(model: Any, batch_size: int) -> Any:
-    """Return a model of the same layers that is fitted in blocks of batches, each block in one compiled loop.
+    """Return a model of the same layers that is fitted in blocks of batches, each block in one compiled loop (on PyTorch, step by step).
 
     Its steps are those of the model itself, in the same order, an epoch's incomplete batch among them. What it learns, the model has
     learned: they share their variables. `compile` compiles both, and `fit` takes all that the model's own takes, except `batch_size`.
@@ -33,19 +33,19 @@ def in_blocks(model: Any, batch_size: int) -> Any:
     """
     import keras  # the script has imported it already
 
-    steps = max(1, _ROWS // batch_size)
-    # Keras's own `steps_per_execution` is a compiled loop on TensorFlow. On JAX and PyTorch it is one in Python, which the callbacks are
-    # spared (keras/src/backend/jax/trainer.py, `_make_function`).
-    compiled = keras.backend.backend() == "jax" and keras.distribution.distribution() is None
+    steps, backend = max(1, _ROWS // batch_size), keras.backend.backend()
+    # Keras's own `steps_per_execution` is a compiled loop on TensorFlow. On JAX it is one in Python, which the callbacks alone are spared
+    # (keras/src/backend/jax/trainer.py, `_make_function`), and PyTorch refuses it.
+    compiled = backend == "jax" and keras.distribution.distribution() is None
 
     class Blocks(keras.Model):
         def compile(self, optimizer: Any, **more: Any) -> None:
             model.compile(optimizer, **more)
-            super().compile(optimizer, **more, steps_per_execution=1 if compiled else steps)
+            super().compile(optimizer, **more, steps_per_execution=steps if backend == "tensorflow" else 1)
 
         def fit(self, *args: Any, **more: Any) -> Any:
             rows = batch_size * steps
-            return super().fit(*args, batch_size=rows if compiled else batch_size, validation_batch_size=rows, **more)
+            return super().fit(*args, batch_size=rows if compiled else batch_size, **{"validation_batch_size": rows, **more})
 
     class CompiledBlocks(Blocks):
         # "Customizing what happens in `fit()` with JAX" of Keras's guides: the state goes in, and comes out changed.

@@ -212,7 +212,8 @@ def _load_catboost(file: Path) -> Any:
 def _load_keras(file: Path) -> Any:
     from .devices import import_keras
 
-    return import_keras().saving.load_model(file)
+    # A prediction needs no optimiser, and that of PyTorch is a class which only PyTorch can import.
+    return import_keras().saving.load_model(file, compile=False)
 
 
 _LOADERS: dict[str, Callable[[Path], Any]] = {

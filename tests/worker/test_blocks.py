@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,34 @@ def test_a_fit_in_blocks_is_the_fit_of_single_steps(monkeypatch: pytest.MonkeyPa
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(plain)
     assert int(loaded.optimizer.iterations) == int(plain.optimizer.iterations) > 0
+
+
+# PyTorch refuses to take several steps in one execution; JAX would take them in Python.
+@pytest.mark.parametrize(("backend", "steps"), [("jax", 1), ("tensorflow", 32_768 // 128), ("torch", 1)])
+def test_a_block_is_an_execution_of_many_steps_where_the_backend_compiles_it(
+    backend: str, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choose_keras_backend()
+    import keras
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    model = network()
+    faster = blocks.in_blocks(model, 128)
+    faster.compile("sgd", loss="mse")
+    assert faster.steps_per_execution == steps
+    assert model.steps_per_execution == 1
+
+
+def test_a_model_predicts_without_the_backend_that_has_fitted_it(tmp_path: Path) -> None:
+    """PyTorch's optimisers are classes of its own, which are named in the model's file."""
+    choose_keras_backend()
+    network_of_jax = compiled(network())
+    network_of_jax.save(tmp_path / "jax.keras")
+    ours, theirs = b'"module": "keras.optimizers"', b'"module": "keras.src.backend.torch.optimizers.torch_adam"'
+    with zipfile.ZipFile(tmp_path / "jax.keras") as whole, zipfile.ZipFile(tmp_path / "torch.keras", "w") as changed:
+        for name in whole.namelist():
+            content = whole.read(name)
+            changed.writestr(name, content.replace(ours, theirs))
 
 
 DEVICES = """
