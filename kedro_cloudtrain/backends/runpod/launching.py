@@ -213,7 +213,7 @@ class Launcher:
         api_base_url = os.environ.get("RUNPOD_API_BASE_URL")
         return PodRequest(
             name=machine["name"],
-            image=settings.image,
+            image=settings.image_for(gpu=candidate.gpu is not None),
             # Everything else is in the job folder, where the volume is mounted.
             args=remote.command(MOUNT),
             gpu=candidate.gpu,
