@@ -7,8 +7,11 @@ from typing import Literal, Self
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-# Cached on RunPod's hosts (its docs, "Pods: official templates"), so that a pod starts without a pull.
-DEFAULT_IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
+# RunPod's own, which its hosts have cached (its docs, "Pods: official templates"), so that a pod starts without a pull. Both are built from
+# the same files (github.com/runpod/containers, official-templates): Python 3.9 to 3.13, uv, and the libgomp that LightGBM's wheel lacks and
+# python:3.12-slim as well. The one for CPU pods has no CUDA.
+GPU_IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
+CPU_IMAGE = "runpod/base:1.0.2-ubuntu2404"
 
 
 class NodeSettings(BaseModel):
@@ -25,7 +28,7 @@ class NodeSettings(BaseModel):
         vcpu_count: the number of vCPUs of a CPU pod, a power of two; left out, four, or more where the table needs their memory.
         min_ram_gb: the least memory of the host, in gigabytes; left out, what the table is expected to take.
         min_vcpu: the least number of vCPUs.
-        image: the container's image.
+        image: the container's image; left out, one of RunPod's own: with CUDA for a GPU, without for a CPU pod.
         min_cuda_version: the lowest CUDA version of the host's driver; left out, 12.8, or what the packages need.
         disk_gb: the size of the container's own disk, in gigabytes.
         requirements: packages to install, as pip writes them: for a training in addition to what its recipe needs; for a function of yours
@@ -52,7 +55,7 @@ class NodeSettings(BaseModel):
     vcpu_count: int = Field(4, ge=2)
     min_ram_gb: float | None = Field(None, gt=0)
     min_vcpu: int | None = Field(None, ge=1, le=32)
-    image: str = Field(DEFAULT_IMAGE, min_length=1)
+    image: str | None = Field(None, min_length=1)
     min_cuda_version: str = Field("12.8", pattern=r"^\d+\.\d+$")
     disk_gb: int = Field(20, ge=20)
     requirements: tuple[str, ...] = ()
@@ -75,6 +78,10 @@ class NodeSettings(BaseModel):
         if isinstance(value, list | tuple) and not value:
             raise ValueError("name at least one GPU, or write auto or none")
         return "none" if value is None else value
+
+    def image_for(self, *, gpu: bool) -> str:
+        """Return the image of a pod with a GPU, or of one without."""
+        return self.image or (GPU_IMAGE if gpu else CPU_IMAGE)
 
     @field_validator("vcpu_count")
     @classmethod

@@ -98,6 +98,13 @@ def test_a_pods_request_is_one_short_line_and_a_mount(cloud: Cloud, backend) -> 
     assert call.body["name"].startswith("cloudtrain-shop--train-")
 
 
+def test_a_pod_without_a_gpu_has_a_small_image(cloud: Cloud, backend) -> None:
+    for number, settings in enumerate(({"gpu": "none"}, {"gpu": ("NVIDIA L4",)}, {"gpu": "none", "image": "my/image:1"})):
+        cloud.run(backend, f"train{number}", **settings)
+    images = [call.body["image"].partition(":")[0] for call in cloud.runpod.requests(CREATE)]
+    assert images == ["runpod/base", "runpod/pytorch", "my/image"]
+
+
 @pytest.mark.parametrize(
     ("newer", "host_ram_gb", "asked"),
     [
