@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kedro_cloudtrain.worker import blocks
+from kedro_cloudtrain.worker import blocks, models
 from kedro_cloudtrain.worker.devices import choose_keras_backend
 
 ROWS = 301
@@ -117,13 +117,21 @@ def test_a_model_predicts_without_the_backend_that_has_fitted_it(tmp_path: Path)
         for name in whole.namelist():
             content = whole.read(name)
             changed.writestr(name, content.replace(ours, theirs))
+            assert name != "config.json" or ours in content
+    import keras
+
+    with pytest.raises(TypeError, match="torch_adam"):
+        keras.saving.load_model(tmp_path / "torch.keras")
+    loaded = models._load_keras(tmp_path / "torch.keras")
+    inputs = [X[:9], CODES[:9]]
+    np.testing.assert_array_equal(loaded.predict(inputs, verbose=0), network_of_jax.predict(inputs, verbose=0))
 
 
 DEVICES = """
 import json, sys
 sys.path[:0] = sys.argv[1:]
 import jax, test_blocks
-from kedro_cloudtrain.worker import blocks
+from kedro_cloudtrain.worker import blocks, models
 model = test_blocks.network()
 history = test_blocks.fit(test_blocks.compiled(blocks.in_blocks(model, 33)))
 print(json.dumps({"history": history, "devices": len(model.optimizer.iterations.value.sharding.device_set)}))
