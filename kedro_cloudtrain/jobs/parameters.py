@@ -77,6 +77,7 @@ class TrainingParameters(BaseModel):
     model_type: str = Field(min_length=1)
     target_column: ColumnName = Field(min_length=1)
     feature_columns: tuple[ColumnName, ...] | None = None
+    categorical_columns: tuple[ColumnName, ...] = ()
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     validation: Validation = Validation()
     early_stopping_rounds: int | None = Field(None, ge=1)
@@ -90,9 +91,14 @@ class TrainingParameters(BaseModel):
 
     @field_validator("feature_columns")
     @classmethod
-    def _check_columns(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _check_features(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if columns is not None and not columns:
             raise ValueError("name at least one column, or leave out feature_columns to use every column but the target")
+        return columns
+
+    @field_validator("feature_columns", "categorical_columns")
+    @classmethod
+    def _check_names(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
         repeated = sorted({column for column in columns or () if (columns or ()).count(column) > 1})
         if repeated:
             raise ValueError(f"it names {repeated[0]!r} twice: name each column once")
@@ -113,6 +119,17 @@ class TrainingParameters(BaseModel):
                 f"`{self.validation.column}` is validation.column, which marks the part of a row, and is among `feature_columns`: "
                 "remove it from one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _categories_are_features(self) -> Self:
+        others = {self.target_column: "target_column", self.validation.column: "validation.column"}
+        for name in self.categorical_columns:
+            subject = f"`{name}` is among `categorical_columns`"
+            if self.feature_columns is not None and name not in self.feature_columns:
+                raise ValueError(f"{subject} and not among `feature_columns`: add it to those, or take it out of these")
+            if name in others:
+                raise ValueError(f"{subject} and is {others[name]}, which is no feature: take it out")
         return self
 
     @classmethod

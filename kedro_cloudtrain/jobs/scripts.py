@@ -173,7 +173,7 @@ class TrainingScriptGenerator:
             storage_config: `dataset_key`, the dataset's key on the volume. `volume_id` and the storage secrets
                 (`storage_endpoint`, `storage_access_key`, `storage_secret_key`) may stand beside it; none of them enters the text.
             dataset_url: the dataset's URL, instead of the key.
-            **parameters: `validation`, `early_stopping_rounds`, `seed` and `outputs` as in `parameters.yml`; `file_format` and
+            **parameters: `validation`, `categorical_columns` and so on, and `outputs`, as in `parameters.yml`; `file_format` and
                 `load_args` as in the catalog.
 
         Raises:
@@ -223,6 +223,7 @@ class TrainingScriptGenerator:
             validation_source=None if validation_source is None else _without_inferred_format(validation_source),
             target_column=parameters.target_column,
             feature_columns=None if parameters.feature_columns is None else list(parameters.feature_columns),
+            categorical_columns=list(parameters.categorical_columns),
             hyperparameters=parameters.hyperparameters,
             validation=validation,
             early_stopping_rounds=parameters.early_stopping_rounds,

@@ -84,17 +84,7 @@ class TrainingPlan(MachinePlan):
         if self.parameters is None or self.task is None:
             return None
         held_out = name == self.inputs.validation and name != self.inputs.data
-        parameters, place = self.parameters, self.inputs.parameters_place
-        return SampledTarget(
-            parameters.target_column,
-            self.task,
-            place,
-            held_out,
-            part_column=parameters.validation.column,
-            time_column=parameters.validation.time_column,
-            hyperparameters=parameters.hyperparameters,
-            library=library_of(parameters.model_type),
-        )
+        return SampledTarget(self.parameters, self.task, self.inputs.parameters_place, held_out)
 
     @property
     def kind(self) -> str:
@@ -133,6 +123,7 @@ class TrainingPlan(MachinePlan):
             **{f"hyperparameters.{name} of {place}": columns for name, columns in constrained.items()},
             f"target_column of {place}": [self.parameters.target_column],
             f"feature_columns of {place}": self.parameters.feature_columns or (),
+            f"categorical_columns of {place}": self.parameters.categorical_columns if self.parameters.feature_columns is None else (),
             f"validation.column of {place}": [validation.column] if validation.column else [],
             f"validation.time_column of {place}": [validation.time_column] if validation.time_column else [],
         }

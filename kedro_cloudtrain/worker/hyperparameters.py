@@ -125,6 +125,15 @@ _SAME_TEXT = """
     top_k topk
     forcedsplits_filename forced_splits forced_splits_file forced_splits_filename fs
 """
+# What a library, or its users, call a hyperparameter, and is a parameter of the training, by its name here.
+_PARAMETERS_TEXT = {
+    "early_stopping_rounds": "early_stopping_round early_stopping n_iter_no_change od_wait",
+    "categorical_columns": """
+        cat_features cat_feature cat_column categorical_column categorical_feature categorical_features categorical_features_indices
+        feature_types enable_categorical
+    """,
+}
+_PARAMETERS = {each: name for name, others in _PARAMETERS_TEXT.items() for each in (name, *others.split())}
 _SAME = tuple(frozenset(line.split()) for line in _SAME_TEXT.strip().splitlines())
 # LightGBM's `alpha` is that of its objective.
 _SAME_TO_XGBOOST = frozenset({"alpha", "reg_alpha"})
@@ -159,8 +168,12 @@ def check_hyperparameters(library: str, names: Iterable[str], task: str | None =
     for name in names:
         if name in valid:
             continue
-        if name == "early_stopping_rounds":
-            problems.append("`early_stopping_rounds` belongs beside `hyperparameters`, not in it: move it one level up.")
+        parameter = _PARAMETERS.get(name)
+        if parameter == name:
+            problems.append(f"`{name}` belongs beside `hyperparameters`, not in it: move it one level up.")
+            continue
+        if parameter is not None:
+            problems.append(f"`hyperparameters.{name}` is `{parameter}` here, which stands beside `hyperparameters`: move it one level up.")
             continue
         close = nearest(name, valid)
         hint = f"Did you mean `{close}`?" if close else f"It has {', '.join(sorted(valid)[:12])}, …"

@@ -9,7 +9,7 @@ import numpy as np
 
 from .devices import device_for
 from .doubts import doubts, refuse_nested
-from .encoding import Features, Target
+from .encoding import Features, Target, check_codes
 from .errors import HyperparameterError, InputError
 from .fit_checkpoint import FitCheckpoint
 from .hyperparameter_conflicts import needs_gpu
@@ -22,6 +22,7 @@ from .progress import finite
 from .protocol import OUTPUTS
 from .refusals import refusal
 from .results import version_of
+from .roles import Roles
 from .splitting import Split, split_rows
 from .tables import read_table
 
@@ -74,6 +75,7 @@ class TrainingJob(Job):
     checkpoint: FitCheckpoint
     features: Features
     target: Target
+    _roles: Roles
     _names: list[str]
 
     def __init__(
@@ -110,6 +112,7 @@ class TrainingJob(Job):
         features: Sequence[str] | None = None,
         validation: Mapping[str, Any] | None = None,
         *,
+        categorical_columns: Sequence[str] = (),
         dataset_key: str | None = None,
         dataset_url: str | None = None,
         dataset_file: str | None = None,
@@ -122,6 +125,8 @@ class TrainingJob(Job):
             target: the target column.
             features: the feature columns; None takes every column but the target.
             validation: its `column` and `time_column` are read, too.
+            categorical_columns: the features that are categories, even if they hold numbers. A second table, that of the validation rows,
+                has them as well.
             dataset_key: the table's path below the volume.
             dataset_url: or its URL.
             dataset_file: or its path in the job folder.
@@ -131,29 +136,19 @@ class TrainingJob(Job):
         Raises:
             InputError: the table does not exist, has another format, or lacks a column.
         """
-        validation = validation or {}
-        beside = [name for name in (validation.get("column"), validation.get("time_column")) if name is not None]
+        first = not hasattr(self, "target")
+        roles = Roles.of(target, features, validation or {}, categorical_columns) if first else self._roles.held_out(self._names)
         location = input_location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
-        if features is None and hasattr(self, "target"):
-            features = self._names
-        columns = None if features is None else list(dict.fromkeys([*features, target, *beside]))
-        float32 = _EveryBut({target, *beside}) if features is None else [name for name in features if name not in beside]
         try:
-            table = read_table(location, columns=columns, float32=float32)
+            table = read_table(location, columns=roles.columns, float32=roles.float32)
         except InputError as error:
-            settings = {"target_column": [target], "feature_columns": features or (), "validation": beside}
-            setting = next((key for key, names in settings.items() if any(f" has no column `{name}`" in str(error) for name in names)), "")
-            raise InputError(f"{error} Fix {setting}." if setting else str(error)) from None
+            raise roles.explained(error) from None
         self._bytes_read += table.bytes_read
         # Rows are known by their numbers, whatever index load_args or a frame's own has made of a column.
         frame = table.frame.reset_index(drop=True)
         # A spreadsheet's header may hold numbers: years, for example.
         frame.columns = [str(name) for name in frame.columns]
-        if target not in frame.columns:
-            raise InputError(f"{location.place} has no column `{target}`. Fix target_column.")
-        for setting in ("column", "time_column"):
-            if validation.get(setting) is not None and validation[setting] not in frame.columns:
-                raise InputError(f"{location.place} has no column `{validation[setting]}`. Fix validation.{setting}.")
+        roles.require_all(location, list(frame.columns))
         self._rows["read"] = self._rows.get("read", 0) + len(frame)
         print(f"read {len(frame):,} rows, {len(frame.columns)} columns from {location.place}")  # noqa: T201
         _print_checks(table.notes)
@@ -165,10 +160,11 @@ class TrainingJob(Job):
             frame = frame[has_target]
         if frame.empty:
             raise InputError(f"No row of {location.place} has a `{target}`. Fix target_column, or the data.")
-        if not hasattr(self, "target"):
+        for name in roles.categorical:
+            check_codes(frame[name])
+        if first:
             self.target = Target.fit(frame[target], self._task)
-            unused = (target, validation.get("column"))
-            self._names = [name for name in frame.columns if name not in unused] if features is None else list(features)
+            self._roles, self._names = roles, roles.features_in(frame.columns)
             if not self._names:
                 raise InputError(f"{location.place} has no column but the target `{target}`: a model has nothing to learn from.")
         return frame
@@ -197,8 +193,8 @@ class TrainingJob(Job):
             split = Split(np.arange(len(frame)), np.arange(0), np.arange(0))
         whole = len(split.train) == len(frame)
         fitted = frame if whole else frame.iloc[split.train]
-        self.features = Features.fit(fitted, self._names)
-        _print_checks(doubts(fitted, self._names))
+        self.features = Features.fit(fitted, self._names, self._roles.categorical)
+        _print_checks(doubts(fitted, self._names, self._roles.categorical))
         matrix = self.features.matrix(frame)
         index = frame.index.to_numpy()
         train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])
@@ -339,16 +335,6 @@ class TrainingJob(Job):
         file = self._output_file("predictions.parquet")
         frame.to_parquet(file, index=False)
         self._written["predictions"] = file
-
-
-class _EveryBut:
-    """All names except some: a table's header is not read yet when its features are chosen."""
-
-    def __init__(self, names: set[str]) -> None:
-        self._names = names
-
-    def __contains__(self, name: object) -> bool:
-        return name not in self._names
 
 
 def _print_checks(sentences: Iterable[str]) -> None:

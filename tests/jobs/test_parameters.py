@@ -42,3 +42,21 @@ def test_a_name_that_yaml_reads_as_something_else_is_to_be_put_in_quotes(where: 
 def test_the_labels_of_class_weights_may_be_numbers_and_truths() -> None:
     values = yaml.safe_load("{model_type: a, target_column: b, hyperparameters: {class_weights: {0: 1, yes: 3}}}")
     assert TrainingParameters.parse(values, "here").hyperparameters == {"class_weights": {"0": 1, "True": 3}}
+
+
+REFUSED = [
+    (
+        {"categorical_columns": ["shop"], "feature_columns": ["area"]},
+        "`shop` is among `categorical_columns` and not among `feature_columns`",
+    ),
+    ({"categorical_columns": ["price"]}, "`price` is among `categorical_columns` and is target_column"),
+    ({"categorical_columns": ["part"], "validation": {"column": "part"}}, "`part` is among `categorical_columns` and is validation.column"),
+    ({"categorical_columns": ["shop", "shop"]}, "it names 'shop' twice"),
+]
+
+
+@pytest.mark.parametrize(("given", "sentence"), REFUSED)
+def test_columns_with_two_roles_are_refused(given: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        TrainingParameters.parse({"model_type": "xgboost_regression", "target_column": "price", **given}, "params:flats")
+    assert sentence in caught.value.message

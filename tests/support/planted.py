@@ -441,6 +441,12 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     "weights of classes in a regression": lambda made: _weighted(made, "regression", [1, 2]),
     "weights of a class that is none": lambda made: _weighted(made, "binary_classification", {False: 1, "yes": 3}),
     "weights below 0": lambda made: _weighted(made, "binary_classification", [1, -3]),
+    "a categorical column that is not there": lambda made: (
+        made.parameters.pop("feature_columns"),
+        made.parameters.update(categorical_columns=["shop"]),
+    ),
+    "a categorical column that is no feature": lambda made: made.parameters.update(categorical_columns=["day"]),
+    "a categorical column of decimals": lambda made: made.parameters.update(categorical_columns=["a"]),
     "a constraint of a category": lambda made: _constrained(made, "colour", named=True),
     "a table that is a dict": lambda made: (
         made.catalog.update(table={"type": "json.JSONDataset", "filepath": "data/01_raw/table.json"}),

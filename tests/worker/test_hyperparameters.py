@@ -43,6 +43,20 @@ def test_all_unknown_names_are_reported_at_once() -> None:
     assert "move it one level up" in third
 
 
+@pytest.mark.parametrize(
+    ("library", "name", "parameter"),
+    [
+        ("catboost", "cat_features", "categorical_columns"),
+        ("lightgbm", "categorical_feature", "categorical_columns"),
+        ("xgboost", "enable_categorical", "categorical_columns"),
+        ("lightgbm", "early_stopping_round", "early_stopping_rounds"),
+    ],
+)
+def test_what_is_a_parameter_here_is_called_by_its_name(library, name, parameter) -> None:
+    with pytest.raises(InputError, match=f"`hyperparameters.{name}` is `{parameter}` here, which stands beside `hyperparameters`"):
+        check_hyperparameters(library, [name])
+
+
 def test_two_names_for_the_same_are_an_error() -> None:
     with pytest.raises(InputError, match=r"`hyperparameters.eta` and `hyperparameters.learning_rate` are the same to xgboost"):
         check_hyperparameters("xgboost", {"eta": 0.1, "learning_rate": 0.2})
