@@ -78,6 +78,7 @@ class TrainingParameters(BaseModel):
     target_column: ColumnName = Field(min_length=1)
     feature_columns: tuple[ColumnName, ...] | None = None
     categorical_columns: tuple[ColumnName, ...] = ()
+    weight_column: ColumnName | None = Field(None, min_length=1)
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     validation: Validation = Validation()
     early_stopping_rounds: int | None = Field(None, ge=1)
@@ -122,8 +123,23 @@ class TrainingParameters(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _weight_is_nothing_else(self) -> Self:
+        if self.weight_column == self.target_column:
+            raise ValueError(f"`{self.weight_column}` is weight_column and target_column: they are two columns")
+        if self.weight_column in (self.feature_columns or ()):
+            raise ValueError(
+                f"`{self.weight_column}` is weight_column and is among `feature_columns`: a weight says how much a row counts, and is no "
+                "feature. Remove it from one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _categories_are_features(self) -> Self:
-        others = {self.target_column: "target_column", self.validation.column: "validation.column"}
+        others = {
+            self.target_column: "target_column",
+            self.weight_column: "weight_column",
+            self.validation.column: "validation.column",
+        }
         for name in self.categorical_columns:
             subject = f"`{name}` is among `categorical_columns`"
             if self.feature_columns is not None and name not in self.feature_columns:

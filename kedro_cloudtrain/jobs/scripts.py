@@ -224,6 +224,8 @@ class TrainingScriptGenerator:
             target_column=parameters.target_column,
             feature_columns=None if parameters.feature_columns is None else list(parameters.feature_columns),
             categorical_columns=list(parameters.categorical_columns),
+            weight_column=parameters.weight_column,
+            weighted=parameters.weight_column is not None,
             hyperparameters=parameters.hyperparameters,
             validation=validation,
             early_stopping_rounds=parameters.early_stopping_rounds,

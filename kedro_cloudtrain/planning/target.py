@@ -48,7 +48,7 @@ class SampledTarget:
     def columns(self) -> list[str]:
         """The columns whose values are looked at."""
         validation = self.parameters.validation
-        named = [self.column, validation.column, validation.time_column, *self.categorical]
+        named = [self.column, self.parameters.weight_column, validation.column, validation.time_column, *self.categorical]
         return list(dict.fromkeys(name for name in named if name is not None))
 
     @property
@@ -78,17 +78,19 @@ class SampledTarget:
             return
         yield from self._target_problems(rows[self.column], whole=whole)
         yield from self._order_problems(rows, features)
-        yield from self._named_problems(rows)
+        yield from self._named_problems(rows, whole=whole)
 
-    def _named_problems(self, rows: pd.DataFrame) -> Iterator[str]:
+    def _named_problems(self, rows: pd.DataFrame, *, whole: bool) -> Iterator[str]:
         """Yield what is wrong with the values of the columns that parameters name beside the target."""
         # The imports are late: only where a table is read.
         from kedro_cloudtrain.worker.encoding import check_codes  # noqa: PLC0415
         from kedro_cloudtrain.worker.splitting import check_split_sample  # noqa: PLC0415
+        from kedro_cloudtrain.worker.weights import check_weights  # noqa: PLC0415
 
         validation = self.parameters.validation
         checks = [
             *((name, check_codes) for name in self.categorical),
+            (self.parameters.weight_column, lambda values: check_weights(values, whole=whole)),
             (validation.column, lambda values: check_split_sample(values, by_time=False)),
             (validation.time_column, lambda values: check_split_sample(values, by_time=True)),
         ]

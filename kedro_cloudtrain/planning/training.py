@@ -124,6 +124,7 @@ class TrainingPlan(MachinePlan):
             f"target_column of {place}": [self.parameters.target_column],
             f"feature_columns of {place}": self.parameters.feature_columns or (),
             f"categorical_columns of {place}": self.parameters.categorical_columns if self.parameters.feature_columns is None else (),
+            f"weight_column of {place}": [self.parameters.weight_column] if self.parameters.weight_column else [],
             f"validation.column of {place}": [validation.column] if validation.column else [],
             f"validation.time_column of {place}": [validation.time_column] if validation.time_column else [],
         }
@@ -132,7 +133,7 @@ class TrainingPlan(MachinePlan):
         """Return the columns that a model learns from, of those that a table has."""
         if self.parameters is None:
             return ()
-        unused = (self.parameters.target_column, self.parameters.validation.column)
+        unused = (self.parameters.target_column, self.parameters.weight_column, self.parameters.validation.column)
         return self.parameters.feature_columns or [name for name in columns if name not in unused]
 
     def requirements(self, generator: TrainingScriptGenerator, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002  # no template to check

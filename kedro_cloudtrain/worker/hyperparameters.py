@@ -132,6 +132,7 @@ _PARAMETERS_TEXT = {
         cat_features cat_feature cat_column categorical_column categorical_feature categorical_features categorical_features_indices
         feature_types enable_categorical
     """,
+    "weight_column": "weight weights sample_weight sample_weights",
 }
 _PARAMETERS = {each: name for name, others in _PARAMETERS_TEXT.items() for each in (name, *others.split())}
 _SAME = tuple(frozenset(line.split()) for line in _SAME_TEXT.strip().splitlines())

@@ -22,19 +22,29 @@ class Roles:
         target: the column to predict.
         features: the columns to predict from; None takes every column that has no other role.
         categorical: the features that are categories, even if they hold numbers.
+        weight: the column of the rows' weights.
         validation: the columns that split the rows, by the keys of `validation` that name them.
     """
 
     target: str
     features: tuple[str, ...] | None = None
     categorical: tuple[str, ...] = ()
+    weight: str | None = None
     validation: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, target: str, features: Sequence[str] | None, validation: Mapping[str, Any], categorical: Sequence[str]) -> Roles:
+    def of(
+        cls,
+        target: str,
+        features: Sequence[str] | None,
+        validation: Mapping[str, Any],
+        *,
+        categorical: Sequence[str] = (),
+        weight: str | None = None,
+    ) -> Roles:
         """Return the roles that a script's constants give."""
         splitting = {key: validation[key] for key in ("column", "time_column") if validation.get(key) is not None}
-        return cls(target, None if features is None else tuple(features), tuple(categorical), splitting)
+        return cls(target, None if features is None else tuple(features), tuple(categorical), weight, splitting)
 
     def held_out(self, features: Sequence[str]) -> Roles:
         """Return the roles in a table of validation rows, which are not split."""
@@ -53,7 +63,7 @@ class Roles:
 
     def features_in(self, columns: Sequence[str]) -> list[str]:
         """Return the features, given the columns that the table has."""
-        unused = (self.target, self.validation.get("column"))
+        unused = (self.target, self.weight, self.validation.get("column"))
         return [name for name in columns if name not in unused] if self.features is None else list(self.features)
 
     def require_all(self, location: Location, columns: Sequence[str]) -> None:
@@ -76,13 +86,14 @@ class Roles:
     @property
     def _named(self) -> list[str]:
         """The columns that are read beside the features."""
-        return [self.target, *self.validation.values()]
+        return [self.target, *([self.weight] if self.weight is not None else []), *self.validation.values()]
 
     def _settings(self) -> Iterator[tuple[str, Sequence[str]]]:
         """Yield each setting with the columns that it names."""
         yield "target_column", [self.target]
         yield "feature_columns", self.features or ()
         yield "categorical_columns", self.categorical
+        yield "weight_column", [self.weight] if self.weight is not None else ()
         yield from ((f"validation.{key}", [name]) for key, name in self.validation.items())
 
 

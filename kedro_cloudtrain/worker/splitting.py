@@ -1,4 +1,4 @@
-"""The split of a table into rows to fit on, rows to stop and judge by, and rows that the fit never sees."""
+"""The parts of a table: rows to fit on, rows to stop and judge by, and rows that the fit never sees."""
 
 from __future__ import annotations
 
@@ -36,6 +36,31 @@ class Split:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """Some rows of the table, encoded.
+
+    Attributes:
+        features: float32 of shape (rows, features), categories by their codes, NaN where missing.
+        target: float32 values, or int32 codes of the classes; shape (rows,).
+        rows: each row's number in its table.
+        weight: each row's weight, float64 of shape (rows,); None where all rows count alike.
+    """
+
+    features: NDArray[np.float32]
+    target: NDArray[Any]
+    rows: NDArray[np.int64]
+    weight: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, places: NDArray[np.int64]) -> Part:
+        """Return some of the rows, by their places."""
+        weight = None if self.weight is None else self.weight[places]
+        return Part(self.features[places], self.target[places], self.rows[places], weight)
 
 
 def split_rows(

@@ -23,8 +23,9 @@ from .protocol import OUTPUTS
 from .refusals import refusal
 from .results import version_of
 from .roles import Roles
-from .splitting import Split, split_rows
+from .splitting import Part, Split, split_rows
 from .tables import read_table
+from .weights import refuse_zeros, row_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,24 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .encoding import Task
-
-
-class Part:
-    """Some rows of the table, encoded.
-
-    Attributes:
-        features: float32 of shape (rows, features), categories by their codes, NaN where missing.
-        target: float32 values, or int32 codes of the classes; shape (rows,).
-        rows: each row's number in its table.
-    """
-
-    def __init__(self, features: NDArray[np.float32], target: NDArray[Any], rows: NDArray[np.int64]) -> None:
-        self.features = features
-        self.target = target
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 class TrainingJob(Job):
@@ -113,6 +96,7 @@ class TrainingJob(Job):
         validation: Mapping[str, Any] | None = None,
         *,
         categorical_columns: Sequence[str] = (),
+        weight_column: str | None = None,
         dataset_key: str | None = None,
         dataset_url: str | None = None,
         dataset_file: str | None = None,
@@ -127,6 +111,7 @@ class TrainingJob(Job):
             validation: its `column` and `time_column` are read, too.
             categorical_columns: the features that are categories, even if they hold numbers. A second table, that of the validation rows,
                 has them as well.
+            weight_column: the rows' weights; those of a second table as well.
             dataset_key: the table's path below the volume.
             dataset_url: or its URL.
             dataset_file: or its path in the job folder.
@@ -137,7 +122,9 @@ class TrainingJob(Job):
             InputError: the table does not exist, has another format, or lacks a column.
         """
         first = not hasattr(self, "target")
-        roles = Roles.of(target, features, validation or {}, categorical_columns) if first else self._roles.held_out(self._names)
+        roles = Roles.of(target, features, validation or {}, categorical=categorical_columns, weight=weight_column)
+        if not first:
+            roles = self._roles.held_out(self._names)
         location = input_location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
         try:
             table = read_table(location, columns=roles.columns, float32=roles.float32)
@@ -162,6 +149,8 @@ class TrainingJob(Job):
             raise InputError(f"No row of {location.place} has a `{target}`. Fix target_column, or the data.")
         for name in roles.categorical:
             check_codes(frame[name])
+        if roles.weight is not None:
+            row_weights(frame[roles.weight])
         if first:
             self.target = Target.fit(frame[target], self._task)
             self._roles, self._names = roles, roles.features_in(frame.columns)
@@ -195,12 +184,31 @@ class TrainingJob(Job):
         fitted = frame if whole else frame.iloc[split.train]
         self.features = Features.fit(fitted, self._names, self._roles.categorical)
         _print_checks(doubts(fitted, self._names, self._roles.categorical))
-        matrix = self.features.matrix(frame)
-        index = frame.index.to_numpy()
-        train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])
-        if self._task != "regression" and len(np.unique(train.target)) < 2:  # noqa: PLR2004  # a classifier needs two
+        everything = self._encoded(frame, target)
+        train = everything if whole else everything.take(split.train)
+        if validation_frame is None:
+            held = everything.take(split.validation)
+        else:
+            held = self._encoded(validation_frame, self.target.encode(validation_frame[self.target.name]))
+        test = everything.take(split.test) if len(split.test) else None
+        for name, part in (("training", train), ("validation", held), ("test", test)):
+            if part is not None and part.weight is not None:
+                refuse_zeros(part.weight, str(self._roles.weight), f"{name} ")
+        self._check_fitted(train)
+        self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
+        print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
+        return train, held, test
+
+    def _encoded(self, frame: pd.DataFrame, target: NDArray[Any]) -> Part:
+        weight = self._roles.weight
+        return Part(self.features.matrix(frame), target, frame.index.to_numpy(), None if weight is None else row_weights(frame[weight]))
+
+    def _check_fitted(self, train: Part) -> None:
+        """Check that a model can learn something from the training rows."""
+        counted = train.target if train.weight is None else train.target[train.weight > 0]
+        if self._task != "regression" and len(np.unique(counted)) < 2:  # noqa: PLR2004  # a classifier needs two
             raise InputError(
-                f"The training rows have one class of `{self.target.name}` only, {self.target.classes[int(train.target[0])]!r}: "
+                f"The training rows have one class of `{self.target.name}` only, {self.target.classes[int(counted[0])]!r}: "
                 "a model has nothing to tell apart. Change `validation`, so that they have other classes, too."
             )
         if self._library == "catboost" and _is_constant(train.features):
@@ -208,18 +216,6 @@ class TrainingJob(Job):
                 "Every feature is constant in the training rows, and CatBoost fits no model to constants. "
                 "Choose other feature_columns, or another library in model_type."
             )
-        if validation_frame is None:
-            held = Part(matrix[split.validation], target[split.validation], index[split.validation])
-        else:
-            held = Part(
-                self.features.matrix(validation_frame),
-                self.target.encode(validation_frame[self.target.name]),
-                validation_frame.index.to_numpy(),
-            )
-        test = Part(matrix[split.test], target[split.test], index[split.test]) if len(split.test) else None
-        self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
-        print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
-        return train, held, test
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -246,9 +242,10 @@ class TrainingJob(Job):
         """
         output = output_of(self._library, native, self.features, self._task, validation.features)
         self.target.check_output(output)
-        measured = measure(self.target, validation.target, output)
+        measured = measure(self.target, validation.target, output, validation.weight)
         if test is not None:
-            tested = measure(self.target, test.target, output_of(self._library, native, self.features, self._task, test.features))
+            output_of_test = output_of(self._library, native, self.features, self._task, test.features)
+            tested = measure(self.target, test.target, output_of_test, test.weight)
             measured |= {f"test_{name}": value for name, value in tested.items() if name != "classes"}
         if "metrics" in self._outputs:
             self._write_json("metrics", _finite(measured))
@@ -306,10 +303,13 @@ class TrainingJob(Job):
         if "importance" not in self._outputs:
             return None
         random = np.random.default_rng(0)
-        matrix, truth = part.features[:rows], part.target[:rows]
+        sample = part.take(np.arange(min(rows, len(part))))
+        matrix = sample.features
 
         def error(features: NDArray[np.float32]) -> float:
-            measured = measure(self.target, truth, output_of(self._library, native, self.features, self._task, features))
+            measured = measure(
+                self.target, sample.target, output_of(self._library, native, self.features, self._task, features), sample.weight
+            )
             return float(measured["rmse" if self._task == "regression" else "log_loss"])
 
         base, rises = error(matrix), []

@@ -51,6 +51,9 @@ REFUSED = [
     ),
     ({"categorical_columns": ["price"]}, "`price` is among `categorical_columns` and is target_column"),
     ({"categorical_columns": ["part"], "validation": {"column": "part"}}, "`part` is among `categorical_columns` and is validation.column"),
+    ({"weight_column": "price"}, "`price` is weight_column and target_column"),
+    ({"weight_column": "w", "feature_columns": ["w"]}, "`w` is weight_column and is among `feature_columns`"),
+    ({"weight_column": "w", "categorical_columns": ["w"]}, "`w` is among `categorical_columns` and is weight_column"),
     ({"categorical_columns": ["shop", "shop"]}, "it names 'shop' twice"),
 ]
 

@@ -447,6 +447,10 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     ),
     "a categorical column that is no feature": lambda made: made.parameters.update(categorical_columns=["day"]),
     "a categorical column of decimals": lambda made: made.parameters.update(categorical_columns=["a"]),
+    "a weight column that is not there": lambda made: made.parameters.update(weight_column="weight"),
+    "a weight column of text": lambda made: made.parameters.update(weight_column="day"),
+    "a weight below 0": lambda made: made.parameters.update(weight_column="a", feature_columns=["b", "colour"]),
+    "a weight that is a feature": lambda made: made.parameters.update(weight_column="a"),
     "a constraint of a category": lambda made: _constrained(made, "colour", named=True),
     "a table that is a dict": lambda made: (
         made.catalog.update(table={"type": "json.JSONDataset", "filepath": "data/01_raw/table.json"}),

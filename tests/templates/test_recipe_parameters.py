@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from support.recipe_job import LIBRARIES
+from sklearn import metrics as sk
+from support.recipe_job import LIBRARIES, TASKS
 
 if TYPE_CHECKING:
     from support.recipe_job import Job
@@ -65,3 +67,107 @@ def test_a_code_that_is_no_whole_number_is_refused_with_its_row(job: Job) -> Non
     result = job.run_here("lightgbm_regression", job.table("t.parquet", frame), "sold", categorical_columns=["shops"])
     assert "has no column `shops`. Did you mean `shop`?" in result["error"]["message"]
     assert "Fix categorical_columns." in result["error"]["message"]
+
+
+# Enough rounds for a table of two rules, and few enough for a test.
+FITTED: dict[str, dict[str, Any]] = {
+    "xgboost": {"n_estimators": 20, "max_depth": 2, "learning_rate": 0.3, "n_jobs": 1},
+    "lightgbm": {"n_estimators": 20, "num_leaves": 4, "learning_rate": 0.3, "num_threads": 1},
+    "catboost": {"iterations": 20, "depth": 2, "learning_rate": 0.3, "thread_count": 1},
+    "keras": {"epochs": 12, "hidden_units": [16], "learning_rate": 0.02, "batch_size": 32},
+}
+LOSSES = {
+    "xgboost": ("rmse", "logloss", "mlogloss"),
+    "lightgbm": ("rmse", "binary_logloss", "multi_logloss"),
+    "catboost": ("RMSE", "Logloss", "MultiClass"),
+    "keras": ("mse", "loss", "loss"),
+}
+
+
+def contradictions(task: str) -> pd.DataFrame:
+    """Return a table that has each row with two targets, of which the weight tells the true one."""
+    half = pd.DataFrame({"a": RANDOM.normal(size=ROWS // 2).round(2), "part": RANDOM.choice(["train", "train", "val", "test"], ROWS // 2)})
+    frame = pd.concat([half.assign(y=0), half.assign(y=1)], ignore_index=True)
+    frame["w"] = np.where((frame["a"] > 0) == frame["y"], 1800.0, 200.0)
+    if task == "multiclass_classification":
+        frame.loc[frame["a"].between(-0.2, 0.2), "y"] = 2
+    return frame
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_rows_count_by_their_weights_in_the_fit_and_in_every_metric(job: Job, library: str, task: str) -> None:
+    frame = contradictions(task)
+    asked: dict[str, Any] = {"validation": {"column": "part"}, "weight_column": "w", "hyperparameters": FITTED[library]}
+    assert job.run_here(f"{library}_{task}", job.table("t.csv", frame), "y", **asked)["state"] == "succeeded", job.result["error"]
+    model, metrics = job.model, job.output("metrics")
+    assert model.feature_columns == ["a"]
+
+    for prefix, part in (("", "val"), ("test_", "test")):
+        rows = frame[frame["part"] == part]
+        told = {"sample_weight": rows["w"]}
+        if task == "regression":
+            predicted = model.predict(rows)
+            expected = {"mae": sk.mean_absolute_error(rows["y"], predicted, **told), "r2": sk.r2_score(rows["y"], predicted, **told)}
+            expected["rmse"] = sk.root_mean_squared_error(rows["y"], predicted, **told)
+        else:
+            chances = model.predict_proba(rows)
+            expected = {
+                "accuracy": sk.accuracy_score(rows["y"], model.predict(rows), **told),
+                "log_loss": sk.log_loss(rows["y"], chances, labels=model.classes, **told),
+            }
+            matrix = sk.confusion_matrix(rows["y"], model.predict(rows), labels=model.classes, **told)
+            np.testing.assert_allclose(metrics[f"{prefix}confusion_matrix"], matrix)
+        measured = {name: metrics[f"{prefix}{name}"] for name in expected}
+        assert measured == pytest.approx(expected, rel=1e-4), part
+
+    # What early stopping watches counts by the same weights.
+    watched = job.output("history")[-1][f"validation_{LOSSES[library][TASKS.index(task)]}"]
+    assert (watched**0.5 if library == "keras" and task == "regression" else watched) == pytest.approx(
+        metrics["rmse" if task == "regression" else "log_loss"], rel=1e-3
+    )
+    # Without the weights, each row and its contradiction make a half of one another.
+    low, high = pd.DataFrame({"a": [-1.0]}), pd.DataFrame({"a": [1.0]})
+    if task == "regression":
+        told_of = [model.predict(low)[0], model.predict(high)[0]]
+    else:
+        told_of = [model.predict_proba(low)[1].iloc[0], model.predict_proba(high)[1].iloc[0]]
+    assert told_of[0] < 0.3
+    assert told_of[1] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({7: -2.0}, "has the value -2 in row 7 (counted from 0)"),
+        ({7: np.nan}, "has no value in row 7 (counted from 0)"),
+        ({7: np.inf}, "has the value inf in row 7 (counted from 0)"),
+        ({7: 1e39}, "has the value 1e+39 in row 7 (counted from 0)"),
+        ({7: "many"}, "holds text: 'many' in row 7 (counted from 0)"),
+        (0.0, "is 0 in all "),
+        ("2024-01-31", "holds dates: '2024-01-31' in row 0"),
+    ],
+)
+def test_a_weight_that_is_none_is_refused_with_its_row(job: Job, values: Any, words: str) -> None:
+    frame = contradictions("regression")
+    frame["w"] = [values.get(row, 1.0) if isinstance(values, dict) else values for row in range(ROWS)]
+    # Parquet holds no text among numbers, and JSON no infinity.
+    for key in ("t.csv", "t.jsonl" if "many" in words else "t.parquet"):
+        result = job.run_here("xgboost_regression", job.table(key, frame), "y", weight_column="w", validation={"column": "part"})
+        assert result["error"]["input_error"], result["error"]["traceback"]
+        assert words in result["error"]["message"], key
+
+
+def test_rows_without_a_target_need_no_weight_and_a_table_of_validation_rows_needs_its_own(job: Job) -> None:
+    frame = contradictions("regression").astype({"y": float})
+    frame.loc[3, ["y", "w"]] = [np.nan, np.nan]
+    key = job.table("t.csv", frame.drop(columns="part"))
+    held = frame.dropna().tail(40)
+    source = {"dataset_key": job.table("held.csv", held)}
+    asked: dict[str, Any] = {"weight_column": "w", "validation": {"dataset": "held"}, "validation_source": source}
+    assert job.run_here("lightgbm_regression", key, "y", **asked)["state"] == "succeeded", job.result["error"]
+    measured = sk.mean_absolute_error(held["y"], job.model.predict(held), sample_weight=held["w"])
+    assert job.output("metrics")["mae"] == pytest.approx(measured)
+    job.table("held.csv", held.drop(columns="w"))
+    message = job.run_here("lightgbm_regression", key, "y", **asked)["error"]["message"]
+    assert re.search(r"held.csv has no column `w`.* Fix weight_column\.$", message), message
