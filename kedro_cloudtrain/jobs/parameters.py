@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, V
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.wording import problems_of
+from kedro_cloudtrain.worker.roles import SPLITTING
 from kedro_cloudtrain.worker.yaml_words import put_in_quotes
 
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
@@ -26,7 +27,7 @@ ColumnName = Annotated[str, BeforeValidator(_check_name)]
 
 
 class Validation(BaseModel):
-    """Which rows are held out: a fraction, those that a column marks, the latest by a time column, or another dataset.
+    """Which rows are held out: a fraction, of the rows or of groups of them; those that a column marks; the latest; or another dataset.
 
     Example:
         ```yaml
@@ -41,11 +42,12 @@ class Validation(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**32)
     column: ColumnName | None = None
     time_column: ColumnName | None = None
+    group_column: ColumnName | None = None
     dataset: str | None = None
 
     @model_validator(mode="after")
     def _check_one_way(self) -> Self:
-        ways = [name for name in ("column", "time_column", "dataset") if getattr(self, name) is not None]
+        ways = [name for name in (*SPLITTING, "dataset") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(f'`validation.{way}`' for way in ways)} exclude one another: keep one of them")
         if ways and ways[0] in ("column", "dataset"):
@@ -139,6 +141,7 @@ class TrainingParameters(BaseModel):
             self.target_column: "target_column",
             self.weight_column: "weight_column",
             self.validation.column: "validation.column",
+            **({self.validation.group_column: "validation.group_column"} if self.feature_columns is None else {}),
         }
         for name in self.categorical_columns:
             subject = f"`{name}` is among `categorical_columns`"

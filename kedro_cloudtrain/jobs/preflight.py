@@ -12,6 +12,7 @@ from kedro_cloudtrain.worker.devices import KERAS_BACKENDS, gpu_name
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.hyperparameter_conflicts import needs_gpu
 from kedro_cloudtrain.worker.hyperparameters import by_place, check_hyperparameters
+from kedro_cloudtrain.worker.roles import SPLITTING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,7 @@ def problems_before(
             "Kedro knows that the node needs it."
         )
     if validation_table:
-        given = [key for key in ("column", "time_column", "fraction") if getattr(parameters.validation, key) is not None]
+        given = [key for key in (*SPLITTING, "fraction") if getattr(parameters.validation, key) is not None]
         problems += [f"The node has a table of validation rows, and `validation.{key}` asks for others: keep one of them." for key in given]
     return problems
 

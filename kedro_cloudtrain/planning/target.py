@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.worker.errors import HyperparameterError, InputError
 from kedro_cloudtrain.worker.hyperparameters import MONOTONE, by_class, by_place, refuse_constrained_categories
+from kedro_cloudtrain.worker.roles import SPLITTING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
 
@@ -47,8 +49,8 @@ class SampledTarget:
     @property
     def columns(self) -> list[str]:
         """The columns whose values are looked at."""
-        validation = self.parameters.validation
-        named = [self.column, self.parameters.weight_column, validation.column, validation.time_column, *self.categorical]
+        splitting = [getattr(self.parameters.validation, key) for key in SPLITTING]
+        named = [self.column, self.parameters.weight_column, *splitting, *self.categorical]
         return list(dict.fromkeys(name for name in named if name is not None))
 
     @property
@@ -88,11 +90,11 @@ class SampledTarget:
         from kedro_cloudtrain.worker.weights import check_weights  # noqa: PLC0415
 
         validation = self.parameters.validation
-        checks = [
+        shares = {key: value for key in ("fraction", "test_fraction") if (value := getattr(validation, key)) is not None}
+        checks: list[tuple[str | None, Callable[[pd.Series], None]]] = [
             *((name, check_codes) for name in self.categorical),
             (self.parameters.weight_column, lambda values: check_weights(values, whole=whole)),
-            (validation.column, lambda values: check_split_sample(values, by_time=False)),
-            (validation.time_column, lambda values: check_split_sample(values, by_time=True)),
+            *((getattr(validation, key), functools.partial(check_split_sample, key=key, whole=whole, **shares)) for key in SPLITTING),
         ]
         for name, check in checks:
             if name is not None:

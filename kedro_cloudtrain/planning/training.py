@@ -15,6 +15,7 @@ from kedro_cloudtrain.planning.target import SampledTarget
 from kedro_cloudtrain.running.training import TrainingOrder, training_requirements
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.worker.hyperparameters import named_columns
+from kedro_cloudtrain.worker.roles import SPLITTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,15 +126,15 @@ class TrainingPlan(MachinePlan):
             f"feature_columns of {place}": self.parameters.feature_columns or (),
             f"categorical_columns of {place}": self.parameters.categorical_columns if self.parameters.feature_columns is None else (),
             f"weight_column of {place}": [self.parameters.weight_column] if self.parameters.weight_column else [],
-            f"validation.column of {place}": [validation.column] if validation.column else [],
-            f"validation.time_column of {place}": [validation.time_column] if validation.time_column else [],
+            **{f"validation.{key} of {place}": [name] for key in SPLITTING if (name := getattr(validation, key)) is not None},
         }
 
     def features_of(self, columns: Sequence[str]) -> Sequence[str]:
         """Return the columns that a model learns from, of those that a table has."""
         if self.parameters is None:
             return ()
-        unused = (self.parameters.target_column, self.parameters.weight_column, self.parameters.validation.column)
+        validation = self.parameters.validation
+        unused = (self.parameters.target_column, self.parameters.weight_column, validation.column, validation.group_column)
         return self.parameters.feature_columns or [name for name in columns if name not in unused]
 
     def requirements(self, generator: TrainingScriptGenerator, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002  # no template to check

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from .locations import Location
 
+# The keys of `validation` that name a column.
+SPLITTING = ("column", "time_column", "group_column")
+
 
 @dataclasses.dataclass(frozen=True)
 class Roles:
@@ -43,7 +46,7 @@ class Roles:
         weight: str | None = None,
     ) -> Roles:
         """Return the roles that a script's constants give."""
-        splitting = {key: validation[key] for key in ("column", "time_column") if validation.get(key) is not None}
+        splitting = {key: validation[key] for key in SPLITTING if validation.get(key) is not None}
         return cls(target, None if features is None else tuple(features), tuple(categorical), weight, splitting)
 
     def held_out(self, features: Sequence[str]) -> Roles:
@@ -63,7 +66,7 @@ class Roles:
 
     def features_in(self, columns: Sequence[str]) -> list[str]:
         """Return the features, given the columns that the table has."""
-        unused = (self.target, self.weight, self.validation.get("column"))
+        unused = (self.target, self.weight, self.validation.get("column"), self.validation.get("group_column"))
         return [name for name in columns if name not in unused] if self.features is None else list(self.features)
 
     def require_all(self, location: Location, columns: Sequence[str]) -> None:

@@ -108,7 +108,7 @@ class TrainingJob(Job):
         Args:
             target: the target column.
             features: the feature columns; None takes every column but the target.
-            validation: its `column` and `time_column` are read, too.
+            validation: its `column`, `time_column` or `group_column` is read, too.
             categorical_columns: the features that are categories, even if they hold numbers. A second table, that of the validation rows,
                 has them as well.
             weight_column: the rows' weights; those of a second table as well.
@@ -165,7 +165,7 @@ class TrainingJob(Job):
 
         Args:
             frame: the table.
-            validation: `fraction`, `test_fraction`, `seed`, `column`, `time_column`.
+            validation: `fraction`, `test_fraction`, `seed`, `column`, `time_column`, `group_column`.
             validation_frame: the validation rows, if they are a table of their own.
 
         Returns:

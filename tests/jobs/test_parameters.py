@@ -51,6 +51,16 @@ REFUSED = [
     ),
     ({"categorical_columns": ["price"]}, "`price` is among `categorical_columns` and is target_column"),
     ({"categorical_columns": ["part"], "validation": {"column": "part"}}, "`part` is among `categorical_columns` and is validation.column"),
+    (
+        {"validation": {"group_column": "shop", "time_column": "day"}},
+        "`validation.time_column` and `validation.group_column` exclude one another",
+    ),
+    ({"validation": {"group_column": "shop", "column": "part"}}, "`validation.column` and `validation.group_column` exclude one another"),
+    ({"validation": {"group_column": "shop", "dataset": "held"}}, "`validation.group_column` and `validation.dataset` exclude one another"),
+    (
+        {"categorical_columns": ["s"], "validation": {"group_column": "s"}},
+        "`s` is among `categorical_columns` and is validation.group_column",
+    ),
     ({"weight_column": "price"}, "`price` is weight_column and target_column"),
     ({"weight_column": "w", "feature_columns": ["w"]}, "`w` is weight_column and is among `feature_columns`"),
     ({"weight_column": "w", "categorical_columns": ["w"]}, "`w` is among `categorical_columns` and is weight_column"),

@@ -451,6 +451,11 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     "a weight column of text": lambda made: made.parameters.update(weight_column="day"),
     "a weight below 0": lambda made: made.parameters.update(weight_column="a", feature_columns=["b", "colour"]),
     "a weight that is a feature": lambda made: made.parameters.update(weight_column="a"),
+    "groups beside a time column": lambda made: made.parameters.update(validation={"group_column": "kind", "time_column": "day"}),
+    "a group column that is not there": lambda made: made.parameters.update(validation={"group_column": "kindd"}),
+    "a group column of two groups for three parts": lambda made: made.parameters.update(
+        validation={"group_column": "colour", "test_fraction": 0.2}
+    ),
     "a constraint of a category": lambda made: _constrained(made, "colour", named=True),
     "a table that is a dict": lambda made: (
         made.catalog.update(table={"type": "json.JSONDataset", "filepath": "data/01_raw/table.json"}),

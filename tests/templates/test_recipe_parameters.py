@@ -171,3 +171,20 @@ def test_rows_without_a_target_need_no_weight_and_a_table_of_validation_rows_nee
     job.table("held.csv", held.drop(columns="w"))
     message = job.run_here("lightgbm_regression", key, "y", **asked)["error"]["message"]
     assert re.search(r"held.csv has no column `w`.* Fix weight_column\.$", message), message
+
+
+def test_a_group_is_in_one_part_and_is_a_feature_only_where_it_is_named(job: Job) -> None:
+    frame = shops().assign(customer=RANDOM.integers(0, 20, ROWS))
+    key, validation = job.table("t.csv", frame), {"group_column": "customer", "fraction": 0.25, "test_fraction": 0.25}
+    result = job.run_here("lightgbm_regression", key, "sold", validation=validation)
+    assert job.model.feature_columns == ["area", "shop"]
+    held = frame["customer"].iloc[job.predictions["row"]]
+    assert held.nunique() == 5
+    assert len(held) == frame["customer"].isin(held).sum() == result["rows"]["validation"]
+    assert result["rows"]["test"] > 0
+    job.run_here("lightgbm_regression", key, "sold", validation=validation, feature_columns=["area", "customer"])
+    assert job.model.feature_columns == ["area", "customer"]
+    assert frame["customer"].iloc[job.predictions["row"]].equals(held)
+    message = job.run_here("lightgbm_regression", key, "sold", validation={"group_column": "costumer"})["error"]["message"]
+    assert "has no column `costumer`. Did you mean `customer`?" in message
+    assert "Fix validation.group_column." in message
