@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
@@ -24,6 +25,27 @@ def _check_name(name: object) -> object:
 
 
 ColumnName = Annotated[str, BeforeValidator(_check_name)]
+
+
+def _check_class_weight(given: object) -> object:
+    """Refuse what weighs no classes; return labels as text, which is what JSON has as keys."""
+    if isinstance(given, dict):
+        weights = plain(given)
+        odd = [label for label, weight in weights.items() if not _is_weight(weight)]
+        if weights and not odd:
+            return weights
+        shown = f", and {odd[0]!r} has {weights[odd[0]]!r}" if odd else ""
+        raise ValueError(f"a label takes a number from 0 on{shown}")
+    if given in ("balanced", None):
+        return given
+    raise ValueError("write balanced, or a mapping of labels to weights, such as {yes: 3, no: 1}")
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+ClassWeight = Annotated[str | dict[str, float], BeforeValidator(_check_class_weight)]
 
 
 class Validation(BaseModel):
@@ -81,6 +103,7 @@ class TrainingParameters(BaseModel):
     feature_columns: tuple[ColumnName, ...] | None = None
     categorical_columns: tuple[ColumnName, ...] = ()
     weight_column: ColumnName | None = Field(None, min_length=1)
+    class_weight: ClassWeight | None = None
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     validation: Validation = Validation()
     early_stopping_rounds: int | None = Field(None, ge=1)

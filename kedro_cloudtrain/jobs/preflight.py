@@ -10,7 +10,7 @@ from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.worker.devices import KERAS_BACKENDS, gpu_name
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.hyperparameter_conflicts import needs_gpu
+from kedro_cloudtrain.worker.hyperparameter_conflicts import needs_gpu, weight_conflicts
 from kedro_cloudtrain.worker.hyperparameters import by_place, check_hyperparameters
 from kedro_cloudtrain.worker.roles import SPLITTING
 
@@ -46,6 +46,10 @@ def problems_before(
         except InputError as error:
             problems.append(str(error))
         problems += [*_missing_library(library), *_missing_gpu(library, parameters.hyperparameters)] if local else []
+    if parameters.class_weight is not None:
+        problems += weight_conflicts(parameters.hyperparameters)
+        if parameters.model_type.endswith("_regression"):
+            problems.append("`class_weight` is for a classification, and a regression has no classes: remove it.")
     if parameters.validation.dataset is not None and not validation_table:
         name = parameters.validation.dataset
         problems.append(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.worker.errors import HyperparameterError, InputError
 from kedro_cloudtrain.worker.hyperparameters import MONOTONE, by_class, by_place, refuse_constrained_categories
+from kedro_cloudtrain.worker.labels import by_label
 from kedro_cloudtrain.worker.roles import SPLITTING
 
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ class SampledTarget:
             if self.task == "regression" or not (whole or (self.task == "binary_classification" and len(values.unique()) > 1)):
                 return
             # All classes are known: a binary target has no third one.
-            by_class(self.parameters.hyperparameters, Target.fit(values, self.task).classes)
+            classes = Target.fit(values, self.task).classes
+            by_class(self.parameters.hyperparameters, classes)
+            if isinstance(self.parameters.class_weight, dict):
+                by_label(self.parameters.class_weight, classes, "class_weight")
         except HyperparameterError as error:
             yield f"{error} It stands in the `hyperparameters` of {self.place}."
         except InputError as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import HyperparameterError, nearest
+from .errors import HyperparameterError, InputError, nearest
 from .hyperparameter_conflicts import conflicts
 from .hyperparameter_values import wrong_values
+from .labels import by_label
 from .objectives import other_tasks
-from .yaml_words import put_in_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -132,6 +132,7 @@ _PARAMETERS_TEXT = {
         cat_features cat_feature cat_column categorical_column categorical_feature categorical_features categorical_features_indices
         feature_types enable_categorical
     """,
+    "class_weight": "",
     "weight_column": "weight weights sample_weight sample_weights",
 }
 _PARAMETERS = {each: name for name, others in _PARAMETERS_TEXT.items() for each in (name, *others.split())}
@@ -273,28 +274,10 @@ def by_class(given: Mapping[str, Any], classes: Sequence[Any]) -> dict[str, Any]
         return dict(given)
     if not classes:
         raise HyperparameterError("`hyperparameters.class_weights` is for a classification, and a regression has no classes: remove it.")
-    row: list[Any] = [1] * len(classes)
-    # What came through JSON has its keys as text.
-    codes = {_label_text(label): code for code, label in enumerate(classes)}
-    for label, weight in weights.items():
-        if _label_text(label) not in codes:
-            shown = ", ".join(repr(each) for each in classes[:8]) + (", …" if len(classes) > 8 else "")  # noqa: PLR2004  # a line's worth
-            truth = {"true": True, "false": False}.get(str(label).lower())
-            hint = f" {put_in_quotes(truth, 'this label', classes)}." if truth is not None and _are_texts(classes) else ""
-            raise HyperparameterError(
-                f"`hyperparameters.class_weights` names {label!r}, which is no class of the target. The classes are {shown}.{hint}"
-            )
-        row[codes[_label_text(label)]] = weight
-    return {**given, "class_weights": row}
-
-
-def _are_texts(labels: Sequence[Any]) -> bool:
-    return all(isinstance(label, str) for label in labels)
-
-
-def _label_text(label: Any) -> str:
-    # YAML writes a truth as true, Python as True.
-    return str(label).lower() if isinstance(label, bool) or str(label) in ("true", "false", "True", "False") else str(label)
+    try:
+        return {**given, "class_weights": by_label(weights, classes, "hyperparameters.class_weights")}
+    except InputError as error:
+        raise HyperparameterError(str(error)) from None
 
 
 def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:

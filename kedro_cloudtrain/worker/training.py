@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from .results import version_of
 from .roles import Roles
 from .splitting import Part, Split, split_rows
 from .tables import read_table
-from .weights import refuse_zeros, row_weights
+from .weights import class_weights, refuse_zeros, row_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -159,7 +160,12 @@ class TrainingJob(Job):
         return frame
 
     def split(
-        self, frame: pd.DataFrame, validation: Mapping[str, Any], validation_frame: pd.DataFrame | None = None
+        self,
+        frame: pd.DataFrame,
+        validation: Mapping[str, Any],
+        validation_frame: pd.DataFrame | None = None,
+        *,
+        class_weight: str | Mapping[str, float] | None = None,
     ) -> tuple[Part, Part, Part | None]:
         """Split a table into training, validation and test rows, and encode them by what the training rows hold.
 
@@ -167,6 +173,7 @@ class TrainingJob(Job):
             frame: the table.
             validation: `fraction`, `test_fraction`, `seed`, `column`, `time_column`, `group_column`.
             validation_frame: the validation rows, if they are a table of their own.
+            class_weight: `balanced`, or weights by the classes' labels: they weigh the training rows alone, as scikit-learn's do.
 
         Returns:
             The training rows, the validation rows, and the test rows, None if there are none.
@@ -194,6 +201,9 @@ class TrainingJob(Job):
         for name, part in (("training", train), ("validation", held), ("test", test)):
             if part is not None and part.weight is not None:
                 refuse_zeros(part.weight, str(self._roles.weight), f"{name} ")
+        if class_weight is not None:
+            of_classes = class_weights(class_weight, self.target, train.target)
+            train = dataclasses.replace(train, weight=of_classes if train.weight is None else of_classes * train.weight)
         self._check_fitted(train)
         self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
         print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
@@ -205,11 +215,16 @@ class TrainingJob(Job):
 
     def _check_fitted(self, train: Part) -> None:
         """Check that a model can learn something from the training rows."""
-        counted = train.target if train.weight is None else train.target[train.weight > 0]
-        if self._task != "regression" and len(np.unique(counted)) < 2:  # noqa: PLR2004  # a classifier needs two
+        counted, some = train.target, "training rows"
+        if train.weight is not None:
+            counted, some = counted[train.weight > 0], "training rows of a weight above 0"
+        classes = [] if self._task == "regression" else [self.target.classes[code] for code in np.unique(counted)]
+        if self._task != "regression" and len(classes) < 2:  # noqa: PLR2004  # a classifier needs two
+            one = f"one class of `{self.target.name}` only, {classes[0]!r}" if classes else f"no class of `{self.target.name}`"
+            weights = "" if train.weight is None else " or the weights"
             raise InputError(
-                f"The training rows have one class of `{self.target.name}` only, {self.target.classes[int(counted[0])]!r}: "
-                "a model has nothing to tell apart. Change `validation`, so that they have other classes, too."
+                f"The {some} have {one}: a model has nothing to tell apart. Change `validation`{weights}, so that they have other classes, "
+                "too."
             )
         if self._library == "catboost" and _is_constant(train.features):
             raise InputError(

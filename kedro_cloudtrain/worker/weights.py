@@ -1,17 +1,22 @@
-"""Weights of a table's rows."""
+"""Weights of a table's rows: a column's, and those of their classes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from .encoding import as_numbers, kind_of
 from .errors import InputError
+from .labels import by_label
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
+
+    from .encoding import Target
 
 _LARGEST = float(np.finfo(np.float32).max)
 _CURE = "A weight is a number from 0 on: correct it, take the row out, or choose another weight_column."
@@ -64,6 +69,27 @@ def refuse_zeros(weights: NDArray[np.float64], name: str, part: str) -> None:
             f"The weight column `{name}` is 0 in all {len(weights):,} {part}rows, of which none counts then: correct it, or choose another "
             "weight_column."
         )
+
+
+def class_weights(given: str | Mapping[str, float], target: Target, codes: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the weight of each row's class, float64 of shape (rows,).
+
+    Args:
+        given: `balanced`, by which scikit-learn gives all classes the same sum of weights; or weights by the classes' labels.
+        target: knows the classes.
+        codes: each row's class.
+
+    Raises:
+        InputError: there are no classes, or a label is not that of a class.
+    """
+    if target.task == "regression":
+        raise InputError("`class_weight` is for a classification, and a regression has no classes: remove it.")
+    if isinstance(given, str):
+        from sklearn.utils.class_weight import compute_sample_weight  # takes most of a second
+
+        return np.asarray(compute_sample_weight(given, codes), dtype=np.float64)
+    by_code = np.array(by_label(given, target.classes, "class_weight"), dtype=np.float64)
+    return np.asarray(by_code[codes])
 
 
 def _row(values: pd.Series, place: int) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import yaml
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
+from kedro_cloudtrain.jobs.preflight import problems_before
+from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 
 TEXT = "{{model_type: catboost_binary_classification, target_column: {target}, feature_columns: [{feature}], validation: {{{validation}}}}}"
 
@@ -61,6 +64,11 @@ REFUSED = [
         {"categorical_columns": ["s"], "validation": {"group_column": "s"}},
         "`s` is among `categorical_columns` and is validation.group_column",
     ),
+    ({"class_weight": "balance"}, "`class_weight` is 'balance': write balanced, or a mapping of labels to weights"),
+    ({"class_weight": {"yes": -1}}, "a label takes a number from 0 on, and 'yes' has -1"),
+    ({"class_weight": {"yes": "3"}}, "a label takes a number from 0 on, and 'yes' has '3'"),
+    ({"class_weight": {}}, "a label takes a number from 0 on"),
+    ({"class_weight": [1, 3]}, "`class_weight` is [1, 3]: write balanced, or a mapping"),
     ({"weight_column": "price"}, "`price` is weight_column and target_column"),
     ({"weight_column": "w", "feature_columns": ["w"]}, "`w` is weight_column and is among `feature_columns`"),
     ({"weight_column": "w", "categorical_columns": ["w"]}, "`w` is among `categorical_columns` and is weight_column"),
@@ -69,7 +77,42 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("given", "sentence"), REFUSED)
-def test_columns_with_two_roles_are_refused(given: dict[str, object], sentence: str) -> None:
+def test_what_no_table_can_make_right_is_refused(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         TrainingParameters.parse({"model_type": "xgboost_regression", "target_column": "price", **given}, "params:flats")
     assert sentence in caught.value.message
+
+
+BEFORE = [
+    ("xgboost_regression", {"class_weight": "balanced"}, "`class_weight` is for a classification, and a regression has no classes"),
+    ("xgboost_binary_classification", {"class_weight": {"a": 2}, "hyperparameters": {"scale_pos_weight": 3}}, "`hyperparameters.scale_pos"),
+    ("lightgbm_binary_classification", {"class_weight": "balanced", "hyperparameters": {"unbalance": True}}, "`hyperparameters.unbalance`"),
+    (
+        "catboost_binary_classification",
+        {"class_weight": {"a": 2}, "hyperparameters": {"class_weights": [1, 2]}},
+        "`hyperparameters.class_w",
+    ),
+    (
+        "catboost_multiclass_classification",
+        {"class_weight": "balanced", "hyperparameters": {"auto_class_weights": "Balanced"}},
+        "`class_weight` cannot be used with `hyperparameters.auto_class_weights`, which weighs the classes a second time",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model_type", "given", "sentence"), BEFORE)
+def test_what_is_wrong_for_a_task_or_a_library_is_known_before_a_machine_is_asked_for(
+    model_type: str, given: dict[str, Any], sentence: str
+) -> None:
+    parameters = TrainingParameters.parse({"model_type": model_type, "target_column": "price", **given}, "params:flats")
+    problems = problems_before(parameters, TrainingScriptGenerator())
+    assert len(problems) == 1
+    assert sentence in problems[0]
+
+
+def test_a_class_weight_may_stand_beside_a_hyperparameter_that_weighs_nothing() -> None:
+    for library, given in (("lightgbm", {"is_unbalance": False, "scale_pos_weight": 1}), ("catboost", {"auto_class_weights": "None"})):
+        values = {"model_type": f"{library}_binary_classification", "target_column": "y", "class_weight": {0: 1, True: 2.5}}
+        parameters = TrainingParameters.parse({**values, "hyperparameters": given}, "here")
+        assert parameters.class_weight == {"0": 1, "True": 2.5}
+        assert problems_before(parameters, TrainingScriptGenerator()) == []

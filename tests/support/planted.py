@@ -456,6 +456,19 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     "a group column of two groups for three parts": lambda made: made.parameters.update(
         validation={"group_column": "colour", "test_fraction": 0.2}
     ),
+    "weights of classes of a regression": lambda made: (
+        _train_as(made, "regression", "amount"),
+        made.parameters.update(class_weight="balanced"),
+    ),
+    "a class weight of no class": lambda made: (
+        _train_as(made, "binary_classification", "yes"),
+        made.parameters.update(class_weight={"yess": 3}),
+    ),
+    "classes weighed twice": lambda made: (
+        _train_as(made, "binary_classification", "yes"),
+        made.parameters.update(class_weight="balanced"),
+        made.hyperparameters.update(scale_pos_weight=3),
+    ),
     "a constraint of a category": lambda made: _constrained(made, "colour", named=True),
     "a table that is a dict": lambda made: (
         made.catalog.update(table={"type": "json.JSONDataset", "filepath": "data/01_raw/table.json"}),

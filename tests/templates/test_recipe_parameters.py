@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as sk
+from sklearn.utils.class_weight import compute_class_weight
 from support.recipe_job import LIBRARIES, TASKS
 
 if TYPE_CHECKING:
@@ -188,3 +189,50 @@ def test_a_group_is_in_one_part_and_is_a_feature_only_where_it_is_named(job: Job
     message = job.run_here("lightgbm_regression", key, "sold", validation={"group_column": "costumer"})["error"]["message"]
     assert "has no column `costumer`. Did you mean `customer`?" in message
     assert "Fix validation.group_column." in message
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_class_weight_multiplies_the_weights_of_the_fit_and_of_nothing_else(job: Job, library: str) -> None:
+    frame = contradictions("binary_classification")
+    frame["y"] = frame["y"].map({0: "no", 1: "yes"})
+    train = frame["part"] == "train"
+    recipe, asked = f"{library}_binary_classification", {"validation": {"column": "part"}, "hyperparameters": FITTED[library]}
+    told = {}
+    for name, weight, more in (
+        ("alone", None, {"class_weight": {"yes": 4}}),
+        ("by hand", np.where(train & (frame["y"] == "yes"), 4.0, 1.0), {"weight_column": "w"}),
+        ("with weights", frame["w"], {"class_weight": {"yes": 4, "no": 0.5}, "weight_column": "w"}),
+        ("both by hand", frame["w"] * np.where(train, frame["y"].map({"yes": 4, "no": 0.5}), 1), {"weight_column": "w"}),
+    ):
+        if library == "keras" and name in ("with weights", "both by hand"):
+            continue  # whose fit takes a second
+        key = job.table("t.csv", frame.drop(columns="w") if weight is None else frame.assign(w=weight))
+        assert job.run_here(recipe, key, "y", **asked, **more)["state"] == "succeeded", job.result["error"]
+        told[name] = (job.predictions["probability_yes"].to_list(), job.output("metrics"), job.output("history")[-1])
+    assert told["alone"][0] == told["by hand"][0]
+    assert told["alone"][1:] == told["by hand"][1:]
+    if library != "keras":
+        assert told["with weights"][0] == told["both by hand"][0]
+        assert told["with weights"][1:] == told["both by hand"][1:]
+        assert told["alone"][0] != told["with weights"][0]
+
+
+def test_balanced_is_what_scikit_learn_calls_balanced(job: Job) -> None:
+    frame = contradictions("multiclass_classification")
+    recipe, key = "lightgbm_multiclass_classification", job.table("t.csv", frame.drop(columns="w"))
+    asked: dict[str, Any] = {"validation": {"column": "part"}, "hyperparameters": FITTED["lightgbm"]}
+    job.run_here(recipe, key, "y", class_weight="balanced", **asked)
+    told = job.predictions["probability_2"]
+    balanced = compute_class_weight("balanced", classes=np.array([0, 1, 2]), y=frame["y"][frame["part"] == "train"])
+    job.run_here(recipe, job.table("t.csv", frame.assign(w=balanced[frame["y"]])), "y", weight_column="w", **asked)
+    np.testing.assert_allclose(job.predictions["probability_2"], told, rtol=1e-6)
+
+
+def test_a_class_weight_that_weighs_no_class_is_refused(job: Job) -> None:
+    key = job.table("t.csv", contradictions("binary_classification"))
+    result = job.run_here("xgboost_binary_classification", key, "y", class_weight={"1": 3, "2": 5})
+    assert "`class_weight` names '2', which is no class of the target. The classes are 0, 1." in result["error"]["message"]
+    result = job.run_here("xgboost_binary_classification", key, "y", class_weight={"1": 0})
+    assert "The training rows of a weight above 0 have one class of `y` only, 0" in result["error"]["message"]
+    result = job.run_here("xgboost_regression", key, "y", class_weight="balanced")
+    assert "`class_weight` is for a classification" in result["error"]["message"]

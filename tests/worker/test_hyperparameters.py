@@ -49,6 +49,7 @@ def test_all_unknown_names_are_reported_at_once() -> None:
         ("catboost", "cat_features", "categorical_columns"),
         ("lightgbm", "categorical_feature", "categorical_columns"),
         ("xgboost", "enable_categorical", "categorical_columns"),
+        ("keras", "class_weight", "class_weight"),
         ("lightgbm", "weight_column", "weight_column"),
         ("xgboost", "sample_weight", "weight_column"),
         ("lightgbm", "early_stopping_round", "early_stopping_rounds"),
