@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
@@ -12,8 +12,12 @@ from kedro_cloudtrain.wording import problems_of
 from kedro_cloudtrain.worker.roles import SPLITTING
 from kedro_cloudtrain.worker.yaml_words import put_in_quotes
 
+if TYPE_CHECKING:
+    from kedro_cloudtrain.worker.encoding import Task
+
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
+TASKS: tuple[Task, ...] = ("regression", "binary_classification", "multiclass_classification")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("model", "metrics", "history", "importance", "predictions")
 
 
@@ -107,6 +111,7 @@ class TrainingParameters(BaseModel):
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     validation: Validation = Validation()
     early_stopping_rounds: int | None = Field(None, ge=1)
+    metric: str | None = Field(None, min_length=1)
     seed: int | None = Field(None, ge=0, lt=2**32)
 
     @field_validator("hyperparameters", mode="before")
@@ -188,6 +193,11 @@ class TrainingParameters(BaseModel):
         except ValidationError as error:
             problems = [sentence for _, sentence in problems_of(error, cls)]
             raise ConfigError(f"{where}: " + "\n".join(problems)) from None
+
+
+def task_of(model_type: str) -> Task | None:
+    """Return what a recipe's model learns; None for a template of another name."""
+    return next((task for task in TASKS if model_type == f"{library_of(model_type)}_{task}"), None)
 
 
 def library_of(model_type: str) -> str:

@@ -13,6 +13,7 @@ from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.hyperparameter_conflicts import needs_gpu, weight_conflicts
 from kedro_cloudtrain.worker.hyperparameters import by_place, check_hyperparameters
 from kedro_cloudtrain.worker.roles import SPLITTING
+from kedro_cloudtrain.worker.watched_metric import metric_problems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,12 +40,16 @@ def problems_before(
         return [error.message]
     library = library_of(parameters.model_type)
     if generator.is_shipped(parameters.model_type):
+        task = parameters.model_type.removeprefix(f"{library}_")
         try:
-            check_hyperparameters(library, parameters.hyperparameters, parameters.model_type.removeprefix(f"{library}_"))
+            check_hyperparameters(library, parameters.hyperparameters, task)
             if parameters.feature_columns is not None:
                 by_place(library, parameters.hyperparameters, parameters.feature_columns)
         except InputError as error:
             problems.append(str(error))
+        if parameters.metric is not None:
+            weighted = parameters.weight_column is not None
+            problems += metric_problems(library, task, parameters.metric, parameters.hyperparameters, weighted=weighted)
         problems += [*_missing_library(library), *_missing_gpu(library, parameters.hyperparameters)] if local else []
     if parameters.class_weight is not None:
         problems += weight_conflicts(parameters.hyperparameters)

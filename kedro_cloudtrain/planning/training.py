@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
-from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of
+from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, task_of
 from kedro_cloudtrain.jobs.preflight import check_training, problems_before
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.planning.reading import Reading
     from kedro_cloudtrain.worker.encoding import Task
-
-
-_TASKS: tuple[Task, ...] = ("regression", "binary_classification", "multiclass_classification")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +233,7 @@ def plan_training(
     problems = problems_before(parameters, generator, validation_table=names.validation is not None, local=plan.where == "local")
     if not problems and not generator.is_shipped(parameters.model_type):
         problems += _script_problems(plan, parameters, generator)
-    task = _task_of(parameters.model_type) if generator.is_shipped(parameters.model_type) else None
+    task = task_of(parameters.model_type) if generator.is_shipped(parameters.model_type) else None
     return dataclasses.replace(plan, parameters=parameters, task=task, problems=(*plan.problems, *problems))
 
 
@@ -257,11 +254,6 @@ def planned_script(plan: TrainingPlan, parameters: TrainingParameters, generator
     tables = {"data": plan.inputs.data, "validation": plan.inputs.validation}
     sources = {kind: source_fields(plan.sources.get(name, SentSource("table"))) for kind, name in tables.items() if name is not None}
     return generator.render(TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=output_kinds(plan.node)))
-
-
-def _task_of(model_type: str) -> Task | None:
-    """Return the task of a shipped recipe."""
-    return next((task for task in _TASKS if model_type == f"{library_of(model_type)}_{task}"), None)
 
 
 def output_kinds(node: Node) -> tuple[OutputKind, ...]:

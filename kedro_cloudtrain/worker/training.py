@@ -13,7 +13,7 @@ from .doubts import doubts, refuse_nested
 from .encoding import Features, Target, check_codes
 from .errors import HyperparameterError, InputError
 from .fit_checkpoint import FitCheckpoint
-from .hyperparameter_conflicts import needs_gpu
+from .hyperparameter_conflicts import needs_gpu, weight_conflicts
 from .hyperparameters import by_class, by_place, check_hyperparameters, refuse_constrained_categories
 from .inputs import input_location
 from .job import Job
@@ -202,6 +202,8 @@ class TrainingJob(Job):
             if part is not None and part.weight is not None:
                 refuse_zeros(part.weight, str(self._roles.weight), f"{name} ")
         if class_weight is not None:
+            for problem in weight_conflicts(self._hyperparameters):
+                raise HyperparameterError(problem)
             of_classes = class_weights(class_weight, self.target, train.target)
             train = dataclasses.replace(train, weight=of_classes if train.weight is None else of_classes * train.weight)
         self._check_fitted(train)

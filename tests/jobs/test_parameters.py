@@ -84,6 +84,25 @@ def test_what_no_table_can_make_right_is_refused(given: dict[str, Any], sentence
 
 
 BEFORE = [
+    (
+        "xgboost_regression",
+        {"metric": "rmsee"},
+        "which xgboost cannot watch in a regression. Did you mean `rmse`? Write one of rmse, mae, mape.",
+    ),
+    ("lightgbm_regression", {"metric": "mape"}, "which lightgbm cannot watch in a regression. Write one of rmse, mse, mae."),
+    ("keras_multiclass_classification", {"metric": "roc_auc"}, "in a multiclass classification. Write one of log_loss, accuracy."),
+    ("catboost_binary_classification", {"metric": "pr_auc", "weight_column": "w"}, "in a binary classification with weights."),
+    ("catboost_regression", {"metric": "pinball_loss"}, "Leave it out: with another objective, its own loss is watched."),
+    (
+        "xgboost_regression",
+        {"metric": "mae", "hyperparameters": {"eval_metric": "rmse"}},
+        "`metric` cannot be used with `hyperparameters.eval_metric`, which says the same",
+    ),
+    (
+        "lightgbm_regression",
+        {"metric": "mae", "hyperparameters": {"metrics": "l2"}},
+        "`metric` cannot be used with `hyperparameters.metrics`",
+    ),
     ("xgboost_regression", {"class_weight": "balanced"}, "`class_weight` is for a classification, and a regression has no classes"),
     ("xgboost_binary_classification", {"class_weight": {"a": 2}, "hyperparameters": {"scale_pos_weight": 3}}, "`hyperparameters.scale_pos"),
     ("lightgbm_binary_classification", {"class_weight": "balanced", "hyperparameters": {"unbalance": True}}, "`hyperparameters.unbalance`"),
@@ -108,6 +127,14 @@ def test_what_is_wrong_for_a_task_or_a_library_is_known_before_a_machine_is_aske
     problems = problems_before(parameters, TrainingScriptGenerator())
     assert len(problems) == 1
     assert sentence in problems[0]
+
+
+def test_a_script_names_the_metric_as_its_library_does() -> None:
+    key = {"dataset_key": "t.csv"}
+    script = TrainingScriptGenerator().generate_training_script("m", "xgboost_regression", "y", storage_config=key, metric="mae")
+    assert 'HYPERPARAMETERS = {"eval_metric": "mae"}' in script
+    with pytest.raises(ConfigError, match="which xgboost cannot watch in a regression"):
+        TrainingScriptGenerator().generate_training_script("m", "xgboost_regression", "y", storage_config=key, metric="r2")
 
 
 def test_a_class_weight_may_stand_beside_a_hyperparameter_that_weighs_nothing() -> None:

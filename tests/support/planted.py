@@ -176,6 +176,7 @@ def _write_table(path: Path, rows: int = 60) -> None:
     frame["yes"] = np.where(frame["a"] > 0, "yes", "no")
     frame["flag"] = frame["a"] > 0
     frame["kind"] = choose.choice(["x", "y", "z"], rows)
+    frame["code"], frame["share"] = choose.integers(0, 5, rows), choose.random(rows)
     frame["day"] = pd.date_range("2024-01-01", periods=rows).astype(str)
     path.parent.mkdir(parents=True, exist_ok=True)
     match path.suffix:
@@ -231,7 +232,7 @@ def _wrong_content(made: Draft) -> None:
 
 def _no_rows(made: Draft) -> None:
     _cloud_table(made)
-    header = "a,b,colour,amount,yes,flag,kind,day\n"
+    header = "a,b,colour,amount,yes,flag,kind,code,share,day\n"
     made.spoil = lambda project: (project / "data/volume/datasets/table.csv").write_text(header) and None
 
 
@@ -329,6 +330,17 @@ def _pickled_table(made: Draft) -> None:
 # What a plan passes and a run can do, by what is unusual.
 UNUSUAL: dict[str, Callable[[Draft], Any]] = {
     "nothing": lambda made: None,
+    "weights, groups, codes and a metric": lambda made: (
+        _train_as(made, "binary_classification", "yes"),
+        made.parameters.update(
+            weight_column="share",
+            class_weight={"yes": 2},
+            categorical_columns=["code"],
+            validation={"group_column": "kind", "fraction": 0.3},
+            metric="roc_auc",
+            early_stopping_rounds=2,
+        ),
+    ),
     "transcoded tables": _transcoded,
     "parameters of another node": _parameters_of_a_node,
     "a table of validation rows": _validated_by_a_table,
@@ -468,6 +480,14 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
         _train_as(made, "binary_classification", "yes"),
         made.parameters.update(class_weight="balanced"),
         made.hyperparameters.update(scale_pos_weight=3),
+    ),
+    "a metric to watch that is none": lambda made: made.parameters.update(metric="rmsee"),
+    "a metric to watch twice": lambda made: (
+        _train_as(made, "regression", "amount"),
+        made.parameters.update(metric="mae"),
+        made.hyperparameters.update(
+            {"lightgbm": {"metric": "l2"}, "catboost": {"eval_metric": "R2"}}.get(made.library, {"eval_metric": "mae"})
+        ),
     ),
     "a constraint of a category": lambda made: _constrained(made, "colour", named=True),
     "a table that is a dict": lambda made: (

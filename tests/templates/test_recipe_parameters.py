@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 from sklearn.utils.class_weight import compute_class_weight
-from support.recipe_job import LIBRARIES, TASKS
+from support.recipe_job import FEW_ROUNDS, LIBRARIES, TASKS
+
+from kedro_cloudtrain.worker.watched_metric import _METRICS as METRICS
+from kedro_cloudtrain.worker.watched_metric import watched_metric
 
 if TYPE_CHECKING:
     from support.recipe_job import Job
@@ -236,3 +239,46 @@ def test_a_class_weight_that_weighs_no_class_is_refused(job: Job) -> None:
     assert "The training rows of a weight above 0 have one class of `y` only, 0" in result["error"]["message"]
     result = job.run_here("xgboost_regression", key, "y", class_weight="balanced")
     assert "`class_weight` is for a classification" in result["error"]["message"]
+
+
+# A library has its own way between two points of a curve.
+ROUGHLY = {("xgboost", "pr_auc"), ("catboost", "pr_auc"), ("keras", "roc_auc"), ("keras", "pr_auc")}
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize(("library", "task"), [(library, task) for library in LIBRARIES for task in TASKS])
+def test_what_is_watched_is_what_the_metrics_file_has_under_the_name(job: Job, library: str, task: str, weighted: bool) -> None:
+    frame = contradictions(task)
+    frame["a"] += RANDOM.normal(scale=0.5, size=ROWS)
+    frame["y"] += 2 if task == "regression" else 0  # a share of 0 is no number
+    recipe, key = f"{library}_{task}", job.table("t.csv", frame if weighted else frame.drop(columns="w"))
+    asked: dict[str, Any] = {"validation": {"column": "part"}, "hyperparameters": FEW_ROUNDS[library]}
+    asked |= {"weight_column": "w"} if weighted else {}
+    for metric in METRICS[library][task]:
+        if weighted and (library, metric) == ("catboost", "pr_auc"):
+            continue  # It counts rows as equals, and is refused.
+        assert job.run_here(recipe, key, "y", metric=metric, **asked)["state"] == "succeeded", (metric, job.result["error"])
+        watched = watched_metric(library, task, metric, weighted=weighted)
+        assert watched is not None
+        own = f"validation_{metric if library == 'keras' else watched.own}"
+        last, measured = job.output("history")[-1][own], job.output("metrics")[metric]
+        expected = 1 - measured if watched.own in ("error", "merror", "binary_error", "multi_error") else measured
+        assert last == pytest.approx(expected, abs=0.06 if (library, metric) in ROUGHLY else 1e-4), metric
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_fit_stops_at_the_best_round_of_the_metric_that_it_watches(job: Job, library: str) -> None:
+    frame = contradictions("binary_classification").drop(columns="w")
+    frame["y"] = ((frame["a"] + RANDOM.normal(size=ROWS)) > 0).astype(int)
+    given = {**FITTED[library], ("epochs" if library == "keras" else "n_estimators"): 60}
+    given.pop("iterations", None)
+    key, asked = job.table("t.csv", frame), {"validation": {"column": "part"}, "hyperparameters": given}
+    for metric, choose in (("roc_auc", max), ("log_loss", min)):
+        watched = watched_metric(library, "binary_classification", metric)
+        assert watched is not None
+        result = job.run_here(f"{library}_binary_classification", key, "y", metric=metric, early_stopping_rounds=4, **asked)
+        assert result["state"] == "succeeded", result["error"]
+        values = [row[f"validation_{metric if library == 'keras' else watched.own}"] for row in job.output("history")]
+        assert len(values) < 60, metric
+        assert values.index(choose(values)) == len(values) - 5, metric
+        assert job.output("metrics")[metric] == pytest.approx(choose(values), abs=0.01 if library == "keras" else 1e-4)
