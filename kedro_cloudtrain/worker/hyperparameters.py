@@ -283,12 +283,15 @@ def by_class(given: Mapping[str, Any], classes: Sequence[Any]) -> dict[str, Any]
 def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
     """Add defaults to the given hyperparameters; a default that is given under another name is left out.
 
+    So is a default metric beside an objective that is given: the library has the metric that belongs to it.
+
     Example:
         ```python
         with_defaults({"eta": 0.3}, learning_rate=0.1, seed=7)  # {"seed": 7, "eta": 0.3}
         ```
     """
-    kept = {name: value for name, value in defaults.items() if not (_synonyms(name) & set(given))}
+    others = _synonyms("metric") if _synonyms("objective") & set(given) else frozenset()
+    kept = {name: value for name, value in defaults.items() if not (_synonyms(name) & set(given)) and name not in others}
     return {**kept, **given}
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     Weight = NDArray[np.float64] | None
 
 
-def measure(target: Target, truth: NDArray[Any], output: NDArray[Any], weight: Weight = None) -> dict[str, Any]:
+def measure(
+    target: Target, truth: NDArray[Any], output: NDArray[Any], weight: Weight = None, loss: tuple[str, float] | None = None
+) -> dict[str, Any]:
     """Measure a library's raw output against the encoded truth.
 
     Args:
@@ -22,9 +24,10 @@ def measure(target: Target, truth: NDArray[Any], output: NDArray[Any], weight: W
         truth: float32 values, or codes of the classes; shape (rows,).
         output: values, the second class's probability, or (rows, classes) probabilities.
         weight: each row's weight; None where all rows count alike.
+        loss: what the objective of a regression minimises, as `loss_of` returns it, to be measured as well.
 
     Returns:
-        Numbers by the metrics' names. Regression: rmse, mse, mae, r2, mape. Binary: accuracy, roc_auc, pr_auc, log_loss, f1,
+        Numbers by the metrics' names. Regression: rmse, mse, mae, r2, mape, and the loss. Binary: accuracy, roc_auc, pr_auc, log_loss, f1,
         precision and recall, of the second class in sorted order. Multiclass: accuracy, macro_f1, log_loss. A classification also
         has `confusion_matrix`, whose rows are the truth, and `classes`; rows that have weights are counted by them.
         A metric that is not defined is None: the AUC of rows of one class, for example.
@@ -34,7 +37,8 @@ def measure(target: Target, truth: NDArray[Any], output: NDArray[Any], weight: W
         counted = weight > 0
         truth, output, weight = truth[counted], output[counted], weight[counted]
     if target.task == "regression":
-        return _regression(truth.astype(np.float64), np.asarray(output, dtype=np.float64).reshape(-1), weight)
+        truth, predicted = truth.astype(np.float64), np.asarray(output, dtype=np.float64).reshape(-1)
+        return {**_regression(truth, predicted, weight), **(_loss(*loss, truth, predicted, weight) if loss is not None else {})}
     probabilities = target.probabilities(output)
     by_task = _binary if target.task == "binary_classification" else _multiclass
     return {**by_task(truth, probabilities, weight), **_confusion(target, truth, probabilities.argmax(axis=1), weight)}
@@ -51,6 +55,17 @@ def _regression(truth: NDArray[Any], predicted: NDArray[Any], weight: Weight) ->
         "r2": float(metrics.r2_score(truth, predicted, sample_weight=weight)) if len(truth) > 1 else None,
         "mape": float(metrics.mean_absolute_percentage_error(truth, predicted, sample_weight=weight)),
     }
+
+
+def _loss(name: str, parameter: float, truth: NDArray[Any], predicted: NDArray[Any], weight: Weight) -> dict[str, Any]:
+    from sklearn import metrics
+
+    if name == "pinball_loss":
+        return {name: float(metrics.mean_pinball_loss(truth, predicted, sample_weight=weight, alpha=parameter))}
+    try:
+        return {name: float(metrics.mean_tweedie_deviance(truth, predicted, sample_weight=weight, power=parameter))}
+    except ValueError:  # It has no value for a target or a prediction below 0, some for 0.
+        return {name: None}
 
 
 def _binary(truth: NDArray[Any], probabilities: NDArray[Any], weight: Weight) -> dict[str, Any]:

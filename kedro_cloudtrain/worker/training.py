@@ -19,6 +19,7 @@ from .inputs import input_location
 from .job import Job
 from .metrics import measure
 from .models import load_model, output_of, save_model
+from .objectives import loss_of
 from .progress import finite
 from .protocol import OUTPUTS
 from .refusals import refusal
@@ -259,10 +260,11 @@ class TrainingJob(Job):
         """
         output = output_of(self._library, native, self.features, self._task, validation.features)
         self.target.check_output(output)
-        measured = measure(self.target, validation.target, output, validation.weight)
+        loss = loss_of(self._library, self._hyperparameters)
+        measured = measure(self.target, validation.target, output, validation.weight, loss)
         if test is not None:
             output_of_test = output_of(self._library, native, self.features, self._task, test.features)
-            tested = measure(self.target, test.target, output_of_test, test.weight)
+            tested = measure(self.target, test.target, output_of_test, test.weight, loss)
             measured |= {f"test_{name}": value for name, value in tested.items() if name != "classes"}
         if "metrics" in self._outputs:
             self._write_json("metrics", _finite(measured))

@@ -486,7 +486,7 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
         _train_as(made, "regression", "amount"),
         made.parameters.update(metric="mae"),
         made.hyperparameters.update(
-            {"lightgbm": {"metric": "l2"}, "catboost": {"eval_metric": "R2"}}.get(made.library, {"eval_metric": "mae"})
+            {"xgboost": {"eval_metric": "rmse"}, "lightgbm": {"metric": "l2"}, "catboost": {"eval_metric": "R2"}}[made.library]
         ),
     ),
     "a constraint of a category": lambda made: _constrained(made, "colour", named=True),

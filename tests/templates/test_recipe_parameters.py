@@ -282,3 +282,39 @@ def test_a_fit_stops_at_the_best_round_of_the_metric_that_it_watches(job: Job, l
         assert len(values) < 60, metric
         assert values.index(choose(values)) == len(values) - 5, metric
         assert job.output("metrics")[metric] == pytest.approx(choose(values), abs=0.01 if library == "keras" else 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("library", "given", "own", "name", "parameter"),
+    [
+        ("xgboost", {"objective": "reg:quantileerror", "quantile_alpha": 0.9}, "quantile", "pinball_loss", 0.9),
+        ("lightgbm", {"objective": "quantile", "alpha": 0.8}, "quantile", "pinball_loss", 0.8),
+        ("lightgbm", {"application": "quantile"}, "quantile", "pinball_loss", 0.9),
+        ("catboost", {"loss_function": "Quantile:alpha=0.9"}, "Quantile:alpha=0.9", "pinball_loss", 0.9),
+        ("xgboost", {"objective": "count:poisson"}, "poisson-nloglik", "poisson_deviance", 1),
+        ("lightgbm", {"objective": "gamma"}, "gamma", "gamma_deviance", 2),
+        ("lightgbm", {"objective": "tweedie", "tweedie_variance_power": 1.2}, "tweedie", "tweedie_deviance", 1.2),
+        ("catboost", {"objective": "Tweedie:variance_power=1.3"}, "Tweedie:variance_power=1.3", "tweedie_deviance", 1.3),
+        ("xgboost", {"objective": "reg:absoluteerror"}, "mae", "mae", None),
+    ],
+)
+def test_another_objective_is_watched_by_its_own_loss_and_measured_by_it(
+    job: Job, library: str, given: dict[str, Any], own: str, name: str, parameter: float | None
+) -> None:
+    frame = pd.DataFrame({"a": RANDOM.uniform(size=ROWS), "w": RANDOM.uniform(1, 3, ROWS)})
+    frame["y"] = RANDOM.poisson(3 + 5 * frame["a"]) + 1.0
+    asked: dict[str, Any] = {"weight_column": "w", "hyperparameters": FITTED[library] | given, "early_stopping_rounds": 5}
+    result = job.run_here(f"{library}_regression", job.table("t.parquet", frame), "y", **asked)
+    assert result["state"] == "succeeded", result["error"]
+    held = frame.iloc[job.predictions["row"]]
+    measured, predicted = job.output("metrics"), job.model.predict(held)
+    assert {"rmse", "mae", "r2", name} <= set(measured)
+    if name == "pinball_loss":
+        expected = sk.mean_pinball_loss(held["y"], predicted, sample_weight=held["w"], alpha=parameter)
+        assert measured[name] == pytest.approx(min(row[f"validation_{own}"] for row in job.output("history")), rel=1e-4)
+    elif parameter is not None:
+        expected = sk.mean_tweedie_deviance(held["y"], predicted, sample_weight=held["w"], power=parameter)
+    else:
+        expected = sk.mean_absolute_error(held["y"], predicted, sample_weight=held["w"])
+    assert measured[name] == pytest.approx(expected, rel=1e-4)
+    assert set(job.output("history")[0]) == {"round", f"train_{own}", f"validation_{own}"}

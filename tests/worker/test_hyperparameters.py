@@ -126,6 +126,9 @@ def test_columns_in_hyperparameters_become_their_places() -> None:
 def test_a_default_yields_to_any_name_of_what_is_given() -> None:
     assert with_defaults({"eta": 0.3}, learning_rate=0.1, seed=7) == {"seed": 7, "eta": 0.3}
     assert with_defaults({"random_state": 1, "application": "l1"}, seed=7, objective="l2") == {"random_state": 1, "application": "l1"}
+    # The default metric is that of the default objective: a library has its own for another.
+    assert with_defaults({"loss": "quantile"}, objective="l2", metric="rmse", seed=7) == {"seed": 7, "loss": "quantile"}
+    assert with_defaults({"loss": "quantile", "metrics": "l1"}, metric="rmse") == {"loss": "quantile", "metrics": "l1"}
     assert with_defaults({}, verbosity=-1) == {"verbosity": -1}
     assert with_defaults({"max_depth": 4}, max_depth=6) == {"max_depth": 4}
 
