@@ -15,6 +15,7 @@ from kedro_cloudtrain.backends.kept_process import KeptProcess
 from kedro_cloudtrain.errors import JobCancelledError, JobFailedError, JobLostError
 from kedro_cloudtrain.jobs.failures import failed_on, log_end, next_step, timed_out
 from kedro_cloudtrain.jobs.result import JobResult, JobState
+from kedro_cloudtrain.pod.cores import thread_variables, usable_cores
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.worker.protocol import TIMEOUT_VARIABLE, VOLUME_VARIABLE
 
@@ -35,13 +36,15 @@ class LocalBackend:
     The whole group is ended: at the deadline, by `close`, and when the script is done and has left a child behind.
 
     Args:
-        jobs: how many jobs run at once; each gets its share of the cores, as OMP_NUM_THREADS where that is not set.
+        jobs: how many jobs run at once; each gets its share of the cores that this process may use, as OMP_NUM_THREADS and the like where
+            those are not set.
     """
 
     name = "local"
 
     def __init__(self, jobs: int = 1) -> None:
-        self._threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None
+        self._cores = usable_cores()
+        self._jobs = jobs
         self._closed = threading.Event()
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
@@ -85,7 +88,7 @@ class LocalBackend:
 
     def _start(self, request: JobRequest) -> subprocess.Popen[bytes]:
         environment = {
-            **({"OMP_NUM_THREADS": str(self._threads)} if self._threads else {}),
+            **thread_variables(self._cores if self._jobs == 1 else max(1, self._cores // self._jobs), os.environ),
             **os.environ,
             **request.environment,
             "PYTHONUNBUFFERED": "1",

@@ -25,7 +25,7 @@ def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTr
             f"{log_end(folder)}{next_step(folder)}"
         )
     if error.input_error:
-        kinds = {"hyperparameters": HyperparameterError, "outputs": JobFailedError}
+        kinds = {"hyperparameters": HyperparameterError, "outputs": JobFailedError, "packages": JobFailedError}
         return kinds.get(error.about, SourceError)(f"{folder.name}: {error.message}")
     if not error.traceback:
         return JobFailedError(f"{folder.name}: {error.message}\n{log_end(folder)}{next_step(folder)}")

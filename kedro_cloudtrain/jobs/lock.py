@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -86,6 +88,16 @@ def unlocked(requirements: Sequence[str]) -> tuple[str, ...]:
     """Return requirements as a pod can install them without a lock."""
     # What is constrained may not be needed; it does no harm.
     return tuple(line.removeprefix(CONSTRAINT) for line in requirements if line != REQUIRE_HASHES)
+
+
+@functools.cache
+def uv_release() -> str:
+    """Return the release of uv that has locked the packages: a pod installs them with the same one."""
+    with contextlib.suppress(LockError, OSError, subprocess.SubprocessError):
+        shown = subprocess.run([_program(), "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
+        if release := re.match(r"uv (\d+(\.\d+)+)", shown):
+            return release[1]
+    return ""
 
 
 def _compile(lines: Sequence[str], constraints: Sequence[str], python: str, *, all_hashes: bool) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import library_of
-from kedro_cloudtrain.worker.devices import KERAS_BACKENDS, gpu_name
+from kedro_cloudtrain.worker.devices import KERAS_BACKENDS
 from kedro_cloudtrain.worker.errors import InputError
+from kedro_cloudtrain.worker.gpus import find_gpu
 from kedro_cloudtrain.worker.hyperparameter_conflicts import needs_gpu, weight_conflicts
 from kedro_cloudtrain.worker.hyperparameters import by_place, check_hyperparameters
 from kedro_cloudtrain.worker.roles import SPLITTING
@@ -82,7 +83,7 @@ def check_training(
 
 def _missing_gpu(library: str, given: Mapping[str, Any]) -> list[str]:
     sentence = needs_gpu(library, given)
-    return [sentence] if sentence is not None and gpu_name() is None else []
+    return [sentence] if sentence is not None and find_gpu() is None else []
 
 
 def _missing_library(library: str) -> list[str]:

@@ -80,6 +80,31 @@ class JobOutput(BaseModel):
         return self.files or ((self.path,) if self.path else ())
 
 
+class GpuReport(BaseModel):
+    """The GPU that a job has used.
+
+    Attributes:
+        name: its name, as its driver has it.
+        driver: the driver's version.
+        cuda: the newest CUDA that the driver works with.
+        count: how many GPUs the machine has.
+        use_percent: how busy they were during the fit or the call, on average; None where the driver does not say.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    driver: str = ""
+    cuda: str = ""
+    count: int = 1
+    use_percent: float | None = None
+
+    def __str__(self) -> str:
+        shown = f"{self.count} × {self.name}" if self.count > 1 else self.name
+        busy = "" if self.use_percent is None else f"{self.use_percent:.0f} % busy"
+        return ", ".join(filter(None, [shown, self.driver and f"driver {self.driver}", self.cuda and f"CUDA {self.cuda}", busy]))
+
+
 class JobResult(BaseModel):
     """`result.json`, the end of a job: written by the script, or on a pod by the bootstrap if the script could not."""
 
@@ -94,6 +119,7 @@ class JobResult(BaseModel):
     bytes_read: int = 0
     device: str = "cpu"
     device_name: str = ""
+    gpu: GpuReport | None = None
     peak_memory_bytes: int = 0
     versions: dict[str, str] = Field(default_factory=dict)
     started_at: float | None = None

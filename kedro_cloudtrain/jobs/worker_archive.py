@@ -1,4 +1,4 @@
-"""The archive that travels with a script: `kedro_cloudtrain/worker` as `worker.zip`, its package named `cloudtrain_worker`."""
+"""The archives that travel: `kedro_cloudtrain/worker` as `worker.zip` with each script, `kedro_cloudtrain/pod` as `pod.zip` to each pod."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import marshal
 import threading
 import zipfile
 from importlib import resources
+from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.worker.protocol import PACKAGE
+from kedro_cloudtrain.worker.protocol import BOOTSTRAP, COURIER, PACKAGE, POD_PACKAGE
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 # The oldest time that a zip file can hold: with it, the same code gives the same bytes on every computer.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
@@ -33,14 +37,28 @@ def worker_archive(*, bytecode: bool = False) -> bytes:
 def _pack(*, bytecode: bool) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        files = resources.files("kedro_cloudtrain.worker").iterdir()
-        modules = (file for file in files if file.name.endswith(".py"))
-        for module in sorted(modules, key=lambda file: file.name):
+        for module in _modules("kedro_cloudtrain.worker"):
             source = module.read_bytes()
             add_member(archive, f"{PACKAGE}/{module.name}", source)
             if bytecode:
                 add_member(archive, f"{PACKAGE}/{module.name}c", _compiled(source, f"{PACKAGE}/{module.name}"))
     return buffer.getvalue()
+
+
+@functools.cache
+def pod_archive() -> bytes:
+    """Pack the modules that `bootstrap.py` imports on a pod."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for module in _modules("kedro_cloudtrain.pod"):
+            if module.name not in (BOOTSTRAP, COURIER):  # These travel as files.
+                add_member(archive, f"{POD_PACKAGE}/{module.name}", module.read_bytes())
+    return buffer.getvalue()
+
+
+def _modules(package: str) -> list[Traversable]:
+    modules = (file for file in resources.files(package).iterdir() if file.name.endswith(".py"))
+    return sorted(modules, key=lambda file: file.name)
 
 
 def _compiled(source: bytes, name: str) -> bytes:

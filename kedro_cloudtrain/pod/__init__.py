@@ -1,1 +1,1 @@
-"""The first programs on a pod: two files that need nothing but the standard library, and stand alone."""
+"""The first programs on a pod: they need nothing but the standard library, and travel as `bootstrap.py` with `pod.zip`, or `courier.py`."""

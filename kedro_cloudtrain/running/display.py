@@ -35,7 +35,7 @@ logger = logging.getLogger("kedro.cloudtrain")
 _BAR_WIDTH = 26
 _WIDTH_OF_A_FILE = 160
 # Columns of the receipts that stay beside the node's name the longest where a console is narrow.
-_MOST_WANTED = ("state", "total", "cost", "where", "fit", "call", "rows", "read", "bytes read")
+_MOST_WANTED = ("state", "total", "cost", "where", "fit", "call", "rows", "read", "bytes read", "device")
 # The headline, the line that counts the jobs not shown, and the cursor's.
 _LINES_BESIDE = 3
 # A log gets a line for each quarter of a fit's rounds.
@@ -228,14 +228,17 @@ def _rows_for_height(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
 def receipts_table(receipts: Iterable[Receipt]) -> FittedTable:
     """Lay receipts out as a table.
 
-    Its columns are the seconds of each stage, rows, the bytes that the machine read and those that passed through the client, and dollars.
+    Its columns are the seconds of each stage, rows, the bytes that the machine read and those that passed through the client, dollars, and
+    the GPUs if there were any.
     """
     receipts = list(receipts)
     calls = any("call" in receipt.seconds for receipt in receipts)
     stages = [name for stage in STAGES for name in ((stage, "call") if stage == "fit" and calls else (stage,))]
     ranks = {name: rank for rank, name in enumerate(_MOST_WANTED)}
     figures = (*stages, "total", "rows", "bytes read", "via client", "cost")
-    columns = [Column(name, right=name in figures, rank=ranks.get(name, len(ranks))) for name in ("node", "where", "state", *figures)]
+    devices = ("device",) if any("driver" in receipt.device for receipt in receipts) else ()
+    names = ("node", "where", "state", *figures[:-1], *devices, "cost")
+    columns = [Column(name, right=name in figures, rank=ranks.get(name, len(ranks))) for name in names]
     table = FittedTable(*columns)
     for receipt in receipts:
         table.add_row(
@@ -247,6 +250,7 @@ def receipts_table(receipts: Iterable[Receipt]) -> FittedTable:
             "" if receipt.rows is None else f"{receipt.rows:,}",
             size(receipt.bytes_read),
             size(receipt.bytes_passed),
+            *(receipt.device for _ in devices),
             "–" if receipt.cost_usd is None else usd(receipt.cost_usd),
         )
     return table

@@ -248,6 +248,7 @@ class Job:
             bytes_read=result.bytes_read if result is not None and not reused else None,
             bytes_passed=self.folder.bytes_passed,
             machines=tuple(execution.machines),
+            device="" if result is None else str(result.gpu or result.device_name),
         )
 
 

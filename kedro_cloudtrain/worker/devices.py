@@ -1,76 +1,193 @@
-"""The processor that a fit uses: the GPU if the machine has one and the library can use it, otherwise the CPU."""
+"""The processor that a fit uses, opened as the library itself opens it, before anything is read."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib.util
 import os
-import shutil
-import subprocess
+import re
 from typing import TYPE_CHECKING, Any
 
+from .errors import MachineError, PackageError
+from .gpus import Gpu, find_gpu
+from .protocol import CORES_VARIABLE, GPU_VARIABLE
+from .results import version_of
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # In the order in which they are chosen.
 KERAS_BACKENDS = ("jax", "tensorflow", "torch")
+# LightGBM's wheel is built without CUDA, and on tables its CPU is faster.
+_ON_CPU_ALONE = ("lightgbm",)
 
 
-def gpu_name() -> str | None:
-    """Return the first GPU's name from its driver, or None if the machine has no GPU."""
-    # An empty list hides all GPUs from CUDA (CUDA C++ Programming Guide, "CUDA Environment Variables").
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
-    if hidden or shutil.which("nvidia-smi") is None:
-        return None
-    try:
-        names = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],  # noqa: S607  # wherever the driver has put it
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return names.strip().splitlines()[0] if names.strip() else None
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """The processor of a fit.
 
-
-def device_for(library: str, hyperparameters: Mapping[str, Any] | None = None) -> tuple[str, str]:
-    """Return `cuda` or `cpu` for a library, and the device's name.
-
-    The hyperparameter `device: cpu` (CatBoost's `task_type: CPU`) chooses the CPU. LightGBM's wheel is built without CUDA, and on tables
-    its CPU is faster. XGBoost's wheel says whether it was built with CUDA.
+    Attributes:
+        kind: `cuda` or `cpu`.
+        name: the GPU's name, or how many cores there are.
+        gpu: the GPU that the fit uses; None for a CPU.
     """
-    cpu = any(str((hyperparameters or {}).get(name)).lower() == "cpu" for name in ("device", "device_type", "task_type"))
-    name = None if cpu else gpu_name()
-    if name is None or library == "lightgbm" or not _can_use_cuda(library):
-        return "cpu", f"{os.cpu_count()} CPU cores"
-    return "cuda", name
+
+    kind: str
+    name: str
+    gpu: Gpu | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.gpu or self.name})"
 
 
-def _can_use_cuda(library: str) -> bool:
-    if library == "xgboost":
-        import xgboost  # loaded already by the script that asks
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """Why a library has no GPU.
 
-        return bool(xgboost.build_info().get("USE_CUDA"))
-    if library == "catboost":
-        from catboost.utils import get_gpu_device_count
+    Attributes:
+        reason: what was found, as a clause: `it is built without CUDA`.
+        cure: what changes it, as a sentence.
+        of_packages: whether it is the library as it is installed, which no other host changes.
+    """
 
-        return bool(get_gpu_device_count())
-    if library == "keras":
-        import keras
+    reason: str
+    cure: str
+    of_packages: bool = False
 
-        if keras.backend.backend() == "jax":
-            import jax
 
-            return bool(jax.default_backend() == "gpu")
-        if keras.backend.backend() == "torch":
-            import torch
+def choose_device(library: str, hyperparameters: Mapping[str, Any] | None = None) -> Device:
+    """Return the device of a library's fit: the GPU where the machine has one and the library opens it, otherwise the CPU.
 
-            return bool(torch.cuda.is_available())
-        import tensorflow as tf
+    The hyperparameter `device: cpu` (CatBoost's `task_type: CPU`) chooses the CPU.
 
-        return bool(tf.config.list_physical_devices("GPU"))
-    return False
+    Raises:
+        MachineError: the pod was rented for its GPU, and the library does not open it.
+        PackageError: it cannot open any, as it is installed.
+    """
+    by_choice = any(str((hyperparameters or {}).get(name)).lower() == "cpu" for name in ("device", "device_type", "task_type"))
+    paid = os.environ.get(GPU_VARIABLE)
+    if by_choice or library in _ON_CPU_ALONE or library not in _OPEN:
+        return cpu()
+    gpu = find_gpu()
+    if gpu is None and not paid:
+        return cpu()
+    fault = _fault(library, gpu)
+    if fault is None:
+        return Device("cuda", gpu.name if gpu is not None else str(paid), gpu)
+    found = f"{library} {version_of(library)} does not open the GPU ({gpu or 'nvidia-smi shows none'}): {fault.reason}."
+    if not paid:
+        print(f"{found} The fit runs on the CPU. {fault.cure}")  # noqa: T201
+        return cpu()
+    if fault.of_packages:
+        raise PackageError(f"{found} The pod was rented for its {paid}. {fault.cure}")
+    raise MachineError(f"{found} {fault.cure}")
+
+
+def cpu() -> Device:
+    """Return the CPU, with the cores that this process may use: those of its container where its start has told it."""
+    cores = os.environ.get(CORES_VARIABLE) or str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    return Device("cpu", f"{cores} CPU core{'' if cores == '1' else 's'}")
+
+
+def _fault(library: str, gpu: Gpu | None) -> Fault | None:
+    """Return why a library does not open the GPU; None if it does."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        hidden = os.environ["CUDA_VISIBLE_DEVICES"]
+        return Fault(f"CUDA_VISIBLE_DEVICES is {hidden!r}, which hides every GPU", "Unset it in the image.", of_packages=True)
+    try:
+        return _OPEN[library](gpu)
+    except ImportError as error:
+        return Fault(str(error), "Install it, by `requirements` in cloudtrain.yml.", of_packages=True)
+    except Exception as error:  # noqa: BLE001  # whatever a driver or a library does here, it will do in the fit
+        text = next(iter(str(error).strip().splitlines()), "")
+        return Fault(f"{type(error).__name__}: {text}", _another_host(gpu, ""))
+
+
+def _another_host(gpu: Gpu | None, built_with: str) -> str:
+    """Return what to do on a host whose driver does not serve a library that was built with some CUDA."""
+    major = built_with.partition(".")[0]
+    if major.isdigit() and gpu is not None and gpu.cuda and int(major) > int(gpu.cuda.partition(".")[0]):
+        return f'Its driver is too old for CUDA {built_with}: set min_cuda_version: "{major}.0" in cloudtrain.yml.'
+    return "Name another GPU in `gpu`, or take a CPU pod by gpu: none."
+
+
+def _open_xgboost(gpu: Gpu | None) -> Fault | None:
+    import json
+
+    import numpy as np
+    import xgboost
+
+    build = xgboost.build_info()
+    built_with = ".".join(str(part) for part in build.get("CUDA_VERSION") or ())
+    if not build.get("USE_CUDA"):
+        return Fault("it is built without CUDA", "Install xgboost, or xgboost-cu12, in place of xgboost-cpu.", of_packages=True)
+    # Where no GPU opens, XGBoost warns and computes on the CPU: two rows show it.
+    with xgboost.config_context(verbosity=0):
+        rows = xgboost.DMatrix(np.eye(2, dtype=np.float32), np.arange(2))
+        booster = xgboost.train({"device": "cuda", "tree_method": "hist"}, rows, num_boost_round=1)
+    used = json.loads(booster.save_config())["learner"]["generic_param"]["device"]
+    if str(used).startswith("cuda"):
+        return None
+    return Fault(f"it is built with CUDA {built_with or '(of some release)'}, and computes on its {used}", _another_host(gpu, built_with))
+
+
+def _open_catboost(gpu: Gpu | None) -> Fault | None:
+    from catboost.utils import get_gpu_device_count
+
+    return None if get_gpu_device_count() else Fault("it counts no GPU", _another_host(gpu, ""))
+
+
+def _open_keras(gpu: Gpu | None) -> Fault | None:
+    import keras
+
+    return {"jax": _open_jax, "torch": _open_torch, "tensorflow": _open_tensorflow}[str(keras.backend.backend())](gpu)
+
+
+def _open_jax(gpu: Gpu | None) -> Fault | None:
+    import jax
+
+    if jax.default_backend() == "gpu":
+        return None
+    plugin = _cuda_of_jax()
+    if plugin is None:
+        return Fault("jax is installed without CUDA", "Install jax[cuda12], by `requirements` in cloudtrain.yml.", of_packages=True)
+    return Fault(f"jax has CUDA {plugin}, and its backend is {jax.default_backend()}", _another_host(gpu, plugin))
+
+
+def _open_torch(gpu: Gpu | None) -> Fault | None:
+    import torch
+
+    if torch.cuda.is_available():
+        return None
+    if torch.version.cuda is None:
+        return Fault("torch is built without CUDA", "Install a torch that is built with CUDA.", of_packages=True)
+    return Fault("torch finds no GPU", _another_host(gpu, str(torch.version.cuda)))
+
+
+def _open_tensorflow(gpu: Gpu | None) -> Fault | None:
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return None
+    if not tf.test.is_built_with_cuda():
+        return Fault("tensorflow is built without CUDA", "Install tensorflow[and-cuda].", of_packages=True)
+    built_with = str(tf.sysconfig.get_build_info().get("cuda_version") or "")
+    return Fault("tensorflow lists no GPU", _another_host(gpu, built_with))
+
+
+def _cuda_of_jax() -> str | None:
+    """Return the CUDA release of JAX's plugin (`12`); None if it is not installed."""
+    from importlib import metadata
+
+    for distribution in metadata.distributions():
+        with contextlib.suppress(KeyError, TypeError):
+            if plugin := re.fullmatch(r"jax[-_]cuda(\d+)[-_]plugin", distribution.metadata["Name"] or ""):
+                return plugin[1]
+    return None
+
+
+_OPEN: dict[str, Callable[[Gpu | None], Fault | None]] = {"xgboost": _open_xgboost, "catboost": _open_catboost, "keras": _open_keras}
 
 
 def choose_keras_backend() -> str:

@@ -45,6 +45,16 @@ class OutputError(InputError):
     about = "outputs"
 
 
+class PackageError(InputError):
+    """A library that is not installed as the job needs it."""
+
+    about = "packages"
+
+
+class MachineError(Exception):
+    """This machine cannot do the job; another one may. The client tries it on another pod."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the most similar of some names, or None if none is similar to `name`."""
     import difflib  # needed for an error alone

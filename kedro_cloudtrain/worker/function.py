@@ -19,7 +19,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .devices import cpu
 from .errors import InputError, OutputError
+from .gpus import find_gpu
 from .inputs import input_location, sent_file, volume_of
 from .job import Job
 from .partitions import are_partitions, write_partitions
@@ -92,6 +94,11 @@ class FunctionJob(Job):
         self._lazy = lazy
         self._returns = returns
         self._saves = saves or {}
+
+    def begin(self) -> None:
+        """Find the GPU that the function may use; which library opens it is the function's own business."""
+        self._gpu = find_gpu()
+        self.device, self._device_name = ("cuda", self._gpu.name) if self._gpu is not None else ("cpu", cpu().name)
 
     def load(
         self,

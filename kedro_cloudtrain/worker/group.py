@@ -15,6 +15,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from .deadline import watch_deadline
+from .errors import MachineError
 from .protocol import ATTEMPT_VARIABLE, LOG, MACHINE, MEMBERS, OUTPUTS, PROGRESS, RESULT, SCRIPT
 from .results import write_result
 
@@ -50,6 +51,11 @@ def run_group(script: str, run: str, jobs: Mapping[str, Mapping[str, str]]) -> N
                 print(f"{place.name} is done already", flush=True)  # noqa: T201  # the group's log
             else:
                 _run(place, jobs[place.name])
+                fault = _read(place / RESULT).get("error") or {}
+                if fault.get("type") == MachineError.__name__:
+                    # Another machine goes on from here.
+                    write_result(folder, {"state": "failed", "error": fault, **_about(began)})
+                    raise SystemExit(1)
         progress.write(json.dumps({"step": len(jobs), "of": len(jobs), "seconds": round(time() - began, 3)}) + "\n")
     write_result(folder, {"state": "succeeded", **_about(began)})
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from .deadline import watch_deadline
-from .errors import InputError
+from .errors import InputError, MachineError
+from .gpus import GpuUse, described
 from .progress import Progress
 from .protocol import (
     ATTEMPT_VARIABLE,
@@ -21,6 +22,7 @@ from .protocol import (
     CHECKPOINT_OF_VARIABLE,
     CHECKPOINT_VARIABLE,
     CODE,
+    GPU_VARIABLE,
     OUTPUTS,
     PROGRESS,
     SCRIPT,
@@ -33,6 +35,8 @@ from .tracebacks import text_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
+
+    from .gpus import Gpu
 
 
 class Job:
@@ -60,6 +64,8 @@ class Job:
         self._written: dict[str, Path] = {}
         self._kept: dict[str, dict[str, Any]] = {}
         self.device, self._device_name = "cpu", ""
+        self._gpu: Gpu | None = None
+        self._gpu_use_percent: float | None = None
         self.progress = Progress(self.folder / PROGRESS)
 
     def __enter__(self) -> Self:
@@ -69,7 +75,7 @@ class Job:
         os.environ[WORK_VARIABLE] = self._work
         try:
             self.begin()
-        except InputError as error:
+        except (InputError, MachineError) as error:
             self._refuse(error)
         except Exception as error:
             self._end(error)
@@ -81,6 +87,7 @@ class Job:
 
         Raises:
             InputError: a parameter is not valid.
+            MachineError: this machine cannot do the job.
         """
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback_: TracebackType | None) -> bool | None:
@@ -102,9 +109,14 @@ class Job:
     def stage(self, name: str) -> Iterator[None]:
         """Time the work separately: all before it counts as reading, all after it as saving."""
         self._change_stage(name)
+        use = GpuUse() if self._gpu is not None else None
         try:
             yield
         finally:
+            self._gpu_use_percent = use.close() if use is not None else None
+            if self._gpu_use_percent is not None:
+                idle = ": it was paid for and not used" if self._gpu_use_percent == 0 and GPU_VARIABLE in os.environ else ""
+                print(f"the GPU was busy for {self._gpu_use_percent:g} % of the {name}{idle}")  # noqa: T201
             if sys.exc_info()[0] is None:
                 self._change_stage("save")
 
@@ -133,8 +145,8 @@ class Job:
     def _versions(self) -> dict[str, str]:
         return {"python": sys.version.split()[0], **{name: version_of(name) for name in self._packages}}
 
-    def _refuse(self, error: InputError) -> NoReturn:
-        """End the job with the message of a user's mistake, which a traceback would not make clearer."""
+    def _refuse(self, error: InputError | MachineError) -> NoReturn:
+        """End the job with the message of a user's mistake or of a machine's fault, which a traceback would not make clearer."""
         self._end(error)
         print(error, file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
@@ -164,6 +176,7 @@ class Job:
             "bytes_read": self._bytes_read,
             "device": self.device,
             "device_name": self._device_name,
+            "gpu": described(self._gpu, self._gpu_use_percent) if self._gpu is not None else None,
             "peak_memory_bytes": peak_memory_bytes(),
             "versions": self._versions(),
             "started_at": self._started_at,

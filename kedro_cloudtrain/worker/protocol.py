@@ -23,6 +23,7 @@ CODE = "code.zip"
 MEMBERS = "members.zip"
 MACHINE = "machine.json"
 BOOTSTRAP = "bootstrap.py"
+POD_ARCHIVE = "pod.zip"
 COURIER = "courier.py"
 STORE = "store.json"
 # Files of a job folder that the machine writes.
@@ -55,6 +56,7 @@ ON_VOLUME = (
     ARCHIVE,
     CODE,
     BOOTSTRAP,
+    POD_ARCHIVE,
     MACHINE,
     HEARTBEAT,
     LOG,
@@ -66,14 +68,17 @@ ON_VOLUME = (
     CHECKPOINT_ZIP,
 )
 
-# The package in the archive: a script imports it by this name.
+# The packages in the archives: a script and the bootstrap import them by these names.
 PACKAGE = "cloudtrain_worker"
+POD_PACKAGE = "cloudtrain_pod"
 
 # Environment variables of a job's process.
 ATTEMPT_VARIABLE = "CLOUDTRAIN_ATTEMPT"
 VOLUME_VARIABLE = "CLOUDTRAIN_VOLUME"
 TIMEOUT_VARIABLE = "CLOUDTRAIN_TIMEOUT_S"
 READ_TIMEOUT_VARIABLE = "CLOUDTRAIN_READ_TIMEOUT_S"
+CORES_VARIABLE = "CLOUDTRAIN_CORES"
+GPU_VARIABLE = "CLOUDTRAIN_GPU"
 STAGES_VARIABLE = "CLOUDTRAIN_STAGES"
 WORK_VARIABLE = "CLOUDTRAIN_WORK"
 CHECKPOINT_VARIABLE = "CLOUDTRAIN_CHECKPOINT"

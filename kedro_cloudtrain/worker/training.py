@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .devices import device_for
+from .devices import choose_device
 from .doubts import doubts, refuse_nested
 from .encoding import Features, Target, check_codes
 from .errors import HyperparameterError, InputError
@@ -78,9 +78,10 @@ class TrainingJob(Job):
         self._outputs = outputs
 
     def begin(self) -> None:
-        """Choose the device, and check the hyperparameters."""
-        self.device, self._device_name = device_for(self._library, self._hyperparameters)
-        print(f"{self._library} {version_of(self._library)} on {self.device} ({self._device_name})")  # noqa: T201
+        """Open the device, and check the hyperparameters."""
+        device = choose_device(self._library, self._hyperparameters)
+        self.device, self._device_name, self._gpu = device.kind, device.name, device.gpu
+        print(f"{self._library} {version_of(self._library)} on {device}")  # noqa: T201
         check_hyperparameters(self._library, self._hyperparameters, self._task)
         missing = needs_gpu(self._library, self._hyperparameters) if self.device == "cpu" else None
         if missing is not None:

@@ -18,7 +18,8 @@ from support.cloud import Cloud
 from support.package_index import wheel
 from support.waiting import wait_until
 
-from kedro_cloudtrain.pod import bootstrap
+from kedro_cloudtrain.pod import ending, environment, heartbeat, host, job_folder, start
+from kedro_cloudtrain.pod.log import Log, run_logged
 
 SMI = """#!/bin/sh
 case "$*" in
@@ -33,10 +34,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A job folder on a volume, in which the bootstrap lies."""
     place = tmp_path / "volume/.cloudtrain/jobs/train-1"
     place.mkdir(parents=True)
-    monkeypatch.setattr(bootstrap, "FOLDER", place)
-    monkeypatch.setattr(bootstrap, "VOLUME", tmp_path / "volume")
-    monkeypatch.setattr(bootstrap, "_CHILD", tmp_path / "child.pid")
-    monkeypatch.setattr(bootstrap, "_READ_AGAIN_S", 0.01)
+    monkeypatch.setattr(job_folder, "FOLDER", place)
+    monkeypatch.setattr(job_folder, "VOLUME", tmp_path / "volume")
+    monkeypatch.setattr(job_folder, "CHILD", tmp_path / "child.pid")
+    monkeypatch.setattr(job_folder, "READ_AGAIN_S", 0.01)
     monkeypatch.setenv("CLOUDTRAIN_ATTEMPT", "abc")
     monkeypatch.setenv("RUNPOD_POD_ID", "pod1")
     return place
@@ -60,7 +61,7 @@ def result(folder: Path) -> dict:
 @pytest.fixture
 def log(folder: Path):
     with (folder / "log.txt").open("a", buffering=1) as file:
-        yield bootstrap.Log(file)
+        yield Log(file)
 
 
 def write_machine(folder: Path, **more: object) -> dict:
@@ -71,13 +72,13 @@ def write_machine(folder: Path, **more: object) -> dict:
 
 
 def test_a_job_is_begun_by_its_own_attempt_and_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bootstrap.read_own_machine() == {}
+    assert job_folder.read_own_machine() == {}
     machine = write_machine(folder)
-    assert bootstrap.read_own_machine() == machine
-    assert bootstrap.claim_job(machine)
-    assert not bootstrap.claim_job(machine)
-    assert not bootstrap.claim_job({**machine, "attempt": "other"})
-    assert not bootstrap.claim_job({**machine, "pod": "pod2"})
+    assert job_folder.read_own_machine() == machine
+    assert start.claim_job(machine)
+    assert not start.claim_job(machine)
+    assert not start.claim_job({**machine, "attempt": "other"})
+    assert not start.claim_job({**machine, "pod": "pod2"})
     printed = capsys.readouterr().out
     for part in ("begun before", "the job waits for attempt 'other'", "the job belongs to pod pod2"):
         assert part in printed
@@ -97,7 +98,7 @@ def test_every_end_of_a_script_leaves_a_result(folder: Path, script: str, state:
     (folder / "result.json").write_text('{"state": "of an earlier attempt"}')
     (folder / "outputs").mkdir()
     began = time.time()
-    bootstrap.run_once(write_machine(folder, timeout_s=0.5 if state == "timed out" else 20.0))
+    start.run_once(write_machine(folder, timeout_s=0.5 if state == "timed out" else 20.0))
     outcome = result(folder)
     assert outcome["state"] == state
     if message:
@@ -113,29 +114,29 @@ def test_every_end_of_a_script_leaves_a_result(folder: Path, script: str, state:
 def test_a_host_is_checked_before_the_fit(folder: Path, driver) -> None:
     machine = write_machine(folder, gpu="NVIDIA L4", gpu_count=1, min_cuda_version="12.1")
     driver("NVIDIA L4, 570, 23034\n")
-    assert "NVIDIA L4 · 570 · 23034" in bootstrap.check_machine(machine)
+    assert "NVIDIA L4 · 570 · 23034" in host.check_machine(machine)
     for changed, answer, message in (
         ({"min_cuda_version": "12.8"}, "NVIDIA L4, 570, 23034\n", "CUDA 12.4, and the job needs 12.8"),
         ({"gpu_count": 2}, "NVIDIA L4, 570, 23034\n", "1 GPUs on this host, which is billed for 2"),
         ({}, "", "0 GPUs on this host, which is billed for 1"),
     ):
         driver(answer)
-        with pytest.raises(bootstrap.MachineError, match=message):
-            bootstrap.check_machine({**machine, **changed})
+        with pytest.raises(host.MachineError, match=message):
+            host.check_machine({**machine, **changed})
     (folder / "train.py").write_text("")
-    bootstrap.run_once(machine)
+    start.run_once(machine)
     assert result(folder)["error"]["type"] == "MachineError"
 
 
 def test_a_full_disk_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "_LEAST_DISK_BYTES", 10**18)
-    with pytest.raises(bootstrap.MachineError, match="GB left, and a job needs 1e\\+09 GB"):
-        bootstrap.check_machine(write_machine(folder))
+    monkeypatch.setattr(host, "_LEAST_DISK_BYTES", 10**18)
+    with pytest.raises(host.MachineError, match="GB left, and a job needs 1e\\+09 GB"):
+        host.check_machine(write_machine(folder))
 
 
 def test_a_heartbeat_counts_and_shows_how_busy_the_gpu_is(folder: Path, driver) -> None:
     driver("87, 1024\n")
-    with contextlib.closing(bootstrap.Heartbeat(write_machine(folder, gpu="NVIDIA L4"))):
+    with contextlib.closing(heartbeat.Heartbeat(write_machine(folder, gpu="NVIDIA L4"))):
         wait_until(lambda: (folder / "heartbeat.json").exists() and json.loads((folder / "heartbeat.json").read_text())["number"] > 2)
     beat = json.loads((folder / "heartbeat.json").read_text())
     assert (beat["gpu_percent"], beat["gpu_memory_mb"], beat["stage"]) == (87.0, 1024.0, "machine")
@@ -143,44 +144,55 @@ def test_a_heartbeat_counts_and_shows_how_busy_the_gpu_is(folder: Path, driver) 
 
 def test_a_job_that_belongs_to_another_pod_is_ended(folder: Path, log, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
-    monkeypatch.setattr(bootstrap, "end_pod", ended.set)
+    monkeypatch.setattr(heartbeat, "end_pod", ended.set)
     machine = write_machine(folder)
 
     def give_to_another_pod() -> None:
         wait_until(lambda: "started" in (folder / "log.txt").read_text())
         write_machine(folder, attempt="")
 
-    with contextlib.closing(bootstrap.Heartbeat(machine)):
+    with contextlib.closing(heartbeat.Heartbeat(machine)):
         threading.Thread(target=give_to_another_pod, daemon=True).start()
         program = "import time; print('started', flush=True); time.sleep(60)"
-        returncode = bootstrap._run_logged([sys.executable, "-c", program], log, dict(os.environ))
+        returncode = run_logged([sys.executable, "-c", program], log, dict(os.environ))
         assert returncode == -signal.SIGKILL
         assert ended.wait(10)
 
 
+def test_what_fails_before_the_script_leaves_a_result_and_its_reason_in_the_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "train.py").write_text("")
+    monkeypatch.setattr(start, "make_environment", lambda *_: str(folder / "no-python"))
+    start.run_once(write_machine(folder))
+    outcome = result(folder)
+    assert (outcome["state"], outcome["error"]["type"]) == ("failed", "FileNotFoundError")
+    for part in ("the pod failed before the script began: FileNotFoundError: ", "no-python"):
+        assert part in outcome["error"]["message"]
+        assert part in (folder / "log.txt").read_text()
+
+
 def test_the_images_own_python_runs_a_job_without_requirements(folder: Path, log) -> None:
-    assert bootstrap.make_environment(write_machine(folder), log) == sys.executable
+    assert environment.make_environment(write_machine(folder), log) == sys.executable
 
 
 def test_an_environment_whose_python_is_gone_is_made_anew(folder: Path, log) -> None:
     file, content = wheel("tinyfit", "1.0", code="ANSWER = 42")
     (folder / file).write_bytes(content)
     machine = write_machine(folder, requirements=[f"tinyfit @ {(folder / file).as_uri()}"])
-    python = Path(bootstrap.make_environment(machine, log))
-    assert bootstrap.make_environment(machine, log) == str(python)
+    python = Path(environment.make_environment(machine, log))
+    assert environment.make_environment(machine, log) == str(python)
     # As on a new pod, if it lay on the disk of the one that had made the environment.
     python.unlink()
     python.symlink_to(folder / "gone")
-    assert bootstrap.make_environment(machine, log) == str(python)
+    assert environment.make_environment(machine, log) == str(python)
     assert subprocess.run([python, "-c", "import tinyfit; print(tinyfit.ANSWER)"], capture_output=True, check=True).stdout == b"42\n"
 
 
 def test_an_environment_that_cannot_be_made_leaves_nothing(folder: Path, log) -> None:
     machine = write_machine(folder, requirements=[f"nosuch @ file://{folder}/nosuch-1.0-py3-none-any.whl"])
-    with pytest.raises(bootstrap.InstallError, match="cannot be installed"):
-        bootstrap.make_environment(machine, log)
+    with pytest.raises(environment.InstallError, match="cannot be installed"):
+        environment.make_environment(machine, log)
     assert list((folder.parents[1] / "environments").glob("*")) == []
-    bootstrap.run_once({**machine, "requirements": ["six @ file://nowhere"]})
+    start.run_once({**machine, "requirements": ["six @ file://nowhere"]})
     assert result(folder)["error"]["type"] == "InstallError"
 
 
@@ -201,9 +213,9 @@ def test_a_pod_is_ended_by_each_way_in_turn(cloud: Cloud, monkeypatch: pytest.Mo
         if len(pauses) == 5:
             raise OverError
 
-    monkeypatch.setattr(bootstrap, "sleep", pause)
+    monkeypatch.setattr(ending, "sleep", pause)
     with pytest.raises(OverError):
-        bootstrap.end_pod()
+        ending.end_pod()
     wait_until(lambda: pod.gone)  # the stand-in ends a pod in a thread of its own
     assert pauses == [2.0, 2.0, 2.0, 2.0, 5.0]
     printed = capsys.readouterr().out
@@ -213,12 +225,12 @@ def test_a_pod_is_ended_by_each_way_in_turn(cloud: Cloud, monkeypatch: pytest.Mo
 
 def test_the_watchdog_ends_the_job_with_a_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
-    monkeypatch.setattr(bootstrap, "end_pod", lambda: ended.append(1))
+    monkeypatch.setattr(ending, "end_pod", lambda: ended.append(1))
     waited: list[float] = []
-    monkeypatch.setattr(bootstrap, "sleep", waited.append)
+    monkeypatch.setattr(ending, "sleep", waited.append)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-    bootstrap._CHILD.write_text(str(child.pid))
-    bootstrap.watch(3600.0)
+    job_folder.CHILD.write_text(str(child.pid))
+    ending.watch(3600.0)
     assert child.wait(10) == -signal.SIGKILL
     assert result(folder)["state"] == "timed out"
     assert result(folder)["error"]["message"] == "its pod's deadline of 3600 s has passed"
@@ -233,20 +245,20 @@ def test_a_result_is_waited_for_until_it_is_delivered_but_not_for_ever(folder: P
         if delivered_at is not None and now[0] >= delivered_at:
             (folder / "delivered").touch()
 
-    monkeypatch.setattr(bootstrap, "sleep", pause)
-    monkeypatch.setattr(bootstrap, "monotonic", lambda: now[0])
+    monkeypatch.setattr(ending, "sleep", pause)
+    monkeypatch.setattr(ending, "monotonic", lambda: now[0])
     delivered_at = None
     (folder / "result.json").write_text("{}")
-    bootstrap._await_delivery()
+    ending._await_delivery()
     assert now[0] == 0, "this pod has no courier"
     monkeypatch.setenv("CLOUDTRAIN_COURIER", "1")
-    bootstrap._await_delivery()
-    assert now[0] == pytest.approx(bootstrap._DELIVERY_S, abs=0.3)
+    ending._await_delivery()
+    assert now[0] == pytest.approx(ending._DELIVERY_S, abs=0.3)
     now[0], delivered_at = 0.0, 5.0
-    bootstrap._await_delivery()
+    ending._await_delivery()
     assert now[0] == pytest.approx(5.0)
     (folder / "result.json").unlink()
     (folder / "delivered").unlink()
     now[0] = 0.0
-    bootstrap._await_delivery()
+    ending._await_delivery()
     assert now[0] == 0, "without a result there is nothing to deliver"

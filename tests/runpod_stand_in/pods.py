@@ -76,6 +76,35 @@ case "$*" in
 *) echo "NVIDIA-SMI 570.86.10   Driver Version: 570.86.10   CUDA Version: ${STAND_IN_CUDA:-12.8}";;
 esac
 """
+# This computer has no GPU. On a host whose CUDA opens, a library is taken to have opened it, and computes on the CPU.
+_OPENS = """\
+import importlib.abc, importlib.util, sys
+
+
+class Opener(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "cloudtrain_worker.devices":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        load = spec.loader.exec_module
+
+        def opened(module):
+            load(module)
+            module.choose_device = lambda library, hyperparameters=None: choose(module, library, hyperparameters or {})
+
+        spec.loader.exec_module = opened
+        return spec
+
+
+def choose(module, library, hyperparameters):
+    cpu = module.cpu()
+    chosen = any(str(hyperparameters.get(name)).lower() == "cpu" for name in ("device", "device_type", "task_type"))
+    return cpu if chosen or library == "lightgbm" else module.Device("cpu", cpu.name, module.find_gpu())
+
+
+sys.meta_path.insert(0, Opener())
+"""
 _RESTART_PAUSE_S = 0.2
 _CHECKOUT = Path(__file__).resolve().parents[2]
 # Of a user's home, a pod sees what a package index's user has there: it installs as quickly as this computer does.
@@ -275,6 +304,8 @@ class RunningPod:
         programs = [str(Path(sys.executable).parent)]
         if gpu is not None:
             programs.append(str(_nvidia_smi(self._folder)))
+            if self.fault is None or self.fault.kind != "no cuda":
+                (self._folder / "bin/sitecustomize.py").write_text(_OPENS)
         inherited = {name: value for name, value in os.environ.items() if _INHERITED.match(name)}
         requested = {name: self._fill_in(value) for name, value in request.env.items()}
         injected = {
@@ -286,7 +317,7 @@ class RunningPod:
         }
         machine = {
             "PATH": os.pathsep.join([*programs, os.environ.get("PATH", os.defpath)]),
-            "CUDA_VISIBLE_DEVICES": "-1",  # the computer has none
+            "PYTHONPATH": str(self._folder / "bin"),
             "TMPDIR": tempfile.gettempdir(),
             "STAND_IN_GPU": gpu.id if gpu is not None else "",
             "STAND_IN_GPU_MB": str(self.memory_gb * 1024),

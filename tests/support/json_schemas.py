@@ -116,6 +116,16 @@ class Pod(_Exactly):
     cost_usd: float
 
 
+class UsedGpu(_Exactly):
+    """The GPU that a job has used."""
+
+    name: str
+    driver: str
+    cuda: str
+    count: int
+    use_percent: float | None
+
+
 class Job(_Exactly):
     """A job that this computer has started or reused."""
 
@@ -131,6 +141,7 @@ class Job(_Exactly):
     rows: dict[str, int]
     bytes_read: int | None
     device: str | None
+    gpu: UsedGpu | None
     progress: Progress | None
     error: Failure | None
     why: Why | None

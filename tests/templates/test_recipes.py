@@ -11,6 +11,7 @@ import pytest
 from support.recipe_job import EVERYTHING, FEW_ROUNDS, LIBRARIES, TASKS, awkward_table
 
 from kedro_cloudtrain.worker import InputError, load_model
+from kedro_cloudtrain.worker.devices import Device
 
 if TYPE_CHECKING:
     from support.recipe_job import Job
@@ -317,7 +318,7 @@ def test_a_network_learns_a_target_of_any_size(job: Job) -> None:
 
 def test_catboost_has_a_history_where_it_calls_nobody_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU CatBoost takes no callbacks; here the same script fits without them on the CPU."""
-    monkeypatch.setattr("kedro_cloudtrain.worker.training.device_for", lambda *_: ("cuda", "NVIDIA H100"))
+    monkeypatch.setattr("kedro_cloudtrain.worker.training.choose_device", lambda *_: Device("cuda", "NVIDIA H100"))
     asked = {"hyperparameters": {"iterations": 4, "task_type": "CPU"}}
     assert job.run_here("catboost_regression", job.table("t.csv", numbers()), "y", **asked)["device"] == "cuda"
     assert [row["round"] for row in job.output("history")] == [1, 2, 3, 4]

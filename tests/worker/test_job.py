@@ -242,7 +242,7 @@ def test_a_job_that_cannot_begin_leaves_its_error(folder, monkeypatch) -> None:
     def broken(library, hyperparameters):
         raise OSError(f"{library} lacks libgomp.so.1")
 
-    monkeypatch.setattr(training, "device_for", broken)
+    monkeypatch.setattr(training, "choose_device", broken)
     with pytest.raises(OSError, match="libgomp"), begin(folder):
         pass
     assert result(folder)["state"] == "failed"

@@ -21,8 +21,11 @@ from kedro_cloudtrain.backends.runpod.watching import PodWatch
 from kedro_cloudtrain.errors import CloudTrainError, JobLostError
 from kedro_cloudtrain.jobs.receipt import MachineUse
 from kedro_cloudtrain.jobs.result import JobState
+from kedro_cloudtrain.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kedro_cloudtrain.backends.backend import JobRequest, Watcher
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
     from kedro_cloudtrain.backends.runpod.contract import Pod
@@ -83,7 +86,7 @@ class RunPodBackend:
         """Run a job and return its result; where a pod is lost, on another one."""
         remote = remote_folder(request.folder, self._volume)
         watcher.moved(request.folder.name, JobState.STARTING)
-        lost: list[str] = []
+        lost: list[tuple[str, str]] = []
         spent_usd, sent = 0.0, False
         while len(lost) <= request.settings.retries:
             try:
@@ -108,7 +111,7 @@ class RunPodBackend:
                 ended = "done"
             except PodLostError as error:
                 ended = error.message
-                lost.append(f"{placement.pod_id} ({placement.candidate}): {error.message}")
+                lost.append((error.message, f"{placement.pod_id} ({placement.candidate})"))
                 logger.warning("%s: pod %s %s", request.folder.name, placement.pod_id, error.message)
                 watcher.moved(request.folder.name, JobState.STARTING)
             except CloudTrainError as error:
@@ -119,7 +122,7 @@ class RunPodBackend:
             if ended == "done":
                 return result
         raise JobLostError(
-            f"{request.folder.name} was lost on {len(lost)} pods: {'; '.join(lost)}.\n"
+            f"{request.folder.name} was lost on {counted(len(lost), 'pod')}: {_by_reason(lost)}.\n"
             f"What they wrote: kedro cloudtrain logs {request.folder.name}"
         )
 
@@ -200,3 +203,11 @@ class RunPodBackend:
         use = MachineUse(placement.pod_id, str(placement.candidate), placement.usd_per_hour, seconds, cost_usd, ended)
         watcher.used(request.folder.name, use)
         return cost_usd
+
+
+def _by_reason(lost: Sequence[tuple[str, str]]) -> str:
+    """Return why pods were lost, each reason once, behind the pods that it has ended."""
+    pods: dict[str, list[str]] = {}
+    for reason, pod in lost:
+        pods.setdefault(reason.rstrip("."), []).append(pod)
+    return "; ".join(f"{', '.join(each)}: {reason}" for reason, each in pods.items())

@@ -18,6 +18,7 @@ from kedro_cloudtrain.worker.protocol import (
     INPUTS,
     LOG,
     OUTPUTS_ZIP,
+    POD_ARCHIVE,
     PROGRESS,
     RESULT,
     SENT,
@@ -59,7 +60,7 @@ class BucketFolder(RemoteFolder):
             lasts_s: how long the pod may live, in seconds.
         """
         lasts_s += _DELIVERY_S
-        names = [file.name for file in (*self.folder.needed, self.folder.machine)] + [BOOTSTRAP]
+        names = [file.name for file in (*self.folder.needed, self.folder.machine)] + [BOOTSTRAP, POD_ARCHIVE]
         sent = {f"{SENT}/{file.name}": self._bucket.presigned(f"{INPUTS}/{file.name}", lasts_s) for file in self.folder.sent}
         store = {
             "job": self.folder.name,

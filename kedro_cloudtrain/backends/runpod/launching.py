@@ -20,9 +20,9 @@ from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose, no_cap
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, LockError
-from kedro_cloudtrain.jobs.lock import lock, unlocked
+from kedro_cloudtrain.jobs.lock import lock, unlocked, uv_release
 from kedro_cloudtrain.jobs.wheels import least_cuda
-from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE
+from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE, GPU_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,6 +178,7 @@ class Launcher:
             "heartbeat_every_s": self._pace.heartbeat_every_s,
             "requirements": list(request.requirements),
             "python": request.python,
+            "uv": uv_release(),
         }
 
     def _check_claim(self, request: JobRequest, remote: RemoteFolder, attempt: str) -> None:
@@ -207,6 +208,7 @@ class Launcher:
             mount_path=MOUNT,
             env={
                 ATTEMPT_VARIABLE: machine["attempt"],
+                **({GPU_VARIABLE: candidate.gpu} if candidate.gpu else {}),
                 **request.environment,
                 **remote.environment(settings.startup_timeout_s + machine["lifetime_s"]),
                 **({"RUNPOD_API_BASE_URL": api_base_url} if api_base_url else {}),

@@ -12,7 +12,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs.result import JobResult
-from kedro_cloudtrain.worker.protocol import BOOTSTRAP, CHECKPOINT, HEARTBEAT, INPUTS, JOBS, LATEST, MACHINE, ON_VOLUME, RESULT, STARTED
+from kedro_cloudtrain.jobs.worker_archive import pod_archive
+from kedro_cloudtrain.worker.protocol import (
+    BOOTSTRAP,
+    CHECKPOINT,
+    HEARTBEAT,
+    INPUTS,
+    JOBS,
+    LATEST,
+    MACHINE,
+    ON_VOLUME,
+    POD_ARCHIVE,
+    RESULT,
+    STARTED,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,6 +73,7 @@ class RemoteFolder:
         for file in folder.needed:
             self._write(file.name, file.read_bytes())
         self._write(BOOTSTRAP, resources.files("kedro_cloudtrain.pod").joinpath(BOOTSTRAP).read_bytes())
+        self._write(POD_ARCHIVE, pod_archive())
         for file in folder.sent:
             # A sent input is named by its content, so one that another job has sent is not sent again.
             if self.volume.upload(file, f"{INPUTS}/{file.name}"):

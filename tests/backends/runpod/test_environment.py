@@ -12,7 +12,7 @@ from support.http_server import Server
 from support.package_index import wheel
 from support.waiting import wait_until
 
-from kedro_cloudtrain.errors import JobFailedError
+from kedro_cloudtrain.errors import JobFailedError, JobLostError
 
 WHEEL = "tinyfit-1.0-py3-none-any.whl"
 
@@ -120,3 +120,32 @@ def test_a_pod_that_cannot_terminate_itself_tries_every_way_and_never_ends_its_c
     assert not pod.gone
     backend.close()
     assert pod.gone
+
+
+# The bodies of jobs that begin as a recipe does.
+BEGINS = """
+    sys.path.insert(0, "worker.zip")
+    import xgboost
+    from cloudtrain_worker import TrainingJob
+    TrainingJob(str(Path("train.py").resolve()), "xgboost", "regression", {}).__enter__()
+"""
+
+
+def test_a_host_whose_cuda_does_not_open_gives_way_to_another(cloud: Cloud) -> None:
+    backend = cloud.backend(heartbeat_lost_s=30.0)
+    cloud.runpod.faults.befall("no cuda")
+    cloud.run(backend, body=BEGINS, gpu=["NVIDIA L4"])
+    lost, used = cloud.receipts[0].machines
+    for part in ("xgboost ", "does not open the GPU (NVIDIA L4, driver 570.86.10, CUDA 12.8)", "computes on its cpu"):
+        assert part in lost.ended
+    assert used.ended == "done"
+    cloud.runpod.faults.befall("no cuda", times=2)
+    with pytest.raises(JobLostError) as raised:
+        cloud.run(backend, "again", BEGINS, gpu=["NVIDIA L4"], retries=1)
+    # What all hosts have in common is told once, with its cure.
+    message = raised.value.message
+    assert message.count("does not open the GPU") == 1
+    assert "was lost on 2 pods: " in message
+    assert "Name another GPU in `gpu`, or take a CPU pod by gpu: none" in message
+    assert "Traceback" not in message
+    backend.close()

@@ -113,8 +113,11 @@ def test_a_run_prints_what_it_was_and_what_it_cost(shop: Project, cloud: Cloud) 
     for part in (f"backend runpod · volume {cloud.volume_id} in EU-RO-1", "train_mass on NVIDIA L4 at $0.43/h"):
         assert part in output, part
     assert re.search(r"^train_mass +runpod +done .* \$0\.0\d+$", output, re.MULTILINE), output
+    assert "NVIDIA L4, driver 570.86.10, CUDA 12.8" in output
     (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
-    assert json.loads((folder / "result.json").read_text())["state"] == "succeeded"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["state"] == "succeeded"
+    assert (result["gpu"]["name"], result["gpu"]["driver"], result["gpu"]["count"]) == ("NVIDIA L4", "570.86.10", 1)
     assert json.loads((shop.path / "data/08_reporting/mass.json").read_text())["rmse"] > 0
 
 
