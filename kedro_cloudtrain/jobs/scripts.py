@@ -21,7 +21,7 @@ from kedro_cloudtrain.storage.sources import make_source
 from kedro_cloudtrain.wording import did_you_mean, problems_of
 from kedro_cloudtrain.worker.locations import FORMATS
 from kedro_cloudtrain.worker.urls import extension
-from kedro_cloudtrain.worker.watched_metric import metric_problems, watched_metric
+from kedro_cloudtrain.worker.watched_metric import LOSS, metric_problems, watched_metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -237,7 +237,7 @@ class TrainingScriptGenerator:
             validation=validation,
             early_stopping_rounds=parameters.early_stopping_rounds,
             metric=parameters.metric,
-            watched=watched,
+            watched=None if watched is not None and watched.own == LOSS else watched,
             seed=seed,
             outputs=list(spec.outputs),
         )

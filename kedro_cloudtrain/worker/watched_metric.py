@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+# What Keras watches without being asked.
+LOSS = "loss"
 # Only where a library's metric is what the metrics file has under that name, or what it is 1 minus of: MAPE of LightGBM and of CatBoost
 # divides by 1 at least. Keras' are code.
 _METRICS: dict[str, dict[str, dict[str, str]]] = {
@@ -47,7 +49,7 @@ _METRICS: dict[str, dict[str, dict[str, str]]] = {
             "r2": 'keras.metrics.R2Score(name="r2")',
         },
         "binary_classification": {
-            "log_loss": 'keras.metrics.BinaryCrossentropy(name="log_loss")',
+            "log_loss": LOSS,
             "accuracy": 'keras.metrics.BinaryAccuracy(name="accuracy")',
             "roc_auc": 'keras.metrics.AUC(name="roc_auc")',
             "pr_auc": 'keras.metrics.AUC(curve="PR", name="pr_auc")',
@@ -55,7 +57,7 @@ _METRICS: dict[str, dict[str, dict[str, str]]] = {
             "recall": 'keras.metrics.Recall(name="recall")',
         },
         "multiclass_classification": {
-            "log_loss": 'keras.metrics.SparseCategoricalCrossentropy(name="log_loss")',
+            "log_loss": LOSS,
             "accuracy": 'keras.metrics.SparseCategoricalAccuracy(name="accuracy")',
         },
     },
