@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,6 +136,21 @@ def test_a_script_names_the_metric_as_its_library_does() -> None:
     assert 'HYPERPARAMETERS = {"eval_metric": "mae"}' in script
     with pytest.raises(ConfigError, match="which xgboost cannot watch in a regression"):
         TrainingScriptGenerator().generate_training_script("m", "xgboost_regression", "y", storage_config=key, metric="r2")
+
+
+def test_a_template_that_makes_nothing_of_a_parameter_is_named(tmp_path: Path) -> None:
+    (tmp_path / "child.py.j2").write_text('{% extends "lightgbm_binary_classification.py.j2" %}\n')
+    (tmp_path / "own.py.j2").write_text("TARGET = {{ target_column | literal }}\n")
+    (tmp_path / "old.py.j2").write_text('{% include "_values.py.j2" %}\n')  # it has the weights, and fits without them
+    given = {"target_column": "y", "weight_column": "w", "class_weight": "balanced", "categorical_columns": ["c"], "metric": "mae"}
+    for name, unused in (
+        ("child", ["metric"]),
+        ("own", ["categorical_columns", "weight_column", "class_weight", "metric"]),
+        ("old", ["weight_column", "class_weight", "metric"]),
+    ):
+        parameters = TrainingParameters.parse({"model_type": name, **given}, "here")
+        problems = problems_before(parameters, TrainingScriptGenerator(tmp_path))
+        assert problems == [f"The template `{name}` makes no use of `{each}`: take it out, or use it in the template." for each in unused]
 
 
 def test_a_class_weight_may_stand_beside_a_hyperparameter_that_weighs_nothing() -> None:
