@@ -12,16 +12,21 @@ from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.worker.devices import KERAS_BACKENDS
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.gpus import find_gpu
-from kedro_cloudtrain.worker.hyperparameter_conflicts import needs_gpu, weight_conflicts
+from kedro_cloudtrain.worker.hyperparameter_conflicts import weight_conflicts
+from kedro_cloudtrain.worker.hyperparameter_devices import chosen_device, refused_on
 from kedro_cloudtrain.worker.hyperparameters import by_place, check_hyperparameters
 from kedro_cloudtrain.worker.roles import SPLITTING
 from kedro_cloudtrain.worker.watched_metric import metric_problems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kedro_cloudtrain.jobs.parameters import TrainingParameters
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+
+
+# The libraries whose recipes use no second GPU.
+ON_ONE_GPU = ("xgboost", "lightgbm")
 
 
 def problems_before(
@@ -102,9 +107,38 @@ def check_training(
         raise ConfigError("\n".join(problems))
 
 
+def problems_on_pod(parameters: TrainingParameters, gpu: str | Sequence[str], gpu_count: int) -> Iterator[str]:
+    """Yield what is wrong with a shipped recipe's training on the machines that its settings ask for.
+
+    Args:
+        parameters: as `parameters.yml` has them.
+        gpu: `auto`, `none`, or GPU types.
+        gpu_count: how many GPUs.
+    """
+    library, given = library_of(parameters.model_type), parameters.hyperparameters
+    task = parameters.model_type.removeprefix(f"{library}_")
+    on_gpu, on_cpu = (list(refused_on(device, library, given, task)) for device in ("cuda", "cpu"))
+    chosen = chosen_device(library, given)
+    if gpu == "none":
+        yield from (f"{clause}, or name a GPU in `gpu`." for clause in on_cpu)
+        if not on_cpu and chosen is not None and chosen[0] == "cuda":
+            name = chosen[1]
+            yield f"`hyperparameters.{name}` is {given[name]!r}, and `gpu: none` rents a pod without a GPU: take one of the two out."
+        return
+    if gpu == "auto":
+        yield from (f"{on_gpu[0]}; and {on_cpu[0]}: no machine has both." for _ in range(1) if on_gpu and on_cpu)
+    elif chosen is None or chosen[0] == "cuda":
+        yield from (f"{clause}, or take a CPU pod: gpu: none." for clause in on_gpu)
+    if gpu_count > 1 and library in ON_ONE_GPU:
+        yield (
+            f"`gpu_count` is {gpu_count}, and {library} trains on one GPU at most: the others would be paid for and idle. Set gpu_count: 1 "
+            "for the node in cloudtrain.yml."
+        )
+
+
 def _missing_gpu(library: str, given: Mapping[str, Any]) -> list[str]:
-    sentence = needs_gpu(library, given)
-    return [sentence] if sentence is not None and find_gpu() is None else []
+    sentences = [f"{clause}. This computer has no GPU." for clause in refused_on("cpu", library, given)]
+    return sentences if sentences and find_gpu() is None else []
 
 
 def _missing_library(library: str) -> list[str]:

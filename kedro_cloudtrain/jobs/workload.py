@@ -7,6 +7,10 @@ import dataclasses
 # A float32 matrix, its quantised copy, gradients and the library's own buffers: about what XGBoost's "memory usage" notes give.
 _BYTES_A_CELL = 12
 _LIBRARY_GB = 2.0
+# Of the host: the table as it is read, the matrix and its parts. benchmarks/recipes.py shows the peaks.
+_RAM_BYTES_A_CELL = 24
+# CatBoost divides its data among its GPUs; the others hold all of it on each.
+_SHARED_BY_GPUS = ("catboost",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +22,16 @@ class Workload:
         rows: the table's rows.
         columns: the columns to read.
         size_bytes: the size of the table's file.
+        device: `cuda` or `cpu` where the hyperparameters leave no other.
+        why_device: the hyperparameter that leaves none, as a clause.
     """
 
     library: str
     rows: int | None = None
     columns: int | None = None
     size_bytes: int | None = None
+    device: str | None = None
+    why_device: str = ""
 
     @property
     def cells(self) -> float | None:
@@ -34,5 +42,19 @@ class Workload:
 
     @property
     def memory_gb(self) -> float:
-        """The memory that the fit is expected to take, in GB."""
+        """The memory of its device that the fit is expected to take, in GB."""
         return _LIBRARY_GB + (self.cells or 0.0) * _BYTES_A_CELL / 1e9
+
+    @property
+    def ram_gb(self) -> float:
+        """The memory of the host that reading and encoding are expected to take, in GB."""
+        return _LIBRARY_GB + (self.cells or 0.0) * _RAM_BYTES_A_CELL / 1e9
+
+    @property
+    def shares_gpus(self) -> bool:
+        """Whether several GPUs hold a part of the data each."""
+        return self.library in _SHARED_BY_GPUS
+
+    def fits(self, memory_gb: float, gpu_count: int) -> bool:
+        """Return whether the fit is expected to fit into GPUs of so much memory each."""
+        return memory_gb * (gpu_count if self.shares_gpus else 1) >= self.memory_gb

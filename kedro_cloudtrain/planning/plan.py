@@ -7,6 +7,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import CloudTrainError, SourceError
+from kedro_cloudtrain.jobs.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,6 +110,14 @@ class MachinePlan(NodePlan, abc.ABC):
     def column_count(self) -> int | None:
         """How many columns are read; None for all of them."""
         return None
+
+    def workload(self, size_bytes: int | None) -> Workload:
+        """Return how much there is to compute with.
+
+        Args:
+            size_bytes: the size of the tables; None where it is not known.
+        """
+        return Workload(self.kind, columns=self.column_count, size_bytes=size_bytes)
 
     @property
     def columns(self) -> Mapping[str, Sequence[str]]:

@@ -6,15 +6,15 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
-from kedro_cloudtrain.backends.runpod.offers import Candidate, choose
+from kedro_cloudtrain.backends.runpod.offers import Candidate, cheapest_cpu, choose, uses_gpu, why_no_gpu
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
-from kedro_cloudtrain.jobs.workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from kedro_cloudtrain.backends.runpod.offers import Choice, Offers
     from kedro_cloudtrain.config import NodeSettings, RunSettings
+    from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.planning.plan import MachinePlan
 
 # From the create call to the first round. The low bound: the host has the image, and the volume the environment; the high one: neither has.
@@ -57,8 +57,7 @@ def workload_of(plan: MachinePlan, sizes: Mapping[str, int | None]) -> Workload:
         plan: the node.
         sizes: each table's size in bytes, None where it is not known.
     """
-    size_bytes = total_size({name: sizes.get(name) for name in plan.sized_tables})
-    return Workload(plan.kind, columns=plan.column_count, size_bytes=size_bytes)
+    return plan.workload(total_size({name: sizes.get(name) for name in plan.sized_tables}))
 
 
 def total_size(sizes: Mapping[str, int | None]) -> int | None:
@@ -80,6 +79,7 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
     first = choice.candidates[0]
     startup_s = settings.startup_timeout_s
     problems = tuple(_memory_problems(choice, workload))
+    cpu = cheapest_cpu(offers, settings, data_center, workload) if first.gpu is not None else None
     try:
         lives_s = lifetime_s(node, first.usd_per_hour, pod_time_s(settings), startup_s, settings.max_cost_usd)
     except BudgetExceededError as error:
@@ -90,7 +90,7 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
         choice.reason,
         _estimate_usd(first.usd_per_hour, workload, worst),
         worst,
-        tuple(_notes(choice, settings, workload, lives_s)),
+        tuple(_notes(choice, settings, workload, lives_s, cpu)),
         problems,
     )
 
@@ -134,25 +134,29 @@ def _estimate_usd(usd_per_hour: float, workload: Workload, most_usd: float) -> t
 
 def _memory_problems(choice: Choice, workload: Workload) -> Iterator[str]:
     """Yield a problem if the table does not fit into the memory of the largest GPU."""
-    # LightGBM's wheel has no CUDA: it fits in the memory of the host.
     gpus = [candidate for candidate in choice.candidates if candidate.gpu is not None]
-    if not gpus or workload.library == "lightgbm" or workload.cells is None:
-        return
-    largest = max(gpus, key=_memory_gb)
-    if _memory_gb(largest) < workload.memory_gb:
+    if not gpus or not uses_gpu(workload) or workload.cells is None:
+        return  # It fits in the memory of the host.
+    largest = max(gpus, key=lambda candidate: candidate.memory_gb)
+    if not workload.fits(largest.memory_gb, largest.count):
+        more = ", raise gpu_count" if workload.shares_gpus else ""
+        each = " each" if largest.count > 1 else ""
         yield (
             f"The table's {workload.cells / 1e6:,.0f} million numbers will take about {workload.memory_gb:.0f} GB of GPU memory, and the "
-            f"largest of `gpu` has {_memory_gb(largest):.0f} GB ({largest}). Name a larger GPU (kedro cloudtrain gpus), raise "
-            "gpu_count, or write gpu: auto."
+            f"largest of `gpu` has {largest.memory_gb:.0f} GB{each} ({largest}). Name a larger GPU (kedro cloudtrain gpus){more}, or write "
+            "gpu: auto."
         )
 
 
-def _memory_gb(candidate: Candidate) -> float:
-    return candidate.memory_gb * (candidate.count if candidate.gpu is not None else 1)
-
-
-def _notes(choice: Choice, settings: NodeSettings, workload: Workload, lives_s: float) -> Iterator[str]:
+def _notes(choice: Choice, settings: NodeSettings, workload: Workload, lives_s: float, cpu: Candidate | None) -> Iterator[str]:
+    """Yield what is worth knowing; `cpu` is the CPU pod that would do as well as the GPU that was asked for."""
     first, *others = choice.candidates
+    if cpu is not None:
+        verdict = "does not use its GPU" if not uses_gpu(workload) else "is not worth a GPU"
+        yield (
+            f"{workload.library} {verdict}: {why_no_gpu(workload)}. A CPU pod ({cpu}) costs ${cpu.usd_per_hour:.2f}/h instead of "
+            f"${first.usd_per_hour:.2f}/h: gpu: auto or gpu: none takes it."
+        )
     if not isinstance(settings.gpu, tuple):
         yield choice.reason
     if first.stock == "NONE":

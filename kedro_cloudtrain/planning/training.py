@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, task_of
-from kedro_cloudtrain.jobs.preflight import check_training, problems_before
+from kedro_cloudtrain.jobs.preflight import check_training, problems_before, problems_on_pod
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.target import SampledTarget
-from kedro_cloudtrain.running.training import TrainingOrder, training_requirements
+from kedro_cloudtrain.running.training import TrainingOrder, training_requirements, training_workload
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.worker.hyperparameters import named_columns
 from kedro_cloudtrain.worker.roles import SPLITTING
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.parameters import OutputKind
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.planning.reading import Reading
     from kedro_cloudtrain.worker.encoding import Task
 
@@ -110,6 +111,12 @@ class TrainingPlan(MachinePlan):
         features = self.parameters.feature_columns if self.parameters is not None else None
         return None if features is None else len(features) + 1
 
+    def workload(self, size_bytes: int | None) -> Workload:
+        """Return how much there is to compute with, and the device that the hyperparameters leave."""
+        if self.parameters is None:
+            return super().workload(size_bytes)
+        return training_workload(self.parameters, None, self.column_count, size_bytes)
+
     @property
     def columns(self) -> Mapping[str, Sequence[str]]:
         """The columns that each table needs to have, by the parameter that names them."""
@@ -155,6 +162,8 @@ class TrainingPlan(MachinePlan):
         parameters = TrainingParameters.parse(inputs[names.parameters], where=names.parameters_place)
         if parameters != self.parameters:
             check_training(parameters, generator, validation_table=names.validation is not None, local=self.where == "local")
+            if problems := pod_problems(self, parameters, generator):
+                raise ConfigError("\n".join(problems))
         needed = {column for columns in self.columns.values() for column in columns}
         # A template of the project's own may read more than what is named.
         all_named = parameters == self.parameters and parameters.feature_columns is not None and generator.is_shipped(parameters.model_type)
@@ -231,10 +240,18 @@ def plan_training(
     except ConfigError as error:
         return dataclasses.replace(plan, problems=(*plan.problems, error.message))
     problems = problems_before(parameters, generator, validation_table=names.validation is not None, local=plan.where == "local")
+    problems += pod_problems(plan, parameters, generator) if not problems else ()
     if not problems and not generator.is_shipped(parameters.model_type):
         problems += _script_problems(plan, parameters, generator)
     task = task_of(parameters.model_type) if generator.is_shipped(parameters.model_type) else None
     return dataclasses.replace(plan, parameters=parameters, task=task, problems=(*plan.problems, *problems))
+
+
+def pod_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> list[str]:
+    """Return why a shipped recipe does not train on the machines that its settings ask for."""
+    if plan.where != "runpod" or not generator.is_shipped(parameters.model_type):
+        return []
+    return list(problems_on_pod(parameters, plan.settings.gpu, plan.settings.gpu_count))
 
 
 def _script_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,6 +13,11 @@ from typing import Any
 from . import job_folder
 
 _LEAST_DISK_BYTES = 1_000_000_000
+_MEMORY = Path("/proc/meminfo")
+# Of a container, by version 2 and version 1 of control groups (cgroups(7)).
+_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+# A host that is sold with 32 GB shows a little less.
+_ROUNDED = 0.93
 
 
 class MachineError(Exception):
@@ -35,7 +41,10 @@ def check_machine(machine: dict[str, Any]) -> str:
         cuda = re.search(r"CUDA Version:\s*(\d+)\.(\d+)", _output("nvidia-smi"))
         if cuda and (int(cuda[1]), int(cuda[2])) < tuple(int(part) for part in least.split(".")):
             raise MachineError(f"this host's driver has CUDA {cuda[1]}.{cuda[2]}, and the job needs {least}")
-    lines.append(f"{os.cpu_count()} CPU cores")
+    memory_gb, least_gb = _memory_gb(), float(machine.get("min_ram_gb") or 0.0)
+    if memory_gb is not None and memory_gb < least_gb * _ROUNDED:
+        raise MachineError(f"this host has {memory_gb:.0f} GB of memory for the job, which needs {least_gb:g} GB (min_ram_gb)")
+    lines.append(f"{os.cpu_count()} CPU cores" + ("" if memory_gb is None else f" · {memory_gb:.0f} GB of memory"))
     for place in (job_folder.FOLDER, Path("/tmp")):  # noqa: S108
         free = shutil.disk_usage(place).free
         if free < _LEAST_DISK_BYTES:
@@ -47,6 +56,17 @@ def nvidia_smi(fields: str) -> list[list[str]]:
     """Return a list of cells for each GPU, an empty one if the host has no driver."""
     lines = _output("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits").strip().splitlines()
     return [[cell.strip() for cell in line.split(",")] for line in lines]
+
+
+def _memory_gb() -> float | None:
+    """Return the memory that this pod may use, in GB: its container's limit, or the host's; None where neither is known."""
+    sizes = []
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        sizes.append(int(_MEMORY.read_text(encoding="utf-8").split()[1]) * 1024)  # `MemTotal: 24529912 kB`, the first line (proc(5))
+    for limit in _MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # `max` is no limit
+            sizes.append(int(limit.read_text(encoding="utf-8")))
+    return min(sizes) / 1e9 if sizes else None
 
 
 def _output(*command: str) -> str:

@@ -21,7 +21,7 @@ from kedro_cloudtrain.backends.runpod.watching import PodWatch
 from kedro_cloudtrain.config import Settings, make_settings
 from kedro_cloudtrain.errors import ApiError, ConfigError, JobTimeoutError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, plain
-from kedro_cloudtrain.jobs.preflight import check_training
+from kedro_cloudtrain.jobs.preflight import check_training, problems_on_pod
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.prepare import prepare
@@ -271,6 +271,8 @@ class RunPodPodManager:
         if script is None:
             check_training(parameters, generator, local=False)
         overrides: dict[str, Any] = {"gpu": _gpu(job["gpu_type"])}
+        if script is None and (problems := list(problems_on_pod(parameters, overrides["gpu"], self._settings.defaults.gpu_count))):
+            raise ConfigError("\n".join(problems))
         if job.get("docker_image"):
             overrides["image"] = str(job["docker_image"])
         if job.get("volume_size_gb"):

@@ -19,6 +19,7 @@ from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_outputs
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.wording import problems_of
+from kedro_cloudtrain.worker.hyperparameter_devices import needed_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +33,21 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.storage.volumes import Volume
+
+
+def training_workload(parameters: TrainingParameters, rows: int | None, columns: int | None, size_bytes: int | None) -> Workload:
+    """Return how much a training has to compute with, and the device that its hyperparameters leave.
+
+    Args:
+        parameters: what stands in `parameters.yml`.
+        rows: the table's rows; None where they are not known.
+        columns: the columns to read.
+        size_bytes: the size of the table's file.
+    """
+    library = library_of(parameters.model_type)
+    needed = needed_device(library, parameters.hyperparameters, parameters.model_type.removeprefix(f"{library}_"))
+    device, why = needed if needed is not None else (None, "")
+    return Workload(library, rows, columns, size_bytes, device, why)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +142,7 @@ class TrainingOrder:
             rows, columns = self.data.shape
         features = self.parameters.feature_columns
         columns = columns if features is None else len(features) + 1
-        return Workload(library_of(self.parameters.model_type), rows, columns, sizes.get("data"))
+        return training_workload(self.parameters, rows, columns, sizes.get("data"))
 
     def values(self, folder: JobFolder, result: JobResult, *, earlier: bool = False) -> dict[str, Any]:  # noqa: ARG002  # all come back
         """Return what the job has left, by kind.

@@ -9,8 +9,9 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from .errors import MachineError, PackageError
+from .errors import HyperparameterError, MachineError, PackageError
 from .gpus import Gpu, find_gpu
+from .hyperparameter_devices import chosen_device, refused_on
 from .protocol import CORES_VARIABLE, GPU_VARIABLE
 from .results import version_of
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 # In the order in which they are chosen.
 KERAS_BACKENDS = ("jax", "tensorflow", "torch")
-# LightGBM's wheel is built without CUDA, and on tables its CPU is faster.
-_ON_CPU_ALONE = ("lightgbm",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,32 +55,55 @@ class Fault:
     of_packages: bool = False
 
 
-def choose_device(library: str, hyperparameters: Mapping[str, Any] | None = None) -> Device:
+def choose_device(library: str, hyperparameters: Mapping[str, Any] | None = None, task: str | None = None) -> Device:
     """Return the device of a library's fit: the GPU where the machine has one and the library opens it, otherwise the CPU.
 
-    The hyperparameter `device: cpu` (CatBoost's `task_type: CPU`) chooses the CPU.
+    The hyperparameter `device: cpu` (CatBoost's `task_type: CPU`) chooses the CPU, and so does one that the library has there alone.
+
+    Args:
+        library: xgboost, lightgbm, catboost or keras.
+        hyperparameters: as they are given.
+        task: what the model learns.
 
     Raises:
+        HyperparameterError: one is for the other device than the machine has.
         MachineError: the pod was rented for its GPU, and the library does not open it.
         PackageError: it cannot open any, as it is installed.
     """
-    by_choice = any(str((hyperparameters or {}).get(name)).lower() == "cpu" for name in ("device", "device_type", "task_type"))
-    paid = os.environ.get(GPU_VARIABLE)
-    if by_choice or library in _ON_CPU_ALONE or library not in _OPEN:
-        return cpu()
-    gpu = find_gpu()
-    if gpu is None and not paid:
-        return cpu()
+    given, paid = hyperparameters or {}, os.environ.get(GPU_VARIABLE)
+    chosen = chosen_device(library, given)
+    on_cpu = library not in _OPEN or (chosen is not None and chosen[0] == "cpu")
+    gpu = None if on_cpu else find_gpu()
+    if on_cpu or (gpu is None and not paid):
+        return _cpu_for(library, given, task)
+    refused = next(refused_on("cuda", library, given, task), None)
+    if refused is not None:
+        if paid:
+            raise HyperparameterError(f"{refused}, or take a CPU pod: gpu: none.")
+        print(f"{refused.rpartition(': ')[0]}: the fit runs on the CPU.")  # noqa: T201
+        return _cpu_for(library, given, task)
     fault = _fault(library, gpu)
     if fault is None:
         return Device("cuda", gpu.name if gpu is not None else str(paid), gpu)
     found = f"{library} {version_of(library)} does not open the GPU ({gpu or 'nvidia-smi shows none'}): {fault.reason}."
     if not paid:
         print(f"{found} The fit runs on the CPU. {fault.cure}")  # noqa: T201
-        return cpu()
+        return _cpu_for(library, given, task)
     if fault.of_packages:
         raise PackageError(f"{found} The pod was rented for its {paid}. {fault.cure}")
     raise MachineError(f"{found} {fault.cure}")
+
+
+def _cpu_for(library: str, given: Mapping[str, Any], task: str | None) -> Device:
+    """Return the CPU.
+
+    Raises:
+        HyperparameterError: a hyperparameter is for a GPU.
+    """
+    refused = next(refused_on("cpu", library, given, task), None)
+    if refused is not None:
+        raise HyperparameterError(f"{refused}. The machine has no GPU that {library} can use.")
+    return cpu()
 
 
 def cpu() -> Device:
@@ -187,6 +209,7 @@ def _cuda_of_jax() -> str | None:
     return None
 
 
+# LightGBM's wheel is built without CUDA, and on tables its CPU is faster.
 _OPEN: dict[str, Callable[[Gpu | None], Fault | None]] = {"xgboost": _open_xgboost, "catboost": _open_catboost, "keras": _open_keras}
 
 

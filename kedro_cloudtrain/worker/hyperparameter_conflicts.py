@@ -24,8 +24,6 @@ _LOSS_PARAMETERS = {
 }
 # By which a library weighs the classes itself.
 _CLASS_WEIGHTS = ("scale_pos_weight", "is_unbalance", "unbalance", "unbalanced_sets", "class_weights", "auto_class_weights")
-# Of CatBoost's ways to score a split, those of its CPU.
-_ON_CPU = ("Cosine", "L2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,23 +96,6 @@ _CONFLICTS: dict[str, tuple[Conflict, ...]] = {
         Conflict(("leaf_estimation_method",), ("Exact",), ("loss_function", "objective"), needed=_EXACT_LOSSES, default="RMSE"),
     ),
 }
-
-
-def needs_gpu(library: str, given: Mapping[str, Any]) -> str | None:
-    """Return a sentence about a hyperparameter that is for a GPU, to a machine that has none; None if there is none."""
-    if library != "catboost":
-        return None  # XGBoost falls back to the CPU, and a LightGBM of a user's own may have another device.
-    if given.get("task_type") == "GPU":
-        return (
-            "`hyperparameters.task_type` is 'GPU', and the machine has no GPU that catboost can use. Leave it out: a GPU is used "
-            "where there is one."
-        )
-    score = given.get("score_function")
-    if isinstance(score, str) and score not in _ON_CPU:
-        return (
-            f"`hyperparameters.score_function` is {score!r}, which catboost has on a GPU alone, and the machine has none: use Cosine or L2."
-        )
-    return None
 
 
 def _loss_problem(name: str, value: Any) -> str | None:

@@ -117,6 +117,7 @@ _CATBOOST = """
     boosting_type                     one of Ordered Plain
     nan_mode                          one of Forbidden Min Max
     leaf_estimation_method            one of Newton Gradient Exact Simple
+    metric_period                     whole [1,
     auto_class_weights                one of Balanced SqrtBalanced None
     task_type                         one of GPU CPU
     feature_border_type               one of Median GreedyLogSum UniformAndQuantiles MinEntropy MaxLogSum Uniform GreedyMinEntropy
@@ -151,6 +152,9 @@ _KERAS = """
         mish log_sigmoid sparsemax threshold
     optimizer  like adam adamw adamax adagrad adadelta adafactor nadam sgd rmsprop ftrl lion lamb muon
 """
+# What XGBoost before 2.0 had, with what does it now.
+_HIST = "Use hist: it runs on the GPU where the machine has one."
+_OUTDATED = {("xgboost", "tree_method", "gpu_hist"): _HIST, ("xgboost", "tree_method", "gpu_exact"): _HIST}
 _TEXTS = {"xgboost": _XGBOOST, "lightgbm": _LIGHTGBM, "catboost": _CATBOOST, "keras": _KERAS}
 _LINE = re.compile(
     r'(?P<names>[\w ]+?)  *(?P<kind>wholes|whole|number|flag|signs|weights|one of|like)(?P<marks>[?"]*)(?: (?P<rest>.*?))?'
@@ -278,7 +282,9 @@ def values_of(library: str) -> Mapping[str, Values]:
         if parts is None:
             raise ValueError(f"{line!r} is not a line of the table of {library}")
         taken = dataclasses.replace(
-            _values(parts["kind"], parts["marks"], parts["rest"] or "", as_float=library == "catboost"),
+            _values(
+                parts["kind"], parts["marks"], parts["rest"] or "", as_float=library == "catboost" and parts["names"] != "metric_period"
+            ),
             any_case=library in ("lightgbm", "keras"),
             beside=(parts["beside"], parts["word"]) if parts["beside"] else None,
         )
@@ -292,7 +298,7 @@ def wrong_values(library: str, given: Mapping[str, Any]) -> Iterator[str]:
         taken = values_of(library).get(name)
         held = taken is not None and (taken.beside is None or given.get(taken.beside[0]) == taken.beside[1])
         if taken is not None and held and not taken.take(value):
-            yield f"`hyperparameters.{name}` is {value!r}. {taken.hint(value)}"
+            yield f"`hyperparameters.{name}` is {value!r}. {_OUTDATED.get((library, name, str(value))) or taken.hint(value)}"
 
 
 def _is_plain(value: Any) -> bool:

@@ -57,7 +57,7 @@ _CATBOOST = """
     feature_weights final_ctr_computation_mode first_feature_use_penalties fixed_binary_splits fold_len_multiplier fold_permutation_block
     gpu_cat_features_storage gpu_ram_part grow_policy has_time iterations l2_leaf_reg langevin leaf_estimation_backtracking
     leaf_estimation_iterations leaf_estimation_method learning_rate loss_function max_bin max_ctr_complexity max_depth
-    max_leaves min_child_samples min_data_in_leaf model_shrink_mode model_shrink_rate model_size_reg monotone_constraints
+    max_leaves metric_period min_child_samples min_data_in_leaf model_shrink_mode model_shrink_rate model_size_reg monotone_constraints
     mvs_reg n_estimators nan_mode num_boost_round num_leaves num_trees objective one_hot_max_size penalties_coefficient
     pinned_memory_size posterior_sampling random_score_type random_seed random_state random_strength reg_lambda rsm
     sampling_frequency sampling_unit scale_pos_weight score_function simple_ctr sparse_features_conflict_fraction

@@ -13,7 +13,7 @@ from .doubts import doubts, refuse_nested
 from .encoding import Features, Target, check_codes
 from .errors import HyperparameterError, InputError
 from .fit_checkpoint import FitCheckpoint
-from .hyperparameter_conflicts import needs_gpu, weight_conflicts
+from .hyperparameter_conflicts import weight_conflicts
 from .hyperparameters import by_class, by_place, check_hyperparameters, refuse_constrained_categories
 from .inputs import input_location
 from .job import Job
@@ -79,13 +79,10 @@ class TrainingJob(Job):
 
     def begin(self) -> None:
         """Open the device, and check the hyperparameters."""
-        device = choose_device(self._library, self._hyperparameters)
+        device = choose_device(self._library, self._hyperparameters, self._task)
         self.device, self._device_name, self._gpu = device.kind, device.name, device.gpu
         print(f"{self._library} {version_of(self._library)} on {device}")  # noqa: T201
         check_hyperparameters(self._library, self._hyperparameters, self._task)
-        missing = needs_gpu(self._library, self._hyperparameters) if self.device == "cpu" else None
-        if missing is not None:
-            raise HyperparameterError(missing)
         self.checkpoint = FitCheckpoint(self._library, self.progress)
 
     def explained(self, error: BaseException | None) -> BaseException | None:

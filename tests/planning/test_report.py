@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from runpod_stand_in.offers import gpu
 from support.account import Account, use_settings
@@ -49,6 +51,21 @@ def test_plan_refuses_what_could_not_be_placed_or_paid(account: Account, text: s
     assert status == 1
     assert len(problems) == 1
     assert message in problems[0]
+
+
+def test_plan_shows_what_a_gpu_that_is_not_used_costs_beside_a_cpu(account: Account) -> None:
+    use_settings(account.project, "defaults: {gpu: NVIDIA L4}")
+    for model, part in (
+        ("xgboost_regression", "xgboost is not worth a GPU: a CPU fits 1,905 numbers sooner"),
+        ("lightgbm_regression", "lightgbm does not use its GPU: LightGBM's wheel has no CUDA"),
+    ):
+        parameters = (account.project.path / "conf/base/parameters.yml").read_text()
+        account.project.write("conf/base/parameters.yml", re.sub(r"model_type: \w+", f"model_type: {model}", parameters))
+        status, report = account.plan()
+        assert status == 0
+        notes = " ".join(report["nodes"][0]["notes"])
+        assert part in notes
+        assert "A CPU pod (cpu5c with 4 vCPUs) costs $0.14/h instead of $0.43/h: gpu: auto or gpu: none takes it." in notes
 
 
 def test_plan_notes_what_the_money_cuts_short(account: Account) -> None:

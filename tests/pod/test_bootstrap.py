@@ -134,6 +134,21 @@ def test_a_full_disk_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         host.check_machine(write_machine(folder))
 
 
+def test_a_host_has_the_memory_that_was_asked_for(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:       62500000 kB\nMemFree: 1 kB\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    monkeypatch.setattr(host, "_MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(host, "_MEMORY_LIMITS", (tmp_path / "nowhere", tmp_path / "memory.max"))
+    assert "64 GB of memory" in host.check_machine(write_machine(folder, min_ram_gb=64))
+    (tmp_path / "memory.max").write_text("32000000000\n")
+    assert "32 GB of memory" in host.check_machine(write_machine(folder))
+    with pytest.raises(host.MachineError, match=r"has 32 GB of memory for the job, which needs 64 GB \(min_ram_gb\)"):
+        host.check_machine(write_machine(folder, min_ram_gb=64))
+    (tmp_path / "meminfo").unlink()
+    (tmp_path / "memory.max").unlink()
+    assert "of memory" not in host.check_machine(write_machine(folder, min_ram_gb=64))
+
+
 def test_a_heartbeat_counts_and_shows_how_busy_the_gpu_is(folder: Path, driver) -> None:
     driver("87, 1024\n")
     with contextlib.closing(heartbeat.Heartbeat(write_machine(folder, gpu="NVIDIA L4"))):

@@ -166,7 +166,8 @@ def test_a_machine_is_chosen_by_size_and_kind(manager: RunPodPodManager) -> None
     assert manager.select_compute_type(1, "xgboost_regression") == "cpu5c"
     assert manager.select_compute_type(800, "xgboost_regression") == "NVIDIA RTX A5000"
     assert manager.select_compute_type(20_000, "catboost_regression") == "NVIDIA A40"
-    assert manager.select_compute_type(1, "keras_regression") == "NVIDIA RTX A5000"
+    assert manager.select_compute_type(1, "keras_regression") == "cpu5c"
+    assert manager.select_compute_type(800, "keras_regression") == "NVIDIA RTX A5000"
     assert manager.select_compute_type(800, "lightgbm_regression") == "cpu5c"
 
 

@@ -91,7 +91,7 @@ class Opener(importlib.abc.MetaPathFinder):
 
         def opened(module):
             load(module)
-            module.choose_device = lambda library, hyperparameters=None: choose(module, library, hyperparameters or {})
+            module.choose_device = lambda library, hyperparameters=None, task=None: choose(module, library, hyperparameters or {})
 
         spec.loader.exec_module = opened
         return spec

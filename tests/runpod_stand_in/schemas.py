@@ -41,6 +41,13 @@ class CreateGpuConfig(GpuConfig):
     min_cuda_version: CudaRelease | None = None
 
 
+class NewerCreateGpuConfig(CreateGpuConfig):
+    """With the fields that are newer than the contract's file (vendor's pages, November 2026)."""
+
+    min_ram_per_gpu: Annotated[int, Field(ge=1)] | None = None
+    min_vcpu_count_per_gpu: Annotated[int, Field(ge=1)] | None = None
+
+
 class CreateCpuConfig(Schema):
     id: Annotated[str, Field(min_length=1)]
     vcpu_count: Annotated[int, Field(ge=2)]
@@ -94,6 +101,10 @@ class CreatePodRequest(Schema):
         if self.mounts.network and self.cloud != "SECURE":
             raise RuleError("only the secure cloud mounts network volumes")
         return self
+
+
+class NewerCreatePodRequest(CreatePodRequest):
+    gpu: NewerCreateGpuConfig | None = None
 
 
 class PodActionRequest(Schema):

@@ -35,6 +35,8 @@ class RunPodStandIn:
         start_delay_s: how long a host takes to start a container.
         clock_behind_s: how far its clock is behind.
         isolated: whether pods run in namespaces of their own; None uses them if this user may.
+        newer: whether it has the fields that are newer than the contract's file.
+        host_ram_gb: the memory of its hosts for each GPU.
         bills: whether the bill has the pods that have ended.
         offers: the machines and network volumes that it offers.
         faults: the faults to come.
@@ -49,6 +51,8 @@ class RunPodStandIn:
     start_delay_s: float = 0.0
     clock_behind_s: float = 0.0
     isolated: bool | None = None
+    newer: bool = True
+    host_ram_gb: int = 64
     bills: bool = False
     offers: Offers = field(default_factory=Offers)
     faults: Faults = field(default_factory=Faults)
@@ -107,8 +111,10 @@ class RunPodStandIn:
         Raises:
             RefusalError: the body breaks the contract or a rule, or no machine is free.
         """
-        request = _parse(body)
+        request = _parse(body, schemas.NewerCreatePodRequest if self.newer else schemas.CreatePodRequest)
         self._check_place(request)
+        if isinstance(request.gpu, schemas.NewerCreateGpuConfig) and (request.gpu.min_ram_per_gpu or 0) > self.host_ram_gb:
+            raise RefusalError(400, NO_CAPACITY)
         machine = self.offers.gpu(request.gpu.id) if request.gpu is not None else None
         count = request.gpu.count if request.gpu is not None else 0
         cpu = self.offers.cpu(request.cpu.id) if request.cpu is not None else None
@@ -204,11 +210,11 @@ class RunPodStandIn:
         return schemas.ListPodBillingResponse(records=records, metadata=metadata)
 
 
-def _parse(body: Any) -> schemas.CreatePodRequest:
+def _parse(body: Any, schema: type[schemas.CreatePodRequest]) -> schemas.CreatePodRequest:
     if len(json.dumps(body)) > _BODY_BYTES:
         raise RefusalError(413, "request body too large")
     try:
-        return schemas.CreatePodRequest.model_validate(body)
+        return schema.model_validate(body)
     except ValidationError as error:
         details = [f"$.{'.'.join(str(part) for part in finding['loc'])}: {finding['msg']}" for finding in error.errors()]
         rules = [finding for finding in error.errors() if isinstance(finding.get("ctx", {}).get("error"), schemas.RuleError)]

@@ -316,6 +316,11 @@ def test_a_network_learns_a_target_of_any_size(job: Job) -> None:
     assert "diverged" in result["error"]["message"]
 
 
+def test_a_wide_table_is_laid_out_as_a_user_asks(job: Job) -> None:
+    asked = {"hyperparameters": {"n_estimators": 2, "force_col_wise": True}}
+    assert job.run_here("lightgbm_regression", job.table("t.csv", numbers()), "y", **asked)["state"] == "succeeded"
+
+
 def test_catboost_has_a_history_where_it_calls_nobody_back(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU CatBoost takes no callbacks; here the same script fits without them on the CPU."""
     monkeypatch.setattr("kedro_cloudtrain.worker.training.choose_device", lambda *_: Device("cuda", "NVIDIA H100"))

@@ -186,6 +186,7 @@ def test_the_table_has_only_names_of_the_library(library: str) -> None:
         ("lightgbm", {"max_cat_to_onehot": 0}, "It takes a whole number from 1 on."),
         ("catboost", {"eval_metric": "Maee"}, "Did you mean `MAE`?"),
         ("catboost", {"auto_class_weights": "balanced"}, "Did you mean `Balanced`?"),
+        ("xgboost", {"tree_method": "gpu_hist"}, "Use hist: it runs on the GPU where the machine has one."),
         ("catboost", {"class_weights": [1, -2]}, "It takes a number from 0 on for each class, not all of them 0."),
         ("catboost", {"class_weights": {"no": 1, "yes": -2}}, "It takes a number from 0 on for each class, not all of them 0."),
         ("catboost", {"class_weights": [0, 0]}, "It takes a number from 0 on for each class, not all of them 0."),

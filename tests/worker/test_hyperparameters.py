@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from kedro_cloudtrain.worker.errors import HyperparameterError, InputError, nearest
-from kedro_cloudtrain.worker.hyperparameter_conflicts import needs_gpu
 from kedro_cloudtrain.worker.hyperparameters import (
     KNOWN,
     by_class,
@@ -230,21 +229,6 @@ def test_a_monotone_constraint_on_a_category_is_refused(library: str) -> None:
             refuse_constrained_categories(library, by_place(library, given, list(kinds)), kinds)
     for given in ({"monotone_constraints": {"area": 1}}, {"monotone_constraints": [1, 0]}, {"max_depth": 3}):
         refuse_constrained_categories(library, by_place(library, given, list(kinds)), kinds)
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        ({"task_type": "GPU"}, "has no GPU that catboost can use"),
-        ({"score_function": "NewtonL2"}, "which catboost has on a GPU alone"),
-        ({"score_function": "L2", "task_type": "CPU"}, None),
-        ({}, None),
-    ],
-)
-def test_what_is_for_a_gpu_is_known_to_a_machine_without_one(given: dict[str, str], words: str | None) -> None:
-    sentence = needs_gpu("catboost", given)
-    assert sentence is None if words is None else words in str(sentence)
-    assert needs_gpu("xgboost", {"device": "cuda"}) is None
 
 
 def test_weights_are_as_many_as_classes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -143,6 +144,8 @@ class PodRequest:
         gpu: the GPU type; None for a CPU pod.
         gpu_count: the number of GPUs.
         min_cuda_version: the lowest CUDA version of the host's driver, such as `12.8`.
+        min_ram_gb: the least memory of the host that a GPU pod is to have; None asks for none.
+        min_vcpu: the least number of vCPUs that it is to have.
         cpu: the CPU flavour, for a CPU pod.
         vcpu_count: the number of vCPUs, a power of two.
         disk_gb: the size of the container's own disk; with 10, RunPod finds no instance (reported).
@@ -158,6 +161,8 @@ class PodRequest:
     gpu: str | None = None
     gpu_count: int = 1
     min_cuda_version: str = "12.8"
+    min_ram_gb: float | None = None
+    min_vcpu: int | None = None
     cpu: str | None = None
     vcpu_count: int = 4
     disk_gb: int = 20
@@ -166,14 +171,23 @@ class PodRequest:
     mount_path: str = "/workspace"
     env: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
+    @property
+    def without_least(self) -> PodRequest | None:
+        """The request without the least memory and vCPUs of the host; None if it asks for none."""
+        if self.gpu is None or (self.min_ram_gb is None and self.min_vcpu is None):
+            return None
+        return dataclasses.replace(self, min_ram_gb=None, min_vcpu=None)
+
     def body(self) -> dict[str, Any]:
         """Return the request as the contract's CreatePodRequest."""
-        machine: dict[str, Any] = (
+        machine: dict[str, Any] = {"cpu": {"id": self.cpu, "vcpuCount": self.vcpu_count}}
+        if self.gpu is not None:
             # Without `count`, RunPod answers that it has no capacity (reported).
-            {"gpu": {"id": self.gpu, "count": self.gpu_count, "minCudaVersion": self.min_cuda_version}}
-            if self.gpu is not None
-            else {"cpu": {"id": self.cpu, "vcpuCount": self.vcpu_count}}
-        )
+            gpu: dict[str, Any] = {"id": self.gpu, "count": self.gpu_count, "minCudaVersion": self.min_cuda_version}
+            # Newer than the contract's snapshot of August 2026; each is for one GPU.
+            for name, least in (("minRamPerGpu", self.min_ram_gb), ("minVcpuCountPerGpu", self.min_vcpu)):
+                gpu |= {name: math.ceil(least / self.gpu_count)} if least is not None else {}
+            machine = {"gpu": gpu}
         return {
             "name": self.name,
             "image": self.image,

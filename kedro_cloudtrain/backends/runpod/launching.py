@@ -41,6 +41,10 @@ logger = logging.getLogger("kedro.cloudtrain")
 MOUNT = "/workspace"
 NAME_PREFIX = "cloudtrain"
 _FORBIDDEN = 403
+# How an API answers that is older than the fields for the host's memory and vCPUs.
+_UNKNOWN_FIELD = (400, 422)
+# A host has more than this for each GPU: what needs less asks for nothing.
+_ANY_HOST_GB = 16.0
 
 
 class ClaimedError(CloudTrainError):
@@ -140,7 +144,7 @@ class Launcher:
             # On the volume before the pod is created: whatever happens then, the volume tells what was asked for.
             remote.write_machine(machine)
             self._check_claim(request, remote, attempt)
-            pod = self._api.create_pod(self._pod_request(request, remote, candidate, machine))
+            pod = self._create_pod(self._pod_request(request, remote, candidate, machine))
         finally:
             if pod is None:
                 self._budget.settle(name, 0.0)
@@ -158,6 +162,20 @@ class Launcher:
             raise
         return placement
 
+    def _create_pod(self, pod_request: PodRequest) -> Pod:
+        """Create a pod, on a host of the wanted memory and vCPUs if there is one, else on any."""
+        second = pod_request.without_least
+        if second is None:
+            return self._api.create_pod(pod_request)
+        try:
+            return self._api.create_pod(pod_request)
+        except CapacityError:
+            logger.info("%s: no host with the wanted memory and vCPUs is free: any is taken", pod_request.name, extra={"markup": False})
+        except ApiError as error:
+            if error.status not in _UNKNOWN_FIELD:
+                raise
+        return self._api.create_pod(second)
+
     def _machine(self, request: JobRequest, candidate: Candidate, name: str, attempt: str, pod_lifetime_s: float) -> dict[str, Any]:
         """Return the content of `machine.json`: what is asked for, and what the pod has to know."""
         settings = request.settings
@@ -172,6 +190,7 @@ class Launcher:
             "client": client_id(request.folder),
             "claimed_at": time.time(),
             "min_cuda_version": settings.min_cuda_version,
+            "min_ram_gb": settings.min_ram_gb,
             "usd_per_hour": candidate.usd_per_hour,
             "timeout_s": min(request.timeout_s, pod_lifetime_s),
             "lifetime_s": pod_lifetime_s,
@@ -194,12 +213,14 @@ class Launcher:
         api_base_url = os.environ.get("RUNPOD_API_BASE_URL")
         return PodRequest(
             name=machine["name"],
-            image=settings.image,
+            image=settings.image_for(gpu=candidate.gpu is not None),
             # Everything else is in the job folder, where the volume is mounted.
             args=remote.command(MOUNT),
             gpu=candidate.gpu,
             gpu_count=candidate.count if candidate.gpu else 1,
             min_cuda_version=settings.min_cuda_version,
+            min_ram_gb=settings.min_ram_gb or (request.workload.ram_gb if request.workload.ram_gb > _ANY_HOST_GB else None),
+            min_vcpu=settings.min_vcpu,
             cpu=candidate.cpu,
             vcpu_count=candidate.count,
             disk_gb=settings.disk_gb,

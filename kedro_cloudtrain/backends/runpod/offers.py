@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     Machine = TypeVar("Machine", Cpu, Gpu)
 
 _STOCK_ORDER = {"HIGH": 0, "MEDIUM": 1, "LOW": 2, "NONE": 3}
-# For a table of fewer cells, a GPU pod takes longer to start than a CPU takes to fit it.
+# For a table of fewer cells, a GPU pod takes longer to start, and to install CUDA's packages, than a CPU takes to fit it.
 _GPU_CELLS = 20_000_000
+# RunPod sells CPU pods by powers of two.
+_VCPU_COUNTS = (2, 4, 8, 16, 32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,8 +116,8 @@ def choose(offers: Offers, settings: NodeSettings, data_center: str | None, work
     """
     wanted = settings.gpu
     if wanted == "none" or (wanted == "auto" and not _worth_a_gpu(workload)):
-        reason = "gpu: none" if wanted == "none" else _why_no_gpu(workload)
-        candidates, refused = _cpu_candidates(offers.cpus(settings.vcpu_count), settings, data_center, workload)
+        reason = "gpu: none" if wanted == "none" else f"auto: {why_no_gpu(workload)}"
+        candidates, refused = _cpu_candidates(offers, settings, data_center, workload)
     else:
         gpus = offers.gpus(settings.gpu_count)
         names = _resolve_names(wanted, [gpu.id for gpu in gpus]) if isinstance(wanted, tuple) else None
@@ -149,15 +151,31 @@ def _next_step(settings: NodeSettings, data_center: str | None) -> str:
     return f"{place}{more} in cloudtrain.yml (kedro cloudtrain gpus lists them), or wait: --runner-params wait_for_capacity_s=1800"
 
 
-def _worth_a_gpu(workload: Workload) -> bool:
+def uses_gpu(workload: Workload) -> bool:
+    """Return whether a training computes on a GPU where there is one."""
     # LightGBM's wheel has no CUDA, and with 10 million rows its CPU training is faster than its GPU training anyway.
-    return workload.library != "lightgbm" and (workload.library == "keras" or workload.cells is None or workload.cells >= _GPU_CELLS)
+    return workload.library != "lightgbm" and workload.device != "cpu"
 
 
-def _why_no_gpu(workload: Workload) -> str:
+def _worth_a_gpu(workload: Workload) -> bool:
+    return uses_gpu(workload) and (workload.device == "cuda" or workload.cells is None or workload.cells >= _GPU_CELLS)
+
+
+def why_no_gpu(workload: Workload) -> str:
+    """Return why a GPU is not worth its price, as a clause."""
     if workload.library == "lightgbm":
-        return "auto: LightGBM's wheel has no CUDA, and on tables it is faster on a CPU"
-    return f"auto: a CPU fits {workload.cells or 0:,.0f} numbers sooner than a GPU is ready"
+        return "LightGBM's wheel has no CUDA, and on tables it is faster on a CPU"
+    if workload.device == "cpu":
+        return workload.why_device
+    return f"a CPU fits {workload.cells or 0:,.0f} numbers sooner than a GPU is ready"
+
+
+def cheapest_cpu(offers: Offers, settings: NodeSettings, data_center: str | None, workload: Workload) -> Candidate | None:
+    """Return the CPU pod that `auto` would take for a job that a GPU is not worth; None where a GPU is, or none is sold."""
+    if _worth_a_gpu(workload):
+        return None
+    candidates, _ = _cpu_candidates(offers, settings, data_center, workload)
+    return candidates[0] if candidates else None
 
 
 def _resolve_names(wanted: Iterable[str], names: Sequence[str]) -> list[str]:
@@ -188,7 +206,7 @@ def _gpu_candidates(
             refused.append(f"{gpu.id} (not sold in the secure cloud)")
         elif (refusal := _price_refusal(candidate, settings)) is not None:
             refused.append(refusal)
-        elif names is None and gpu.memory * settings.gpu_count < workload.memory_gb:
+        elif names is None and not workload.fits(gpu.memory, settings.gpu_count):
             refused.append(f"{gpu.id} ({gpu.memory} GB, {workload.memory_gb:.0f} GB needed)")
         else:
             candidates.append(candidate)
@@ -206,25 +224,40 @@ def _gpu_candidates(
 
 
 def _cpu_candidates(
-    cpus: Iterable[Cpu], settings: NodeSettings, data_center: str | None, workload: Workload
+    offers: Offers, settings: NodeSettings, data_center: str | None, workload: Workload
 ) -> tuple[list[Candidate], list[str]]:
-    """Return the CPU flavours that can run a job, cheapest first, and why the others cannot."""
-    candidates, refused = [], []
-    for cpu in cpus:
-        count, stock = settings.vcpu_count, cpu.stock(data_center)
-        candidate = Candidate(None, cpu.id, count, cpu.price.per_vcpu * count, stock or "NONE", cpu.ram_gb_per_vcpu * count)
-        if stock is None:
-            refused.append(f"{cpu.id} (not sold in {data_center})")
-        elif not cpu.vcpu.min <= count <= cpu.vcpu.max:
-            refused.append(f"{cpu.id} (not sold with {count} vCPUs)")
-        elif (refusal := _price_refusal(candidate, settings)) is not None:
-            refused.append(refusal)
-        elif candidate.memory_gb < workload.memory_gb:
-            refused.append(f"{cpu.id} ({candidate.memory_gb:.0f} GB, {workload.memory_gb:.0f} GB needed)")
-        else:
-            candidates.append(candidate)
+    """Return the CPU flavours that can run a job, cheapest first, and why the others cannot.
+
+    Without a `vcpu_count` of the user's, they have as many vCPUs as the table's memory needs.
+    """
+    least_gb = settings.min_ram_gb or workload.ram_gb
+    for count in _vcpu_counts(settings):
+        candidates, refused, small = [], [], []
+        for cpu in offers.cpus(count):
+            stock = cpu.stock(data_center)
+            candidate = Candidate(None, cpu.id, count, cpu.price.per_vcpu * count, stock or "NONE", cpu.ram_gb_per_vcpu * count)
+            if stock is None:
+                refused.append(f"{cpu.id} (not sold in {data_center})")
+            elif not cpu.vcpu.min <= count <= cpu.vcpu.max:
+                refused.append(f"{cpu.id} (not sold with {count} vCPUs)")
+            elif (refusal := _price_refusal(candidate, settings)) is not None:
+                refused.append(refusal)
+            elif candidate.memory_gb < least_gb:
+                small.append(f"{candidate} ({candidate.memory_gb:.0f} GB, {least_gb:.0f} GB needed)")
+            else:
+                candidates.append(candidate)
+        if candidates or not small:
+            break
     candidates.sort(key=lambda candidate: (candidate.stock == "NONE", candidate.usd_per_hour))
-    return candidates, refused
+    return candidates, [*refused, *small]
+
+
+def _vcpu_counts(settings: NodeSettings) -> Sequence[int]:
+    """Return the numbers of vCPUs to try, in turn."""
+    if "vcpu_count" in settings.model_fields_set:
+        return (settings.vcpu_count,)
+    least = max(settings.min_vcpu or 0, settings.vcpu_count)
+    return [count for count in _VCPU_COUNTS if count >= least]
 
 
 def _price_refusal(candidate: Candidate, settings: NodeSettings) -> str | None:

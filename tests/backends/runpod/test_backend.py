@@ -98,6 +98,31 @@ def test_a_pods_request_is_one_short_line_and_a_mount(cloud: Cloud, backend) -> 
     assert call.body["name"].startswith("cloudtrain-shop--train-")
 
 
+def test_a_pod_without_a_gpu_has_a_small_image(cloud: Cloud, backend) -> None:
+    for number, settings in enumerate(({"gpu": "none"}, {"gpu": ("NVIDIA L4",)}, {"gpu": "none", "image": "my/image:1"})):
+        cloud.run(backend, f"train{number}", **settings)
+    images = [call.body["image"].partition(":")[0] for call in cloud.runpod.requests(CREATE)]
+    assert images == ["runpod/base", "runpod/pytorch", "my/image"]
+
+
+@pytest.mark.parametrize(
+    ("newer", "host_ram_gb", "asked"),
+    [
+        pytest.param(True, 64, [(20, 3)], id="there is such a host"),
+        pytest.param(True, 16, [(20, 3), (None, None)], id="no such host is free"),
+        pytest.param(False, 64, [(20, 3), (None, None)], id="an API that does not know the fields"),
+    ],
+)
+def test_the_least_memory_and_vcpus_are_asked_for_and_then_done_without(
+    cloud: Cloud, backend, newer: bool, host_ram_gb: int, asked: list[tuple[int | None, int | None]]
+) -> None:
+    cloud.runpod.newer, cloud.runpod.host_ram_gb = newer, host_ram_gb
+    cloud.run(backend, gpu=("NVIDIA L4",), min_ram_gb=20, min_vcpu=3)
+    bodies = [call.body["gpu"] for call in cloud.runpod.requests(CREATE)]
+    assert [(gpu.get("minRamPerGpu"), gpu.get("minVcpuCountPerGpu")) for gpu in bodies] == asked
+    assert len(cloud.runpod.pods) == 1
+
+
 def test_a_second_run_of_the_same_job_takes_nothing_of_the_first(cloud: Cloud, backend) -> None:
     first = cloud.run(backend)
     assert cloud.run(backend)["by"] != first["by"]

@@ -52,7 +52,8 @@ def test_what_is_sold_out_is_tried_last() -> None:
 def test_auto_takes_the_cheapest_that_holds_the_table() -> None:
     large = Workload("xgboost", 100_000_000, 30)  # 36 GB and what the library takes
     assert names({"gpu": "auto"}, large) == ["NVIDIA A40"]
-    assert names({"gpu": "auto"}, Workload("keras", 10, 2)) == ["NVIDIA RTX A5000", "NVIDIA A40", "NVIDIA L4"]
+    assert names({"gpu": "auto"}, Workload("keras", 1_000_000, 20)) == ["NVIDIA RTX A5000", "NVIDIA A40", "NVIDIA L4"]
+    assert names({"gpu": "auto"}, Workload("keras", 344, 7)) == ["cpu5c with 4 vCPUs"]
     assert names({"gpu": "auto"}) == ["cpu5c with 4 vCPUs"]
     assert names({"gpu": "auto"}, Workload("lightgbm", 1_000_000, 100)) == ["cpu5c with 4 vCPUs"]
 
@@ -61,7 +62,38 @@ def test_auto_says_why() -> None:
     settings = NodeSettings.model_validate({"gpu": "auto"})
     assert "sooner than a GPU is ready" in choose(StandInOffers(), settings, DATA_CENTER, SMALL).reason
     assert "LightGBM's wheel has no CUDA" in choose(StandInOffers(), settings, DATA_CENTER, Workload("lightgbm", 9, 9)).reason
-    assert "auto: the cheapest with 2 GB" in choose(StandInOffers(), settings, DATA_CENTER, Workload("keras", 9, 9)).reason
+    assert "auto: the cheapest with 3 GB" in choose(StandInOffers(), settings, DATA_CENTER, Workload("keras", 10**7, 9)).reason
+    fixed = Workload("catboost", 10**7, 9, device="cpu", why_device="`hyperparameters.rsm` is 0.8, which catboost has on a CPU alone")
+    assert choose(StandInOffers(), settings, DATA_CENTER, fixed).reason == f"auto: {fixed.why_device}"
+
+
+def test_auto_takes_the_device_that_the_hyperparameters_leave() -> None:
+    assert names({"gpu": "auto"}, Workload("catboost", 10**7, 3, device="cpu")) == ["cpu5c with 4 vCPUs"]
+    assert names({"gpu": "auto"}, Workload("catboost", 9, 9, device="cuda"))[0] == "NVIDIA RTX A5000"
+
+
+def test_a_cpu_pod_has_the_memory_that_the_table_needs() -> None:
+    for rows, vcpus in ((1000, 4), (10_000_000, 8), (20_000_000, 16)):
+        assert names({"gpu": "none"}, Workload("lightgbm", rows, 30)) == [f"cpu5c with {vcpus} vCPUs"]
+    assert names({"gpu": "none", "min_ram_gb": 30}) == ["cpu5c with 16 vCPUs"]
+    assert names({"gpu": "none", "min_vcpu": 5}) == ["cpu5c with 8 vCPUs"]
+    # What a user has set is taken as it is.
+    assert names({"gpu": "none", "vcpu_count": 2}) == ["cpu5c with 2 vCPUs"]
+    with pytest.raises(CapacityError, match=r"cpu5c with 8 vCPUs \(16 GB, 50 GB needed\)"):
+        names({"gpu": "none", "vcpu_count": 8}, Workload("lightgbm", 20_000_000, 100))
+    with pytest.raises(CapacityError, match=r"cpu5c with 32 vCPUs \(64 GB, 242 GB needed\)"):
+        names({"gpu": "auto"}, Workload("lightgbm", 100_000_000, 100))
+
+
+def test_a_second_gpu_holds_a_part_of_the_data_for_catboost_alone() -> None:
+    for library, machines in (("catboost", ["2 × NVIDIA A40"]), ("keras", [])):
+        settings = {"gpu": "auto", "gpu_count": 2}
+        offers = Offers(gpus=[gpu("NVIDIA A40", 48, 0.4, EU_RO_1="LOW")])
+        if machines:
+            assert names(settings, Workload(library, 60_000_000, 100), offers) == machines
+        else:
+            with pytest.raises(CapacityError, match="74 GB needed"):
+                names(settings, Workload(library, 60_000_000, 100), offers)
 
 
 def test_several_gpus_are_one_machine_of_their_price() -> None:

@@ -40,7 +40,7 @@ with TrainingJob(
         metric="rmse",
         seed=SEED,
         deterministic=True,
-        force_row_wise=True,
+        force_row_wise=not HYPERPARAMETERS.get("force_col_wise"),
         verbosity=-1,
     )
     rounds = take(params, "n_estimators", 100)

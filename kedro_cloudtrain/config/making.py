@@ -1,0 +1,80 @@
+"""Settings made of the content of `cloudtrain.yml` and of `--runner-params`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from kedro_cloudtrain.config.files import keep_one_kind_of_volume, place_of
+from kedro_cloudtrain.config.settings import Settings
+from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.wording import did_you_mean, problems_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+# The keys of `--runner-params`, each with the path of its setting.
+RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "backend": ("backend",),
+    "max_pods": ("run", "max_pods"),
+    "cache": ("run", "cache"),
+    "detach": ("run", "detach"),
+    "on_failure": ("run", "on_failure"),
+    "timeout_s": ("defaults", "timeout_s"),
+    "gpu": ("defaults", "gpu"),
+    "max_cost_usd": ("run", "max_cost_usd"),
+    "retries": ("defaults", "retries"),
+    "install": ("defaults", "install"),
+    "wait_for_capacity_s": ("defaults", "wait_for_capacity_s"),
+}
+
+
+# Those that are no settings: what a run is held to, and the threads of its ordinary nodes.
+RUN_PARAMETERS = ("plan", "max_workers")
+_SECTIONS = ("volume", "defaults", "nodes", "run")
+
+
+def make_settings(values: Mapping[str, Any] | None, runner_params: Mapping[str, Any] | None = None, files: Sequence[Path] = ()) -> Settings:
+    """Make settings of the content of `cloudtrain.yml`, overridden by `--runner-params`.
+
+    Args:
+        values: the content of all environments' files, merged; None if the project has no such file.
+        runner_params: values for keys of `RUNNER_PARAMETERS`; they override those of every node.
+        files: the files that the values come from, the one that takes precedence first; an error names the file and the line.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or its value is not valid; the message names each of them.
+    """
+    # A key without a value, such as `nodes:` above lines that are commented out, is as if it was left out.
+    merged = {key: value for key, value in (values or {}).items() if value is not None or key not in _SECTIONS}
+    if isinstance(merged.get("nodes"), dict):
+        merged["nodes"] = {selector: {} if node is None else node for selector, node in merged["nodes"].items()}
+    for name, value in (runner_params or {}).items():
+        if name not in RUNNER_PARAMETERS:
+            known = [*RUNNER_PARAMETERS, *RUN_PARAMETERS]
+            raise ConfigError(
+                f"--runner-params: `{name}` is not a runner parameter.{did_you_mean(name, known)} There are: {', '.join(known)}."
+            )
+        _put(merged, RUNNER_PARAMETERS[name], value)
+        if RUNNER_PARAMETERS[name][0] == "defaults" and isinstance(merged.get("nodes"), dict):
+            merged["nodes"] = {selector: _without(node, name) for selector, node in merged["nodes"].items()}
+    if isinstance(merged.get("volume"), dict):
+        merged["volume"] = keep_one_kind_of_volume(merged["volume"], files)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        lines = [f"{place_of(path, files)}{sentence}" for path, sentence in problems_of(error, Settings)]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _put(values: dict[str, Any], path: Sequence[str], value: object) -> None:
+    for key in path[:-1]:
+        inner = values.get(key)
+        values[key] = values = dict(inner) if isinstance(inner, dict) else {}
+    values[path[-1]] = value
+
+
+def _without(values: object, key: str) -> object:
+    return {name: value for name, value in values.items() if name != key} if isinstance(values, dict) else values

@@ -1,0 +1,28 @@
+"""The settings of a run as a whole."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class RunSettings(BaseModel):
+    """Settings of a run as a whole.
+
+    Attributes:
+        max_pods: how many jobs run at once; left out, one on this computer, which has all its cores, and eight on pods.
+        max_cost_usd: the most that the run may cost, in US dollars.
+        cache: whether the results of finished jobs are reused, of those nodes that do not say otherwise.
+        detach: whether the run ends as soon as the jobs that are ready have been started.
+        on_failure: what becomes of the jobs that are running when a node fails: `finish` lets them finish and keeps their results,
+            `cancel` ends them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_pods: int | None = Field(None, ge=1)
+    max_cost_usd: float | None = Field(None, gt=0)
+    cache: bool = True
+    detach: bool = False
+    on_failure: Literal["finish", "cancel"] = "finish"
