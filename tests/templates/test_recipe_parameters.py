@@ -20,14 +20,14 @@ from kedro_cloudtrain.worker.watched_metric import LOSS, watched_metric
 if TYPE_CHECKING:
     from support.recipe_job import Job
 
-RANDOM = np.random.default_rng(4)
 ROWS = 240
 
 
 def shops() -> pd.DataFrame:
     """Return a table whose `shop` is a code: its signal has no order."""
-    shop = RANDOM.integers(0, 12, ROWS) + 2**24
-    frame = pd.DataFrame({"area": RANDOM.normal(size=ROWS).round(2), "shop": shop})
+    random = np.random.default_rng(4)
+    shop = random.integers(0, 12, ROWS) + 2**24
+    frame = pd.DataFrame({"area": random.normal(size=ROWS).round(2), "shop": shop})
     return frame.assign(sold=((shop * 7) % 12 + frame["area"]).round(2))
 
 
@@ -91,7 +91,8 @@ LOSSES = {
 
 def contradictions(task: str) -> pd.DataFrame:
     """Return a table that has each row with two targets, of which the weight tells the true one."""
-    half = pd.DataFrame({"a": RANDOM.normal(size=ROWS // 2).round(2), "part": RANDOM.choice(["train", "train", "val", "test"], ROWS // 2)})
+    random = np.random.default_rng(4)
+    half = pd.DataFrame({"a": random.normal(size=ROWS // 2).round(2), "part": random.choice(["train", "train", "val", "test"], ROWS // 2)})
     frame = pd.concat([half.assign(y=0), half.assign(y=1)], ignore_index=True)
     frame["w"] = np.where((frame["a"] > 0) == frame["y"], 1800.0, 200.0)
     if task == "multiclass_classification":
@@ -178,7 +179,8 @@ def test_rows_without_a_target_need_no_weight_and_a_table_of_validation_rows_nee
 
 
 def test_a_group_is_in_one_part_and_is_a_feature_only_where_it_is_named(job: Job) -> None:
-    frame = shops().assign(customer=RANDOM.integers(0, 20, ROWS))
+    random = np.random.default_rng(5)
+    frame = shops().assign(customer=random.integers(0, 20, ROWS))
     key, validation = job.table("t.csv", frame), {"group_column": "customer", "fraction": 0.25, "test_fraction": 0.25}
     result = job.run_here("lightgbm_regression", key, "sold", validation=validation)
     assert job.model.feature_columns == ["area", "shop"]
@@ -243,13 +245,16 @@ def test_a_class_weight_that_weighs_no_class_is_refused(job: Job) -> None:
 
 # A library has its own way from one point of a curve to the next.
 ROUGHLY = {("xgboost", "pr_auc"), ("catboost", "pr_auc"), ("keras", "roc_auc"), ("keras", "pr_auc")}
+# Two scores that a bit tells apart may be one probability: a curve then has a point less.
+A_POINT = 2e-3
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize(("library", "task"), [(library, task) for library in LIBRARIES[:3] for task in TASKS])
 def test_what_is_watched_is_what_the_metrics_file_has_under_the_name(job: Job, library: str, task: str, weighted: bool) -> None:
+    random = np.random.default_rng(5)
     frame = contradictions(task)
-    frame["a"] += RANDOM.normal(scale=0.5, size=ROWS)
+    frame["a"] += random.normal(scale=0.5, size=ROWS)
     frame["y"] += 2 if task == "regression" else 0  # a share of 0 is no number
     recipe, key = f"{library}_{task}", job.table("t.csv", frame if weighted else frame.drop(columns="w"))
     asked: dict[str, Any] = {"validation": {"column": "part"}, "hyperparameters": FEW_ROUNDS[library]}
@@ -262,11 +267,14 @@ def test_what_is_watched_is_what_the_metrics_file_has_under_the_name(job: Job, l
         assert watched is not None
         last, measured = job.output("history")[-1][f"validation_{watched.own}"], job.output("metrics")[metric]
         expected = 1 - measured if watched.own in ("error", "merror", "binary_error", "multi_error") else measured
-        assert last == pytest.approx(expected, abs=0.06 if (library, metric) in ROUGHLY else 1e-4), metric
+        assert last == pytest.approx(
+            expected, abs=0.06 if (library, metric) in ROUGHLY else A_POINT if metric.endswith("_auc") else 1e-4
+        ), metric
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_what_keras_watches_is_what_the_metrics_file_has_under_the_name(task: str) -> None:
+    random = np.random.default_rng(4)
     from kedro_cloudtrain.worker.devices import choose_keras_backend
 
     choose_keras_backend()
@@ -274,9 +282,9 @@ def test_what_keras_watches_is_what_the_metrics_file_has_under_the_name(task: st
 
     outputs = {"regression": 1, "binary_classification": 1, "multiclass_classification": 3}[task]
     activation = {"regression": None, "binary_classification": "sigmoid", "multiclass_classification": "softmax"}[task]
-    given, output, weight = RANDOM.normal(size=(ROWS, 2)), keras.Input((2,)), RANDOM.uniform(0, 3, ROWS)
+    given, output, weight = random.normal(size=(ROWS, 2)), keras.Input((2,)), random.uniform(0, 3, ROWS)
     model = keras.Model(output, keras.layers.Dense(outputs, activation)(output))
-    truth = (given[:, 0] + RANDOM.normal(size=ROWS)).astype("float32")
+    truth = (given[:, 0] + random.normal(size=ROWS)).astype("float32")
     truth = truth if task == "regression" else pd.cut(truth, [-9, 0, 0.5, 9] if outputs > 1 else [-9, 0, 9], labels=False).astype("int32")
     names = {name: own for name, own in METRICS["keras"][task].items() if own != LOSS}
     model.compile(weighted_metrics=[eval(own, {"keras": keras}) for own in names.values()])  # noqa: S307  # our own table
@@ -290,8 +298,9 @@ def test_what_keras_watches_is_what_the_metrics_file_has_under_the_name(task: st
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_fit_stops_at_the_best_round_of_the_metric_that_it_watches(job: Job, library: str) -> None:
+    random = np.random.default_rng(5)
     frame = contradictions("binary_classification").drop(columns="w")
-    frame["y"] = ((frame["a"] + RANDOM.normal(size=ROWS)) > 0).astype(int)
+    frame["y"] = ((frame["a"] + random.normal(size=ROWS)) > 0).astype(int)
     given = {**FITTED[library], ("epochs" if library == "keras" else "n_estimators"): 60}
     given.pop("iterations", None)
     key, asked = job.table("t.csv", frame), {"validation": {"column": "part"}, "hyperparameters": given}
@@ -306,7 +315,7 @@ def test_a_fit_stops_at_the_best_round_of_the_metric_that_it_watches(job: Job, l
         values = [row[f"validation_{own}"] for row in job.output("history")]
         assert len(values) < 60, metric
         assert values.index(choose(values)) == len(values) - 5, metric
-        assert job.output("metrics")[metric] == pytest.approx(choose(values), abs=0.01 if library == "keras" else 1e-4)
+        assert job.output("metrics")[metric] == pytest.approx(choose(values), abs=0.01 if library == "keras" else A_POINT)
 
 
 @pytest.mark.parametrize(
@@ -326,8 +335,9 @@ def test_a_fit_stops_at_the_best_round_of_the_metric_that_it_watches(job: Job, l
 def test_another_objective_is_watched_by_its_own_loss_and_measured_by_it(
     job: Job, library: str, given: dict[str, Any], own: str, name: str, parameter: float | None
 ) -> None:
-    frame = pd.DataFrame({"a": RANDOM.uniform(size=ROWS), "w": RANDOM.uniform(1, 3, ROWS)})
-    frame["y"] = RANDOM.poisson(3 + 5 * frame["a"]) + 1.0
+    random = np.random.default_rng(4)
+    frame = pd.DataFrame({"a": random.uniform(size=ROWS), "w": random.uniform(1, 3, ROWS)})
+    frame["y"] = random.poisson(3 + 5 * frame["a"]) + 1.0
     asked: dict[str, Any] = {"weight_column": "w", "hyperparameters": FITTED[library] | given, "early_stopping_rounds": 5}
     result = job.run_here(f"{library}_regression", job.table("t.parquet", frame), "y", **asked)
     assert result["state"] == "succeeded", result["error"]

@@ -239,7 +239,7 @@ def test_a_library_under_another_distributions_name_has_its_version(folder, monk
 
 
 def test_a_job_that_cannot_begin_leaves_its_error(folder, monkeypatch) -> None:
-    def broken(library, hyperparameters):
+    def broken(library, *_):
         raise OSError(f"{library} lacks libgomp.so.1")
 
     monkeypatch.setattr(training, "choose_device", broken)
