@@ -11,7 +11,7 @@ import click
 
 from kedro_cloudtrain.commands.json_output import json_options, print_json
 from kedro_cloudtrain.commands.pods import bills_of, pods_of
-from kedro_cloudtrain.commands.project import all_option, env_option, find_job, job_folders, kept_jobs, logs_to_stderr
+from kedro_cloudtrain.commands.project import all_option, env_option, find_job, job_folders, kept_jobs, logs_to_stderr, read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,12 +110,15 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
 @click.command()
 @click.option("--older-than", default="30d", show_default=True, help="An age: 30d, 12h or 45m.")
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
+@click.option("--environments", is_flag=True, help="Delete the packages that no pod has used for so long, instead of jobs.")
 @env_option
 @click.pass_obj
-def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | None) -> None:
+def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, environments: bool, env: str | None) -> None:
     """Delete the folders of this project's old jobs from the volume; those that are running stay, whatever their age.
 
-    The work that a run would have reused is done again when it is asked for. The catalog's own files are not touched.
+    The work that a run would have reused is done again when it is asked for. The catalog's own files are not touched. With --environments,
+    delete the packages that pods keep on the network volume and that none of the last 30 days has used: a job that needs them installs
+    them anew.
     """
     from kedro_cloudtrain.jobs.owner import is_of, project_id
     from kedro_cloudtrain.wording import counted
@@ -124,6 +127,9 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | 
     if age is None:
         raise click.UsageError(f"--older-than is {older_than!r}: write an age, for example 30d, 12h or 45m.")
     before = time.time() - float(age[1]) * _AGES_S[age[2]]
+    if environments:
+        _clean_environments(metadata, env, before, dry_run=dry_run)
+        return
     kept = kept_jobs(metadata, env, job_folders(metadata, env, of_all=True))
     project = project_id(metadata.project_path)
     old = [job for job in kept if is_of(job.folder, project) and job.folder.touched_at < before and not job.is_running()]
@@ -140,4 +146,25 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, env: str | 
                 file.unlink()
             shutil.rmtree(job.folder.path)
     count = f"{counted(len(old), 'job')}, {freed_bytes / 1e6:.1f} MB"
+    click.echo(f"{count} would be deleted." if dry_run else f"{count} deleted.")
+
+
+def _clean_environments(metadata: ProjectMetadata, env: str | None, before: float, *, dry_run: bool) -> None:
+    """Delete the environments on the volume that no pod has used since a moment."""
+    from kedro_cloudtrain.backends.runpod.environments import Environments
+    from kedro_cloudtrain.storage.network_volume import NetworkVolume
+    from kedro_cloudtrain.wording import counted, size
+
+    volume = read_settings(metadata, env).volume.make(metadata.project_path)
+    if not isinstance(volume, NetworkVolume):
+        raise click.ClickException(f"Pods keep environments on a network volume alone, and the volume is {volume.name}: try --env=runpod.")
+    kept = Environments(volume)
+    old = [environment for environment in kept.kept() if environment.used_at < before]
+    for environment in old:
+        click.echo(
+            f"{environment.name}  {size(environment.size_bytes)}  last used {time.strftime('%Y-%m-%d', time.gmtime(environment.used_at))}"
+        )
+        if not dry_run:
+            kept.delete(environment)
+    count = f"{counted(len(old), 'environment')}, {size(sum(environment.size_bytes for environment in old))}"
     click.echo(f"{count} would be deleted." if dry_run else f"{count} deleted.")

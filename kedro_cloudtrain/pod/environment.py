@@ -1,14 +1,17 @@
-"""The Python that runs a job: the image's own, or an environment on the volume, made once for the same requirements."""
+"""The Python that runs a job: the image's own, or an environment that is made once for the same requirements, and kept on the volume."""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import tarfile
+from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from . import job_folder
@@ -18,12 +21,18 @@ if TYPE_CHECKING:
     from .log import Log
 
 
+# On this pod's own disk, and the same on every pod: an environment holds the paths at which it was made.
+DISK = Path("/tmp/cloudtrain-environments")  # noqa: S108
+
+
 class InstallError(Exception):
     """The job's packages cannot be installed."""
 
 
 def make_environment(machine: dict[str, Any], log: Log) -> str:
-    """Return the Python to run the job with: the image's own, or one on the volume, made once for the same requirements.
+    """Return the Python to run the job with: the image's own, or that of an environment on this pod's disk.
+
+    The environment is kept on the volume, packed into one file: a network volume is slow with many small ones.
 
     Raises:
         InstallError: the packages cannot be installed.
@@ -31,38 +40,78 @@ def make_environment(machine: dict[str, Any], log: Log) -> str:
     requirements: list[str] = machine.get("requirements") or []
     if not requirements:
         return sys.executable
-    # The image's Python is "externally managed" (PEP 668): packages go into an environment of their own.
+    name = str(machine["environment"])
+    place = DISK / name
+    python = place / "venv/bin/python"
+    # A pod without a volume has nothing to keep it on.
+    packed = None if os.environ.get("CLOUDTRAIN_COURIER") else job_folder.VOLUME / ".cloudtrain/environments" / f"{name}.tar"
+    if packed is not None and packed.is_file():
+        if _unpack(packed, place, python):
+            log.note(f"environment {name} exists: nothing to install")
+            _note_use(packed)
+            return str(python)
+        log.note(f"environment {name} is broken, and is made anew")
+    shutil.rmtree(place, ignore_errors=True)
+    log.note(f"environment {name}: {' '.join(line.partition(' --hash=')[0] for line in requirements)}")
+    _install(requirements, machine, place, log)
+    if packed is not None:
+        try:
+            _pack(place, packed, str(machine["attempt"]))
+            _note_use(packed)
+        except OSError as error:
+            log.note(f"the environment cannot be kept on the volume, which costs the next pod its time: {error}")
+    return str(python)
+
+
+def _install(requirements: list[str], machine: dict[str, Any], place: Path, log: Log) -> None:
+    """Make an environment, with its own Python where the image has no such release.
+
+    Raises:
+        InstallError: the packages cannot be installed.
+    """
     release = str(machine.get("python") or "")
     same = platform.python_version().startswith(f"{release}.") or not release
-    # uv finds another release of Python in the image, or downloads it.
-    kind = f"{platform.python_version() if same else release} {platform.machine()} {platform.libc_ver()}"
-    digest = hashlib.sha256(json.dumps([sorted(requirements), kind]).encode()).hexdigest()[:16]
-    place = job_folder.VOLUME / ".cloudtrain/environments" / digest
-    python = place / "bin/python"
-    if python.exists():
-        log.note(f"environment {digest} exists: nothing to install")
-        return str(python)
-    log.note(f"environment {digest}: {' '.join(line.partition(' --hash=')[0] for line in requirements)}")
-    # Built beside its place and renamed: another pod may be building the same one.
-    scratch = place.with_name(f".{digest}-{machine['attempt']}")
     uv = _find_uv(str(machine.get("uv") or ""), log)
-    cache, pythons = job_folder.VOLUME / ".cloudtrain/uv-cache", job_folder.VOLUME / ".cloudtrain/python"
-    kept = {"UV_CACHE_DIR": str(cache), "UV_PYTHON_INSTALL_DIR": str(pythons)}
-    variables = {**os.environ, **kept, "UV_NO_PROGRESS": "1"}
-    create = [uv, "venv", "--quiet", "--relocatable", "--python", sys.executable if same else release, str(scratch)]
+    own = {"UV_CACHE_DIR": str(DISK / "uv-cache"), "UV_PYTHON_INSTALL_DIR": str(place / "python"), "UV_NO_PROGRESS": "1"}
+    variables = {**os.environ, **own}
+    # The image's Python is "externally managed" (PEP 668): packages go into an environment of their own.
+    create = [uv, "venv", "--quiet", "--python", sys.executable if same else release, str(place / "venv")]
     listed = job_folder.CHILD.with_suffix(".txt")
     listed.write_text("\n".join(requirements), encoding="utf-8")
-    install = [uv, "pip", "install", "--python", str(scratch / "bin/python"), "--requirements", str(listed)]
+    # Compiled once, and not by every pod.
+    install = [uv, "pip", "install", "--compile-bytecode", "--python", str(place / "venv/bin/python"), "--requirements", str(listed)]
     if run_logged(create, log, variables) != 0 or run_logged(install, log, variables) != 0:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
         raise InstallError("the packages cannot be installed. The log has uv's messages.")
+
+
+def _pack(place: Path, packed: Path, attempt: str) -> None:
+    """Pack an environment into one file, beside its place and then by rename: another pod may be packing the same one."""
+    packed.parent.mkdir(parents=True, exist_ok=True)
+    scratch = packed.with_name(f".{packed.name}-{attempt}")
     try:
-        if not python.exists():  # One whose Python is gone gives way.
-            shutil.rmtree(place, ignore_errors=True)
-        scratch.rename(place)
-    except OSError:
-        shutil.rmtree(scratch, ignore_errors=True)  # Another pod was quicker.
-    return str(python)
+        with tarfile.open(scratch, "w") as archive:
+            archive.add(place, arcname=place.name)
+        scratch.replace(packed)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _unpack(packed: Path, place: Path, python: Path) -> bool:
+    """Unpack an environment to this pod's disk, and return whether its Python runs."""
+    try:
+        with tarfile.open(packed) as archive:
+            archive.extractall(place.parent)  # noqa: S202  # a pod of this project has packed it
+        return subprocess.run([str(python), "-c", ""], capture_output=True, timeout=60, check=False).returncode == 0
+    except (OSError, EOFError, tarfile.TarError, subprocess.SubprocessError):
+        return False
+
+
+def _note_use(packed: Path) -> None:
+    """Write beside an environment how large it is, and when it was used: by it, `clean --environments` knows what nobody needs."""
+    with contextlib.suppress(OSError):
+        note = {"bytes": packed.stat().st_size, "used_at": time()}
+        packed.with_suffix(".json").write_text(json.dumps(note), encoding="utf-8")
 
 
 def _find_uv(release: str, log: Log) -> str:

@@ -10,10 +10,8 @@ from __future__ import annotations
 JOBS = ".cloudtrain/jobs"
 INPUTS = ".cloudtrain/inputs"
 GROUP_PREFIX = "group-"
-# Made by pods: a Python environment for each set of requirements, and what uv has downloaded for them: packages, and Python itself.
+# Made by pods: a Python environment for each set of requirements, as NAME.tar, with its size and last use in NAME.json.
 ENVIRONMENTS = ".cloudtrain/environments"
-UV_CACHE = ".cloudtrain/uv-cache"
-PYTHONS = ".cloudtrain/python"
 
 # Files of a job folder that the client writes.
 SPEC = "job.json"

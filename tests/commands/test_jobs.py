@@ -14,6 +14,8 @@ from support.slow_training import HELD
 from support.spaceflights import make_spaceflights
 from support.waiting import wait_until
 
+from kedro_cloudtrain.backends.runpod.environments import Environments
+
 
 def leave(project: Project, *args: str) -> str:
     output = run(project, "--runner-params", "detach=true", *args)
@@ -137,6 +139,7 @@ def test_a_wait_for_what_fails_or_is_gone_says_so(shop: Project, cloud: Cloud) -
 TWO = """
 from kedro.pipeline import Pipeline
 
+from kedro_cloudtrain.backends.runpod.environments import Environments
 from kedro_cloudtrain import training_node
 
 
@@ -251,3 +254,30 @@ def test_old_jobs_are_taken_from_the_network_volume_by_their_names(shop: Project
     assert not folder.exists()
     assert not [path for method, path in cloud.s3.requests if "list-type" in path or path.endswith("?delete")]
     assert "is done already" not in run(shop, "--env=runpod", "--nodes=train_mass")
+
+
+def test_environments_that_no_pod_has_used_for_long_are_taken_from_the_volume(shop: Project, cloud: Cloud) -> None:
+    known = Environments(cloud.volume)
+    folder = cloud.bucket / ".cloudtrain/environments"
+    folder.mkdir(parents=True)
+    for name, days in (("0" * 16, 40), ("1" * 16, 3), ("2" * 16, 40)):
+        known.remember(name)
+        os.utime(known._notes / name, (time.time() - days * 86_400,) * 2)
+        (folder / f"{name}.tar").write_bytes(b"x" * 2000)
+        # Another computer's pod has used the last one a day ago.
+        used_at = time.time() - (1 if name[0] == "2" else days) * 86_400
+        (folder / f"{name}.json").write_text(json.dumps({"bytes": 2000, "used_at": used_at}))
+    dry = shop.kedro("cloudtrain", "clean", "--environments", "--dry-run", "--env=runpod").stdout
+    assert "1 environment, 2.0 kB would be deleted." in dry
+    assert len(list(folder.iterdir())) == 6
+    done = shop.kedro("cloudtrain", "clean", "--environments", "--env=runpod").stdout
+    assert f"{'0' * 16}  2.0 kB  last used " in done
+    assert "1 environment, 2.0 kB deleted." in done
+    assert sorted({file.stem[0] for file in folder.iterdir()}) == ["1", "2"]
+    assert (
+        "2 environments, 4.0 kB deleted." in shop.kedro("cloudtrain", "clean", "--environments", "--older-than=12h", "--env=runpod").stdout
+    )
+    assert not [path for _, path in cloud.s3.requests if "list-type" in path]
+    here = shop.kedro("cloudtrain", "clean", "--environments")
+    assert here.returncode == 1
+    assert "Pods keep environments on a network volume alone" in here.stderr + here.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -37,6 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(job_folder, "FOLDER", place)
     monkeypatch.setattr(job_folder, "VOLUME", tmp_path / "volume")
     monkeypatch.setattr(job_folder, "CHILD", tmp_path / "child.pid")
+    monkeypatch.setattr(environment, "DISK", tmp_path / "disk")
     monkeypatch.setattr(job_folder, "READ_AGAIN_S", 0.01)
     monkeypatch.setenv("CLOUDTRAIN_ATTEMPT", "abc")
     monkeypatch.setenv("RUNPOD_POD_ID", "pod1")
@@ -65,7 +67,15 @@ def log(folder: Path):
 
 
 def write_machine(folder: Path, **more: object) -> dict:
-    machine = {"attempt": "abc", "timeout_s": 20.0, "lifetime_s": 60.0, "heartbeat_every_s": 0.05, "requirements": [], **more}
+    machine = {
+        "attempt": "abc",
+        "timeout_s": 20.0,
+        "lifetime_s": 60.0,
+        "heartbeat_every_s": 0.05,
+        "requirements": [],
+        "environment": "0123456789abcdef",
+        **more,
+    }
     (folder / "machine.new").write_text(json.dumps(machine))
     (folder / "machine.new").replace(folder / "machine.json")
     return machine
@@ -189,17 +199,45 @@ def test_the_images_own_python_runs_a_job_without_requirements(folder: Path, log
     assert environment.make_environment(write_machine(folder), log) == sys.executable
 
 
-def test_an_environment_whose_python_is_gone_is_made_anew(folder: Path, log) -> None:
+def test_an_environment_is_packed_for_the_next_pod_and_a_broken_one_is_made_anew(folder: Path, log, tmp_path: Path) -> None:
     file, content = wheel("tinyfit", "1.0", code="ANSWER = 42")
     (folder / file).write_bytes(content)
     machine = write_machine(folder, requirements=[f"tinyfit @ {(folder / file).as_uri()}"])
-    python = Path(environment.make_environment(machine, log))
-    assert environment.make_environment(machine, log) == str(python)
-    # As on a new pod, if it lay on the disk of the one that had made the environment.
-    python.unlink()
-    python.symlink_to(folder / "gone")
-    assert environment.make_environment(machine, log) == str(python)
-    assert subprocess.run([python, "-c", "import tinyfit; print(tinyfit.ANSWER)"], capture_output=True, check=True).stdout == b"42\n"
+    kept = tmp_path / "volume/.cloudtrain/environments/0123456789abcdef.tar"
+
+    def answer_of_new_pod() -> str:
+        shutil.rmtree(tmp_path / "disk", ignore_errors=True)
+        python = environment.make_environment(machine, log)
+        assert Path(python).is_relative_to(tmp_path / "disk")
+        return subprocess.run([python, "-c", "import tinyfit; print(tinyfit.ANSWER)"], capture_output=True, check=True, text=True).stdout
+
+    assert answer_of_new_pod() == "42\n"
+    assert sorted(path.name for path in kept.parent.iterdir()) == ["0123456789abcdef.json", "0123456789abcdef.tar"]
+    used = json.loads(kept.with_suffix(".json").read_text())
+    assert used["bytes"] == kept.stat().st_size
+    (folder / file).unlink()
+    assert answer_of_new_pod() == "42\n"
+    assert "exists: nothing to install" in (folder / "log.txt").read_text()
+    assert json.loads(kept.with_suffix(".json").read_text())["used_at"] > used["used_at"]
+    (folder / file).write_bytes(content)
+    whole = kept.read_bytes()
+    for broken in (b"", whole[: len(whole) // 2], b"what is this"):
+        kept.write_bytes(broken)
+        assert answer_of_new_pod() == "42\n"
+        assert len(kept.read_bytes()) > len(whole) // 2
+    assert (folder / "log.txt").read_text().count("is broken, and is made anew") == 3
+
+
+def test_an_environment_that_cannot_be_kept_still_runs_its_job(folder: Path, log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, content = wheel("tinyfit", "1.0", code="ANSWER = 42")
+    (folder / file).write_bytes(content)
+    machine = write_machine(folder, requirements=[f"tinyfit @ {(folder / file).as_uri()}"])
+    (tmp_path / "volume/.cloudtrain/environments").write_text("in the way of the folder")
+    assert Path(environment.make_environment(machine, log)).exists()
+    assert "cannot be kept on the volume" in (folder / "log.txt").read_text()
+    monkeypatch.setenv("CLOUDTRAIN_COURIER", "1")  # without a volume there is nothing to keep it on
+    shutil.rmtree(tmp_path / "disk")
+    assert Path(environment.make_environment(machine, log)).exists()
 
 
 def test_an_environment_that_cannot_be_made_leaves_nothing(folder: Path, log) -> None:

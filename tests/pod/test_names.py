@@ -16,7 +16,7 @@ FOLDER = Path(kedro_cloudtrain.pod.__file__).parent
 FILES = sorted(file for file in FOLDER.glob("*.py") if file.stem != "__init__")
 NAMES = {value for name, value in vars(protocol).items() if name.isupper() and isinstance(value, str)}
 # Names on the pod's own disk, and in a Python environment, which are nobody else's.
-OF_THE_POD = {"bin/python", ".machine.json.new", "cpu.max"}
+OF_THE_POD = {"venv/bin/python", ".machine.json.new", "uv-cache", "python", "venv", ".tar"}
 
 
 def strings_of(tree: ast.AST) -> set[str]:
@@ -61,7 +61,7 @@ def test_the_names_that_only_one_of_them_could_miss_are_spelled() -> None:
     assert both <= of_bootstrap & of_courier
     assert {protocol.SCRIPT, protocol.STARTED, protocol.POD_ARCHIVE} <= of_bootstrap
     assert {protocol.ATTEMPT_VARIABLE, protocol.VOLUME_VARIABLE, protocol.STAGES_VARIABLE, protocol.CORES_VARIABLE} <= of_bootstrap
-    assert {protocol.ENVIRONMENTS, protocol.UV_CACHE, protocol.PYTHONS} <= of_bootstrap
+    assert protocol.ENVIRONMENTS in of_bootstrap
     assert {protocol.CHECKPOINT, protocol.CHECKPOINT_ZIP, protocol.LATEST, protocol.OUTPUTS_ZIP, protocol.STORE_VARIABLE} <= of_courier
 
 

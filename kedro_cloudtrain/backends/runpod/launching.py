@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.contract import PodRequest
+from kedro_cloudtrain.backends.runpod.environments import Environments
 from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose, no_capacity
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, LockError
+from kedro_cloudtrain.jobs.environment_name import environment_name
 from kedro_cloudtrain.jobs.lock import lock, unlocked, uv_release
 from kedro_cloudtrain.jobs.wheels import least_cuda
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE, GPU_VARIABLE
@@ -145,6 +147,8 @@ class Launcher:
             remote.write_machine(machine)
             self._check_claim(request, remote, attempt)
             pod = self._create_pod(self._pod_request(request, remote, candidate, machine))
+            if machine["environment"] and self._volume.mounted:
+                Environments(self._volume).remember(machine["environment"])
         finally:
             if pod is None:
                 self._budget.settle(name, 0.0)
@@ -179,6 +183,7 @@ class Launcher:
     def _machine(self, request: JobRequest, candidate: Candidate, name: str, attempt: str, pod_lifetime_s: float) -> dict[str, Any]:
         """Return the content of `machine.json`: what is asked for, and what the pod has to know."""
         settings = request.settings
+        image = settings.image_for(gpu=candidate.gpu is not None)
         return {
             "backend": "runpod",
             "name": name,
@@ -196,6 +201,7 @@ class Launcher:
             "lifetime_s": pod_lifetime_s,
             "heartbeat_every_s": self._pace.heartbeat_every_s,
             "requirements": list(request.requirements),
+            "environment": environment_name(request.requirements, request.python, image),
             "python": request.python,
             "uv": uv_release(),
         }

@@ -12,6 +12,7 @@ from support.http_server import Server
 from support.package_index import wheel
 from support.waiting import wait_until
 
+from kedro_cloudtrain.backends.runpod.environments import Environments
 from kedro_cloudtrain.errors import JobFailedError, JobLostError
 
 WHEEL = "tinyfit-1.0-py3-none-any.whl"
@@ -31,7 +32,7 @@ def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def environments(cloud: Cloud) -> list[Path]:
-    return list((cloud.bucket / ".cloudtrain/environments").glob("*"))
+    return list((cloud.bucket / ".cloudtrain/environments").glob("*.tar"))
 
 
 def log(cloud: Cloud) -> str:
@@ -44,15 +45,21 @@ def test_the_second_pod_with_the_same_requirements_installs_nothing(cloud: Cloud
     backend = cloud.backend(heartbeat_lost_s=30.0)
     settings = {"install": True, "requirements": [f"tinyfit @ {index.url(WHEEL)}"]}
     body = "import tinyfit; print('the answer is', tinyfit.ANSWER, sys.prefix)"
+    assert Environments(cloud.volume).kept() == []
     cloud.run(backend, body=body, **settings)
     assert "the answer is 42" in log(cloud)
     (environment,) = environments(cloud)
-    assert str(environment.name) in log(cloud)
+    assert environment.stem in log(cloud)
     index.files.clear()
     cloud.run(backend, body=body, **settings)
     assert "exists: nothing to install" in log(cloud)
     assert environments(cloud) == [environment]
     backend.close()
+    (kept,) = Environments(cloud.volume).kept()
+    assert (kept.name, kept.size_bytes) == (environment.stem, environment.stat().st_size)
+    Environments(cloud.volume).delete(kept)
+    assert not list(environment.parent.glob("*"))
+    assert Environments(cloud.volume).kept() == []
 
 
 @pytest.mark.usefixtures("no_library")
@@ -64,7 +71,7 @@ def test_two_pods_that_make_the_same_environment_at_once_do_not_disturb_each_oth
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(cloud.run, backend, name, "import tinyfit", **settings) for name in ("one", "two")]
         assert [run.result()["rmse"] for run in runs] == [1.5, 1.5]
-    assert len([path for path in environments(cloud) if not path.name.startswith(".")]) == 1
+    assert len(environments(cloud)) == 1
     backend.close()
     wait_until(lambda: not cloud.runpod.living)
 
