@@ -42,6 +42,12 @@ def test_all_unknown_names_are_reported_at_once() -> None:
     assert "move it one level up" in third
 
 
+def test_what_chose_the_gpu_once_is_told_that_the_machine_does() -> None:
+    for name, value in (("gpu_id", 0), ("predictor", "gpu_predictor"), ("n_gpus", 1)):
+        with pytest.raises(HyperparameterError, match=f"hyperparameters.{name}` is of XGBoost before 2.0: leave it out"):
+            check_hyperparameters("xgboost", {name: value})
+
+
 @pytest.mark.parametrize(
     ("library", "name", "parameter"),
     [
