@@ -165,6 +165,39 @@ def test_the_generator_of_the_readme_gives_a_script(project: Project) -> None:
     compile(done.stdout, "train.py", "exec")
 
 
+def test_the_parameters_of_the_readme_train_a_model() -> None:
+    import numpy as np
+    import yaml
+
+    from kedro_cloudtrain.nodes import train
+
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": random.normal(40, 9, 300), "tariff": random.integers(1, 4, 300), "visits": random.poisson(5, 300)})
+    frame["revenue"], frame["household"] = random.uniform(1, 9, 300), random.integers(0, 120, 300)
+    frame["left"] = np.where((frame["tariff"] == 2) ^ (random.random(300) < 0.2), "yes", "no")
+    trained = train(frame, yaml.safe_load(blocks("yaml", "# parameters.yml: a shop")[0])["churn"])
+    assert trained["metrics"]["test_roc_auc"] > 0.6
+    assert "validation_auc" in trained["history"].columns
+    assert [column["kind"] for column in trained["model"].description["features"]] == ["number", "category", "number"]
+
+
+def test_the_metrics_of_the_readme_are_those_that_each_library_can_watch() -> None:
+    from kedro_cloudtrain.worker.watched_metric import _METRICS
+
+    rows = re.findall(r"^\| (XGBoost|LightGBM|CatBoost|Keras) \|(.*)\|$", section("Recipes"), re.MULTILINE)
+    told = {library.lower(): [re.findall(r"`(\w+)`", cell) for cell in cells.split("|")] for library, cells in rows}
+    for library, tasks in _METRICS.items():
+        assert [sorted(names) for names in told[library]] == [sorted(names) for names in tasks.values()]
+
+
+def test_the_reference_has_every_parameter_of_a_training() -> None:
+    from kedro_cloudtrain.jobs.parameters import TrainingParameters, Validation
+
+    first = section("Recipes").split("```yaml")[0]
+    assert set(re.findall(r"^\| `(\w+)`", first, re.MULTILINE)) == set(TrainingParameters.model_fields)
+    assert set(Validation.model_fields) - {"dataset"} <= set(re.findall(r"\w+", first))
+
+
 def section(title: str) -> str:
     """The text below a heading, up to the next one."""
     return README.split(f"## {title}\n", 1)[1].split("\n## ")[0].split("\n### ")[0]
@@ -201,7 +234,7 @@ def test_every_error_of_the_reference_can_be_imported_from_the_root() -> None:
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    expected = {("bash", 2), ("console", 7), ("python", 5), ("yaml", 10)}
+    expected = {("bash", 2), ("console", 7), ("python", 5), ("yaml", 11)}
     assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == expected
 
 

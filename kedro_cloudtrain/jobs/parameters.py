@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.wording import problems_of
+from kedro_cloudtrain.worker.roles import SPLITTING
 from kedro_cloudtrain.worker.yaml_words import put_in_quotes
+
+if TYPE_CHECKING:
+    from kedro_cloudtrain.worker.encoding import Task
 
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
 KerasBackend = Literal["jax", "tensorflow", "torch"]
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
+TASKS: tuple[Task, ...] = ("regression", "binary_classification", "multiclass_classification")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("model", "metrics", "history", "importance", "predictions")
 
 
@@ -26,8 +32,29 @@ def _check_name(name: object) -> object:
 ColumnName = Annotated[str, BeforeValidator(_check_name)]
 
 
+def _check_class_weight(given: object) -> object:
+    """Refuse what weighs no classes; return labels as text, which is what JSON has as keys."""
+    if isinstance(given, dict):
+        weights = plain(given)
+        odd = [label for label, weight in weights.items() if not _is_weight(weight)]
+        if weights and not odd:
+            return weights
+        shown = f", and {odd[0]!r} has {weights[odd[0]]!r}" if odd else ""
+        raise ValueError(f"a label takes a number from 0 on{shown}")
+    if given in ("balanced", None):
+        return given
+    raise ValueError("write balanced, or a mapping of labels to weights, such as {yes: 3, no: 1}")
+
+
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+
+
+ClassWeight = Annotated[str | dict[str, float], BeforeValidator(_check_class_weight)]
+
+
 class Validation(BaseModel):
-    """Which rows are held out: a fraction, those that a column marks, the latest by a time column, or another dataset.
+    """Which rows are held out: a fraction, of the rows or of groups of them; those that a column marks; the latest; or another dataset.
 
     Example:
         ```yaml
@@ -42,11 +69,12 @@ class Validation(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**32)
     column: ColumnName | None = None
     time_column: ColumnName | None = None
+    group_column: ColumnName | None = None
     dataset: str | None = None
 
     @model_validator(mode="after")
     def _check_one_way(self) -> Self:
-        ways = [name for name in ("column", "time_column", "dataset") if getattr(self, name) is not None]
+        ways = [name for name in (*SPLITTING, "dataset") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(f'`validation.{way}`' for way in ways)} exclude one another: keep one of them")
         if ways and ways[0] in ("column", "dataset"):
@@ -78,9 +106,13 @@ class TrainingParameters(BaseModel):
     model_type: str = Field(min_length=1)
     target_column: ColumnName = Field(min_length=1)
     feature_columns: tuple[ColumnName, ...] | None = None
+    categorical_columns: tuple[ColumnName, ...] = ()
+    weight_column: ColumnName | None = Field(None, min_length=1)
+    class_weight: ClassWeight | None = None
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     validation: Validation = Validation()
     early_stopping_rounds: int | None = Field(None, ge=1)
+    metric: str | None = Field(None, min_length=1)
     seed: int | None = Field(None, ge=0, lt=2**32)
     backend: KerasBackend | None = None
 
@@ -92,9 +124,14 @@ class TrainingParameters(BaseModel):
 
     @field_validator("feature_columns")
     @classmethod
-    def _check_columns(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _check_features(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if columns is not None and not columns:
             raise ValueError("name at least one column, or leave out feature_columns to use every column but the target")
+        return columns
+
+    @field_validator("feature_columns", "categorical_columns")
+    @classmethod
+    def _check_names(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
         repeated = sorted({column for column in columns or () if (columns or ()).count(column) > 1})
         if repeated:
             raise ValueError(f"it names {repeated[0]!r} twice: name each column once")
@@ -124,6 +161,33 @@ class TrainingParameters(BaseModel):
             raise ValueError(f"`backend` is {self.backend!r}: it is what Keras computes with, and {library} is not Keras. Remove it")
         return self
 
+    @model_validator(mode="after")
+    def _weight_is_nothing_else(self) -> Self:
+        if self.weight_column == self.target_column:
+            raise ValueError(f"`{self.weight_column}` is weight_column and target_column: they are two columns")
+        if self.weight_column in (self.feature_columns or ()):
+            raise ValueError(
+                f"`{self.weight_column}` is weight_column and is among `feature_columns`: a weight says how much a row counts, and is no "
+                "feature. Remove it from one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _categories_are_features(self) -> Self:
+        others = {
+            self.target_column: "target_column",
+            self.weight_column: "weight_column",
+            self.validation.column: "validation.column",
+            **({self.validation.group_column: "validation.group_column"} if self.feature_columns is None else {}),
+        }
+        for name in self.categorical_columns:
+            subject = f"`{name}` is among `categorical_columns`"
+            if self.feature_columns is not None and name not in self.feature_columns:
+                raise ValueError(f"{subject} and not among `feature_columns`: add it to those, or take it out of these")
+            if name in others:
+                raise ValueError(f"{subject} and is {others[name]}, which is no feature: take it out")
+        return self
+
     @classmethod
     def parse(cls, values: object, where: str) -> TrainingParameters:
         """Check the parameters that stand at `where`, which begins a message.
@@ -138,6 +202,11 @@ class TrainingParameters(BaseModel):
         except ValidationError as error:
             problems = [sentence for _, sentence in problems_of(error, cls)]
             raise ConfigError(f"{where}: " + "\n".join(problems)) from None
+
+
+def task_of(model_type: str) -> Task | None:
+    """Return what a recipe's model learns; None for a template of another name."""
+    return next((task for task in TASKS if model_type == f"{library_of(model_type)}_{task}"), None)
 
 
 def library_of(model_type: str) -> str:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import library_of
+from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.worker.devices import KERAS_BACKENDS
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.gpus import find_gpu
+from kedro_cloudtrain.worker.hyperparameter_conflicts import weight_conflicts
 from kedro_cloudtrain.worker.hyperparameter_devices import chosen_device, refused_on
 from kedro_cloudtrain.worker.hyperparameters import by_place, check_hyperparameters
+from kedro_cloudtrain.worker.roles import SPLITTING
+from kedro_cloudtrain.worker.watched_metric import metric_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,13 +49,23 @@ def problems_before(
         return [error.message]
     library = library_of(parameters.model_type)
     if generator.is_shipped(parameters.model_type):
+        task = parameters.model_type.removeprefix(f"{library}_")
         try:
-            check_hyperparameters(library, parameters.hyperparameters, parameters.model_type.removeprefix(f"{library}_"))
+            check_hyperparameters(library, parameters.hyperparameters, task)
             if parameters.feature_columns is not None:
                 by_place(library, parameters.hyperparameters, parameters.feature_columns)
         except InputError as error:
             problems.append(str(error))
+        if parameters.metric is not None:
+            weighted = parameters.weight_column is not None
+            problems += metric_problems(library, task, parameters.metric, parameters.hyperparameters, weighted=weighted)
         problems += [*_missing_library(library, parameters.backend), *_missing_gpu(library, parameters.hyperparameters)] if local else []
+    else:
+        problems += _unused(parameters, generator)
+    if parameters.class_weight is not None:
+        problems += weight_conflicts(parameters.hyperparameters)
+        if parameters.model_type.endswith("_regression"):
+            problems.append("`class_weight` is for a classification, and a regression has no classes: remove it.")
     if parameters.validation.dataset is not None and not validation_table:
         name = parameters.validation.dataset
         problems.append(
@@ -59,9 +73,27 @@ def problems_before(
             "Kedro knows that the node needs it."
         )
     if validation_table:
-        given = [key for key in ("column", "time_column", "fraction") if getattr(parameters.validation, key) is not None]
+        given = [key for key in (*SPLITTING, "fraction") if getattr(parameters.validation, key) is not None]
         problems += [f"The node has a table of validation rows, and `validation.{key}` asks for others: keep one of them." for key in given]
     return problems
+
+
+def _unused(parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
+    """Yield the parameters of which a template of the project's own makes nothing: a script that is the same without one."""
+    without = {"categorical_columns": (), "weight_column": None, "class_weight": None, "metric": None}
+    given = [name for name, nothing in without.items() if getattr(parameters, name) != nothing]
+    try:
+        script = _script(parameters, generator) if given else ""
+        for name in given:
+            weighs = name not in ("weight_column", "class_weight") or ".weight" in script
+            if not weighs or _script(parameters.model_copy(update={name: without[name]}), generator) == script:
+                yield f"The template `{parameters.model_type}` makes no use of `{name}`: take it out, or use it in the template."
+    except TemplateError:
+        return  # Why it makes no script is another problem.
+
+
+def _script(parameters: TrainingParameters, generator: TrainingScriptGenerator) -> str:
+    return generator.render(TrainingSpec(name="train", parameters=parameters, sources={"data": {"dataset_file": "table"}}))
 
 
 def check_training(

@@ -84,7 +84,7 @@ def _changes(before: JobFolder, now: Fingerprint, spec: Mapping[str, Any]) -> It
     if not isinstance(spec_then, dict):
         return  # Its folder is being written or removed.
     parameters_then = _parameters(spec_then)
-    parameters = [name for name, value in _parameters(spec).items() if value != parameters_then.get(name)]
+    parameters = [name for name, value in _parameters(spec).items() if _given(value) != _given(parameters_then.get(name))]
     yield from (name.replace("_", " ") for name in parameters)
     yield from (f"the input {name}" for name, identity in now.inputs.items() if then.inputs.get(name) != identity)
     if then.script != now.script and not parameters:
@@ -93,6 +93,13 @@ def _changes(before: JobFolder, now: Fingerprint, spec: Mapping[str, Any]) -> It
         yield "the code beside the script"
     if then.requirements != now.requirements:
         yield "the packages"
+
+
+def _given(value: Any) -> Any:
+    """Return a value without what is left out in it: an older job folder lacks the parameters that came later."""
+    if isinstance(value, dict):
+        value = {key: given for key, inner in value.items() if (given := _given(inner)) is not None}
+    return None if value in ([], {}) else value
 
 
 def _parameters(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,17 +15,19 @@ import jinja2
 from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
-from kedro_cloudtrain.jobs.parameters import TrainingParameters, plain
+from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, plain, task_of
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.storage.sources import make_source
 from kedro_cloudtrain.wording import did_you_mean, problems_of
 from kedro_cloudtrain.worker.locations import FORMATS
 from kedro_cloudtrain.worker.urls import extension
+from kedro_cloudtrain.worker.watched_metric import LOSS, metric_problems, watched_metric
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kedro_cloudtrain.jobs.spec import FunctionSpec
+    from kedro_cloudtrain.worker.watched_metric import WatchedMetric
 
 _SUFFIX = ".py.j2"
 _NOT_MODEL_TYPES = ("function", "group")
@@ -173,7 +175,7 @@ class TrainingScriptGenerator:
             storage_config: `dataset_key`, the dataset's key on the volume. `volume_id` and the storage secrets
                 (`storage_endpoint`, `storage_access_key`, `storage_secret_key`) may stand beside it; none of them enters the text.
             dataset_url: the dataset's URL, instead of the key.
-            **parameters: `validation`, `early_stopping_rounds`, `seed`, `backend` and `outputs` as in `parameters.yml`; `file_format` and
+            **parameters: `validation`, `categorical_columns` and so on, and `outputs`, as in `parameters.yml`; `file_format` and
                 `load_args` as in the catalog.
 
         Raises:
@@ -204,6 +206,7 @@ class TrainingScriptGenerator:
         """Render the script of a training.
 
         Raises:
+            ConfigError: the library has no such metric as the training names.
             TemplateError: names the template and the line, before anything runs or costs money.
         """
         parameters, validation_source = spec.parameters, spec.sources.get("validation")
@@ -215,6 +218,9 @@ class TrainingScriptGenerator:
             validation = {"fraction": 0.2, **validation}
         if "time_column" not in validation and "fraction" in validation:
             validation.setdefault("seed", seed)
+        watched, hyperparameters = self._watched(parameters), dict(parameters.hyperparameters)
+        if watched is not None and watched.hyperparameter is not None:
+            hyperparameters[watched.hyperparameter] = watched.own
         return self._script(
             template,
             model_id=spec.name,
@@ -223,13 +229,34 @@ class TrainingScriptGenerator:
             validation_source=None if validation_source is None else _without_inferred_format(validation_source),
             target_column=parameters.target_column,
             feature_columns=None if parameters.feature_columns is None else list(parameters.feature_columns),
-            hyperparameters=parameters.hyperparameters,
+            categorical_columns=list(parameters.categorical_columns),
+            weight_column=parameters.weight_column,
+            class_weight=parameters.class_weight,
+            weighted=parameters.weight_column is not None or parameters.class_weight is not None,
+            hyperparameters=hyperparameters,
             validation=validation,
             early_stopping_rounds=parameters.early_stopping_rounds,
+            metric=parameters.metric,
+            watched=None if watched is not None and watched.own == LOSS else watched,
             seed=seed,
             backend=parameters.backend,
             outputs=list(spec.outputs),
         )
+
+    def _watched(self, parameters: TrainingParameters) -> WatchedMetric | None:
+        """Return the library's own metric of a training that names one; None too where a template of the project's own decides.
+
+        Raises:
+            ConfigError: the recipe's library has no such metric, or is given another one as a hyperparameter.
+        """
+        library, task = library_of(parameters.model_type), task_of(parameters.model_type)
+        if parameters.metric is None or task is None:
+            return None
+        weighted = parameters.weight_column is not None
+        problems = list(metric_problems(library, task, parameters.metric, parameters.hyperparameters, weighted=weighted))
+        if problems and self.is_shipped(parameters.model_type):
+            raise ConfigError("\n".join(problems))
+        return watched_metric(library, task, parameters.metric, weighted=weighted)
 
     def render_function(self, spec: FunctionSpec) -> str:
         """Render the script that calls a user's own function.

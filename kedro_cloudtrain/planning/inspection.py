@@ -183,7 +183,8 @@ def _look_at_table(
     target = plan.target_of(name)
     columns, nested, rows = first_look(location, rows=_SAMPLED_ROWS, by_pandas=by_pandas)
     problems = list(_table_problems(plan, name, columns, nested))
-    notes = [f"`{name}`: {doubt}" for doubt in doubts(rows, plan.features_of(columns))] if rows is not None else []
+    categorical = target.categorical if target is not None else ()
+    notes = [f"`{name}`: {doubt}" for doubt in doubts(rows, plan.features_of(columns), categorical)] if rows is not None else []
     numbered = any("." in column and column.rpartition(".")[0] in columns for column in columns)
     notes += [f"`{name}`: {note}" for note in (repeated_columns(location) if numbered else ())]
     # The first rows of a text are all of it if there are fewer than those asked for.

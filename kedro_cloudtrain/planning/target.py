@@ -3,52 +3,65 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING
 
+from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.worker.errors import HyperparameterError, InputError
 from kedro_cloudtrain.worker.hyperparameters import MONOTONE, by_class, by_place, refuse_constrained_categories
+from kedro_cloudtrain.worker.labels import by_label
+from kedro_cloudtrain.worker.roles import SPLITTING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
 
+    from kedro_cloudtrain.jobs.parameters import TrainingParameters
     from kedro_cloudtrain.worker.encoding import Task
 
 
 @dataclasses.dataclass(frozen=True)
 class SampledTarget:
-    """The target of a training, and the column that splits its rows.
+    """The target of a training, and the columns beside it that parameters name.
 
     Attributes:
-        column: the target's name.
-        task: what is trained.
-        place: where a user names them.
+        parameters: what is trained.
+        task: what the model learns.
+        place: where a user finds the parameters.
         held_out: whether the table has the validation rows alone, whose classes are those of another table.
-        part_column: the column that marks the part of each row.
-        time_column: the column that orders the rows.
-        hyperparameters: those that may name classes, and features that have an order.
-        library: which is trained.
     """
 
-    column: str
+    parameters: TrainingParameters
     task: Task
     place: str
     held_out: bool = False
-    part_column: str | None = None
-    time_column: str | None = None
-    hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    library: str = ""
+
+    @property
+    def column(self) -> str:
+        """The target's name."""
+        return self.parameters.target_column
+
+    @property
+    def categorical(self) -> Sequence[str]:
+        """The features that are categories, even if they hold numbers."""
+        return self.parameters.categorical_columns
 
     @property
     def columns(self) -> list[str]:
         """The columns whose values are looked at."""
-        return list(dict.fromkeys(name for name in (self.column, self.part_column, self.time_column) if name is not None))
+        splitting = [getattr(self.parameters.validation, key) for key in SPLITTING]
+        named = [self.column, self.parameters.weight_column, *splitting, *self.categorical]
+        return list(dict.fromkeys(name for name in named if name is not None))
+
+    @property
+    def _library(self) -> str:
+        return library_of(self.parameters.model_type)
 
     def constrained(self, features: Sequence[str]) -> list[str]:
         """Return the features that hyperparameters give an order."""
         try:
-            placed = by_place(self.library, self.hyperparameters, features)
+            placed = by_place(self._library, self.parameters.hyperparameters, features)
         except InputError:
             return []  # A feature that the table does not have is another problem.
         rows = [row for name, row in placed.items() if name in MONOTONE and isinstance(row, list | tuple)]
@@ -62,26 +75,45 @@ class SampledTarget:
             features: the columns that the model learns from.
             whole: whether the table has no other rows.
         """
+        rows = rows.reset_index(drop=True)
         rows = rows[rows[self.column].notna()]
         if rows.empty:
             return
         yield from self._target_problems(rows[self.column], whole=whole)
         yield from self._order_problems(rows, features)
-        from kedro_cloudtrain.worker.splitting import check_split_sample  # noqa: PLC0415  # only where a table is read
+        yield from self._named_problems(rows, whole=whole)
 
-        for name in (self.part_column, self.time_column):
+    def _named_problems(self, rows: pd.DataFrame, *, whole: bool) -> Iterator[str]:
+        """Yield what is wrong with the values of the columns that parameters name beside the target."""
+        # The imports are late: only where a table is read.
+        from kedro_cloudtrain.worker.encoding import check_codes  # noqa: PLC0415
+        from kedro_cloudtrain.worker.splitting import check_split_sample  # noqa: PLC0415
+        from kedro_cloudtrain.worker.weights import check_weights  # noqa: PLC0415
+
+        validation = self.parameters.validation
+        shares = {key: value for key in ("fraction", "test_fraction") if (value := getattr(validation, key)) is not None}
+        checks: list[tuple[str | None, Callable[[pd.Series], None]]] = [
+            *((name, check_codes) for name in self.categorical),
+            (self.parameters.weight_column, lambda values: check_weights(values, whole=whole)),
+            *((getattr(validation, key), functools.partial(check_split_sample, key=key, whole=whole, **shares)) for key in SPLITTING),
+        ]
+        for name, check in checks:
             if name is not None:
                 try:
-                    check_split_sample(rows[name], by_time=name == self.time_column)
+                    check(rows[name])
                 except InputError as error:
                     yield f"{error} The column is named in {self.place}."
 
     def _order_problems(self, rows: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
         from kedro_cloudtrain.worker.encoding import kind_of  # noqa: PLC0415  # only where a table is read
 
-        kinds = {name: kind_of(rows[name]) if name in self.constrained(features) and name in rows else "" for name in features}
+        def kind(name: str) -> str:
+            return "category" if name in self.categorical else kind_of(rows[name])
+
+        kinds = {name: kind(name) if name in self.constrained(features) and name in rows else "" for name in features}
         try:
-            refuse_constrained_categories(self.library, by_place(self.library, self.hyperparameters, features), kinds)
+            placed = by_place(self._library, self.parameters.hyperparameters, features)
+            refuse_constrained_categories(self._library, placed, kinds)
         except InputError as error:
             yield f"{error} It stands in the `hyperparameters` of {self.place}."
 
@@ -95,7 +127,10 @@ class SampledTarget:
             if self.task == "regression" or not (whole or (self.task == "binary_classification" and len(values.unique()) > 1)):
                 return
             # All classes are known: a binary target has no third one.
-            by_class(self.hyperparameters, Target.fit(values, self.task).classes)
+            classes = Target.fit(values, self.task).classes
+            by_class(self.parameters.hyperparameters, classes)
+            if isinstance(self.parameters.class_weight, dict):
+                by_label(self.parameters.class_weight, classes, "class_weight")
         except HyperparameterError as error:
             yield f"{error} It stands in the `hyperparameters` of {self.place}."
         except InputError as error:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
-from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of
+from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, task_of
 from kedro_cloudtrain.jobs.preflight import check_training, problems_before, problems_on_pod
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
@@ -15,6 +15,7 @@ from kedro_cloudtrain.planning.target import SampledTarget
 from kedro_cloudtrain.running.training import TrainingOrder, training_requirements, training_workload
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.worker.hyperparameters import named_columns
+from kedro_cloudtrain.worker.roles import SPLITTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.planning.reading import Reading
     from kedro_cloudtrain.worker.encoding import Task
-
-
-_TASKS: tuple[Task, ...] = ("regression", "binary_classification", "multiclass_classification")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,17 +83,7 @@ class TrainingPlan(MachinePlan):
         if self.parameters is None or self.task is None:
             return None
         held_out = name == self.inputs.validation and name != self.inputs.data
-        parameters, place = self.parameters, self.inputs.parameters_place
-        return SampledTarget(
-            parameters.target_column,
-            self.task,
-            place,
-            held_out,
-            part_column=parameters.validation.column,
-            time_column=parameters.validation.time_column,
-            hyperparameters=parameters.hyperparameters,
-            library=library_of(parameters.model_type),
-        )
+        return SampledTarget(self.parameters, self.task, self.inputs.parameters_place, held_out)
 
     @property
     def kind(self) -> str:
@@ -140,15 +128,17 @@ class TrainingPlan(MachinePlan):
             **{f"hyperparameters.{name} of {place}": columns for name, columns in constrained.items()},
             f"target_column of {place}": [self.parameters.target_column],
             f"feature_columns of {place}": self.parameters.feature_columns or (),
-            f"validation.column of {place}": [validation.column] if validation.column else [],
-            f"validation.time_column of {place}": [validation.time_column] if validation.time_column else [],
+            f"categorical_columns of {place}": self.parameters.categorical_columns if self.parameters.feature_columns is None else (),
+            f"weight_column of {place}": [self.parameters.weight_column] if self.parameters.weight_column else [],
+            **{f"validation.{key} of {place}": [name] for key in SPLITTING if (name := getattr(validation, key)) is not None},
         }
 
     def features_of(self, columns: Sequence[str]) -> Sequence[str]:
         """Return the columns that a model learns from, of those that a table has."""
         if self.parameters is None:
             return ()
-        unused = (self.parameters.target_column, self.parameters.validation.column)
+        validation = self.parameters.validation
+        unused = (self.parameters.target_column, self.parameters.weight_column, validation.column, validation.group_column)
         return self.parameters.feature_columns or [name for name in columns if name not in unused]
 
     def requirements(self, generator: TrainingScriptGenerator, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002  # no template to check
@@ -253,7 +243,7 @@ def plan_training(
     problems += pod_problems(plan, parameters, generator) if not problems else ()
     if not problems and not generator.is_shipped(parameters.model_type):
         problems += _script_problems(plan, parameters, generator)
-    task = _task_of(parameters.model_type) if generator.is_shipped(parameters.model_type) else None
+    task = task_of(parameters.model_type) if generator.is_shipped(parameters.model_type) else None
     return dataclasses.replace(plan, parameters=parameters, task=task, problems=(*plan.problems, *problems))
 
 
@@ -281,11 +271,6 @@ def planned_script(plan: TrainingPlan, parameters: TrainingParameters, generator
     tables = {"data": plan.inputs.data, "validation": plan.inputs.validation}
     sources = {kind: source_fields(plan.sources.get(name, SentSource("table"))) for kind, name in tables.items() if name is not None}
     return generator.render(TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=output_kinds(plan.node)))
-
-
-def _task_of(model_type: str) -> Task | None:
-    """Return the task of a shipped recipe."""
-    return next((task for task in _TASKS if model_type == f"{library_of(model_type)}_{task}"), None)
 
 
 def output_kinds(node: Node) -> tuple[OutputKind, ...]:

@@ -24,6 +24,7 @@ class Heartbeat:
         self.stage = "machine"
         self._machine = machine
         self._over = Event()
+        self._file = job_folder.FOLDER / "heartbeat.json"
         Thread(target=self._beat, daemon=True).start()
 
     def close(self) -> None:
@@ -38,7 +39,7 @@ class Heartbeat:
             with contextlib.suppress(ValueError, IndexError):
                 beat |= {"gpu_percent": float(gpus[0][0]), "gpu_memory_mb": float(gpus[0][1])}
             with contextlib.suppress(OSError):
-                job_folder.write_json(job_folder.FOLDER / "heartbeat.json", beat)
+                job_folder.write_json(self._file, beat)
             if job_folder.read_machine().get("attempt", attempt) != attempt:
                 print_line("the job belongs to another pod now")
                 kill_job()

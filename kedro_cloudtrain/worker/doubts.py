@@ -15,7 +15,7 @@ from .encoding import kind_of
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
 _NESTED = (list, tuple, dict, set, frozenset, np.ndarray, bytes, bytearray)
 # Fewer rows, or texts that are numbers, may be a category all the same.
@@ -58,17 +58,23 @@ def refuse_nested(frame: pd.DataFrame, place: str) -> None:
         raise InputError(nested_problem(place, names))
 
 
-def doubts(frame: pd.DataFrame, names: Iterable[str]) -> Iterator[str]:
+def doubts(frame: pd.DataFrame, names: Iterable[str], categorical: Collection[str] = ()) -> Iterator[str]:
     """Yield what is doubtful about the features of some rows, a sentence each, with its cure.
 
     Args:
         frame: the table, or its first rows.
         names: the features.
+        categorical: those that the user calls categories.
     """
     wanted = set(names)
     for label in frame.columns:
         if str(label) in wanted and frame[label].notna().sum() >= _FEWEST_ROWS:
             values = frame[label]
+            if label in categorical:
+                alone = _one_for_each_row(values.dropna().drop_duplicates(), int(values.notna().sum()))
+                if alone:
+                    yield f"`{label}` becomes a category of {values.nunique():,} values{alone}"
+                continue
             far = far_apart(values) if is_number(values) else 0.0
             if far > WHOLE:
                 yield (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,7 +14,7 @@ from .digits import counted_from, origin_of
 from .errors import HyperparameterError, InputError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
@@ -39,6 +41,7 @@ class Column:
             training rows, where that is so; or the first date, in days since 1970-01-01.
         gaps: whether some of the training rows have a value and others have none, so that a network can learn what a gap means. (A model
             of before this was told apart has a flag for each column.)
+        codes: whether the user calls it a category: its numbers are codes, and 3.0 is the code 3.
     """
 
     name: str
@@ -48,14 +51,15 @@ class Column:
     scale: float = 1.0
     origin: float = 0.0
     gaps: bool = True
+    codes: bool = False
 
     @classmethod
-    def fit(cls, values: pd.Series) -> Column:
-        """Learn a column from its training rows."""
-        kind = kind_of(values)
+    def fit(cls, values: pd.Series, *, codes: bool = False) -> Column:
+        """Learn a column from its training rows; with `codes`, as a category whatever its values are."""
+        kind = "category" if codes else kind_of(values)
         if kind == "category":
-            texts = _texts(values)
-            return cls(str(values.name), kind, tuple(sorted(texts.dropna().unique())))
+            texts = _texts_of_codes(values) if codes else _texts(values)
+            return cls(str(values.name), kind, tuple(sorted(texts.dropna().unique())), codes=codes)
         origin = _origin(values, kind)
         numbers = _numbers(values, kind, origin)
         present = numbers[~np.isnan(numbers)].astype(np.float64)
@@ -67,7 +71,8 @@ class Column:
         """Return a column's numbers, float32 of shape (rows,); NaN is missing."""
         if self.kind != "category":
             return _numbers(values, self.kind, self.origin)
-        codes = pd.Categorical(_texts(values), categories=list(self.categories)).codes
+        texts = _texts_of_codes(values) if self.codes else _texts(values)
+        codes = pd.Categorical(texts, categories=list(self.categories)).codes
         return np.where(codes < 0, np.nan, codes).astype(np.float32)
 
 
@@ -82,9 +87,9 @@ class Features:
     columns: tuple[Column, ...]
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame, names: Sequence[str]) -> Features:
-        """Learn each feature from the training rows."""
-        return cls(tuple(Column.fit(frame[name]) for name in names))
+    def fit(cls, frame: pd.DataFrame, names: Sequence[str], categorical: Collection[str] = ()) -> Features:
+        """Learn each feature from the training rows; those in `categorical` as categories, even if they hold numbers."""
+        return cls(tuple(Column.fit(frame[name], codes=name in categorical) for name in names))
 
     def matrix(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Return the matrix of a frame: float32 of shape (rows, features), categories by their codes, NaN where missing.
@@ -315,13 +320,13 @@ def _days(values: pd.Series) -> NDArray[np.float64]:
 def _origin(values: pd.Series, kind: Kind) -> float:
     """Return what a column's values are counted from."""
     if kind == "number":
-        return origin_of(_as_numbers(values, kind))
+        return origin_of(as_numbers(values, kind))
     # As days since 1970, two times less than three minutes apart would be the same float32.
     days = _days(values) if kind == "date" else np.empty(0)
     return float(np.nanmin(days)) if not np.isnan(days).all() else 0.0
 
 
-def _as_numbers(values: pd.Series, kind: Kind) -> pd.Series:
+def as_numbers(values: pd.Series, kind: Kind) -> pd.Series:
     """Return values of any type as numbers; one that is not a number is missing."""
     if values.dtype != object and pd.api.types.is_numeric_dtype(values.dtype):
         return values
@@ -333,12 +338,12 @@ def _numbers(values: pd.Series, kind: Kind, origin: float = 0.0) -> NDArray[np.f
     if kind == "date":
         return (_days(values) - origin).astype(np.float32)
     if origin:
-        numbers = counted_from(_as_numbers(values, kind), origin)
+        numbers = counted_from(as_numbers(values, kind), origin)
     elif values.dtype == np.float32:
         numbers = values.to_numpy(copy=not np.isfinite(values.to_numpy()).all())
     else:
         with np.errstate(over="ignore"):
-            numbers = _as_numbers(values, kind).to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
+            numbers = as_numbers(values, kind).to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
     if np.isinf(numbers).any():
         numbers[np.isinf(numbers)] = np.nan
     return np.asarray(numbers, dtype=np.float32)
@@ -346,6 +351,33 @@ def _numbers(values: pd.Series, kind: Kind, origin: float = 0.0) -> NDArray[np.f
 
 def _texts(values: pd.Series) -> pd.Series:
     return values.astype(object).map(str, na_action="ignore")
+
+
+def _texts_of_codes(values: pd.Series) -> pd.Series:
+    """Return codes as texts: 3 is the same in a column of ints and in one that a missing value has made floats."""
+    places, distinct = pd.factorize(values)
+    texts = np.array([*(str(int(code)) if _is_whole(code) else str(code) for code in distinct), None], dtype=object)
+    return pd.Series(texts[places], index=values.index, dtype=object)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, float | np.floating | Decimal) and math.isfinite(value) and value == int(value)
+
+
+def check_codes(values: pd.Series) -> None:
+    """Check that the numbers of a column that the user calls a category are codes.
+
+    Raises:
+        InputError: one is not a whole number.
+    """
+    if kind_of(values) == "number" and not pd.api.types.is_integer_dtype(values.dtype):
+        numbers = as_numbers(values, "number").to_numpy(dtype=np.float64, na_value=np.nan)
+        odd = np.flatnonzero(~np.isnan(numbers) & ~(np.isfinite(numbers) & (np.floor(numbers) == numbers)))
+        if odd.size:
+            raise InputError(
+                f"`{values.name}` of categorical_columns has the value {numbers[odd[0]]:g} in row {values.index[odd[0]]} (counted from 0), "
+                "and a category's code is a whole number. Take it out, or make text of it in a node before."
+            )
 
 
 def _labels(values: pd.Series) -> pd.Series:

@@ -22,6 +22,8 @@ _LOSS_PARAMETERS = {
     "Huber": ("delta", 0, math.inf, True, True),
     "Lq": ("q", 1, math.inf, True, True),
 }
+# By which a library weighs the classes itself.
+_CLASS_WEIGHTS = ("scale_pos_weight", "is_unbalance", "unbalance", "unbalanced_sets", "class_weights", "auto_class_weights")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +135,13 @@ def conflicts(library: str, given: Mapping[str, Any]) -> Iterator[str]:
         )
     if library == "xgboost" and given.get("objective") == "reg:quantileerror" and given.get("quantile_alpha") is None:
         yield "`hyperparameters.objective` reg:quantileerror needs `quantile_alpha`, such as 0.5."
+
+
+def weight_conflicts(given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each hyperparameter that weighs the classes, as the parameter `class_weight` does."""
+    for name in _CLASS_WEIGHTS:
+        if not _is_one(given.get(name), (None, "None", False, 1, 1.0)):
+            yield f"`class_weight` cannot be used with `hyperparameters.{name}`, which weighs the classes a second time: keep one of them."
 
 
 def _samples(given: Mapping[str, Any]) -> bool:

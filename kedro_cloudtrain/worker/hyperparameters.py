@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import HyperparameterError, nearest
+from .errors import HyperparameterError, InputError, nearest
 from .hyperparameter_conflicts import conflicts
 from .hyperparameter_values import wrong_values
+from .labels import by_label
 from .objectives import other_tasks
-from .yaml_words import put_in_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,6 +125,19 @@ _SAME_TEXT = """
     top_k topk
     forcedsplits_filename forced_splits forced_splits_file forced_splits_filename fs
 """
+# What a library, or its users, call a hyperparameter, and is a parameter of the training, by its name here.
+_PARAMETERS_TEXT = {
+    "early_stopping_rounds": "early_stopping_round early_stopping n_iter_no_change od_wait",
+    "categorical_columns": """
+        cat_features cat_feature cat_column categorical_column categorical_feature categorical_features categorical_features_indices
+        feature_types enable_categorical
+    """,
+    "class_weight": "",
+    "weight_column": "weight weights sample_weight sample_weights",
+}
+# By these, XGBoost before 2.0 was given a GPU.
+_CHOSE_GPU = ("gpu_id", "n_gpus", "predictor")
+_PARAMETERS = {each: name for name, others in _PARAMETERS_TEXT.items() for each in (name, *others.split())}
 _SAME = tuple(frozenset(line.split()) for line in _SAME_TEXT.strip().splitlines())
 # LightGBM's `alpha` is that of its objective.
 _SAME_TO_XGBOOST = frozenset({"alpha", "reg_alpha"})
@@ -159,8 +172,15 @@ def check_hyperparameters(library: str, names: Iterable[str], task: str | None =
     for name in names:
         if name in valid:
             continue
-        if name == "early_stopping_rounds":
-            problems.append("`early_stopping_rounds` belongs beside `hyperparameters`, not in it: move it one level up.")
+        parameter = _PARAMETERS.get(name)
+        if parameter == name:
+            problems.append(f"`{name}` belongs beside `hyperparameters`, not in it: move it one level up.")
+            continue
+        if parameter is not None:
+            problems.append(f"`hyperparameters.{name}` is `{parameter}` here, which stands beside `hyperparameters`: move it one level up.")
+            continue
+        if library == "xgboost" and name in _CHOSE_GPU:
+            problems.append(f"`hyperparameters.{name}` is of XGBoost before 2.0: leave it out, a GPU is used where the machine has one.")
             continue
         close = nearest(name, valid)
         hint = f"Did you mean `{close}`?" if close else f"It has {', '.join(sorted(valid)[:12])}, …"
@@ -259,39 +279,24 @@ def by_class(given: Mapping[str, Any], classes: Sequence[Any]) -> dict[str, Any]
         return dict(given)
     if not classes:
         raise HyperparameterError("`hyperparameters.class_weights` is for a classification, and a regression has no classes: remove it.")
-    row: list[Any] = [1] * len(classes)
-    # What came through JSON has its keys as text.
-    codes = {_label_text(label): code for code, label in enumerate(classes)}
-    for label, weight in weights.items():
-        if _label_text(label) not in codes:
-            shown = ", ".join(repr(each) for each in classes[:8]) + (", …" if len(classes) > 8 else "")  # noqa: PLR2004  # a line's worth
-            truth = {"true": True, "false": False}.get(str(label).lower())
-            hint = f" {put_in_quotes(truth, 'this label', classes)}." if truth is not None and _are_texts(classes) else ""
-            raise HyperparameterError(
-                f"`hyperparameters.class_weights` names {label!r}, which is no class of the target. The classes are {shown}.{hint}"
-            )
-        row[codes[_label_text(label)]] = weight
-    return {**given, "class_weights": row}
-
-
-def _are_texts(labels: Sequence[Any]) -> bool:
-    return all(isinstance(label, str) for label in labels)
-
-
-def _label_text(label: Any) -> str:
-    # YAML writes a truth as true, Python as True.
-    return str(label).lower() if isinstance(label, bool) or str(label) in ("true", "false", "True", "False") else str(label)
+    try:
+        return {**given, "class_weights": by_label(weights, classes, "hyperparameters.class_weights")}
+    except InputError as error:
+        raise HyperparameterError(str(error)) from None
 
 
 def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
     """Add defaults to the given hyperparameters; a default that is given under another name is left out.
+
+    So is a default metric beside an objective that is given: the library has the metric that belongs to it.
 
     Example:
         ```python
         with_defaults({"eta": 0.3}, learning_rate=0.1, seed=7)  # {"seed": 7, "eta": 0.3}
         ```
     """
-    kept = {name: value for name, value in defaults.items() if not (_synonyms(name) & set(given))}
+    others = _synonyms("metric") if _synonyms("objective") & set(given) else frozenset()
+    kept = {name: value for name, value in defaults.items() if not (_synonyms(name) & set(given)) and name not in others}
     return {**kept, **given}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ _NAMES = {
     "xgboost": ("objective",),
     "lightgbm": ("objective", "objective_type", "app", "application", "loss"),
     "catboost": ("loss_function", "objective"),
+}
+# The objectives whose loss scikit-learn has, and no metric of every regression is: one quantile of the target, or a distribution.
+_LOSSES = {
+    "pinball_loss": ("reg:quantileerror", "quantile", "Quantile", "LogLinQuantile"),
+    "poisson_deviance": ("count:poisson", "poisson", "Poisson"),
+    "gamma_deviance": ("reg:gamma", "gamma"),
+    "tweedie_deviance": ("reg:tweedie", "tweedie", "Tweedie"),
 }
 # The metrics of one task that a library refuses in another.
 _OTHER_METRICS: dict[str, dict[str, str]] = {
@@ -103,6 +111,29 @@ def _objective(library: str, value: Any) -> str:
         return ""  # A list of objectives is left to the library.
     name = value.partition(":")[0] if library == "catboost" else value
     return name.lower() if library == "lightgbm" else name
+
+
+def loss_of(library: str, given: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return what a regression's objective minimises, where the metrics file does not have it anyway.
+
+    Returns:
+        `pinball_loss` with the quantile, or a deviance with its power in Tweedie's family; None for any other objective.
+    """
+    name = next((name for name in _NAMES.get(library, ()) if given.get(name) is not None), None)
+    objective = _objective(library, given[name]) if name is not None else ""
+    kind = next((kind for kind, names in _LOSSES.items() if objective in names), None)
+    if name is None or kind is None:
+        return None
+    if library == "catboost":
+        inner = dict(re.findall(r"(\w+)=([^;]*)", str(given[name])))
+        value = inner.get("alpha", 0.5) if kind == "pinball_loss" else inner.get("variance_power")
+    elif kind == "pinball_loss":
+        value = given.get("quantile_alpha") if library == "xgboost" else given.get("alpha", 0.9)
+        value = value[0] if isinstance(value, list | tuple) and value else value
+    else:
+        value = given.get("tweedie_variance_power", 1.5)
+    value = {"poisson_deviance": 1, "gamma_deviance": 2}.get(kind, value)
+    return None if value is None else (kind, float(value))
 
 
 def _metrics(library: str, value: Any) -> list[str]:

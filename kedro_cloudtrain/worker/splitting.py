@@ -1,4 +1,4 @@
-"""The split of a table into rows to fit on, rows to stop and judge by, and rows that the fit never sees."""
+"""The parts of a table: rows to fit on, rows to stop and judge by, and rows that the fit never sees."""
 
 from __future__ import annotations
 
@@ -38,6 +38,31 @@ class Split:
     test: NDArray[np.int64]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """Some rows of the table, encoded.
+
+    Attributes:
+        features: float32 of shape (rows, features), categories by their codes, NaN where missing.
+        target: float32 values, or int32 codes of the classes; shape (rows,).
+        rows: each row's number in its table.
+        weight: each row's weight, float64 of shape (rows,); None where all rows count alike.
+    """
+
+    features: NDArray[np.float32]
+    target: NDArray[Any]
+    rows: NDArray[np.int64]
+    weight: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, places: NDArray[np.int64]) -> Part:
+        """Return some of the rows, by their places."""
+        weight = None if self.weight is None else self.weight[places]
+        return Part(self.features[places], self.target[places], self.rows[places], weight)
+
+
 def split_rows(
     frame: pd.DataFrame,
     classes: NDArray[Any] | None = None,
@@ -47,6 +72,7 @@ def split_rows(
     seed: int = 42,
     column: str | None = None,
     time_column: str | None = None,
+    group_column: str | None = None,
 ) -> Split:
     """Split a table's rows.
 
@@ -58,6 +84,7 @@ def split_rows(
         seed: the shuffle's seed.
         column: has `train`, `validation` (or `val`, `valid`) or `test` for each row, instead of a shuffle.
         time_column: orders the rows: the latest are the test rows, the latest before them the validation rows.
+        group_column: rows of the same value stay in the same part; the shares are then of the groups.
 
     Raises:
         InputError: a part that is needed has no rows, or the column has another value.
@@ -66,6 +93,8 @@ def split_rows(
         split = _by_column(frame[column])
     elif time_column is not None:
         split = _by_time(frame[time_column], fraction, test_fraction)
+    elif group_column is not None:
+        split = _by_group(frame[group_column], fraction, test_fraction, seed)
     else:
         split = _by_chance(len(frame), classes, fraction, test_fraction, seed)
     for name in ("train", "validation"):
@@ -114,20 +143,61 @@ def _held_out(rows: NDArray[np.int64], classes: NDArray[Any] | None, count: int,
     return np.concatenate([kept, alone]), held
 
 
-def check_split_sample(values: pd.Series, *, by_time: bool) -> None:
+def _by_group(values: pd.Series, fraction: float, test_fraction: float, seed: int) -> Split:
+    from sklearn.model_selection import GroupShuffleSplit
+
+    groups = _groups(values)
+    number = len(np.unique(groups))
+    tests, validations = max(1, round(number * test_fraction)) if test_fraction else 0, max(1, round(number * fraction))
+    if number <= tests + validations:
+        held = f"{validations} for validation" + (f" and {tests} for test" if tests else "")
+        few = "puts every row into one group, and a group stays in one part" if number == 1 else f"has {number} groups, {held}"
+        raise InputError(
+            f"The group column `{values.name}` {few}: none is left to fit on. Choose another validation.group_column, or smaller fractions."
+        )
+
+    def held_out(rows: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if not count:
+            return rows, rows[:0]
+        ((kept, held),) = GroupShuffleSplit(1, test_size=count, random_state=seed).split(rows, groups=groups[rows])
+        return rows[kept], rows[held]
+
+    rest, test = held_out(np.arange(len(groups)), tests)
+    return Split(*held_out(rest, validations), test)
+
+
+def _groups(values: pd.Series) -> NDArray[np.int64]:
+    """Return the number of each row's group."""
+    groups = np.asarray(pd.factorize(values)[0], dtype=np.int64)
+    if (groups < 0).any():
+        raise InputError(
+            f"The group column `{values.name}` has no value in row {values.index[groups < 0][0]} (counted from 0): it belongs to no "
+            "group. Fill it in, or choose another validation.group_column."
+        )
+    return groups
+
+
+def check_split_sample(values: pd.Series, key: str, *, whole: bool = False, fraction: float = 0.2, test_fraction: float = 0.0) -> None:
     """Check some rows of a split's column for what no other row can change.
 
     Args:
         values: the column, in rows that have a target.
-        by_time: whether it is `time_column`, and not `column`.
+        key: the key of `validation` that names it: `column`, `time_column` or `group_column`.
+        whole: whether these are all rows.
+        fraction: the share of the validation rows.
+        test_fraction: the share of the test rows.
 
     Raises:
-        InputError: a row marks no part, or has no time.
+        InputError: a row marks no part, or has no time or no group; or there are too few groups.
     """
-    if by_time:
+    if key == "time_column":
         _times(values)
-    else:
+    elif key == "column":
         _parts(values)
+    elif whole:
+        _by_group(values, fraction, test_fraction, seed=0)
+    else:
+        _groups(values)
 
 
 def _by_column(values: pd.Series) -> Split:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -10,20 +11,24 @@ import numpy as np
 
 from .devices import choose_device
 from .doubts import doubts, refuse_nested
-from .encoding import Features, Target
-from .errors import InputError
+from .encoding import Features, Target, check_codes
+from .errors import HyperparameterError, InputError
 from .fit_checkpoint import FitCheckpoint
+from .hyperparameter_conflicts import weight_conflicts
 from .hyperparameters import by_class, by_place, check_hyperparameters, refuse_constrained_categories
 from .inputs import input_location
 from .job import Job
 from .metrics import measure
 from .models import load_model, output_of, save_model
+from .objectives import loss_of
 from .progress import finite
 from .protocol import OUTPUTS
 from .refusals import refusal
 from .results import version_of
-from .splitting import Split, split_rows
+from .roles import Roles
+from .splitting import Part, Split, split_rows
 from .tables import read_table
+from .weights import class_weights, refuse_zeros, row_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,24 +37,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .encoding import Task
-
-
-class Part:
-    """Some rows of the table, encoded.
-
-    Attributes:
-        features: float32 of shape (rows, features), categories by their codes, NaN where missing.
-        target: float32 values, or int32 codes of the classes; shape (rows,).
-        rows: each row's number in its table.
-    """
-
-    def __init__(self, features: NDArray[np.float32], target: NDArray[Any], rows: NDArray[np.int64]) -> None:
-        self.features = features
-        self.target = target
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 class TrainingJob(Job):
@@ -74,6 +61,7 @@ class TrainingJob(Job):
     checkpoint: FitCheckpoint
     features: Features
     target: Target
+    _roles: Roles
     _names: list[str]
     _earlier_rounds: int | None = None
 
@@ -120,6 +108,8 @@ class TrainingJob(Job):
         features: Sequence[str] | None = None,
         validation: Mapping[str, Any] | None = None,
         *,
+        categorical_columns: Sequence[str] = (),
+        weight_column: str | None = None,
         dataset_key: str | None = None,
         dataset_url: str | None = None,
         dataset_file: str | None = None,
@@ -131,7 +121,10 @@ class TrainingJob(Job):
         Args:
             target: the target column.
             features: the feature columns; None takes every column but the target.
-            validation: its `column` and `time_column` are read, too.
+            validation: its `column`, `time_column` or `group_column` is read, too.
+            categorical_columns: the features that are categories, even if they hold numbers. A second table, that of the validation rows,
+                has them as well.
+            weight_column: the rows' weights; those of a second table as well.
             dataset_key: the table's path below the volume.
             dataset_url: or its URL.
             dataset_file: or its path in the job folder.
@@ -141,29 +134,21 @@ class TrainingJob(Job):
         Raises:
             InputError: the table does not exist, has another format, or lacks a column.
         """
-        validation = validation or {}
-        beside = [name for name in (validation.get("column"), validation.get("time_column")) if name is not None]
+        first = not hasattr(self, "target")
+        roles = Roles.of(target, features, validation or {}, categorical=categorical_columns, weight=weight_column)
+        if not first:
+            roles = self._roles.held_out(self._names)
         location = input_location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
-        if features is None and hasattr(self, "target"):
-            features = self._names
-        columns = None if features is None else list(dict.fromkeys([*features, target, *beside]))
-        float32 = _EveryBut({target, *beside}) if features is None else [name for name in features if name not in beside]
         try:
-            table = read_table(location, columns=columns, float32=float32)
+            table = read_table(location, columns=roles.columns, float32=roles.float32)
         except InputError as error:
-            settings = {"target_column": [target], "feature_columns": features or (), "validation": beside}
-            setting = next((key for key, names in settings.items() if any(f" has no column `{name}`" in str(error) for name in names)), "")
-            raise InputError(f"{error} Fix {setting}." if setting else str(error)) from None
+            raise roles.explained(error) from None
         self._bytes_read += table.bytes_read
         # Rows are known by their numbers, whatever index load_args or a frame's own has made of a column.
         frame = table.frame.reset_index(drop=True)
         # A spreadsheet's header may hold numbers: years, for example.
         frame.columns = [str(name) for name in frame.columns]
-        if target not in frame.columns:
-            raise InputError(f"{location.place} has no column `{target}`. Fix target_column.")
-        for setting in ("column", "time_column"):
-            if validation.get(setting) is not None and validation[setting] not in frame.columns:
-                raise InputError(f"{location.place} has no column `{validation[setting]}`. Fix validation.{setting}.")
+        roles.require_all(location, list(frame.columns))
         self._rows["read"] = self._rows.get("read", 0) + len(frame)
         print(f"read {len(frame):,} rows, {len(frame.columns)} columns from {location.place}")  # noqa: T201
         _print_checks(table.notes)
@@ -175,23 +160,32 @@ class TrainingJob(Job):
             frame = frame[has_target]
         if frame.empty:
             raise InputError(f"No row of {location.place} has a `{target}`. Fix target_column, or the data.")
-        if not hasattr(self, "target"):
+        for name in roles.categorical:
+            check_codes(frame[name])
+        if roles.weight is not None:
+            row_weights(frame[roles.weight])
+        if first:
             self.target = Target.fit(frame[target], self._task)
-            unused = (target, validation.get("column"))
-            self._names = [name for name in frame.columns if name not in unused] if features is None else list(features)
+            self._roles, self._names = roles, roles.features_in(frame.columns)
             if not self._names:
                 raise InputError(f"{location.place} has no column but the target `{target}`: a model has nothing to learn from.")
         return frame
 
     def split(
-        self, frame: pd.DataFrame, validation: Mapping[str, Any], validation_frame: pd.DataFrame | None = None
+        self,
+        frame: pd.DataFrame,
+        validation: Mapping[str, Any],
+        validation_frame: pd.DataFrame | None = None,
+        *,
+        class_weight: str | Mapping[str, float] | None = None,
     ) -> tuple[Part, Part, Part | None]:
         """Split a table into training, validation and test rows, and encode them by what the training rows hold.
 
         Args:
             frame: the table.
-            validation: `fraction`, `test_fraction`, `seed`, `column`, `time_column`.
+            validation: `fraction`, `test_fraction`, `seed`, `column`, `time_column`, `group_column`.
             validation_frame: the validation rows, if they are a table of their own.
+            class_weight: `balanced`, or weights by the classes' labels: they weigh the training rows alone, as scikit-learn's do.
 
         Returns:
             The training rows, the validation rows, and the test rows, None if there are none.
@@ -207,33 +201,50 @@ class TrainingJob(Job):
             split = Split(np.arange(len(frame)), np.arange(0), np.arange(0))
         whole = len(split.train) == len(frame)
         fitted = frame if whole else frame.iloc[split.train]
-        self.features = Features.fit(fitted, self._names)
-        _print_checks(doubts(fitted, self._names))
-        matrix = self.features.matrix(frame)
-        index = frame.index.to_numpy()
-        train = Part(matrix if whole else matrix[split.train], target[split.train], index[split.train])
-        if self._task != "regression" and len(np.unique(train.target)) < 2:  # noqa: PLR2004  # a classifier needs two
+        self.features = Features.fit(fitted, self._names, self._roles.categorical)
+        _print_checks(doubts(fitted, self._names, self._roles.categorical))
+        everything = self._encoded(frame, target)
+        train = everything if whole else everything.take(split.train)
+        if validation_frame is None:
+            held = everything.take(split.validation)
+        else:
+            held = self._encoded(validation_frame, self.target.encode(validation_frame[self.target.name]))
+        test = everything.take(split.test) if len(split.test) else None
+        for name, part in (("training", train), ("validation", held), ("test", test)):
+            if part is not None and part.weight is not None:
+                refuse_zeros(part.weight, str(self._roles.weight), f"{name} ")
+        if class_weight is not None:
+            for problem in weight_conflicts(self._hyperparameters):
+                raise HyperparameterError(problem)
+            of_classes = class_weights(class_weight, self.target, train.target)
+            train = dataclasses.replace(train, weight=of_classes if train.weight is None else of_classes * train.weight)
+        self._check_fitted(train)
+        self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
+        print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
+        return train, held, test
+
+    def _encoded(self, frame: pd.DataFrame, target: NDArray[Any]) -> Part:
+        weight = self._roles.weight
+        return Part(self.features.matrix(frame), target, frame.index.to_numpy(), None if weight is None else row_weights(frame[weight]))
+
+    def _check_fitted(self, train: Part) -> None:
+        """Check that a model can learn something from the training rows."""
+        counted, some = train.target, "training rows"
+        if train.weight is not None:
+            counted, some = counted[train.weight > 0], "training rows of a weight above 0"
+        classes = [] if self._task == "regression" else [self.target.classes[code] for code in np.unique(counted)]
+        if self._task != "regression" and len(classes) < 2:  # noqa: PLR2004  # a classifier needs two
+            one = f"one class of `{self.target.name}` only, {classes[0]!r}" if classes else f"no class of `{self.target.name}`"
+            weights = "" if train.weight is None else " or the weights"
             raise InputError(
-                f"The training rows have one class of `{self.target.name}` only, {self.target.classes[int(train.target[0])]!r}: "
-                "a model has nothing to tell apart. Change `validation`, so that they have other classes, too."
+                f"The {some} have {one}: a model has nothing to tell apart. Change `validation`{weights}, so that they have other classes, "
+                "too."
             )
         if self._library == "catboost" and _is_constant(train.features):
             raise InputError(
                 "Every feature is constant in the training rows, and CatBoost fits no model to constants. "
                 "Choose other feature_columns, or another library in model_type."
             )
-        if validation_frame is None:
-            held = Part(matrix[split.validation], target[split.validation], index[split.validation])
-        else:
-            held = Part(
-                self.features.matrix(validation_frame),
-                self.target.encode(validation_frame[self.target.name]),
-                validation_frame.index.to_numpy(),
-            )
-        test = Part(matrix[split.test], target[split.test], index[split.test]) if len(split.test) else None
-        self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
-        print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
-        return train, held, test
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -260,9 +271,11 @@ class TrainingJob(Job):
         """
         output = output_of(self._library, native, self.features, self._task, validation.features)
         self.target.check_output(output)
-        measured = measure(self.target, validation.target, output)
+        loss = loss_of(self._library, self._hyperparameters)
+        measured = measure(self.target, validation.target, output, validation.weight, loss)
         if test is not None:
-            tested = measure(self.target, test.target, output_of(self._library, native, self.features, self._task, test.features))
+            output_of_test = output_of(self._library, native, self.features, self._task, test.features)
+            tested = measure(self.target, test.target, output_of_test, test.weight, loss)
             measured |= {f"test_{name}": value for name, value in tested.items() if name != "classes"}
         if "metrics" in self._outputs:
             self._write_json("metrics", _finite(measured))
@@ -320,10 +333,13 @@ class TrainingJob(Job):
         if "importance" not in self._outputs:
             return None
         random = np.random.default_rng(0)
-        matrix, truth = part.features[:rows], part.target[:rows]
+        sample = part.take(np.arange(min(rows, len(part))))
+        matrix = sample.features
 
         def error(features: NDArray[np.float32]) -> float:
-            measured = measure(self.target, truth, output_of(self._library, native, self.features, self._task, features))
+            measured = measure(
+                self.target, sample.target, output_of(self._library, native, self.features, self._task, features), sample.weight
+            )
             return float(measured["rmse" if self._task == "regression" else "log_loss"])
 
         base, rises = error(matrix), []
@@ -349,16 +365,6 @@ class TrainingJob(Job):
         file = self._output_file("predictions.parquet")
         frame.to_parquet(file, index=False)
         self._written["predictions"] = file
-
-
-class _EveryBut:
-    """All names except some: a table's header is not read yet when its features are chosen."""
-
-    def __init__(self, names: set[str]) -> None:
-        self._names = names
-
-    def __contains__(self, name: object) -> bool:
-        return name not in self._names
 
 
 def _print_checks(sentences: Iterable[str]) -> None:

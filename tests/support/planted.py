@@ -176,6 +176,7 @@ def _write_table(path: Path, rows: int = 60) -> None:
     frame["yes"] = np.where(frame["a"] > 0, "yes", "no")
     frame["flag"] = frame["a"] > 0
     frame["kind"] = choose.choice(["x", "y", "z"], rows)
+    frame["code"], frame["share"] = choose.integers(0, 5, rows), choose.random(rows)
     frame["day"] = pd.date_range("2024-01-01", periods=rows).astype(str)
     path.parent.mkdir(parents=True, exist_ok=True)
     match path.suffix:
@@ -231,7 +232,7 @@ def _wrong_content(made: Draft) -> None:
 
 def _no_rows(made: Draft) -> None:
     _cloud_table(made)
-    header = "a,b,colour,amount,yes,flag,kind,day\n"
+    header = "a,b,colour,amount,yes,flag,kind,code,share,day\n"
     made.spoil = lambda project: (project / "data/volume/datasets/table.csv").write_text(header) and None
 
 
@@ -329,6 +330,17 @@ def _pickled_table(made: Draft) -> None:
 # What a plan passes and a run can do, by what is unusual.
 UNUSUAL: dict[str, Callable[[Draft], Any]] = {
     "nothing": lambda made: None,
+    "weights, groups, codes and a metric": lambda made: (
+        _train_as(made, "binary_classification", "yes"),
+        made.parameters.update(
+            weight_column="share",
+            class_weight={"yes": 2},
+            categorical_columns=["code"],
+            validation={"group_column": "kind", "fraction": 0.3},
+            metric="roc_auc",
+            early_stopping_rounds=2,
+        ),
+    ),
     "transcoded tables": _transcoded,
     "parameters of another node": _parameters_of_a_node,
     "a table of validation rows": _validated_by_a_table,
@@ -441,6 +453,42 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     "weights of classes in a regression": lambda made: _weighted(made, "regression", [1, 2]),
     "weights of a class that is none": lambda made: _weighted(made, "binary_classification", {False: 1, "yes": 3}),
     "weights below 0": lambda made: _weighted(made, "binary_classification", [1, -3]),
+    "a categorical column that is not there": lambda made: (
+        made.parameters.pop("feature_columns"),
+        made.parameters.update(categorical_columns=["shop"]),
+    ),
+    "a categorical column that is no feature": lambda made: made.parameters.update(categorical_columns=["day"]),
+    "a categorical column of decimals": lambda made: made.parameters.update(categorical_columns=["a"]),
+    "a weight column that is not there": lambda made: made.parameters.update(weight_column="weight"),
+    "a weight column of text": lambda made: made.parameters.update(weight_column="day"),
+    "a weight below 0": lambda made: made.parameters.update(weight_column="a", feature_columns=["b", "colour"]),
+    "a weight that is a feature": lambda made: made.parameters.update(weight_column="a"),
+    "groups beside a time column": lambda made: made.parameters.update(validation={"group_column": "kind", "time_column": "day"}),
+    "a group column that is not there": lambda made: made.parameters.update(validation={"group_column": "kindd"}),
+    "a group column of two groups for three parts": lambda made: made.parameters.update(
+        validation={"group_column": "colour", "test_fraction": 0.2}
+    ),
+    "weights of classes of a regression": lambda made: (
+        _train_as(made, "regression", "amount"),
+        made.parameters.update(class_weight="balanced"),
+    ),
+    "a class weight of no class": lambda made: (
+        _train_as(made, "binary_classification", "yes"),
+        made.parameters.update(class_weight={"yess": 3}),
+    ),
+    "classes weighed twice": lambda made: (
+        _train_as(made, "binary_classification", "yes"),
+        made.parameters.update(class_weight="balanced"),
+        made.hyperparameters.update(scale_pos_weight=3),
+    ),
+    "a metric to watch that is none": lambda made: made.parameters.update(metric="rmsee"),
+    "a metric to watch twice": lambda made: (
+        _train_as(made, "regression", "amount"),
+        made.parameters.update(metric="mae"),
+        made.hyperparameters.update(
+            {"xgboost": {"eval_metric": "rmse"}, "lightgbm": {"metric": "l2"}, "catboost": {"eval_metric": "R2"}}[made.library]
+        ),
+    ),
     "a constraint of a category": lambda made: _constrained(made, "colour", named=True),
     "a table that is a dict": lambda made: (
         made.catalog.update(table={"type": "json.JSONDataset", "filepath": "data/01_raw/table.json"}),

@@ -13,6 +13,7 @@ from support.recipe_job import EVERYTHING, RECIPES
 
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.spec import FunctionSpec, TrainingSpec
+from kedro_cloudtrain.worker.watched_metric import _METRICS as METRICS
 
 GOLDEN = Path(__file__).with_name("golden")
 HOW = f"UPDATE_GOLDEN=1 pytest tests/templates/{Path(__file__).name}"
@@ -126,8 +127,8 @@ PLAIN_FUNCTION = FunctionSpec(
 )
 
 
-def training_spec(recipe: str) -> TrainingSpec:
-    fields = dict(SPECS[recipe])
+def training_spec(recipe: str, fields: dict[str, Any]) -> TrainingSpec:
+    fields = dict(fields)
     data = {name: fields.pop(name) for name in ("dataset_key", "dataset_url", "dataset_file", "file_format", "load_args") if name in fields}
     validation = fields.pop("validation_source", None)
     return TrainingSpec.model_validate(
@@ -142,7 +143,7 @@ def training_spec(recipe: str) -> TrainingSpec:
 
 def scripts() -> dict[str, str]:
     generator = TrainingScriptGenerator()
-    recipes = {recipe: training_spec(recipe) for recipe in SPECS}
+    recipes = {recipe: training_spec(recipe, fields) for recipe, fields in SPECS.items()}
     jobs = {f"segment-{number}-0123456789ab": {"CLOUDTRAIN_CHECKPOINT_EVERY_S": "60.0"} for number in (1, 2)}
     return {
         **{recipe: generator.render(spec) for recipe, spec in recipes.items()},
@@ -171,9 +172,24 @@ def test_every_recipe_has_a_golden_script_and_every_golden_script_its_template()
     assert {file.stem for file in GOLDEN.glob("*.py")} == set(SCRIPTS)
 
 
+def scripts_with_parameters() -> dict[str, str]:
+    """Return scripts of every recipe with the parameters that most trainings leave out."""
+    written = {}
+    held = {"validation": {"dataset": "held_out"}, "validation_source": {"dataset_key": "datasets/held_out.parquet"}}
+    for recipe in SPECS:
+        library, _, task = recipe.partition("_")
+        weights = [{"weight_column": "exposure"}]
+        weights += [{"class_weight": "balanced"}, {"class_weight": {"a": 2}, **held}] if task != "regression" else []
+        metrics = [{"metric": name, "early_stopping_rounds": 5} for name in METRICS[library][task]]
+        for number, more in enumerate([*weights, {"categorical_columns": ["shop"]}, *metrics, {**weights[0], **metrics[-1]}]):
+            fields = {"dataset_key": "t.csv", "target_column": "y", **more}
+            written[f"{recipe}_{number}"] = TrainingScriptGenerator().render(training_spec(recipe, fields))
+    return written
+
+
 @pytest.mark.parametrize("command", [("check", "--select", "E,F,I"), ("format", "--diff")])
 def test_every_script_is_as_ruff_would_write_it(tmp_path: Path, command: tuple[str, ...]) -> None:
-    for name, text in SCRIPTS.items():
+    for name, text in {**SCRIPTS, **scripts_with_parameters()}.items():
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     arguments = [*command, "--isolated", "--no-cache", "--line-length", "100", str(tmp_path)]
     done = subprocess.run([sys.executable, "-m", "ruff", *arguments], capture_output=True, text=True, timeout=60, check=False)

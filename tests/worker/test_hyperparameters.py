@@ -42,6 +42,29 @@ def test_all_unknown_names_are_reported_at_once() -> None:
     assert "move it one level up" in third
 
 
+def test_what_chose_the_gpu_once_is_told_that_the_machine_does() -> None:
+    for name, value in (("gpu_id", 0), ("predictor", "gpu_predictor"), ("n_gpus", 1)):
+        with pytest.raises(HyperparameterError, match=f"hyperparameters.{name}` is of XGBoost before 2.0: leave it out"):
+            check_hyperparameters("xgboost", {name: value})
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "parameter"),
+    [
+        ("catboost", "cat_features", "categorical_columns"),
+        ("lightgbm", "categorical_feature", "categorical_columns"),
+        ("xgboost", "enable_categorical", "categorical_columns"),
+        ("keras", "class_weight", "class_weight"),
+        ("lightgbm", "weight_column", "weight_column"),
+        ("xgboost", "sample_weight", "weight_column"),
+        ("lightgbm", "early_stopping_round", "early_stopping_rounds"),
+    ],
+)
+def test_what_is_a_parameter_here_is_called_by_its_name(library, name, parameter) -> None:
+    with pytest.raises(InputError, match=rf"`{parameter}` .*beside `hyperparameters`.*: move it one level up"):
+        check_hyperparameters(library, [name])
+
+
 def test_two_names_for_the_same_are_an_error() -> None:
     with pytest.raises(InputError, match=r"`hyperparameters.eta` and `hyperparameters.learning_rate` are the same to xgboost"):
         check_hyperparameters("xgboost", {"eta": 0.1, "learning_rate": 0.2})
@@ -108,6 +131,9 @@ def test_columns_in_hyperparameters_become_their_places() -> None:
 def test_a_default_yields_to_any_name_of_what_is_given() -> None:
     assert with_defaults({"eta": 0.3}, learning_rate=0.1, seed=7) == {"seed": 7, "eta": 0.3}
     assert with_defaults({"random_state": 1, "application": "l1"}, seed=7, objective="l2") == {"random_state": 1, "application": "l1"}
+    # The default metric is that of the default objective: a library has its own for another.
+    assert with_defaults({"loss": "quantile"}, objective="l2", metric="rmse", seed=7) == {"seed": 7, "loss": "quantile"}
+    assert with_defaults({"loss": "quantile", "metrics": "l1"}, metric="rmse") == {"loss": "quantile", "metrics": "l1"}
     assert with_defaults({}, verbosity=-1) == {"verbosity": -1}
     assert with_defaults({"max_depth": 4}, max_depth=6) == {"max_depth": 4}
 

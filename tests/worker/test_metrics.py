@@ -73,3 +73,23 @@ def test_rows_of_one_class_have_no_auc_and_give_no_error() -> None:
     many = measure(Target("y", "multiclass_classification", ("a", "b", "c")), np.array([1]), np.array([[0.2, 0.5, 0.3]]))
     assert many["confusion_matrix"] == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
     json.dumps([measured, certain, many], allow_nan=False)
+
+
+def test_a_row_of_no_weight_is_no_row() -> None:
+    truth, output, weight = RANDOM.integers(0, 2, 40), RANDOM.random(40), RANDOM.integers(0, 3, 40).astype(float)
+    target = Target("y", "binary_classification", ("n", "y"))
+    repeated = measure(target, truth.repeat(weight.astype(int)), output.repeat(weight.astype(int)))
+    weighted = measure(target, truth, output, weight)
+    assert weighted.pop("classes") == repeated.pop("classes")
+    assert np.array_equal(weighted.pop("confusion_matrix"), repeated.pop("confusion_matrix"))
+    assert weighted == pytest.approx(repeated)
+    of_one_class = measure(target, truth, output, (truth == 1) * 2.0)
+    assert of_one_class["roc_auc"] is None
+    assert of_one_class["confusion_matrix"][0] == [0, 0]
+
+
+def test_a_deviance_that_is_not_defined_is_none() -> None:
+    truth, output = np.array([0.0, 1.0, 2.0], dtype=np.float32), np.array([0.5, 1.0, 2.0])
+    assert measure(Target("y", "regression"), truth, output, loss=("poisson_deviance", 1))["poisson_deviance"] > 0
+    assert measure(Target("y", "regression"), truth, output, loss=("gamma_deviance", 2))["gamma_deviance"] is None
+    assert measure(Target("y", "regression"), truth, -output, loss=("tweedie_deviance", 1.5))["tweedie_deviance"] is None

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.splitting import split_rows
+from kedro_cloudtrain.worker.splitting import check_split_sample, split_rows
 
 
 def frame(rows):
@@ -110,3 +110,38 @@ def test_rows_that_are_each_a_class_of_their_own_are_named_as_the_reason(rows: i
     # By a column of their own they have enough rows.
     parts = frame.assign(part=["train"] * (rows - 1) + ["val"])
     assert len(split_rows(parts, np.arange(rows), column="part").validation) == 1
+
+
+@pytest.mark.parametrize("test_fraction", [0.0, 0.2])
+@pytest.mark.parametrize(
+    "values", [[f"c{n % 17}" for n in range(200)], [n % 11 for n in range(200)], [2.5 * (n // 20) for n in range(200)]]
+)
+def test_no_group_is_on_both_sides_of_a_split(values, test_fraction) -> None:
+    frame = pd.DataFrame({"customer": values})
+    for seed in range(5):
+        split = split_rows(frame, group_column="customer", fraction=0.3, test_fraction=test_fraction, seed=seed)
+        parts = [set(frame["customer"].iloc[rows]) for rows in (split.train, split.validation, split.test)]
+        assert sum(map(len, parts)) == frame["customer"].nunique()
+        assert len(parts[1]) == round(0.3 * frame["customer"].nunique())
+        assert sorted(np.concatenate([split.train, split.validation, split.test])) == list(range(200))
+    seeds = [split_rows(frame, group_column="customer", fraction=0.3, seed=seed).validation.tolist() for seed in range(4)]
+    assert len({tuple(rows) for rows in seeds}) > 1
+
+
+@pytest.mark.parametrize(
+    ("values", "shares", "words"),
+    [
+        (["a"] * 9, {}, "puts every row into one group, and a group stays in one part: none is left to fit on"),
+        (["a", "b", "b"], {"test_fraction": 0.1}, "has 2 groups, 1 for validation and 1 for test: none is left to fit on"),
+        (["a", "b", "c"], {"fraction": 0.9}, "has 3 groups, 3 for validation: none is left to fit on"),
+        (["a", "b", None], {}, r"has no value in row 2 \(counted from 0\): it belongs to no group"),
+    ],
+)
+def test_groups_that_make_no_parts_are_refused(values, shares, words) -> None:
+    frame = pd.DataFrame({"customer": values})
+    with pytest.raises(InputError, match=words):
+        split_rows(frame, group_column="customer", **shares)
+    with pytest.raises(InputError, match=words):
+        check_split_sample(frame["customer"], "group_column", whole=True, **shares)
+    if None not in values:
+        check_split_sample(frame["customer"], "group_column")

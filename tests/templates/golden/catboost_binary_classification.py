@@ -11,7 +11,7 @@ from cloudtrain_worker import TrainingJob, take, with_defaults
 
 DATASET_FILE = "inputs/customers.parquet"
 TARGET_COLUMN = "left us"
-FEATURE_COLUMNS = None  # every column but the target
+FEATURE_COLUMNS = None  # every other column
 HYPERPARAMETERS = {"iterations": 50, "learning_rate": 0.1}
 VALIDATION = {"dataset": "held_out"}
 VALIDATION_TABLE = {"dataset_key": "datasets/held_out.parquet"}

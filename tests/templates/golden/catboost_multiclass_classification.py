@@ -12,7 +12,7 @@ from cloudtrain_worker import TrainingJob, take, with_defaults
 DATASET_URL = "https://example.org/digits"
 FILE_FORMAT = "csv"
 TARGET_COLUMN = "digit"
-FEATURE_COLUMNS = None  # every column but the target
+FEATURE_COLUMNS = None  # every other column
 HYPERPARAMETERS = {}
 VALIDATION = {"dataset": "held_out"}
 VALIDATION_TABLE = {

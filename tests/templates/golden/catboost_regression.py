@@ -12,7 +12,7 @@ from cloudtrain_worker import TrainingJob, take, with_defaults
 DATASET_KEY = 'datasets/it\'s a "house".xlsx'
 LOAD_ARGS = {"sheet_name": "2026"}
 TARGET_COLUMN = "price"
-FEATURE_COLUMNS = None  # every column but the target
+FEATURE_COLUMNS = None  # every other column
 HYPERPARAMETERS = {}
 VALIDATION = {"fraction": 0.2, "seed": 42}
 EARLY_STOPPING_ROUNDS = 20

@@ -13,7 +13,7 @@ import keras  # noqa: E402  # Keras reads its backend when it is imported
 
 DATASET_KEY = "datasets/heart.csv"
 TARGET_COLUMN = "ill"
-FEATURE_COLUMNS = None  # every column but the target
+FEATURE_COLUMNS = None  # every other column
 HYPERPARAMETERS = {"epochs": 40, "batch_normalization": True}
 VALIDATION = {"fraction": 0.2, "seed": 42}
 EARLY_STOPPING_ROUNDS = 5

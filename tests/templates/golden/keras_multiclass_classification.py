@@ -13,7 +13,7 @@ import keras  # noqa: E402  # Keras reads its backend when it is imported
 
 DATASET_URL = "https://example.org/wine.csv"
 TARGET_COLUMN = "quality"
-FEATURE_COLUMNS = None  # every column but the target
+FEATURE_COLUMNS = None  # every other column
 HYPERPARAMETERS = {}
 VALIDATION = {"fraction": 0.2, "seed": 42}
 EARLY_STOPPING_ROUNDS = None

@@ -13,7 +13,7 @@ import keras  # noqa: E402  # Keras reads its backend when it is imported
 
 DATASET_KEY = "datasets/penguins.csv"
 TARGET_COLUMN = "body_mass_g"
-FEATURE_COLUMNS = None  # every column but the target
+FEATURE_COLUMNS = None  # every other column
 HYPERPARAMETERS = {"hidden_units": [128, 64], "dropout": 0.1}
 VALIDATION = {"column": "part"}
 EARLY_STOPPING_ROUNDS = None

@@ -11,7 +11,7 @@ from cloudtrain_worker import TrainingJob, take, with_defaults
 
 DATASET_KEY = "datasets/clicks.jsonl"
 TARGET_COLUMN = "clicked"
-FEATURE_COLUMNS = None  # every column but the target
+FEATURE_COLUMNS = None  # every other column
 HYPERPARAMETERS = {}
 VALIDATION = {"fraction": 0.2, "seed": 42}
 EARLY_STOPPING_ROUNDS = 50

@@ -12,7 +12,7 @@ from cloudtrain_worker import TrainingJob, take, with_defaults
 DATASET_URL = "https://example.org/penguins.tsv"
 LOAD_ARGS = {"na_values": ["-"]}
 TARGET_COLUMN = "species"
-FEATURE_COLUMNS = None  # every column but the target
+FEATURE_COLUMNS = None  # every other column
 HYPERPARAMETERS = {}
 VALIDATION = {"fraction": 0.3, "test_fraction": 0.1, "time_column": "year"}
 EARLY_STOPPING_ROUNDS = None

@@ -11,7 +11,7 @@ from cloudtrain_worker import TrainingJob, take, with_defaults
 
 DATASET_FILE = "inputs/trips.parquet"
 TARGET_COLUMN = "minutes"
-FEATURE_COLUMNS = None  # every column but the target
+FEATURE_COLUMNS = None  # every other column
 HYPERPARAMETERS = {"monotone_constraints": {"distance": 1}, "num_leaves": 63}
 VALIDATION = {"fraction": 0.1, "time_column": "picked up"}
 EARLY_STOPPING_ROUNDS = None
