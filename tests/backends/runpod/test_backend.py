@@ -98,6 +98,39 @@ def test_a_pods_request_is_one_short_line_and_a_mount(cloud: Cloud, backend) -> 
     assert call.body["name"].startswith("cloudtrain-shop--train-")
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"max_price_per_hour_usd": 1.0}, "over max_price_per_hour_usd 1"),
+        ({"max_cost_usd": 0.2}, "which max_cost_usd does not pay for"),
+    ],
+)
+def test_a_pod_that_is_billed_over_a_limit_is_ended_and_the_next_machine_taken(
+    cloud: Cloud, backend, settings: dict, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.runpod.faults.befall("dear")
+    cloud.run(backend, gpu=("NVIDIA L4", "NVIDIA A40"), **settings)
+    dear, used = cloud.runpod.pods.values()
+    assert (dear.usd_per_hour, used.usd_per_hour) == (4.3, 0.4)
+    wait_until(lambda: dear.gone)
+    assert f"NVIDIA L4 is billed at $4.30/h instead of $0.43/h, {reason}: its pod is ended" in caplog.text
+    cloud.runpod.faults.befall("dear", times=2)
+    with pytest.raises(CapacityError, match=r"NVIDIA L4 \(billed at \$4\.30/h instead of"):
+        cloud.run(backend, "again", gpu=("NVIDIA L4", "NVIDIA A40"), **settings)
+    wait_until(lambda: not cloud.runpod.living)
+
+
+def test_a_pod_that_is_billed_at_more_than_its_offer_lives_shorter(cloud: Cloud, backend, caplog: pytest.LogCaptureFixture) -> None:
+    cloud.runpod.faults.befall("dear")
+    cloud.run(backend, gpu=("NVIDIA L4",), max_cost_usd=1.2, timeout_s=3600)
+    (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
+    machine = json.loads((folder / "machine.json").read_text())
+    # 1.2 dollars at 4.30 an hour, less the time that it may take to start.
+    assert machine["lifetime_s"] == pytest.approx(1.2 / 4.3 * 3600 - 900)
+    assert machine["usd_per_hour"] == 4.3
+    assert "is billed at $4.30/h, and was offered at $0.43/h: it is ended after 105 s at most" in caplog.text
+
+
 def test_a_pod_without_a_gpu_has_a_small_image(cloud: Cloud, backend) -> None:
     for number, settings in enumerate(({"gpu": "none"}, {"gpu": ("NVIDIA L4",)}, {"gpu": "none", "image": "my/image:1"})):
         cloud.run(backend, f"train{number}", **settings)
