@@ -7,11 +7,12 @@ import dataclasses
 import logging
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import Budget, worst_usd
-from kedro_cloudtrain.backends.runpod.following import Following, PodLostError
+from kedro_cloudtrain.backends.runpod.following import Following, HostFaultError, PodLostError
 from kedro_cloudtrain.backends.runpod.kept import KeptPodJob, living_pod
 from kedro_cloudtrain.backends.runpod.launching import ClaimedError, Launcher, client_id
 from kedro_cloudtrain.backends.runpod.offers import Candidate
@@ -38,6 +39,8 @@ logger = logging.getLogger("kedro.cloudtrain")
 
 # Two computers' clocks may differ by this much before a claim of the other one is not believed.
 _CLOCKS_S = 300.0
+# How many hosts of one kind may fail before another kind is taken.
+_FAULTS_OF_A_KIND = 2
 
 
 class _FinishedError(CloudTrainError):
@@ -87,6 +90,7 @@ class RunPodBackend:
         remote = remote_folder(request.folder, self._volume)
         watcher.moved(request.folder.name, JobState.STARTING)
         lost: list[tuple[str, str]] = []
+        faults: Counter[str] = Counter()
         spent_usd, sent = 0.0, False
         while len(lost) <= request.settings.retries:
             try:
@@ -99,7 +103,8 @@ class RunPodBackend:
                     remote.send()
                     sent = True
                 try:
-                    placement = self._launcher.launch(request, remote, spent_usd)
+                    faulty = [machine for machine, count in faults.items() if count >= _FAULTS_OF_A_KIND]
+                    placement = self._launcher.launch(request, remote, spent_usd, faulty)
                 except ClaimedError:
                     continue
             ended = "cancelled"
@@ -111,6 +116,7 @@ class RunPodBackend:
                 ended = "done"
             except PodLostError as error:
                 ended = error.message
+                faults[str(placement.candidate)] += isinstance(error, HostFaultError)
                 lost.append((error.message, f"{placement.pod_id} ({placement.candidate})"))
                 logger.warning("%s: pod %s %s", request.folder.name, placement.pod_id, error.message)
                 watcher.moved(request.folder.name, JobState.STARTING)

@@ -27,7 +27,7 @@ from kedro_cloudtrain.jobs.wheels import least_cuda
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE, GPU_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from kedro_cloudtrain.backends.backend import JobRequest
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
@@ -91,13 +91,14 @@ class Launcher:
         self._pace = pace if pace is not None else Pace()
         self._offers = CachedOffers(api, self._pace.offers_cached_s)
 
-    def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0) -> Placement:
+    def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0, faulty: Collection[str] = ()) -> Placement:
         """Create one pod for a job, on the first machine that is free.
 
         Args:
             request: the job.
             remote: its folder on the volume.
             spent_usd: what its earlier pods have cost, in dollars.
+            faulty: the kinds of machines whose hosts could not do the job; they come last.
 
         Raises:
             CapacityError: no machine is free.
@@ -113,7 +114,8 @@ class Launcher:
         dear: set[str] = set()
         while True:
             choice = choose(self._offers, settings, self._volume.data_center, request.workload)
-            for candidate in (candidate for candidate in choice.candidates if str(candidate) not in dear):
+            candidates = [candidate for candidate in choice.candidates if str(candidate) not in dear]
+            for candidate in sorted(candidates, key=lambda candidate: str(candidate) in faulty):
                 if self._closed.is_set():
                     raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
                 try:
@@ -133,7 +135,7 @@ class Launcher:
                     refusal = (str(candidate), "not for this account")
                 refusals[refusal] = refusals.get(refusal, 0) + 1
             tried = [f"{name} ({reason}{'' if count == 1 else f', {count} times'})" for (name, reason), count in refusals.items()]
-            if time.monotonic() >= give_up_at or dear.issuperset(str(candidate) for candidate in choice.candidates):
+            if time.monotonic() >= give_up_at or not candidates:
                 raise no_capacity([*tried, *choice.refused], settings, self._volume.data_center, request.folder.name)
             logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(tried), extra={"markup": False})
             self._closed.wait(min(self._pace.capacity_every_s, max(0.1, give_up_at - time.monotonic())))
