@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         JobFailedError,
         JobLostError,
         JobTimeoutError,
+        PodsLeftError,
         SourceError,
         TemplateError,
     )
@@ -53,6 +54,7 @@ __all__ = [
     "JobTimeoutError",
     "MetricsDataset",
     "ModelDataset",
+    "PodsLeftError",
     "RunPodPodManager",
     "SourceError",
     "TemplateError",

@@ -111,7 +111,7 @@ class RunPodBackend:
             remote.rewind()
             try:
                 watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
-                sighting = self._watch.add(placement.pod_id, placement.name)
+                sighting = self._watch.add(placement.pod_id, placement.name, placement.usd_per_hour)
                 result = Following(request, remote, placement, sighting, watcher, self._pace).result(self._closed)
                 ended = "done"
             except PodLostError as error:
@@ -150,6 +150,14 @@ class RunPodBackend:
         self._closed.set()
         self._api.shorten_waits()
         self._watch.close()
+
+    def left(self) -> list[str]:
+        """Return a sentence for each pod that could not be ended, after `close`."""
+        return [
+            f"Pod {pod_id} is still there, at ${usd_per_hour:.2f} an hour: RunPod did not end it. End it: kedro cloudtrain reap, or "
+            "https://console.runpod.io/pods"
+            for pod_id, usd_per_hour in self._watch.left.items()
+        ]
 
     def _attached(self, request: JobRequest, remote: RemoteFolder) -> Placement | None:
         """Return the pod that works on the job already, for a client that is gone or on another computer; None where there is none.
@@ -197,14 +205,16 @@ class RunPodBackend:
 
     def _end(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, ended: str) -> float:
         """Make sure that the pod ends, record what it was used for, and return what it cost, in dollars."""
+        gone = True
         if ended == "done":
             self._watch.release(placement.pod_id)
         else:
-            self._watch.terminate(placement.pod_id)
+            gone = self._watch.terminate(placement.pod_id, lambda: self._budget.settle(placement.name, placement.cost_usd))
             with contextlib.suppress(CloudTrainError):
                 self._launcher.revoke(remote, placement.attempt)
         cost_usd = placement.cost_usd
-        self._budget.settle(placement.name, cost_usd)
+        if gone:  # The worst case of one that is still there stays reserved.
+            self._budget.settle(placement.name, cost_usd)
         seconds = time.monotonic() - placement.created_at
         use = MachineUse(placement.pod_id, str(placement.candidate), placement.usd_per_hour, seconds, cost_usd, ended)
         watcher.used(request.folder.name, use)

@@ -78,7 +78,7 @@ class Launcher:
         volume: S3Store,
         project: str,
         budget: Budget,
-        end_pod: Callable[[str], None],
+        end_pod: Callable[[str], object],
         closed: threading.Event | None = None,
         pace: Pace | None = None,
     ) -> None:

@@ -455,3 +455,31 @@ def test_nothing_secret_is_written_or_sent_but_where_it_belongs(cloud: Cloud, ba
     for place, text in texts.items():
         for secret in (*SECRETS, pod_key):
             assert secret not in text, place
+
+
+def test_a_pod_that_cannot_be_ended_at_first_is_asked_again_and_stays_reserved(cloud: Cloud) -> None:
+    # As an outage of RunPod's API: its pod never starts, and a DELETE is refused more often than it is tried.
+    cloud.runpod.faults.befall("never starts")
+    cloud.runpod.faults.answer("DELETE /v2/pods/*", 503, times=5)
+    backend = cloud.backend(max_cost_usd=100.0)
+    metrics = cloud.run(backend, gpu=("NVIDIA L4",), startup_timeout_s=1)
+    first, second = cloud.runpod.pods.values()
+    assert metrics["by"] == second.id
+    wait_until(lambda: first.gone, 20)
+    backend.close()
+    assert backend.left() == []
+    assert cloud.runpod.living == []
+
+
+def test_a_pod_that_is_still_there_at_the_end_is_named_with_its_price(cloud: Cloud) -> None:
+    cloud.runpod.faults.befall("never starts")
+    cloud.runpod.faults.answer("DELETE /v2/pods/*", 401, times=999)
+    backend = cloud.backend()
+    cloud.run(backend, gpu=("NVIDIA L4",), startup_timeout_s=1)
+    backend.close()
+    (pod,) = cloud.runpod.living
+    (sentence,) = backend.left()
+    for part in (f"Pod {pod.id} is still there, at $0.43 an hour", "kedro cloudtrain reap"):
+        assert part in sentence
+    cloud.runpod.faults.clear()
+    pod.end()
