@@ -82,6 +82,7 @@ _HOME = {
     "JobFailedError": "errors",
     "JobLostError": "errors",
     "JobTimeoutError": "errors",
+    "PodsLeftError": "errors",
     "MetricsDataset": "datasets",
     "ModelDataset": "datasets",
     "RunPodPodManager": "running.pod_manager",
