@@ -13,6 +13,7 @@ from support.cloud import SECRETS, Cloud
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
+from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 from kedro_cloudtrain.backends.runpod.watching import _FINAL_LISTS
 from kedro_cloudtrain.errors import (
     ApiError,
@@ -483,3 +484,14 @@ def test_a_pod_that_is_still_there_at_the_end_is_named_with_its_price(cloud: Clo
         assert part in sentence
     cloud.runpod.faults.clear()
     pod.end()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"state": 3}', b"\xff\xfe", b'{"state": "succeeded"'], ids=repr)
+def test_a_result_that_cannot_be_read_is_made_anew_by_one_pod(cloud: Cloud, backend, content: bytes) -> None:
+    job = cloud.job()
+    RemoteFolder(job.folder, cloud.volume).write_machine({"attempt": "0" * 8, "name": "cloudtrain-shop--train-00000000", "pod": "gone"})
+    cloud.volume.write_bytes(f".cloudtrain/jobs/{job.folder.name}/result.json", content)
+    with pytest.raises(JobLostError, match=r"result\.json on the volume .* the same run does the job again\.$"):
+        RemoteFolder(job.folder, cloud.volume).result()
+    assert cloud.run(backend)["rmse"] == 1.5
+    assert len(cloud.runpod.pods) == 1
