@@ -125,7 +125,7 @@ class RemoteFolder:
                 return None  # A pod replaces the file when it begins.
             what = "is empty" if not content.strip() else "cannot be read as one"
             raise JobLostError(
-                f"{self.key(RESULT)} on {self.volume.where} is the job's result, and {what}: the same run does the job again."
+                f"{self.key(RESULT)} {self.volume.where} is the job's result, and {what}: the same run does the job again."
             ) from None
         if attempt is not None and result.attempt != attempt:
             return None  # It is from a pod that was given up.
