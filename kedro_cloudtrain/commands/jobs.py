@@ -117,8 +117,8 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, environment
     """Delete the folders of this project's old jobs from the volume; those that are running stay, whatever their age.
 
     The work that a run would have reused is done again when it is asked for. The catalog's own files are not touched. With --environments,
-    delete the packages that pods keep on the network volume and that none of the last 30 days has used: a job that needs them installs
-    them anew.
+    delete the packages that pods have kept on the network volume for this computer's jobs and that no pod has used since: a job that needs
+    them installs them anew.
     """
     from kedro_cloudtrain.jobs.owner import is_of, project_id
     from kedro_cloudtrain.wording import counted

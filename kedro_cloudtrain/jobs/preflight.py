@@ -59,6 +59,7 @@ def problems_before(
         if parameters.metric is not None:
             weighted = parameters.weight_column is not None
             problems += metric_problems(library, task, parameters.metric, parameters.hyperparameters, weighted=weighted)
+        problems += _exact_categories(library, parameters)
         problems += [*_missing_library(library, parameters.backend), *_missing_gpu(library, parameters.hyperparameters)] if local else []
     else:
         problems += _unused(parameters, generator)
@@ -119,25 +120,50 @@ def problems_on_pod(parameters: TrainingParameters, gpu: str | Sequence[str], gp
     """
     library, given = library_of(parameters.model_type), parameters.hyperparameters
     task = parameters.model_type.removeprefix(f"{library}_")
-    on_gpu, on_cpu = (list(refused_on(device, library, given, task)) for device in ("cuda", "cpu"))
     chosen = chosen_device(library, given)
-    if gpu == "none":
-        yield from (f"{clause}, or name a GPU in `gpu`." for clause in on_cpu)
-        if not on_cpu and chosen is not None and chosen[0] == "cuda":
-            name = chosen[1]
-            yield f"`hyperparameters.{name}` is {given[name]!r}, and `gpu: none` rents a pod without a GPU: take one of the two out."
-        return
-    if gpu == "auto":
-        yield from (f"{on_gpu[0]}; and {on_cpu[0]}: no machine has both." for _ in range(1) if on_gpu and on_cpu)
-    elif chosen is None or chosen[0] == "cuda":
+    device = chosen[0] if chosen is not None else {"none": "cpu", "auto": None}.get(str(gpu), "cuda")
+    on_gpu, on_cpu = (list(refused_on(kind, library, given, task)) for kind in ("cuda", "cpu"))
+    yield from _without_gpu(library, given)
+    if gpu == "none" and chosen is not None and device == "cuda":
+        yield f"`hyperparameters.{chosen[1]}` is {given[chosen[1]]!r}, and `gpu: none` rents a pod without a GPU: take one of the two out."
+    elif device == "cuda":
         yield from (f"{clause}, or take a CPU pod: gpu: none." for clause in on_gpu)
+    elif device == "cpu":
+        yield from (f"{clause}{'.' if chosen is not None else ', or name a GPU in `gpu`.'}" for clause in on_cpu)
+    elif on_gpu and on_cpu:
+        yield f"{on_gpu[0]}; and {on_cpu[0]}: no machine has both."
+    if gpu == "none":
+        return
+    if library == "catboost" and given.get("devices") is not None and (named := _named_devices(given["devices"])) < gpu_count:
+        yield f"`gpu_count` is {gpu_count}, and `hyperparameters.devices` names {named} of them: leave `devices` out, and all are used."
     other_backend = library == "keras" and parameters.backend not in (None, *SPREADING_BACKENDS)
-    if gpu_count > 1 and (library in ON_ONE_GPU or other_backend):
+    on_cpu_pod = gpu == "auto" and library == "lightgbm"
+    if gpu_count > 1 and not on_cpu_pod and (library in ON_ONE_GPU or other_backend):
         name, instead = (f"{library} on {parameters.backend}", ", or leave `backend` to jax") if other_backend else (library, "")
         yield (
             f"`gpu_count` is {gpu_count}, and {name} trains on one GPU at most: the others would be paid for and idle. Set gpu_count: 1 "
             f"for the node in cloudtrain.yml{instead}."
         )
+
+
+def _without_gpu(library: str, given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what asks a LightGBM of a pod for a GPU; on this computer it may be one that was built with it."""
+    for name in ("device", "device_type"):
+        if library == "lightgbm" and str(given.get(name) or "cpu").lower() != "cpu":
+            yield f"`hyperparameters.{name}` is {given[name]!r}, and LightGBM's wheel computes on a CPU alone: leave it out."
+
+
+def _named_devices(devices: Any) -> int:
+    """Return how many GPUs CatBoost's `devices` names: `0:1:3`, `0-3`, or a list."""
+    parts = [str(device) for device in devices] if isinstance(devices, list | tuple) else str(devices).split(":")
+    ranges = [part.partition("-") for part in parts]
+    return sum(int(last) - int(first) + 1 if first.isdigit() and last.isdigit() else 1 for first, _, last in ranges)
+
+
+def _exact_categories(library: str, parameters: TrainingParameters) -> Iterator[str]:
+    if library == "xgboost" and parameters.hyperparameters.get("tree_method") == "exact" and parameters.categorical_columns:
+        name = parameters.categorical_columns[0]
+        yield f"`hyperparameters.tree_method` is 'exact', which takes no categories, and `categorical_columns` names `{name}`: use hist."
 
 
 def _missing_gpu(library: str, given: Mapping[str, Any]) -> list[str]:

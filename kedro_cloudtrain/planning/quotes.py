@@ -151,7 +151,7 @@ def _memory_problems(choice: Choice, workload: Workload) -> Iterator[str]:
 def _notes(choice: Choice, settings: NodeSettings, workload: Workload, lives_s: float, cpu: Candidate | None) -> Iterator[str]:
     """Yield what is worth knowing; `cpu` is the CPU pod that would do as well as the GPU that was asked for."""
     first, *others = choice.candidates
-    if cpu is not None:
+    if cpu is not None and cpu.usd_per_hour < first.usd_per_hour:
         verdict = "does not use its GPU" if not uses_gpu(workload) else "is not worth a GPU"
         yield (
             f"{workload.library} {verdict}: {why_no_gpu(workload)}. A CPU pod ({cpu}) costs ${cpu.usd_per_hour:.2f}/h instead of "

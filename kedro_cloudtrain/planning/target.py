@@ -113,7 +113,7 @@ class SampledTarget:
         kinds = {name: kind(name) if name in self.constrained(features) and name in rows else "" for name in features}
         try:
             placed = by_place(self._library, self.parameters.hyperparameters, features)
-            refuse_constrained_categories(self._library, placed, kinds)
+            refuse_constrained_categories(placed, kinds)
         except InputError as error:
             yield f"{error} It stands in the `hyperparameters` of {self.place}."
 

@@ -43,7 +43,9 @@ def check_machine(machine: dict[str, Any]) -> str:
             raise MachineError(f"this host's driver has CUDA {cuda[1]}.{cuda[2]}, and the job needs {least}")
     memory_gb, least_gb = _memory_gb(), float(machine.get("min_ram_gb") or 0.0)
     if memory_gb is not None and memory_gb < least_gb * _ROUNDED:
-        raise MachineError(f"this host has {memory_gb:.0f} GB of memory for the job, which needs {least_gb:g} GB (min_ram_gb)")
+        raise MachineError(
+            f"this host has {memory_gb:.0f} GB of memory for the job, which needs {least_gb:g} GB: lower min_ram_gb, or name another GPU"
+        )
     lines.append(f"{os.cpu_count()} CPU cores" + ("" if memory_gb is None else f" · {memory_gb:.0f} GB of memory"))
     for place in (job_folder.FOLDER, Path("/tmp")):  # noqa: S108
         free = shutil.disk_usage(place).free

@@ -15,7 +15,7 @@ _STEPS_OF_AN_EPOCH = 1000
 
 
 def auto_batch_size(rows: int) -> int:
-    """Return the batch size for a table: 128, or for more than 128,000 rows the power of two that makes about 1,000 steps of an epoch."""
+    """Return the batch size for a table: 128, or for more than 181,000 rows the power of two that makes about 1,000 steps of an epoch."""
     fitting = 2 ** round(math.log2(max(1, rows) / _STEPS_OF_AN_EPOCH))
     return int(min(_LARGEST, max(_SMALLEST, fitting)))
 
@@ -78,7 +78,7 @@ def _scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, block: Any, b
     logs: Any = {}
     state = lay(state)
     if whole:
-        batches = jax.tree.map(lambda array: array[:whole].reshape(-1, batch_size, *array.shape[1:]), block)
+        batches = jax.tree.map(lambda array: array[:whole].reshape(whole // batch_size, batch_size, *array.shape[1:]), block)
         state, all_logs = jax.lax.scan(one, state, lay(batches, None, "devices"))
         logs = jax.tree.map(lambda values: values[-1], all_logs)
     if whole < rows:

@@ -102,7 +102,9 @@ def _cpu_for(library: str, given: Mapping[str, Any], task: str | None) -> Device
     """
     refused = next(refused_on("cpu", library, given, task), None)
     if refused is not None:
-        raise HyperparameterError(f"{refused}. The machine has no GPU that {library} can use.")
+        chosen = chosen_device(library, given)
+        why = f"`hyperparameters.{chosen[1]}` chooses the CPU" if chosen is not None else f"The machine has no GPU that {library} can use"
+        raise HyperparameterError(f"{refused}. {why}.")
     return cpu()
 
 

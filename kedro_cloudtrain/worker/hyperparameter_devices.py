@@ -30,6 +30,7 @@ class Rule:
         names: its synonyms.
         fine: the values that it takes there all the same.
         refused: the values that it refuses; none: all but `fine`.
+        most: the highest number that it takes there; None where it is no number's size that counts.
         losses: the losses with which it refuses them; none: any.
         instead: another value, as the end of a sentence.
     """
@@ -37,6 +38,7 @@ class Rule:
     names: tuple[str, ...]
     fine: tuple[Any, ...] = _ANY
     refused: tuple[Any, ...] = _ANY
+    most: float | None = None
     losses: tuple[str, ...] = ()
     instead: str = "leave it out"
 
@@ -46,7 +48,11 @@ class Rule:
             value = given.get(name)
             if value is None or (self.losses and loss not in self.losses):
                 continue
-            if _is_one(value, self.refused) if self.refused else not _is_one(value, self.fine):
+            each = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+            above = self.most is not None and any(isinstance(one, int | float) and one > self.most for one in each)
+            wrong = self.refused and any(_is_one(one, self.refused) for one in each)
+            other = not self.refused and self.most is None and not (each and all(_is_one(one, self.fine) for one in each))
+            if above or wrong or other:
                 return name
         return None
 
@@ -61,7 +67,13 @@ _ON_GPU: dict[str, tuple[Rule, ...]] = {
         Rule(("sampling_frequency",), fine=("PerTree",), instead="use PerTree"),
         Rule(("model_shrink_rate", "sparse_features_conflict_fraction"), fine=(0, 0.0)),
         Rule(("model_shrink_mode",), fine=("Constant",), instead="use Constant"),
-        Rule(("posterior_sampling", "store_all_simple_ctr"), fine=(False,)),
+        Rule(("posterior_sampling", "store_all_simple_ctr", "approx_on_full_history"), fine=(False,)),
+        Rule(
+            ("simple_ctr", "combinations_ctr"),
+            refused=("Counter", "BinarizedTargetMeanValue"),
+            instead="use Borders, Buckets or FeatureFreq",
+        ),
+        Rule(("one_hot_max_size",), most=256, instead="use 256 at most"),
         Rule(("random_score_type",), fine=("NormalWithModelSizeDecrease",)),
         Rule(("sampling_unit",), fine=("Object",), instead="use Object"),
         Rule(("ctr_leaf_count_limit", "dev_score_calc_obj_block_size")),
@@ -140,8 +152,5 @@ def _loss(given: Mapping[str, Any], task: str | None) -> str:
 
 
 def _is_one(value: Any, values: tuple[Any, ...]) -> bool:
-    if isinstance(value, dict | list | tuple):
-        each = list(value.values()) if isinstance(value, dict) else list(value)
-        return bool(each) and all(_is_one(one, values) for one in each)
     name = value.partition(":")[0] if isinstance(value, str) else value
     return any(each == name and isinstance(each, bool) == isinstance(name, bool) for each in values)

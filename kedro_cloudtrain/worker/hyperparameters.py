@@ -226,11 +226,10 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
     return placed
 
 
-def refuse_constrained_categories(library: str, placed: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
-    """Check that no monotone constraint is on a category: LightGBM ends its process by it, and CatBoost refuses it.
+def refuse_constrained_categories(placed: Mapping[str, Any], kinds: Mapping[str, str]) -> None:
+    """Check that no monotone constraint is on a category: LightGBM ends its process by it, CatBoost refuses it, XGBoost ignores the column.
 
     Args:
-        library: xgboost, lightgbm or catboost.
         placed: the hyperparameters, as `by_place` returns them.
         kinds: what each feature is, in the order of the matrix.
 
@@ -238,7 +237,7 @@ def refuse_constrained_categories(library: str, placed: Mapping[str, Any], kinds
         HyperparameterError: names the feature.
     """
     for name, row in placed.items():
-        if library in ("lightgbm", "catboost") and name in MONOTONE and isinstance(row, list | tuple):
+        if name in MONOTONE and isinstance(row, list | tuple):
             held = [column for (column, kind), sign in zip(kinds.items(), row, strict=False) if sign and kind == "category"]
             if held:
                 raise HyperparameterError(

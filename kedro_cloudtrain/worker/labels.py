@@ -42,5 +42,7 @@ def _are_texts(labels: Sequence[Any]) -> bool:
 
 
 def _text(label: Any) -> str:
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))  # 1.0 is 1
     # YAML writes a truth as true, Python as True.
     return str(label).lower() if isinstance(label, bool) or str(label) in ("true", "false", "True", "False") else str(label)

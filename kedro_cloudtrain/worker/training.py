@@ -255,7 +255,7 @@ class TrainingJob(Job):
         """
         kinds = {column.name: column.kind for column in self.features.columns}
         placed = by_place(self._library, self._hyperparameters, list(kinds))
-        refuse_constrained_categories(self._library, placed, kinds)
+        refuse_constrained_categories(placed, kinds)
         return by_class(placed, self.target.classes)
 
     def score(self, native: Any, validation: Part, test: Part | None = None) -> dict[str, Any]:

@@ -38,10 +38,22 @@ L4 = ("NVIDIA L4",)
         pytest.param(
             "xgboost_regression", {}, L4, 2, ["`gpu_count` is 2", "xgboost trains on one GPU at most", "gpu_count: 1"], id="two GPUs"
         ),
-        pytest.param("lightgbm_regression", {}, "auto", 4, ["`gpu_count` is 4", "lightgbm trains on one GPU at most"], id="LightGBM"),
+        pytest.param("lightgbm_regression", {}, L4, 4, ["`gpu_count` is 4", "lightgbm trains on one GPU at most"], id="LightGBM"),
         pytest.param("lightgbm_regression", {}, "none", 4, [], id="none at all"),
         pytest.param("catboost_regression", {}, L4, 2, [], id="CatBoost uses all"),
         pytest.param("keras_regression", {}, L4, 2, [], id="Keras uses all"),
+        pytest.param("lightgbm_regression", {}, "auto", 4, [], id="LightGBM, which auto sends to a CPU"),
+        pytest.param("lightgbm_regression", {"device_type": "cuda"}, "auto", 1, ["wheel computes on a CPU alone"], id="LightGBM on a GPU"),
+        pytest.param(
+            "catboost_regression", {"task_type": "CPU", "score_function": "NewtonL2"}, L4, 1, ["on a GPU alone"], id="CPU by choice"
+        ),
+        pytest.param("catboost_regression", {"task_type": "CPU", "score_function": "L2"}, "auto", 1, [], id="CPU by choice, fine"),
+        pytest.param("xgboost_regression", {"device": "cuda", "tree_method": "exact"}, "auto", 1, ["use hist"], id="GPU by choice"),
+        pytest.param(
+            "catboost_regression", {"devices": "0"}, L4, 2, ["`gpu_count` is 2", "`hyperparameters.devices` names 1"], id="one named"
+        ),
+        pytest.param("catboost_regression", {"devices": "0-1"}, L4, 2, [], id="both named"),
+        pytest.param("catboost_regression", {"devices": "0:1"}, L4, 2, [], id="each named"),
     ],
 )
 def test_what_a_machine_cannot_do_is_known_before_it_is_asked_for(

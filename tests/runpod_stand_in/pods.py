@@ -91,16 +91,19 @@ class Opener(importlib.abc.MetaPathFinder):
 
         def opened(module):
             load(module)
-            module.choose_device = lambda library, hyperparameters=None, task=None: choose(module, library, hyperparameters or {})
+            if module.__name__ != name:  # the loader is that of the whole archive
+                return
+            # All that is checked before the device opens is checked as on any host.
+            choose, module._fault = module.choose_device, lambda library, gpu: None
+
+            def choose_device(*args, **kwargs):
+                device = choose(*args, **kwargs)
+                return module.Device("cpu", module.cpu().name, device.gpu) if device.kind == "cuda" else device
+
+            module.choose_device = choose_device
 
         spec.loader.exec_module = opened
         return spec
-
-
-def choose(module, library, hyperparameters):
-    cpu = module.cpu()
-    chosen = any(str(hyperparameters.get(name)).lower() == "cpu" for name in ("device", "device_type", "task_type"))
-    return cpu if chosen or library == "lightgbm" else module.Device("cpu", cpu.name, module.find_gpu())
 
 
 sys.meta_path.insert(0, Opener())

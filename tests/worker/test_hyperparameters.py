@@ -227,14 +227,14 @@ def test_a_weight_of_a_class_that_the_target_does_not_have_is_refused() -> None:
         by_class({"class_weights": {"0": 1}}, ())
 
 
-@pytest.mark.parametrize("library", ["lightgbm", "catboost"])
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
 def test_a_monotone_constraint_on_a_category_is_refused(library: str) -> None:
     kinds = {"area": "number", "colour": "category"}
     for given in ({"monotone_constraints": {"colour": 1}}, {"monotone_constraints": [1, -1]}):
         with pytest.raises(HyperparameterError, match="names `colour`, which is a category: its values have no order"):
-            refuse_constrained_categories(library, by_place(library, given, list(kinds)), kinds)
+            refuse_constrained_categories(by_place(library, given, list(kinds)), kinds)
     for given in ({"monotone_constraints": {"area": 1}}, {"monotone_constraints": [1, 0]}, {"max_depth": 3}):
-        refuse_constrained_categories(library, by_place(library, given, list(kinds)), kinds)
+        refuse_constrained_categories(by_place(library, given, list(kinds)), kinds)
 
 
 def test_weights_are_as_many_as_classes() -> None:

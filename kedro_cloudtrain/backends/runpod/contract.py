@@ -146,6 +146,7 @@ class PodRequest:
         min_cuda_version: the lowest CUDA version of the host's driver, such as `12.8`.
         min_ram_gb: the least memory of the host that a GPU pod is to have; None asks for none.
         min_vcpu: the least number of vCPUs that it is to have.
+        least_is_wanted: whether a user asks for the two, rather than an estimate.
         cpu: the CPU flavour, for a CPU pod.
         vcpu_count: the number of vCPUs, a power of two.
         disk_gb: the size of the container's own disk; with 10, RunPod finds no instance (reported).
@@ -163,6 +164,7 @@ class PodRequest:
     min_cuda_version: str = "12.8"
     min_ram_gb: float | None = None
     min_vcpu: int | None = None
+    least_is_wanted: bool = False
     cpu: str | None = None
     vcpu_count: int = 4
     disk_gb: int = 20

@@ -52,7 +52,7 @@ class Environments:
         note.touch()
 
     def kept(self) -> list[KeptEnvironment]:
-        """Return the environments that the volume has of those that this computer knows of, the least used first."""
+        """Return the environments that the volume has of those that this computer knows of, the one that was longest unused first."""
         environments = []
         for note in sorted(self._notes.glob("*")):
             content = self._volume.read_bytes(f"{ENVIRONMENTS}/{note.name}.json")

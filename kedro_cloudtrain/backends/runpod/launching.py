@@ -218,7 +218,9 @@ class Launcher:
         try:
             return self._api.create_pod(pod_request)
         except CapacityError:
-            logger.info("%s: no host with the wanted memory and vCPUs is free: any is taken", pod_request.name, extra={"markup": False})
+            if pod_request.least_is_wanted:
+                raise  # The pod would find the host too small, and be paid for.
+            logger.info("%s: no host with the memory that its table needs is free: any is taken", pod_request.name, extra={"markup": False})
         except ApiError as error:
             if error.status not in _UNKNOWN_FIELD:
                 raise
@@ -271,6 +273,7 @@ class Launcher:
             min_cuda_version=settings.min_cuda_version,
             min_ram_gb=settings.min_ram_gb or (request.workload.ram_gb if request.workload.ram_gb > _ANY_HOST_GB else None),
             min_vcpu=settings.min_vcpu,
+            least_is_wanted=settings.min_ram_gb is not None or settings.min_vcpu is not None,
             cpu=candidate.cpu,
             vcpu_count=candidate.count,
             disk_gb=settings.disk_gb,

@@ -147,6 +147,8 @@ def _in(data_center: str | None) -> str:
 
 def _next_step(settings: NodeSettings, data_center: str | None) -> str:
     place = "The volume's data centre limits the choice: others have other machines. " if data_center else ""
+    if settings.gpu == "none" and (settings.min_ram_gb or settings.min_vcpu or "vcpu_count" in settings.model_fields_set):
+        return f"{place}Raise vcpu_count, or lower min_ram_gb or min_vcpu, in cloudtrain.yml."
     more = "Add GPUs to `gpu`" if isinstance(settings.gpu, tuple) else "Name GPUs in `gpu`"
     return f"{place}{more} in cloudtrain.yml (kedro cloudtrain gpus lists them), or wait: --runner-params wait_for_capacity_s=1800"
 

@@ -143,7 +143,6 @@ def test_a_pod_without_a_gpu_has_a_small_image(cloud: Cloud, backend) -> None:
     ("newer", "host_ram_gb", "asked"),
     [
         pytest.param(True, 64, [(20, 3)], id="there is such a host"),
-        pytest.param(True, 16, [(20, 3), (None, None)], id="no such host is free"),
         pytest.param(False, 64, [(20, 3), (None, None)], id="an API that does not know the fields"),
     ],
 )
@@ -155,6 +154,13 @@ def test_the_least_memory_and_vcpus_are_asked_for_and_then_done_without(
     bodies = [call.body["gpu"] for call in cloud.runpod.requests(CREATE)]
     assert [(gpu.get("minRamPerGpu"), gpu.get("minVcpuCountPerGpu")) for gpu in bodies] == asked
     assert len(cloud.runpod.pods) == 1
+
+
+def test_no_smaller_host_is_paid_for_than_a_user_asks_for(cloud: Cloud, backend) -> None:
+    cloud.runpod.host_ram_gb = 16
+    with pytest.raises(CapacityError, match="No pod could be placed"):
+        cloud.run(backend, gpu=("NVIDIA L4",), min_ram_gb=20)
+    assert not cloud.runpod.pods
 
 
 def test_a_second_run_of_the_same_job_takes_nothing_of_the_first(cloud: Cloud, backend) -> None:

@@ -30,7 +30,7 @@ time.sleep(60)
 """
 
 # The background jobs of a shell ignore Ctrl-C, and so do their children. This one obeys it, as in a terminal.
-LISTEN = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+LISTEN = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL)"
 
 
 @pytest.fixture

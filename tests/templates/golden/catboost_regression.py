@@ -44,7 +44,7 @@ with TrainingJob(
         task_type="GPU" if job.device == "cuda" else "CPU",
     )
     if job.device == "cuda" and "subsample" in params:
-        params.setdefault("bootstrap_type", "Bernoulli")  # a GPU's default, Bayesian, takes no part
+        params.setdefault("bootstrap_type", "Bernoulli")  # a GPU's default draws no sample
     rounds = take(params, "iterations", 1000)
     categories = job.features.category_indexes
     train_pool, validation_pool = (
