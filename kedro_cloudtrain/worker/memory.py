@@ -1,4 +1,4 @@
-"""Memory that is free, given back to the machine: a C library keeps the holes between what is still in use."""
+"""Memory that is free, returned to the machine: a C library keeps the holes between what is still in use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def release_memory() -> None:
-    """Give back what was freed: a table that was read column by column leaves as much behind as it holds."""
+    """Return what was freed to the machine: a table that was read column by column leaves as much behind as it holds."""
     # Linux's usual C library alone has it: malloc_trim(3).
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
