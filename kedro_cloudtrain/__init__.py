@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         JobFailedError,
         JobLostError,
         JobTimeoutError,
+        PodsLeftError,
         SourceError,
         TemplateError,
     )
@@ -53,6 +54,7 @@ __all__ = [
     "JobTimeoutError",
     "MetricsDataset",
     "ModelDataset",
+    "PodsLeftError",
     "RunPodPodManager",
     "SourceError",
     "TemplateError",
@@ -80,6 +82,7 @@ _HOME = {
     "JobFailedError": "errors",
     "JobLostError": "errors",
     "JobTimeoutError": "errors",
+    "PodsLeftError": "errors",
     "MetricsDataset": "datasets",
     "ModelDataset": "datasets",
     "RunPodPodManager": "running.pod_manager",

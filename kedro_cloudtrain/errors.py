@@ -11,6 +11,7 @@ CloudTrainError
 │   ├── AuthError           a key is missing or not accepted
 │   ├── BalanceError        the account has no money
 │   ├── CapacityError       no machine is free: lists what was tried
+│   ├── PodsLeftError       a pod could not be ended, and goes on costing money
 │   ├── LockError           what a machine would install cannot be found out: an index does not answer, uv is missing
 │   └── ApiError            the vendor's API refuses, in its own words
 └── JobError
@@ -84,6 +85,10 @@ class BalanceError(BackendError):
 
 class CapacityError(BackendError):
     """No machine is free."""
+
+
+class PodsLeftError(BackendError):
+    """The run is over, and a pod of it could not be ended."""
 
 
 class LockError(BackendError):

@@ -25,10 +25,18 @@ _TOGETHER = ("tests/test_example.py", "tests/test_mlflow.py", "tests/test_readme
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Keep the tests of some files on one of xdist's workers; of all others each goes to the next that is free."""
+    """Keep the tests of some files on one of xdist's workers; of all others each goes to the next that is free.
+
+    Every second worker begins at the end: the first folders' tests mostly wait for servers, the last ones' mostly compute.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
+        def _assign_work_unit(self, node: object) -> None:
+            if self.nodes.index(node) % 2:
+                self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+            super()._assign_work_unit(node)
+
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
             return file if file in _TOGETHER else nodeid

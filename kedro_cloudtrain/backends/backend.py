@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kedro_cloudtrain.config import NodeSettings
@@ -167,4 +167,8 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """End every job that still runs, and refuse new ones."""
+        ...
+
+    def left(self) -> Sequence[str]:
+        """Return, after `close`, a sentence for each machine that could not be ended, with its price and what ends it."""
         ...

@@ -86,6 +86,10 @@ class LocalBackend:
         """End every job that still runs; the threads that wait for them do it, each within its grace period."""
         self._closed.set()
 
+    def left(self) -> tuple[str, ...]:
+        """Return nothing: a process is ended by this computer itself."""
+        return ()
+
     def _start(self, request: JobRequest) -> subprocess.Popen[bytes]:
         environment = {
             **thread_variables(self._cores if self._jobs == 1 else max(1, self._cores // self._jobs), os.environ),

@@ -37,6 +37,7 @@ def job_record(folder: JobFolder, pod: JobPod | None = None, billed_usd: float |
         "finished_at": _moment(result.finished_at) if result is not None else None,
         "seconds": dict(result.seconds) if result is not None else {},
         "rows": dict(result.rows) if result is not None else {},
+        "rows_per_s": result.rows_per_s if result is not None else None,
         "bytes_read": result.bytes_read if result is not None else None,
         "device": result.device_name or result.device if result is not None else None,
         "gpu": result.gpu.model_dump(mode="json") if result is not None and result.gpu is not None else None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.worker.target import Task
 
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
+KerasBackend = Literal["jax", "tensorflow", "torch"]
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
 TASKS: tuple[Task, ...] = ("regression", "binary_classification", "multiclass_classification")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("model", "metrics", "history", "importance", "predictions")
@@ -113,6 +114,7 @@ class TrainingParameters(BaseModel):
     early_stopping_rounds: int | None = Field(None, ge=1)
     metric: str | None = Field(None, min_length=1)
     seed: int | None = Field(None, ge=0, lt=2**32)
+    backend: KerasBackend | None = None
 
     @field_validator("hyperparameters", mode="before")
     @classmethod
@@ -150,6 +152,13 @@ class TrainingParameters(BaseModel):
                 f"`{self.validation.column}` is validation.column, which marks the part of a row, and is among `feature_columns`: "
                 "remove it from one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _backend_is_of_keras(self) -> Self:
+        library = library_of(self.model_type)
+        if self.backend is not None and library != "keras":
+            raise ValueError(f"`backend` is {self.backend!r}: it is what Keras computes with, and {library} is not Keras. Remove it")
         return self
 
     @model_validator(mode="after")

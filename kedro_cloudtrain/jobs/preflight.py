@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # The libraries whose recipes use no second GPU.
 ON_ONE_GPU = ("xgboost", "lightgbm")
+# What Keras's recipes spread a batch over all GPUs by: see worker/blocks.
+SPREADING_BACKENDS = ("jax",)
 
 
 def problems_before(
@@ -57,7 +59,7 @@ def problems_before(
         if parameters.metric is not None:
             weighted = parameters.weight_column is not None
             problems += metric_problems(library, task, parameters.metric, parameters.hyperparameters, weighted=weighted)
-        problems += [*_missing_library(library), *_missing_gpu(library, parameters.hyperparameters)] if local else []
+        problems += [*_missing_library(library, parameters.backend), *_missing_gpu(library, parameters.hyperparameters)] if local else []
     else:
         problems += _unused(parameters, generator)
     if parameters.class_weight is not None:
@@ -129,10 +131,12 @@ def problems_on_pod(parameters: TrainingParameters, gpu: str | Sequence[str], gp
         yield from (f"{on_gpu[0]}; and {on_cpu[0]}: no machine has both." for _ in range(1) if on_gpu and on_cpu)
     elif chosen is None or chosen[0] == "cuda":
         yield from (f"{clause}, or take a CPU pod: gpu: none." for clause in on_gpu)
-    if gpu_count > 1 and library in ON_ONE_GPU:
+    other_backend = library == "keras" and parameters.backend not in (None, *SPREADING_BACKENDS)
+    if gpu_count > 1 and (library in ON_ONE_GPU or other_backend):
+        name, instead = (f"{library} on {parameters.backend}", ", or leave `backend` to jax") if other_backend else (library, "")
         yield (
-            f"`gpu_count` is {gpu_count}, and {library} trains on one GPU at most: the others would be paid for and idle. Set gpu_count: 1 "
-            "for the node in cloudtrain.yml."
+            f"`gpu_count` is {gpu_count}, and {name} trains on one GPU at most: the others would be paid for and idle. Set gpu_count: 1 "
+            f"for the node in cloudtrain.yml{instead}."
         )
 
 
@@ -141,12 +145,14 @@ def _missing_gpu(library: str, given: Mapping[str, Any]) -> list[str]:
     return sentences if sentences and find_gpu() is None else []
 
 
-def _missing_library(library: str) -> list[str]:
-    install = f'pip install "kedro-cloudtrain[{library}]"'
+def _missing_library(library: str, backend: str | None = None) -> list[str]:
+    named = (os.environ.get("KERAS_BACKEND") or backend) if library == "keras" else None
+    extra = "tensorflow" if named == "tensorflow" else library
+    install = f'pip install "kedro-cloudtrain[{extra}]"' + (" torch" if named == "torch" else "")
     if importlib.util.find_spec(library) is None:
         return [f"{library} is not installed in this environment: {install}"]
     if library == "keras":
-        backends = [os.environ["KERAS_BACKEND"]] if os.environ.get("KERAS_BACKEND") else [*KERAS_BACKENDS]
+        backends = [named] if named else [*KERAS_BACKENDS]
         if not any(importlib.util.find_spec(backend) is not None for backend in backends):
             names = backends[0] if len(backends) == 1 else f"{', '.join(backends[:-1])} or {backends[-1]}"
             which = "which is not" if len(backends) == 1 else "none of which is"

@@ -47,6 +47,7 @@ class Receipt:
             pod), `read`, `fit` (or the `call` of a function), `save`.
         total_s: from the first stage to the last, in seconds.
         rows: the rows read; None if the job did not come so far.
+        rows_per_s: the training rows that a fit went through in a second, once a round or an epoch.
         bytes_read: the bytes that the machine took from the sources.
         bytes_passed: the bytes that passed through this process, without the outputs that the catalog saved.
         machines: the pods to pay for, lost ones first.
@@ -60,6 +61,7 @@ class Receipt:
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     total_s: float = 0.0
     rows: int | None = None
+    rows_per_s: float | None = None
     bytes_read: int | None = None
     bytes_passed: int = 0
     machines: tuple[MachineUse, ...] = ()

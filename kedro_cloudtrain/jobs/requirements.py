@@ -17,7 +17,7 @@ from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.origins import Origins
 from kedro_cloudtrain.jobs.requirements_file import CONSTRAINT, URL, checked, lines_of
 from kedro_cloudtrain.jobs.uv_lock import locked_releases
-from kedro_cloudtrain.jobs.wheels import PACKAGES, distribution, same_module
+from kedro_cloudtrain.jobs.wheels import distribution, packages, same_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,13 @@ _INDEX_OPTIONS = ("--index-url=", "--extra-index-url=", "--find-links=")
 
 
 def requirements(
-    library: str, *, gpu: bool, file_formats: tuple[str, ...] = (), over_http: bool = False, project: Path | None = None
+    library: str,
+    *,
+    gpu: bool,
+    backend: str | None = None,
+    file_formats: tuple[str, ...] = (),
+    over_http: bool = False,
+    project: Path | None = None,
 ) -> tuple[str, ...]:
     """Return what a training needs.
 
@@ -47,6 +53,7 @@ def requirements(
         library: xgboost, lightgbm, catboost or keras; a template of the project's own adds its packages by `requirements` in
             cloudtrain.yml.
         gpu: whether the machine has a GPU: see `wheels`.
+        backend: what Keras computes with; None for JAX.
         file_formats: the formats of the tables.
         over_http: whether a table is a URL.
         project: the project's folder, if there is one.
@@ -55,9 +62,9 @@ def requirements(
         ConfigError: the project's `uv.lock` is not valid.
     """
     locked = {} if project is None else locked_releases(project)
-    packages = [_library_pinned(package, locked, gpu=gpu) for package in PACKAGES.get(library, ())]
+    pinned = [_library_pinned(package, locked, gpu=gpu) for package in packages(library, backend)]
     names = dict.fromkeys([*_WORKER, *_readers(file_formats, over_http=over_http)])
-    return (*(_pinned(name, locked=locked) for name in names), *packages)
+    return (*(_pinned(name, locked=locked) for name in names), *pinned)
 
 
 def function_requirements(

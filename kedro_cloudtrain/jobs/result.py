@@ -116,6 +116,7 @@ class JobResult(BaseModel):
     outputs: dict[str, JobOutput] = Field(default_factory=dict)
     seconds: dict[str, float] = Field(default_factory=dict)
     rows: dict[str, int] = Field(default_factory=dict)
+    rows_per_s: float | None = None
     bytes_read: int = 0
     device: str = "cpu"
     device_name: str = ""

@@ -239,6 +239,7 @@ class TrainingScriptGenerator:
             metric=parameters.metric,
             watched=None if watched is not None and watched.own == LOSS else watched,
             seed=seed,
+            backend=parameters.backend,
             outputs=list(spec.outputs),
         )
 

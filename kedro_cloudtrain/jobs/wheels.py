@@ -6,10 +6,12 @@
 | XGBoost from 3.4 on | `xgboost-cu12` | `xgboost-cpu` | 12 (the wheel named `xgboost` needs 13) |
 | LightGBM | `lightgbm` | `lightgbm` | none: its wheel computes on the CPU |
 | CatBoost | `catboost` | `catboost` | its own, for drivers from 11.8 on |
-| Keras | `keras`, `jax[cuda12]` | `keras`, `jax` | 12 |
+| Keras on JAX | `keras`, `jax[cuda12]` | `keras`, `jax` | 12 |
+| Keras on TensorFlow | `keras`, `tensorflow[and-cuda]` | `keras`, `tensorflow-cpu` | 12 |
+| Keras on PyTorch | `keras`, `torch` | `keras`, `torch` | 12 to 2.9, 13 in the newest: the lock has it, and the host's driver follows |
 
 Read off the wheels' metadata (`Requires-Dist: nvidia-…`), with which tests/jobs/test_wheels.py compares it. A wheel without CUDA is a tenth
-of the size, and holds the same module.
+of the size, and holds the same module; PyTorch's are on an index of its own, so that a pod without a GPU has the one with CUDA, too.
 """
 
 from __future__ import annotations
@@ -22,23 +24,36 @@ from packaging.version import Version
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PACKAGES = {"xgboost": ("xgboost",), "lightgbm": ("lightgbm",), "catboost": ("catboost",), "keras": ("keras", "jax")}
+PACKAGES = {"xgboost": ("xgboost",), "lightgbm": ("lightgbm",), "catboost": ("catboost",), "keras": ("keras",)}
+DEFAULT_BACKEND = "jax"
 # Distributions that hold the same module, in the same releases: two of them in one environment overwrite each other.
-_SAME_MODULE = (frozenset({"xgboost", "xgboost-cpu", "xgboost-cu12"}),)
+_SAME_MODULE = (frozenset({"xgboost", "xgboost-cpu", "xgboost-cu12"}), frozenset({"tensorflow", "tensorflow-cpu"}))
 _FIRST_XGBOOST_FOR_CUDA_13 = Version("3.4")
 _CUDA_PACKAGE = re.compile(r"nvidia-[a-z0-9-]+-cu(\d+)\b|nvidia-cuda-runtime==(\d+)\.")
+
+
+def packages(library: str, backend: str | None = None) -> tuple[str, ...]:
+    """Return the packages of a training library; none of what is not a library.
+
+    Args:
+        library: one of `PACKAGES`, or the name of a template of the project's own.
+        backend: what Keras computes with; None for JAX.
+    """
+    return (*PACKAGES.get(library, ()), *((backend or DEFAULT_BACKEND,) if library == "keras" else ()))
 
 
 def distribution(package: str, release: str | None, *, gpu: bool) -> str:
     """Return the distribution of a training library's package that a pod installs, with its extra.
 
     Args:
-        package: one of `PACKAGES`.
+        package: one of `packages`.
         release: its release; None for the newest.
         gpu: whether the pod has a GPU.
     """
     if package == "jax":
         return "jax[cuda12]" if gpu else "jax"
+    if package == "tensorflow":
+        return "tensorflow[and-cuda]" if gpu else "tensorflow-cpu"
     if package != "xgboost":
         return package
     if not gpu:

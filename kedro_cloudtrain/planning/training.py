@@ -146,7 +146,7 @@ class TrainingPlan(MachinePlan):
         if self.parameters is None:
             return ()
         tables = [self.sources[name] for name in self.inputs.tables if name in self.sources]
-        return training_requirements(self.parameters.model_type, self.settings, tables, self.project, gpu=gpu)
+        return training_requirements(self.parameters, self.settings, tables, self.project, gpu=gpu)
 
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> TrainingOrder:
         """Return the training that the node asks for.

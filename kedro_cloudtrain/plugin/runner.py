@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -164,6 +165,7 @@ class CloudTrainRunner(SequentialRunner):
         plans: Sequence[NodePlan],
     ) -> None:
         from kedro_cloudtrain.backends import make_backend
+        from kedro_cloudtrain.errors import PodsLeftError
         from kedro_cloudtrain.jobs.owner import project_id
         from kedro_cloudtrain.planning.environments import lock_environments
         from kedro_cloudtrain.planning.plan import MachinePlan
@@ -195,6 +197,12 @@ class CloudTrainRunner(SequentialRunner):
             self.receipts.sort(key=lambda receipt: order.get(receipt.node, len(order)))
             run.display.print_receipts(self.receipts)
             self._log_left(run.slots.postponed)
+            left = run.backend.left()
+            for sentence in left if sys.exc_info()[0] is not None else ():
+                self._logger.error("%s", sentence, extra={"markup": False})
+        if left:
+            # Whatever else went well: money is being spent.
+            raise PodsLeftError("\n".join(left))
 
     def _log_left(self, postponed: Sequence[str]) -> None:
         """Log which jobs keep running without this run, and how to find them again."""
@@ -324,7 +332,7 @@ def _headline(plans: Sequence[NodePlan], settings: Settings) -> str:
 
 @contextlib.contextmanager
 def _termination_raises() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: through every `finally`, so that nothing is left running."""
+    """Let SIGTERM, and the SIGHUP of a closed terminal, end a run as Ctrl-C does: by every `finally`, so that nothing is left running."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -332,8 +340,11 @@ def _termination_raises() -> Iterator[None]:
     def end(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    previous = signal.signal(signal.SIGTERM, end)
+    # A run under nohup ignores SIGHUP, and goes on doing so.
+    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

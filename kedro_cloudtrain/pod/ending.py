@@ -18,13 +18,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DELIVERY_S = 330.0
+_LOOK_AGAIN_S = 15.0
 _ASK_AGAIN_S = (2.0, 5.0, 15.0, 30.0, 60.0)
 
 
 def watch(lifetime_s: float) -> None:
-    """Wait for the pod's deadline, end the job with a result, and end the pod."""
-    began = time()
-    sleep(lifetime_s)
+    """Wait for the pod's deadline, end the job with a result, and end the pod.
+
+    The deadline may come nearer: the client learns what the pod really costs once it is created.
+    """
+    began, attempt = time(), os.environ.get("CLOUDTRAIN_ATTEMPT", "")
+    waited_s = 0.0
+    while waited_s < lifetime_s:
+        pause_s = min(_LOOK_AGAIN_S, lifetime_s - waited_s)
+        sleep(pause_s)
+        waited_s += pause_s
+        machine = job_folder.read_machine()
+        if machine.get("attempt") == attempt:
+            lifetime_s = min(lifetime_s, float(machine.get("lifetime_s") or lifetime_s))
     message = f"its pod's deadline of {lifetime_s:g} s has passed"
     print_line(message)
     kill_job()

@@ -228,14 +228,14 @@ def _rows_for_height(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
 def receipts_table(receipts: Iterable[Receipt]) -> FittedTable:
     """Lay receipts out as a table.
 
-    Its columns are the seconds of each stage, rows, the bytes that the machine read and those that passed through the client, dollars, and
-    the GPUs if there were any.
+    Its columns are the seconds of each stage, rows, the rows of a fit in a second, the bytes that the machine read and those that passed
+    through the client, dollars, and the GPUs if there were any.
     """
     receipts = list(receipts)
     calls = any("call" in receipt.seconds for receipt in receipts)
     stages = [name for stage in STAGES for name in ((stage, "call") if stage == "fit" and calls else (stage,))]
     ranks = {name: rank for rank, name in enumerate(_MOST_WANTED)}
-    figures = (*stages, "total", "rows", "bytes read", "via client", "cost")
+    figures = (*stages, "total", "rows", "rows/s", "bytes read", "via client", "cost")
     devices = ("device",) if any("driver" in receipt.device for receipt in receipts) else ()
     names = ("node", "where", "state", *figures[:-1], *devices, "cost")
     columns = [Column(name, right=name in figures, rank=ranks.get(name, len(ranks))) for name in names]
@@ -248,6 +248,7 @@ def receipts_table(receipts: Iterable[Receipt]) -> FittedTable:
             *(f"{receipt.seconds[stage]:.1f}" if stage in receipt.seconds else "" for stage in stages),
             f"{receipt.total_s:.1f}",
             "" if receipt.rows is None else f"{receipt.rows:,}",
+            "" if receipt.rows_per_s is None else f"{receipt.rows_per_s:,.0f}",
             size(receipt.bytes_read),
             size(receipt.bytes_passed),
             *(receipt.device for _ in devices),

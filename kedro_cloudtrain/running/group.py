@@ -163,6 +163,10 @@ class GroupBackend:
     def close(self) -> None:
         """Do nothing: the machine is ended by the backend itself, which other jobs share."""
 
+    def left(self) -> Sequence[str]:
+        """Return nothing: the backend itself knows."""
+        return ()
+
     def _join(self, member: Member) -> Member:
         if self.gathering.join(member):
             threading.Thread(target=self._start_batch, name=f"cloudtrain-group-{self._group}", daemon=True).start()

@@ -245,6 +245,7 @@ class Job:
             seconds=seconds,
             total_s=self.render_s + execution.elapsed_s,
             rows=result.rows.get("read") if result is not None else None,
+            rows_per_s=result.rows_per_s if result is not None and not reused else None,
             bytes_read=result.bytes_read if result is not None and not reused else None,
             bytes_passed=self.folder.bytes_passed,
             machines=tuple(execution.machines),

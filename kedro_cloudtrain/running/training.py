@@ -88,12 +88,12 @@ class TrainingOrder:
     @property
     def requirements(self) -> tuple[str, ...]:
         """What a pod installs, as pip writes it."""
-        return training_requirements(self.parameters.model_type, self.settings, list(self._read.values()), self.project)
+        return training_requirements(self.parameters, self.settings, list(self._read.values()), self.project)
 
     @property
     def cpu_requirements(self) -> tuple[str, ...]:
         """What a pod without a GPU installs."""
-        return training_requirements(self.parameters.model_type, self.settings, list(self._read.values()), self.project, gpu=False)
+        return training_requirements(self.parameters, self.settings, list(self._read.values()), self.project, gpu=False)
 
     def inputs(self) -> Inputs:
         """Sort the tables: those that the machine reads itself, and those that are sent.
@@ -159,7 +159,7 @@ class TrainingOrder:
 
 
 def training_requirements(
-    model_type: str,
+    parameters: TrainingParameters,
     settings: NodeSettings,
     tables: Sequence[UrlSource | VolumeSource],
     project: Path | None = None,
@@ -169,7 +169,7 @@ def training_requirements(
     """Return what a training needs of packages, as pip writes them.
 
     Args:
-        model_type: what is trained.
+        parameters: what stands in `parameters.yml`.
         settings: what `cloudtrain.yml` sets for the node.
         tables: those that the machine reads itself.
         project: the project's folder, if there is one.
@@ -179,7 +179,8 @@ def training_requirements(
         ConfigError: `requirements`, or the project's `uv.lock`, is not valid.
     """
     names = requirements(
-        library_of(model_type),
+        library_of(parameters.model_type),
+        backend=parameters.backend,
         gpu=settings.gpu != "none" if gpu is None else gpu,
         file_formats=tuple(table.file_format for table in tables),
         over_http=any(isinstance(table, UrlSource) for table in tables),

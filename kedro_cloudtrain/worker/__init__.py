@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .blocks import auto_batch_size, in_blocks
     from .devices import choose_keras_backend
     from .errors import InputError
     from .function import FunctionJob, unpacked_code
@@ -21,7 +22,9 @@ __all__ = [
     "FunctionJob",
     "InputError",
     "TrainingJob",
+    "auto_batch_size",
     "choose_keras_backend",
+    "in_blocks",
     "load_model",
     "run_group",
     "take",
@@ -33,7 +36,9 @@ _HOME = {
     "FunctionJob": "function",
     "InputError": "errors",
     "TrainingJob": "training",
+    "auto_batch_size": "blocks",
     "choose_keras_backend": "devices",
+    "in_blocks": "blocks",
     "load_model": "models",
     "run_group": "group",
     "unpacked_code": "function",

@@ -213,14 +213,30 @@ def _cuda_of_jax() -> str | None:
 _OPEN: dict[str, Callable[[Gpu | None], Fault | None]] = {"xgboost": _open_xgboost, "catboost": _open_catboost, "keras": _open_keras}
 
 
-def choose_keras_backend() -> str:
-    """Choose Keras's backend before Keras is imported: KERAS_BACKEND if it is set, else one that is installed.
+def choose_keras_backend(name: str | None = None) -> str:
+    """Choose Keras's backend before Keras is imported: KERAS_BACKEND if it is set, else the one that is named, else an installed one.
 
     JAX comes first: it is the smallest and the quickest to import.
     """
+    if name and os.environ.get("KERAS_BACKEND") not in (None, "", name):
+        print(f"KERAS_BACKEND is {os.environ['KERAS_BACKEND']}, which is taken in place of {name}.")  # noqa: T201
     if not os.environ.get("KERAS_BACKEND"):
-        installed = [name for name in KERAS_BACKENDS if importlib.util.find_spec(name) is not None]
+        installed = [name] if name else [each for each in KERAS_BACKENDS if importlib.util.find_spec(each) is not None]
         os.environ["KERAS_BACKEND"] = installed[0] if installed else KERAS_BACKENDS[0]
     # JAX and TensorFlow log at length about their kernels before they compute anything.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return os.environ["KERAS_BACKEND"]
+
+
+def import_keras() -> Any:
+    """Import Keras with a backend that is installed, and leave the environment to the jobs that this process starts as it was."""
+    before = os.environ.get("KERAS_BACKEND")
+    choose_keras_backend()
+    try:
+        import keras
+    finally:
+        if before is None:
+            del os.environ["KERAS_BACKEND"]
+        else:
+            os.environ["KERAS_BACKEND"] = before
+    return keras

@@ -39,6 +39,8 @@ class Column:
         scale: the standard deviation of the training rows, 1 if that is 0, for a network.
         origin: what is subtracted before a value becomes float32, which would make one number of several: the lowest number of the
             training rows, where that is so; or the first date, in days since 1970-01-01.
+        gaps: whether some of the training rows have a value and others have none, so that a network can learn what a gap means. (A model
+            of before this was told apart has a flag for each column.)
         codes: whether the user calls it a category: its numbers are codes, and 3.0 is the code 3.
     """
 
@@ -48,6 +50,7 @@ class Column:
     mean: float = 0.0
     scale: float = 1.0
     origin: float = 0.0
+    gaps: bool = True
     codes: bool = False
 
     @classmethod
@@ -66,10 +69,11 @@ class Column:
             return column, column._codes(places, texts)
         origin = _origin(values, kind)
         numbers = _numbers(values, kind, origin)
-        gaps = np.isnan(numbers)
-        present = (numbers[~gaps] if gaps.any() else numbers).astype(np.float64)
+        missing = np.isnan(numbers)
+        present = (numbers[~missing] if missing.any() else numbers).astype(np.float64)
         mean, scale = (float(present.mean()), float(present.std())) if present.size else (0.0, 1.0)
-        return cls(name, kind, (), mean, scale if scale > _ROUNDING * abs(mean) else 1.0, origin), numbers
+        column = cls(name, kind, (), mean, scale if scale > _ROUNDING * abs(mean) else 1.0, origin, 0 < present.size < numbers.size)
+        return column, numbers
 
     def encode(self, values: pd.Series) -> NDArray[np.float32]:
         """Return a column's numbers, float32 of shape (rows,); NaN is missing."""
@@ -165,18 +169,20 @@ class Features:
         """Return the matrix as a network's inputs.
 
         Returns:
-            First the quantities, float32 of shape (rows, 2 x quantities): each standardised, 0 where missing, and after them a flag
-            for each, 1 where it is missing. Then each category, int32 of shape (rows, 1): its code plus 1, 0 where missing.
+            First the quantities, float32 of shape (rows, quantities + flags): each standardised, 0 where missing, and after them a flag
+            for each that has gaps in the training rows, 1 where it is missing. Then each category, int32 of shape (rows, 1): its code
+            plus 1, 0 where missing.
         """
         quantities = [index for index, column in enumerate(self.columns) if column.kind != "category"]
         means = np.array([self.columns[index].mean for index in quantities], dtype=np.float32)
         scales = np.array([self.columns[index].scale for index in quantities], dtype=np.float32)
-        numbers = np.empty((len(matrix), 2 * len(quantities)), dtype=np.float32)
+        with_gaps = [self.columns[index].gaps for index in quantities]
+        numbers = np.empty((len(matrix), len(quantities) + sum(with_gaps)), dtype=np.float32)
         for start in range(0, len(matrix), _BLOCK):
             block = slice(start, start + _BLOCK)
             standard = (matrix[block][:, quantities] - means) / scales
             missing = np.isnan(standard)
-            numbers[block] = np.hstack([np.where(missing, 0, standard), missing])
+            numbers[block] = np.hstack([np.where(missing, 0, standard), missing[:, with_gaps]])
         codes = [(np.nan_to_num(matrix[:, index], nan=-1) + 1).astype(np.int32)[:, None] for index in self.category_indexes]
         return [numbers, *codes]
 

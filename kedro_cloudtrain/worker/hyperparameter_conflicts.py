@@ -7,6 +7,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from .results import version_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -37,6 +39,7 @@ class Conflict:
         refused: the values of the other that are refused beside it.
         needed: the values of the other of which it needs one.
         default: the value of the other where it is left out.
+        before: the library's first release that takes the two; empty if none does.
     """
 
     names: tuple[str, ...]
@@ -45,6 +48,7 @@ class Conflict:
     refused: tuple[Any, ...] = ()
     needed: tuple[Any, ...] = ()
     default: Any = None
+    before: str = ""
 
     def sentence(self, given: Mapping[str, Any]) -> str | None:
         """Return what is wrong with some hyperparameters; None if it is not this."""
@@ -69,7 +73,7 @@ _CONFLICTS: dict[str, tuple[Conflict, ...]] = {
         Conflict(("max_depth",), (0,), ("tree_method",), refused=("exact",)),
         Conflict(("colsample_bynode",), _ANY, ("tree_method",), refused=("exact",)),
         Conflict(("multi_strategy",), ("multi_output_tree",), ("tree_method",), refused=("exact", "approx")),
-        Conflict(("multi_strategy",), ("multi_output_tree",), ("booster",), refused=("dart",)),
+        Conflict(("multi_strategy",), ("multi_output_tree",), ("booster",), refused=("dart",), before="3.3"),
     ),
     # include/LightGBM/config.h, src/io/config.cpp, src/boosting/rf.hpp, src/objective
     "lightgbm": (
@@ -121,7 +125,7 @@ def conflicts(library: str, given: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each pair of hyperparameters that the library refuses together."""
     for conflict in _CONFLICTS.get(library, ()):
         sentence = conflict.sentence(given)
-        if sentence is not None:
+        if sentence is not None and not (conflict.before and _has_release(library, conflict.before)):
             yield sentence
     losses = [(name, given[name]) for name in ("loss_function", "objective", "eval_metric") if library == "catboost" and name in given]
     yield from filter(None, (_loss_problem(name, value) for name, value in losses))
@@ -142,6 +146,12 @@ def weight_conflicts(given: Mapping[str, Any]) -> Iterator[str]:
     for name in _CLASS_WEIGHTS:
         if not _is_one(given.get(name), (None, "None", False, 1, 1.0)):
             yield f"`class_weight` cannot be used with `hyperparameters.{name}`, which weighs the classes a second time: keep one of them."
+
+
+def _has_release(library: str, first: str) -> bool:
+    """Return whether a library is installed in some release or a newer one; a machine has the one that its client has."""
+    numbers = re.match(r"(\d+)\.(\d+)", version_of(library))
+    return numbers is None or (int(numbers[1]), int(numbers[2])) >= tuple(int(number) for number in first.split("."))
 
 
 def _samples(given: Mapping[str, Any]) -> bool:

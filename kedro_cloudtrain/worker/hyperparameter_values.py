@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # takes a number that is written as text; an interval has the limits, `[` with and `(` without its end. `one of` takes these words alone.
 # `like` takes any text, but one that is near to these words without being one of them is misspelt: other releases have others. `signs`
 # are -1, 0 and 1, one for each feature, and `weights` numbers from 0 on, one for each class. A line that ends in `if NAME WORD` is held
-# only beside that hyperparameter: without it the library takes any number.
+# only beside that hyperparameter: without it the library takes any number. One that ends in `or WORD` takes that word as well.
 #
 # XGBoost: the declarations of its `TrainParam`, `GBTreeTrainParam` and `LearnerTrainParam` (src/tree/param.h, src/gbm/gbtree.h,
 # src/learner.cc), as "XGBoost Parameters" of its documentation has them.
@@ -141,7 +141,8 @@ _CATBOOST = """
 """
 # The Keras recipes' own names, whose values no library checks; the words are those of keras.optimizers and keras.activations.
 _KERAS = """
-    epochs batch_size embedding_size                                whole [1,
+    epochs embedding_size                                           whole [1,
+    batch_size                                                      whole [1, or auto
     dropout                                                         number [0,1)
     l2                                                              number [0,
     learning_rate                                                   number (0,
@@ -158,7 +159,7 @@ _OUTDATED = {("xgboost", "tree_method", "gpu_hist"): _HIST, ("xgboost", "tree_me
 _TEXTS = {"xgboost": _XGBOOST, "lightgbm": _LIGHTGBM, "catboost": _CATBOOST, "keras": _KERAS}
 _LINE = re.compile(
     r'(?P<names>[\w ]+?)  *(?P<kind>wholes|whole|number|flag|signs|weights|one of|like)(?P<marks>[?"]*)(?: (?P<rest>.*?))?'
-    r"(?: if (?P<beside>\w+) (?P<word>\S+))?"
+    r"(?: or (?P<also>\w+))?(?: if (?P<beside>\w+) (?P<word>\S+))?"
 )
 _WHOLE_TEXT = re.compile(r"[+-]?\d+")
 _FLAG_TEXTS = ("true", "false", "+", "-")
@@ -186,6 +187,7 @@ class Values:
         as_float: whether a whole number may be written as 2.0.
         any_case: whether a word may be written in capitals.
         beside: another hyperparameter and its value, without which any value is taken.
+        also: a word that is taken besides.
     """
 
     kind: str
@@ -199,6 +201,7 @@ class Values:
     as_float: bool = False
     any_case: bool = False
     beside: tuple[str, str] | None = None
+    also: str | None = None
 
     def take(self, value: Any) -> bool:
         """Return whether a value is one of them."""
@@ -213,12 +216,13 @@ class Values:
             "weights": lambda: all(_is_plain(weight) and weight >= 0 for weight in _each(value)) and any(_each(value)),
             "wholes": lambda: isinstance(value, list | tuple) and all(map(self._is_number, value)),
         }
-        return bool(takes.get(self.kind, lambda: self._is_number(value))())
+        return value == self.also or bool(takes.get(self.kind, lambda: self._is_number(value))())
 
     def hint(self, value: Any) -> str:
         """Return what is taken instead of a value, as a sentence."""
         near = [close for name in self._names(value) if not self._has(name) and (close := self._near(name))]
-        return f"Did you mean `{near[0]}`?" if near else f"It takes {self}."
+        also = f", or {self.also}" if self.also is not None else ""
+        return f"Did you mean `{near[0]}`?" if near else f"It takes {self}{also}."
 
     def __str__(self) -> str:
         if self.kind in _PHRASES:
@@ -287,6 +291,7 @@ def values_of(library: str) -> Mapping[str, Values]:
             ),
             any_case=library in ("lightgbm", "keras"),
             beside=(parts["beside"], parts["word"]) if parts["beside"] else None,
+            also=parts["also"],
         )
         values |= dict.fromkeys(parts["names"].split(), taken)
     return values

@@ -135,6 +135,8 @@ _PARAMETERS_TEXT = {
     "class_weight": "",
     "weight_column": "weight weights sample_weight sample_weights",
 }
+# By these, XGBoost before 2.0 was given a GPU.
+_CHOSE_GPU = ("gpu_id", "n_gpus", "predictor")
 _PARAMETERS = {each: name for name, others in _PARAMETERS_TEXT.items() for each in (name, *others.split())}
 _SAME = tuple(frozenset(line.split()) for line in _SAME_TEXT.strip().splitlines())
 # LightGBM's `alpha` is that of its objective.
@@ -176,6 +178,9 @@ def check_hyperparameters(library: str, names: Iterable[str], task: str | None =
             continue
         if parameter is not None:
             problems.append(f"`hyperparameters.{name}` is `{parameter}` here, which stands beside `hyperparameters`: move it one level up.")
+            continue
+        if library == "xgboost" and name in _CHOSE_GPU:
+            problems.append(f"`hyperparameters.{name}` is of XGBoost before 2.0: leave it out, a GPU is used where the machine has one.")
             continue
         close = nearest(name, valid)
         hint = f"Did you mean `{close}`?" if close else f"It has {', '.join(sorted(valid)[:12])}, …"

@@ -102,6 +102,11 @@ class Job:
         self._end(error)
         return None
 
+    @property
+    def rows_per_s(self) -> float | None:
+        """The rows that the work went through in a second; None where that is not known."""
+        return None
+
     def explained(self, error: BaseException | None) -> BaseException | None:
         """Return an error of the work, or the user's mistake that it means."""
         return error
@@ -175,6 +180,7 @@ class Job:
             "seconds": json.loads(os.environ.get(STAGES_VARIABLE) or "{}")
             | {name: round(value, 4) for name, value in self._seconds.items()},
             "rows": self._rows,
+            "rows_per_s": self.rows_per_s,
             "bytes_read": self._bytes_read,
             "device": self.device,
             "device_name": self._device_name,

@@ -211,12 +211,10 @@ def _load_catboost(file: Path) -> Any:
 
 
 def _load_keras(file: Path) -> Any:
-    from .devices import choose_keras_backend
+    from .devices import import_keras
 
-    choose_keras_backend()
-    import keras
-
-    return keras.saving.load_model(file)
+    # A prediction needs no optimiser, and that of PyTorch is a class which only PyTorch can import.
+    return import_keras().saving.load_model(file, compile=False)
 
 
 _LOADERS: dict[str, Callable[[Path], Any]] = {

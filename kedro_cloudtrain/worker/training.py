@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class TrainingJob(Job):
     target: Target
     _roles: Roles
     _names: list[str]
+    _earlier_rounds: int | None = None
 
     def __init__(
         self,
@@ -73,7 +75,8 @@ class TrainingJob(Job):
         hyperparameters: Mapping[str, Any],
         outputs: Sequence[str] = ("model", "metrics"),
     ) -> None:
-        super().__init__(script, [library, "numpy", "pandas", "scikit-learn"])
+        backend = os.environ.get("KERAS_BACKEND") if library == "keras" else None
+        super().__init__(script, [library, *filter(None, [backend]), "numpy", "pandas", "scikit-learn"])
         self._library = library
         self._task = task
         self._hyperparameters = hyperparameters
@@ -86,6 +89,16 @@ class TrainingJob(Job):
         print(f"{self._library} {version_of(self._library)} on {device}")  # noqa: T201
         check_hyperparameters(self._library, self._hyperparameters, self._task)
         self.checkpoint = FitCheckpoint(self._library, self.progress)
+        # How many rounds CatBoost has in a snapshot, it does not tell.
+        self._earlier_rounds = None if self._library == "catboost" and self.checkpoint.folder is not None else self.progress.rounds
+
+    @property
+    def rows_per_s(self) -> float | None:
+        """The training rows that the fit went through in a second, once a round or an epoch; None if it has not come to its end."""
+        seconds, rows = self._seconds.get("fit"), self._rows.get("train")
+        if not seconds or not rows or self._earlier_rounds is None:
+            return None
+        return round(rows * (self.progress.rounds - self._earlier_rounds) / seconds, 1)
 
     def explained(self, error: BaseException | None) -> BaseException | None:
         """Return an error of the work, or the hyperparameter that the library has refused by it."""

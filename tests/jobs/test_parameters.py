@@ -43,6 +43,24 @@ def test_a_name_that_yaml_reads_as_something_else_is_to_be_put_in_quotes(where: 
     assert parse(feature='"no"').feature_columns == ("no",)
 
 
+@pytest.mark.parametrize(
+    ("model_type", "backend", "message"),
+    [
+        ("keras_regression", "theano", "`backend` is 'theano'; allowed: 'jax', 'tensorflow' or 'torch'."),
+        ("keras_regression", "tensorflo", "Did you mean `tensorflow`?"),
+        ("xgboost_regression", "jax", "`backend` is 'jax': it is what Keras computes with, and xgboost is not Keras. Remove it"),
+        ("my_own", "torch", "my_own is not Keras"),
+    ],
+)
+def test_a_backend_is_one_of_keras(model_type: str, backend: str, message: str) -> None:
+    values = {"model_type": model_type, "target_column": "y", "backend": backend}
+    with pytest.raises(ConfigError) as caught:
+        TrainingParameters.parse(values, "params:flats")
+    assert message in caught.value.message
+    allowed = {**values, "model_type": "keras_regression", "backend": "torch"}
+    assert TrainingParameters.parse(allowed, "params:flats").backend == "torch"
+
+
 def test_the_labels_of_class_weights_may_be_numbers_and_truths() -> None:
     values = yaml.safe_load("{model_type: a, target_column: b, hyperparameters: {class_weights: {0: 1, yes: 3}}}")
     assert TrainingParameters.parse(values, "here").hyperparameters == {"class_weights": {"0": 1, "True": 3}}

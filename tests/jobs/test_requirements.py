@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -12,13 +13,15 @@ import pytest
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.requirements import _installed, function_requirements, is_path, project_requirements, provides, requirements
 
+WORKER = {"numpy", "pandas", "pyarrow", "scikit-learn"}
+
 
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost", "keras"])
 def test_a_library_is_pinned_to_the_installed_version(library: str) -> None:
     lines = requirements(library, gpu=False)
     names = {line.partition("==")[0] for line in lines}
     assert ("xgboost-cpu" if library == "xgboost" else library) in names
-    assert {"numpy", "pandas", "pyarrow", "scikit-learn"} <= names
+    assert names >= WORKER
     assert not ({"xgboost", "xgboost-cpu", "lightgbm", "catboost", "keras"} - {library, f"{library}-cpu"}) & names
     assert f"numpy=={metadata.version('numpy')}" in lines
 
@@ -26,6 +29,16 @@ def test_a_library_is_pinned_to_the_installed_version(library: str) -> None:
 def test_jax_has_its_cuda_on_a_machine_with_a_gpu() -> None:
     assert any(line.startswith("jax[cuda12]==") for line in requirements("keras", gpu=True))
     assert any(line.startswith("jax==") for line in requirements("keras", gpu=False))
+
+
+def test_keras_has_the_backend_that_is_asked_for_and_no_other() -> None:
+    def installed(backend: str | None, *, gpu: bool) -> set[str]:
+        return {re.split("[=<>]", line)[0] for line in requirements("keras", gpu=gpu, backend=backend)} - WORKER
+
+    assert installed(None, gpu=True) == installed("jax", gpu=True) == {"keras", "jax[cuda12]"}
+    assert installed("tensorflow", gpu=True) == {"keras", "tensorflow[and-cuda]"}
+    assert installed("tensorflow", gpu=False) == {"keras", "tensorflow-cpu"}
+    assert installed("torch", gpu=True) == installed("torch", gpu=False) == {"keras", "torch"}
 
 
 def test_formats_and_urls_need_their_readers() -> None:

@@ -23,6 +23,10 @@ KEPT = {
     ("xgboost-cpu==3.4.1", "3.13"): [],
     ("jax[cuda12]==0.10.2", "3.12"): ["nvidia-cublas-cu12==12.9.3.13", "nvidia-cuda-runtime-cu12==12.9.79"],
     ("jax==0.10.2", "3.12"): [],
+    ("tensorflow[and-cuda]==2.21.0", "3.13"): ["nvidia-cublas-cu12==12.9.3.13", "nvidia-cuda-runtime-cu12==12.9.79"],
+    ("tensorflow-cpu==2.21.0", "3.13"): [],
+    ("torch==2.9.1", "3.12"): ["nvidia-cublas-cu12==12.8.4.1", "nvidia-cuda-runtime-cu12==12.8.90"],
+    ("torch==2.15.0", "3.12"): ["nvidia-cublas==13.4.1.3", "nvidia-cuda-runtime==13.2.86"],
     ("jax[cuda13]==0.10.2", "3.12"): ["nvidia-cublas==13.10.0.20", "nvidia-cuda-runtime==13.3.29"],
     ("lightgbm==4.7.0", "3.12"): [],
     ("catboost==1.2.10", "3.12"): [],
@@ -52,6 +56,9 @@ def asked_for(requirement: str, python: str) -> list[str]:
         ("xgboost", "3.4.1", "3.13", False, "xgboost-cpu", "12.8"),
         ("jax", "0.10.2", "3.12", True, "jax[cuda12]", "12.8"),
         ("jax", "0.10.2", "3.12", False, "jax", "12.8"),
+        ("tensorflow", "2.21.0", "3.13", True, "tensorflow[and-cuda]", "12.8"),
+        ("tensorflow", "2.21.0", "3.13", False, "tensorflow-cpu", "12.8"),
+        ("torch", "2.9.1", "3.12", True, "torch", "12.8"),
         ("lightgbm", "4.7.0", "3.12", True, "lightgbm", "12.8"),
         ("catboost", "1.2.10", "3.12", True, "catboost", "12.8"),
     ],
@@ -65,7 +72,7 @@ def test_a_pods_wheel_works_with_the_oldest_driver_that_is_asked_for(
     assert gpu or not [line for line in lines if line.startswith("nvidia-")]
 
 
-@pytest.mark.parametrize("requirement", [("xgboost==3.4.1", "3.12"), ("jax[cuda13]==0.10.2", "3.12")], ids=str)
+@pytest.mark.parametrize("requirement", [("xgboost==3.4.1", "3.12"), ("jax[cuda13]==0.10.2", "3.12"), ("torch==2.15.0", "3.12")], ids=str)
 def test_a_wheel_for_a_newer_cuda_raises_what_is_asked_of_the_host(requirement: tuple[str, str]) -> None:
     assert least_cuda(asked_for(*requirement), "12.8") == "13.0"
 
@@ -74,10 +81,10 @@ def test_the_newest_release_is_not_known_to_run_on_older_drivers() -> None:
     assert distribution("xgboost", None, gpu=True) == "xgboost-cu12"
 
 
-@pytest.mark.parametrize("name", ["xgboost", "xgboost-cpu", "xgboost-cu12"])
+@pytest.mark.parametrize("name", ["xgboost", "xgboost-cpu", "xgboost-cu12", "tensorflow", "tensorflow-cpu"])
 def test_a_client_with_another_wheel_of_the_same_library_is_understood(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def version(asked: str) -> str:
-        if asked in same_module("xgboost"):
+        if asked in same_module(name):
             if asked != name:
                 raise metadata.PackageNotFoundError(asked)
             return "3.4.1"
@@ -86,8 +93,10 @@ def test_a_client_with_another_wheel_of_the_same_library_is_understood(name: str
     _installed.cache_clear()
     monkeypatch.setattr("kedro_cloudtrain.jobs.requirements.metadata", SimpleNamespace(**{**vars(metadata), "version": version}))
     try:
-        assert "xgboost-cu12==3.4.1" in requirements("xgboost", gpu=True)
-        assert "xgboost-cpu==3.4.1" in requirements("xgboost", gpu=False)
+        library, on_gpu = ("xgboost", "xgboost-cu12") if name.startswith("xgboost") else ("tensorflow", "tensorflow[and-cuda]")
+        recipe, backend = ("keras", library) if library == "tensorflow" else (library, None)
+        assert f"{on_gpu}==3.4.1" in requirements(recipe, gpu=True, backend=backend)
+        assert f"{library}-cpu==3.4.1" in requirements(recipe, gpu=False, backend=backend)
     finally:
         _installed.cache_clear()
 

@@ -283,11 +283,22 @@ def test_the_watchdog_ends_the_job_with_a_result(folder: Path, monkeypatch: pyte
     monkeypatch.setattr(ending, "sleep", waited.append)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     job_folder.CHILD.write_text(str(child.pid))
+    write_machine(folder, lifetime_s=7200.0)
     ending.watch(3600.0)
     assert child.wait(10) == -signal.SIGKILL
     assert result(folder)["state"] == "timed out"
     assert result(folder)["error"]["message"] == "its pod's deadline of 3600 s has passed"
-    assert (waited, ended) == ([3600.0], [1])
+    assert (sum(waited), ended) == (3600.0, [1])
+
+
+def test_the_watchdog_learns_of_a_nearer_deadline_of_its_own_attempt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "end_pod", lambda: None)
+    for attempt, lives_s in (("abc", 100.0), ("another", 300.0)):
+        waited: list[float] = []
+        monkeypatch.setattr(ending, "sleep", waited.append)
+        write_machine(folder, lifetime_s=100.0, attempt=attempt)
+        ending.watch(300.0)
+        assert sum(waited) == pytest.approx(lives_s, abs=15.0)
 
 
 def test_a_result_is_waited_for_until_it_is_delivered_but_not_for_ever(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,12 +46,12 @@ class PodFault:
     Attributes:
         kind: `never starts`; `loops`: its command fails at once, over and over; `vanishes`: it is gone, with all its processes;
             `cannot end`: its key does not permit it to terminate itself; `errors`: it is in the state ERROR; `no cuda`: its driver
-            answers, and no library opens its GPU.
+            answers, and no library opens its GPU; `dear`: it is billed at ten times its offer.
         after_s: when the pod vanishes, in seconds from its start.
         when_file: the file on its volume that makes the pod vanish as soon as it exists.
     """
 
-    kind: Literal["never starts", "loops", "vanishes", "cannot end", "errors", "no cuda"]
+    kind: Literal["never starts", "loops", "vanishes", "cannot end", "errors", "no cuda", "dear"]
     after_s: float | None = None
     when_file: str | None = None
 

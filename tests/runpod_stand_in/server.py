@@ -122,16 +122,17 @@ class RunPodStandIn:
         if cpu is not None and request.cpu is not None:
             price = cpu.price.secure_per_vcpu * request.cpu.vcpu_count
         mount = next(iter(request.mounts.network), None)
+        fault = self.faults.take_pod_fault()
         pod = RunningPod(
             request,
             place=request.data_center_ids[0] if request.data_center_ids else "EU-RO-1",
             volume=self.root / mount.volume_id if mount is not None else None,
-            usd_per_hour=price,
+            usd_per_hour=price * (10 if fault is not None and fault.kind == "dear" else 1),
             secrets=self.secrets,
             scratch=Path(self._scratch.name),
             memory_gb=machine.memory if machine is not None else 0,
             start_delay_s=self.start_delay_s,
-            fault=self.faults.take_pod_fault(),
+            fault=fault,
             isolated=bool(self.isolated),
         )
         with self._lock:

@@ -139,6 +139,7 @@ class Job(_Exactly):
     finished_at: AwareDatetime | None
     seconds: dict[str, float]
     rows: dict[str, int]
+    rows_per_s: float | None
     bytes_read: int | None
     device: str | None
     gpu: UsedGpu | None

@@ -100,6 +100,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "keras_multiclass_classification": {
         "dataset_url": "https://example.org/wine.csv",
         "target_column": "quality",
+        "backend": "tensorflow",
         "outputs": EVERYTHING,
     },
 }

@@ -65,7 +65,7 @@ def test_a_fit_that_lost_its_machine_twice_ends_as_one_that_lost_none(job: Job, 
 def test_a_fit_stops_early_by_the_rounds_before_its_machine_was_lost(job: Job, another_job: Job, library: str) -> None:
     slow = {"xgboost": ("n_estimators", 400), "lightgbm": ("n_estimators", 400), "catboost": ("iterations", 400), "keras": ("epochs", 60)}
     fast = {"xgboost": {"learning_rate": 0.3}, "lightgbm": {"learning_rate": 0.3}, "catboost": {"learning_rate": 0.4}}
-    fast["keras"] = {"learning_rate": 0.3}
+    fast["keras"] = {"learning_rate": 0.05}
     name, rounds = slow[library]
     asked = {"hyperparameters": {**EQUAL[library], **fast[library], name: rounds}, "early_stopping_rounds": 8 if library != "keras" else 4}
     another_job.run_here(f"{library}_regression", another_job.table("y.csv", table()), "y", **asked)

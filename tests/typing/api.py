@@ -25,6 +25,7 @@ from kedro_cloudtrain import (
     JobTimeoutError,
     MetricsDataset,
     ModelDataset,
+    PodsLeftError,
     RunPodPodManager,
     SourceError,
     TemplateError,
@@ -136,7 +137,7 @@ def advice(error: CloudTrainError) -> str:
     match error:
         case ConfigError() | TemplateError() | SourceError():
             advice = f"mend the project: {error.message}"
-        case CapacityError() | BudgetExceededError():
+        case CapacityError() | BudgetExceededError() | PodsLeftError():
             advice = "allow another GPU, or a higher price"
         case JobFailedError() | JobTimeoutError() | JobLostError():
             advice = "read the job's log"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import decimal
 import warnings
@@ -139,13 +140,47 @@ def test_a_frame_becomes_what_each_library_wants() -> None:
     assert mixed["0"].dtype == np.float32
     numbers, codes = features.network_inputs(matrix)
     np.testing.assert_allclose(numbers[:, 0], [-1, 1, 0])
-    np.testing.assert_array_equal(numbers[:, 2], [0, 0, 1])
+    np.testing.assert_array_equal(numbers[:, 2:], [[0], [0], [1]])  # `b` has no gap, and therefore no flag
     np.testing.assert_array_equal(codes, [[1], [0], [2]])
     assert codes.dtype == np.int32
     with pytest.raises(InputError, match=r"no column `n`. Did you mean `nn`\? The model needs n, c, b"):
         features.matrix(frame.rename(columns={"n": "nn"}))
     with pytest.raises(InputError, match=r"no column `n`. The model"):
         features.matrix(pd.DataFrame({"other thing": [1]}))
+
+
+@pytest.mark.parametrize(
+    ("values", "gaps"),
+    [
+        ([1.0, 2.0], False),
+        ([1.0, None], True),
+        ([None, None], False),
+        ([1.0, np.inf], True),
+        ([True, None], True),
+        (["2024-01-01", None], True),
+    ],
+)
+def test_a_network_has_a_flag_for_what_some_training_rows_lack(values, gaps) -> None:
+    frame = pd.DataFrame({"x": values, "whole": [1.0, 2.0]})
+    features = Features.fit(frame, ["x", "whole"])
+    assert features.columns[0].gaps is gaps
+    # Rows of later on have the columns of the training rows, whatever they lack.
+    later = pd.DataFrame({"x": [None, None, values[0]], "whole": [None, 1.0, 2.0]})
+    numbers = features.network_inputs(features.matrix(later))[0]
+    assert numbers.shape == (3, 2 + gaps)
+    assert not np.isnan(numbers).any()
+    if gaps:
+        np.testing.assert_array_equal(numbers[:, 2], [1, 1, 0])
+
+
+def test_a_model_of_before_flags_were_told_apart_has_one_for_each_column() -> None:
+    frame = pd.DataFrame({"x": [1.0, 2.0], "y": [1.0, None]})
+    fields = [
+        {name: value for name, value in dataclasses.asdict(column).items() if name != "gaps"}
+        for column in Features.fit(frame, ["x", "y"]).columns
+    ]
+    before = Features(tuple(Column(**each) for each in fields))
+    np.testing.assert_array_equal(before.network_inputs(before.matrix(frame))[0][:, 2:], [[0, 0], [0, 1]])
 
 
 def target(values, task="multiclass_classification"):

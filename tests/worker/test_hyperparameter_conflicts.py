@@ -9,6 +9,7 @@ import pytest
 from support.quiet import silence
 
 from kedro_cloudtrain.worker.errors import HyperparameterError
+from kedro_cloudtrain.worker.hyperparameter_conflicts import conflicts
 from kedro_cloudtrain.worker.hyperparameters import KNOWN, check_hyperparameters
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
@@ -18,7 +19,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("xgboost", {"colsample_bynode": 0.5, "tree_method": "exact"}, "colsample_bynode"),
     ("xgboost", {"multi_strategy": "multi_output_tree", "tree_method": "exact"}, "multi_strategy"),
     ("xgboost", {"multi_strategy": "multi_output_tree", "tree_method": "approx"}, "multi_strategy"),
-    ("xgboost", {"multi_strategy": "multi_output_tree", "booster": "dart"}, "multi_strategy"),
     ("xgboost", {"objective": "reg:quantileerror"}, "needs `quantile_alpha`"),
     ("lightgbm", {"force_col_wise": True, "force_row_wise": True}, "force_col_wise"),
     ("lightgbm", {"linear_tree": True, "objective": "l1"}, "linear_tree"),
@@ -127,6 +127,20 @@ def test_what_the_table_refuses_the_library_refuses(library: str, given: dict[st
     with pytest.raises(Exception, match=r"\w") as raised:
         fit(library, given)
     assert not isinstance(raised.value, TypeError | ImportError)  # it is the library's own check
+
+
+def test_what_a_newer_release_takes_is_refused_for_the_older_ones_alone() -> None:
+    given = {"multi_strategy": "multi_output_tree", "booster": "dart"}
+    problems = list(conflicts("xgboost", given))
+    try:
+        import xgboost as xgb
+
+        with silence():
+            xgb.train({"nthread": 1, **given}, xgb.DMatrix(X, np.column_stack([Y, Y])), 2)
+    except xgb.core.XGBoostError:
+        assert problems
+    else:
+        assert not problems
 
 
 @pytest.mark.parametrize(("library", "given"), TAKEN, ids=str)

@@ -196,6 +196,7 @@ def test_the_table_has_only_names_of_the_library(library: str) -> None:
         ("lightgbm", {"bagging_fraction": 0}, "It takes a number above 0 and at most 1."),
         ("catboost", {"depth": 17}, "It takes a whole number from 0 to 16."),
         ("catboost", {"boosting_type": "gbdt"}, "It takes one of Ordered, Plain."),
+        ("keras", {"batch_size": "big"}, "It takes a whole number from 1 on, or auto."),
         ("keras", {"dropout": 1}, "It takes a number from 0 to less than 1."),
         ("keras", {"optimizer": "adm"}, "Did you mean `adam`?"),
     ],

@@ -42,6 +42,12 @@ def test_all_unknown_names_are_reported_at_once() -> None:
     assert "move it one level up" in third
 
 
+def test_what_chose_the_gpu_once_is_told_that_the_machine_does() -> None:
+    for name, value in (("gpu_id", 0), ("predictor", "gpu_predictor"), ("n_gpus", 1)):
+        with pytest.raises(HyperparameterError, match=f"hyperparameters.{name}` is of XGBoost before 2.0: leave it out"):
+            check_hyperparameters("xgboost", {name: value})
+
+
 @pytest.mark.parametrize(
     ("library", "name", "parameter"),
     [
@@ -81,7 +87,7 @@ def test_a_linear_booster_is_refused() -> None:
     [
         ("hidden_units", [8, [8, 0], ["8"], [True], None], [[], [8], (8, 4)]),
         ("epochs", [0, 1.5, "3", True], [1]),
-        ("batch_size", [0], [32]),
+        ("batch_size", [0, "automatic", None], [32, "auto"]),
         ("embedding_size", [-1], [4]),
         ("dropout", [1, -0.1, "a", False], [0, 0.5]),
         ("l2", [-1, None], [0, 0.1]),

@@ -7,11 +7,12 @@ import dataclasses
 import logging
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import Budget, worst_usd
-from kedro_cloudtrain.backends.runpod.following import Following, PodLostError
+from kedro_cloudtrain.backends.runpod.following import Following, HostFaultError, PodLostError
 from kedro_cloudtrain.backends.runpod.kept import KeptPodJob, living_pod
 from kedro_cloudtrain.backends.runpod.launching import ClaimedError, Launcher, client_id
 from kedro_cloudtrain.backends.runpod.offers import Candidate
@@ -38,6 +39,8 @@ logger = logging.getLogger("kedro.cloudtrain")
 
 # Two computers' clocks may differ by this much before a claim of the other one is not believed.
 _CLOCKS_S = 300.0
+# How many hosts of one kind may fail before another kind is taken.
+_FAULTS_OF_A_KIND = 2
 
 
 class _FinishedError(CloudTrainError):
@@ -87,6 +90,7 @@ class RunPodBackend:
         remote = remote_folder(request.folder, self._volume)
         watcher.moved(request.folder.name, JobState.STARTING)
         lost: list[tuple[str, str]] = []
+        faults: Counter[str] = Counter()
         spent_usd, sent = 0.0, False
         while len(lost) <= request.settings.retries:
             try:
@@ -99,18 +103,20 @@ class RunPodBackend:
                     remote.send()
                     sent = True
                 try:
-                    placement = self._launcher.launch(request, remote, spent_usd)
+                    faulty = [machine for machine, count in faults.items() if count >= _FAULTS_OF_A_KIND]
+                    placement = self._launcher.launch(request, remote, spent_usd, faulty)
                 except ClaimedError:
                     continue
             ended = "cancelled"
             remote.rewind()
             try:
                 watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
-                sighting = self._watch.add(placement.pod_id, placement.name)
+                sighting = self._watch.add(placement.pod_id, placement.name, placement.usd_per_hour)
                 result = Following(request, remote, placement, sighting, watcher, self._pace).result(self._closed)
                 ended = "done"
             except PodLostError as error:
                 ended = error.message
+                faults[str(placement.candidate)] += isinstance(error, HostFaultError)
                 lost.append((error.message, f"{placement.pod_id} ({placement.candidate})"))
                 logger.warning("%s: pod %s %s", request.folder.name, placement.pod_id, error.message)
                 watcher.moved(request.folder.name, JobState.STARTING)
@@ -144,6 +150,14 @@ class RunPodBackend:
         self._closed.set()
         self._api.shorten_waits()
         self._watch.close()
+
+    def left(self) -> list[str]:
+        """Return a sentence for each pod that could not be ended, after `close`."""
+        return [
+            f"Pod {pod_id} is still there, at ${usd_per_hour:.2f} an hour: RunPod did not end it. End it: kedro cloudtrain reap, or "
+            "https://console.runpod.io/pods"
+            for pod_id, usd_per_hour in self._watch.left.items()
+        ]
 
     def _attached(self, request: JobRequest, remote: RemoteFolder) -> Placement | None:
         """Return the pod that works on the job already, for a client that is gone or on another computer; None where there is none.
@@ -191,14 +205,16 @@ class RunPodBackend:
 
     def _end(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, ended: str) -> float:
         """Make sure that the pod ends, record what it was used for, and return what it cost, in dollars."""
+        gone = True
         if ended == "done":
             self._watch.release(placement.pod_id)
         else:
-            self._watch.terminate(placement.pod_id)
+            gone = self._watch.terminate(placement.pod_id, lambda: self._budget.settle(placement.name, placement.cost_usd))
             with contextlib.suppress(CloudTrainError):
                 self._launcher.revoke(remote, placement.attempt)
         cost_usd = placement.cost_usd
-        self._budget.settle(placement.name, cost_usd)
+        if gone:  # The worst case of one that is still there stays reserved.
+            self._budget.settle(placement.name, cost_usd)
         seconds = time.monotonic() - placement.created_at
         use = MachineUse(placement.pod_id, str(placement.candidate), placement.usd_per_hour, seconds, cost_usd, ended)
         watcher.used(request.folder.name, use)

@@ -37,13 +37,13 @@ class Budget:
             return sum(self._spent.values())
 
     def reserve(self, pod: str, node: str, worst_usd: float) -> None:
-        """Reserve the worst case of a pod.
+        """Reserve the worst case of a pod, in place of what was reserved for it before.
 
         Raises:
             BudgetExceededError: the worst case exceeds what is neither spent nor reserved.
         """
         with self._lock:
-            taken = sum(self._spent.values()) + sum(self._reserved.values())
+            taken = sum(self._spent.values()) + sum(usd for name, usd in self._reserved.items() if name != pod)
             if self.max_cost_usd is not None and taken + worst_usd > self.max_cost_usd + 1e-9:
                 raise BudgetExceededError(
                     f"{node} was not started: its worst case (${worst_usd:.2f}) would take the run past max_cost_usd "

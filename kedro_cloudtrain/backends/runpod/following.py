@@ -29,6 +29,10 @@ class PodLostError(CloudTrainError):
     """A pod will not give a result; another pod may."""
 
 
+class HostFaultError(PodLostError):
+    """A pod's host cannot do the job, as the pod itself has found."""
+
+
 class Following:
     """The way of one pod from its creation to its job's result.
 
@@ -107,7 +111,7 @@ class Following:
         if progress is not None:
             self._watcher.progressed(self._job, progress)
         if result.error is not None and result.error.type == "MachineError":
-            raise PodLostError(result.error.message)
+            raise HostFaultError(result.error.message)
         if result.state != "succeeded":
             raise failed_on(self._request.folder, result, self._request.timeout_s)
         self._remote.fetch(result)

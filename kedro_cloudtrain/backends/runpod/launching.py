@@ -20,14 +20,14 @@ from kedro_cloudtrain.backends.runpod.environments import Environments
 from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose, no_capacity
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
-from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, LockError
+from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError, LockError
 from kedro_cloudtrain.jobs.environment_name import environment_name
 from kedro_cloudtrain.jobs.lock import lock, unlocked, uv_release
 from kedro_cloudtrain.jobs.wheels import least_cuda
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE, GPU_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from kedro_cloudtrain.backends.backend import JobRequest
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
@@ -43,6 +43,8 @@ logger = logging.getLogger("kedro.cloudtrain")
 MOUNT = "/workspace"
 NAME_PREFIX = "cloudtrain"
 _FORBIDDEN = 403
+# Prices are shown in cents.
+_CENT_USD = 0.005
 # How an API answers that is older than the fields for the host's memory and vCPUs.
 _UNKNOWN_FIELD = (400, 422)
 # A host has more than this for each GPU: what needs less asks for nothing.
@@ -51,6 +53,10 @@ _ANY_HOST_GB = 16.0
 
 class ClaimedError(CloudTrainError):
     """Another client has claimed the job at the same moment."""
+
+
+class _DearPodError(CloudTrainError):
+    """A pod that is billed at more than was offered, and than is allowed."""
 
 
 class Launcher:
@@ -72,7 +78,7 @@ class Launcher:
         volume: S3Store,
         project: str,
         budget: Budget,
-        end_pod: Callable[[str], None],
+        end_pod: Callable[[str], object],
         closed: threading.Event | None = None,
         pace: Pace | None = None,
     ) -> None:
@@ -85,13 +91,14 @@ class Launcher:
         self._pace = pace if pace is not None else Pace()
         self._offers = CachedOffers(api, self._pace.offers_cached_s)
 
-    def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0) -> Placement:
+    def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0, faulty: Collection[str] = ()) -> Placement:
         """Create one pod for a job, on the first machine that is free.
 
         Args:
             request: the job.
             remote: its folder on the volume.
             spent_usd: what its earlier pods have cost, in dollars.
+            faulty: the kinds of machines whose hosts could not do the job; they come last.
 
         Raises:
             CapacityError: no machine is free.
@@ -104,9 +111,11 @@ class Launcher:
         locked: dict[bool, JobRequest] = {}
         give_up_at = time.monotonic() + settings.wait_for_capacity_s
         refusals: dict[tuple[str, str], int] = {}
+        dear: set[str] = set()
         while True:
             choice = choose(self._offers, settings, self._volume.data_center, request.workload)
-            for candidate in choice.candidates:
+            candidates = [candidate for candidate in choice.candidates if str(candidate) not in dear]
+            for candidate in sorted(candidates, key=lambda candidate: str(candidate) in faulty):
                 if self._closed.is_set():
                     raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
                 try:
@@ -116,13 +125,17 @@ class Launcher:
                     return self._create(locked[on_gpu], remote, candidate, spent_usd)
                 except CapacityError:
                     refusal = (str(candidate), "no instances")
+                except _DearPodError as error:
+                    logger.warning("%s: %s is %s: its pod is ended", request.folder.name, candidate, error.message, extra={"markup": False})
+                    refusal = (str(candidate), error.message)
+                    dear.add(str(candidate))
                 except ApiError as error:
                     if error.status != _FORBIDDEN:
                         raise
                     refusal = (str(candidate), "not for this account")
                 refusals[refusal] = refusals.get(refusal, 0) + 1
             tried = [f"{name} ({reason}{'' if count == 1 else f', {count} times'})" for (name, reason), count in refusals.items()]
-            if time.monotonic() >= give_up_at:
+            if time.monotonic() >= give_up_at or not candidates:
                 raise no_capacity([*tried, *choice.refused], settings, self._volume.data_center, request.folder.name)
             logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(tried), extra={"markup": False})
             self._closed.wait(min(self._pace.capacity_every_s, max(0.1, give_up_at - time.monotonic())))
@@ -147,24 +160,55 @@ class Launcher:
             remote.write_machine(machine)
             self._check_claim(request, remote, attempt)
             pod = self._create_pod(self._pod_request(request, remote, candidate, machine))
-            if machine["environment"] and self._volume.mounted:
-                Environments(self._volume).remember(machine["environment"])
         finally:
             if pod is None:
                 self._budget.settle(name, 0.0)
                 # If a pod was created after all, it must not begin.
                 with contextlib.suppress(CloudTrainError):
                     self.revoke(remote, attempt)
-        placement = Placement(
-            pod.id, name, attempt, candidate, pod.cost or candidate.usd_per_hour, pod_lifetime_s, created_at, settings.startup_timeout_s
-        )
+        usd_per_hour = pod.cost or candidate.usd_per_hour
+        placement = Placement(pod.id, name, attempt, candidate, usd_per_hour, pod_lifetime_s, created_at, settings.startup_timeout_s)
         try:
-            remote.write_machine({**machine, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
+            lives_s = self._billed_lifetime_s(request, placement, left_usd)
+            billed = {"usd_per_hour": usd_per_hour, "lifetime_s": lives_s, "timeout_s": min(request.timeout_s, lives_s)}
+            remote.write_machine({**machine, **billed, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
         except BaseException:
             self._end_pod(pod.id)
             self._budget.settle(name, placement.cost_usd)
+            with contextlib.suppress(CloudTrainError):
+                self.revoke(remote, attempt)
             raise
-        return placement
+        if machine["environment"] and self._volume.mounted:
+            with contextlib.suppress(OSError):  # a cache that cannot be written
+                Environments(self._volume).remember(machine["environment"])
+        return dataclasses.replace(placement, lifetime_s=lives_s)
+
+    def _billed_lifetime_s(self, request: JobRequest, placement: Placement, left_usd: float | None) -> float:
+        """Return how long a pod may live by the price that is really billed, which the offer need not have had.
+
+        Raises:
+            _DearPodError: the price is over a limit, or leaves the pod no useful time.
+        """
+        settings, offered, billed = request.settings, placement.candidate.usd_per_hour, placement.usd_per_hour
+        if billed <= offered + _CENT_USD:
+            return placement.lifetime_s
+        limit = settings.max_price_per_hour_usd
+        if limit is not None and billed > limit:
+            raise _DearPodError(f"billed at ${billed:.2f}/h instead of ${offered:.2f}/h, over max_price_per_hour_usd {limit:g}")
+        try:
+            lives_s = lifetime_s(request.folder.name, billed, pod_time_s(settings), settings.startup_timeout_s, left_usd)
+            self._budget.reserve(placement.name, request.folder.name, worst_usd(billed, settings.startup_timeout_s, lives_s))
+        except BudgetExceededError as error:
+            raise _DearPodError(f"billed at ${billed:.2f}/h instead of ${offered:.2f}/h, which max_cost_usd does not pay for") from error
+        logger.warning(
+            "%s: pod %s is billed at $%.2f/h, and was offered at $%.2f/h: it is ended after %.0f s at most",
+            request.folder.name,
+            placement.pod_id,
+            billed,
+            offered,
+            lives_s,
+        )
+        return lives_s
 
     def _create_pod(self, pod_request: PodRequest) -> Pod:
         """Create a pod, on a host of the wanted memory and vCPUs if there is one, else on any."""

@@ -113,15 +113,20 @@ class RemoteFolder:
         """Return the result of an attempt, or of the latest one; None if there is no result yet.
 
         Raises:
-            JobLostError: `result.json` is not a result.
+            JobLostError: `result.json` is not a result, and no attempt is named that would write it anew.
         """
         content = self.volume.read_bytes(self.key(RESULT))
         if content is None:
             return None
         try:
             result = JobResult.model_validate_json(content)
-        except ValidationError as error:
-            raise JobLostError(f"{self.key(RESULT)} is not a result: {error}") from error
+        except ValidationError:
+            if attempt is not None:
+                return None  # A pod replaces the file when it begins.
+            what = "is empty" if not content.strip() else "cannot be read as one"
+            raise JobLostError(
+                f"{self.key(RESULT)} {self.volume.where} is the job's result, and {what}: the same run does the job again."
+            ) from None
         if attempt is not None and result.attempt != attempt:
             return None  # It is from a pod that was given up.
         self.folder.write(self.folder.result, content)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.errors import CloudTrainError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
     from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.backends.runpod.pace import Pace
@@ -35,6 +37,9 @@ class Sighting:
         started_at: when its container last started, by its uptime.
         restarts: how often its container has started again.
         released_at: when its job was done.
+        unwanted_at: when it was first to be terminated, and RunPod did not do so.
+        usd_per_hour: its price.
+        on_gone: called once a pod is gone that RunPod did not terminate at first.
     """
 
     name: str
@@ -45,6 +50,9 @@ class Sighting:
     started_at: float | None = None
     restarts: int = 0
     released_at: float | None = None
+    unwanted_at: float | None = None
+    usd_per_hour: float = 0.0
+    on_gone: Callable[[], None] | None = None
 
     def update(self, pod: Pod | None) -> None:
         """Take over the pod as one list has it; None if the list does not have it."""
@@ -69,6 +77,9 @@ class PodWatch:
     Args:
         api: the client of RunPod's API.
         pace: the interval.
+
+    Attributes:
+        left: the pods that are still there after `close`, with their price in dollars per hour.
     """
 
     def __init__(self, api: RunPodApi, pace: Pace) -> None:
@@ -79,10 +90,11 @@ class PodWatch:
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self.left: dict[str, float] = {}
 
-    def add(self, pod_id: str, name: str) -> Sighting:
+    def add(self, pod_id: str, name: str, usd_per_hour: float = 0.0) -> Sighting:
         """Watch a pod from now on; the sighting is kept up to date."""
-        sighting = Sighting(name, time.monotonic())
+        sighting = Sighting(name, time.monotonic(), usd_per_hour=usd_per_hour)
         with self._lock:
             self._pods[pod_id] = sighting
             if self._thread is None:
@@ -97,23 +109,31 @@ class PodWatch:
             if pod_id in self._pods:
                 self._pods[pod_id].released_at = time.monotonic()
 
-    def terminate(self, pod_id: str) -> None:
-        """Terminate a pod now and stop watching it; if that fails, log what the user can do."""
-        with self._lock:
-            sighting = self._pods.pop(pod_id, None)
-        if sighting is None or sighting.missing <= 1:
-            self._terminate(pod_id)
+    def terminate(self, pod_id: str, on_gone: Callable[[], None] | None = None) -> bool:
+        """Terminate a pod now, and return whether RunPod has done so; if not, it is asked again after each list that has the pod.
 
-    def _terminate(self, pod_id: str) -> None:
+        Args:
+            pod_id: the pod's id.
+            on_gone: is called where it is gone only later.
+        """
+        with self._lock:
+            sighting = self._pods.get(pod_id)
+        if (sighting is not None and sighting.missing > 1) or self._terminate(pod_id):
+            with self._lock:
+                self._pods.pop(pod_id, None)
+            return True
+        sighting = sighting if sighting is not None else self.add(pod_id, "")
+        sighting.on_gone = on_gone
+        sighting.unwanted_at = sighting.unwanted_at or time.monotonic()
+        return False
+
+    def _terminate(self, pod_id: str) -> bool:
         try:
             self._api.terminate_pod(pod_id)
         except CloudTrainError as error:
-            logger.error(  # noqa: TRY400  # the message is what a person needs; the stack is not
-                "Pod %s could not be terminated: %s It terminates itself at its deadline. To terminate it now: kedro cloudtrain reap, or "
-                "https://console.runpod.io/pods",
-                pod_id,
-                error,
-            )
+            logger.error("Pod %s could not be terminated, and is tried again: %s", pod_id, error)  # noqa: TRY400  # no stack is needed
+            return False
+        return True
 
     def close(self) -> None:
         """Terminate all watched pods at the same time, and stop watching."""
@@ -127,12 +147,14 @@ class PodWatch:
             busy = [pod_id for pod_id, sighting in self._pods.items() if sighting.released_at is None]
         self._terminate_all(busy)
         # Most of the released pods have terminated themselves by now: the list shows which have not, and whether the others are gone.
+        left = self._find_living()
         for _ in range(_FINAL_LISTS):
-            left = self._find_living()
             if not left:
                 break
             self._terminate_all(left)
+            left = self._find_living()
         with self._lock:
+            self.left |= {pod_id: self._pods[pod_id].usd_per_hour for pod_id in left}
             self._pods.clear()
 
     def _terminate_all(self, pods: list[str]) -> None:
@@ -182,12 +204,15 @@ class PodWatch:
         for pod_id, sighting in watched.items():
             if sighting.added_at <= listed_at:  # An older list cannot have the pod.
                 sighting.update(by_id.get(pod_id))
-            if sighting.released_at is None:
+            over_s = None if sighting.released_at is None else time.monotonic() - sighting.released_at
+            if over_s is None and sighting.unwanted_at is None:
                 continue
             if sighting.missing:
                 with self._lock:
                     self._pods.pop(pod_id, None)
-            elif time.monotonic() - sighting.released_at > self._pace.release_s:
+                if sighting.on_gone is not None:
+                    sighting.on_gone()
+            elif sighting.unwanted_at is not None or (over_s is not None and over_s > self._pace.release_s):
                 self._terminate(pod_id)  # After each list that still has the pod, whatever the last answer was.
         for pod in by_id.values():
             # A create whose answer was lost has made a second pod.

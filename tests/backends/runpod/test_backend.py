@@ -13,6 +13,7 @@ from support.cloud import SECRETS, Cloud
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
+from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 from kedro_cloudtrain.backends.runpod.watching import _FINAL_LISTS
 from kedro_cloudtrain.errors import (
     ApiError,
@@ -96,6 +97,39 @@ def test_a_pods_request_is_one_short_line_and_a_mount(cloud: Cloud, backend) -> 
     assert call.body["gpu"]["minCudaVersion"] == "12.4"
     assert (call.body["image"], call.body["disk"]) == ("my/image:1", 33)
     assert call.body["name"].startswith("cloudtrain-shop--train-")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"max_price_per_hour_usd": 1.0}, "over max_price_per_hour_usd 1"),
+        ({"max_cost_usd": 0.2}, "which max_cost_usd does not pay for"),
+    ],
+)
+def test_a_pod_that_is_billed_over_a_limit_is_ended_and_the_next_machine_taken(
+    cloud: Cloud, backend, settings: dict, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.runpod.faults.befall("dear")
+    cloud.run(backend, gpu=("NVIDIA L4", "NVIDIA A40"), **settings)
+    dear, used = cloud.runpod.pods.values()
+    assert (dear.usd_per_hour, used.usd_per_hour) == (4.3, 0.4)
+    wait_until(lambda: dear.gone)
+    assert f"NVIDIA L4 is billed at $4.30/h instead of $0.43/h, {reason}: its pod is ended" in caplog.text
+    cloud.runpod.faults.befall("dear", times=2)
+    with pytest.raises(CapacityError, match=r"NVIDIA L4 \(billed at \$4\.30/h instead of"):
+        cloud.run(backend, "again", gpu=("NVIDIA L4", "NVIDIA A40"), **settings)
+    wait_until(lambda: not cloud.runpod.living)
+
+
+def test_a_pod_that_is_billed_at_more_than_its_offer_lives_shorter(cloud: Cloud, backend, caplog: pytest.LogCaptureFixture) -> None:
+    cloud.runpod.faults.befall("dear")
+    cloud.run(backend, gpu=("NVIDIA L4",), max_cost_usd=1.2, timeout_s=3600)
+    (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
+    machine = json.loads((folder / "machine.json").read_text())
+    # 1.2 dollars at 4.30 an hour, less the time that it may take to start.
+    assert machine["lifetime_s"] == pytest.approx(1.2 / 4.3 * 3600 - 900)
+    assert machine["usd_per_hour"] == 4.3
+    assert "is billed at $4.30/h, and was offered at $0.43/h: it is ended after 105 s at most" in caplog.text
 
 
 def test_a_pod_without_a_gpu_has_a_small_image(cloud: Cloud, backend) -> None:
@@ -422,3 +456,42 @@ def test_nothing_secret_is_written_or_sent_but_where_it_belongs(cloud: Cloud, ba
     for place, text in texts.items():
         for secret in (*SECRETS, pod_key):
             assert secret not in text, place
+
+
+def test_a_pod_that_cannot_be_ended_at_first_is_asked_again_and_stays_reserved(cloud: Cloud) -> None:
+    # As an outage of RunPod's API: its pod never starts, and a DELETE is refused more often than it is tried.
+    cloud.runpod.faults.befall("never starts")
+    cloud.runpod.faults.answer("DELETE /v2/pods/*", 503, times=5)
+    backend = cloud.backend(max_cost_usd=100.0)
+    metrics = cloud.run(backend, gpu=("NVIDIA L4",), startup_timeout_s=1)
+    first, second = cloud.runpod.pods.values()
+    assert metrics["by"] == second.id
+    wait_until(lambda: first.gone, 20)
+    backend.close()
+    assert backend.left() == []
+    assert cloud.runpod.living == []
+
+
+def test_a_pod_that_is_still_there_at_the_end_is_named_with_its_price(cloud: Cloud) -> None:
+    cloud.runpod.faults.befall("never starts")
+    cloud.runpod.faults.answer("DELETE /v2/pods/*", 401, times=999)
+    backend = cloud.backend()
+    cloud.run(backend, gpu=("NVIDIA L4",), startup_timeout_s=1)
+    backend.close()
+    (pod,) = cloud.runpod.living
+    (sentence,) = backend.left()
+    for part in (f"Pod {pod.id} is still there, at $0.43 an hour", "kedro cloudtrain reap"):
+        assert part in sentence
+    cloud.runpod.faults.clear()
+    pod.end()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"state": 3}', b"\xff\xfe", b'{"state": "succeeded"'], ids=repr)
+def test_a_result_that_cannot_be_read_is_made_anew_by_one_pod(cloud: Cloud, backend, content: bytes) -> None:
+    job = cloud.job()
+    RemoteFolder(job.folder, cloud.volume).write_machine({"attempt": "0" * 8, "name": "cloudtrain-shop--train-00000000", "pod": "gone"})
+    cloud.volume.write_bytes(f".cloudtrain/jobs/{job.folder.name}/result.json", content)
+    with pytest.raises(JobLostError, match=r"result\.json on .* the same run does the job again\.$"):
+        RemoteFolder(job.folder, cloud.volume).result()
+    assert cloud.run(backend)["rmse"] == 1.5
+    assert len(cloud.runpod.pods) == 1

@@ -155,4 +155,8 @@ def test_a_host_whose_cuda_does_not_open_gives_way_to_another(cloud: Cloud) -> N
     assert "was lost on 2 pods: " in message
     assert "Name another GPU in `gpu`, or take a CPU pod by gpu: none" in message
     assert "Traceback" not in message
+    # After two hosts of one kind, another kind is taken.
+    cloud.runpod.faults.befall("no cuda", times=2)
+    cloud.run(backend, "third", BEGINS, gpu=["NVIDIA L4", "NVIDIA A40"], retries=2)
+    assert [use.machine for use in cloud.receipts[-1].machines] == ["NVIDIA L4", "NVIDIA L4", "NVIDIA A40"]
     backend.close()

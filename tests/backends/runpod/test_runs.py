@@ -41,7 +41,7 @@ def shop(project: Project, cloud: Cloud) -> Project:
     return project
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_and_a_termination_leave_no_pod(shop: Project, cloud: Cloud, number: signal.Signals) -> None:
     shop.write("templates/mine.py.j2", SLOW)
     shop.write("conf/base/parameters.yml", "mass: {model_type: mine, target_column: body_mass_g}\n")
@@ -54,6 +54,20 @@ def test_ctrl_c_and_a_termination_leave_no_pod(shop: Project, cloud: Cloud, numb
     assert process.returncode not in (0, None)
     assert cloud.runpod.living == []
     assert len(cloud.runpod.pods) == 1
+
+
+def test_a_run_that_leaves_a_pod_does_not_end_well(shop: Project, cloud: Cloud) -> None:
+    # Its results are there; what it could not end stands in the last lines.
+    cloud.runpod.faults.befall("cannot end")
+    cloud.runpod.faults.answer("DELETE /v2/pods/*", 401, times=999)
+    done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod")
+    assert done.returncode == 1
+    (pod,) = cloud.runpod.living
+    last = (done.stdout + done.stderr).strip().splitlines()[-1]
+    assert f"Pod {pod.id} is still there, at $0.43 an hour" in last
+    assert "Traceback" not in done.stdout + done.stderr
+    assert json.loads((shop.path / "data/08_reporting/mass.json").read_text())["rmse"] > 0
+    pod.end()
 
 
 def test_a_failing_ordinary_node_leaves_no_pod(shop: Project, cloud: Cloud) -> None:

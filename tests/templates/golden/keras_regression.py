@@ -6,7 +6,7 @@ from pathlib import Path
 # The archive beside this script holds cloudtrain_worker: reading, encoding, metrics, saving.
 sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
 
-from cloudtrain_worker import TrainingJob, choose_keras_backend
+from cloudtrain_worker import TrainingJob, auto_batch_size, choose_keras_backend, in_blocks
 
 choose_keras_backend()  # KERAS_BACKEND if it is set, else a backend that is installed
 import keras  # noqa: E402  # Keras reads its backend when it is imported
@@ -40,15 +40,19 @@ with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as j
         "optimizer": "adam",
         "learning_rate": 0.001,
         "epochs": 100,
-        "batch_size": 128,
+        "batch_size": "auto",
         **HYPERPARAMETERS,
     }
+    if params["batch_size"] == "auto":
+        params["batch_size"] = auto_batch_size(len(train))
     keras.utils.set_random_seed(SEED)
 
-    # The numbers are standardised, each with a flag for a missing value beside it. Each category
-    # has an embedding, whose place 0 is a missing or an unknown value.
-    numeric_inputs = 2 * (len(job.features.columns) - len(job.features.vocabulary_sizes))
-    inputs = [keras.Input((numeric_inputs,))]
+    # The numbers are standardised, and behind them are the flags of those that may be missing.
+    # Each category has an embedding, whose place 0 is a missing or an unknown value.
+    train_inputs, validation_inputs = (
+        job.features.network_inputs(part.features) for part in (train, validation)
+    )
+    inputs = [keras.Input(train_inputs[0].shape[1:])]
     parts = [inputs[0]]
     for size in job.features.vocabulary_sizes:
         inputs.append(keras.Input((1,), dtype="int32"))
@@ -70,7 +74,9 @@ with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as j
     optimizer = keras.optimizers.get(
         {"class_name": params["optimizer"], "config": {"learning_rate": params["learning_rate"]}}
     )
-    model.compile(optimizer, loss="mse", loss_weights=scale**-2, metrics=["mse", "mae"])
+    # The same layers, fitted in blocks of batches: on JAX, a block is one compiled loop.
+    blocks = in_blocks(model, params["batch_size"])
+    blocks.compile(optimizer, loss="mse", loss_weights=scale**-2, metrics=["mse", "mae"])
 
     callbacks = [job.progress.for_keras()]
     if EARLY_STOPPING_ROUNDS:
@@ -79,18 +85,14 @@ with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as j
                 "val_loss", patience=EARLY_STOPPING_ROUNDS, restore_best_weights=True
             )
         )
-    train_inputs, validation_inputs = (
-        job.features.network_inputs(part.features) for part in (train, validation)
-    )
     job.progress.begin(params["epochs"])
     with job.stage("fit"):
-        model.fit(
+        blocks.fit(
             train_inputs,
             train.target,
             validation_data=(validation_inputs, validation.target),
             epochs=params["epochs"],
             initial_epoch=job.checkpoint.rounds,  # those that a lost machine left in a checkpoint
-            batch_size=params["batch_size"],
             callbacks=job.checkpoint.for_keras(callbacks, SEED),
             verbose=0,
         )
