@@ -16,8 +16,9 @@ from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.planning.entries import dataset_source, dataset_volume
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import make_volume
-from kedro_cloudtrain.worker.encoding import Features, Target
+from kedro_cloudtrain.worker.encoding import Features
 from kedro_cloudtrain.worker.models import load_model, save_model
+from kedro_cloudtrain.worker.target import Target
 
 FRAME = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": ["a", "b", None]})
 

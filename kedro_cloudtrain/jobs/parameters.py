@@ -13,7 +13,7 @@ from kedro_cloudtrain.worker.roles import SPLITTING
 from kedro_cloudtrain.worker.yaml_words import put_in_quotes
 
 if TYPE_CHECKING:
-    from kedro_cloudtrain.worker.encoding import Task
+    from kedro_cloudtrain.worker.target import Task
 
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
 KerasBackend = Literal["jax", "tensorflow", "torch"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kedro_cloudtrain.jobs.parameters import TrainingParameters
-    from kedro_cloudtrain.worker.encoding import Task
+    from kedro_cloudtrain.worker.target import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ class SampledTarget:
     def _named_problems(self, rows: pd.DataFrame, *, whole: bool) -> Iterator[str]:
         """Yield what is wrong with the values of the columns that parameters name beside the target."""
         # The imports are late: only where a table is read.
-        from kedro_cloudtrain.worker.encoding import check_codes  # noqa: PLC0415
+        from kedro_cloudtrain.worker.categories import check_codes  # noqa: PLC0415
         from kedro_cloudtrain.worker.splitting import check_split_sample  # noqa: PLC0415
         from kedro_cloudtrain.worker.weights import check_weights  # noqa: PLC0415
 
@@ -105,7 +105,7 @@ class SampledTarget:
                     yield f"{error} The column is named in {self.place}."
 
     def _order_problems(self, rows: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
-        from kedro_cloudtrain.worker.encoding import kind_of  # noqa: PLC0415  # only where a table is read
+        from kedro_cloudtrain.worker.kinds import kind_of  # noqa: PLC0415  # only where a table is read
 
         def kind(name: str) -> str:
             return "category" if name in self.categorical else kind_of(rows[name])
@@ -118,7 +118,7 @@ class SampledTarget:
             yield f"{error} It stands in the `hyperparameters` of {self.place}."
 
     def _target_problems(self, values: pd.Series, *, whole: bool) -> Iterator[str]:
-        from kedro_cloudtrain.worker.encoding import Target, check_sample  # noqa: PLC0415  # only where a table is read
+        from kedro_cloudtrain.worker.target import Target, check_sample  # noqa: PLC0415  # only where a table is read
 
         if self.held_out and self.task != "regression":
             return

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.planning.reading import Reading
-    from kedro_cloudtrain.worker.encoding import Task
+    from kedro_cloudtrain.worker.target import Task
 
 
 @dataclasses.dataclass(frozen=True)

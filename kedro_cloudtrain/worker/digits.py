@@ -48,17 +48,19 @@ def counted_from(values: pd.Series, origin: float) -> NDArray[np.float32]:
         return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan) - origin, dtype=np.float32)
 
 
-def far_apart(values: pd.Series) -> float:
-    """Return how far the lowest and the highest of some whole numbers are apart; 0 for other numbers."""
-    if not values.notna().any() or not (_is_whole(values) or _hold_whole_numbers(values)):
-        return 0.0
+def too_far_apart(values: pd.Series) -> float:
+    """Return how far the lowest and the highest of some whole numbers are apart; 0 where float32 tells all between, or of other numbers."""
+    far = span(values)
+    return far if far > WHOLE and (_is_whole(values) or _hold_whole_numbers(values)) else 0.0
+
+
+def span(values: pd.Series) -> float:
+    """Return how far the lowest and the highest of some numbers are apart."""
     low, high = _limits(values)
     return float(high - low)
 
 
 def _are_told_apart(values: pd.Series) -> bool:
-    if not values.notna().any():
-        return True
     low, high = _limits(values)
     largest = max(abs(low), abs(high))
     if _is_whole(values) or (_WHOLE_64 > largest > WHOLE and _hold_whole_numbers(values)):
@@ -70,12 +72,24 @@ def _are_told_apart(values: pd.Series) -> bool:
 
 
 def _limits(values: pd.Series) -> tuple[Any, Any]:
-    """Return the lowest and the highest number: ints where all are whole."""
+    """Return the lowest and the highest number, ints where all are whole; zeros where there is none."""
     if _is_whole(values):
-        return int(values.min()), int(values.max())
-    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    finite = numbers[np.isfinite(numbers)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        low, high = values.min(), values.max()
+        return (0, 0) if pd.isna(low) else (int(low), int(high))
+    numbers = _floats(values)
+    # NaN and infinity come through: most columns have neither, and no copy of them is made.
+    low, high = (numbers.min(), numbers.max()) if numbers.size else (0.0, 0.0)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        numbers = numbers[np.isfinite(numbers)]
+        low, high = (numbers.min(), numbers.max()) if numbers.size else (0.0, 0.0)
+    return float(low), float(high)
+
+
+def _floats(values: pd.Series) -> NDArray[np.floating[Any]]:
+    """Return numbers as floats: float32 as they are, others as float64."""
+    if values.dtype == np.float32:
+        return np.asarray(values.to_numpy())
+    return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def _is_whole(values: pd.Series) -> bool:
@@ -84,6 +98,6 @@ def _is_whole(values: pd.Series) -> bool:
 
 def _hold_whole_numbers(values: pd.Series) -> bool:
     """Return whether floats are whole numbers: a missing value makes floats of a column of them."""
-    numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = _floats(values)
     finite = numbers[np.isfinite(numbers)]
     return bool((finite == np.floor(finite)).all())

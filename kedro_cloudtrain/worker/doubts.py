@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 
 from .columns import is_number
-from .digits import WHOLE, far_apart
-from .encoding import kind_of
+from .digits import WHOLE, span, too_far_apart
+from .encoding import rows_of
 from .errors import InputError
+from .kinds import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+
+    from numpy.typing import NDArray
 
 _NESTED = (list, tuple, dict, set, frozenset, np.ndarray, bytes, bytearray)
 # Fewer rows, or texts that are numbers, may be a category all the same.
@@ -58,25 +61,31 @@ def refuse_nested(frame: pd.DataFrame, place: str) -> None:
         raise InputError(nested_problem(place, names))
 
 
-def doubts(frame: pd.DataFrame, names: Iterable[str], categorical: Collection[str] = ()) -> Iterator[str]:
+def doubts(
+    frame: pd.DataFrame, names: Iterable[str], categorical: Collection[str] = (), rows: NDArray[np.int64] | None = None
+) -> Iterator[str]:
     """Yield what is doubtful about the features of some rows, a sentence each, with its cure.
 
     Args:
         frame: the table, or its first rows.
         names: the features.
         categorical: those that the user calls categories.
+        rows: the places of the rows to look at; None for all.
     """
     wanted = set(names)
     for label in frame.columns:
-        if str(label) in wanted and frame[label].notna().sum() >= _FEWEST_ROWS:
-            values = frame[label]
+        # Some of the rows are no farther apart than all are: most columns of numbers end here.
+        if str(label) not in wanted or (label not in categorical and is_number(frame[label]) and span(frame[label]) <= WHOLE):
+            continue
+        values = rows_of(frame[label], rows)
+        if values.notna().sum() >= _FEWEST_ROWS:
             if label in categorical:
                 alone = _one_for_each_row(values.dropna().drop_duplicates(), int(values.notna().sum()))
                 if alone:
                     yield f"`{label}` becomes a category of {values.nunique():,} values{alone}"
                 continue
-            far = far_apart(values) if is_number(values) else 0.0
-            if far > WHOLE:
+            far = too_far_apart(values) if is_number(values) else 0.0
+            if far:
                 yield (
                     f"`{label}` has whole numbers that are {far:,.0f} apart, and float32, in which a model counts, tells {WHOLE:,} of them "
                     "from each other. If it is an id, leave it out of feature_columns; if it is a time, load it as a date."

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from .deadline import watch_deadline
 from .errors import InputError, MachineError
 from .gpus import GpuUse, described
+from .memory import release_memory
 from .progress import Progress
 from .protocol import (
     ATTEMPT_VARIABLE,
@@ -113,6 +114,7 @@ class Job:
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time the work separately: all before it counts as reading, all after it as saving."""
+        release_memory()  # what was read has become the library's by now
         self._change_stage(name)
         use = GpuUse() if self._gpu is not None else None
         try:

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .encoding import Target
+    from .target import Target
 
     Weight = NDArray[np.float64] | None
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from .encoding import Features, Target
+    from .encoding import Features
+    from .target import Target
 
 FORMAT = 1
 # With these, CatBoost fits the logarithm of the prediction ("Regression: objectives and metrics" of its documentation).
@@ -111,7 +112,7 @@ class TrainedModel:
 
     @functools.cached_property
     def _target(self) -> Target:
-        from .encoding import Target
+        from .target import Target
 
         target = self.description["target"]
         return Target(target["name"], self.description["task"], tuple(target["classes"]))

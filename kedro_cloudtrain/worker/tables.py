@@ -13,6 +13,7 @@ from .downloads import streamed
 from .errors import InputError
 from .json_lines import read_json_lines
 from .locations import Location
+from .memory import release_memory
 from .parquet import parquet_head, parquet_names, parquet_nested, read_parquet
 from .ranges import local_file, on_parts, refuse_web_page, remote_file
 from .readers import READERS, TEXT, excel, explained, packing, reader_args, reason, takes_nrows
@@ -66,7 +67,9 @@ def read_table(location: Location, *, columns: Sequence[str] | None = None, floa
             notes = tuple(repeated_columns(Location(str(path), location.format, location.load_args)))
     if not len(frame):
         raise InputError(f"{location.place} has no rows. Check the file.")
-    return Table(_narrow(frame, float32), count, notes)
+    frame = _narrow(frame, float32)
+    release_memory()
+    return Table(frame, count, notes)
 
 
 def repeated_columns(location: Location) -> Iterator[str]:

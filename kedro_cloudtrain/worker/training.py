@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .categories import check_codes
 from .devices import choose_device
 from .doubts import doubts, refuse_nested
-from .encoding import Features, Target, check_codes
+from .encoding import Features
 from .errors import HyperparameterError, InputError
 from .fit_checkpoint import FitCheckpoint
 from .hyperparameter_conflicts import weight_conflicts
@@ -28,6 +29,7 @@ from .results import version_of
 from .roles import Roles
 from .splitting import Part, Split, split_rows
 from .tables import read_table
+from .target import Target
 from .weights import class_weights, refuse_zeros, row_weights
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from .encoding import Task
+    from .target import Task
 
 
 class TrainingJob(Job):
@@ -199,17 +201,22 @@ class TrainingJob(Job):
             split = split_rows(frame, classes, **{name: value for name, value in validation.items() if name != "dataset"})
         else:
             split = Split(np.arange(len(frame)), np.arange(0), np.arange(0))
-        whole = len(split.train) == len(frame)
-        fitted = frame if whole else frame.iloc[split.train]
-        self.features = Features.fit(fitted, self._names, self._roles.categorical)
-        _print_checks(doubts(fitted, self._names, self._roles.categorical))
-        everything = self._encoded(frame, target)
-        train = everything if whole else everything.take(split.train)
+        # Each column goes into the matrix of each part by itself: memory holds no table between the frame and these.
+        weight = None if self._roles.weight is None else row_weights(frame[self._roles.weight])
+        rows = None if len(split.train) == len(frame) else split.train
+        self.features, matrix = Features.fit_matrix(frame, self._names, self._roles.categorical, rows)
+        _print_checks(doubts(frame, self._names, self._roles.categorical, rows))
+        numbers = frame.index.to_numpy()
+
+        def taken(places: NDArray[np.int64], matrix: NDArray[np.float32]) -> Part:
+            return Part(matrix, target[places], numbers[places], None if weight is None else weight[places])
+
+        train = taken(split.train, matrix)
         if validation_frame is None:
-            held = everything.take(split.validation)
+            held = taken(split.validation, self.features.matrix(frame, split.validation))
         else:
-            held = self._encoded(validation_frame, self.target.encode(validation_frame[self.target.name]))
-        test = everything.take(split.test) if len(split.test) else None
+            held = self._encoded(validation_frame)
+        test = taken(split.test, self.features.matrix(frame, split.test)) if len(split.test) else None
         for name, part in (("training", train), ("validation", held), ("test", test)):
             if part is not None and part.weight is not None:
                 refuse_zeros(part.weight, str(self._roles.weight), f"{name} ")
@@ -223,9 +230,10 @@ class TrainingJob(Job):
         print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
         return train, held, test
 
-    def _encoded(self, frame: pd.DataFrame, target: NDArray[Any]) -> Part:
-        weight = self._roles.weight
-        return Part(self.features.matrix(frame), target, frame.index.to_numpy(), None if weight is None else row_weights(frame[weight]))
+    def _encoded(self, frame: pd.DataFrame) -> Part:
+        """Return all rows of a table of validation rows."""
+        weight = None if self._roles.weight is None else row_weights(frame[self._roles.weight])
+        return Part(self.features.matrix(frame), self.target.encode(frame[self.target.name]), frame.index.to_numpy(), weight)
 
     def _check_fitted(self, train: Part) -> None:
         """Check that a model can learn something from the training rows."""
@@ -373,8 +381,8 @@ def _print_checks(sentences: Iterable[str]) -> None:
 
 
 def _is_constant(matrix: NDArray[np.float32]) -> bool:
-    first = matrix[:1]
-    return bool(((matrix == first) | (np.isnan(matrix) & np.isnan(first))).all())
+    # A column at a time: the first that is none ends it.
+    return all(bool(((column == column[:1]) | (np.isnan(column) & np.isnan(column[:1]))).all()) for column in matrix.T)
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .encoding import as_numbers, kind_of
 from .errors import InputError
+from .kinds import as_numbers, kind_of
 from .labels import by_label
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .encoding import Target
+    from .target import Target
 
 _LARGEST = float(np.finfo(np.float32).max)
 _CURE = "A weight is a number from 0 on: correct it, take the row out, or choose another weight_column."

@@ -19,7 +19,7 @@ from kedro_cloudtrain import CloudDataset, TrainingScriptGenerator, training_nod
 from kedro_cloudtrain.config import make_settings
 from kedro_cloudtrain.planning.inspection import Look, look_at_inputs
 from kedro_cloudtrain.planning.planner import Planner
-from kedro_cloudtrain.worker.encoding import kind_of
+from kedro_cloudtrain.worker.kinds import kind_of
 from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.tables import first_look, read_head, read_table
 

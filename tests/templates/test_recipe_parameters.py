@@ -12,8 +12,8 @@ from sklearn import metrics as sk
 from sklearn.utils.class_weight import compute_class_weight
 from support.recipe_job import FEW_ROUNDS, LIBRARIES, TASKS
 
-from kedro_cloudtrain.worker.encoding import Target
 from kedro_cloudtrain.worker.metrics import measure
+from kedro_cloudtrain.worker.target import Target
 from kedro_cloudtrain.worker.watched_metric import _METRICS as METRICS
 from kedro_cloudtrain.worker.watched_metric import LOSS, watched_metric
 

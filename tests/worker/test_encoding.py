@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kedro_cloudtrain.worker.encoding import Column, Features, Target
+from kedro_cloudtrain.worker.encoding import Column, Features
 from kedro_cloudtrain.worker.errors import InputError
+from kedro_cloudtrain.worker.target import Target
 
 
 def fit(values, name="x"):
@@ -132,7 +133,10 @@ def test_a_frame_becomes_what_each_library_wants() -> None:
     assert features.vocabulary_sizes == [3]
     mixed = features.mixed_frame(matrix)
     assert list(mixed["1"]) == [0, -1, 1]
-    assert mixed["1"].dtype == np.int32
+    assert list(mixed["1"].cat.categories) == [-1, 0, 1]
+    few = features.mixed_frame(matrix[:2])  # no more rows than categories
+    assert list(few["1"]) == [0, -1]
+    assert few["1"].dtype == np.int32
     assert mixed["0"].dtype == np.float32
     numbers, codes = features.network_inputs(matrix)
     np.testing.assert_allclose(numbers[:, 0], [-1, 1, 0])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from kedro_cloudtrain.worker.encoding import Target
 from kedro_cloudtrain.worker.metrics import measure
+from kedro_cloudtrain.worker.target import Target
 
 RANDOM = np.random.default_rng(0)
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from kedro_cloudtrain.worker import load_model
-from kedro_cloudtrain.worker.encoding import Features, Target
+from kedro_cloudtrain.worker.encoding import Features
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.models import save_model
+from kedro_cloudtrain.worker.target import Target
 
 FRAME = pd.DataFrame({"a": np.arange(30.0), "c": ["x", "y", None] * 10, "d": ["2024-01-01", "2024-06-01", None] * 10})
 

@@ -10,12 +10,13 @@ import pandas as pd
 import pytest
 from support.quiet import silence
 
-from kedro_cloudtrain.worker.encoding import Features, Target
+from kedro_cloudtrain.worker.encoding import Features
 from kedro_cloudtrain.worker.errors import HyperparameterError
 from kedro_cloudtrain.worker.hyperparameters import check_hyperparameters
 from kedro_cloudtrain.worker.metrics import measure
 from kedro_cloudtrain.worker.models import output_of
 from kedro_cloudtrain.worker.objectives import _NAMES, _OBJECTIVES, other_tasks
+from kedro_cloudtrain.worker.target import Target
 
 RANDOM = np.random.default_rng(0)
 FRAME = pd.DataFrame({"a": RANDOM.uniform(size=200), "b": RANDOM.uniform(size=200)})
