@@ -16,7 +16,7 @@ from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.tables import first_look, read_head, repeated_columns
+from kedro_cloudtrain.worker.tables import first_look, read_head, repeated_columns, table_shape
 from kedro_cloudtrain.worker.values import is_frame
 
 if TYPE_CHECKING:
@@ -46,12 +46,14 @@ class Look:
         problems: what is wrong, a sentence each.
         doubts: what could not be found out, a sentence each.
         notes: what is doubtful, a sentence each.
+        shapes: the rows and columns of those tables whose format tells them.
     """
 
     sizes: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
     problems: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    shapes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
 def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume_answers: bool = True) -> Look:
@@ -69,18 +71,22 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
     entries = _look_at_entries(plan)
     sizes, problems, doubts = dict(entries.sizes), [*_sent_problems(plan, catalog), *entries.problems], [*entries.doubts]
     notes: list[str] = []
+    shapes: dict[str, tuple[int, int]] = {}
     for name, source in plan.sources.items():
         if name in plan.made or (isinstance(source, VolumeSource) and not volume_answers):
             continue
         try:
             sizes[name] = source_identity(source, plan.volume).size
-            found, doubtful = _look_at_table(plan, name, _location(source, plan.volume), sizes[name])
+            location = _location(source, plan.volume)
+            found, doubtful = _look_at_table(plan, name, location, sizes[name])
             problems += found
             notes += doubtful
+            if not found and (shape := table_shape(location, sizes[name])) is not None:
+                shapes[name] = shape
         except (CloudTrainError, ValueError) as error:
             outage = isinstance(error, ApiError) and error.is_outage
             (doubts if outage else problems).append(f"`{name}`: {error}")
-    return Look(sizes, tuple(problems), tuple(doubts), tuple(notes))
+    return Look(sizes, tuple(problems), tuple(doubts), tuple(notes), shapes)
 
 
 def _loaded_problems(plan: NodePlan, catalog: CatalogProtocol[Any, Any]) -> Iterator[str]:

@@ -111,11 +111,12 @@ class MachinePlan(NodePlan, abc.ABC):
         """How many columns are read; None for all of them."""
         return None
 
-    def workload(self, size_bytes: int | None) -> Workload:
+    def workload(self, size_bytes: int | None, shape: tuple[int, int] | None = None) -> Workload:  # noqa: ARG002  # a training's
         """Return how much there is to compute with.
 
         Args:
             size_bytes: the size of the tables; None where it is not known.
+            shape: the rows and columns of the table, where its format tells them.
         """
         return Workload(self.kind, columns=self.column_count, size_bytes=size_bytes)
 

@@ -50,14 +50,16 @@ class Quote:
         return "" if machine is None else f"{machine} (${machine.usd_per_hour:.2f}/h, stock {machine.stock.lower()})"
 
 
-def workload_of(plan: MachinePlan, sizes: Mapping[str, int | None]) -> Workload:
+def workload_of(plan: MachinePlan, sizes: Mapping[str, int | None], shapes: Mapping[str, tuple[int, int]]) -> Workload:
     """Return how much a planned node has to compute with, judged by the size of its tables.
 
     Args:
         plan: the node.
         sizes: each table's size in bytes, None where it is not known.
+        shapes: the rows and columns of those tables whose format tells them.
     """
-    return plan.workload(total_size({name: sizes.get(name) for name in plan.sized_tables}))
+    shape = shapes.get(plan.sized_tables[0]) if len(plan.sized_tables) == 1 else None
+    return plan.workload(total_size({name: sizes.get(name) for name in plan.sized_tables}), shape)
 
 
 def total_size(sizes: Mapping[str, int | None]) -> int | None:

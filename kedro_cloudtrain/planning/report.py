@@ -242,7 +242,7 @@ def _quoted(nodes: Sequence[NodeReport], offers: Offers, data_center: str | None
         if not isinstance(plan, MachinePlan):
             quoted.append(node)
             continue
-        price = quote(offers, plan.node.name, plan.settings, data_center, workload_of(plan, node.look.sizes))
+        price = quote(offers, plan.node.name, plan.settings, data_center, workload_of(plan, node.look.sizes, node.look.shapes))
         if group in groups:  # One machine costs once: its dollars stand with the group's first node.
             price = dataclasses.replace(price, estimate_usd=None, worst_usd=None)
         if group is not None:

@@ -111,11 +111,12 @@ class TrainingPlan(MachinePlan):
         features = self.parameters.feature_columns if self.parameters is not None else None
         return None if features is None else len(features) + 1
 
-    def workload(self, size_bytes: int | None) -> Workload:
+    def workload(self, size_bytes: int | None, shape: tuple[int, int] | None = None) -> Workload:
         """Return how much there is to compute with, and the device that the hyperparameters leave."""
         if self.parameters is None:
             return super().workload(size_bytes)
-        return training_workload(self.parameters, None, self.column_count, size_bytes)
+        rows, columns = shape if shape is not None else (None, None)
+        return training_workload(self.parameters, rows, self.column_count or columns, size_bytes)
 
     @property
     def columns(self) -> Mapping[str, Sequence[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,11 @@ from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_outputs
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
+from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.wording import problems_of
+from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.hyperparameter_devices import needed_device
+from kedro_cloudtrain.worker.tables import table_shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,6 +144,10 @@ class TrainingOrder:
         rows = columns = None
         if not isinstance(self.data, UrlSource | VolumeSource):
             rows, columns = self.data.shape
+        elif self.to_pod:
+            location = self.data.location if isinstance(self.data, UrlSource) else table_location(self.data, self.volume)
+            with contextlib.suppress(InputError):  # The machine will tell.
+                rows, columns = table_shape(location, sizes.get("data")) or (None, None)
         features = self.parameters.feature_columns
         columns = columns if features is None else len(features) + 1
         return training_workload(self.parameters, rows, columns, sizes.get("data"))

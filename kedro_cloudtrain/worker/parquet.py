@@ -67,6 +67,12 @@ def parquet_names(file: Any, location: Location) -> list[str]:
         return [name for name in names if name not in _index(parts[0])]
 
 
+def parquet_shape(file: Any) -> tuple[int, int]:
+    """Return how many rows and columns a table has, by its footer."""
+    parts = _parts(file)
+    return sum(part.metadata.num_rows for part in parts), len(parts[0].schema_arrow.names)
+
+
 def parquet_nested(file: Any, location: Location) -> list[str]:
     """Return the names of the columns that hold lists, structures or bytes, from the schema alone."""
     import pyarrow as pa

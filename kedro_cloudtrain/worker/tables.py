@@ -14,7 +14,7 @@ from .errors import InputError
 from .json_lines import read_json_lines
 from .locations import Location
 from .memory import release_memory
-from .parquet import parquet_head, parquet_names, parquet_nested, read_parquet
+from .parquet import parquet_head, parquet_names, parquet_nested, parquet_shape, read_parquet
 from .ranges import local_file, on_parts, refuse_web_page, remote_file
 from .readers import READERS, TEXT, excel, explained, packing, reader_args, reason, takes_nrows
 
@@ -98,6 +98,23 @@ def column_names(location: Location) -> list[str]:
         return [str(name) for name in read_head(location, rows=1).columns]
 
     return on_parts(location, lambda file: parquet_names(file, location))[0]
+
+
+def table_shape(location: Location, size_bytes: int | None = None) -> tuple[int, int] | None:
+    """Return how many rows and columns a parquet table has, of which only the footer is read; None for another format, which says neither.
+
+    Args:
+        location: the table's place, or that of its largest part.
+        size_bytes: the size of all its parts.
+
+    Raises:
+        InputError: as for `read_table`.
+    """
+    if location.format != "parquet":
+        return None
+    rows, columns = on_parts(location, parquet_shape)[0]
+    parts = max(1.0, size_bytes / location.size) if size_bytes and location.size else 1.0
+    return round(rows * parts), columns
 
 
 def first_look(location: Location, *, rows: int, by_pandas: bool = False) -> tuple[list[str], list[str], pd.DataFrame | None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 from runpod_stand_in.offers import gpu
 from support.account import Account, use_settings
@@ -66,6 +68,23 @@ def test_plan_shows_what_a_gpu_that_is_not_used_costs_beside_a_cpu(account: Acco
         notes = " ".join(report["nodes"][0]["notes"])
         assert part in notes
         assert "A CPU pod (cpu5c with 4 vCPUs) costs $0.14/h instead of $0.43/h: gpu: auto or gpu: none takes it." in notes
+
+
+def test_a_parquet_table_is_judged_by_its_rows_and_columns_and_not_by_its_compressed_size(account: Account) -> None:
+    frame = pd.DataFrame({f"c{number}": np.zeros(1_500_000, "int8") for number in range(20)})
+    frame["body_mass_g"] = np.arange(len(frame), dtype="int32") % 7
+    (account.bucket / "datasets").mkdir(exist_ok=True)
+    frame.to_parquet(account.bucket / "datasets/wide.parquet")
+    assert (account.bucket / "datasets/wide.parquet").stat().st_size < 2_000_000
+    catalog = (account.project.path / "conf/base/catalog.yml").read_text()
+    account.project.write("conf/base/catalog.yml", catalog.replace("datasets/penguins.csv", "datasets/wide.parquet"))
+    for features, machine in (("", "NVIDIA A40"), ("  feature_columns: [c0, c1]\n", "cpu5c with 4 vCPUs")):
+        account.project.write(
+            "conf/base/parameters.yml", f"mass:\n  model_type: xgboost_regression\n  target_column: body_mass_g\n{features}"
+        )
+        status, report = account.plan("--runner-params", "gpu=auto")
+        assert status == 0, report
+        assert report["nodes"][0]["machine"] == machine
 
 
 def test_plan_notes_what_the_money_cuts_short(account: Account) -> None:
