@@ -15,6 +15,8 @@ WHOLE = 2**24
 _WHOLE_64 = 2**53
 # Trees look at 254 places of a column and networks at some thousands: 2^16 of them, of the 2^24, are more than either can use.
 _FEWEST_STEPS = 2**16
+# Of so many numbers, the share that has to stay apart.
+_SAMPLED, _KEPT = 4096, 0.99
 
 
 def narrowed(values: pd.Series) -> pd.Series:
@@ -26,12 +28,16 @@ def origin_of(values: pd.Series) -> float:
     """Return the number from which a column's numbers are counted: 0 where float32 tells them apart as they are.
 
     Returns:
-        The lowest number, of whole numbers as an int of any size.
+        The lowest number, of whole numbers as an int of any size; the middle one where some numbers lie far from all others (-999 for a
+        missing one, for example).
     """
     if _are_told_apart(values):
         return 0.0
     low, high = _limits(values)
     alone = low == high and isinstance(low, float)
+    if isinstance(low, float) and not alone and _merges(values, low):
+        numbers = _floats(values)
+        return float(np.median(numbers[np.isfinite(numbers)]))
     return low if high - low < 2**63 and not alone else 0.0
 
 
@@ -54,6 +60,14 @@ def too_far_apart(values: pd.Series) -> float:
     return far if far > WHOLE and (_is_whole(values) or _hold_whole_numbers(values)) else 0.0
 
 
+def have_lost_digits(values: pd.Series) -> bool:
+    """Return whether floats are whole numbers beyond 2^53: a reader has made decimals of them, for the sake of a missing one."""
+    if values.dtype != np.float64:
+        return False
+    low, high = _limits(values)
+    return max(abs(low), abs(high)) >= _WHOLE_64 and bool(values.isna().any()) and _hold_whole_numbers(values)
+
+
 def span(values: pd.Series) -> float:
     """Return how far the lowest and the highest of some numbers are apart."""
     low, high = _limits(values)
@@ -66,9 +80,20 @@ def _are_told_apart(values: pd.Series) -> bool:
     if _is_whole(values) or (_WHOLE_64 > largest > WHOLE and _hold_whole_numbers(values)):
         return bool(largest <= WHOLE)
     if high > low:
-        return bool((high - low) * WHOLE >= largest * _FEWEST_STEPS)
+        return bool((high - low) * WHOLE >= largest * _FEWEST_STEPS) and not _merges(values, 0.0)
     # One number alone: another piece of the column may have its neighbours.
     return float(np.float32(low)) == low or not np.isfinite(low)
+
+
+def _merges(values: pd.Series, origin: float) -> bool:
+    """Return whether float32, counted from an origin, makes one number of several, by a sample of them."""
+    numbers = _floats(values)
+    if numbers.dtype == np.float32:
+        return False
+    sample = numbers[:: max(1, len(numbers) // _SAMPLED)]
+    distinct = np.unique(sample[np.isfinite(sample)])
+    with np.errstate(over="ignore"):
+        return len(np.unique((distinct - origin).astype(np.float32))) < _KEPT * len(distinct)
 
 
 def _limits(values: pd.Series) -> tuple[Any, Any]:

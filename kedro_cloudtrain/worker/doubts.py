@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import is_number
-from .digits import WHOLE, span, too_far_apart
+from .digits import WHOLE, have_lost_digits, span, too_far_apart
 from .encoding import rows_of
 from .errors import InputError
 from .kinds import kind_of
@@ -75,7 +75,9 @@ def doubts(
     wanted = set(names)
     for label in frame.columns:
         # Some of the rows are no farther apart than all are: most columns of numbers end here.
-        if str(label) not in wanted or (label not in categorical and is_number(frame[label]) and span(frame[label]) <= WHOLE):
+        if str(label) not in wanted:
+            continue
+        if label not in categorical and is_number(frame[label]) and span(frame[label]) <= WHOLE and not have_lost_digits(frame[label]):
             continue
         values = rows_of(frame[label], rows)
         if values.notna().sum() >= _FEWEST_ROWS:
@@ -89,6 +91,11 @@ def doubts(
                 yield (
                     f"`{label}` has whole numbers that are {far:,.0f} apart, and float32, in which a model counts, tells {WHOLE:,} of them "
                     "from each other. If it is an id, leave it out of feature_columns; if it is a time, load it as a date."
+                )
+            if have_lost_digits(values):
+                yield (
+                    f"`{label}` has whole numbers of more than 15 digits and missing ones, of which a csv keeps the first 15 digits. "
+                    f"Read it by load_args: {{dtype: {{{label}: Int64}}}}, or save the table as parquet."
                 )
             if not isinstance(values.dtype, pd.CategoricalDtype) and kind_of(values) == "category":
                 texts = values.dropna().astype(str)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from .locations import Location
 
+# IEEE 754: float64 has 53 binary digits.
+_WHOLE_64 = 2**53
+
 
 def parquet_args(location: Location) -> list[str] | None:
     """Return the columns that `load_args` selects; None for all.
@@ -49,10 +52,29 @@ def read_parquet(file: Any, location: Location, columns: Sequence[str] | None, f
             for index, field in enumerate(table.schema):
                 if pa.types.is_decimal(field.type):
                     table = table.set_column(index, field.name, table.column(index).cast(pa.float64()))
+        exact = {} if float32 is None else _long_numbers(table)
         del tables
         # Column by column, so that Arrow's memory is freed as pandas' is filled.
         frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True, date_as_object=float32 is None)
+        for name, column in exact.items():
+            frame[name] = column
     return frame if columns is None else frame[list(columns)]
+
+
+def _long_numbers(table: Any) -> dict[str, pd.Series]:
+    """Return the columns of whole numbers with gaps that pandas would make decimals of, with fewer digits than they have."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    types = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+    long: dict[str, pd.Series] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.type in types and column.null_count:
+            limits = pc.min_max(column).as_py()
+            if max(abs(limits["min"] or 0), abs(limits["max"] or 0)) > _WHOLE_64:
+                long[name] = column.to_pandas(types_mapper=types.get)
+    return long
 
 
 def parquet_names(file: Any, location: Location) -> list[str]:

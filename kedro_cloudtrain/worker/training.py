@@ -22,6 +22,7 @@ from .job import Job
 from .metrics import measure
 from .models import load_model, output_of, save_model
 from .objectives import loss_of
+from .part_checks import check_fitted, check_held
 from .progress import finite
 from .protocol import OUTPUTS
 from .refusals import refusal
@@ -225,7 +226,9 @@ class TrainingJob(Job):
                 raise HyperparameterError(problem)
             of_classes = class_weights(class_weight, self.target, train.target)
             train = dataclasses.replace(train, weight=of_classes if train.weight is None else of_classes * train.weight)
-        self._check_fitted(train)
+        check_fitted(self._library, self._task, self.target, train)
+        if (doubt := check_held(self._task, self.target, held, self._hyperparameters)) is not None:
+            print(doubt)  # noqa: T201
         self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
         print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
         return train, held, test
@@ -234,25 +237,6 @@ class TrainingJob(Job):
         """Return all rows of a table of validation rows."""
         weight = None if self._roles.weight is None else row_weights(frame[self._roles.weight])
         return Part(self.features.matrix(frame), self.target.encode(frame[self.target.name]), frame.index.to_numpy(), weight)
-
-    def _check_fitted(self, train: Part) -> None:
-        """Check that a model can learn something from the training rows."""
-        counted, some = train.target, "training rows"
-        if train.weight is not None:
-            counted, some = counted[train.weight > 0], "training rows of a weight above 0"
-        classes = [] if self._task == "regression" else [self.target.classes[code] for code in np.unique(counted)]
-        if self._task != "regression" and len(classes) < 2:  # noqa: PLR2004  # a classifier needs two
-            one = f"one class of `{self.target.name}` only, {classes[0]!r}" if classes else f"no class of `{self.target.name}`"
-            weights = "" if train.weight is None else " or the weights"
-            raise InputError(
-                f"The {some} have {one}: a model has nothing to tell apart. Change `validation`{weights}, so that they have other classes, "
-                "too."
-            )
-        if self._library == "catboost" and _is_constant(train.features):
-            raise InputError(
-                "Every feature is constant in the training rows, and CatBoost fits no model to constants. "
-                "Choose other feature_columns, or another library in model_type."
-            )
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -378,11 +362,6 @@ class TrainingJob(Job):
 def _print_checks(sentences: Iterable[str]) -> None:
     for sentence in sentences:
         print(f"check: {sentence}")  # noqa: T201
-
-
-def _is_constant(matrix: NDArray[np.float32]) -> bool:
-    # A column at a time: the first that is none ends it.
-    return all(bool(((column == column[:1]) | (np.isnan(column) & np.isnan(column[:1]))).all()) for column in matrix.T)
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, Any]:

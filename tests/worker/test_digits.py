@@ -30,6 +30,7 @@ FAR = {
     "milliseconds of a few minutes": pd.Series(1_767_000_000_000 + 1000 * K),
     "microseconds of a day": pd.Series(1_767_000_000_000_000 + 172_800_000 * K),
     "metres on a map": pd.Series(5_432_100.25 + K / 4),
+    "metres on a map, one of them coded": pd.Series(5_432_100.25 + K / 4).where(K != 7, -999.0),
     "near to one": pd.Series(1 + K * 1e-9),
     "as text": pd.Series((4_000_000_000 + K).astype(str), dtype=object).map(int).astype(object),
 }
@@ -143,3 +144,20 @@ def test_lightgbm_learns_what_it_learns_by_itself(table) -> None:
     alone = r2_score(held["y"], bare.predict(held[["x", "noise"]]))
     assert outputs["metrics"]["r2"] == pytest.approx(alone, abs=0.005)
     assert alone > 0.1
+
+
+def test_long_numbers_with_a_gap_keep_their_digits_in_parquet_and_are_named_in_a_csv(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ids = [None if number == 7 else 2**60 + number for number in range(500)]
+    pq.write_table(pa.table({"id": pa.array(ids, pa.int64()), "x": pa.array([1.5] * 500)}), tmp_path / "t.parquet")
+    frame = read_table(Location(str(tmp_path / "t.parquet")), columns=["id", "x"], float32=["id", "x"]).frame
+    assert frame["id"].nunique() == 499
+    assert len(np.unique(Column.fit(frame["id"]).encode(frame["id"].dropna()))) == 499
+    assert list(doubts(frame, ["id", "x"])) == []
+    pd.DataFrame({"id": pd.array(ids, "Int64")}).to_csv(tmp_path / "t.csv", index=False)
+    frame = read_table(Location(str(tmp_path / "t.csv")), columns=["id"], float32=["id"]).frame
+    assert any("Read it by load_args: {dtype: {id: Int64}}" in doubt for doubt in doubts(frame, ["id"]))
+    cured = read_table(Location(str(tmp_path / "t.csv"), load_args={"dtype": {"id": "Int64"}}), columns=["id"], float32=["id"]).frame
+    assert cured["id"].nunique() == 499

@@ -384,3 +384,17 @@ def test_rows_are_known_by_their_numbers_whatever_index_the_table_has(folder) ->
     with begin(folder) as job:
         _, (fitted, held, tested) = train(job, dataset_key="t.csv", load_args={"index_col": "id"})
     assert sorted([*fitted.rows, *held.rows, *tested.rows]) == list(range(40))
+
+
+@pytest.mark.parametrize("metric", ["auc", "average_precision"])
+def test_a_ranking_of_validation_rows_of_one_class_is_not_watched(folder, metric) -> None:
+    from kedro_cloudtrain.worker.part_checks import check_held
+    from kedro_cloudtrain.worker.splitting import Part
+    from kedro_cloudtrain.worker.target import Target
+
+    target = Target.fit(pd.Series(["no", "yes"], name="y"), "binary_classification")
+    held = Part(np.zeros((3, 1), np.float32), np.array([1, 1, 0], np.int32), np.arange(3), np.array([1.0, 1.0, 0.0], np.float32))
+    with pytest.raises(InputError, match=f"one class of `y` only, 'yes', of which `{metric}` is not defined"):
+        check_held("binary_classification", target, held, {"metric": metric})
+    assert "their scores say little" in (check_held("binary_classification", target, held, {"metric": "binary_logloss"}) or "")
+    assert check_held("regression", target, held, {}) is None
