@@ -86,23 +86,28 @@ def doubts(
                 if alone:
                     yield f"`{label}` becomes a category of {values.nunique():,} values{alone}"
                 continue
-            far = too_far_apart(values) if is_number(values) else 0.0
-            if far:
-                yield (
-                    f"`{label}` has whole numbers that are {far:,.0f} apart, and float32, in which a model counts, tells {WHOLE:,} of them "
-                    "from each other. If it is an id, leave it out of feature_columns; if it is a time, load it as a date."
-                )
-            if have_lost_digits(values):
-                yield (
-                    f"`{label}` has whole numbers of more than 15 digits and missing ones, of which a csv keeps the first 15 digits. "
-                    f"Read it by load_args: {{dtype: {{{label}: Int64}}}}, or save the table as parquet."
-                )
+            yield from _about_digits(str(label), values)
             if not isinstance(values.dtype, pd.CategoricalDtype) and kind_of(values) == "category":
                 texts = values.dropna().astype(str)
                 distinct = pd.Series(texts.unique(), dtype=object)
                 doubt = _numbers_but(distinct) or _unread_dates(str(label), distinct) or _one_for_each_row(distinct, len(texts))
                 if doubt:
                     yield f"`{label}` becomes a category of {len(distinct):,} values{doubt}"
+
+
+def _about_digits(label: str, values: pd.Series) -> Iterator[str]:
+    """Yield what becomes of a column's long numbers."""
+    far = too_far_apart(values) if is_number(values) else 0.0
+    if far:
+        yield (
+            f"`{label}` has whole numbers that are {far:,.0f} apart, and float32, in which a model counts, tells {WHOLE:,} of them "
+            "from each other. If it is an id, leave it out of feature_columns; if it is a time, load it as a date."
+        )
+    if have_lost_digits(values):
+        yield (
+            f"`{label}` has whole numbers of more than 15 digits and missing ones, of which a csv keeps the first 15 digits. "
+            f"Read it by load_args: {{dtype: {{{label}: Int64}}}}, or save the table as parquet."
+        )
 
 
 def _numbers_but(distinct: pd.Series) -> str:
