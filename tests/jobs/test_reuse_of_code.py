@@ -184,11 +184,12 @@ def test_what_an_entry_may_run_is_known_from_its_configuration_or_may_be_anythin
 def test_where_a_machine_itself_loads_a_pickle_the_whole_project_counts(
     loaded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "bought").mkdir()
+    package = f"bought{int(loaded)}"  # a name of its own: the other case's is imported by now
+    (tmp_path / package).mkdir()
     for file, text in (("__init__", ""), ("nodes", "def use(x):\n    return x\n"), ("other", "")):
-        (tmp_path / f"bought/{file}.py").write_text(text)
+        (tmp_path / f"{package}/{file}.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    function = importlib.import_module("bought.nodes").use
+    function = importlib.import_module(f"{package}.nodes").use
     entry = RemoteEntry("kept", {"type": "pickle.PickleDataset", "filepath": "s3://bucket/kept.pkl"})
     given, returns = ("kept", "made") if loaded else ("params:x", "kept")
 
@@ -201,13 +202,13 @@ def test_where_a_machine_itself_loads_a_pickle_the_whole_project_counts(
             returns,
             DirectoryVolume(tmp_path),
             tmp_path,
-            codes=Codes("bought"),
+            codes=Codes(package),
             entries={"kept": entry},
         )
         return order.code(Inputs()).digest
 
     before = digest()
-    (tmp_path / "bought/other.py").write_text("changed = True\n")
+    (tmp_path / package / "other.py").write_text("changed = True\n")
     assert (digest() != before) is loaded
 
 
