@@ -38,7 +38,8 @@ def nested_columns(frame: pd.DataFrame, names: Iterable[str] | None = None) -> l
         names: the columns to look at; None for all.
     """
     columns = [label for label in frame.columns if names is None or str(label) in set(names)]
-    return [str(label) for label in columns if frame[label].dtype == object and any(isinstance(each, _NESTED) for each in frame[label])]
+    objects = [label for label in columns if frame[label].dtype == object]
+    return [str(label) for label in objects if any(issubclass(kind, _NESTED) for kind in set(map(type, frame[label])))]
 
 
 def nested_problem(place: str, names: Iterable[str]) -> str:
@@ -91,7 +92,8 @@ def doubts(
                     "from each other. If it is an id, leave it out of feature_columns; if it is a time, load it as a date."
                 )
             if not isinstance(values.dtype, pd.CategoricalDtype) and kind_of(values) == "category":
-                texts = values.dropna().astype(str)
+                texts = values.dropna()
+                texts = texts if isinstance(texts.dtype, pd.StringDtype) else texts.astype(str)
                 distinct = pd.Series(texts.unique(), dtype=object)
                 doubt = _numbers_but(distinct) or _unread_dates(str(label), distinct) or _one_for_each_row(distinct, len(texts))
                 if doubt:

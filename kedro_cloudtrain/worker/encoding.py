@@ -225,10 +225,11 @@ def _numbers(values: pd.Series, kind: Kind, origin: float = 0.0) -> NDArray[np.f
     if origin:
         numbers = counted_from(as_numbers(values, kind), origin)
     elif values.dtype == np.float32:
-        numbers = values.to_numpy(copy=not np.isfinite(values.to_numpy()).all())
+        numbers = values.to_numpy()
     else:
         with np.errstate(over="ignore"):
             numbers = as_numbers(values, kind).to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
-    if np.isinf(numbers).any():
-        numbers[np.isinf(numbers)] = np.nan
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        numbers = np.where(infinite, np.nan, numbers)  # a copy: the numbers may be the frame's own
     return np.asarray(numbers, dtype=np.float32)

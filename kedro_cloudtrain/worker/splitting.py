@@ -62,6 +62,10 @@ class Part:
         weight = None if self.weight is None else self.weight[places]
         return Part(self.features[places], self.target[places], self.rows[places], weight)
 
+    def without_features(self) -> Part:
+        """Return the rows without their matrix, which need not be held once a library has made its own of it."""
+        return dataclasses.replace(self, features=self.features[:0].copy())
+
 
 def split_rows(
     frame: pd.DataFrame,

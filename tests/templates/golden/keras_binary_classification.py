@@ -81,6 +81,7 @@ with TrainingJob(__file__, "keras", "binary_classification", HYPERPARAMETERS, OU
                 "val_loss", patience=EARLY_STOPPING_ROUNDS, restore_best_weights=True
             )
         )
+    train = train.without_features()  # the network has its own: memory need not hold both
     job.progress.begin(params["epochs"])
     with job.stage("fit"):
         blocks.fit(
