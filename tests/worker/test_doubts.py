@@ -109,3 +109,13 @@ def test_blanks_among_numbers_keep_the_decimal_comma_and_a_type_of_the_users_cho
     frame = read_table(Location(str(tmp_path / "t.csv"), load_args=args)).frame
     assert frame["area"].fillna(-1).tolist() == [1.5, -1, 1000.5]
     assert frame["code"].tolist() == ["007", " ", "8"]
+
+
+def test_the_training_rows_alone_are_looked_at() -> None:
+    numbers = 10**9 * np.arange(100.0)
+    frame = pd.DataFrame({"x": np.append(numbers, 0.5), "near": np.append(np.arange(100.0), 1e12), "t": ["a", "b"] * 50 + ["c"]})
+    (of_all,) = doubts(frame, list(frame))
+    assert of_all.startswith("`near` has whole numbers that are 1,000,000,000,000 apart")
+    (doubt,) = doubts(frame, list(frame), (), np.arange(100))
+    assert doubt.startswith("`x` has whole numbers that are 99,000,000,000 apart")
+    assert list(doubts(frame, list(frame), (), np.arange(10))) == []

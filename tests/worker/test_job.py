@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -305,6 +306,26 @@ def test_a_script_ends_as_it_was_ended(folder) -> None:
     assert "raise RuntimeError('over')" in result(folders[0])["error"]["traceback"]
     assert not (folders[1] / "result.json").exists()
     assert not (folders[2] / "result.json").exists()
+
+
+def test_a_split_holds_no_table_beside_the_frame_and_its_parts(folder) -> None:
+    """The largest is one matrix: numpy tells tracemalloc what it takes."""
+    rows, columns = 20_000, 40
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)).add_prefix("n")
+    frame = frame.assign(text=np.array(["a", "b", "c"])[np.arange(rows) % 3], code=np.arange(rows) % 7, y=np.arange(rows) / rows)
+    frame.to_parquet(folder / "volume/wide.parquet")
+    job = begin(folder)
+    table = job.read("y", dataset_key="wide.parquet")
+    job.split(table.head(100), {})  # what it imports
+    tracemalloc.start()
+    try:
+        parts = job.split(table, {"fraction": 0.2, "test_fraction": 0.1})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    matrices = sum(part.features.nbytes for part in parts)
+    assert matrices == 4 * rows * (columns + 2)
+    assert peak < 1.5 * matrices
 
 
 def test_no_importance_is_computed_that_is_not_an_output(folder) -> None:

@@ -82,3 +82,27 @@ def test_catboost_predicts_in_the_targets_unit_whatever_its_loss(tmp_path, loss)
     model.fit(Pool(features.mixed_frame(features.matrix(frame)), truth), logging_level="Silent")
     save_model(tmp_path / "m", "catboost", model, features, Target("y", "regression"))
     np.testing.assert_allclose(load_model(tmp_path / "m").predict(frame), truth, rtol=0.35)
+
+
+def test_catboost_learns_the_same_of_pandas_categories_and_of_integers() -> None:
+    from catboost import CatBoost, Pool
+
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.normal(size=400), "c": random.choice(["a", "b", "c", None], 400)})
+    truth = frame["x"] + frame["c"].map({"a": 1.0, "b": 3.0}).fillna(-2)
+    features = Features.fit(pd.concat([frame, pd.DataFrame({"x": [0.0], "c": ["unused"]})]), ["x", "c"])
+    matrix = features.matrix(frame)
+    mixed = features.mixed_frame(matrix)
+    assert isinstance(mixed["1"].dtype, pd.CategoricalDtype)
+    integers = mixed.assign(**{"1": mixed["1"].astype("int32")})
+    for more in ({}, {"one_hot_max_size": 10}):
+        models = [
+            CatBoost({"iterations": 20, "allow_writing_files": False, "thread_count": 1, "random_seed": 1, **more}).fit(
+                Pool(given, truth, cat_features=[1]), logging_level="Silent"
+            )
+            for given in (mixed, integers)
+        ]
+        expected = models[1].predict(integers)
+        for model in models:
+            for given in (mixed, integers):
+                np.testing.assert_array_equal(model.predict(given), expected)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.splitting import check_split_sample, split_rows
+from kedro_cloudtrain.worker.splitting import Part, check_split_sample, split_rows
 
 
 def frame(rows):
@@ -145,3 +145,11 @@ def test_groups_that_make_no_parts_are_refused(values, shares, words) -> None:
         check_split_sample(frame["customer"], "group_column", whole=True, **shares)
     if None not in values:
         check_split_sample(frame["customer"], "group_column")
+
+
+def test_a_part_without_its_matrix_keeps_its_rows() -> None:
+    part = Part(np.ones((3, 2), dtype=np.float32), np.arange(3.0), np.arange(3), np.ones(3))
+    left = part.without_features()
+    assert len(left) == len(left.target) == len(left.weight) == 3
+    assert left.features.shape == (0, 2)
+    assert left.features.base is None  # a view would keep the matrix
