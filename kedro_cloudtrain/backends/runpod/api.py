@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import hashlib
 import json
 import os
 import re
@@ -34,6 +36,8 @@ KEY_PLACES = "Set it as RUNPOD_API_KEY, or in ~/.runpod/config.toml."
 _CONNECT_S, _READ_S = 10.0, 60.0
 _TRIES = 5
 _LONGEST_BACKOFF_S = 30.0
+# A Date header has whole seconds, and an answer takes a moment to arrive.
+_CLOCK_ERROR_S = 5.0
 
 
 class RunPodApi:
@@ -60,6 +64,16 @@ class RunPodApi:
 
     def __repr__(self) -> str:
         return f"RunPodApi({self.base_url!r})"
+
+    @property
+    def account(self) -> str:
+        """Eight digits that distinguish the account's key from another one's, and do not give it away."""
+        return hashlib.sha256(f"{self.base_url} {self._key}".encode()).hexdigest()[:8]
+
+    def now(self) -> dt.datetime:
+        """Return the time by the API's clock, as its last answer had it; by this computer's before the first answer."""
+        ahead_s = self.clock_ahead_s or 0.0
+        return dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ahead_s if abs(ahead_s) > _CLOCK_ERROR_S else 0.0)
 
     def shorten_waits(self) -> None:
         """Limit every wait to a second from now on: the run is over, and its pods have to be terminated soon."""
@@ -96,7 +110,8 @@ class RunPodApi:
             CapacityError: no machine of this kind is free.
             BalanceError: the account has no money.
             AuthError: the key is not accepted.
-            ApiError: any other refusal, with the vendor's detail; 403 means that the account may not have this kind of machine.
+            ApiError: any other refusal, with the vendor's detail; 403 means that the account may not have this kind of machine. Without a
+                status, the pod may have been created.
         """
         reason = ""
         for tried in range(_TRIES):
@@ -107,7 +122,14 @@ class RunPodApi:
             # RunPod may have created the pod all the same: a second one of the same name would be paid for, too.
             for wait_s in (0.0, 2.0):
                 self._pause(wait_s)
-                pod = self.find_pod(request.name)
+                try:
+                    pod = self.find_pod(request.name)
+                except BackendError as error:
+                    # Without a status, which would say that nothing was created.
+                    raise ApiError(
+                        f"RunPod's API gave no answer to the creation of {request.name} ({reason}), and does not tell whether it exists: "
+                        f"{error.message}"
+                    ) from None
                 if pod is not None:
                     return pod
             self._pause(_backoff_s(tried))
