@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.account import connect
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
-from kedro_cloudtrain.backends.runpod.budget import Budget
+from kedro_cloudtrain.backends.runpod.budget import budget_of
 from kedro_cloudtrain.backends.runpod.launching import Launcher
 from kedro_cloudtrain.backends.runpod.offers import choose
 from kedro_cloudtrain.backends.runpod.pace import Pace
@@ -100,7 +100,7 @@ class RunPodPodManager:
             raise ConfigError("RunPodPodManager needs a network volume in its config: volume: {id: …, data_center: …}.")
         self._volume = volume
         self._api: RunPodApi = connect()
-        self._budget = Budget(self._settings.run.max_cost_usd)
+        self._budget = budget_of(self._settings.run, volume, self._api)
         self._watch = PodWatch(self._api, Pace())
         self._launcher = Launcher(self._api, volume, project, self._budget, self._watch)
         self._launched: dict[str, _Launched] = {}
