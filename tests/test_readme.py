@@ -57,6 +57,13 @@ def test_the_settings_of_the_readme_hold(project: Project) -> None:
     assert " 0.167 h" in project.kedro("cloudtrain", "plan", "--env", "readme").stdout
 
 
+def test_the_budget_of_the_readme_holds() -> None:
+    (text,) = [text for text in blocks("yaml") if "budget:" in text]
+    budget = make_settings(yaml.safe_load(text)).run.budget
+    assert budget is not None
+    assert (budget.name, budget.max_cost_usd, budget.per) == ("team", 200, "week")
+
+
 @pytest.fixture
 def readmes_volume(cloud: Cloud) -> Path:
     """The README's own network volume, behind the stand-in."""
@@ -234,7 +241,7 @@ def test_every_error_of_the_reference_can_be_imported_from_the_root() -> None:
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    expected = {("bash", 2), ("console", 7), ("python", 5), ("yaml", 11)}
+    expected = {("bash", 2), ("console", 7), ("python", 5), ("yaml", 12)}
     assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == expected
 
 

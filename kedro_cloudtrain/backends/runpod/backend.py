@@ -162,10 +162,16 @@ class RunPodBackend:
 
     def left(self) -> list[str]:
         """Return a sentence for each pod that could not be ended, after `close`."""
+        end = "kedro cloudtrain reap, or https://console.runpod.io/pods"
         return [
-            f"Pod {pod_id} is still there, at ${usd_per_hour:.2f} an hour: RunPod did not end it. End it: kedro cloudtrain reap, or "
-            "https://console.runpod.io/pods"
-            for pod_id, usd_per_hour in self._watch.left.items()
+            *(
+                f"Pod {pod_id} is still there, at ${usd_per_hour:.2f} an hour: RunPod did not end it. End it: {end}"
+                for pod_id, usd_per_hour in self._watch.left.items()
+            ),
+            *(
+                f"Pod {name} may exist, at ${usd_per_hour:.2f} an hour: RunPod has answered neither its creation nor a list. End it: {end}"
+                for name, usd_per_hour in self._watch.uncertain.items()
+            ),
         ]
 
     def _attached(self, request: JobRequest, remote: RemoteFolder) -> Placement | None:

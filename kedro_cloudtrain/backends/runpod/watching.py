@@ -90,6 +90,7 @@ class PodWatch:
 
     Attributes:
         left: the pods that are still there after `close`, with their price in dollars per hour.
+        uncertain: the pods, by name, whose creation RunPod has not answered and which no list could be searched for.
         forgotten: the pods of clients that are gone, as the ledger and the last list have them: names, with their price.
     """
 
@@ -105,6 +106,7 @@ class PodWatch:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
         self.left: dict[str, float] = {}
+        self.uncertain: dict[str, float] = {}
         self.forgotten: dict[str, float] = {}
 
     def create(self, entry: LedgerEntry, ask: Callable[[], Pod]) -> Pod:
@@ -256,7 +258,10 @@ class PodWatch:
         try:
             living = [pod for pod in self._api.pods() if pod.status != "TERMINATED"]
         except CloudTrainError:
+            entries = self._ledger.own()
+            self.uncertain = {name: entries[name].usd_per_hour for name in unanswered if name in entries}
             return watched
+        self.uncertain = {}
         self._note_forgotten(living)
         for pod in living:
             if pod.name in unanswered and pod.id not in watched:

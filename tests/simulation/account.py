@@ -1,0 +1,223 @@
+"""RunPod's API without a network: the stand-in's own answers, at the world's time, with faults that a seed decides."""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import io
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
+
+import requests
+from runpod_stand_in.answers import Handler
+from runpod_stand_in.calls import API_KEY, RefusalError
+from runpod_stand_in.faults import NO_CAPACITY, CallFault, Faults
+from runpod_stand_in.offers import Offers
+from runpod_stand_in.quota import Quota
+from runpod_stand_in.server import RunPodStandIn
+
+from simulation.pods import SimulatedPod
+from simulation.shims import EPOCH_S
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from simulation.scheduler import Process, Scheduler
+    from simulation.volume import Bucket
+
+VOLUME = "vol0sim1abc"
+DATA_CENTER = "EU-RO-1"
+_ANSWER_S = (0.02, 0.4)
+_READ_TIMEOUT_S = 60.0
+
+
+class SimulatedAccount(RunPodStandIn):
+    """An account whose pods are tasks.
+
+    Attributes:
+        on_call: is called after each call was carried out.
+        caller: the process whose call is being answered.
+    """
+
+    def __init__(self, scheduler: Scheduler, chance: random.Random, bucket: Bucket, root: Path) -> None:
+        super().__init__(root, {}, isolated=False)
+        self.scheduler = scheduler
+        self.chance = chance
+        self.bucket = bucket
+        self.quota = Quota(None)
+        self.offers = Offers()
+        self.offers.add_volume(VOLUME, DATA_CENTER)
+        self.faults = SeededFaults(chance)
+        self.caller: Process | None = None
+        self.on_call: list[Callable[[], object]] = []
+
+    def create(self, body: Any) -> Any:
+        """Create a pod from a request's body, as the stand-in does."""
+        from runpod_stand_in import schemas
+        from runpod_stand_in.server import _parse
+
+        request = _parse(body, schemas.NewerCreatePodRequest)
+        self._check_place(request)
+        machine = self.offers.gpu(request.gpu.id) if request.gpu is not None else None
+        cpu = self.offers.cpu(request.cpu.id) if request.cpu is not None else None
+        price = machine.price.secure * request.gpu.count if machine is not None and request.gpu is not None else 0.0
+        if cpu is not None and request.cpu is not None:
+            price = cpu.price.secure_per_vcpu * request.cpu.vcpu_count
+        pod = SimulatedPod(self, self.caller, request, price * self.faults.draw_price(), self.faults.draw_pod_fault())
+        self.pods[pod.id] = pod  # type: ignore[assignment]
+        pod.start()
+        return pod
+
+    @property
+    def now(self) -> dt.datetime:
+        """The time by RunPod's clock."""
+        return dt.datetime.fromtimestamp(EPOCH_S + self.scheduler.now, dt.UTC)
+
+    def call(self, process: Process, method: str, url: str, headers: dict[str, str], body: Any) -> requests.Response:
+        """Answer a call, or fail as a network does."""
+        self.scheduler.sleep(self.chance.uniform(*_ANSWER_S))
+        self.caller = process
+        answered = _Answered(self, method, url, headers, body)
+        for look in self.on_call:
+            look()
+        if answered.status is None:
+            if self.chance.random() < 0.3:  # some answers never come, others break off
+                self.scheduler.sleep(_READ_TIMEOUT_S)
+                raise requests.ReadTimeout
+            raise requests.ConnectionError
+        self.scheduler.sleep(self.chance.uniform(*_ANSWER_S))
+        response = requests.Response()
+        response.status_code = answered.status
+        response.headers.update({**answered.fields, "Date": email.utils.format_datetime(self.now, usegmt=True)})
+        response._content = answered.content
+        response._content_consumed = True  # type: ignore[attr-defined]  # requests' own mark of an answer that is read
+        return response
+
+
+class Session:
+    """What the client's API has in place of a session of requests."""
+
+    def __init__(self, account: SimulatedAccount, process: Process, key: str = API_KEY) -> None:
+        self._account = account
+        self._process = process
+        self._key = key
+
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:
+        query = urlencode(options.get("params") or {})
+        headers = {"Authorization": f"Bearer {self._key}", "User-Agent": "simulated"}
+        return self._account.call(self._process, method, f"{url}?{query}", headers, options.get("json"))
+
+
+class _Answered(Handler):
+    """The stand-in's handler of one call, without a socket."""
+
+    def __init__(self, account: SimulatedAccount, method: str, url: str, headers: dict[str, str], body: Any) -> None:
+        self.server = type("Server", (), {"stand_in": account})()  # type: ignore[assignment]
+        self.command = method
+        split = urlsplit(url)
+        self.path = f"{split.path}?{split.query}"
+        content = b"" if body is None else json.dumps(body).encode()
+        self.headers = {**headers, "Content-Length": str(len(content))}  # type: ignore[assignment]
+        self.rfile = io.BytesIO(content)
+        self.status: int | None = None
+        self.content = b""
+        self.fields: dict[str, str] = {}
+        self.do_GET()
+
+    def _answer_nobody(self, pod_id: str | None) -> None:
+        try:
+            self._answer(pod_id)
+        except RefusalError:
+            pass  # It would have been refused, and nobody hears of that either.
+        self.status = None
+
+    def _send(self, status: int, content: bytes, kind: str) -> None:
+        self.status, self.content = status, content
+        self.fields = {**self.quota_headers, "Content-Type": kind}
+
+
+class SeededFaults(Faults):
+    """Faults that a seed decides, until they are over.
+
+    Attributes:
+        rate: how many of a hundred calls fail; 0 once the faults are over.
+        pod_rate: how many of a hundred pods have a fault.
+        all_hang: whether no pod ends its job before its deadline.
+        outage_until: until when no call is answered.
+        outages_s: how long all outages have lasted.
+        drawn: how many faults of each kind there were.
+    """
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._chance = chance
+        self.rate = self.pod_rate = 0.0
+        self.all_hang = False
+        self.outage_until = 0.0
+        self.outages_s = 0.0
+        self.now: Callable[[], float] = lambda: 0.0
+        self.drawn: dict[str, int] = {}
+
+    def take_call_fault(self, method: str, path: str, gpu: str | None = None) -> CallFault | None:
+        """Draw the fault of a call; None if it has none."""
+        call = f"{method} {path}"
+        if self.now() < self.outage_until:
+            return self._counted("an outage", CallFault(call, 503))
+        if self._chance.random() * 100 >= self.rate:
+            return None
+        kinds = ["lost answer", "lost answer", "lost call", "500", "502", "429", "500 though it worked"]
+        kinds += ["no capacity", "403", "no capacity", "other words"] if method == "POST" and path == "/v2/pods" else []
+        kinds += ["an outage, with an answer lost"] * 3 if method == "POST" and path == "/v2/pods" else []
+        kinds += ["409"] if method == "DELETE" else []
+        kind = self._chance.choice(kinds)
+        if kind == "an outage, with an answer lost":
+            self.outage_until = self.now() + (length_s := self._chance.uniform(30.0, 400.0))
+            self.outages_s += length_s
+        fault = {
+            "lost answer": CallFault(call, None, worked=True),
+            "an outage, with an answer lost": CallFault(call, None, worked=True),
+            "lost call": CallFault(call, None),
+            "500": CallFault(call, 500),
+            "502": CallFault(call, 502, "<html>bad gateway</html>"),
+            "429": CallFault(call, 429, headers={"Retry-After": "2"}),
+            "500 though it worked": CallFault(call, 500, worked=True),
+            "no capacity": CallFault(call, 400, NO_CAPACITY),
+            "other words": CallFault(call, 400, "Insufficient capacity"),
+            "403": CallFault(call, 403, "not for this account"),
+            "409": CallFault(call, 409, "between two states"),
+        }[kind]
+        return self._counted(f"API: {kind}", fault)
+
+    def draw_pod_fault(self) -> str | None:
+        """Draw the fault of a pod; None if it has none."""
+        if self.all_hang:
+            return str(self._counted("pod: hangs", "hangs"))
+        if self._chance.random() * 100 >= self.pod_rate:
+            return None
+        kinds = (
+            "never starts",
+            "loops",
+            "vanishes",
+            "cannot end",
+            "errors",
+            "no cuda",
+            "slow",
+            "killed",
+            "fails to write",
+            "hangs",
+            "hangs",
+        )
+        return self._counted(f"pod: {(kind := self._chance.choice(kinds))}", kind)
+
+    def draw_price(self) -> float:
+        """Draw by what a pod is dearer than its offer."""
+        if self._chance.random() * 100 >= max(self.pod_rate / 2, 40.0 * self.all_hang):
+            return 1.0
+        return float(self._counted("pod: dear", self._chance.choice((1.5, 10.0))))
+
+    def _counted(self, kind: str, fault: Any) -> Any:
+        self.drawn[kind] = self.drawn.get(kind, 0) + 1
+        return fault
