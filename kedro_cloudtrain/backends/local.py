@@ -60,7 +60,7 @@ class LocalBackend:
         finally:
             _end_group(process)
         if returncode is None and self._closed.is_set():
-            if folder.read_result() is None:
+            if folder.last_result() is None:
                 folder.write_json(folder.result, {"state": "cancelled"})
             raise JobCancelledError(f"{folder.name} was cancelled by this run. Its folder is kept: {folder.path}")
         result = folder.read_result()

@@ -71,13 +71,13 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
     names = ("last round", "why", "pod")
     table = FittedTable(*(Column(name) for name in ("job", "state", "model", "when")), *figures, *(Column(name) for name in names))
     for folder in folders:
-        state, result, progress = folder.state(), folder.read_result(), folder.last_progress()
-        spec = folder.read_json(folder.spec)
+        state, result, progress = folder.state(), folder.last_result(), folder.last_progress()
+        spec = folder.read_json(folder.spec) or {}
         when = dt.datetime.fromtimestamp(folder.spec.stat().st_mtime, tz=dt.UTC).astimezone()
         table.add_row(
             folder.name,
             Text(state_word(state), STATE_STYLES.get(state, "")),
-            str(spec.get("function") or model_type_of(spec) or f"{len(spec.get('jobs', ()))} jobs"),
+            str(spec.get("function") or model_type_of(spec) or f"{len(folder.jobs)} jobs"),
             f"{when:%Y-%m-%d %H:%M}",
             f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
             f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",

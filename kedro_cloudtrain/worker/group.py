@@ -51,8 +51,8 @@ def run_group(script: str, run: str, jobs: Mapping[str, Mapping[str, str]]) -> N
                 print(f"{place.name} is done already", flush=True)  # noqa: T201  # the group's log
             else:
                 _run(place, jobs[place.name])
-                fault = _read(place / RESULT).get("error") or {}
-                if fault.get("type") == MachineError.__name__:
+                fault = _read(place / RESULT).get("error")
+                if isinstance(fault, dict) and fault.get("type") == MachineError.__name__:
                     # Another machine goes on from here.
                     write_result(folder, {"state": "failed", "error": fault, **_about(began)})
                     raise SystemExit(1)
@@ -107,7 +107,7 @@ def _about(began: float) -> dict[str, Any]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         content = json.loads(file.read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     return {}
