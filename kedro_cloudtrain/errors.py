@@ -18,6 +18,7 @@ CloudTrainError
     ├── JobFailedError      the script raised: its traceback, the end of its log, its folder
     ├── JobTimeoutError     its deadline ended it
     ├── JobLostError        its process is gone and left no result
+    │   └── UnsignedError   an output is a pickle that is not signed by this client's key
     ├── JobCancelledError   the client ended it: Ctrl-C, or the run is over
     │   └── NotStartedError the run was over before the job had a slot
     └── BudgetExceededError not started: its worst case would cost more than was allowed
@@ -128,6 +129,10 @@ class JobTimeoutError(JobError):
 
 class JobLostError(JobError):
     """The job's process is gone and left no result."""
+
+
+class UnsignedError(JobLostError):
+    """An output is a pickle that no machine of this client's key has signed: it is not read."""
 
 
 class JobCancelledError(JobError):

@@ -59,6 +59,7 @@ class JobOutput(VolumeRecord):
         path: its path in the job folder.
         sha256: of its content.
         files: for a folder, the paths of its files.
+        signature: of a pickle, by the job's key; empty where the machine had none.
         key: its key on the volume, if the machine has saved it to the volume instead.
         modified_ns: when that file was modified, in nanoseconds, as the machine saw it.
         md5: of that file, on a network volume.
@@ -69,6 +70,7 @@ class JobOutput(VolumeRecord):
     path: OutputPath = ""
     sha256: str = ""
     files: tuple[OutputPath, ...] = ()
+    signature: str = ""
     key: str | None = None
     modified_ns: Count | None = None
     md5: str | None = None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .deadline import watch_deadline
 from .errors import MachineError
-from .protocol import ATTEMPT_VARIABLE, LOG, MACHINE, MEMBERS, OUTPUTS, PROGRESS, RESULT, SCRIPT
+from .protocol import ATTEMPT_VARIABLE, JOB_KEYS_VARIABLE, LOG, MACHINE, MEMBERS, OUTPUTS, PROGRESS, RESULT, SCRIPT
 from .results import write_result
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _run(place: Path, own: Mapping[str, str]) -> None:
         process = subprocess.Popen(
             [sys.executable, SCRIPT],
             cwd=place,
-            env={**os.environ, **own},
+            env={**os.environ, **own, **_own_keys(place.name)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -100,6 +100,12 @@ def _run(place: Path, own: Mapping[str, str]) -> None:
     else:
         message = f"ended with exit code {returncode} and left no result"
         write_result(place, {"state": "failed", "error": {"message": message}, **_about(began)})
+
+
+def _own_keys(job: str) -> dict[str, str]:
+    """Return the variable with a job's own key alone: no job signs for another."""
+    keys = json.loads(os.environ.get(JOB_KEYS_VARIABLE) or "{}")
+    return {JOB_KEYS_VARIABLE: json.dumps({job: keys[job]} if job in keys else {})}
 
 
 def _about(began: float) -> dict[str, Any]:
