@@ -39,8 +39,7 @@ def output_path(name: str) -> str:
         ValueError: it leads elsewhere, or is not written as the worker writes it.
     """
     parts = PurePosixPath(name).parts
-    plain = "/".join(parts) == name and not any(part in ("..", ".", "") for part in parts)
-    if not plain or parts[0] != OUTPUTS or len(parts) == 1 or any(letter in name for letter in "\\\0"):
+    if parts[:1] != (OUTPUTS,) or len(parts) == 1 or ".." in parts or "/".join(parts) != name or "\\" in name or "\0" in name:
         raise ValueError(f"{name!r} is not below {OUTPUTS}/")
     return name
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.backends.backend import JobRequest
 from kedro_cloudtrain.errors import (
     CloudTrainError,
+    ConfigError,
     DetachedError,
     JobCancelledError,
     JobLostError,
@@ -250,8 +251,12 @@ class Job:
         return environment
 
     def _signing_environment(self) -> dict[str, str]:
-        """Return the key by which the machine signs pickles; a training leaves none."""
-        return signing_environment(self.name) if self.spec.get("function") else {}
+        """Return the key by which the machine signs pickles; a training leaves none, and on this computer no signature is needed."""
+        if not self.spec.get("function"):
+            return {}
+        with contextlib.suppress(*([ConfigError] if isinstance(self.order.volume, DirectoryVolume) else [])):
+            return signing_environment(self.name)
+        return {}
 
     def _receipt(self, where: str, execution: _Execution, state: JobState) -> Receipt:
         result, reused = execution.result, state is JobState.REUSED
