@@ -30,8 +30,11 @@ click.exceptions.Exit
 Each message says what happened, with which values, where to look, and the next command.
 """
 
+import sys
+
 import click
 
+from kedro_cloudtrain.terminal import for_stream
 from kedro_cloudtrain.worker.errors import one_stop
 
 # HTTP: from here on, the server has failed, not the request; and too many requests.
@@ -50,6 +53,10 @@ class CloudTrainError(click.ClickException):
 
     def __str__(self) -> str:
         return self.message
+
+    def format_message(self) -> str:
+        """Return the message as `kedro run` prints it; what a machine has written into it moves no terminal."""
+        return for_stream(self.message, sys.stderr)
 
 
 class ConfigError(CloudTrainError):

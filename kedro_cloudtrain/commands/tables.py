@@ -11,6 +11,7 @@ from rich.text import Text
 from kedro_cloudtrain.jobs.spec import model_type_of
 from kedro_cloudtrain.running.display import STATE_STYLES, metric, state_word
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
+from kedro_cloudtrain.terminal import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -91,4 +92,4 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
 def _why(folder: JobFolder) -> str:
     """Return why a job ran the last time, or was reused."""
     reason = folder.read_json(folder.why) or {}
-    return f"{reason['state']}: {reason['why']}" if {"state", "why"} <= set(reason) else ""
+    return plain_text(f"{reason['state']}: {reason['why']}") if {"state", "why"} <= set(reason) else ""

@@ -15,19 +15,22 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from rich.console import Console
 from support.cloud import Cloud
 from support.recipe_job import EVERYTHING, Job, awkward_table
 
 from kedro_cloudtrain.backends.runpod.environments import Environments, _Use
-from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
+from kedro_cloudtrain.backends.runpod.remote_folder import Heartbeat, RemoteFolder
 from kedro_cloudtrain.commands.job_record import job_record
 from kedro_cloudtrain.commands.tables import jobs_table
 from kedro_cloudtrain.errors import CloudTrainError, JobLostError
 from kedro_cloudtrain.jobs.failures import log_end, next_step
 from kedro_cloudtrain.jobs.fingerprint import Fingerprint
 from kedro_cloudtrain.jobs.folder import JobFolder
+from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.owner import owners
+from kedro_cloudtrain.jobs.result import JobProgress, JobResult
 from kedro_cloudtrain.jobs.reuse import note, reason_to_run
 from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, output_path, parsed
 from kedro_cloudtrain.running.display import Row
@@ -292,6 +295,46 @@ def test_a_broken_note_of_an_environment_is_none(content: bytes, cloud: Cloud) -
     cloud.volume.write_bytes(".cloudtrain/environments/0123456789abcdef.json", content)
     (kept,) = environments.kept()
     assert kept.size_bytes == 0
+
+
+@pytest.mark.parametrize("wrong", ['"5"', "true", "NaN", "-1", "1e400", "null", "[]", "{}", "9" * 400, "[" * 9000 + "]" * 9000])
+@pytest.mark.parametrize(
+    ("model", "name", "others"),
+    [
+        (Machine, "lifetime_s", ""),
+        (Machine, "usd_per_hour", ""),
+        (Machine, "gpu_count", ""),
+        (Heartbeat, "number", ""),
+        (JobProgress, "step", '"of": 3, '),
+        (JobProgress, "of", '"step": 3, '),
+        (JobResult, "peak_memory_bytes", '"state": "succeeded", '),
+    ],
+)
+def test_a_number_is_a_number_of_its_kind(model: type[BaseModel], name: str, others: str, wrong: str) -> None:
+    assert parsed(model, f'{{{others}"{name}": 7}}') is not None
+    assert parsed(model, f'{{{others}"{name}": {wrong}}}') is None
+
+
+@pytest.mark.parametrize("field", ["name", "pod", "group", "attempt"])
+@pytest.mark.parametrize("wrong", ["../x", "a/b", "a\\nb", "a b", "x" * 300, "\\u001b[2J", "a?b=c"])
+def test_a_name_of_a_machine_becomes_no_other_path(field: str, wrong: str) -> None:
+    assert parsed(Machine, f'{{"{field}": "abc123"}}') == Machine(**{field: "abc123"})
+    assert parsed(Machine, f'{{"{field}": "{wrong}"}}') is None
+
+
+def test_a_pods_deadline_does_not_hang_on_what_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kedro_cloudtrain.pod import job_folder
+
+    monkeypatch.setattr(job_folder, "FOLDER", tmp_path)
+    written = {"attempt": "a", "lifetime_s": 60.0, "requirements": ["x"], "gpu_count": 2, "gpu": None}
+    (tmp_path / "machine.json").write_text(json.dumps(written))
+    assert job_folder.read_machine() == {name: value for name, value in written.items() if value is not None}
+    for wrong in ("long", float("nan"), float("inf"), -1, True, [], {}):
+        (tmp_path / "machine.json").write_text(json.dumps({**written, "lifetime_s": wrong, "requirements": wrong}))
+        assert job_folder.read_machine() == {"attempt": "a", "gpu_count": 2} | ({"requirements": wrong} if wrong == [] else {})
+    for content in (b"", b"[]", b"7", b"\xff", b"[" * 100_000, b'{"a'):
+        (tmp_path / "machine.json").write_bytes(content)
+        assert job_folder.read_machine() == {}
 
 
 def broken_machine(cloud: Cloud, folder: JobFolder) -> None:
