@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import Budget, worst_usd
+from kedro_cloudtrain.backends.runpod.clock import now_s
 from kedro_cloudtrain.backends.runpod.following import Following, HostFaultError, PodLostError
 from kedro_cloudtrain.backends.runpod.kept import KeptPodJob, living_pod
 from kedro_cloudtrain.backends.runpod.launching import ClaimedError, Launcher, client_id
+from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry
 from kedro_cloudtrain.backends.runpod.offers import Candidate
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
@@ -58,7 +60,7 @@ class RunPodBackend:
     Args:
         api: the client of RunPod's API.
         volume: the network volume that the pods mount.
-        project: names the pods, so that `kedro cloudtrain reap` finds those that this project has left.
+        project: the project's id, which its pods' names begin with, so that `kedro cloudtrain reap` finds them.
         budget: what the run may cost.
         jobs: how many jobs run at once.
         pace: how often pods are looked at.
@@ -84,7 +86,7 @@ class RunPodBackend:
         self._pace = dataclasses.replace(pace, **often)
         self._closed = threading.Event()
         self._watch = PodWatch(api, self._pace)
-        self._launcher = Launcher(api, volume, project, self._budget, self._watch.terminate, self._closed, self._pace)
+        self._launcher = Launcher(api, volume, project, self._budget, self._watch, self._closed, self._pace)
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
         """Run a job and return its result; where a pod is lost, on another one."""
@@ -140,7 +142,7 @@ class RunPodBackend:
             if request.attach and self._attached(request, remote) is not None:
                 return
             remote.send()
-            self._launcher.launch(request, remote)
+            self._launcher.launch(request, remote, detached=True)
 
     def kept(self, folder: JobFolder) -> KeptPodJob:
         """Return what an earlier client has left of a job."""
@@ -151,6 +153,13 @@ class RunPodBackend:
         self._closed.set()
         self._api.shorten_waits()
         self._watch.close()
+        for name, usd_per_hour in self._watch.forgotten.items():
+            logger.warning(
+                "Pod %s is still there, at $%.2f an hour, and the client that asked for it is gone. End it: kedro cloudtrain reap "
+                "(--all-projects if it is another project's)",
+                name,
+                usd_per_hour,
+            )
 
     def left(self) -> list[str]:
         """Return a sentence for each pod that could not be ended, after `close`."""
@@ -191,14 +200,26 @@ class RunPodBackend:
 
     def _attach(self, request: JobRequest, name: str, attempt: str, machine: Machine, pod: Pod) -> Placement:
         usd_per_hour = pod.cost or machine.usd_per_hour
-        age_s = max(0.0, time.time() - (machine.created_at or machine.claimed_at or time.time()))
+        # By RunPod's own clock: the one of the client that has written the file may have been any.
+        age_s = pod.age_s(self._api.now()) or 0.0
         count = machine.gpu_count or machine.vcpu_count or 1
         candidate = Candidate(machine.gpu, None if machine.gpu else str(machine.cpu), count, usd_per_hour, "", 0.0)
         startup_s, lifetime_s = request.settings.startup_timeout_s, machine.lifetime_s
         self._budget.reserve(name, request.folder.name, worst_usd(usd_per_hour, startup_s, lifetime_s))
+        self._watch.adopt(
+            LedgerEntry(
+                name=name,
+                job=request.folder.name,
+                usd_per_hour=usd_per_hour,
+                lifetime_s=lifetime_s,
+                startup_s=startup_s,
+                asked_at=time.time() - age_s,
+                pod=pod.id,
+            )
+        )
         request.folder.write_json(request.folder.machine, {**machine.model_dump(mode="json", exclude_none=True), "pod": pod.id})
         logger.info("%s is running on pod %s already: attached to it", request.folder.name, pod.id)
-        return Placement(pod.id, name, attempt, candidate, usd_per_hour, lifetime_s, time.monotonic() - age_s, startup_s + age_s)
+        return Placement(pod.id, name, attempt, candidate, usd_per_hour, lifetime_s, now_s() - age_s, startup_s)
 
     def _end(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, ended: str) -> float:
         """Make sure that the pod ends, record what it was used for, and return what it cost, in dollars."""
@@ -212,7 +233,7 @@ class RunPodBackend:
         cost_usd = placement.cost_usd
         if gone:  # The worst case of one that is still there stays reserved.
             self._budget.settle(placement.name, cost_usd)
-        seconds = time.monotonic() - placement.created_at
+        seconds = now_s() - placement.created_at
         use = MachineUse(placement.pod_id, str(placement.candidate), placement.usd_per_hour, seconds, cost_usd, ended)
         watcher.used(request.folder.name, use)
         return cost_usd
