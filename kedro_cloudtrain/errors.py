@@ -18,6 +18,7 @@ CloudTrainError
     ├── JobFailedError      the script raised: its traceback, the end of its log, its folder
     ├── JobTimeoutError     its deadline ended it
     ├── JobLostError        its process is gone and left no result
+    │   └── UnsignedError   an output is a pickle that is not signed by this client's key
     ├── JobCancelledError   the client ended it: Ctrl-C, or the run is over
     │   └── NotStartedError the run was over before the job had a slot
     └── BudgetExceededError not started: its worst case would cost more than was allowed
@@ -29,8 +30,11 @@ click.exceptions.Exit
 Each message says what happened, with which values, where to look, and the next command.
 """
 
+import sys
+
 import click
 
+from kedro_cloudtrain.terminal import for_stream
 from kedro_cloudtrain.worker.errors import one_stop
 
 # HTTP: from here on, the server has failed, not the request; and too many requests.
@@ -49,6 +53,10 @@ class CloudTrainError(click.ClickException):
 
     def __str__(self) -> str:
         return self.message
+
+    def format_message(self) -> str:
+        """Return the message as `kedro run` prints it; what a machine has written into it moves no terminal."""
+        return for_stream(self.message, sys.stderr)
 
 
 class ConfigError(CloudTrainError):
@@ -128,6 +136,10 @@ class JobTimeoutError(JobError):
 
 class JobLostError(JobError):
     """The job's process is gone and left no result."""
+
+
+class UnsignedError(JobLostError):
+    """An output is a pickle that no machine of this client's key has signed: it is not read."""
 
 
 class JobCancelledError(JobError):

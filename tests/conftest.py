@@ -45,7 +45,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_configure() -> None:
-    """Let the jobs of tests be forked that run them in pytest's own process."""
+    """Let the jobs of tests be forked that run them in pytest's own process, and have one key for all, not a file of this user's."""
+    os.environ.setdefault("CLOUDTRAIN_SIGNING_KEY", "a key for the tests of this package alone")
     fork_jobs(JOBS.open)
 
 

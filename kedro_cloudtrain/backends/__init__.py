@@ -56,8 +56,7 @@ def kept_job(folder: JobFolder, volume: Volume) -> KeptJob:
     """
     from kedro_cloudtrain.storage.s3 import S3Store  # noqa: PLC0415
 
-    machine = folder.read_json(folder.machine) or {}
-    if isinstance(volume, S3Store) and machine.get("backend") != "local":
+    if isinstance(volume, S3Store) and folder.read_machine().backend != "local":
         from kedro_cloudtrain.backends.runpod.account import connect  # noqa: PLC0415
         from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder  # noqa: PLC0415
         from kedro_cloudtrain.backends.runpod.kept import KeptPodJob  # noqa: PLC0415

@@ -76,10 +76,10 @@ class KeptProcess:
         """
         pid = self.folder.process()
         if pid is None:
-            group = (self.folder.read_json(self.folder.machine) or {}).get("group")
-            return bool(group) and KeptProcess(JobFolder(self.folder.path.with_name(str(group)))).stop()
+            group = self.folder.read_machine().group
+            return group is not None and KeptProcess(JobFolder(self.folder.path.with_name(group))).stop()
         # Before the end: a client that still waits learns the reason from it.
-        if self.folder.read_result() is None:
+        if self.folder.last_result() is None:
             self.folder.write_json(self.folder.result, JobResult.stopped().model_dump(mode="json"))
         for number in (signal.SIGTERM, signal.SIGKILL):
             # The process leads a group of its own, which has what it has started.

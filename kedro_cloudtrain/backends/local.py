@@ -17,7 +17,7 @@ from kedro_cloudtrain.jobs.failures import failed_on, log_end, next_step, timed_
 from kedro_cloudtrain.jobs.result import JobResult, JobState
 from kedro_cloudtrain.pod.cores import thread_variables, usable_cores
 from kedro_cloudtrain.storage.directory import DirectoryVolume
-from kedro_cloudtrain.worker.protocol import TIMEOUT_VARIABLE, VOLUME_VARIABLE
+from kedro_cloudtrain.worker.protocol import MASTER_KEY_VARIABLE, TIMEOUT_VARIABLE, VOLUME_VARIABLE
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.backends.backend import JobRequest, Watcher
@@ -60,7 +60,7 @@ class LocalBackend:
         finally:
             _end_group(process)
         if returncode is None and self._closed.is_set():
-            if folder.read_result() is None:
+            if folder.last_result() is None:
                 folder.write_json(folder.result, {"state": "cancelled"})
             raise JobCancelledError(f"{folder.name} was cancelled by this run. Its folder is kept: {folder.path}")
         result = folder.read_result()
@@ -98,6 +98,8 @@ class LocalBackend:
             "PYTHONUNBUFFERED": "1",
             TIMEOUT_VARIABLE: f"{request.timeout_s:g}",
         }
+        # A job has its own key; that of all jobs is the client's.
+        environment.pop(MASTER_KEY_VARIABLE, None)
         if isinstance(request.volume, DirectoryVolume):
             environment[VOLUME_VARIABLE] = str(request.volume.root.resolve())
         with request.folder.log.open("wb") as log:

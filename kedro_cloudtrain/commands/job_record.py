@@ -22,7 +22,7 @@ def job_record(folder: JobFolder, pod: JobPod | None = None, billed_usd: float |
         pod: what works on it now.
         billed_usd: what its pod has cost by RunPod's bill.
     """
-    result, progress = folder.read_result(), folder.last_progress()
+    result, progress = folder.last_result(), folder.last_progress()
     spec = folder.read_json(folder.spec) or {}
     why = folder.read_json(folder.why) or {}
     error = result.error if result is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -72,10 +73,12 @@ def logs(metadata: ProjectMetadata, job: str, follow: bool, of_all: bool, env: s
 
     While its pod is alive, its lines come from RunPod as they are written.
     """
+    from kedro_cloudtrain.terminal import for_stream
+
     (kept,) = kept_jobs(metadata, env, [find_job(metadata, env, job, of_all=of_all)])
     empty = True
     for line in kept.log(follow=follow):
-        click.echo(line, nl=False)
+        click.echo(for_stream(line, sys.stdout), nl=False, color=True)  # click would take colours out of a pipe
         empty = False
     if empty and not kept.folder.log.is_file():
         raise click.ClickException(f"{kept.folder.name} has no log yet.")
@@ -90,6 +93,7 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
 
     The run that asks for its results takes them: the same `kedro run` again.
     """
+    from kedro_cloudtrain.errors import CloudTrainError
     from kedro_cloudtrain.running.display import metric
 
     (kept,) = kept_jobs(metadata, env, [find_job(metadata, env, job)])
@@ -103,7 +107,7 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
         raise click.ClickException(f"{name} is gone and has left no result. What it wrote: kedro cloudtrain logs {name}")
     if result.state != "succeeded":
         reason = result.error.message if result.error is not None else ""
-        raise click.ClickException(f"{name} {result.state}: {reason.removesuffix('.')}. What it wrote: kedro cloudtrain logs {name}")
+        raise CloudTrainError(f"{name} {result.state}: {reason.removesuffix('.')}. What it wrote: kedro cloudtrain logs {name}")
     click.echo(f"{name} is done.")
 
 

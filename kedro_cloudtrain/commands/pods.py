@@ -79,14 +79,14 @@ def bills_of(metadata: ProjectMetadata, env: str | None, folders: Sequence[JobFo
     from kedro_cloudtrain.backends.runpod.account import connect
     from kedro_cloudtrain.errors import CloudTrainError
 
-    pods = {folder.name: (folder.read_json(folder.machine) or {}).get("pod") for folder in folders}
+    pods = {folder.name: folder.read_machine().pod for folder in folders}
     if read_settings(metadata, env).backend != "runpod" or not any(pods.values()):
         return {}
     try:
         bills = connect().bills_usd()
     except CloudTrainError:
         return {}  # `pods_of` has printed that RunPod does not answer.
-    return {job: bills[pod] for job, pod in pods.items() if pod in bills}
+    return {job: bills[pod] for job, pod in pods.items() if pod is not None and pod in bills}
 
 
 def fleet_of(metadata: ProjectMetadata, env: str | None, *, all_projects: bool = False) -> Fleet:

@@ -11,6 +11,7 @@ from rich.text import Text
 from kedro_cloudtrain.jobs.spec import model_type_of
 from kedro_cloudtrain.running.display import STATE_STYLES, metric, state_word
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
+from kedro_cloudtrain.terminal import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,13 +72,13 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
     names = ("last round", "why", "pod")
     table = FittedTable(*(Column(name) for name in ("job", "state", "model", "when")), *figures, *(Column(name) for name in names))
     for folder in folders:
-        state, result, progress = folder.state(), folder.read_result(), folder.last_progress()
-        spec = folder.read_json(folder.spec)
+        state, result, progress = folder.state(), folder.last_result(), folder.last_progress()
+        spec = folder.read_json(folder.spec) or {}
         when = dt.datetime.fromtimestamp(folder.spec.stat().st_mtime, tz=dt.UTC).astimezone()
         table.add_row(
             folder.name,
             Text(state_word(state), STATE_STYLES.get(state, "")),
-            str(spec.get("function") or model_type_of(spec) or f"{len(spec.get('jobs', ()))} jobs"),
+            str(spec.get("function") or model_type_of(spec) or f"{len(folder.jobs)} jobs"),
             f"{when:%Y-%m-%d %H:%M}",
             f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
             f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",
@@ -91,4 +92,4 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
 def _why(folder: JobFolder) -> str:
     """Return why a job ran the last time, or was reused."""
     reason = folder.read_json(folder.why) or {}
-    return f"{reason['state']}: {reason['why']}" if {"state", "why"} <= set(reason) else ""
+    return plain_text(f"{reason['state']}: {reason['why']}") if {"state", "why"} <= set(reason) else ""

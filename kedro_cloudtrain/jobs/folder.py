@@ -12,10 +12,10 @@ import time
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from kedro_cloudtrain.errors import JobLostError
+from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.result import JobProgress, JobResult, JobState
+from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, MOST_SPEC_BYTES, bounded_bytes, fault_of, parsed, parsed_object
 from kedro_cloudtrain.storage.files import whole
 from kedro_cloudtrain.worker import protocol
 
@@ -137,9 +137,14 @@ class JobFolder:
         return (self.path.parents[1] if shared else self.path) / protocol.SENT / name
 
     @property
+    def jobs(self) -> list[str]:
+        """The names of a group's jobs, as `job.json` has them."""
+        return self._names("jobs")
+
+    @property
     def sent(self) -> list[Path]:
         """The sent inputs, as `job.json` names them."""
-        return [self.input(name) for name in (self.read_json(self.spec) or {}).get("sent", ())]
+        return [self.input(name) for name in self._names("sent")]
 
     def siblings(self) -> list[JobFolder]:
         """Return the folders of other jobs of the same node, the latest first."""
@@ -206,15 +211,14 @@ class JobFolder:
 
     def may_be_on_pod(self) -> bool:
         """Return whether a pod may be working on the job: it has left no result, and has time left."""
-        machine = self.read_json(self.machine) or {}
-        created_at = float(machine.get("created_at") or machine.get("claimed_at") or 0.0)
-        ends_at = created_at + float(machine.get("lifetime_s") or 0.0) + _STARTS_WITHIN_S
-        return bool(machine.get("attempt")) and not self.result.is_file() and time.time() < ends_at
+        machine = self.read_machine()
+        ends_at = (machine.created_at or machine.claimed_at) + machine.lifetime_s + _STARTS_WITHIN_S
+        return bool(machine.attempt) and not self.result.is_file() and time.time() < ends_at
 
     def group(self) -> JobFolder | None:
         """Return the folder of the latest group that has the job among its own; None if there is none."""
         groups = [JobFolder(path) for path in self.path.parent.glob(f"{protocol.GROUP_PREFIX}*") if (path / protocol.SPEC).is_file()]
-        groups = [group for group in groups if self.name in (group.read_json(group.spec) or {}).get("jobs", ())]
+        groups = [group for group in groups if self.name in group.jobs]
         return max(groups, key=lambda group: group.touched_at, default=None)
 
     def log_lines(self, *, follow: bool = False) -> Iterator[str]:
@@ -235,7 +239,7 @@ class JobFolder:
         """Return the job's state, by its files alone."""
         if self.is_running():
             return JobState.RUNNING
-        result = self.read_result()
+        result = self.last_result()
         if result is not None:
             return JobState(result.state)
         return JobState.LOST if self.machine.is_file() else JobState.WAITING
@@ -270,14 +274,18 @@ class JobFolder:
         """Write JSON that a person can read."""
         self.write(file, json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n")
 
-    def read_json(self, file: Path) -> Any:
-        """Read JSON; None if there is no such file."""
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError:
-            return None
-        self.bytes_passed += len(content)
-        return json.loads(content)
+    def read_json(self, file: Path) -> dict[str, Any] | None:
+        """Read a JSON object; None if there is no such file, or it holds none."""
+        most_bytes = MOST_SPEC_BYTES if file == self.spec else MOST_BYTES
+        content = bounded_bytes(file, most_bytes)
+        self.bytes_passed += len(content or b"")
+        return parsed_object(content, most_bytes)
+
+    def read_machine(self) -> Machine:
+        """Read `machine.json`: what runs the job; one without any field if there is none, or it cannot be read."""
+        content = bounded_bytes(self.machine)
+        self.bytes_passed += len(content or b"")
+        return parsed(Machine, content) or Machine()
 
     def read_result(self) -> JobResult | None:
         """Read the job's result; None if there is none yet.
@@ -285,11 +293,18 @@ class JobFolder:
         Raises:
             JobLostError: `result.json` does not hold a result.
         """
-        try:
-            value = self.read_json(self.result)
-            return None if value is None else JobResult.model_validate(value)
-        except (ValidationError, ValueError) as error:
-            raise JobLostError(f"{self.result} is not a result: {error}") from error
+        content = bounded_bytes(self.result)
+        if content is None:
+            return None
+        self.bytes_passed += len(content)
+        result = parsed(JobResult, content)
+        if result is None:
+            raise JobLostError(f"{self.result} is the job's result, and {fault_of(content)}: the same run does the job again.")
+        return result
+
+    def last_result(self) -> JobResult | None:
+        """Read the job's result; None if there is none yet, or it cannot be read."""
+        return parsed(JobResult, bounded_bytes(self.result))
 
     def new_progress(self) -> JobProgress | None:
         """Return the last whole line of the progress file; None if the file has not grown since the last call."""
@@ -305,15 +320,19 @@ class JobFolder:
     def last_progress(self) -> JobProgress | None:
         """Return the last whole line of the progress file, however long the file is."""
         for line in reversed(self._tail(self.progress, _PROGRESS_TAIL_BYTES)):
-            try:
-                return JobProgress.model_validate_json(line)
-            except ValidationError:
-                continue  # A line that is still being written, or the first one, which the tail has cut.
+            # Else a line that is still being written, or the first one, which the tail has cut.
+            if (progress := parsed(JobProgress, line)) is not None:
+                return progress
         return None
 
     def log_tail(self, lines: int = 20) -> list[str]:
         """Return the last lines of the log."""
         return self._tail(self.log, _LOG_TAIL_BYTES)[-lines:]
+
+    def _names(self, field: str) -> list[str]:
+        """Return the names of files that the spec has in a field; what is no name is left out."""
+        names = (self.read_json(self.spec) or {}).get(field)
+        return [name for name in names if isinstance(name, str) and PurePosixPath(name).name == name] if isinstance(names, list) else []
 
     def _tail(self, file: Path, size: int) -> list[str]:
         """Return the lines in the last `size` bytes of a file, the first of them perhaps cut."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.jobs.folder import JobFolder
 
@@ -32,10 +32,9 @@ def project_id(project: Path) -> str:
 
 def owners(folder: JobFolder) -> set[str]:
     """Return the projects that have run a job, or have reused it; none for a job that an older release has left."""
-    noted = _read(folder, folder.why).get("projects", ())
     # A group's machine belongs to whoever has a job on it.
-    members = _read(folder, folder.spec).get("jobs", ())
-    return {*noted, *(owner for name in members for owner in owners(JobFolder(folder.path.with_name(str(name)))))}
+    members = [JobFolder(folder.path.with_name(name)) for name in folder.jobs]
+    return {project for each in (folder, *members) for project in _noted(each)}
 
 
 def is_of(folder: JobFolder, project: str) -> bool:
@@ -44,9 +43,6 @@ def is_of(folder: JobFolder, project: str) -> bool:
     return not known or project in known
 
 
-def _read(folder: JobFolder, file: Path) -> dict[str, Any]:
-    try:
-        content = folder.read_json(file)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+def _noted(folder: JobFolder) -> list[str]:
+    projects = (folder.read_json(folder.why) or {}).get("projects")
+    return [project for project in projects if isinstance(project, str)] if isinstance(projects, list) else []

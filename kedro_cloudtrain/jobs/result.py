@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
+
+from kedro_cloudtrain.jobs.volume_file import Count, Moment, OutputPath, Seconds, VolumeRecord
+
+_A_YEAR_S = 365 * 86_400.0
 
 
 class JobState(enum.StrEnum):
@@ -27,7 +31,7 @@ class JobState(enum.StrEnum):
         return self not in (JobState.WAITING, JobState.STARTING, JobState.RUNNING)
 
 
-class JobFailure(BaseModel):
+class JobFailure(VolumeRecord):
     """The script's error, as the machine wrote it.
 
     Attributes:
@@ -39,8 +43,6 @@ class JobFailure(BaseModel):
         about: where the user corrects it: `data`, `hyperparameters` or `outputs`.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
     type: str = "Exception"
     message: str = ""
     traceback: str = ""
@@ -49,7 +51,7 @@ class JobFailure(BaseModel):
     about: str = "data"
 
 
-class JobOutput(BaseModel):
+class JobOutput(VolumeRecord):
     """One output, in the job folder or on the volume.
 
     Attributes:
@@ -57,22 +59,28 @@ class JobOutput(BaseModel):
         path: its path in the job folder.
         sha256: of its content.
         files: for a folder, the paths of its files.
+        signature: of a pickle, by the job's key; empty where the machine had none.
         key: its key on the volume, if the machine has saved it to the volume instead.
         modified_ns: when that file was modified, in nanoseconds, as the machine saw it.
         md5: of that file, on a network volume.
         stored: the identity of an entry's file on another store: `etag`, `modified`, `size`, and its `version`.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    size: int
-    path: str = ""
+    size: Count
+    path: OutputPath = ""
     sha256: str = ""
-    files: tuple[str, ...] = ()
+    files: tuple[OutputPath, ...] = ()
+    signature: str = ""
     key: str | None = None
-    modified_ns: int | None = None
+    modified_ns: Count | None = None
     md5: str | None = None
     stored: dict[str, JsonValue] | None = None
+
+    @model_validator(mode="after")
+    def _check_files(self) -> Self:
+        if any(not file.startswith(f"{self.path}/") for file in self.files):
+            raise ValueError("a file of an output is outside of its folder")
+        return self
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,7 +88,7 @@ class JobOutput(BaseModel):
         return self.files or ((self.path,) if self.path else ())
 
 
-class GpuReport(BaseModel):
+class GpuReport(VolumeRecord):
     """The GPU that a job has used.
 
     Attributes:
@@ -91,12 +99,10 @@ class GpuReport(BaseModel):
         use_percent: how busy they were during the fit or the call, on average; None where the driver does not say.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
     name: str
     driver: str = ""
     cuda: str = ""
-    count: int = 1
+    count: Count = 1
     use_percent: float | None = None
 
     def __str__(self) -> str:
@@ -105,26 +111,24 @@ class GpuReport(BaseModel):
         return ", ".join(filter(None, [shown, self.driver and f"driver {self.driver}", self.cuda and f"CUDA {self.cuda}", busy]))
 
 
-class JobResult(BaseModel):
+class JobResult(VolumeRecord):
     """`result.json`, the end of a job: written by the script, or on a pod by the bootstrap if the script could not."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
     state: Literal["succeeded", "failed", "timed out", "lost", "cancelled"]
     attempt: str | None = None
     error: JobFailure | None = None
     outputs: dict[str, JobOutput] = Field(default_factory=dict)
-    seconds: dict[str, float] = Field(default_factory=dict)
-    rows: dict[str, int] = Field(default_factory=dict)
+    seconds: dict[str, Seconds] = Field(default_factory=dict)
+    rows: dict[str, Count] = Field(default_factory=dict)
     rows_per_s: float | None = None
-    bytes_read: int = 0
+    bytes_read: Count = 0
     device: str = "cpu"
     device_name: str = ""
     gpu: GpuReport | None = None
-    peak_memory_bytes: int = 0
+    peak_memory_bytes: Count = 0
     versions: dict[str, str] = Field(default_factory=dict)
-    started_at: float | None = None
-    finished_at: float | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
 
     @classmethod
     def stopped(cls, attempt: str | None = None) -> JobResult:
@@ -136,15 +140,13 @@ class JobResult(BaseModel):
         return cls(state="failed", attempt=attempt, error=JobFailure(type="Stopped", message="ended by `kedro cloudtrain stop` or `reap`"))
 
 
-class JobProgress(BaseModel):
+class JobProgress(VolumeRecord):
     """One line of `progress.jsonl`: a round, the number of rounds, its metrics, and the seconds since the fit began."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    step: int
-    of: int
+    step: Count
+    of: Count
     metrics: dict[str, float | None] = Field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
 
     @property
     def in_rounds(self) -> bool:
@@ -154,4 +156,6 @@ class JobProgress(BaseModel):
     @property
     def seconds_left(self) -> float:
         """The seconds that the remaining rounds take at the pace so far."""
-        return self.seconds / self.step * (self.of - self.step) if self.step else 0.0
+        if not self.step:
+            return 0.0
+        return min(_A_YEAR_S, self.seconds / self.step * max(0, self.of - self.step))

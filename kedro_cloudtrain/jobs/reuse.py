@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs.fingerprint import Fingerprint
 from kedro_cloudtrain.jobs.owner import owners
+from kedro_cloudtrain.jobs.volume_file import bounded_bytes, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,12 +78,12 @@ def note(folder: JobFolder, state: str, why: str, project: str = "") -> None:
 def _changes(before: JobFolder, now: Fingerprint, spec: Mapping[str, Any]) -> Iterator[str]:
     """Name whatever differs from an earlier job of the same node."""
     try:
-        then = Fingerprint.model_validate(before.read_json(before.fingerprint))
+        then = parsed(Fingerprint, bounded_bytes(before.fingerprint))
         spec_then = before.read_json(before.spec)
-    except (OSError, ValueError):
+    except OSError:
         return
-    if not isinstance(spec_then, dict):
-        return  # Its folder is being written or removed.
+    if then is None or spec_then is None:
+        return  # Its folder is being written or removed, or was written by another release.
     parameters_then = _parameters(spec_then)
     parameters = [name for name, value in _parameters(spec).items() if _given(value) != _given(parameters_then.get(name))]
     yield from (name.replace("_", " ") for name in parameters)
@@ -109,7 +110,11 @@ def _parameters(spec: Mapping[str, Any]) -> dict[str, Any]:
     """
     parameters = {name: value for name, value in spec.items() if name not in _NOT_PARAMETERS}
     if "sources" in spec:
-        table = spec["sources"].get("data", {})
+        table = _object(_object(spec["sources"]).get("data"))
         reading = {"file_format": table.get("file_format"), "load_args": table.get("load_args", {})}
-        parameters = {**parameters.pop("parameters", {}), **reading, **parameters}
+        parameters = {**_object(parameters.pop("parameters", None)), **reading, **parameters}
     return parameters
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -108,7 +108,9 @@ def model_type_of(spec: Mapping[str, Any]) -> str | None:
 
     Older job folders hold a training's parameters beside its name.
     """
-    return {**spec, **spec.get("parameters", {})}.get("model_type")
+    parameters = spec.get("parameters")
+    model_type = {**spec, **(parameters if isinstance(parameters, dict) else {})}.get("model_type")
+    return model_type if isinstance(model_type, str) else None
 
 
 def validator_module(validator: JsonValue) -> str:

@@ -15,6 +15,7 @@ import threading
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -23,6 +24,8 @@ _EVERY_S = 2.0
 _TRIES = 6
 # A bucket that does not answer for longer than this keeps no pod running.
 _DELIVERY_S = 300.0
+# What zipfile raises for an archive that is cut off or is none.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 _MIRRORED = ("log.txt", "progress.jsonl", "heartbeat.json")
 
 
@@ -57,7 +60,7 @@ def mirror(folder: Path, store: dict[str, Any]) -> None:
                 put_changed(folder / name, store["write"][name], sent)
         if done:
             break
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             content = get(store["read"]["machine.json"], tries=1)
             json.loads(content)
             temporary = folder / ".machine.json.new"
@@ -80,7 +83,7 @@ def mirror(folder: Path, store: dict[str, Any]) -> None:
 def unpack_checkpoint(folder: Path, url: str) -> None:
     """Bring the checkpoint that a lost machine has left in the bucket; without one the work begins anew."""
     archive = folder / "checkpoint.zip"
-    with contextlib.suppress(OSError, zipfile.BadZipFile):
+    with contextlib.suppress(OSError, *_BROKEN_ZIP):
         archive.write_bytes(get(url, tries=1))
         with zipfile.ZipFile(archive) as packing:
             packing.extractall(folder / "checkpoint")
@@ -92,7 +95,7 @@ def carry_checkpoints(folder: Path, url: str) -> None:
     sent: list[tuple[str, int]] = []
     while not (folder / "result.json").is_file():
         # A checkpoint that is replaced or removed while it is packed is packed the next time.
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             latest = place / "latest.json"
             paths = [latest, *sorted((place / json.loads(latest.read_bytes())["folder"]).rglob("*"))]
             files = [(str(path.relative_to(place)), path.stat().st_mtime_ns) for path in paths if path.is_file()]

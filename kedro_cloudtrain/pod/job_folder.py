@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from pathlib import Path
 from time import sleep, time
@@ -16,6 +17,9 @@ VOLUME = FOLDER.parent.parent.parent
 CHILD = Path(f"/tmp/cloudtrain-{os.environ.get('RUNPOD_POD_ID', 'pod')}.pid")  # noqa: S108
 READ_AGAIN_S = 0.25
 _MACHINE_READS = 20
+_MOST_BYTES = 8_000_000
+# The fields of `machine.json` that are numbers; `requirements` is a list of texts, and each other one is a text.
+_NUMBERS = ("gpu_count", "vcpu_count", "min_ram_gb", "timeout_s", "lifetime_s", "heartbeat_every_s")
 
 
 def read_own_machine() -> dict[str, Any]:
@@ -32,10 +36,23 @@ def read_own_machine() -> dict[str, Any]:
 
 
 def read_machine() -> dict[str, Any]:
-    """Read `machine.json`; empty where it cannot be read."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return dict(json.loads((FOLDER / "machine.json").read_text(encoding="utf-8")))
-    return {}
+    """Read `machine.json`; without what is not of its kind, and empty where it cannot be read.
+
+    A watchdog that fails on a number which is none would leave a pod without its deadline.
+    """
+    machine: Any = None
+    with contextlib.suppress(OSError, ValueError, RecursionError), (FOLDER / "machine.json").open("rb") as stream:
+        machine = json.loads(stream.read(_MOST_BYTES))
+    return {name: value for name, value in machine.items() if _is_valid(name, value)} if isinstance(machine, dict) else {}
+
+
+def _is_valid(name: str, value: object) -> bool:
+    """Return whether a field of `machine.json` has a value of its kind; a null is as good as no field, and others are not read."""
+    if name in _NUMBERS:
+        return type(value) in (int, float) and math.isfinite(value) and value >= 0  # type: ignore[arg-type,operator]  # a number
+    if name == "requirements":
+        return isinstance(value, list) and all(isinstance(line, str) for line in value)
+    return isinstance(value, str)
 
 
 def write_failure(state: str, kind: str, message: str, stage: str, began: float) -> None:

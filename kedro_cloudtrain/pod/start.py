@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     machine = job_folder.read_own_machine()
     # In a process of its own, so that it ends the pod at its deadline whatever becomes of this process.
     lifetime_s = float(machine.get("lifetime_s", _UNKNOWN_LIFETIME_S))
+    machine.setdefault("timeout_s", lifetime_s)
     watchdog = [sys.executable, str(job_folder.FOLDER / "bootstrap.py"), "watchdog", str(lifetime_s)]
     subprocess.Popen(watchdog, stdin=subprocess.DEVNULL, start_new_session=True)
     try:

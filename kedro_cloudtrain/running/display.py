@@ -21,6 +21,7 @@ from rich.text import Text
 from kedro_cloudtrain.jobs.receipt import STAGES
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
+from kedro_cloudtrain.terminal import make_plain, plain_text
 from kedro_cloudtrain.wording import size, usd
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def metric(progress: JobProgress) -> str:
     """Format what a round measured on the validation rows: `val mlogloss 0.0412`; empty if it measured nothing."""
     for name, value in progress.metrics.items():
         if name.startswith("validation_") and value is not None:
-            return f"val {name.removeprefix('validation_')} {value:.4g}"
+            return plain_text(f"val {name.removeprefix('validation_')} {value:.4g}")
     return ""
 
 
@@ -179,6 +180,8 @@ class Display:
         return self._rows[node]
 
     def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            logger.addFilter(make_plain)
         logger.info("%s", self._headline, extra={"markup": False})
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             self._live = Live(get_renderable=self._draw, console=self._console, refresh_per_second=4, transient=True)
@@ -186,6 +189,7 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
+        logger.removeFilter(make_plain)
         if self._live is not None:
             with contextlib.suppress(KeyboardInterrupt):
                 self._live.stop()
@@ -251,7 +255,7 @@ def receipts_table(receipts: Iterable[Receipt]) -> FittedTable:
             "" if receipt.rows_per_s is None else f"{receipt.rows_per_s:,.0f}",
             size(receipt.bytes_read),
             size(receipt.bytes_passed),
-            *(receipt.device for _ in devices),
+            *(plain_text(receipt.device) for _ in devices),
             "–" if receipt.cost_usd is None else usd(receipt.cost_usd),
         )
     return table

@@ -20,7 +20,14 @@ from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.worker_archive import add_member, worker_archive
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.wording import counted
-from kedro_cloudtrain.worker.protocol import CREDENTIALS_VARIABLE, GROUP_PREFIX, JOBS, PER_JOB_VARIABLES, URL_SECRETS_VARIABLE
+from kedro_cloudtrain.worker.protocol import (
+    CREDENTIALS_VARIABLE,
+    GROUP_PREFIX,
+    JOB_KEYS_VARIABLE,
+    JOBS,
+    PER_JOB_VARIABLES,
+    URL_SECRETS_VARIABLE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -189,7 +196,7 @@ def _shared_environment(requests: Iterable[JobRequest]) -> dict[str, str]:
         ConfigError: two of them reach the same place with different credentials.
     """
     shared: dict[str, str] = {}
-    secrets_by_place: dict[str, dict[str, Any]] = {URL_SECRETS_VARIABLE: {}, CREDENTIALS_VARIABLE: {}}
+    secrets_by_place: dict[str, dict[str, Any]] = {URL_SECRETS_VARIABLE: {}, CREDENTIALS_VARIABLE: {}, JOB_KEYS_VARIABLE: {}}
     for request in requests:
         for variable, merged in secrets_by_place.items():
             for place, secret in json.loads(request.environment.get(variable, "{}")).items():

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.backends.backend import JobRequest
 from kedro_cloudtrain.errors import (
     CloudTrainError,
+    ConfigError,
     DetachedError,
     JobCancelledError,
     JobLostError,
     JobTimeoutError,
     NotStartedError,
     SourceError,
+    UnsignedError,
 )
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.reuse import NOTHING_CHANGED, note, reason_to_run
+from kedro_cloudtrain.jobs.signing import signing_environment
 from kedro_cloudtrain.jobs.worker_archive import worker_archive
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.worker.protocol import (
@@ -110,7 +113,7 @@ class Job:
             order.cpu_requirements,
             order.python,
             order.project,
-            {**self.secrets, **self._checkpoint_environment(resume=resume)},
+            {**self.secrets, **self._checkpoint_environment(resume=resume), **self._signing_environment()},
             attach,
         )
 
@@ -148,16 +151,18 @@ class Job:
                 values = self._reused(backend, execution) if reuse_identified else None
                 if values is not None:
                     return values
-                execution.wait()
-                with slots.hold(self.name, detached=detach) if slots is not None else contextlib.nullcontext():
-                    execution.begin()
-                    self._start(reason)
-                    request = self.request(attach=reuse_identified, resume=reuse_identified)
-                    if detach:
-                        backend.submit(request)
-                    else:
-                        execution.result = backend.run(request, execution)
-            values = self.order.values(self.folder, execution.finished(self.name))
+                self._run_on(backend, execution, slots, reason, attach=reuse_identified, detach=detach)
+            try:
+                values = self.order.values(self.folder, execution.finished(self.name))
+            except UnsignedError as error:
+                if not reuse_identified:
+                    raise
+                # It may be from a machine that another client had started. One of this client's own signs by this client's key.
+                logger.warning("%s runs again: %s", self.name, error, extra={"markup": False})
+                with self.folder.held(functools.partial(self._await_other_client, execution, slots, detach=detach)):
+                    backend.kept(self.folder).discard(execution.finished(self.name))
+                    self._run_on(backend, execution, slots, "an output was not signed", attach=False, detach=detach)
+                values = self.order.values(self.folder, execution.finished(self.name))
             execution.state = JobState.SUCCEEDED
         except (DetachedError, CloudTrainError) as error:
             execution.state = _state_after(error)
@@ -167,6 +172,20 @@ class Job:
                 receipts.append(self._receipt(backend.name, execution, execution.state))
                 watcher.moved(self.name, execution.state)
         return values
+
+    def _run_on(
+        self, backend: Backend, execution: _Execution, slots: SlotSource | None, reason: str, *, attach: bool, detach: bool
+    ) -> None:
+        """Wait for a slot, and run the job on a machine, or leave it running there."""
+        execution.wait()
+        with slots.hold(self.name, detached=detach) if slots is not None else contextlib.nullcontext():
+            execution.begin()
+            self._start(reason)
+            request = self.request(attach=attach, resume=attach)
+            if detach:
+                backend.submit(request)
+            else:
+                execution.result = backend.run(request, execution)
 
     def _await_other_client(self, execution: _Execution, slots: SlotSource | None, *, detach: bool) -> None:
         """Show how far another client of the same job is.
@@ -230,6 +249,14 @@ class Job:
             # A run that takes no earlier work resumes only from its own checkpoints, after a machine of it was lost.
             environment[CHECKPOINT_OF_VARIABLE] = secrets.token_hex(4)
         return environment
+
+    def _signing_environment(self) -> dict[str, str]:
+        """Return the key by which the machine signs pickles; a training leaves none, and on this computer no signature is needed."""
+        if not self.spec.get("function"):
+            return {}
+        with contextlib.suppress(*([ConfigError] if isinstance(self.order.volume, DirectoryVolume) else [])):
+            return signing_environment(self.name)
+        return {}
 
     def _receipt(self, where: str, execution: _Execution, state: JobState) -> Receipt:
         result, reused = execution.result, state is JobState.REUSED

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import JobLostError, SourceError
+from kedro_cloudtrain.errors import JobLostError, SourceError, UnsignedError
+from kedro_cloudtrain.jobs.signing import is_signed
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
+from kedro_cloudtrain.storage.sources import VolumeSource
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.models import load_model
-from kedro_cloudtrain.worker.partitions import read_partitions
+from kedro_cloudtrain.worker.partitions import holds_pickle, read_partitions
+from kedro_cloudtrain.worker.protocol import MASTER_KEY_VARIABLE
 from kedro_cloudtrain.worker.results import folder_digest
 from kedro_cloudtrain.worker.values import read_value
 
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.parameters import OutputKind
     from kedro_cloudtrain.jobs.result import JobOutput, JobResult
-    from kedro_cloudtrain.storage.sources import VolumeSource
     from kedro_cloudtrain.storage.volumes import Volume
 
 
@@ -38,9 +41,13 @@ def read_outputs(folder: JobFolder, result: JobResult, kinds: tuple[OutputKind, 
         output = result.outputs.get(kind)
         if output is None:
             raise JobLostError(f"{folder.name} is done but has left no {kind}. Does its script save it? {folder.script}")
-        path = folder.path / output.path
+        path = _place(folder, kind, output)
         _compare(folder, kind, path, output)
-        values[kind] = _READERS[kind](path)
+        try:
+            values[kind] = _READERS[kind](path)
+        except Exception as error:
+            # Whatever a library raises for a file that the machine has left broken.
+            raise JobLostError(f"The {kind} of {folder.name} cannot be read, although it is as its machine has left it: {path}") from error
     return values
 
 
@@ -71,19 +78,29 @@ def read_values(
         output = result.outputs.get(name)
         if output is None:
             raise JobLostError(f"{folder.name} is done but has left no `{name}`. Does its script save it? {folder.script}")
-        if output.key is not None:
-            _compare_on_volume(folder, name, output, volume)
-            values[name] = saved[name]
-            continue
         entry = saved.get(name)
+        if isinstance(entry, VolumeSource):
+            if output.key != entry.key:
+                raise JobLostError(f"{folder.name} has not saved `{name}` as {entry.key}, according to its result.")
+            _compare_on_volume(folder, name, output, volume)
+            values[name] = entry
+            continue
         if isinstance(entry, RemoteEntry):
             _compare_on_store(folder, entry, output, latest=earlier)
             values[name] = entry
             continue
-        path = folder.path / output.path
+        path = _place(folder, name, output)
         _compare(folder, name, path, output)
+        trusted = isinstance(volume, DirectoryVolume) and _is_own(folder.result, path)
+        # What the ending says of a file is the machine's word: it may choose among readers, but for the one that runs code.
+        unpickle = holds_pickle(path)
+        if unpickle and not trusted and not is_signed(folder.name, result, name, output):
+            raise UnsignedError(
+                f"`{name}` of {folder.name} is a pickle that this client's key has not signed, and reading it would run its code. Clients "
+                f"that share finished work need the same {MASTER_KEY_VARIABLE}."
+            )
         try:
-            values[name] = read_partitions(path) if path.is_dir() else read_value(path)
+            values[name] = read_partitions(path, unpickle=unpickle) if path.is_dir() else read_value(path, unpickle=unpickle)
         except InputError as error:
             raise JobLostError(f"`{name}` of {folder.name} cannot be read on this computer: {error}") from error
     return values
@@ -127,10 +144,34 @@ def _compare_on_store(folder: JobFolder, entry: RemoteEntry, output: JobOutput, 
         raise JobLostError(f"{entry.redacted} has another version, {latest_version}, than the one that {folder.name} has saved.")
 
 
+def _place(folder: JobFolder, name: str, output: JobOutput) -> Path:
+    """Return where an output is in the job folder.
+
+    Raises:
+        JobLostError: the result does not say it, or a link leads out of the folder.
+    """
+    path = folder.path / output.path
+    if not output.path:
+        raise JobLostError(f"{folder.name} is done, but its result does not name the file of `{name}`.")
+    above = [parent for parent in path.parents if folder.path in parent.parents]
+    if any(part.is_symlink() for part in (path, *above, *(path.rglob("*") if path.is_dir() else ()))):
+        raise JobLostError(f"{folder.name} has left `{name}` as a link, which no machine makes: {path}")
+    return path
+
+
+def _is_own(*paths: Path) -> bool:
+    """Return whether files in a folder of this computer are this user's, so that a script that was run by hand needs no signature."""
+    return all(path.stat().st_uid == os.geteuid() for top in paths for path in (top, *(top.rglob("*") if top.is_dir() else ())))
+
+
 def _compare(folder: JobFolder, kind: str, path: Path, output: JobOutput) -> None:
     if not path.exists():
         raise JobLostError(f"{folder.name} has left its {kind} in {path}, according to its result, but there is no such file.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else folder_digest(path)
+    if path.is_file():
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    else:
+        digest = folder_digest(path)
     if digest != output.sha256:
         raise JobLostError(f"{path} is not what {folder.name} has written: its sha256 differs from the one in {folder.result}.")
 
@@ -141,10 +182,20 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _read_metrics(path: Path) -> Any:
+    metrics = _read_json(path)
+    if not isinstance(metrics, dict):
+        raise TypeError("metrics are numbers by name")
+    return metrics
+
+
 def _read_rows(path: Path) -> Any:
     import pandas as pd  # noqa: PLC0415  # takes half a second, which `kedro --help` should not wait for
 
-    return pd.DataFrame(_read_json(path))
+    rows = _read_json(path)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise TypeError("a table has rows")
+    return pd.DataFrame(rows)
 
 
 def _read_parquet(path: Path) -> Any:
@@ -155,7 +206,7 @@ def _read_parquet(path: Path) -> Any:
 
 _READERS: dict[str, Callable[[Path], Any]] = {
     "model": load_model,
-    "metrics": _read_json,
+    "metrics": _read_metrics,
     "history": _read_rows,
     "importance": _read_rows,
     "predictions": _read_parquet,

@@ -146,12 +146,12 @@ class Checkpoint:
             return
         try:
             latest = json.loads((self._place / LATEST).read_text(encoding="utf-8"))
-            folder = self._place / latest["folder"]
+            folder = self._place / Path(latest["folder"]).name
             whole = all(size in (None, (folder / name).stat().st_size) for name, size in latest["files"].items())
-            if whole and latest["work"] == os.environ.get(WORK_VARIABLE, ""):
-                self.folder, self.rounds = folder, latest["rounds"]
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # The machine was lost while it wrote.
+            if whole and folder.is_dir() and latest["work"] == os.environ.get(WORK_VARIABLE, ""):
+                self.folder, self.rounds = folder, int(latest["rounds"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+            pass  # The machine was lost while it wrote, or the file is none of this class's.
         if self.folder is None:
             shutil.rmtree(self._place, ignore_errors=True)
             return

@@ -52,10 +52,15 @@ class FitCheckpoint(Checkpoint):
         self._progress = progress
         self._earlier: list[dict[str, Any]] = []
         if self.folder is not None and library != "catboost":
-            saved = json.loads((self.folder / _HISTORY).read_text(encoding="utf-8"))
-            self._earlier = saved["history"]
-            progress.resume(self._earlier, saved["seconds"])
-            print(f"resumes from round {self.rounds} of an earlier attempt")  # noqa: T201
+            try:
+                saved = json.loads((self.folder / _HISTORY).read_text(encoding="utf-8"))
+                self._earlier, seconds = [dict(row) for row in saved["history"]], float(saved["seconds"])
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                print("the checkpoint of an earlier attempt cannot be read: the fit begins anew")  # noqa: T201
+                self.folder, self.rounds = None, 0
+            else:
+                progress.resume(self._earlier, seconds)
+                print(f"resumes from round {self.rounds} of an earlier attempt")  # noqa: T201
 
     @property
     def model(self) -> str | None:

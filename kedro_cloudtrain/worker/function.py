@@ -24,9 +24,10 @@ from .errors import InputError, OutputError
 from .gpus import find_gpu
 from .inputs import input_location, sent_file, volume_of
 from .job import Job
-from .partitions import are_partitions, write_partitions
-from .protocol import CODE, CREDENTIALS_VARIABLE, OUTPUTS, SAVE_VERSION_VARIABLE, SENT
+from .partitions import are_partitions, holds_pickle, write_partitions
+from .protocol import ATTEMPT_VARIABLE, CODE, CREDENTIALS_VARIABLE, OUTPUTS, SAVE_VERSION_VARIABLE, SENT
 from .results import md5_of
+from .signatures import signed, take_keys
 from .tracebacks import show_as
 from .values import is_frame, read_value, write_table, write_value
 
@@ -44,6 +45,7 @@ def unpacked_code(script: str) -> str:
     It is not imported from the archive: a package may read its own files by path, and a traceback shows the source's lines. A traceback
     names the files of the project.
     """
+    take_keys()
     _provide_checkpoint()
     folder = Path(tempfile.mkdtemp(prefix="cloudtrain-code-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -90,6 +92,7 @@ class FunctionJob(Job):
     def __init__(
         self, script: str, returns: Names = None, saves: Mapping[str, Mapping[str, Any]] | None = None, *, lazy: Sequence[str] = ()
     ) -> None:
+        take_keys()
         super().__init__(script, [name for name in _PACKAGES if name in sys.modules])
         self._lazy = lazy
         self._returns = returns
@@ -260,6 +263,13 @@ class FunctionJob(Job):
             return write_value(value, self.folder / OUTPUTS, self._file_name(name))
         except InputError as error:
             raise OutputError(f"`{name}`: {error}. Return a DataFrame, plain values, or an object that can be pickled.") from error
+
+    def _described(self, name: str, path: Path) -> dict[str, Any]:
+        """Return what the result has of an output; a pickle is signed."""
+        described = super()._described(name, path)
+        if not holds_pickle(path):
+            return described
+        return described | {"signature": signed(self.folder.name, os.environ.get(ATTEMPT_VARIABLE), name, described["sha256"]) or ""}
 
     def _store(self, name: str, value: Any, catalog: Any) -> dict[str, Any]:
         """Save a part by its catalog entry, and return the identity of its file.

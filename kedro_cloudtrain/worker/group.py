@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .deadline import watch_deadline
 from .errors import MachineError
-from .protocol import ATTEMPT_VARIABLE, LOG, MACHINE, MEMBERS, OUTPUTS, PROGRESS, RESULT, SCRIPT
+from .protocol import ATTEMPT_VARIABLE, JOB_KEYS_VARIABLE, LOG, MACHINE, MEMBERS, OUTPUTS, PROGRESS, RESULT, SCRIPT
 from .results import write_result
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def run_group(script: str, run: str, jobs: Mapping[str, Mapping[str, str]]) -> N
                 print(f"{place.name} is done already", flush=True)  # noqa: T201  # the group's log
             else:
                 _run(place, jobs[place.name])
-                fault = _read(place / RESULT).get("error") or {}
-                if fault.get("type") == MachineError.__name__:
+                fault = _read(place / RESULT).get("error")
+                if isinstance(fault, dict) and fault.get("type") == MachineError.__name__:
                     # Another machine goes on from here.
                     write_result(folder, {"state": "failed", "error": fault, **_about(began)})
                     raise SystemExit(1)
@@ -80,7 +80,7 @@ def _run(place: Path, own: Mapping[str, str]) -> None:
         process = subprocess.Popen(
             [sys.executable, SCRIPT],
             cwd=place,
-            env={**os.environ, **own},
+            env={**os.environ, **own, **_own_keys(place.name)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -102,12 +102,18 @@ def _run(place: Path, own: Mapping[str, str]) -> None:
         write_result(place, {"state": "failed", "error": {"message": message}, **_about(began)})
 
 
+def _own_keys(job: str) -> dict[str, str]:
+    """Return the variable with a job's own key alone: no job signs for another."""
+    keys = json.loads(os.environ.get(JOB_KEYS_VARIABLE) or "{}")
+    return {JOB_KEYS_VARIABLE: json.dumps({job: keys[job]} if job in keys else {})}
+
+
 def _about(began: float) -> dict[str, Any]:
     return {"attempt": os.environ.get(ATTEMPT_VARIABLE), "started_at": began, "finished_at": time()}
 
 
 def _read(file: Path) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         content = json.loads(file.read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     return {}

@@ -143,6 +143,11 @@ class Job:
         file.parent.mkdir(exist_ok=True)
         return file
 
+    def _described(self, name: str, path: Path) -> dict[str, Any]:
+        """Return what the result has of an output in the job folder."""
+        del name
+        return describe_output(self.folder, path)
+
     def _change_stage(self, name: str) -> None:
         now = time.perf_counter()
         self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + now - self._stage_began
@@ -170,7 +175,7 @@ class Job:
                 "input_error": isinstance(error, InputError),
                 "about": getattr(error, "about", ""),
             }
-        outputs = {kind: describe_output(self.folder, path) for kind, path in self._written.items()} | self._kept
+        outputs = {name: self._described(name, path) for name, path in self._written.items()} | self._kept
         result = {
             "state": "succeeded" if error is None else "failed",
             "attempt": os.environ.get(ATTEMPT_VARIABLE),

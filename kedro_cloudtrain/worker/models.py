@@ -24,6 +24,8 @@ FORMAT = 1
 # With these, CatBoost fits the logarithm of the prediction ("Regression: objectives and metrics" of its documentation).
 _CATBOOST_LOG_LOSSES = ("Poisson", "Tweedie", "LogLinQuantile")
 FILES = {"xgboost": "booster.ubj", "lightgbm": "booster.txt", "catboost": "model.cbm", "keras": "model.keras"}
+# How each file begins: with an object of UBJSON, a line, a magic number, a zip archive.
+_BEGINNINGS = {"xgboost": b"{", "lightgbm": b"tree", "catboost": b"CBM1", "keras": b"PK"}
 
 
 class TrainedModel:
@@ -39,11 +41,12 @@ class TrainedModel:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.description: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        self.description: dict[str, Any] = _description(folder / "model.json")
         if self.description.get("format") != FORMAT:
             raise InputError(
                 f"{folder} is a model of format {self.description.get('format')!r}, and this release reads format {FORMAT} only."
             )
+        _check_file(folder, self.library)
 
     def __repr__(self) -> str:
         return f"TrainedModel({self.library} {self.task} of {self.target!r})"
@@ -119,11 +122,56 @@ class TrainedModel:
 
     @functools.cached_property
     def _native(self) -> Any:
-        return _LOADERS[self.library](self.folder / FILES[self.library])
+        file = self.folder / FILES[self.library]
+        try:
+            return _LOADERS[self.library](file)
+        except ImportError:
+            raise
+        except Exception as error:
+            # Each library has errors of its own for a file that is broken or of a later release.
+            raise InputError(f"{file} cannot be loaded by this computer's {self.library}: {type(error).__name__}: {error}") from error
 
     def __getstate__(self) -> dict[str, Any]:
         # Without the library's object, which a copy reads again from its file.
         return {"folder": self.folder, "description": self.description}
+
+
+def _description(file: Path) -> dict[str, Any]:
+    """Return what `model.json` has.
+
+    Raises:
+        InputError: it does not describe a model.
+    """
+    try:
+        description = dict(json.loads(file.read_text(encoding="utf-8")))
+        if description.get("format") != FORMAT:
+            return description  # The fields of another format may be others.
+        names = [description["library"], description["task"], description["target"]["name"]]
+        names += [column["name"] for column in description["features"]]
+        whole = all(isinstance(name, str) for name in names) and isinstance(description["target"]["classes"], list)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise InputError(f"{file} does not describe a model. Train it again.")
+    return description
+
+
+def _check_file(folder: Path, library: str) -> None:
+    """Check that a model's file begins as its library writes it; the library itself is imported at the first prediction.
+
+    Raises:
+        InputError: there is no such file, or it is another library's or nothing.
+    """
+    if library not in FILES:
+        return
+    file = folder / FILES[library]
+    try:
+        with file.open("rb") as stream:
+            begins = stream.read(len(_BEGINNINGS[library])) == _BEGINNINGS[library]
+    except OSError:
+        begins = False
+    if not begins:
+        raise InputError(f"{file} is not a model of {library}. Train it again.")
 
 
 def load_model(folder: Path | str) -> TrainedModel:
@@ -214,7 +262,8 @@ def _load_keras(file: Path) -> Any:
     from .devices import import_keras
 
     # A prediction needs no optimiser, and that of PyTorch is a class which only PyTorch can import.
-    return import_keras().saving.load_model(file, compile=False)
+    # Safe mode refuses a layer that would run Python code of the file.
+    return import_keras().saving.load_model(file, compile=False, safe_mode=True)
 
 
 _LOADERS: dict[str, Callable[[Path], Any]] = {

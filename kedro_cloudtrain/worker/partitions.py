@@ -6,7 +6,8 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any
 
-from .values import read_value, write_value
+from .errors import InputError
+from .values import is_pickle, read_value, write_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +35,26 @@ def write_partitions(value: Mapping[str, Any], folder: Path) -> None:
     (folder / _CONTENTS).write_text(json.dumps(contents, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def read_partitions(folder: Path) -> dict[str, Callable[[], Any]]:
-    """Return a value that `write_partitions` has written: by the name of each part, what reads it."""
-    contents = json.loads((folder / _CONTENTS).read_text(encoding="utf-8"))
-    return {name: functools.partial(read_value, folder / file) for name, file in contents.items()}
+def holds_pickle(path: Path) -> bool:
+    """Return whether reading an output runs code: it is a pickle, or has a part that is one."""
+    return is_pickle(path) if path.is_file() else any(is_pickle(file) for file in path.rglob("*") if file.is_file())
+
+
+def read_partitions(folder: Path, *, unpickle: bool = True) -> dict[str, Callable[[], Any]]:
+    """Return a value that `write_partitions` has written: by the name of each part, what reads it.
+
+    Args:
+        folder: holds the parts.
+        unpickle: whether a part that is a pickle is read.
+
+    Raises:
+        InputError: the list of the parts is not one, or names a file that is not beside it.
+    """
+    try:
+        contents = json.loads((folder / _CONTENTS).read_text(encoding="utf-8"))
+        files = {name: folder / file for name, file in contents.items() if (folder / file).parent == folder and file != ".."}
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise InputError(f"{folder.name}/{_CONTENTS} does not list the parts of the value: {type(error).__name__}") from error
+    if len(files) < len(contents) or not all(file.is_file() for file in files.values()):
+        raise InputError(f"{folder.name}/{_CONTENTS} lists a part that is not in its folder")
+    return {name: functools.partial(read_value, file, unpickle=unpickle) for name, file in files.items()}

@@ -87,6 +87,9 @@ CHECKPOINT_OF_VARIABLE = "CLOUDTRAIN_CHECKPOINT_OF"
 URL_SECRETS_VARIABLE = "CLOUDTRAIN_URL_SECRETS"
 CREDENTIALS_VARIABLE = "CLOUDTRAIN_CREDENTIALS"
 SAVE_VERSION_VARIABLE = "CLOUDTRAIN_SAVE_VERSION"
+# The key of each of the machine's jobs, by which it signs pickles. They are made of the client's own, which no machine gets.
+JOB_KEYS_VARIABLE = "CLOUDTRAIN_JOB_KEYS"
+MASTER_KEY_VARIABLE = "CLOUDTRAIN_SIGNING_KEY"
 # For a pod without a volume: the URLs of its courier and of its list of signed URLs; and, from the courier to the bootstrap, that it runs.
 START_VARIABLE = "CLOUDTRAIN_START"
 STORE_VARIABLE = "CLOUDTRAIN_STORE"

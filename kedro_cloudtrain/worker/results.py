@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def write_result(folder: Path, result: dict[str, Any]) -> None:
     """Write `result.json` by rename: once it exists, the job is done."""
     temporary = folder / f".{RESULT}"
-    temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    # A message may hold half a character, which no file can.
+    temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="replace")
     temporary.replace(folder / RESULT)
 
 

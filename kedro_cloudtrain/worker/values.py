@@ -52,14 +52,23 @@ def write_value(value: Any, folder: Path, name: str) -> Path:
     return file
 
 
-def read_value(file: Path) -> Any:
+def is_pickle(file: Path) -> bool:
+    """Return whether reading a file of `write_value` runs code: it is neither parquet nor JSON."""
+    return file.suffix not in (PARQUET, JSON)
+
+
+def read_value(file: Path, *, unpickle: bool = True) -> Any:
     """Read a value that `write_value` has written.
 
-    A pickle runs code: read one from the job's own folder only.
+    Args:
+        file: the value's file.
+        unpickle: whether a pickle is read, which runs code: only from who is trusted.
 
     Raises:
         InputError: the value cannot be loaded in this process: its class is in a package that is not installed, for example.
     """
+    if is_pickle(file) and not unpickle:
+        raise InputError(f"{file.name} is a pickle, and is not read: reading it would run code that is not known to be the job's own.")
     try:
         if file.suffix == PARQUET:
             import pandas as pd

@@ -161,5 +161,5 @@ def test_a_cut_or_unfinished_line_of_progress_is_passed_over(tmp_path: Path) -> 
 def test_a_result_that_is_not_one_is_named(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
     folder.result.write_text('{"state": "fine"}')
-    with pytest.raises(JobLostError, match=r"result\.json is not a result"):
+    with pytest.raises(JobLostError, match=r"result\.json is the job's result, and cannot be read as one: the same run does the job again"):
         folder.read_result()

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import Budget, worst_usd
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.jobs.folder import JobFolder
+    from kedro_cloudtrain.jobs.machine import Machine
     from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.storage.s3 import S3Store
 
@@ -182,12 +183,12 @@ class RunPodBackend:
         """
         while not self._closed.is_set():
             machine = remote.machine()
-            attempt = machine.get("attempt")
-            if not attempt or not machine.get("name"):
+            attempt = machine.attempt
+            if not attempt or not machine.name:
                 return None
             pod = living_pod(self._api, machine)
             if pod is not None:
-                return self._attach(request, machine, pod)
+                return self._attach(request, machine.name, attempt, machine, pod)
             # Asked after the pod: one that is gone by then has written its result, or never will.
             result = remote.result(attempt)
             if result is not None and result.state == "succeeded":
@@ -195,27 +196,25 @@ class RunPodBackend:
             if result is not None:
                 return None
             # A claim without a pod: of a client that held this job's lock, and so is gone, or of one on another computer.
-            age_s = time.time() - float(machine.get("claimed_at", 0.0))
-            own = machine.get("client") == client_id(request.folder)
-            if machine.get("pod") or own or not -_CLOCKS_S < age_s < self._pace.claim_holds_s:
+            age_s = time.time() - machine.claimed_at
+            own = machine.client == client_id(request.folder)
+            if machine.pod or own or not -_CLOCKS_S < age_s < self._pace.claim_holds_s:
                 return None
             logger.info("%s is claimed by another client: waiting for its pod", request.folder.name)
             self._closed.wait(1.0)
         return None
 
-    def _attach(self, request: JobRequest, machine: dict[str, Any], pod: Pod) -> Placement:
-        usd_per_hour = pod.cost or float(machine.get("usd_per_hour", 0.0))
-        lifetime_s = float(machine.get("lifetime_s", 0.0))
+    def _attach(self, request: JobRequest, name: str, attempt: str, machine: Machine, pod: Pod) -> Placement:
+        usd_per_hour = pod.cost or machine.usd_per_hour
         # By RunPod's own clock: the one of the client that has written the file may have been any.
         age_s = pod.age_s(self._api.now()) or 0.0
-        gpu, cpu = machine.get("gpu"), machine.get("cpu")
-        count = int(machine.get("gpu_count") or machine.get("vcpu_count") or 1)
-        candidate = Candidate(gpu, None if gpu else str(cpu), count, usd_per_hour, "", 0.0)
-        startup_s = request.settings.startup_timeout_s
-        self._budget.reserve(machine["name"], request.folder.name, worst_usd(usd_per_hour, startup_s, lifetime_s))
+        count = machine.gpu_count or machine.vcpu_count or 1
+        candidate = Candidate(machine.gpu, None if machine.gpu else str(machine.cpu), count, usd_per_hour, "", 0.0)
+        startup_s, lifetime_s = request.settings.startup_timeout_s, machine.lifetime_s
+        self._budget.reserve(name, request.folder.name, worst_usd(usd_per_hour, startup_s, lifetime_s))
         self._watch.adopt(
             LedgerEntry(
-                name=machine["name"],
+                name=name,
                 job=request.folder.name,
                 usd_per_hour=usd_per_hour,
                 lifetime_s=lifetime_s,
@@ -224,9 +223,9 @@ class RunPodBackend:
                 pod=pod.id,
             )
         )
-        request.folder.write_json(request.folder.machine, {**machine, "pod": pod.id})
+        request.folder.write_json(request.folder.machine, {**machine.model_dump(mode="json", exclude_none=True), "pod": pod.id})
         logger.info("%s is running on pod %s already: attached to it", request.folder.name, pod.id)
-        return Placement(pod.id, machine["name"], machine["attempt"], candidate, usd_per_hour, lifetime_s, now_s() - age_s, startup_s)
+        return Placement(pod.id, name, attempt, candidate, usd_per_hour, lifetime_s, now_s() - age_s, startup_s)
 
     def _end(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, ended: str) -> float:
         """Make sure that the pod ends, record what it was used for, and return what it cost, in dollars."""

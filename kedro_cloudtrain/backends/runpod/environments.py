@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import time
 from typing import TYPE_CHECKING
 
+from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, Count, Moment, VolumeRecord, parsed
 from kedro_cloudtrain.storage.cache import cache_folder
 from kedro_cloudtrain.worker.protocol import ENVIRONMENTS
 
@@ -18,6 +17,13 @@ if TYPE_CHECKING:
 
 # A pod notes an environment's use once it is packed.
 _IN_THE_MAKING_S = 86_400.0
+
+
+class _Use(VolumeRecord):
+    """What a pod notes beside an environment: how large it is, and when it was used."""
+
+    bytes: Count
+    used_at: Moment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +61,13 @@ class Environments:
         """Return the environments that the volume has of those that this computer knows of, the one that was longest unused first."""
         environments = []
         for note in sorted(self._notes.glob("*")):
-            content = self._volume.read_bytes(f"{ENVIRONMENTS}/{note.name}.json")
+            content = self._volume.read_bytes(f"{ENVIRONMENTS}/{note.name}.json", 0, MOST_BYTES + 1)
             if content is None:
                 if time.time() - note.stat().st_mtime > _IN_THE_MAKING_S:
                     note.unlink(missing_ok=True)
                 continue
-            size_bytes, used_at = 0, note.stat().st_mtime
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                used = json.loads(content)
-                size_bytes, used_at = int(used["bytes"]), max(used_at, float(used["used_at"]))
-            environments.append(KeptEnvironment(note.name, size_bytes, used_at))
+            use = parsed(_Use, content) or _Use(bytes=0, used_at=0.0)
+            environments.append(KeptEnvironment(note.name, use.bytes, max(note.stat().st_mtime, use.used_at)))
         return sorted(environments, key=lambda environment: environment.used_at)
 
     def delete(self, environment: KeptEnvironment) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.pod_log import PodLog
 from kedro_cloudtrain.errors import CloudTrainError, JobLostError, SourceError
 from kedro_cloudtrain.jobs.folder import JobFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
     from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
+    from kedro_cloudtrain.jobs.machine import Machine
     from kedro_cloudtrain.jobs.result import JobProgress, JobResult
 
 _WAIT_POLL_S = 5.0
@@ -59,17 +60,17 @@ class KeptPodJob:
 
     def discard(self, result: JobResult) -> None:
         """Delete a result whose outputs are not what it describes, unless another client has started the job anew meanwhile."""
-        if self._remote.machine().get("attempt", result.attempt) == result.attempt:
+        if self._remote.machine().attempt in (None, result.attempt):
             self._remote.revoke()
             self._remote.delete([self.folder.result.name])
         self.folder.result.unlink(missing_ok=True)
 
     def group(self) -> JobFolder | None:
         """Return the folder of the group whose pod works on the job, as the job's folder on the volume names it; None where none does."""
-        name = self._remote.machine().get("group")
+        name = self._remote.machine().group
         if not name:
             return None
-        group = JobFolder(self.folder.path.with_name(str(name)))
+        group = JobFolder(self.folder.path.with_name(name))
         return group if living_pod(self._connect(), self._remote.sibling(group).machine()) is not None else None
 
     def is_running(self) -> bool:
@@ -85,9 +86,9 @@ class KeptPodJob:
         api = self._connect()
         while True:
             machine = self._remote.machine()
-            attempt, pod_id = str(machine.get("attempt", "")), machine.get("pod")
+            attempt = machine.attempt or ""
             # Asked before the volume: a pod that is gone by then has written its result, or never will.
-            gone = not attempt or (pod_id is not None and api.pod(str(pod_id)) is None)
+            gone = not attempt or (machine.pod is not None and api.pod(machine.pod) is None)
             result = self._remote.result(attempt or None)
             if result is not None or gone:
                 return result
@@ -98,10 +99,10 @@ class KeptPodJob:
 
     def log(self, *, follow: bool = False) -> Iterator[str]:
         """Yield the lines of the job's log: from RunPod while its pod is alive, else from the volume, else from this computer."""
-        machine = self.folder.read_json(self.folder.machine) or {}
+        pod_id = self.folder.read_machine().pod
         lines = 0
-        if machine.get("pod"):
-            log = PodLog(self._connect(), self._remote.volume, self.folder.name, str(machine["pod"]))
+        if pod_id:
+            log = PodLog(self._connect(), self._remote.volume, self.folder.name, pod_id)
             try:
                 for line in log.follow() if follow else log.read():
                     lines += 1
@@ -120,14 +121,14 @@ class KeptPodJob:
     def _group_folder(self) -> JobFolder | None:
         """Return the folder of the group that runs the job, as its machine has noted, or as a group's own spec on this computer says."""
         machine = self._remote.machine()
-        if machine.get("attempt"):
+        if machine.attempt:
             return None
-        return JobFolder(self.folder.path.with_name(str(machine["group"]))) if machine.get("group") else self.folder.group()
+        return JobFolder(self.folder.path.with_name(machine.group)) if machine.group else self.folder.group()
 
 
-def living_pod(api: RunPodApi, machine: Mapping[str, Any]) -> Pod | None:
+def living_pod(api: RunPodApi, machine: Machine) -> Pod | None:
     """Return the pod that a job's `machine.json` names, if it is alive."""
-    if not machine.get("attempt") or not machine.get("name"):
+    if not machine.attempt or not machine.name:
         return None
-    pod = api.pod(str(machine["pod"])) if machine.get("pod") else api.find_pod(str(machine["name"]))
+    pod = api.pod(machine.pod) if machine.pod else api.find_pod(machine.name)
     return pod if pod is not None and pod.status not in ("EXITED", "ERROR", "TERMINATED") else None

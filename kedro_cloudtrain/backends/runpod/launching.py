@@ -147,7 +147,7 @@ class Launcher:
 
     def revoke(self, remote: RemoteFolder, attempt: str) -> None:
         """Take the job from an attempt, unless another client has it by now."""
-        if remote.machine().get("attempt") == attempt:
+        if remote.machine().attempt == attempt:
             remote.revoke()
 
     def _create(
@@ -274,7 +274,7 @@ class Launcher:
         if not request.attach:
             return
         self._closed.wait(self._pace.claim_s)
-        if remote.machine().get("attempt", attempt) != attempt:
+        if remote.machine().attempt not in (None, attempt):
             raise ClaimedError(f"{request.folder.name} was claimed by another client at the same moment.")
 
     def _pod_request(self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, machine: dict[str, Any]) -> PodRequest:

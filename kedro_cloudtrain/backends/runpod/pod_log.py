@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _ALL_LINES = 5000
 _PAUSE_S = 2.0
+_MOST_BYTES = 256_000_000
 
 
 class PodLog:
@@ -29,8 +30,8 @@ class PodLog:
         self._pod_id = pod_id
 
     def read(self) -> list[str]:
-        """Return the lines that are on the volume."""
-        return (self._volume.read_bytes(self._key) or b"").decode(errors="replace").splitlines()
+        """Return the lines that are on the volume, of a log without end the first ones."""
+        return (self._volume.read_bytes(self._key, 0, _MOST_BYTES) or b"").decode(errors="replace").splitlines()
 
     def follow(self) -> Iterator[str]:
         """Yield each line as it is written, until the pod is gone; a stream that breaks is resumed where it broke.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import re
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
 from kedro_cloudtrain.errors import JobLostError
+from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.result import JobResult
+from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, Count, Name, VolumeRecord, fault_of, parsed
 from kedro_cloudtrain.jobs.worker_archive import pod_archive
 from kedro_cloudtrain.worker.protocol import (
     BOOTSTRAP,
@@ -35,15 +38,26 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.storage.volumes import Volume
 
 
-class Heartbeat(BaseModel):
+logger = logging.getLogger("kedro.cloudtrain")
+
+# What is new of a log or a progress is brought in pieces of this size, one at each look.
+_PIECE_BYTES = 16_000_000
+
+
+class Heartbeat(VolumeRecord):
     """`heartbeat.json`: a number that grows, the machine's stage, and how busy its GPU is."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
     attempt: str = ""
-    number: int = 0
+    number: Count = 0
     stage: str = ""
-    gpu_percent: float | None = None
+    gpu_percent: Annotated[float, Field(ge=0.0, le=100.0)] | None = None
+
+
+class Checkpoint(VolumeRecord):
+    """`checkpoint/latest.json`: the folder of the state that was written last, and the sizes of its files."""
+
+    folder: Name
+    files: dict[str, Count | None]
 
 
 class RemoteFolder:
@@ -58,6 +72,7 @@ class RemoteFolder:
         self.volume = volume
         self._offsets: dict[str, int] = {}
         self._mirrored: set[str] = set()
+        self._broken: set[str] = set()
 
     def sibling(self, folder: JobFolder) -> RemoteFolder:
         """Return the folder of another job on the same volume."""
@@ -91,14 +106,13 @@ class RemoteFolder:
         """Read the log and the progress from their beginning: on the volume each attempt has its own, in the mirror all are kept."""
         self._offsets.clear()
 
-    def machine(self) -> dict[str, Any]:
-        """Read `machine.json` on the volume: which pod has the job; empty if none has been requested."""
-        content = self.volume.read_bytes(self.key(MACHINE))
-        try:
-            machine = json.loads(content) if content else {}
-        except ValueError:
-            return {}  # Another client is writing it.
-        return machine if isinstance(machine, dict) else {}
+    def machine(self) -> Machine:
+        """Read `machine.json` on the volume: which pod has the job; one without any field if none has been requested."""
+        content = self._read(MACHINE)
+        machine = parsed(Machine, content)
+        if machine is None and content is not None:
+            self._warn(MACHINE, content, "the job's machine", "the job is taken to have none")
+        return machine or Machine()
 
     def write_machine(self, machine: dict[str, Any]) -> None:
         """Write `machine.json` to the volume and its mirror: a pod's request before the pod is created, its id as soon as it is known."""
@@ -115,18 +129,17 @@ class RemoteFolder:
         Raises:
             JobLostError: `result.json` is not a result, and no attempt is named that would write it anew.
         """
-        content = self.volume.read_bytes(self.key(RESULT))
+        content = self._read(RESULT)
         if content is None:
             return None
-        try:
-            result = JobResult.model_validate_json(content)
-        except ValidationError:
+        result = parsed(JobResult, content)
+        if result is None:
             if attempt is not None:
+                self._warn(RESULT, content, "the job's result", "it is waited for until a pod has replaced it")
                 return None  # A pod replaces the file when it begins.
-            what = "is empty" if not content.strip() else "cannot be read as one"
             raise JobLostError(
-                f"{self.key(RESULT)} {self.volume.where} is the job's result, and {what}: the same run does the job again."
-            ) from None
+                f"{self.key(RESULT)} {self.volume.where} is the job's result, and {fault_of(content)}: the same run does the job again."
+            )
         if attempt is not None and result.attempt != attempt:
             return None  # It is from a pod that was given up.
         self.folder.write(self.folder.result, content)
@@ -139,7 +152,7 @@ class RemoteFolder:
         """
         for file in (self.folder.log, self.folder.progress):
             start = self._offsets.get(file.name, 0)
-            content = self.volume.read_bytes(self.key(file.name), start)
+            content = self.volume.read_bytes(self.key(file.name), start, _PIECE_BYTES)
             if content:
                 with file.open("ab" if file.name in self._mirrored else "wb") as stream:
                     stream.write(content)
@@ -179,38 +192,43 @@ class RemoteFolder:
             self.volume.delete(f"{INPUTS}/{name}")
 
     def _latest_heartbeat(self) -> Heartbeat | None:
-        content = self.volume.read_bytes(self.key(HEARTBEAT))
-        try:
-            return Heartbeat.model_validate_json(content) if content else None
-        except ValidationError:
-            return None
+        return parsed(Heartbeat, self._read(HEARTBEAT))
 
     def _last_result(self) -> JobResult | None:
         """Return the result on the volume, or the one that the mirror has kept of it; None if it cannot be read."""
         with contextlib.suppress(JobLostError):
-            return self.result() or self.folder.read_result()
+            return self.result() or self.folder.last_result()
         return None
 
     def _checkpoint_names(self) -> list[str]:
         """Return the names of the files that a lost machine has left for the next one to continue from."""
         latest = f"{CHECKPOINT}/{LATEST}"
-        try:
-            checkpoint = json.loads(self.volume.read_bytes(self.key(latest)) or b"{}")
-            files = [f"{CHECKPOINT}/{checkpoint['folder']}/{name}" for name in checkpoint["files"]]
-        except (ValueError, KeyError, TypeError):
-            return []
-        return [*files, latest]
+        checkpoint = parsed(Checkpoint, self._read(latest))
+        names = checkpoint.files if checkpoint is not None else ()
+        inside = [name for name in names if not {"..", "."} & set(name.split("/")) and not name.startswith("/")]
+        return [*(f"{CHECKPOINT}/{checkpoint.folder}/{name}" for name in inside if checkpoint is not None), latest]
 
     def _markers(self, result: JobResult | None) -> set[str]:
         """Return the names of the markers of those attempts that the job's files name."""
         heartbeat = self._latest_heartbeat()
         attempts = {result.attempt if result is not None else None, heartbeat.attempt if heartbeat is not None else None}
-        for machine in (self.machine(), self.folder.read_json(self.folder.machine) or {}):
-            attempts.add(machine.get("attempt"))
+        for machine in (self.machine(), self.folder.read_machine()):
+            attempts.add(machine.attempt)
             # A revoked attempt stands in the pod's name alone.
-            if name := re.search(r"-([0-9a-f]{8})$", str(machine.get("name"))):
+            if name := re.search(r"-([0-9a-f]{8})$", machine.name or ""):
                 attempts.add(name[1])
-        return {f"{STARTED}{attempt}" for attempt in attempts if attempt}
+        return {f"{STARTED}{attempt}" for attempt in attempts if attempt and re.fullmatch(r"[A-Za-z0-9_-]+", attempt)}
+
+    def _read(self, name: str) -> bytes | None:
+        """Return a small file's content; of one that is too large, only as much as shows that."""
+        return self.volume.read_bytes(self.key(name), 0, MOST_BYTES + 1)
+
+    def _warn(self, name: str, content: bytes, what: str, consequence: str) -> None:
+        """Log once that a file cannot be read."""
+        if name not in self._broken:
+            self._broken.add(name)
+            message = f"{self.key(name)} {self.volume.where} is {what}, and {fault_of(content)}: {consequence}"
+            logger.warning(message, extra={"markup": False})
 
     def _write(self, name: str, content: bytes) -> None:
         self.volume.write_bytes(self.key(name), content)
