@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from support.cloud import Cloud
 from support.kedro_project import PENGUINS, ROOT, Project
+
+from kedro_cloudtrain.config import make_settings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)

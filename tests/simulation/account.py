@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import email.utils
 import io
@@ -128,10 +129,8 @@ class _Answered(Handler):
         self.do_GET()
 
     def _answer_nobody(self, pod_id: str | None) -> None:
-        try:
+        with contextlib.suppress(RefusalError):  # Nobody hears of that either.
             self._answer(pod_id)
-        except RefusalError:
-            pass  # It would have been refused, and nobody hears of that either.
         self.status = None
 
     def _send(self, status: int, content: bytes, kind: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -195,10 +196,8 @@ class SimulatedPod:
         pauses = [*_ASK_AGAIN_S]
         while True:
             for method, path, body in (("POST", "/action", {"action": "terminate"}), ("DELETE", "", None)):
-                try:
+                with contextlib.suppress(requests.RequestException):  # It asks again.
                     self._account.call(self._process, method, f"http://simulated/v2/pods/{self.id}{path}", headers, body)
-                except requests.RequestException:
-                    pass  # It asks again.
                 self._scheduler.sleep(pauses[0])
             del pauses[: len(pauses) > 1]
 
