@@ -35,6 +35,7 @@ def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
     from kedro_cloudtrain.backends.runpod.account import connect  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod.backend import RunPodBackend  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod.budget import Budget  # noqa: PLC0415
+    from kedro_cloudtrain.backends.runpod.pace import Pace  # noqa: PLC0415
     from kedro_cloudtrain.storage.s3 import S3Store  # noqa: PLC0415
 
     volume = settings.volume.make(project)
@@ -42,7 +43,8 @@ def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
         raise ConfigError(
             "backend runpod needs a network volume: volume: {id: …, data_center: …} in cloudtrain.yml. This one is " + volume.name
         )
-    return RunPodBackend(connect(), volume, project.name, Budget(settings.run.max_cost_usd), jobs)
+    pace = Pace(volume_silent_s=settings.run.answer_timeout_s)
+    return RunPodBackend(connect(), volume, project.name, Budget(settings.run.max_cost_usd), jobs, pace)
 
 
 def kept_job(folder: JobFolder, volume: Volume) -> KeptJob:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import filecmp
 import uuid
 from typing import TYPE_CHECKING
@@ -10,6 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# What this computer's own file system refuses: no other try, and no other server, changes it.
+_LOCAL = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOENT", "ENOTDIR", "EISDIR", "ENAMETOOLONG", "EMFILE")
+LOCAL_ERRORS = frozenset(getattr(errno, name) for name in _LOCAL)
 
 
 @contextlib.contextmanager

@@ -74,16 +74,17 @@ class RunPodBackend:
         jobs: int = 1,
         pace: Pace | None = None,
     ) -> None:
-        self._api = api
-        self._volume = volume
         self._budget = budget if budget is not None else Budget()
         pace = pace if pace is not None else Pace()
         # Fifty jobs do not ask the volume much more often than twenty.
         often = {"result_every_s": max(pace.result_every_s, jobs / 40), "progress_every_s": max(pace.progress_every_s, jobs / 10)}
         self._pace = dataclasses.replace(pace, **often)
         self._closed = threading.Event()
+        self._api = api
+        api.bear(self._pace.volume_silent_s)
+        self._volume = volume = volume.until(self._closed, self._pace.volume_silent_s)
         self._watch = PodWatch(api, self._pace)
-        self._launcher = Launcher(api, volume, project, self._budget, self._watch.terminate, self._closed, self._pace)
+        self._launcher = Launcher(api, volume, project, self._budget, self._watch.terminate, self._closed, self._pace, self._watch.add)
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
         """Run a job and return its result; where a pod is lost, on another one."""
@@ -139,7 +140,8 @@ class RunPodBackend:
             if request.attach and self._attached(request, remote) is not None:
                 return
             remote.send()
-            self._launcher.launch(request, remote)
+            # It is left alone: only while it was being made, the end of this run was to end it.
+            self._watch.forget(self._launcher.launch(request, remote).pod_id)
 
     def kept(self, folder: JobFolder) -> KeptPodJob:
         """Return what an earlier client has left of a job."""
@@ -152,11 +154,16 @@ class RunPodBackend:
         self._watch.close()
 
     def left(self) -> list[str]:
-        """Return a sentence for each pod that could not be ended, after `close`."""
-        return [
+        """Return a sentence for each pod that could not be ended, or that is not known to have ended yet while `close` is at work."""
+        unknown = [
+            f"Whether RunPod has made the pod {name} is not known: it did not answer. End what there is: kedro cloudtrain reap, or "
+            "https://console.runpod.io/pods"
+            for name in sorted(self._launcher.creating)
+        ]
+        return unknown + [
             f"Pod {pod_id} is still there, at ${usd_per_hour:.2f} an hour: RunPod did not end it. End it: kedro cloudtrain reap, or "
             "https://console.runpod.io/pods"
-            for pod_id, usd_per_hour in self._watch.left.items()
+            for pod_id, usd_per_hour in dict(self._watch.left).items()
         ]
 
     def _attached(self, request: JobRequest, remote: RemoteFolder) -> Placement | None:

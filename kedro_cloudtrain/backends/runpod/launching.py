@@ -70,6 +70,10 @@ class Launcher:
         end_pod: ends a pod that turned out not to be wanted.
         closed: set once the run is over; no pod is created after that.
         pace: how often the offers are asked for.
+        watch: called with the id, the name and the price of a pod as soon as there is one, whatever becomes of it.
+
+    Attributes:
+        creating: the names of the pods that RunPod was asked for, and that it has not answered for.
     """
 
     def __init__(
@@ -81,12 +85,15 @@ class Launcher:
         end_pod: Callable[[str], object],
         closed: threading.Event | None = None,
         pace: Pace | None = None,
+        watch: Callable[[str, str, float], object] | None = None,
     ) -> None:
         self._api = api
         self._volume = volume
         self._prefix = pod_prefix(project)
         self._budget = budget
         self._end_pod = end_pod
+        self._watch = watch
+        self.creating: set[str] = set()
         self._closed = closed if closed is not None else threading.Event()
         self._pace = pace if pace is not None else Pace()
         self._offers = CachedOffers(api, self._pace.offers_cached_s)
@@ -159,8 +166,13 @@ class Launcher:
             # On the volume before the pod is created: whatever happens then, the volume tells what was asked for.
             remote.write_machine(machine)
             self._check_claim(request, remote, attempt)
+            self.creating.add(name)
             pod = self._create_pod(self._pod_request(request, remote, candidate, machine))
+            if self._watch is not None:
+                # Before anything else that may hang: from here on the end of the run ends the pod.
+                self._watch(pod.id, name, pod.cost or candidate.usd_per_hour)
         finally:
+            self.creating.discard(name)
             if pod is None:
                 self._budget.settle(name, 0.0)
                 # If a pod was created after all, it must not begin.

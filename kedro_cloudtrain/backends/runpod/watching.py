@@ -79,7 +79,8 @@ class PodWatch:
         pace: the interval.
 
     Attributes:
-        left: the pods that are still there after `close`, with their price in dollars per hour.
+        left: the pods that are still there after `close`, or that RunPod has not ended yet while it is at work, with their price in
+            dollars per hour.
     """
 
     def __init__(self, api: RunPodApi, pace: Pace) -> None:
@@ -90,18 +91,24 @@ class PodWatch:
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ended: set[str] = set()
         self.left: dict[str, float] = {}
 
     def add(self, pod_id: str, name: str, usd_per_hour: float = 0.0) -> Sighting:
         """Watch a pod from now on; the sighting is kept up to date."""
-        sighting = Sighting(name, time.monotonic(), usd_per_hour=usd_per_hour)
         with self._lock:
+            sighting = self._pods.get(pod_id) or Sighting(name, time.monotonic(), usd_per_hour=usd_per_hour)
             self._pods[pod_id] = sighting
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep_listing, name="cloudtrain-pods", daemon=True)
                 self._thread.start()
         self._wake.set()
         return sighting
+
+    def forget(self, pod_id: str) -> None:
+        """Watch a pod no longer: it is left alone."""
+        with self._lock:
+            self._pods.pop(pod_id, None)
 
     def release(self, pod_id: str) -> None:
         """Let a pod whose job is done terminate itself; if it has not done so in time, terminate it."""
@@ -133,19 +140,22 @@ class PodWatch:
         except CloudTrainError as error:
             logger.error("Pod %s could not be terminated, and is tried again: %s", pod_id, error)  # noqa: TRY400  # no stack is needed
             return False
+        with self._lock:
+            self._ended.add(pod_id)
+            self.left.pop(pod_id, None)
         return True
 
     def close(self) -> None:
         """Terminate all watched pods at the same time, and stop watching."""
         self._closed.set()
         self._wake.set()
+        # First of all: the thread that lists them may be waiting for an answer that never comes.
+        self._terminate_all(self._find_busy())
         with self._lock:  # A pod may just be being added: the thread has to be started before it is joined.
             thread, self._thread = self._thread, None
         if thread is not None:
-            thread.join(timeout=90)
-        with self._lock:
-            busy = [pod_id for pod_id, sighting in self._pods.items() if sighting.released_at is None]
-        self._terminate_all(busy)
+            thread.join(timeout=30)
+        self._terminate_all([pod_id for pod_id in self._find_busy() if pod_id in self.left])
         # Most of the released pods have terminated themselves by now: the list shows which have not, and whether the others are gone.
         left = self._find_living()
         for _ in range(_FINAL_LISTS):
@@ -154,11 +164,20 @@ class PodWatch:
             self._terminate_all(left)
             left = self._find_living()
         with self._lock:
-            self.left |= {pod_id: self._pods[pod_id].usd_per_hour for pod_id in left}
+            for pod_id in self._pods:
+                self.left.pop(pod_id, None)
+            self.left |= {pod_id: self._pods[pod_id].usd_per_hour for pod_id in left if pod_id in self._pods}
             self._pods.clear()
 
+    def _find_busy(self) -> list[str]:
+        """Return the watched pods whose jobs are not done; until RunPod has ended them, they count as left."""
+        with self._lock:
+            busy = {pod_id: sighting.usd_per_hour for pod_id, sighting in self._pods.items() if sighting.released_at is None}
+            self.left |= {pod_id: usd_per_hour for pod_id, usd_per_hour in busy.items() if pod_id not in self._ended}
+        return list(busy)
+
     def _terminate_all(self, pods: list[str]) -> None:
-        threads = [threading.Thread(target=self._terminate, args=(pod_id,)) for pod_id in pods]
+        threads = [threading.Thread(target=self._terminate, args=(pod_id,), daemon=True) for pod_id in pods]
         for thread in threads:
             thread.start()
         for thread in threads:
