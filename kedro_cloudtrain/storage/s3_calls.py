@@ -137,7 +137,7 @@ class S3Calls(abc.ABC):
 
         silence, tries, began_at = self._silence, 0, monotonic()
         while True:
-            # A try that has hung for its whole time does not count: the time does.
+            # A try that has hung, without a byte, does not count: the time does.
             tried_at = monotonic()
             try:
                 result = call()
@@ -157,7 +157,7 @@ class S3Calls(abc.ABC):
                 silence.answered()
                 return result
             silence.failed()
-            tries += monotonic() - tried_at < CONNECT_S
+            tries += monotonic() - tried_at < CONNECT_S or wait.moved_at > tried_at
             logger.debug("Asking for %s %s again: %s", key, self.where, reason)
             last = self._last_error(key, reason, tries, monotonic() - began_at, wait)
             if last is not None:
