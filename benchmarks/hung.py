@@ -58,7 +58,7 @@ CASES: list[tuple[str, Callable[[Cloud], object], Callable[[Cloud], bool], Calla
     (
         "the volume, while a job is sent",
         lambda cloud: hang_volume(cloud, "train.py"),
-        lambda cloud: asked(cloud, "train.py"),
+        asked_for_script,
         lambda _: None,
     ),
     ("the volume, while the pod works", lambda _: None, working, hang_volume),

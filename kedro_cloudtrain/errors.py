@@ -7,6 +7,7 @@ CloudTrainError
 │   └── MaxWorkersError     max_workers is not a number of threads
 ├── TemplateError           no such template, an undefined name, a script that does not compile
 ├── SourceError             a bad URL or key, unreachable, of another format, without a column
+├── DiskError               this computer's disk is full, read-only or not ours, or a file is in a folder's place
 ├── BackendError            a machine could not be had, or does not answer
 │   ├── AuthError           a key is missing or not accepted
 │   ├── BalanceError        the account has no money
@@ -69,6 +70,10 @@ class TemplateError(CloudTrainError):
 
 class SourceError(CloudTrainError):
     """A dataset is not where, or not what, its entry says."""
+
+
+class DiskError(CloudTrainError):
+    """This computer's disk does not take a file."""
 
 
 class BackendError(CloudTrainError):

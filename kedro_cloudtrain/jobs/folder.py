@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs.result import JobProgress, JobResult, JobState
+from kedro_cloudtrain.storage.disk import dispensable, writing
 from kedro_cloudtrain.storage.files import whole
 from kedro_cloudtrain.worker import protocol
 
@@ -158,8 +159,10 @@ class JobFolder:
             waiting: called repeatedly while another client holds the job.
             poll_s: the pause between two tries, in seconds.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / _LOCK).open("a") as handle:
+        with writing(self.path / _LOCK):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / _LOCK).open("a")
+        with lock as handle:
             while True:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -179,7 +182,8 @@ class JobFolder:
     def record_process(self, pid: int) -> None:
         """Record in the lock which process of this computer runs the job, for as long as the job is held."""
         if self.lock_fd is not None:
-            os.write(self.lock_fd, f"{socket.gethostname()} {pid}".encode())
+            with dispensable("The numbers of processes"):
+                os.write(self.lock_fd, f"{socket.gethostname()} {pid}".encode())
 
     def process(self) -> int | None:
         """Return the id of the process that runs the job; None if there is none on this computer."""
@@ -198,7 +202,7 @@ class JobFolder:
         try:
             with (self.path / _LOCK).open("r") as handle:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         except BlockingIOError:
             return True
@@ -274,7 +278,7 @@ class JobFolder:
         """Read JSON; None if there is no such file."""
         try:
             content = file.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         self.bytes_passed += len(content)
         return json.loads(content)

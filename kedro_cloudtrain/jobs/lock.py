@@ -21,6 +21,8 @@ from kedro_cloudtrain.jobs.requirements import pin_of, project_hashes
 from kedro_cloudtrain.jobs.requirements_file import CONSTRAINT, REQUIRE_HASHES
 from kedro_cloudtrain.jobs.uv_lock import FILE
 from kedro_cloudtrain.storage.cache import cache_folder
+from kedro_cloudtrain.storage.disk import dispensable
+from kedro_cloudtrain.storage.files import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,10 +79,8 @@ def lock(requirements: Sequence[str], *, python: str, project: Path | None = Non
             stale = f" {FILE} bounds them, too: if it is older than pyproject.toml, write it anew: uv lock" if exported else ""
             raise ConfigError(f"{error.message}{stale}") from None
         locked = (*options, *(_with_hashes(line, given, hashes) for line, given in _logical_lines(answer)))
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        scratch = kept.with_suffix(f".{os.getpid()}")
-        scratch.write_text("\n".join(locked), encoding="utf-8")
-        scratch.replace(kept)
+        with dispensable("The locks of packages"), whole(kept) as scratch:
+            scratch.write_text("\n".join(locked), encoding="utf-8")
     return locked
 
 

@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ApiError, SourceError
+from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.storage.files import whole
 from kedro_cloudtrain.storage.threads import DaemonExecutor
 
@@ -125,5 +126,5 @@ class LargeUpload:
         return {}
 
     def _write_note(self, upload_id: str, done: dict[int, str]) -> None:
-        with whole(self._note) as temporary:
+        with dispensable("What has been uploaded already"), whole(self._note) as temporary:
             temporary.write_text(json.dumps({"upload_id": upload_id, "parts": done}), encoding="utf-8")

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import ApiError, SourceError
+from kedro_cloudtrain.errors import ApiError, DiskError, SourceError
 from kedro_cloudtrain.storage.cache import cache_folder
+from kedro_cloudtrain.storage.disk import writing
 from kedro_cloudtrain.storage.folders import Entry, folder_identity, largest_part, listed, parts_of
 from kedro_cloudtrain.storage.identity import SourceIdentity
 from kedro_cloudtrain.storage.multipart import PART_BYTES, LargeUpload
@@ -184,24 +185,29 @@ class S3Store(S3Calls):
 
         Raises:
             SourceError: there is no such file.
+            DiskError: it does not fit here.
         """
         head = self.head(key)
         if head is None:
             raise self._missing(key)
         size, etag = int(head["ContentLength"]), str(head.get("ETag", ""))
-        file.parent.mkdir(parents=True, exist_ok=True)
         # Named by its content: the bytes of it that an earlier call has brought are not downloaded again.
         partial = file.with_name(f".{file.name}.{hashlib.sha256(f'{key} {etag} {size}'.encode()).hexdigest()[:12]}")
         try:
-            with partial.open("ab") as stream:
+            with writing(file, size):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            with writing(file, size), partial.open("ab") as stream:
                 if stream.tell() > size:
                     stream.truncate(0)
                 if progress is not None and stream.tell():
                     progress(stream.tell())
                 self.retry(key, lambda: self._fill(key, etag, size, stream, progress))
-            partial.replace(file)
-        except SourceError:
-            partial.unlink(missing_ok=True)
+            with writing(file, size):
+                partial.replace(file)
+        except (SourceError, DiskError):
+            # A part of it, on a full disk, would be in the way of everything else.
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise
 
     def _fill(self, key: str, etag: str, size: int, stream: Any, progress: Callable[[int], None] | None) -> None:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from kedro_cloudtrain.errors import ApiError, AuthError, ConfigError, SourceError
-from kedro_cloudtrain.storage.files import LOCAL_ERRORS
+from kedro_cloudtrain.storage.disk import LOCAL_ERRORS
 from kedro_cloudtrain.storage.s3_client import CONNECT_S, LARGE_READ_S, SMALL_READ_S, BreakError, Moving, make_client
 from kedro_cloudtrain.storage.silence import DEFAULT_LIMIT_S, Silence
 from kedro_cloudtrain.storage.sources import key_parts

@@ -191,8 +191,7 @@ class Launcher:
                 self.revoke(remote, attempt)
             raise
         if machine["environment"] and self._volume.mounted:
-            with contextlib.suppress(OSError):  # a cache that cannot be written
-                Environments(self._volume).remember(machine["environment"])
+            Environments(self._volume).remember(machine["environment"])
         return dataclasses.replace(placement, lifetime_s=lives_s)
 
     def _billed_lifetime_s(self, request: JobRequest, placement: Placement, left_usd: float | None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 from importlib import resources
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kedro_cloudtrain.errors import JobLostError
+from kedro_cloudtrain.errors import DiskError, JobLostError
 from kedro_cloudtrain.jobs.result import JobResult
 from kedro_cloudtrain.jobs.worker_archive import pod_archive
+from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.worker.protocol import (
     BOOTSTRAP,
     CHECKPOINT,
@@ -28,11 +30,16 @@ from kedro_cloudtrain.worker.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.result import JobProgress
     from kedro_cloudtrain.storage.volumes import Volume
+
+
+# The volume has the files themselves.
+_COPIES = "Copies of logs and progress"
 
 
 class Heartbeat(BaseModel):
@@ -58,6 +65,7 @@ class RemoteFolder:
         self.volume = volume
         self._offsets: dict[str, int] = {}
         self._mirrored: set[str] = set()
+        self._machine: dict[str, Any] = {}
 
     def sibling(self, folder: JobFolder) -> RemoteFolder:
         """Return the folder of another job on the same volume."""
@@ -102,12 +110,14 @@ class RemoteFolder:
 
     def write_machine(self, machine: dict[str, Any]) -> None:
         """Write `machine.json` to the volume and its mirror: a pod's request before the pod is created, its id as soon as it is known."""
-        self.folder.write_json(self.folder.machine, machine)
+        self._machine = machine
         self._write(MACHINE, json.dumps(machine, indent=2).encode())
+        with dispensable(_COPIES):
+            self.folder.write_json(self.folder.machine, machine)
 
     def revoke(self) -> None:
         """Take the job from its pod: a pod that sees this terminates itself, even if RunPod's API cannot be reached."""
-        self.write_machine({**(self.folder.read_json(self.folder.machine) or {}), "attempt": ""})
+        self.write_machine({**(self._machine or self.folder.read_json(self.folder.machine) or {}), "attempt": ""})
 
     def result(self, attempt: str | None = None) -> JobResult | None:
         """Return the result of an attempt, or of the latest one; None if there is no result yet.
@@ -129,7 +139,7 @@ class RemoteFolder:
             ) from None
         if attempt is not None and result.attempt != attempt:
             return None  # It is from a pod that was given up.
-        self.folder.write(self.folder.result, content)
+        self._with_room(lambda: self.folder.write(self.folder.result, content))
         return result
 
     def follow(self) -> JobProgress | None:
@@ -141,12 +151,40 @@ class RemoteFolder:
             start = self._offsets.get(file.name, 0)
             content = self.volume.read_bytes(self.key(file.name), start)
             if content:
-                with file.open("ab" if file.name in self._mirrored else "wb") as stream:
-                    stream.write(content)
-                self._mirrored.add(file.name)
                 self._offsets[file.name] = start + len(content)
-                self.folder.bytes_passed += len(content)
+                with dispensable(_COPIES):
+                    self._copy(file, content)
         return self.folder.new_progress()
+
+    def _copy(self, file: Path, content: bytes) -> None:
+        """Append to the mirror's file of the log or the progress."""
+        try:
+            with file.open("ab" if file.name in self._mirrored else "wb") as stream:
+                stream.write(content)
+        except OSError:
+            self._drop_copies()
+            raise
+        self._mirrored.add(file.name)
+        self.folder.bytes_passed += len(content)
+
+    def _drop_copies(self) -> None:
+        """Delete the copies of the log and the progress: what comes of them from here on is kept as long as it fits."""
+        for file in (self.folder.log, self.folder.progress):
+            self._mirrored.discard(file.name)
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+
+    def _with_room(self, write: Callable[[], None]) -> None:
+        """Write what a job has made; on a full disk, copies make room for it.
+
+        Raises:
+            DiskError: it does not fit all the same.
+        """
+        try:
+            write()
+        except DiskError:
+            self._drop_copies()
+            write()
 
     def heartbeat(self, attempt: str) -> Heartbeat | None:
         """Return the latest heartbeat of an attempt; None before its first one."""
@@ -157,7 +195,7 @@ class RemoteFolder:
         """Download the outputs into the mirror, each to its place and whole."""
         for output in result.outputs.values():
             for name in output.names:
-                self.volume.download(self.key(name), self.folder.path / name)
+                self._with_room(functools.partial(self.volume.download, self.key(name), self.folder.path / name))
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete some of the job's files on the volume; one that does not exist is not an error."""
