@@ -32,6 +32,7 @@ Each message says what happened, with which values, where to look, and the next 
 
 import click
 
+from kedro_cloudtrain.secrecy import redacted
 from kedro_cloudtrain.worker.errors import one_stop
 
 # HTTP: from here on, the server has failed, not the request; and too many requests.
@@ -46,7 +47,7 @@ class CloudTrainError(click.ClickException):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_stop(message))
+        super().__init__(redacted(one_stop(message)))
 
     def __str__(self) -> str:
         return self.message

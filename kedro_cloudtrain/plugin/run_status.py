@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import DiskError
+from kedro_cloudtrain.secrecy import redacted
 from kedro_cloudtrain.storage.files import whole
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _is_worth_logging(record: logging.LogRecord) -> bool:
 
 def _error(error: Exception) -> dict[str, str]:
     lines = traceback.format_exception(error)
-    return {"error": str(error), "timestamp": _now(), "traceback": "".join(lines)}
+    return {"error": redacted(str(error)), "timestamp": _now(), "traceback": redacted("".join(lines))}
 
 
 def _now() -> str:

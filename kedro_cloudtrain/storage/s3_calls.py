@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from kedro_cloudtrain.errors import ApiError, AuthError, ConfigError, SourceError
+from kedro_cloudtrain.secrecy import know
 from kedro_cloudtrain.storage.disk import LOCAL_ERRORS
 from kedro_cloudtrain.storage.s3_client import CONNECT_S, LARGE_READ_S, SMALL_READ_S, BreakError, Moving, make_client
 from kedro_cloudtrain.storage.silence import DEFAULT_LIMIT_S, Silence
@@ -223,9 +224,11 @@ class S3Calls(abc.ABC):
         return self._made_client(LARGE_READ_S)
 
     def _made_client(self, read_timeout_s: float) -> Any:
+        keys = self._keys()
+        know(*(key for key in keys if key))
         with self._lock:
             try:
-                return make_client(self._endpoint_url, self.region, self._keys(), read_timeout_s)
+                return make_client(self._endpoint_url, self.region, keys, read_timeout_s)
             except ImportError:
                 raise ConfigError(f'The {self._noun} needs boto3: pip install "kedro-cloudtrain[runpod]"') from None
 
