@@ -9,12 +9,12 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
+from kedro_cloudtrain.worker.protocol import INDEX_VARIABLES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 HIDDEN = "***"
-# How the names of the variables begin that carry secrets of package indexes to a pod, which spells this out as well.
-VARIABLES = "CLOUDTRAIN_INDEX_"
 # Query parameters that are, or belong to, a credential: those of presigned URLs of S3, Google Cloud Storage and CloudFront and of
 # Azure's SAS, and the names that services have for their tokens.
 _PARAMETER = (
@@ -24,7 +24,7 @@ _PARAMETER = (
 _SECRET_PARAMETER = re.compile(f"^{_PARAMETER}$", re.IGNORECASE)
 # Azure's SAS signs these together with `sig`; alone, they are ordinary names.
 _AZURE_SAS = {"se", "sp", "sv", "sr", "st", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv", "ss", "srt"}
-_IN_QUERY = re.compile(rf"([?&]{_PARAMETER}=)(?!\*\*\*)[^&\s'\"<>#)\]}},]+", re.IGNORECASE)
+_IN_QUERY = re.compile(rf"([?&]{_PARAMETER}=)[^&\s'\"<>#)\]}},]+", re.IGNORECASE)
 _USER = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^/\s@'\"?#]+(?:@[^/\s@'\"?#]+)*)@", re.IGNORECASE)
 # Tokens that their makers have given a form by which they are found.
 _TOKEN = re.compile(
@@ -138,7 +138,7 @@ def _sealed_url(match: re.Match[str]) -> str:
 
 
 def _variable(what: str) -> str:
-    return f"{VARIABLES}{hashlib.sha256(what.encode()).hexdigest()[:10].upper()}"
+    return f"{INDEX_VARIABLES}{hashlib.sha256(what.encode()).hexdigest()[:10].upper()}"
 
 
 def _carry(name: str, value: str) -> None:

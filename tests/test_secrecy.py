@@ -6,12 +6,18 @@ import logging
 
 import pytest
 
+from kedro_cloudtrain import secrecy
 from kedro_cloudtrain.config.making import make_settings
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError
 from kedro_cloudtrain.jobs.environment_name import environment_name
 from kedro_cloudtrain.secrecy import know, redacted, sealed, variables_of
 
 TOKEN = "PLANTED0token"  # noqa: S105  # a planted one
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrecy, "_known", set())
 
 
 @pytest.mark.parametrize(
@@ -24,6 +30,7 @@ TOKEN = "PLANTED0token"  # noqa: S105  # a planted one
         (f"GET https://h.org/a?x=1&token={TOKEN}&y=2 failed", "GET https://h.org/a?x=1&token=***&y=2 failed"),
         (f"https://h.org/a?X-Amz-Signature={TOKEN}#f", "https://h.org/a?X-Amz-Signature=***#f"),
         (f"https://h.org/a?sig={TOKEN}.", "https://h.org/a?sig=***"),
+        (f"https://h.org/a?sig=***{TOKEN}", "https://h.org/a?sig=***"),
         ("rpa_0123456789ABCDEFGHIJ is no GPU", "*** is no GPU"),
         ("ghp_0123456789abcdefghijABCDEFGHIJ", "***"),
         # What is no secret stays.

@@ -100,6 +100,8 @@ def _is_about(error: OSError, path: Path) -> bool:
     if error.filename is None or error.errno in _FULL:
         return True
     named = str(error.filename2 or error.filename)
+    if error.errno == errno.ENOENT and path.parent.is_dir():
+        return False  # Nothing has been written, by a mistake of the program.
     # A file is written beside its place first, under a name that ends in its own.
     return named.endswith(path.name) or str(path).startswith(named)
 

@@ -86,6 +86,8 @@ CHECKPOINT_OF_VARIABLE = "CLOUDTRAIN_CHECKPOINT_OF"
 # Secrets: queries and headers by URL, and credentials by catalog entry.
 URL_SECRETS_VARIABLE = "CLOUDTRAIN_URL_SECRETS"
 CREDENTIALS_VARIABLE = "CLOUDTRAIN_CREDENTIALS"
+# How the names begin of those that have the secrets of package indexes.
+INDEX_VARIABLES = "CLOUDTRAIN_INDEX_"
 SAVE_VERSION_VARIABLE = "CLOUDTRAIN_SAVE_VERSION"
 # For a pod without a volume: the URLs of its courier and of its list of signed URLs; and, from the courier to the bootstrap, that it runs.
 START_VARIABLE = "CLOUDTRAIN_START"
