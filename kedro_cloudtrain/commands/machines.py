@@ -44,11 +44,16 @@ def gpus(metadata: ProjectMetadata, data_center: str | None, as_json: bool, outp
 
 
 @click.command()
+@click.option(
+    "--try-key",
+    is_flag=True,
+    help="Also ask RunPod to end a pod that does not exist: it shows whether the key may end pods, and the account's audit log has it.",
+)
 @json_options
 @env_option
 @click.pass_obj
-def doctor(metadata: ProjectMetadata, as_json: bool, output: Path | None, env: str | None) -> None:
-    """Check account, keys, volume, clock and packages, and print a fix for each problem. Nothing is created.
+def doctor(metadata: ProjectMetadata, try_key: bool, as_json: bool, output: Path | None, env: str | None) -> None:
+    """Check account, keys, volume, clock and packages, and print a fix for each problem. Nothing is created, and nothing but read.
 
     Exits with 1 if there is a problem.
     """
@@ -58,7 +63,7 @@ def doctor(metadata: ProjectMetadata, as_json: bool, output: Path | None, env: s
         logs_to_stderr()
     settings = read_settings(metadata, env)
     on_runpod = settings.backend == "runpod"
-    examination = examine_runpod(settings, metadata.project_path) if on_runpod else _examine_local(metadata, env)
+    examination = examine_runpod(settings, metadata.project_path, try_key=try_key) if on_runpod else _examine_local(metadata, env)
     if as_json or output is not None:
         findings = [dataclasses.asdict(finding) for finding in examination.findings]
         print_json({"version": 1, "ok": not examination.problems, "findings": findings}, output)

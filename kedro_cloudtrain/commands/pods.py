@@ -18,28 +18,47 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Show what would be ended, and end nothing.")
-@click.option("--all-projects", is_flag=True, help="End the pods of every project of the account, not of this one alone.")
+@click.option("--dry-run", is_flag=True, help="Show the pods and what would become of them, and end nothing.")
+@click.option("--all-projects", is_flag=True, help="Show the pods of every project of the account, not of this one alone.")
+@click.option("--yes", is_flag=True, help="End the pods that somebody may still need as well, without a question.")
 @env_option
 @click.pass_obj
-def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, env: str | None) -> None:
-    """End every pod that this project has left, those that are working included.
+def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, yes: bool, env: str | None) -> None:
+    """End the pods that this project's killed clients have left.
 
-    A pod is recognised by the beginning of its name, which is the name of the project's folder. There is no confirmation.
+    They are ended without a question. A question comes before any other one is ended: a pod whose client still runs, which `--detach` has
+    left running, which another computer has asked for, or which belongs to another project of this name.
     """
     from kedro_cloudtrain.commands import tables
     from kedro_cloudtrain.wording import counted
 
     fleet = fleet_of(metadata, env, all_projects=all_projects)
-    pods = fleet.pods()
+    pods = fleet.namesakes()
     if not pods:
         click.echo(f"There is no pod of {'any project' if all_projects else metadata.project_path.name}.")
         return
+    tables.print_table(tables.pods_table(pods))
+    forgotten = [pod for pod in pods if pod.forgotten]
+    needed = [pod for pod in pods if not pod.forgotten]
     if dry_run:
-        tables.print_table(tables.pods_table(pods))
-        click.echo(f"{counted(len(pods), 'pod')} would be ended. End them: kedro cloudtrain reap")
+        asked = f"; of {counted(len(needed), 'other')} it would be asked" if needed else ""
+        click.echo(f"{counted(len(forgotten), 'pod')} would be ended{asked}. End them: kedro cloudtrain reap")
         return
-    end_pods(fleet, pods)
+    end_pods(fleet, forgotten)
+    if needed and (yes or _confirmed(needed)):
+        end_pods(fleet, needed)
+
+
+def _confirmed(pods: Sequence[JobPod]) -> bool:
+    """Return whether a person wants pods to be ended that somebody may need; without a terminal, nobody is asked."""
+    import sys
+
+    from kedro_cloudtrain.wording import counted
+
+    if sys.stdin is not None and sys.stdin.isatty():
+        return click.confirm(f"Somebody may still need {counted(len(pods), 'pod')}, as the table has it. End them too?", default=False)
+    click.echo(f"{counted(len(pods), 'pod')} left, which somebody may still need. End them too: kedro cloudtrain reap --yes")
+    return False
 
 
 def pods_of(metadata: ProjectMetadata, env: str | None) -> list[JobPod]:
@@ -78,26 +97,33 @@ def fleet_of(metadata: ProjectMetadata, env: str | None, *, all_projects: bool =
     """
     from kedro_cloudtrain.backends.runpod.account import connect
     from kedro_cloudtrain.backends.runpod.fleet import Fleet
+    from kedro_cloudtrain.jobs.owner import project_id
     from kedro_cloudtrain.storage.s3 import S3Store
 
     volume = read_settings(metadata, env).volume.make(metadata.project_path)
-    project = None if all_projects else metadata.project_path.name
-    return Fleet(connect(), project, volume if isinstance(volume, S3Store) else None)
+    project = project_id(metadata.project_path)
+    return Fleet(connect(), project, volume if isinstance(volume, S3Store) else None, all_projects=all_projects)
 
 
 def end_pods(fleet: Fleet, pods: Sequence[JobPod]) -> None:
     """End pods, print each, and exit with 1 if one could not be ended."""
-    from kedro_cloudtrain.commands import tables
     from kedro_cloudtrain.wording import counted
 
-    tables.print_table(tables.pods_table(pods))
+    ended: list[JobPod] = []
     failed = 0
     for pod, reason in fleet.terminate(pods):
         if reason is None:
-            click.echo(f"Ended {pod.pod.name} ({pod.pod.id}), {pod.age} old, ${pod.cost_usd:.2f}.")
+            ended.append(pod)
         else:
             failed += 1
             click.echo(f"Not ended: {pod.pod.name} ({pod.pod.id}): {reason}", err=True)
+    left = fleet.remaining(ended)
+    for pod in ended:
+        if pod in left:
+            failed += 1
+            click.echo(f"Not ended: {pod.pod.name} ({pod.pod.id}): RunPod has accepted it, and still lists the pod", err=True)
+        else:
+            click.echo(f"Ended {pod.pod.name} ({pod.pod.id}), {pod.age} old, ${pod.cost_usd:.2f}.")
     if failed:
         raise click.ClickException(
             f"{failed} of {counted(len(pods), 'pod')} may still run and cost money: try again, or end them in RunPod's console."

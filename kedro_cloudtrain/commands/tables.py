@@ -26,12 +26,12 @@ def print_table(table: FittedTable) -> None:
 
 
 def pods_table(pods: Sequence[JobPod]) -> FittedTable:
-    """Lay pods out as a table: name, id, state, machine, age, dollars an hour and so far."""
-    names = [Column(name) for name in ("pod", "id", "state", "machine")]
+    """Lay pods out as a table: name, id, state, machine, what is known of their client, age, dollars an hour and so far."""
+    names = [Column(name) for name in ("pod", "id", "state", "machine", "client")]
     table = FittedTable(*names, *(Column(name, right=True) for name in ("age", "$/h", "$ so far")))
     for pod in pods:
         machine = pod.pod.gpu.id if pod.pod.gpu is not None else "CPU"
-        table.add_row(pod.pod.name, pod.pod.id, pod.state, machine, pod.age, f"{pod.pod.cost:.2f}", f"{pod.cost_usd:.2f}")
+        table.add_row(pod.pod.name, pod.pod.id, pod.state, machine, str(pod.client), pod.age, f"{pod.pod.cost:.2f}", f"{pod.cost_usd:.2f}")
     return table
 
 

@@ -3,7 +3,7 @@
 from kedro_cloudtrain.config.making import RUN_PARAMETERS, RUNNER_PARAMETERS, make_settings
 from kedro_cloudtrain.config.node import NodeSettings
 from kedro_cloudtrain.config.project import ProjectConfig
-from kedro_cloudtrain.config.run import RunSettings
+from kedro_cloudtrain.config.run import BudgetSettings, RunSettings
 from kedro_cloudtrain.config.settings import Settings, selects
 from kedro_cloudtrain.config.volume import DEFAULT_VOLUME, VolumeSettings
 
@@ -11,6 +11,7 @@ __all__ = [
     "DEFAULT_VOLUME",
     "RUNNER_PARAMETERS",
     "RUN_PARAMETERS",
+    "BudgetSettings",
     "NodeSettings",
     "ProjectConfig",
     "RunSettings",

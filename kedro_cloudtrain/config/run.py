@@ -7,12 +7,37 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class BudgetSettings(BaseModel):
+    """A budget that the clients of a team share: together they never spend more than it in a period.
+
+    It is kept on the network volume (or in the bucket), so it is shared by all that use the volume and write the same name.
+
+    Attributes:
+        name: of letters, digits, `.`, `_` and `-`.
+        max_cost_usd: the most that all clients together may spend in a period, in US dollars.
+        per: the period, by UTC: a day, a week from Monday on, or a month of the calendar. A pod counts in the period that it began in.
+
+    Example:
+        ```yaml
+        run:
+          budget: {name: team, max_cost_usd: 200, per: week}
+        ```
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
+    max_cost_usd: float = Field(gt=0)
+    per: Literal["day", "week", "month"] = "month"
+
+
 class RunSettings(BaseModel):
     """Settings of a run as a whole.
 
     Attributes:
         max_pods: how many jobs run at once; left out, one on this computer, which has all its cores, and eight on pods.
         max_cost_usd: the most that the run may cost, in US dollars.
+        budget: the budget that this run shares with others, beside its own limit.
         cache: whether the results of finished jobs are reused, of those nodes that do not say otherwise.
         detach: whether the run ends as soon as the jobs that are ready have been started.
         on_failure: what becomes of the jobs that are running when a node fails: `finish` lets them finish and keeps their results,
@@ -25,6 +50,7 @@ class RunSettings(BaseModel):
 
     max_pods: int | None = Field(None, ge=1)
     max_cost_usd: float | None = Field(None, gt=0)
+    budget: BudgetSettings | None = None
     cache: bool = True
     detach: bool = False
     on_failure: Literal["finish", "cancel"] = "finish"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.account import connect, find_api_key
+from kedro_cloudtrain.backends.runpod.shared_budget import SharedBudget
 from kedro_cloudtrain.errors import ApiError, AuthError, CloudTrainError
 from kedro_cloudtrain.jobs.parameters import LIBRARIES
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
-    from kedro_cloudtrain.config import Settings
+    from kedro_cloudtrain.config import BudgetSettings, Settings
     from kedro_cloudtrain.storage.volumes import Volume
 
 _PACKAGES = ("requests", "boto3")
@@ -104,8 +105,14 @@ def examine_local(settings: Settings, project: Path, needed: Collection[str]) ->
     return examination
 
 
-def examine_runpod(settings: Settings, project: Path) -> Examination:
-    """Examine what the RunPod backend needs: packages, key, volume, S3 keys and clock; nothing is created or written."""
+def examine_runpod(settings: Settings, project: Path, *, try_key: bool = False) -> Examination:
+    """Examine what the RunPod backend needs: packages, key, volume, S3 keys, shared budget and clock, by reads alone.
+
+    Args:
+        settings: `cloudtrain.yml`.
+        project: the project's folder.
+        try_key: whether the API is also asked to end a pod that does not exist, which shows whether the key may end pods.
+    """
     examination = Examination()
     missing = [package for package in _PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
@@ -114,7 +121,7 @@ def examine_runpod(settings: Settings, project: Path) -> Examination:
         return examination
     versions = ", ".join(f"{package} {metadata.version(package)}" for package in _PACKAGES)
     examination.findings.append(Finding("packages", ok=True, message=versions))
-    api = _account(examination)
+    api = _account(examination, try_key=try_key)
     volume = _volume(settings, project, examination)
     if isinstance(volume, S3Store):
         examination.data_center = volume.data_center
@@ -124,6 +131,8 @@ def examine_runpod(settings: Settings, project: Path) -> Examination:
         elif examination.api is not None:
             examination.findings.append(_volume_in_account(examination.api, volume))
         _s3_keys(volume, examination)
+        if settings.run.budget is not None and api is not None and examination.volume is not None:
+            examination.findings.append(_shared_budget(settings.run.budget, examination.volume, api))
     elif volume is not None:
         message = f"{volume.name} is a directory on this computer, which a pod cannot mount."
         fix = "Name a network volume: volume: {id: …, data_center: …}"
@@ -133,7 +142,7 @@ def examine_runpod(settings: Settings, project: Path) -> Examination:
     return examination
 
 
-def _account(examination: Examination) -> RunPodApi | None:
+def _account(examination: Examination, *, try_key: bool) -> RunPodApi | None:
     """Find the key and check that RunPod accepts it; return the client even if it does not, or None without a key."""
     try:
         _, place = find_api_key()
@@ -152,7 +161,8 @@ def _account(examination: Examination) -> RunPodApi | None:
         return api
     examination.api = api
     examination.findings.append(Finding("API key", ok=True, message=f"from {place}, accepted; the account has {len(pods)} pods"))
-    examination.findings += _may_write(api, place)
+    if try_key:
+        examination.findings += _may_write(api, place)
     return api
 
 
@@ -240,6 +250,18 @@ def _s3_keys(volume: S3Store, examination: Examination) -> None:
         return
     examination.volume = volume
     examination.findings.append(Finding("S3 keys", ok=True, message=f"accepted by {volume.name}"))
+
+
+def _shared_budget(settings: BudgetSettings, volume: S3Store, api: RunPodApi) -> Finding:
+    budget = SharedBudget(volume, settings, api.now)
+    try:
+        taken_usd = budget.taken_usd()
+    except CloudTrainError as error:
+        return Finding.of("shared budget", error)
+    message = f"{settings.name}: ${taken_usd:.2f} of ${settings.max_cost_usd:.2f} spent or reserved in {budget.period()}"
+    if taken_usd < settings.max_cost_usd:
+        return Finding("shared budget", ok=True, message=message)
+    return Finding("shared budget", ok=False, message=f"{message}.", fix="Raise run.budget.max_cost_usd, or wait for the next period.")
 
 
 def _clock(ahead_s: float) -> Finding:

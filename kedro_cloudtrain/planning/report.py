@@ -184,7 +184,17 @@ class Report:
         """Return a line about the run's dollars: what it will probably cost, and its limits."""
         limit = self.settings.run.max_cost_usd
         most = "no limit (run.max_cost_usd)" if limit is None else f"at most ${limit:.2f} (run.max_cost_usd)"
-        return f"The run: probably {usd_range(self.estimate_usd)}, {most}, {self.max_pods} pods at once. Estimates are rough."
+        budget = self.settings.run.budget
+        shared = "" if budget is None else f", of the shared budget {budget.name}: ${budget.max_cost_usd:.2f} a {budget.per}"
+        # RunPod refuses a pod that would take the account past its own limit, which is in dollars an hour.
+        prices = sorted(
+            (node.quote.candidate.usd_per_hour for node in self.nodes if node.quote.worst_usd is not None and node.quote.candidate),
+            reverse=True,
+        )
+        hourly = f" for up to ${sum(prices[: self.max_pods]):.2f} an hour" if prices else ""
+        return (
+            f"The run: probably {usd_range(self.estimate_usd)}, {most}{shared}, {self.max_pods} pods at once{hourly}. Estimates are rough."
+        )
 
 
 def usd_range(dollars: tuple[float, float] | None) -> str:

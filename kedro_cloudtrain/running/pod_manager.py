@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.account import connect
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
-from kedro_cloudtrain.backends.runpod.budget import Budget
+from kedro_cloudtrain.backends.runpod.budget import budget_of
 from kedro_cloudtrain.backends.runpod.launching import Launcher
 from kedro_cloudtrain.backends.runpod.offers import choose
 from kedro_cloudtrain.backends.runpod.pace import Pace
@@ -100,8 +100,9 @@ class RunPodPodManager:
             raise ConfigError("RunPodPodManager needs a network volume in its config: volume: {id: …, data_center: …}.")
         self._volume = volume
         self._api: RunPodApi = connect()
-        self._budget = Budget(self._settings.run.max_cost_usd)
-        self._launcher = Launcher(self._api, volume, project, self._budget, PodWatch(self._api, Pace()).terminate)
+        self._budget = budget_of(self._settings.run, volume, self._api)
+        self._watch = PodWatch(self._api, Pace())
+        self._launcher = Launcher(self._api, volume, project, self._budget, self._watch)
         self._launched: dict[str, _Launched] = {}
         self._lock = threading.Lock()
 
@@ -129,7 +130,7 @@ class RunPodPodManager:
             prepared.write()
         remote = remote_folder(prepared.folder, self._volume)
         remote.send()
-        placement = self._launcher.launch(prepared.request(resume=True), remote)
+        placement = self._launcher.launch(prepared.request(resume=True), remote, detached=True)
         with self._lock:
             self._launched[placement.pod_id] = _Launched(remote, placement)
         return {
@@ -195,6 +196,7 @@ class RunPodPodManager:
         self._api.terminate_pod(pod_id)
         launched = self._launched.get(pod_id)
         if launched is not None:
+            self._watch.note_terminated(pod_id, launched.placement.name)
             self._budget.settle(launched.placement.name, launched.placement.cost_usd)
 
     def wait_for_completion_and_terminate(self, pod_id: str, max_wait_seconds: float = 3600) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from support.account import Account
 from support.json_schemas import SCHEMAS
 from support.kedro_project import Project, edit, run
 
+from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.owner import project_id
 from kedro_cloudtrain.planning.saved_plan import SavedPlan
 
 ON_RUNPOD = ("--env=runpod",)
@@ -60,7 +62,7 @@ def test_with_problems_the_exit_codes_and_the_shapes_stay(quiet: Project) -> Non
 def test_plan_gpus_jobs_and_doctor_have_their_shapes_on_runpod(account: Account) -> None:
     project, environment = account.project, account.environment
     assert project.kedro("cloudtrain", "init").returncode == 0
-    pod = account.add_pod("cloudtrain-shop--train_mass-0123456789ab-deadbeef", minutes=30)
+    pod = account.add_pod(pod_name(pod_prefix(project_id(account.project.path)), "train_mass-0123456789ab", "deadbeef"), minutes=30)
     plan = product(project, "plan", *ON_RUNPOD, **environment)
     assert plan["nodes"][0]["machine"] == "NVIDIA L4"
     (listed,) = product(project, "jobs", *ON_RUNPOD, **environment)["pods"]

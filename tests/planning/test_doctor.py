@@ -12,6 +12,10 @@ def test_doctor_finds_all_well_and_changes_nothing(account: Account) -> None:
     before = sorted(account.bucket.rglob("*"))
     status, output = account.run("doctor")
     assert status == 0, output
+    assert {call.method for call in account.cloud.runpod.calls} == {"GET"}
+    assert "may read and write" not in output
+    status, output = account.run("doctor", "--try-key")
+    assert status == 0, output
     assert "problem" not in output
     for line in (
         "API key",
@@ -30,7 +34,7 @@ def test_doctor_names_the_fix_of_every_problem_at_once(account: Account) -> None
     account.move_volume("EU-CZ-1")
     account.refuse("DELETE", 403, "key may not write")
     account.cloud.runpod.clock_behind_s = 3600
-    status, output = account.run("doctor", RUNPOD_S3_SECRET_KEY="rps_wrong")
+    status, output = account.run("doctor", "--try-key", RUNPOD_S3_SECRET_KEY="rps_wrong")
     assert status == 1
     for line in (
         "may not create or end pods (key may not write)",

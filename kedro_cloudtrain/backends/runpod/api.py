@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import hashlib
 import json
 import os
 import re
@@ -27,8 +29,26 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL = "https://api.runpod.io"
 # The API's front end answers 403 (1010) to a request without a User-Agent (reported).
 _USER_AGENT = "kedro-cloudtrain"
-# Both a lack of machines and a broken rule are a 400; this text alone distinguishes them.
-_NO_CAPACITY = "no longer any instances available"
+# Both a lack of machines and a broken rule are a 400; the text alone distinguishes them, and has been each of these (reported).
+_NO_CAPACITY = (
+    "no longer any instances available",
+    "resources to deploy your pod",
+    "insufficient capacity",
+    "no available machine",
+    "out of stock",
+)
+# What a user does about a refusal.
+_NEXT_STEPS = {
+    HTTPStatus.BAD_REQUEST: "Check gpu, gpu_count, image, disk_gb and the volume of the node: kedro cloudtrain plan, and doctor.",
+    HTTPStatus.FORBIDDEN: "The key, or the account, may not do this. Create a key that may read and write: https://console.runpod.io/user/settings",
+    HTTPStatus.NOT_FOUND: "It does not exist in this account. Is RUNPOD_API_KEY the one of the account that has the volume?",
+    HTTPStatus.CONFLICT: "It is between two states: try again in a minute.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The credentials of its URLs take up too much of the request: read fewer of them in one node.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "RunPod's API does not know a field of this release: pip install -U kedro-cloudtrain",
+    HTTPStatus.TOO_MANY_REQUESTS: "Wait a minute, or lower run.max_pods.",
+}
+_STATUS_PAGE = "RunPod's status page: https://uptime.runpod.io"
+_MOST_PAGES = 1000
 Answer = TypeVar("Answer", bound=BaseModel)
 
 KEY_PLACES = "Set it as RUNPOD_API_KEY, or in ~/.runpod/config.toml."
@@ -37,6 +57,8 @@ _CONNECT_S, _READ_S = 10.0, 60.0
 _HURRIED_S = (5.0, 10.0)
 _TRIES = 5
 _LONGEST_BACKOFF_S = 30.0
+# A Date header has whole seconds, and an answer takes a moment to arrive.
+_CLOCK_ERROR_S = 5.0
 
 
 class RunPodApi:
@@ -65,6 +87,16 @@ class RunPodApi:
     def __repr__(self) -> str:
         return f"RunPodApi({self.base_url!r})"
 
+    @property
+    def account(self) -> str:
+        """Eight digits that distinguish the account's key from another one's, and do not give it away."""
+        return hashlib.sha256(f"{self.base_url} {self._key}".encode()).hexdigest()[:8]
+
+    def now(self) -> dt.datetime:
+        """Return the time by the API's clock, as its last answer had it; by this computer's before the first answer."""
+        ahead_s = self.clock_ahead_s or 0.0
+        return dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ahead_s if abs(ahead_s) > _CLOCK_ERROR_S else 0.0)
+
     def bear(self, seconds: float) -> None:
         """Bear the API's silence for so many seconds, all tries and all threads together."""
         self._silence.begin(seconds)
@@ -79,15 +111,7 @@ class RunPodApi:
 
     def pods(self) -> list[Pod]:
         """Return all pods of the account."""
-        pods: list[Pod] = []
-        query: dict[str, str] = {}
-        while True:
-            page = self._read("/v2/pods", query)
-            pods += [_parse(Pod, pod) for pod in page.get("pods", [])]
-            pagination = page.get("pagination") or {}
-            if not pagination.get("hasNextPage") or not pagination.get("nextCursor"):
-                return pods
-            query = {"cursor": str(pagination["nextCursor"])}
+        return [_parse(Pod, pod) for pod in self._read_all("/v2/pods", "pods")]
 
     def pod(self, pod_id: str) -> Pod | None:
         """Return the pod of an id; None if it does not exist."""
@@ -104,27 +128,34 @@ class RunPodApi:
             CapacityError: no machine of this kind is free.
             BalanceError: the account has no money.
             AuthError: the key is not accepted.
-            ApiError: any other refusal, with the vendor's detail; 403 means that the account may not have this kind of machine.
+            ApiError: any other refusal, with the vendor's detail; 403 means that the account may not have this kind of machine. Without a
+                status, the pod may have been created.
         """
-        reason = ""
+        reason, no_capacity = "", False
         for tried in range(_TRIES):
             try:
                 return _parse(Pod, self._call("POST", "/v2/pods", json=request.body()))
             except _NoAnswerError as error:
-                reason = str(error)
+                reason, no_capacity = str(error), _lacks_capacity(str(error))
             # RunPod may have created the pod all the same: a second one of the same name would be paid for, too.
             for wait_s in (0.0, 2.0):
                 self._pause(wait_s)
-                pod = self.find_pod(request.name)
+                try:
+                    pod = self.find_pod(request.name)
+                except BackendError as error:
+                    # Without a status, which would say that nothing was created.
+                    raise ApiError(
+                        f"RunPod's API gave no answer to the creation of {request.name} ({reason}), and does not tell whether it exists: "
+                        f"{error.message}"
+                    ) from None
                 if pod is not None:
                     return pod
+            if no_capacity:
+                raise CapacityError(reason)
             if self._silence.is_over():
                 break
             self._pause(_backoff_s(tried))
-        raise ApiError(
-            f"RunPod's API gave no answer to the creation of {request.name} in {tried + 1} tries: {reason}. "
-            "RunPod's status page: https://uptime.runpod.io. If it has made the pod, this ends it: kedro cloudtrain reap"
-        )
+        raise ApiError(f"RunPod's API gave no answer to the creation of {request.name} in {tried + 1} tries: {reason}. {_STATUS_PAGE}")
 
     def terminate_pod(self, pod_id: str) -> None:
         """Terminate a pod; one that no longer exists is not an error."""
@@ -169,12 +200,12 @@ class RunPodApi:
     def gpus(self, count: int = 1) -> list[Gpu]:
         """Return the GPU types that RunPod offers in its secure cloud, with stock, for pods of `count` GPUs."""
         query = {"include": "AVAILABILITY", "product": "POD", "count": str(count), "cloud": "SECURE"}
-        return [_parse(Gpu, gpu) for gpu in self._read("/v2/catalog/gpus", query).get("gpus", [])]
+        return [_parse(Gpu, gpu) for gpu in self._read_all("/v2/catalog/gpus", "gpus", query)]
 
     def cpus(self, vcpu_count: int = 4) -> list[Cpu]:
         """Return the CPU flavours that RunPod offers, with stock, for pods of `vcpu_count` vCPUs."""
         query = {"include": "AVAILABILITY", "product": "POD", "vcpuCount": str(vcpu_count)}
-        return [_parse(Cpu, cpu) for cpu in self._read("/v2/catalog/cpus", query).get("cpus", [])]
+        return [_parse(Cpu, cpu) for cpu in self._read_all("/v2/catalog/cpus", "cpus", query)]
 
     def network_volume(self, volume_id: str) -> NetworkVolumeInfo | None:
         """Return the network volume of an id; None if the account does not have it."""
@@ -183,7 +214,7 @@ class RunPodApi:
     def bills_usd(self) -> dict[str, float]:
         """Return what RunPod has charged for each pod of the last 30 days, in dollars by pod id; bills are about an hour late."""
         bills: dict[str, float] = {}
-        for record in self._read("/v2/billing/pods").get("records", []):
+        for record in self._read_all("/v2/billing/pods", "records"):
             pod_id = str(record.get("podId", ""))
             bills[pod_id] = bills.get(pod_id, 0.0) + float(record.get("totalAmount", 0.0))
         return bills
@@ -196,6 +227,30 @@ class RunPodApi:
     def _read(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         body: dict[str, Any] = self._call_with_retries("GET", path, params=dict(query or {}))
         return body
+
+    def _read_all(self, path: str, name: str, query: Mapping[str, str] | None = None) -> list[Any]:
+        """Return all entries of a list, whose pages name the next one by a cursor.
+
+        Raises:
+            ApiError: the answer is no list, or its pages do not end.
+        """
+        entries: list[Any] = []
+        cursors: set[str] = set()
+        page_query = dict(query or {})
+        while True:
+            page = self._read(path, page_query)
+            pagination = (page.get("pagination") if isinstance(page, dict) else None) or {}
+            part = page.get(name, []) if isinstance(page, dict) else None
+            if not isinstance(part, list) or not isinstance(pagination, dict):
+                raise ApiError(f"RunPod's API returned a malformed list of {name}: GET {path}. {_STATUS_PAGE}")
+            entries += part
+            cursor = str(pagination.get("nextCursor") or "")
+            if not pagination.get("hasNextPage") or not cursor:
+                return entries
+            if cursor in cursors or len(cursors) >= _MOST_PAGES:
+                raise ApiError(f"RunPod's API returned a list of {name} whose pages do not end: GET {path}. {_STATUS_PAGE}")
+            cursors.add(cursor)
+            page_query["cursor"] = cursor
 
     def _read_if_found(self, model: type[Answer], path: str) -> Answer | None:
         try:
@@ -270,13 +325,12 @@ class RunPodApi:
                 )
             case HTTPStatus.PAYMENT_REQUIRED:
                 return BalanceError(f"The RunPod account has no balance ({detail}). Add funds: https://console.runpod.io/user/billing")
-            case HTTPStatus.BAD_REQUEST if _NO_CAPACITY in detail:
-                return CapacityError(detail)
-            case HTTPStatus.TOO_MANY_REQUESTS:
-                return ApiError(
-                    f"RunPod's API refused {method} {path} {_TRIES} times because its quota is used up: {detail}", status, detail
-                )
-        return ApiError(f"RunPod's API answered {status} to {method} {path}: {detail or 'no reason given'}", status, detail)
+        if method == "POST" and _lacks_capacity(detail):
+            return CapacityError(detail)
+        times = f", {_TRIES} times" if status == HTTPStatus.TOO_MANY_REQUESTS else ""
+        reason = (detail or "no reason given").rstrip(".")
+        next_step = next((step for known, step in _NEXT_STEPS.items() if known == status), _STATUS_PAGE)
+        return ApiError(f"RunPod's API answered {status} to {method} {path}{times}: {reason}. {next_step}", status, detail)
 
     @property
     def _session(self) -> requests.Session:
@@ -295,6 +349,11 @@ class RunPodApi:
 
 class _NoAnswerError(BackendError):
     """A call may have been carried out, or not."""
+
+
+def _lacks_capacity(detail: str) -> bool:
+    """Return whether RunPod's words mean that no machine of the kind is free."""
+    return any(words in detail.lower() for words in _NO_CAPACITY)
 
 
 def _bearer_auth(key: str) -> Callable[[Any], Any]:

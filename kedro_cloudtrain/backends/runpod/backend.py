@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import Budget, worst_usd
+from kedro_cloudtrain.backends.runpod.clock import now_s
 from kedro_cloudtrain.backends.runpod.following import Following, HostFaultError, PodLostError
 from kedro_cloudtrain.backends.runpod.kept import KeptPodJob, living_pod
 from kedro_cloudtrain.backends.runpod.launching import ClaimedError, Launcher, client_id
+from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry
 from kedro_cloudtrain.backends.runpod.offers import Candidate
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
@@ -57,7 +59,7 @@ class RunPodBackend:
     Args:
         api: the client of RunPod's API.
         volume: the network volume that the pods mount.
-        project: names the pods, so that `kedro cloudtrain reap` finds those that this project has left.
+        project: the project's id, which its pods' names begin with, so that `kedro cloudtrain reap` finds them.
         budget: what the run may cost.
         jobs: how many jobs run at once.
         pace: how often pods are looked at.
@@ -84,7 +86,7 @@ class RunPodBackend:
         api.bear(self._pace.volume_silent_s)
         self._volume = volume = volume.until(self._closed, self._pace.volume_silent_s)
         self._watch = PodWatch(api, self._pace)
-        self._launcher = Launcher(api, volume, project, self._budget, self._watch.terminate, self._closed, self._pace, self._watch.add)
+        self._launcher = Launcher(api, volume, project, self._budget, self._watch, self._closed, self._pace)
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
         """Run a job and return its result; where a pod is lost, on another one."""
@@ -140,8 +142,7 @@ class RunPodBackend:
             if request.attach and self._attached(request, remote) is not None:
                 return
             remote.send()
-            # It is left alone: only while it was being made, the end of this run was to end it.
-            self._watch.forget(self._launcher.launch(request, remote).pod_id)
+            self._launcher.launch(request, remote, detached=True)
 
     def kept(self, folder: JobFolder) -> KeptPodJob:
         """Return what an earlier client has left of a job."""
@@ -152,13 +153,20 @@ class RunPodBackend:
         self._closed.set()
         self._api.shorten_waits()
         self._watch.close()
+        for name, usd_per_hour in self._watch.forgotten.items():
+            logger.warning(
+                "Pod %s is still there, at $%.2f an hour, and the client that asked for it is gone. End it: kedro cloudtrain reap "
+                "(--all-projects if it is another project's)",
+                name,
+                usd_per_hour,
+            )
 
     def left(self) -> list[str]:
         """Return a sentence for each pod that could not be ended, or that is not known to have ended yet while `close` is at work."""
         unknown = [
             f"Whether RunPod has made the pod {name} is not known: it did not answer. End what there is: kedro cloudtrain reap, or "
             "https://console.runpod.io/pods"
-            for name in sorted(self._launcher.creating)
+            for name in self._watch.unknown()
         ]
         return unknown + [
             f"Pod {pod_id} is still there, at ${usd_per_hour:.2f} an hour: RunPod did not end it. End it: kedro cloudtrain reap, or "
@@ -198,17 +206,27 @@ class RunPodBackend:
     def _attach(self, request: JobRequest, machine: dict[str, Any], pod: Pod) -> Placement:
         usd_per_hour = pod.cost or float(machine.get("usd_per_hour", 0.0))
         lifetime_s = float(machine.get("lifetime_s", 0.0))
-        age_s = max(0.0, time.time() - float(machine.get("created_at") or machine.get("claimed_at") or time.time()))
+        # By RunPod's own clock: the one of the client that has written the file may have been any.
+        age_s = pod.age_s(self._api.now()) or 0.0
         gpu, cpu = machine.get("gpu"), machine.get("cpu")
         count = int(machine.get("gpu_count") or machine.get("vcpu_count") or 1)
         candidate = Candidate(gpu, None if gpu else str(cpu), count, usd_per_hour, "", 0.0)
         startup_s = request.settings.startup_timeout_s
         self._budget.reserve(machine["name"], request.folder.name, worst_usd(usd_per_hour, startup_s, lifetime_s))
+        self._watch.adopt(
+            LedgerEntry(
+                name=machine["name"],
+                job=request.folder.name,
+                usd_per_hour=usd_per_hour,
+                lifetime_s=lifetime_s,
+                startup_s=startup_s,
+                asked_at=time.time() - age_s,
+                pod=pod.id,
+            )
+        )
         request.folder.write_json(request.folder.machine, {**machine, "pod": pod.id})
         logger.info("%s is running on pod %s already: attached to it", request.folder.name, pod.id)
-        return Placement(
-            pod.id, machine["name"], machine["attempt"], candidate, usd_per_hour, lifetime_s, time.monotonic() - age_s, startup_s + age_s
-        )
+        return Placement(pod.id, machine["name"], machine["attempt"], candidate, usd_per_hour, lifetime_s, now_s() - age_s, startup_s)
 
     def _end(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, ended: str) -> float:
         """Make sure that the pod ends, record what it was used for, and return what it cost, in dollars."""
@@ -222,7 +240,7 @@ class RunPodBackend:
         cost_usd = placement.cost_usd
         if gone:  # The worst case of one that is still there stays reserved.
             self._budget.settle(placement.name, cost_usd)
-        seconds = time.monotonic() - placement.created_at
+        seconds = now_s() - placement.created_at
         use = MachineUse(placement.pod_id, str(placement.candidate), placement.usd_per_hour, seconds, cost_usd, ended)
         watcher.used(request.folder.name, use)
         return cost_usd

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.errors import BudgetExceededError
 
 if TYPE_CHECKING:
-    from kedro_cloudtrain.config import NodeSettings
+    from kedro_cloudtrain.backends.runpod.api import RunPodApi
+    from kedro_cloudtrain.backends.runpod.shared_budget import SharedBudget
+    from kedro_cloudtrain.config import NodeSettings, RunSettings
+    from kedro_cloudtrain.storage.s3 import S3Store
 
 # A pod that lives shorter than this trains nothing and is paid for all the same.
 LEAST_LIFETIME_S = 60.0
@@ -22,10 +25,12 @@ class Budget:
 
     Args:
         max_cost_usd: the limit of the run; None sets no limit.
+        shared: the budget that the run shares with other clients.
     """
 
-    def __init__(self, max_cost_usd: float | None = None) -> None:
+    def __init__(self, max_cost_usd: float | None = None, shared: SharedBudget | None = None) -> None:
         self.max_cost_usd = max_cost_usd
+        self._shared = shared
         self._lock = threading.Lock()
         self._reserved: dict[str, float] = {}
         self._spent: dict[str, float] = {}
@@ -41,8 +46,10 @@ class Budget:
 
         Raises:
             BudgetExceededError: the worst case exceeds what is neither spent nor reserved.
+            BackendError: what the other clients of a shared budget have spent cannot be read.
         """
         with self._lock:
+            before = self._reserved.get(pod)
             taken = sum(self._spent.values()) + sum(usd for name, usd in self._reserved.items() if name != pod)
             if self.max_cost_usd is not None and taken + worst_usd > self.max_cost_usd + 1e-9:
                 raise BudgetExceededError(
@@ -51,12 +58,32 @@ class Budget:
                     "max_cost_usd of the node."
                 )
             self._reserved[pod] = worst_usd
+        if self._shared is None:
+            return
+        try:
+            self._shared.reserve(pod, node, worst_usd)
+        except BaseException:
+            with self._lock:
+                if before is None:
+                    self._reserved.pop(pod, None)
+                else:
+                    self._reserved[pod] = before
+            raise
 
     def settle(self, pod: str, cost_usd: float) -> None:
         """Replace a pod's reservation with what the pod has cost."""
         with self._lock:
             self._reserved.pop(pod, None)
             self._spent[pod] = cost_usd
+        if self._shared is not None:
+            self._shared.settle(pod, cost_usd)
+
+
+def budget_of(run: RunSettings, volume: S3Store, api: RunPodApi) -> Budget:
+    """Return the budget of a run, with what it shares with other clients."""
+    from kedro_cloudtrain.backends.runpod.shared_budget import SharedBudget  # noqa: PLC0415  # for who shares one
+
+    return Budget(run.max_cost_usd, SharedBudget(volume, run.budget, api.now) if run.budget is not None else None)
 
 
 def lifetime_s(node: str, usd_per_hour: float, wanted_s: float, startup_s: float, left_usd: float | None) -> float:

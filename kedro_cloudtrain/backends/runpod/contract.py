@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import datetime as dt
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +58,17 @@ class Pod(_Answer):
     gpu: PodGpu | None = None
     runtime: PodRuntime | None = None
     created_at: str = Field("", alias="createdAt")
+
+    def age_s(self, now: dt.datetime) -> float | None:
+        """Return the seconds since its creation, or since its container's latest start if the creation is not known; else None.
+
+        Args:
+            now: the time by the API's own clock, which has written `created_at`.
+        """
+        with contextlib.suppress(ValueError):
+            created = dt.datetime.fromisoformat(self.created_at)
+            return max(0.0, (now - created.replace(tzinfo=created.tzinfo or dt.UTC)).total_seconds())
+        return float(self.runtime.uptime) if self.runtime is not None else None
 
 
 class Stock(_Answer):

@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime as dt
+import enum
 import re
+import time
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.backends.runpod.launching import NAME_PREFIX, pod_prefix
+from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry, PodLedger
+from kedro_cloudtrain.backends.runpod.pod_names import has_name_of, is_for_job, parse_name, pod_prefix
 from kedro_cloudtrain.errors import CloudTrainError
 from kedro_cloudtrain.jobs.fingerprint import name_patterns
 from kedro_cloudtrain.jobs.result import JobResult
 from kedro_cloudtrain.worker.protocol import JOBS, RESULT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import datetime as dt
+    from collections.abc import Collection, Iterable, Iterator
 
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
     from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.storage.volumes import Volume
 
-# A pod's name ends with `-` and the eight digits of its attempt.
-_ATTEMPT = re.compile(r"-([0-9a-f]{8})$")
+
+# A list may have a pod for a moment after it was terminated.
+_LIST_PAUSES_S = (0.0, 2.0, 4.0)
+
+
+class PodClient(enum.StrEnum):
+    """What is known of the client that has asked for a pod."""
+
+    GONE = "gone"
+    ALIVE = "at work"
+    DETACHED = "left it running"
+    ELSEWHERE = "not on this computer"
+    OTHER_PROJECT = "of another project"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,33 +45,33 @@ class JobPod:
 
     Attributes:
         pod: the pod as RunPod describes it.
-        prefix: the beginning of the names of its project's pods; `cloudtrain-` if the pods of all projects are listed.
-        now: when it was listed.
+        project: the project's slug in its name.
+        job: the name of its job, or the beginning of that: a pod's name has its first 80 characters.
+        attempt: its attempt, as in the job's files.
+        client: what is known of the client that has asked for it.
+        now: when it was listed, by RunPod's clock.
     """
 
     pod: Pod
-    prefix: str
+    project: str
+    job: str
+    attempt: str
+    client: PodClient
     now: dt.datetime
 
     @property
-    def job(self) -> str:
-        """The name of its job, or the beginning of that: a pod's name has its first 80 characters."""
-        return _ATTEMPT.sub("", self.pod.name.removeprefix(self.prefix))
+    def forgotten(self) -> bool:
+        """Whether nobody waits for it any more, so that it may be ended without a question."""
+        return self.client is PodClient.GONE
 
     def works_on(self, job: str) -> bool:
         """Return whether the pod was created for the job of this name."""
-        return self.job == job[:80]
+        return is_for_job(self.job, job)
 
     @property
     def summary(self) -> str:
         """Its state, age and dollars in a few words: `running, 12 min, $0.09`."""
         return f"{self.state}, {self.age}, ${self.cost_usd:.2f}"
-
-    @property
-    def attempt(self) -> str:
-        """Its attempt, as in the job's files; empty if the name does not end with one."""
-        match = _ATTEMPT.search(self.pod.name)
-        return match[1] if match else ""
 
     @property
     def state(self) -> str:
@@ -67,10 +81,7 @@ class JobPod:
     @property
     def age_s(self) -> float:
         """Seconds since its creation, or since its container started if the creation is not known."""
-        with contextlib.suppress(ValueError):
-            created = dt.datetime.fromisoformat(self.pod.created_at)
-            return max(0.0, (self.now - created.replace(tzinfo=created.tzinfo or dt.UTC)).total_seconds())
-        return float(self.pod.runtime.uptime) if self.pod.runtime is not None else 0.0
+        return self.pod.age_s(self.now) or 0.0
 
     @property
     def cost_usd(self) -> float:
@@ -89,27 +100,43 @@ class Fleet:
 
     Args:
         api: the client of RunPod's API.
-        project: the name of the project's folder; None means all projects.
+        project: the project's id.
         volume: the project's network volume, where a client that still waits for a terminated pod learns of it.
+        all_projects: whether the pods of all projects of the account are the fleet's, rather than those of this one, and of those that
+            have its name.
     """
 
-    def __init__(self, api: RunPodApi, project: str | None, volume: Volume | None = None) -> None:
+    def __init__(self, api: RunPodApi, project: str, volume: Volume | None = None, *, all_projects: bool = False) -> None:
         self._api = api
-        self._prefix = pod_prefix(project) if project is not None else f"{NAME_PREFIX}-"
-        self._volume = volume if project is not None else None
+        self._project = project
+        self._prefix = pod_prefix(project)
+        self._volume = volume
+        self._all = all_projects
+        self._ledger = PodLedger(api.account)
 
     def pods(self) -> list[JobPod]:
-        """Return the pods that are not terminated, oldest first.
+        """Return this project's pods that are not terminated, or those of all projects, oldest first.
 
         Raises:
             BackendError: RunPod does not answer, or refuses.
         """
-        now = dt.datetime.now(dt.UTC)
-        pods = [
-            JobPod(pod, self._prefix, now)
-            for pod in self._api.pods()
-            if pod.name.startswith(self._prefix) and _ATTEMPT.search(pod.name) and pod.status != "TERMINATED"
-        ]
+        return [pod for pod in self.namesakes() if self._all or pod.client is not PodClient.OTHER_PROJECT]
+
+    def namesakes(self) -> list[JobPod]:
+        """Return what `pods` does, and the pods of other projects that differ from this one by their digits alone.
+
+        Raises:
+            BackendError: RunPod does not answer, or refuses.
+        """
+        living = [pod for pod in self._api.pods() if pod.status != "TERMINATED"]
+        now = self._api.now()
+        self._ledger.sweep({pod.name for pod in living})
+        entries = self._ledger.entries()
+        pods = []
+        for pod in living:
+            parts = parse_name(pod.name)
+            if parts is not None and (self._all or has_name_of(parts[0], self._project)):
+                pods.append(JobPod(pod, *parts, self._client(pod, entries.get(pod.name)), now))
         return sorted(pods, key=lambda pod: -pod.age_s)
 
     def terminate(self, pods: Iterable[JobPod]) -> Iterator[tuple[JobPod, str | None]]:
@@ -123,9 +150,33 @@ class Fleet:
             else:
                 yield pod, None
 
+    def remaining(self, pods: Collection[JobPod]) -> list[JobPod]:
+        """Return those of some pods that RunPod still lists, a moment after it has terminated them.
+
+        Raises:
+            BackendError: RunPod does not answer, or refuses.
+        """
+        left = list(pods)
+        for pause_s in _LIST_PAUSES_S:
+            if not left:
+                break
+            time.sleep(pause_s)
+            living = {pod.id for pod in self._api.pods() if pod.status != "TERMINATED"}
+            left = [pod for pod in left if pod.pod.id in living]
+        return left
+
+    def _client(self, pod: Pod, entry: LedgerEntry | None) -> PodClient:
+        if entry is not None and not self._ledger.has_client(entry) and (not entry.detached or entry.overdue):
+            return PodClient.GONE
+        if not pod.name.startswith(self._prefix):
+            return PodClient.OTHER_PROJECT
+        if entry is None or entry.shared or not entry.client:
+            return PodClient.ELSEWHERE
+        return PodClient.DETACHED if entry.detached else PodClient.ALIVE
+
     def _write_stopped_result(self, pod: JobPod) -> None:
         """Leave a result for a client that still waits: without one, it would consider the pod lost and pay for another."""
-        if self._volume is None or not pod.attempt:
+        if self._volume is None or not pod.pod.name.startswith(self._prefix):
             return
         key = f"{JOBS}/{pod.job}/{RESULT}"
         with contextlib.suppress(CloudTrainError):  # Money first: the pod is terminated even if the volume does not answer.

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from kedro_cloudtrain.backends.runpod.clock import now_s
 from kedro_cloudtrain.errors import CloudTrainError, DiskError, JobCancelledError, JobLostError
 from kedro_cloudtrain.jobs.failures import failed_on
 from kedro_cloudtrain.jobs.result import JobState
@@ -56,7 +57,8 @@ class Following:
         self._pace = pace
         self._job = request.folder.name
         self._heartbeats = 0
-        self._heartbeat_at = self._volume_answered_at = time.monotonic()
+        # A silence is not one while this computer is asleep; a deadline passes all the same.
+        self._began_at = self._heartbeat_at = self._volume_answered_at = time.monotonic()
         self._next_progress_at = self._next_heartbeat_at = 0.0
 
     def result(self, closed: threading.Event) -> JobResult:
@@ -133,7 +135,7 @@ class Following:
         sighting, placement, now = self._sighting, self._placement, time.monotonic()
         started_at = sighting.running_since
         if started_at is None and self._heartbeats == 0:
-            starting_s = now - placement.created_at
+            starting_s = now - self._began_at
             never = f"never started within startup_timeout_s ({placement.startup_timeout_s:g} s)"
         else:
             starting_s, never = 0.0, ""
@@ -146,6 +148,6 @@ class Following:
             never: starting_s > placement.startup_timeout_s,
             f"loops: its container has started {sighting.restarts + 1} times": sighting.restarts >= _LOOPS,
             f"lost its heartbeat {silent_s:.0f} s ago": self._heartbeats > 0 and silent_s > self._pace.heartbeat_lost_s,
-            f"outlived its deadline of {placement.lifetime_s:g} s": now > ends_at,
+            f"outlived its deadline of {placement.lifetime_s:g} s": now_s() > ends_at,
         }
         return next((reason for reason, applies in reasons.items() if applies), None)

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import logging
 import os
-import re
 import secrets
 import socket
 import threading
@@ -15,11 +14,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
+from kedro_cloudtrain.backends.runpod.clock import now_s
 from kedro_cloudtrain.backends.runpod.contract import PodRequest
 from kedro_cloudtrain.backends.runpod.environments import Environments
+from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry
 from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose, no_capacity
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
+from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
 from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError, LockError
 from kedro_cloudtrain.jobs.environment_name import environment_name
 from kedro_cloudtrain.jobs.lock import lock, unlocked, uv_release
@@ -28,7 +30,7 @@ from kedro_cloudtrain.secrecy import variables_of
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE, GPU_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from kedro_cloudtrain.backends.backend import JobRequest
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
@@ -36,13 +38,13 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.backends.runpod.offers import Candidate
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
+    from kedro_cloudtrain.backends.runpod.watching import PodWatch
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.storage.s3 import S3Store
 
 logger = logging.getLogger("kedro.cloudtrain")
 
 MOUNT = "/workspace"
-NAME_PREFIX = "cloudtrain"
 _FORBIDDEN = 403
 # Prices are shown in cents.
 _CENT_USD = 0.005
@@ -66,15 +68,11 @@ class Launcher:
     Args:
         api: the client of RunPod's API.
         volume: the network volume that the pods mount.
-        project: names the pods, so that `kedro cloudtrain reap` finds those that this project has left.
+        project: the project's id, which its pods' names begin with, so that `kedro cloudtrain reap` finds them.
         budget: what the run may cost.
-        end_pod: ends a pod that turned out not to be wanted.
+        watch: creates the pods, and ends one that turned out not to be wanted.
         closed: set once the run is over; no pod is created after that.
         pace: how often the offers are asked for.
-        watch: called with the id, the name and the price of a pod as soon as there is one, whatever becomes of it.
-
-    Attributes:
-        creating: the names of the pods that RunPod was asked for, and that it has not answered for.
     """
 
     def __init__(
@@ -83,23 +81,22 @@ class Launcher:
         volume: S3Store,
         project: str,
         budget: Budget,
-        end_pod: Callable[[str], object],
+        watch: PodWatch,
         closed: threading.Event | None = None,
         pace: Pace | None = None,
-        watch: Callable[[str, str, float], object] | None = None,
     ) -> None:
         self._api = api
         self._volume = volume
         self._prefix = pod_prefix(project)
         self._budget = budget
-        self._end_pod = end_pod
         self._watch = watch
-        self.creating: set[str] = set()
         self._closed = closed if closed is not None else threading.Event()
         self._pace = pace if pace is not None else Pace()
         self._offers = CachedOffers(api, self._pace.offers_cached_s)
 
-    def launch(self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0, faulty: Collection[str] = ()) -> Placement:
+    def launch(
+        self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0, faulty: Collection[str] = (), *, detached: bool = False
+    ) -> Placement:
         """Create one pod for a job, on the first machine that is free.
 
         Args:
@@ -107,6 +104,7 @@ class Launcher:
             remote: its folder on the volume.
             spent_usd: what its earlier pods have cost, in dollars.
             faulty: the kinds of machines whose hosts could not do the job; they come last.
+            detached: whether the pod is to be left alone, rather than followed.
 
         Raises:
             CapacityError: no machine is free.
@@ -130,7 +128,7 @@ class Launcher:
                     on_gpu = candidate.gpu is not None
                     if on_gpu not in locked:
                         locked[on_gpu] = _locked(request, on_gpu=on_gpu)
-                    return self._create(locked[on_gpu], remote, candidate, spent_usd)
+                    return self._create(locked[on_gpu], remote, candidate, spent_usd, detached=detached)
                 except CapacityError:
                     refusal = (str(candidate), "no instances")
                 except _DearPodError as error:
@@ -153,27 +151,34 @@ class Launcher:
         if remote.machine().get("attempt") == attempt:
             remote.revoke()
 
-    def _create(self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, spent_usd: float) -> Placement:
+    def _create(
+        self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, spent_usd: float, *, detached: bool = False
+    ) -> Placement:
         settings, job = request.settings, request.folder.name
         attempt = secrets.token_hex(4)
-        name = f"{self._prefix}{job[:80]}-{attempt}"
+        name = pod_name(self._prefix, job, attempt)
         left_usd = None if settings.max_cost_usd is None else settings.max_cost_usd - spent_usd
         pod_lifetime_s = lifetime_s(job, candidate.usd_per_hour, pod_time_s(settings), settings.startup_timeout_s, left_usd)
         machine = self._machine(request, candidate, name, attempt, pod_lifetime_s)
         self._budget.reserve(name, job, worst_usd(candidate.usd_per_hour, settings.startup_timeout_s, pod_lifetime_s))
-        created_at = time.monotonic()
+        entry = LedgerEntry(
+            name=name,
+            job=job,
+            usd_per_hour=candidate.usd_per_hour,
+            lifetime_s=pod_lifetime_s,
+            startup_s=settings.startup_timeout_s,
+            asked_at=time.time(),
+            detached=detached,
+        )
+        created_at = now_s()
         pod: Pod | None = None
         try:
             # On the volume before the pod is created: whatever happens then, the volume tells what was asked for.
             remote.write_machine(machine)
             self._check_claim(request, remote, attempt)
-            self.creating.add(name)
-            pod = self._create_pod(self._pod_request(request, remote, candidate, machine))
-            if self._watch is not None:
-                # Before anything else that may hang: from here on the end of the run ends the pod.
-                self._watch(pod.id, name, pod.cost or candidate.usd_per_hour)
+            pod_request = self._pod_request(request, remote, candidate, machine)
+            pod = self._watch.create(entry, lambda: self._create_pod(pod_request))
         finally:
-            self.creating.discard(name)
             if pod is None:
                 self._budget.settle(name, 0.0)
                 # If a pod was created after all, it must not begin.
@@ -186,7 +191,7 @@ class Launcher:
             billed = {"usd_per_hour": usd_per_hour, "lifetime_s": lives_s, "timeout_s": min(request.timeout_s, lives_s)}
             remote.write_machine({**machine, **billed, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
         except BaseException:
-            self._end_pod(pod.id)
+            self._watch.terminate(pod.id)
             self._budget.settle(name, placement.cost_usd)
             with contextlib.suppress(CloudTrainError):
                 self.revoke(remote, attempt)
@@ -326,10 +331,3 @@ def client_id(folder: JobFolder) -> str:
     """Return what identifies a client that claims a job: the place of the lock that it holds on the job."""
     place = f"{socket.gethostname()} {folder.path.resolve()}"
     return hashlib.sha256(place.encode()).hexdigest()[:12]
-
-
-def pod_prefix(project: str) -> str:
-    """Return how the names of a project's pods begin; no other project's pods begin so."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", project).lower()[:40].strip("-")
-    # Two hyphens, which no slug has: the pods of `shop` are not those of `shop-2`.
-    return f"{NAME_PREFIX}-{slug or 'project'}--"

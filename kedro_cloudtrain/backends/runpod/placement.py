@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import TYPE_CHECKING
+
+from kedro_cloudtrain.backends.runpod.clock import now_s
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.offers import Candidate
@@ -21,8 +22,8 @@ class Placement:
         candidate: the kind of machine.
         usd_per_hour: the pod's price.
         lifetime_s: when the pod's own watchdog terminates it, in seconds from its start.
-        created_at: when it was created, by this process's monotonic clock.
-        startup_timeout_s: when it is given up if it has not started, in seconds from its creation.
+        created_at: when it was created, by the clock that goes on while this computer is asleep.
+        startup_timeout_s: when it is given up if it has not started, in seconds from when it is first followed.
     """
 
     pod_id: str
@@ -37,4 +38,4 @@ class Placement:
     @property
     def cost_usd(self) -> float:
         """Its cost so far, in dollars; the worst case, since it counts from the creation."""
-        return (time.monotonic() - self.created_at) / 3600 * self.usd_per_hour
+        return (now_s() - self.created_at) / 3600 * self.usd_per_hour

@@ -8,13 +8,16 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.errors import CloudTrainError
+from kedro_cloudtrain.backends.runpod.clock import now_s
+from kedro_cloudtrain.backends.runpod.ledger import PodLedger
+from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
     from kedro_cloudtrain.backends.runpod.contract import Pod
+    from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry
     from kedro_cloudtrain.backends.runpod.pace import Pace
 
 logger = logging.getLogger("kedro.cloudtrain")
@@ -24,11 +27,13 @@ _UPTIME_ERROR_S = 2.0
 _QUOTA_SHARE = 0.1
 _LONGEST_INTERVAL_S = 30.0
 _FINAL_LISTS = 3
+# How long a list may have a pod after RunPod has answered that it is terminated.
+_LISTED_ON_S = 5.0
 
 
 @dataclasses.dataclass
 class Sighting:
-    """One pod as the lists have shown it; times are by this process's monotonic clock.
+    """One pod as the lists have shown it; times are by the clock of `clock.py`, which goes on while this computer is asleep.
 
     Attributes:
         pod: the pod in the latest list that had it; None before the first.
@@ -37,7 +42,8 @@ class Sighting:
         started_at: when its container last started, by its uptime.
         restarts: how often its container has started again.
         released_at: when its job was done.
-        unwanted_at: when it was first to be terminated, and RunPod did not do so.
+        unwanted_at: when it was first to be terminated.
+        ended_at: when RunPod last answered that it is terminated.
         usd_per_hour: its price.
         on_gone: called once a pod is gone that RunPod did not terminate at first.
     """
@@ -51,6 +57,7 @@ class Sighting:
     restarts: int = 0
     released_at: float | None = None
     unwanted_at: float | None = None
+    ended_at: float | None = None
     usd_per_hour: float = 0.0
     on_gone: Callable[[], None] | None = None
 
@@ -61,7 +68,7 @@ class Sighting:
             return
         self.missing = 0
         if pod.runtime is not None:
-            started_at = time.monotonic() - pod.runtime.uptime
+            started_at = now_s() - pod.runtime.uptime
             if self.running_since is None or self.started_at is None:
                 self.running_since = self.started_at = started_at
             # A container that loops has an uptime near zero in each list: what proves a restart is that the uptime has not grown.
@@ -74,47 +81,85 @@ class Sighting:
 class PodWatch:
     """Lists the account's pods while at least one is watched, at the same interval however many they are.
 
+    A pod is watched, and stands in the ledger, until a list does not have it: an answer that it is terminated is not believed alone.
+
     Args:
         api: the client of RunPod's API.
         pace: the interval.
+        ledger: where the pods are noted; left out, the one of this computer.
 
     Attributes:
         left: the pods that are still there after `close`, or that RunPod has not ended yet while it is at work, with their price in
             dollars per hour.
+        forgotten: the pods of clients that are gone, as the ledger and the last list have them: names, with their price.
     """
 
-    def __init__(self, api: RunPodApi, pace: Pace) -> None:
+    def __init__(self, api: RunPodApi, pace: Pace, ledger: PodLedger | None = None) -> None:
         self._api = api
         self._pace = pace
+        self._ledger = ledger if ledger is not None else PodLedger(api.account)
         self._lock = threading.Lock()
         self._pods: dict[str, Sighting] = {}
+        # The names of pods that RunPod may have created, though it has not answered.
+        self._unanswered: set[str] = set()
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        self._ended: set[str] = set()
+        self._over = False
         self.left: dict[str, float] = {}
+        self.forgotten: dict[str, float] = {}
+
+    def create(self, entry: LedgerEntry, ask: Callable[[], Pod]) -> Pod:
+        """Create a pod that stands in the ledger before it is asked for.
+
+        Args:
+            entry: what the ledger notes of it.
+            ask: asks RunPod for it.
+
+        Raises:
+            ConfigError: the ledger cannot be written; RunPod was not asked.
+            CloudTrainError: what `ask` raises. Where RunPod may have created the pod all the same, each later list is searched for it.
+        """
+        self._ledger.open(entry)
+        try:
+            pod = ask()
+        except BaseException as error:
+            if _is_refusal(error):
+                self._ledger.settle(entry.name)
+            else:
+                with self._lock:
+                    self._unanswered.add(entry.name)
+                self._start()
+            raise
+        if not entry.detached:
+            # Before anything that may hang: from here on the end of the run ends the pod.
+            self.add(pod.id, entry.name, pod.cost or entry.usd_per_hour)
+        self._ledger.created(entry.name, pod.id, pod.cost or entry.usd_per_hour)
+        return pod
+
+    def unknown(self) -> list[str]:
+        """Return the names of pods that RunPod was asked for and has not answered for, while `close` is at work."""
+        closing = self._closed.is_set() and not self._over
+        return sorted(name for name, entry in self._ledger.own().items() if entry.pod is None) if closing else []
+
+    def adopt(self, entry: LedgerEntry) -> None:
+        """Enter a pod that another client has created, unless that one lives on this computer: from now on it is this client's to end."""
+        known = self._ledger.entries().get(entry.name)
+        if known is None or not self._ledger.has_client(known) or known.detached:
+            self._ledger.open(entry.model_copy(update={"shared": known is None}))
 
     def add(self, pod_id: str, name: str, usd_per_hour: float = 0.0) -> Sighting:
         """Watch a pod from now on; the sighting is kept up to date."""
         with self._lock:
-            sighting = self._pods.get(pod_id) or Sighting(name, time.monotonic(), usd_per_hour=usd_per_hour)
-            self._pods[pod_id] = sighting
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._keep_listing, name="cloudtrain-pods", daemon=True)
-                self._thread.start()
-        self._wake.set()
+            sighting = self._pods.setdefault(pod_id, Sighting(name, now_s(), usd_per_hour=usd_per_hour))
+        self._start()
         return sighting
-
-    def forget(self, pod_id: str) -> None:
-        """Watch a pod no longer: it is left alone."""
-        with self._lock:
-            self._pods.pop(pod_id, None)
 
     def release(self, pod_id: str) -> None:
         """Let a pod whose job is done terminate itself; if it has not done so in time, terminate it."""
         with self._lock:
             if pod_id in self._pods:
-                self._pods[pod_id].released_at = time.monotonic()
+                self._pods[pod_id].released_at = now_s()
 
     def terminate(self, pod_id: str, on_gone: Callable[[], None] | None = None) -> bool:
         """Terminate a pod now, and return whether RunPod has done so; if not, it is asked again after each list that has the pod.
@@ -125,25 +170,27 @@ class PodWatch:
         """
         with self._lock:
             sighting = self._pods.get(pod_id)
-        if (sighting is not None and sighting.missing > 1) or self._terminate(pod_id):
-            with self._lock:
-                self._pods.pop(pod_id, None)
+        if sighting is None:
+            known = next((entry for entry in self._ledger.own().values() if entry.pod == pod_id), None)
+            sighting = self.add(pod_id, known.name if known is not None else "", known.usd_per_hour if known is not None else 0.0)
+        if sighting.missing > 1:
+            self._forget(pod_id)
             return True
-        sighting = sighting if sighting is not None else self.add(pod_id, "")
-        sighting.on_gone = on_gone
-        sighting.unwanted_at = sighting.unwanted_at or time.monotonic()
-        return False
+        sighting.unwanted_at = sighting.unwanted_at or now_s()
+        terminated = self._terminate(pod_id)
+        if not terminated:
+            sighting.on_gone = on_gone
+        if self._closed.is_set() and self._thread is None:  # No list follows any more.
+            if terminated:
+                self._forget(pod_id)
+            else:
+                self.left[pod_id] = sighting.usd_per_hour
+        return terminated
 
-    def _terminate(self, pod_id: str) -> bool:
-        try:
-            self._api.terminate_pod(pod_id)
-        except CloudTrainError as error:
-            logger.error("Pod %s could not be terminated, and is tried again: %s", pod_id, error)  # noqa: TRY400  # no stack is needed
-            return False
-        with self._lock:
-            self._ended.add(pod_id)
-            self.left.pop(pod_id, None)
-        return True
+    def note_terminated(self, pod_id: str, name: str) -> None:
+        """Watch a pod that RunPod has just terminated, until a list does not have it."""
+        sighting = self.add(pod_id, name)
+        sighting.unwanted_at = sighting.ended_at = now_s()
 
     def close(self) -> None:
         """Terminate all watched pods at the same time, and stop watching."""
@@ -155,26 +202,66 @@ class PodWatch:
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.join(timeout=30)
-        self._terminate_all([pod_id for pod_id in self._find_busy() if pod_id in self.left])
+        self._terminate_all(self._find_busy())
         # Most of the released pods have terminated themselves by now: the list shows which have not, and whether the others are gone.
         left = self._find_living()
         for _ in range(_FINAL_LISTS):
             if not left:
                 break
             self._terminate_all(left)
+            time.sleep(min(1.0, self._pace.list_every_s))  # A list may have a pod for a moment longer.
             left = self._find_living()
         with self._lock:
             for pod_id in self._pods:
                 self.left.pop(pod_id, None)
             self.left |= {pod_id: self._pods[pod_id].usd_per_hour for pod_id in left if pod_id in self._pods}
-            self._pods.clear()
+            gone = [pod_id for pod_id in self._pods if pod_id not in left]
+        for pod_id in gone:
+            self._forget(pod_id)
+        self._ledger.close()
+        self._over = True
 
     def _find_busy(self) -> list[str]:
         """Return the watched pods whose jobs are not done; until RunPod has ended them, they count as left."""
         with self._lock:
-            busy = {pod_id: sighting.usd_per_hour for pod_id, sighting in self._pods.items() if sighting.released_at is None}
-            self.left |= {pod_id: usd_per_hour for pod_id, usd_per_hour in busy.items() if pod_id not in self._ended}
+            busy = {
+                pod_id: sighting.usd_per_hour
+                for pod_id, sighting in self._pods.items()
+                if sighting.released_at is None and sighting.ended_at is None
+            }
+            self.left |= busy
         return list(busy)
+
+    def _start(self) -> None:
+        """Start listing, unless that has begun, or is over."""
+        with self._lock:
+            if self._thread is None and not self._closed.is_set():
+                self._thread = threading.Thread(target=self._keep_listing, name="cloudtrain-pods", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def _forget(self, pod_id: str) -> None:
+        """Stop watching a pod that is gone."""
+        with self._lock:
+            sighting = self._pods.pop(pod_id, None)
+        if sighting is None:
+            return
+        if sighting.name:
+            self._ledger.settle(sighting.name)
+        if sighting.on_gone is not None:
+            sighting.on_gone()
+
+    def _terminate(self, pod_id: str) -> bool:
+        try:
+            self._api.terminate_pod(pod_id)
+        except CloudTrainError as error:
+            logger.error("Pod %s could not be terminated, and is tried again: %s", pod_id, error)  # noqa: TRY400  # no stack is needed
+            return False
+        with self._lock:
+            self.left.pop(pod_id, None)
+            if pod_id in self._pods:
+                self._pods[pod_id].ended_at = now_s()
+        return True
 
     def _terminate_all(self, pods: list[str]) -> None:
         threads = [threading.Thread(target=self._terminate, args=(pod_id,), daemon=True) for pod_id in pods]
@@ -184,26 +271,39 @@ class PodWatch:
             thread.join()
 
     def _find_living(self) -> list[str]:
-        """Return the watched pods that are not gone; all of them if RunPod does not answer."""
+        """Return the watched pods that are not gone, with those whose creation was not answered; all of them if RunPod does not answer."""
         with self._lock:
-            watched = list(self._pods)
-        if not watched:
+            watched, unanswered = list(self._pods), set(self._unanswered)
+        unanswered |= {name for name, entry in self._ledger.own().items() if entry.pod is None}
+        if not watched and not unanswered:
             return []
         try:
-            living = {pod.id for pod in self._api.pods() if pod.status != "TERMINATED"}
+            living = [pod for pod in self._api.pods() if pod.status != "TERMINATED"]
         except CloudTrainError:
             return watched
-        return [pod_id for pod_id in watched if pod_id in living]
+        self._note_forgotten(living)
+        for pod in living:
+            if pod.name in unanswered and pod.id not in watched:
+                self.add(pod.id, pod.name, pod.cost)
+                watched.append(pod.id)
+        ids = {pod.id for pod in living}
+        return [pod_id for pod_id in watched if pod_id in ids]
+
+    def _note_forgotten(self, living: list[Pod]) -> None:
+        """Note the pods of clients that are gone, and take those out of the ledger that are gone as well."""
+        by_name = {pod.name: pod for pod in living}
+        self._ledger.sweep(by_name)
+        self.forgotten = {name: by_name[name].cost for name in self._ledger.dead() if name in by_name}
 
     def _keep_listing(self) -> None:
         while not self._closed.is_set():
             self._wake.clear()
             with self._lock:
-                idle = not self._pods
+                idle = not self._pods and not self._unanswered
             if idle:
                 self._wake.wait()
                 continue
-            listed_at = time.monotonic()
+            listed_at = now_s()
             try:
                 pods = self._api.pods()
             except CloudTrainError as error:
@@ -213,7 +313,7 @@ class PodWatch:
                 self._update_sightings(pods, listed_at)
             # Creates and terminations need the quota more: the files on the volume tell as much, and reading them has no quota.
             every_s = max(self._pace.list_every_s, min(self._api.call_interval_s(_QUOTA_SHARE), _LONGEST_INTERVAL_S))
-            self._closed.wait(max(0.0, listed_at + every_s - time.monotonic()))
+            self._closed.wait(max(0.0, listed_at + every_s - now_s()))
 
     def _update_sightings(self, pods: list[Pod], listed_at: float) -> None:
         by_id = {pod.id: pod for pod in pods if pod.status != "TERMINATED"}
@@ -223,18 +323,36 @@ class PodWatch:
         for pod_id, sighting in watched.items():
             if sighting.added_at <= listed_at:  # An older list cannot have the pod.
                 sighting.update(by_id.get(pod_id))
-            over_s = None if sighting.released_at is None else time.monotonic() - sighting.released_at
+            over_s = None if sighting.released_at is None else now_s() - sighting.released_at
             if over_s is None and sighting.unwanted_at is None:
                 continue
             if sighting.missing:
-                with self._lock:
-                    self._pods.pop(pod_id, None)
-                if sighting.on_gone is not None:
-                    sighting.on_gone()
-            elif sighting.unwanted_at is not None or (over_s is not None and over_s > self._pace.release_s):
+                self._forget(pod_id)
+            elif (sighting.unwanted_at is not None and listed_at - (sighting.ended_at or 0.0) > _LISTED_ON_S) or (
+                over_s is not None and over_s > self._pace.release_s
+            ):
                 self._terminate(pod_id)  # After each list that still has the pod, whatever the last answer was.
         for pod in by_id.values():
             # A create whose answer was lost has made a second pod.
             if pod.id != names.get(pod.name, pod.id):
                 logger.warning("Pod %s is a second %s: it is terminated.", pod.id, pod.name)
                 self.terminate(pod.id)
+            elif pod.name in self._unanswered and pod.id not in watched:
+                logger.warning("Pod %s was created, though RunPod did not answer: it is terminated.", pod.id)
+                self.add(pod.id, pod.name, pod.cost)
+                self.terminate(pod.id)
+        self._give_up_unanswered({pod.name for pod in by_id.values()})
+
+    def _give_up_unanswered(self, listed: set[str]) -> None:
+        """Stop looking for pods that RunPod would have created by now."""
+        entries = self._ledger.own()
+        with self._lock:
+            late = [name for name in self._unanswered if name in listed or name not in entries or not entries[name].may_appear]
+            self._unanswered.difference_update(late)
+        for name in set(late) - listed:
+            self._ledger.settle(name)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Return whether RunPod has refused to create a pod; after any other error it may have created the pod all the same."""
+    return isinstance(error, (CapacityError, AuthError, BalanceError)) or (isinstance(error, ApiError) and error.status is not None)

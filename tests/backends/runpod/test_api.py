@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from runpod_stand_in import API_KEY
@@ -80,14 +84,19 @@ def test_the_offers_the_volume_and_the_bill_are_read(cloud: Cloud, api: RunPodAp
     ("status", "detail", "kind", "message"),
     [
         (400, "There are no longer any instances available with the requested specifications. Please refresh", CapacityError, "instances"),
-        (400, "volume is elsewhere", ApiError, "volume is elsewhere"),
+        (400, "Insufficient capacity in this data center", CapacityError, "nsufficient capacity"),
+        (400, "We could not find the resources to deploy your pod.", CapacityError, "resources"),
+        (409, "There is no available machine for this request", CapacityError, "machine"),
+        (400, "NVIDIA L4 is out of stock", CapacityError, "stock"),
+        (400, "volume is elsewhere", ApiError, r"volume is elsewhere\. Check gpu, .*kedro cloudtrain plan"),
         (401, "invalid api key", AuthError, "console.runpod.io/user/settings"),
         (402, "balance too low", BalanceError, "console.runpod.io/user/billing"),
-        (403, "not for this account", ApiError, "403"),
-        (404, "no such template", ApiError, "404"),
-        (409, "conflict", ApiError, "409"),
-        (413, "too large", ApiError, "413"),
-        (422, "request validation failed", ApiError, "422"),
+        (403, "not for this account", ApiError, "Create a key that may read and write"),
+        (404, "no such template", ApiError, "in this account"),
+        (409, "conflict", ApiError, "try again in a minute"),
+        (413, "too large", ApiError, "read fewer of them"),
+        (418, "I am a teapot", ApiError, "uptime.runpod.io"),
+        (422, "request validation failed", ApiError, "pip install -U kedro-cloudtrain"),
     ],
 )
 def test_each_refusal_of_a_create_is_an_error_of_its_own(
@@ -105,6 +114,14 @@ def test_what_the_contract_does_not_know_is_refused_by_the_stand_in(cloud: Cloud
     with pytest.raises(ApiError, match="dataCenterIds") as raised:
         api.create_pod(request(cloud, data_center=7))
     assert raised.value.status == 422
+
+
+def test_a_failure_that_speaks_of_no_capacity_is_one_once_no_pod_is_found(cloud: Cloud, api: RunPodApi) -> None:
+    cloud.runpod.faults.answer("POST /v2/pods", 500, "This machine does not have the resources to deploy your pod.")
+    with pytest.raises(CapacityError, match="resources"):
+        api.create_pod(request(cloud))
+    cloud.runpod.faults.answer("POST /v2/pods", 500, "out of stock", worked=True)
+    assert api.create_pod(request(cloud)).id in cloud.runpod.pods
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
@@ -254,3 +271,45 @@ def test_the_key_is_found_where_the_vendors_tools_put_it(tmp_path: Path, monkeyp
 def test_connect_uses_the_environment(cloud: Cloud) -> None:
     assert connect().base_url == cloud.runpod.base_url
     assert connect().pods() == []
+
+
+PAGES = {
+    "": {"pods": [{"id": "a"}], "pagination": {"hasNextPage": True, "nextCursor": "2"}},
+    "2": {"pods": [{"id": "b"}], "pagination": {"hasNextPage": True, "nextCursor": "3"}},
+    "3": {"pods": [{"id": "c"}], "pagination": {"hasNextPage": False, "nextCursor": None}},
+}
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        (PAGES, ["a", "b", "c"]),
+        ({"": {"pods": [{"id": "a"}]}}, ["a"]),
+        ({"": {"pods": [], "pagination": None}}, []),
+        ({**PAGES, "3": PAGES[""]}, "whose pages do not end"),
+        ({"": {"pods": "none"}}, "malformed list of pods"),
+        ({"": ["a"]}, "malformed list of pods"),
+    ],
+)
+def test_a_list_is_followed_to_its_last_page(pages: dict[str, Any], expected: list[str] | str) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            cursor = parse_qs(urlsplit(self.path).query).get("cursor", [""])[0]
+            body = json.dumps(pages[cursor]).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        api = RunPodApi(API_KEY, f"http://127.0.0.1:{server.server_port}")
+        if isinstance(expected, str):
+            with pytest.raises(ApiError, match=expected):
+                api.pods()
+        else:
+            assert [pod.id for pod in api.pods()] == expected
+        server.shutdown()

@@ -1,0 +1,217 @@
+"""The ledger: each pod that this computer has asked for, in a file from before its creation until RunPod no longer lists it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import secrets
+import threading
+import time
+from typing import IO, TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kedro_cloudtrain.errors import ConfigError, DiskError
+from kedro_cloudtrain.storage.cache import cache_folder
+from kedro_cloudtrain.storage.files import whole
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+logger = logging.getLogger("kedro.cloudtrain")
+
+# A create whose answer was lost may still be carried out for so long: the API's longest answer, and a list's delay.
+_MAY_APPEAR_S = 180.0
+_ENDING = ".json"
+_LOCK_ENDING = ".lock"
+
+
+class LedgerEntry(BaseModel):
+    """One pod.
+
+    Attributes:
+        name: the pod's name, which it has before its id.
+        account: the digits of the account that it is created in.
+        job: the job that it is for.
+        client: the digits of the client that has asked for it; empty for an entry that cannot be read.
+        usd_per_hour: its price.
+        lifetime_s: when its own watchdog ends it, in seconds from its start.
+        startup_s: when its client gives it up if it has not started, in seconds from its creation.
+        asked_at: when it was asked for, in seconds since 1970.
+        pod: its id; None until the API has answered.
+        detached: whether its client has started it to be left alone.
+        shared: whether a client of another computer has created it, and may be waiting for it as well.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    account: str = ""
+    job: str = ""
+    client: str = ""
+    usd_per_hour: float = 0.0
+    lifetime_s: float = 0.0
+    startup_s: float = 0.0
+    asked_at: float = 0.0
+    pod: str | None = None
+    detached: bool = False
+    shared: bool = False
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it should have ended by itself by now, even if it started as late as it may."""
+        return time.time() > self.asked_at + self.startup_s + self.lifetime_s
+
+    @property
+    def may_appear(self) -> bool:
+        """Whether the pod may still be created, where no answer to its creation has arrived."""
+        return self.pod is None and not self.is_old
+
+    @property
+    def is_old(self) -> bool:
+        """Whether each list of pods has it by now, if it exists; so does one that is from the future, by a clock that was set."""
+        return not 0 <= time.time() - self.asked_at < _MAY_APPEAR_S
+
+
+class PodLedger:
+    """The ledger of this computer, as one client writes and reads it; thread-safe.
+
+    Each pod has a file of its own, so that clients do not write over one another; a client holds a lock of the kernel's (flock) for as
+    long as it lives, however it ends.
+
+    Args:
+        account: the digits of the account, as `RunPodApi.account` has them; the pods of another one are no concern of this ledger.
+        folder: the ledger's folder; left out, the one that all projects of this user share.
+    """
+
+    def __init__(self, account: str, folder: Path | None = None) -> None:
+        self.account = account
+        self.folder = folder if folder is not None else cache_folder() / "pods"
+        self.client = secrets.token_hex(6)
+        self._lock = threading.Lock()
+        self._entries: dict[str, LedgerEntry] = {}
+        self._alive: IO[str] | None = None
+
+    def open(self, entry: LedgerEntry) -> None:
+        """Enter a pod before it is asked for, or one that another client has created.
+
+        Raises:
+            ConfigError: the ledger cannot be written; no pod must be asked for then.
+        """
+        try:
+            self._write(entry.model_copy(update={"client": self._live(), "account": self.account}))
+        except (OSError, DiskError) as error:
+            raise ConfigError(
+                f"{entry.job} was not started: {self.folder}, the list of the pods that this computer has asked for, cannot be written "
+                f"({_reason(error)}). Make room there, or set XDG_CACHE_HOME to a folder that can be written."
+            ) from None
+
+    def created(self, name: str, pod_id: str, usd_per_hour: float) -> None:
+        """Note the id and the price that a pod has got; a disk that is full by now costs the note alone, since the name is there."""
+        with self._lock:
+            entry = self._entries.get(name)
+        if entry is None:
+            return
+        try:
+            self._write(entry.model_copy(update={"pod": pod_id, "usd_per_hour": usd_per_hour}))
+        except (OSError, DiskError) as error:
+            logger.warning("%s cannot be written (%s): pod %s stands in it without its id", self.folder, _reason(error), pod_id)
+
+    def settle(self, name: str) -> None:
+        """Take out a pod that does not exist any more."""
+        with self._lock:
+            self._entries.pop(name, None)
+        try:
+            self._file(name).unlink(missing_ok=True)
+        except OSError as error:
+            logger.debug("%s stays in %s: %s", name, self.folder, error)
+
+    def own(self) -> dict[str, LedgerEntry]:
+        """Return what this client has entered and not taken out, by name."""
+        with self._lock:
+            return dict(self._entries)
+
+    def entries(self) -> dict[str, LedgerEntry]:
+        """Return all entries of this account, by name; of a file that cannot be read, what its own name tells."""
+        found: dict[str, LedgerEntry] = {}
+        for file in sorted(self.folder.glob(f"*{_ENDING}")):
+            name = file.name.removesuffix(_ENDING)
+            try:
+                entry = LedgerEntry.model_validate_json(file.read_bytes())
+            except FileNotFoundError:
+                continue  # settled a moment ago
+            except (OSError, ValidationError):
+                entry = LedgerEntry(name=name)
+            if entry.account in (self.account, ""):
+                found[name] = entry if entry.name == name else LedgerEntry(name=name)
+        return found
+
+    def has_client(self, entry: LedgerEntry) -> bool:
+        """Return whether the client of an entry lives, here or on a computer that this one knows nothing of."""
+        return entry.shared or not entry.client or self._lives(entry.client)
+
+    def dead(self) -> dict[str, LedgerEntry]:
+        """Return the entries whose client is gone, and was not to leave its pod alone."""
+        return {name: entry for name, entry in self.entries().items() if not entry.detached and not self.has_client(entry)}
+
+    def sweep(self, living: Collection[str]) -> None:
+        """Take out what no living client has entered and a list of all the account's pods does not have.
+
+        Args:
+            living: the names of the account's pods.
+        """
+        for name, entry in self.entries().items():
+            lives = bool(entry.client) and self._lives(entry.client)
+            if name not in living and not entry.may_appear and not (lives and not (entry.detached and entry.is_old)):
+                self.settle(name)
+        for file in self.folder.glob(f"*{_LOCK_ENDING}"):
+            if not self._lives(file.name.removesuffix(_LOCK_ENDING)):
+                file.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End this client's part: what it has not taken out is from now on that of a client that is gone."""
+        with self._lock:
+            alive, self._alive = self._alive, None
+        if alive is not None:
+            self._lock_file(self.client).unlink(missing_ok=True)
+            alive.close()
+
+    def _lives(self, client: str) -> bool:
+        if client == self.client:
+            return self._alive is not None
+        try:
+            with self._lock_file(client).open("r") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # Locked; or it cannot be seen, so that it may be.
+        return False
+
+    def _live(self) -> str:
+        """Take the lock that shows that this client lives, and return the client's digits."""
+        with self._lock:
+            if self._alive is None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                handle = self._lock_file(self.client).open("a")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                self._alive = handle
+        return self.client
+
+    def _write(self, entry: LedgerEntry) -> None:
+        with self._lock:
+            with whole(self._file(entry.name)) as temporary:
+                temporary.write_text(entry.model_dump_json(indent=1), encoding="utf-8")
+            self._entries[entry.name] = entry
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}{_ENDING}"
+
+    def _lock_file(self, client: str) -> Path:
+        return self.folder / f"{client}{_LOCK_ENDING}"
+
+
+def _reason(error: OSError | DiskError) -> str:
+    refusal = error.__cause__ if isinstance(error, DiskError) else error
+    return str(getattr(refusal, "strerror", None) or error)

@@ -1,0 +1,191 @@
+"""The ledger of pods: each has an entry from before its creation until RunPod does not list it, whoever dies in between."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.cloud import Cloud
+from support.waiting import wait_until
+
+from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry, PodLedger
+from kedro_cloudtrain.backends.runpod.pod_names import has_name_of, is_for_job, parse_name, pod_name, pod_prefix
+from kedro_cloudtrain.errors import ApiError, ConfigError
+from kedro_cloudtrain.storage.cache import cache_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def backend(cloud: Cloud):
+    """A backend that takes no pod for lost on a busy computer."""
+    backend = cloud.backend(heartbeat_lost_s=30.0, release_s=30.0)
+    yield backend
+    backend.close()
+
+
+_CLIENT = """
+import sys, time
+from pathlib import Path
+from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry, PodLedger
+ledger = PodLedger("account", Path(sys.argv[1]))
+ledger.open(LedgerEntry(name="pod", asked_at=time.time()))
+print("open", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_client_that_is_killed_is_known_to_be_gone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", _CLIENT, str(tmp_path)], stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "open\n"
+        ledger = PodLedger("account", tmp_path)
+        (entry,) = ledger.entries().values()
+        assert ledger.has_client(entry)
+        assert ledger.dead() == {}
+        client.kill()
+        client.wait()
+    assert list(ledger.dead()) == ["pod"]
+    assert PodLedger("another account", tmp_path).entries() == {}
+
+
+_NOW = time.time()
+
+
+@pytest.mark.parametrize(
+    ("entry", "ended", "listed", "stays"),
+    [
+        ({"pod": "id", "asked_at": _NOW}, False, False, True),  # Its client takes it out.
+        ({"pod": "id", "asked_at": _NOW - 9000}, False, False, True),
+        ({"pod": "id", "asked_at": _NOW}, True, False, False),
+        ({"pod": "id", "asked_at": _NOW}, True, True, True),
+        ({"asked_at": _NOW}, True, False, True),  # Its creation was not answered: it may still appear.
+        ({"asked_at": _NOW - 200}, True, False, False),
+        ({"asked_at": _NOW + 9000}, True, False, False),  # A clock was set.
+        ({"pod": "id", "asked_at": _NOW, "detached": True}, False, False, True),
+        ({"pod": "id", "asked_at": _NOW - 200, "detached": True}, False, False, False),
+        ({"pod": "id", "asked_at": _NOW - 200, "detached": True}, False, True, True),
+    ],
+)
+def test_an_entry_stays_as_long_as_its_pod_may_exist(tmp_path: Path, entry: dict, ended: bool, listed: bool, stays: bool) -> None:
+    client, other = PodLedger("account", tmp_path), PodLedger("account", tmp_path)
+    client.open(LedgerEntry(name="pod", **entry))
+    if ended:
+        client.close()
+    other.sweep({"pod"} if listed else set())
+    assert ("pod" in other.entries()) is stays
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"name": "another"}', b'{"name": 3}'])
+def test_an_entry_that_cannot_be_read_stays_until_its_pod_is_gone(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "pod.json").write_bytes(content)
+    ledger = PodLedger("account", tmp_path)
+    assert ledger.entries() == {"pod": LedgerEntry(name="pod")}
+    assert ledger.dead() == {}
+    ledger.sweep({"pod"})
+    assert "pod" in ledger.entries()
+    ledger.sweep(())
+    assert ledger.entries() == {}
+
+
+def test_no_pod_is_asked_for_where_the_ledger_cannot_be_written(cloud: Cloud, backend) -> None:
+    (cache_folder()).mkdir(parents=True, exist_ok=True)
+    (cache_folder() / "pods").write_text("a file")
+    with pytest.raises(ConfigError, match=r"cannot be written .*XDG_CACHE_HOME"):
+        cloud.run(backend)
+    assert cloud.runpod.requests("POST /v2/pods") == []
+
+
+def test_each_pod_has_an_entry_while_it_exists(cloud: Cloud, backend) -> None:
+    ledger, seen = PodLedger(cloud.api.account), []
+
+    def looked() -> bool:
+        seen.extend((pod.request.name, pod.request.name in ledger.entries()) for pod in cloud.runpod.living)
+        return bool(seen)
+
+    watching = threading.Thread(target=lambda: wait_until(looked, 20))
+    watching.start()
+    cloud.run(backend)
+    watching.join()
+    assert seen
+    assert all(entered for _, entered in seen)
+    backend.close()
+    assert ledger.entries() == {}
+
+
+@pytest.mark.parametrize("status", [403, None], ids=["refused", "no answer"])
+def test_a_pod_whose_creation_was_not_answered_is_found_and_ended(cloud: Cloud, status: int | None) -> None:
+    backend = cloud.backend()
+    backend._api.shorten_waits()
+    cloud.runpod.faults.befall("never starts")
+    cloud.runpod.faults.lose_answer("POST /v2/pods", worked=True)
+    if status is None:
+        cloud.runpod.faults.lose_answer("GET /v2/pods", times=5)
+    else:
+        cloud.runpod.faults.answer("GET /v2/pods", status, "key may not list")
+    with pytest.raises(ApiError, match="gave no answer to the creation of"):
+        cloud.run(backend)
+    assert len(cloud.runpod.pods) == 1
+    wait_until(lambda: not cloud.runpod.living, 20)
+    backend.close()
+    assert backend.left() == []
+    assert PodLedger(cloud.api.account).entries() == {}
+
+
+def test_a_pod_that_a_gone_client_has_left_is_named_when_a_run_ends(cloud: Cloud, backend, caplog) -> None:
+    gone, name = PodLedger(cloud.api.account), "cloudtrain-shop--old-0123456789ab-12345678"
+    pod = cloud.runpod.put(name, minutes=5, usd_per_hour=0.43)
+    gone.open(LedgerEntry(name=name, pod=pod.id, asked_at=time.time() - 300))
+    gone.close()
+    cloud.run(backend)
+    backend.close()
+    assert f"Pod {name} is still there, at $0.43 an hour, and the client that asked for it is gone" in caplog.text
+    assert backend.left() == []  # It is not this run's.
+    pod.end()
+
+
+def test_an_answer_that_a_pod_is_ended_is_not_believed_alone(cloud: Cloud) -> None:
+    cloud.runpod.faults.befall("never starts")
+    cloud.runpod.faults.answer("DELETE /v2/pods/*", 204, times=99)
+    backend = cloud.backend()
+    cloud.run(backend, gpu=("NVIDIA L4",), startup_timeout_s=1)
+    backend.close()
+    (pod,) = cloud.runpod.living
+    assert pod.id in backend.left()[0]
+    assert list(PodLedger(cloud.api.account).dead()) == [pod.request.name]
+    cloud.runpod.faults.clear()
+    pod.end()
+
+
+@pytest.mark.parametrize(
+    ("project", "prefix"),
+    [
+        ("shop-1a2b3c", "cloudtrain-shop-1a2b3c--"),
+        ("My_Shop--2-1a2b3c", "cloudtrain-my-shop-2-1a2b3c--"),
+        (f"{'long_' * 12}-1a2b3c", f"cloudtrain-{'long-' * 6}lon-1a2b3c--"),
+        ("…", "cloudtrain-project--"),
+    ],
+)
+def test_a_pods_name_tells_its_project_job_and_attempt(project: str, prefix: str) -> None:
+    job = f"train--{'x' * 90}-0123456789ab"
+    name = pod_name(pod_prefix(project), job, "deadbeef")
+    assert name.startswith(prefix)
+    parts = parse_name(name)
+    assert parts is not None
+    assert (f"cloudtrain-{parts[0]}--", parts[2]) == (prefix, "deadbeef")
+    assert is_for_job(parts[1], job)
+    assert not is_for_job(parts[1], "train")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [("shop-1a2b3c", "shop-4d5e6f", True), ("shop", "shop-4d5e6f", True), ("shop-2-1a2b3c", "shop-1a2b3c", False), ("a", "b", False)],
+)
+def test_projects_of_one_name_are_known(first: str, second: str, same: bool) -> None:
+    assert has_name_of(first, second) is same
+    assert parse_name("cloudtrain-by-hand") is None
