@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         CloudTrainError,
         ConfigError,
         DetachedError,
+        DiskError,
         JobCancelledError,
         JobError,
         JobFailedError,
@@ -47,6 +48,7 @@ __all__ = [
     "CloudTrainRunner",
     "ConfigError",
     "DetachedError",
+    "DiskError",
     "JobCancelledError",
     "JobError",
     "JobFailedError",
@@ -67,6 +69,7 @@ __all__ = [
 _HOME = {
     "JobCancelledError": "errors",
     "DetachedError": "errors",
+    "DiskError": "errors",
     "BalanceError": "errors",
     "AuthError": "errors",
     "ApiError": "errors",

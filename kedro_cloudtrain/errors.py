@@ -7,6 +7,7 @@ CloudTrainError
 │   └── MaxWorkersError     max_workers is not a number of threads
 ├── TemplateError           no such template, an undefined name, a script that does not compile
 ├── SourceError             a bad URL or key, unreachable, of another format, without a column
+├── DiskError               this computer's disk is full, read-only or not ours, or a file is in a folder's place
 ├── BackendError            a machine could not be had, or does not answer
 │   ├── AuthError           a key is missing or not accepted
 │   ├── BalanceError        the account has no money
@@ -34,6 +35,7 @@ import sys
 
 import click
 
+from kedro_cloudtrain.secrecy import redacted
 from kedro_cloudtrain.terminal import for_stream
 from kedro_cloudtrain.worker.errors import one_stop
 
@@ -49,7 +51,7 @@ class CloudTrainError(click.ClickException):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(one_stop(message))
+        super().__init__(redacted(one_stop(message)))
 
     def __str__(self) -> str:
         return self.message
@@ -77,6 +79,10 @@ class TemplateError(CloudTrainError):
 
 class SourceError(CloudTrainError):
     """A dataset is not where, or not what, its entry says."""
+
+
+class DiskError(CloudTrainError):
+    """This computer's disk does not take a file."""
 
 
 class BackendError(CloudTrainError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
+from kedro_cloudtrain.secrecy import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -56,11 +58,11 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
     if problem["type"] == "literal_error":
         allowed = problem["ctx"]["expected"]
         names = allowed.replace("'", "").replace(" or ", ", ").split(", ")
-        return f"`{name}` is {value!r}; allowed: {allowed}.{did_you_mean(str(value), names)}"
+        return f"`{name}` is {shown(value)}; allowed: {allowed}.{did_you_mean(str(value), names)}"
     message = str(problem.get("ctx", {}).get("error", "")) or problem["msg"]
     if not path:
         return message
-    return f"`{name}` is {value!r}: {_within(message)}."
+    return f"`{name}` is {shown(value)}: {_within(message)}."
 
 
 def _within(message: str) -> str:

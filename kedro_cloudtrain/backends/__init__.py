@@ -35,6 +35,7 @@ def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
     from kedro_cloudtrain.backends.runpod.account import connect  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod.backend import RunPodBackend  # noqa: PLC0415
     from kedro_cloudtrain.backends.runpod.budget import budget_of  # noqa: PLC0415
+    from kedro_cloudtrain.backends.runpod.pace import Pace  # noqa: PLC0415
     from kedro_cloudtrain.jobs.owner import project_id  # noqa: PLC0415
     from kedro_cloudtrain.storage.s3 import S3Store  # noqa: PLC0415
 
@@ -44,7 +45,8 @@ def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
             "backend runpod needs a network volume: volume: {id: …, data_center: …} in cloudtrain.yml. This one is " + volume.name
         )
     api = connect()
-    return RunPodBackend(api, volume, project_id(project), budget_of(settings.run, volume, api), jobs)
+    pace = Pace(volume_silent_s=settings.run.answer_timeout_s)
+    return RunPodBackend(api, volume, project_id(project), budget_of(settings.run, volume, api), jobs, pace)
 
 
 def kept_job(folder: JobFolder, volume: Volume) -> KeptJob:

@@ -17,6 +17,7 @@ from kedro_cloudtrain.jobs.failures import failed_on, log_end, next_step, timed_
 from kedro_cloudtrain.jobs.result import JobResult, JobState
 from kedro_cloudtrain.pod.cores import thread_variables, usable_cores
 from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.disk import dispensable, writing
 from kedro_cloudtrain.worker.protocol import MASTER_KEY_VARIABLE, TIMEOUT_VARIABLE, VOLUME_VARIABLE
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ class LocalBackend:
         environment.pop(MASTER_KEY_VARIABLE, None)
         if isinstance(request.volume, DirectoryVolume):
             environment[VOLUME_VARIABLE] = str(request.volume.root.resolve())
-        with request.folder.log.open("wb") as log:
+        with writing(request.folder.log):
+            opened = request.folder.log.open("wb")
+        with opened as log:
             process = subprocess.Popen(
                 [sys.executable, request.folder.script.name],
                 cwd=request.folder.path,
@@ -116,10 +119,11 @@ class LocalBackend:
                 pass_fds=[folder.lock_fd for folder in (request.folder, *request.members) if folder.lock_fd is not None],
             )
         request.folder.record_process(process.pid)
-        request.folder.write_json(
-            request.folder.machine,
-            {"backend": self.name, "pid": process.pid, "started_at": time.time(), "timeout_s": request.timeout_s},
-        )
+        with dispensable("What runs the jobs"):
+            request.folder.write_json(
+                request.folder.machine,
+                {"backend": self.name, "pid": process.pid, "started_at": time.time(), "timeout_s": request.timeout_s},
+            )
         return process
 
     def _watch(self, process: subprocess.Popen[bytes], folder: JobFolder, watcher: Watcher, deadline: float) -> int | None:

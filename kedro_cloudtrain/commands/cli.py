@@ -13,6 +13,7 @@ from kedro_cloudtrain.commands import files, jobs, machines, pods
 from kedro_cloudtrain.commands.plan import plan
 from kedro_cloudtrain.commands.project import env_option, find_pipeline, logs_to_stderr, open_planner, params_option, pipeline_option
 from kedro_cloudtrain.commands.stop import stop
+from kedro_cloudtrain.storage.files import whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,8 +51,8 @@ def init(metadata: ProjectMetadata, env: str | None) -> None:
         raise click.ClickException(f"{file} exists already; it was left as it is.")
     templates = resources.files("kedro_cloudtrain.templates")
     for target in written:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(templates.joinpath(target.name).read_text(encoding="utf-8"), encoding="utf-8")
+        with whole(target) as temporary:
+            temporary.write_text(templates.joinpath(target.name).read_text(encoding="utf-8"), encoding="utf-8")
     names = " and ".join(str(target.relative_to(metadata.project_path)) for target in written)
     click.echo(f"Wrote {names}. Next: kedro cloudtrain plan")
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kedro_cloudtrain.secrecy import redacted
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,7 +36,7 @@ def print_json(value: Any, output: Path | None) -> None:
     Raises:
         ClickException: the file cannot be written.
     """
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = redacted(json.dumps(value, indent=2, ensure_ascii=False))
     if output is None:
         click.echo(text)
         return

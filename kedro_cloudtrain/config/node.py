@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Self
 
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from kedro_cloudtrain.secrecy import sealed, shown
 
 # RunPod's own, which its hosts have cached (its docs, "Pods: official templates"), so that a pod starts without a pull. Both are built from
 # the same files (github.com/runpod/containers, official-templates): Python 3.9 to 3.13, uv, and the libgomp that LightGBM's wheel lacks and
@@ -33,6 +36,10 @@ class NodeSettings(BaseModel):
         disk_gb: the size of the container's own disk, in gigabytes.
         requirements: packages to install, as pip writes them: for a training in addition to what its recipe needs; for a function of yours
             instead of what the project's pyproject.toml or requirements.txt asks for.
+        index_url: the package index to install from, instead of PyPI, for example `https://packages.example.org/simple`.
+        extra_index_url: more package indexes, which are asked first.
+        credentials: the entry of credentials.yml with the `username` and the `password` of these indexes, or with a `token` alone; no file
+            of a job has them, and a pod has them in its environment.
         install: whether anything is installed; false if the image has all of it.
         max_cost_usd: the most that the node may cost, in US dollars, all its attempts together.
         max_price_per_hour_usd: the highest price of a machine, in US dollars per hour.
@@ -59,6 +66,9 @@ class NodeSettings(BaseModel):
     min_cuda_version: str = Field("12.8", pattern=r"^\d+\.\d+$")
     disk_gb: int = Field(20, ge=20)
     requirements: tuple[str, ...] = ()
+    index_url: str | None = None
+    extra_index_url: tuple[str, ...] = ()
+    credentials: str | None = Field(None, min_length=1)
     install: bool = True
     max_cost_usd: float | None = Field(None, gt=0)
     max_price_per_hour_usd: float | None = Field(None, gt=0)
@@ -103,5 +113,27 @@ class NodeSettings(BaseModel):
             try:
                 Requirement(requirement)
             except InvalidRequirement:
-                raise ValueError(f"{requirement!r} is not a valid requirement; write, for example, polars>=1.2 or polars==1.2.0") from None
-        return requirements
+                index = "; an index is set by index_url or extra_index_url" if requirement.startswith("-") else ""
+                raise ValueError(
+                    f"{shown(requirement)} is not a valid requirement; write, for example, polars>=1.2 or polars==1.2.0{index}"
+                ) from None
+        return tuple(map(sealed, requirements))
+
+    @field_validator("extra_index_url", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("index_url", "extra_index_url")
+    @classmethod
+    def _check_indexes(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for url in (value,) if isinstance(value, str) else value or ():
+            if not re.match(r"https?://[^\s/]+", url) or re.search(r"\s", url):
+                raise ValueError(f"{shown(url)} is not the address of an index; write, for example, https://packages.example.org/simple")
+        return sealed(value) if isinstance(value, str) else tuple(map(sealed, value or ())) or value
+
+    @property
+    def index_lines(self) -> tuple[str, ...]:
+        """The indexes as the options of an installer."""
+        own = (f"--index-url={self.index_url}",) if self.index_url is not None else ()
+        return (*own, *(f"--extra-index-url={url}" for url in self.extra_index_url))

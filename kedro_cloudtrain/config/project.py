@@ -25,6 +25,7 @@ class ProjectConfig:
         files: these files, the one that takes precedence first.
         error: why they could not be read; None if they could.
         package: the name of the project's own package.
+        credentials: the content of credentials.yml, where a setting names an entry of it.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class ProjectConfig:
     files: Sequence[Path] = ()
     error: str | None = None
     package: str | None = None
+    credentials: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     def settings(self, runner_params: Mapping[str, Any] | None = None) -> Settings:
         """Return the checked settings, overridden by `--runner-params`.
@@ -41,7 +43,7 @@ class ProjectConfig:
         """
         if self.error is not None:
             raise ConfigError(self.error)
-        return make_settings(self.values, runner_params, self.files)
+        return make_settings(self.values, runner_params, self.files, self.credentials)
 
     @property
     def templates(self) -> Path | None:

@@ -42,6 +42,8 @@ class RunSettings(BaseModel):
         detach: whether the run ends as soon as the jobs that are ready have been started.
         on_failure: what becomes of the jobs that are running when a node fails: `finish` lets them finish and keeps their results,
             `cancel` ends them.
+        answer_timeout_s: how many seconds the volume, or RunPod's API, may give no answer until the run gives up what it waits for; a line
+            of the log tells of a silence from its thirtieth second on.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,3 +54,4 @@ class RunSettings(BaseModel):
     cache: bool = True
     detach: bool = False
     on_failure: Literal["finish", "cancel"] = "finish"
+    answer_timeout_s: float = Field(600.0, gt=0)

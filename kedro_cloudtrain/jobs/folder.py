@@ -16,6 +16,7 @@ from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.result import JobProgress, JobResult, JobState
 from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, MOST_SPEC_BYTES, bounded_bytes, fault_of, parsed, parsed_object
+from kedro_cloudtrain.storage.disk import dispensable, writing
 from kedro_cloudtrain.storage.files import whole
 from kedro_cloudtrain.worker import protocol
 
@@ -163,8 +164,10 @@ class JobFolder:
             waiting: called repeatedly while another client holds the job.
             poll_s: the pause between two tries, in seconds.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / _LOCK).open("a") as handle:
+        with writing(self.path / _LOCK):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / _LOCK).open("a")
+        with lock as handle:
             while True:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,7 +187,8 @@ class JobFolder:
     def record_process(self, pid: int) -> None:
         """Record in the lock which process of this computer runs the job, for as long as the job is held."""
         if self.lock_fd is not None:
-            os.write(self.lock_fd, f"{socket.gethostname()} {pid}".encode())
+            with dispensable("The numbers of processes"):
+                os.write(self.lock_fd, f"{socket.gethostname()} {pid}".encode())
 
     def process(self) -> int | None:
         """Return the id of the process that runs the job; None if there is none on this computer."""
@@ -203,7 +207,7 @@ class JobFolder:
         try:
             with (self.path / _LOCK).open("r") as handle:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         except BlockingIOError:
             return True

@@ -20,7 +20,10 @@ from kedro_cloudtrain.errors import ConfigError, LockError
 from kedro_cloudtrain.jobs.requirements import pin_of, project_hashes
 from kedro_cloudtrain.jobs.requirements_file import CONSTRAINT, REQUIRE_HASHES
 from kedro_cloudtrain.jobs.uv_lock import FILE
+from kedro_cloudtrain.secrecy import sealed, variables_of
 from kedro_cloudtrain.storage.cache import cache_folder
+from kedro_cloudtrain.storage.disk import dispensable
+from kedro_cloudtrain.storage.files import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +35,7 @@ _QUIET = ("--quiet", "--no-config", "--no-header", "--no-annotate", "--no-progre
 _SET_HERE = re.compile(r"UV_(INDEX|EXTRA_INDEX_URL|FIND_LINKS|CONSTRAINT|OVERRIDE|EXCLUDE|NO_INDEX|PRERELEASE|RESOLUTION|PROJECT|PYTHON)")
 _TIMEOUT_S = 300.0
 _AT_ONCE = threading.Lock()
+_NO_VARIABLES: Mapping[str, str] = {}
 
 
 def lock(requirements: Sequence[str], *, python: str, project: Path | None = None) -> tuple[str, ...]:
@@ -60,7 +64,7 @@ def lock(requirements: Sequence[str], *, python: str, project: Path | None = Non
     hashes: Mapping[str, Sequence[str]] = {}
     with _AT_ONCE:  # Jobs that start together have mostly the same requirements.
         if project is not None:
-            exported += _logical_lines(_export(project)) if (project / FILE).is_file() else ()
+            exported += ((sealed(line), given) for line, given in _logical_lines(_export(project))) if (project / FILE).is_file() else ()
             constraints += [line for line, _ in exported]
             hashes = {**project_hashes(project), **{pin: given for line, given in exported if given and (pin := pin_of(line)) is not None}}
         lines = [line for line in requirements if not line.startswith((CONSTRAINT, REQUIRE_HASHES))]
@@ -77,10 +81,8 @@ def lock(requirements: Sequence[str], *, python: str, project: Path | None = Non
             stale = f" {FILE} bounds them, too: if it is older than pyproject.toml, write it anew: uv lock" if exported else ""
             raise ConfigError(f"{error.message}{stale}") from None
         locked = (*options, *(_with_hashes(line, given, hashes) for line, given in _logical_lines(answer)))
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        scratch = kept.with_suffix(f".{os.getpid()}")
-        scratch.write_text("\n".join(locked), encoding="utf-8")
-        scratch.replace(kept)
+        with dispensable("The locks of packages"), whole(kept) as scratch:
+            scratch.write_text("\n".join(locked), encoding="utf-8")
     return locked
 
 
@@ -101,10 +103,15 @@ def uv_release() -> str:
 
 
 def _compile(lines: Sequence[str], constraints: Sequence[str], python: str, *, all_hashes: bool) -> str:
+    variables = variables_of((*lines, *constraints))
+    if any("{{" in value for value in variables.values()):
+        raise LockError("only RunPod has the secret of its package index.")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "constraints.txt").write_text("\n".join(constraints), encoding="utf-8")
         options = [*_QUIET, "--python-version", python, "--python-platform", PLATFORM, "--constraints", "constraints.txt"]
-        done = _uv(["pip", "compile", *options, *(["--generate-hashes"] if all_hashes else []), "-"], Path(folder), "\n".join(lines))
+        done = _uv(
+            ["pip", "compile", *options, *(["--generate-hashes"] if all_hashes else []), "-"], Path(folder), "\n".join(lines), variables
+        )
     if done.returncode == 0:
         return done.stdout
     reason = _reason(done.stderr)
@@ -126,8 +133,11 @@ def _export(project: Path) -> str:
     return done.stdout
 
 
-def _uv(arguments: Sequence[str], folder: Path, text: str = "") -> subprocess.CompletedProcess[str]:
+def _uv(
+    arguments: Sequence[str], folder: Path, text: str = "", variables: Mapping[str, str] = _NO_VARIABLES
+) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not _SET_HERE.match(name)}
+    environment |= variables
     environment |= {"UV_HTTP_RETRIES": environment.get("UV_HTTP_RETRIES", "1"), "NO_COLOR": "1"}
     try:
         return subprocess.run(

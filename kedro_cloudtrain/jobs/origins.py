@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import re
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.secrecy import sealed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-_CREDENTIAL = re.compile(r"//[^/@]*:[^/@]*@|//[^/@]+@")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +48,12 @@ class Origins:
     def resolved(self, lines: Iterable[str]) -> tuple[str, ...]:
         """Return requirements, each with where it comes from; those that travel as code are left out, for what they require.
 
+        The secrets of their URLs are sealed.
+
         Raises:
-            ConfigError: an index needs a credential, or is not named.
+            ConfigError: an index is not named.
         """
-        return tuple(dict.fromkeys(line for given in lines for line in self._resolved(given, frozenset())))
+        return tuple(dict.fromkeys(sealed(line) for given in lines for line in self._resolved(given, frozenset())))
 
     def _resolved(self, line: str, above: frozenset[str]) -> Iterator[str]:
         try:
@@ -146,14 +146,5 @@ def _url_of(source: Mapping[str, Any]) -> str:
 
 
 def index_option(url: str, option: str = "--extra-index-url") -> str:
-    """Return an index as the option of an installer.
-
-    Raises:
-        ConfigError: its address holds a credential, which would lie in the job's folder.
-    """
-    if _CREDENTIAL.search(url):
-        raise ConfigError(
-            f"the index {_CREDENTIAL.sub('//…@', url)} has a credential in its address, which would lie in the job's folder. "
-            "Install what comes from it in an image of your own (`image`, and `install: false`)."
-        )
+    """Return an index as the option of an installer."""
     return f"{option}={url}"

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from kedro_cloudtrain.jobs.parameters import OutputKind, TrainingParameters
 from kedro_cloudtrain.jobs.paths import texts_of_json
+from kedro_cloudtrain.secrecy import split_secret
 from kedro_cloudtrain.storage.sources import SentSource, UrlSource, VolumeSource
-from kedro_cloudtrain.storage.urls import split_secret
 
 Source = UrlSource | VolumeSource | SentSource
 SourceFields = dict[str, JsonValue]

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from kedro_cloudtrain.jobs.importable import import_path
 from kedro_cloudtrain.jobs.value_digest import DigestError, value_digest
-from kedro_cloudtrain.storage.urls import displayed, names_a_secret, split_secret
+from kedro_cloudtrain.secrecy import names_a_secret, split_secret
+from kedro_cloudtrain.storage.urls import displayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,11 +14,11 @@ from kedro.io import AbstractDataset
 from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.jobs.references import reference_in
+from kedro_cloudtrain.secrecy import names_a_secret
 from kedro_cloudtrain.storage.local_entry import LocalEntry
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source
-from kedro_cloudtrain.storage.urls import names_a_secret
 from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.partitions import are_partitions
 from kedro_cloudtrain.worker.values import is_json

@@ -200,7 +200,7 @@ def _requirement_problems(plan: FunctionPlan) -> Iterator[str]:
     """Name what no machine could install of the node's requirements, or of the project's."""
     try:
         given = plan.settings.requirements
-        lines = own_requirements(plan.project, given) if given else project_requirements(plan.project)
+        lines = plan.settings.index_lines + (own_requirements(plan.project, given) if given else project_requirements(plan.project))
     except ConfigError as error:
         yield error.message
         return

@@ -6,9 +6,12 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.planning.entries import dataset_source, dataset_volume
+from kedro_cloudtrain.storage.cache import cache_folder
 from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.disk import blocked
 from kedro_cloudtrain.storage.sources import VolumeSource
 from kedro_cloudtrain.storage.volumes import same_volume
+from kedro_cloudtrain.worker.protocol import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +62,9 @@ class Reading:
 
 def _volume_problems(where: str, volume: Volume) -> Iterator[str]:
     if not isinstance(volume, DirectoryVolume):
+        reason = blocked(cache_folder())
+        if reason:
+            yield (f"what jobs leave is copied to {cache_folder()}, and {reason}. Correct that, or let XDG_CACHE_HOME name another folder.")
         return
     if where == "runpod":
         yield (
@@ -70,6 +76,8 @@ def _volume_problems(where: str, volume: Volume) -> Iterator[str]:
             f"the volume {volume.name} cannot be written to, and jobs are kept there. Make it a directory of yours, or name "
             "another one: volume: {path: …} in cloudtrain.yml."
         )
+    elif reason := blocked(volume.folder(JOBS)):
+        yield f"jobs are kept in {volume.folder(JOBS)}, and {reason}. Correct that, or name another volume in cloudtrain.yml."
 
 
 def _mount_problems(name: str, source: VolumeSource, volume: Volume, mounted: Volume) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,13 @@ def read_config(context: KedroContext) -> ProjectConfig:
     environments = [name for name in (loader.env or loader.default_run_env, loader.base_env) if name]
     files = [file for name in environments for file in sorted((source / name).glob("**/cloudtrain*.y*ml"))]
     try:
-        return ProjectConfig(path, loader["cloudtrain"], files, package=PACKAGE_NAME)
+        values = loader["cloudtrain"]
     except MissingConfigException:
         return ProjectConfig(path, package=PACKAGE_NAME)
     except Exception as error:  # noqa: BLE001  # any loader error is reported only when a run needs the settings
         return ProjectConfig(path, files=files, error=f"cloudtrain.yml cannot be read: {error}")
+    credentials: Any = {}
+    if "credentials" in str(values):
+        with contextlib.suppress(Exception):  # the setting that names an entry is refused
+            credentials = loader["credentials"]
+    return ProjectConfig(path, values, files, package=PACKAGE_NAME, credentials=credentials)

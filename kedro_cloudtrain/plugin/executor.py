@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+import time
+from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
 
 from kedro.runner import Task
@@ -11,6 +12,7 @@ from kedro.runner import Task
 from kedro_cloudtrain.plugin.task import CloudTask
 from kedro_cloudtrain.running.display import Row
 from kedro_cloudtrain.running.group import GroupBackend
+from kedro_cloudtrain.storage.threads import DaemonExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 # So many more jobs than there are slots are prepared meanwhile, or have their outputs saved: a free machine does not wait for that.
 _AHEAD = 2
+# After Ctrl-C, for what a thread still has to do once its machine is ended; one that hangs is left behind.
+_INTERRUPTED_S = 2.0
 
 
 class CloudTrainExecutor(Executor):
@@ -37,15 +41,15 @@ class CloudTrainExecutor(Executor):
         ordinary: runs the ordinary nodes.
     """
 
-    def __init__(self, run: Run, plans: Mapping[Node, MachinePlan], ordinary: Executor) -> None:
+    def __init__(self, run: Run, plans: Mapping[Node, MachinePlan], ordinary: DaemonExecutor) -> None:
         self._run = run
         self._plans = plans
         self._ordinary = ordinary
-        self._machines = ThreadPoolExecutor(run.slots.count + _AHEAD, "cloudtrain-machine")
+        self._machines = DaemonExecutor(run.slots.count + _AHEAD, "cloudtrain-machine")
         grouped = [plan.group for plan in plans.values() if plan.group is not None]
         self._groups = {name: GroupBackend(name, run, self._machines) for name in set(grouped)}
         # A thread for each of their nodes: they wait for their machine together.
-        self._members = ThreadPoolExecutor(len(grouped), "cloudtrain-member") if grouped else None
+        self._members = DaemonExecutor(len(grouped), "cloudtrain-member") if grouped else None
         for plan in plans.values():
             run.display.add(Row(plan.node.name, plan.kind, plan.reads))
 
@@ -71,11 +75,18 @@ class CloudTrainExecutor(Executor):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool | None:
         run, detach = self._run, self._run.settings.detach
-        if error is not None and not detach:
-            run.slots.close()
         interrupted = error is not None and not isinstance(error, Exception)
+        if interrupted or (error is not None and not detach):
+            run.slots.close()
         if interrupted or (error is not None and run.settings.on_failure == "cancel" and not detach):
             run.backend.close()
+        if interrupted:
+            ends_at = time.monotonic() + _INTERRUPTED_S
+            for executor in (self._machines, self._members, self._ordinary):
+                if executor is not None:
+                    executor.close(max(0.0, ends_at - time.monotonic()), cancel_futures=True)
+            run.backend.close()
+            return None
         try:
             # Where jobs are left running, all that are ready are prepared, and those that find a slot are started.
             self.shutdown(wait=True, cancel_futures=error is not None and not detach)

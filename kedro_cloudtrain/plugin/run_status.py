@@ -12,6 +12,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kedro_cloudtrain.errors import DiskError
+from kedro_cloudtrain.secrecy import redacted
 from kedro_cloudtrain.storage.files import whole
 
 if TYPE_CHECKING:
@@ -110,7 +112,7 @@ class RunStatus:
         """Write the events so far."""
         if self._ids is None:
             return
-        with self._lock, contextlib.suppress(OSError):  # A status that cannot be written does not fail a run.
+        with self._lock, contextlib.suppress(OSError, DiskError):  # A status that cannot be written does not fail a run.
             if self._later is not None:
                 self._later.cancel()
                 self._later = None
@@ -136,7 +138,7 @@ def _is_worth_logging(record: logging.LogRecord) -> bool:
 
 def _error(error: Exception) -> dict[str, str]:
     lines = traceback.format_exception(error)
-    return {"error": str(error), "timestamp": _now(), "traceback": "".join(lines)}
+    return {"error": redacted(str(error)), "timestamp": _now(), "traceback": redacted("".join(lines))}
 
 
 def _now() -> str:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.runner import AbstractRunner, SequentialRunner, ThreadRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
-    from types import FrameType
 
     from kedro.io import CatalogProtocol
     from kedro.pipeline import Pipeline
@@ -29,6 +24,8 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.planning.plan import NodePlan
     from kedro_cloudtrain.planning.planner import Planner
     from kedro_cloudtrain.planning.saved_plan import SavedPlan
+    from kedro_cloudtrain.plugin.ending import Ending
+    from kedro_cloudtrain.storage.threads import DaemonExecutor
 
 # Jobs at once on this computer where `run.max_pods` is left out: each job fits with every core, and two of them would only wait for
 # each other (measured: 300 rounds of XGBoost beside LightGBM, on 2 cores and 344 rows, take 32 s instead of 0.3 s).
@@ -64,7 +61,7 @@ class CloudTrainRunner(SequentialRunner):
         self._plan_file = _plan_file(runner_params.pop("plan")) if "plan" in runner_params else None
         self._saved_plan: SavedPlan | None = None
         self._runner_params = runner_params
-        self._make_executor: Callable[[Executor], Executor] | None = None
+        self._make_executor: Callable[[DaemonExecutor], Executor] | None = None
         self._started = False
         self.receipts: list[Receipt] = []
 
@@ -78,11 +75,14 @@ class CloudTrainRunner(SequentialRunner):
         return count
 
     def _get_executor(self, max_workers: int) -> Executor | None:  # type: ignore[override]  # SequentialRunner never has one
-        ordinary: Executor | None = self._threads._get_executor(max_workers) if self._threads is not None else None  # noqa: SLF001
         if self._make_executor is None:
+            ordinary: Executor | None = self._threads._get_executor(max_workers) if self._threads is not None else None  # noqa: SLF001
             # None makes Kedro run the nodes one by one in this thread, as SequentialRunner does.
             return ordinary
-        return self._make_executor(ordinary if ordinary is not None else ThreadPoolExecutor(1, "cloudtrain-ordinary"))
+        from kedro_cloudtrain.storage.threads import DaemonExecutor
+
+        # A node that hangs, in a download for example, keeps no process alive.
+        return self._make_executor(DaemonExecutor(max_workers if self._threads is not None else 1, "cloudtrain-ordinary"))
 
     def run(self, pipeline: Pipeline, catalog: CatalogProtocol[Any, Any], *args: Any, **options: Any) -> dict[str, Any]:
         """Run a pipeline as any of Kedro's runners does.
@@ -125,6 +125,24 @@ class CloudTrainRunner(SequentialRunner):
         if not for_machines and self._saved_plan is None:
             self._run_nodes(pipeline, catalog, hook_manager, run_id)
             return
+        from kedro_cloudtrain.plugin.ending import Ending
+
+        ending = Ending()
+        with ending.by_signals():
+            self._run_planned(pipeline, catalog, hook_manager, run_id, project, settings, ending, for_machines=for_machines)
+
+    def _run_planned(
+        self,
+        pipeline: Pipeline,
+        catalog: CatalogProtocol[Any, Any],
+        hook_manager: PluginManager | None,
+        run_id: str | None,
+        project: ProjectConfig,
+        settings: Settings,
+        ending: Ending,
+        *,
+        for_machines: bool,
+    ) -> None:
         # Late: a run without a node for a machine needs none of it.
         from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
         from kedro_cloudtrain.planning.planner import Planner
@@ -136,7 +154,7 @@ class CloudTrainRunner(SequentialRunner):
         if self._saved_plan is not None:
             self._check(self._saved_plan, planner, plans)
         if for_machines:
-            self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, planner, plans)
+            self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, planner, plans, ending)
         else:
             self._run_nodes(pipeline, catalog, hook_manager, run_id)
 
@@ -163,6 +181,7 @@ class CloudTrainRunner(SequentialRunner):
         project: ProjectConfig,
         planner: Planner,
         plans: Sequence[NodePlan],
+        ending: Ending,
     ) -> None:
         from kedro_cloudtrain.backends import make_backend
         from kedro_cloudtrain.errors import PodsLeftError
@@ -173,6 +192,7 @@ class CloudTrainRunner(SequentialRunner):
         from kedro_cloudtrain.running.display import Display
         from kedro_cloudtrain.running.run import Run
         from kedro_cloudtrain.running.slots import Slots
+        from kedro_cloudtrain.storage.silence import silent_servers
 
         settings = planner.settings
         _refuse_environments(lock_environments(plans, planner.generator, planner.project))
@@ -189,7 +209,8 @@ class CloudTrainRunner(SequentialRunner):
         machine_plans = {plan.node: plan for plan in plans if isinstance(plan, MachinePlan)}
         self._make_executor = lambda ordinary: CloudTrainExecutor(run, machine_plans, ordinary)
         try:
-            with run.display, _termination_raises():
+            ending.last_lines = lambda: (*run.backend.left(), *silent_servers())
+            with run.display:
                 self._run_nodes(pipeline, catalog, hook_manager, run_id)
         finally:
             order = {plan.node.name: index for index, plan in enumerate(plans)}
@@ -328,23 +349,3 @@ def _headline(plans: Sequence[NodePlan], settings: Settings) -> str:
     counts = [(trainings, "training"), (functions, "function"), (len(plans) - trainings - functions, "ordinary")]
     nodes = ", ".join(counted(count, f"{kind} node") for count, kind in counts if count or kind != "function")
     return f"cloudtrain   {nodes} · backend {settings.backend} · volume {settings.volume}"
-
-
-@contextlib.contextmanager
-def _termination_raises() -> Iterator[None]:
-    """Let SIGTERM, and the SIGHUP of a closed terminal, end a run as Ctrl-C does: by every `finally`, so that nothing is left running."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    # A run under nohup ignores SIGHUP, and goes on doing so.
-    numbers = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, end) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

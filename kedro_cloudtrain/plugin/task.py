@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError
 
-from kedro_cloudtrain.errors import DetachedError, HyperparameterError, NotStartedError, SourceError
+from kedro_cloudtrain.errors import DetachedError, DiskError, HyperparameterError, NotStartedError, SourceError
 from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import as_cached, place_of
 from kedro_cloudtrain.running.prepare import prepare
+from kedro_cloudtrain.storage.disk import LOCAL_ERRORS, disk_error
 from kedro_cloudtrain.storage.local_entry import LocalEntry
 
 if TYPE_CHECKING:
@@ -83,11 +86,29 @@ class CloudTask:
             if self._plan.saved_by_machine(name):
                 continue
             hook.before_dataset_saved(dataset_name=name, data=value, node=node)
-            catalog.save(name, value)
+            self._save(name, value)
             hook.after_dataset_saved(dataset_name=name, data=value, node=node)
         for name in node.confirms:
             catalog.confirm(name)
         return node
+
+    def _save(self, name: str, value: Any) -> None:
+        """Save an output.
+
+        Raises:
+            DiskError: this computer's disk does not take it; the job's result is kept.
+        """
+        try:
+            self._task.catalog.save(name, value)
+        except (DatasetError, OSError) as error:
+            refusal = error if isinstance(error, OSError) else error.__cause__
+            if isinstance(refusal, OSError) and refusal.errno in LOCAL_ERRORS:
+                place = Path(refusal.filename or place_of(self._task.catalog.get(name)))
+                refusal = disk_error(refusal, place)
+            if isinstance(refusal, DiskError):
+                reason = f"{self._task.node.name}: `{name}` cannot be saved: {refusal.message} The job's own result is kept for that run."
+                raise DiskError(reason) from error
+            raise
 
     @property
     def _hook(self) -> Any:
@@ -141,4 +162,8 @@ class CloudTask:
             )
         except (SourceError, HyperparameterError) as error:
             raise plan.explain(error) from error
+        except OSError as error:
+            if error.errno not in LOCAL_ERRORS:
+                raise
+            raise disk_error(error, Path(error.filename or tempfile.gettempdir())) from error
         return plan.outputs(values)

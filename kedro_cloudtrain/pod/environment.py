@@ -80,9 +80,20 @@ def _install(requirements: list[str], machine: dict[str, Any], place: Path, log:
     listed.write_text("\n".join(requirements), encoding="utf-8")
     # Compiled once, and not by every pod.
     install = [uv, "pip", "install", "--compile-bytecode", "--python", str(place / "venv/bin/python"), "--requirements", str(listed)]
-    if run_logged(create, log, variables) != 0 or run_logged(install, log, variables) != 0:
+    installed = run_logged(create, log, variables) == 0 and run_logged(install, log, variables) == 0
+    _hide_origins(place, log)
+    if not installed:
         shutil.rmtree(place, ignore_errors=True)
         raise InstallError("the packages cannot be installed. The log has uv's messages.")
+
+
+def _hide_origins(place: Path, log: Log) -> None:
+    """Take secrets out of where packages came from, as the installer has noted it beside each."""
+    for note in place.glob("venv/lib/python*/site-packages/*.dist-info/direct_url.json"):
+        text = note.read_text(encoding="utf-8")
+        if log.hidden(text) != text:
+            note.unlink()
+            note.write_text(log.hidden(text), encoding="utf-8")
 
 
 def _pack(place: Path, packed: Path, attempt: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from threading import Event, Timer
 from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import unquote
 
 from . import job_folder
 
@@ -15,14 +16,31 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# What is shorter stands in ordinary words, too.
+_SHORTEST = 6
+
+
 class Log:
     """`log.txt` on the volume, and the pod's own log beside it."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
+        # Those of package indexes: an installer repeats an address with all that it has.
+        given = [value for name, value in os.environ.items() if name.startswith("CLOUDTRAIN_INDEX_")]
+        pieces = {piece for value in given for piece in (value, *value.split("&"))}
+        parts = {part for piece in pieces for part in (piece, piece.partition("=")[2], piece.rpartition(":")[2])}
+        parts |= {unquote(part) for part in parts}
+        self._secrets = sorted((part for part in parts if len(part) >= _SHORTEST), key=len, reverse=True)
+
+    def hidden(self, text: str) -> str:
+        """Return a text without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
     def write(self, line: str) -> None:
         """Write a line of the job."""
+        line = self.hidden(line)
         print(line, end="", flush=True)  # noqa: T201  # a pod's log is its stdout
         # A full volume must not stop the job: the pod's own log still has the line.
         with contextlib.suppress(OSError, ValueError):

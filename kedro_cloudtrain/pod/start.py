@@ -127,5 +127,6 @@ def run_job(machine: dict[str, Any], python: str, log: Log, seconds: dict[str, f
     log.note(f"the job has {cores:g} CPU core{'' if cores == 1 else 's'} of the host's {os.cpu_count()}")
     variables = {**thread_variables(cores, os.environ), **os.environ, "PYTHONUNBUFFERED": "1"}
     variables |= {"CLOUDTRAIN_VOLUME": str(job_folder.VOLUME), "CLOUDTRAIN_STAGES": json.dumps(seconds)}
-    variables.pop("RUNPOD_API_KEY", None)  # The job does not need the pod's own key.
+    # The job needs neither the pod's own key nor what packages were installed with.
+    variables = {name: value for name, value in variables.items() if name != "RUNPOD_API_KEY" and not name.startswith("CLOUDTRAIN_INDEX_")}
     return run_logged([python, "train.py"], log, variables, float(machine["timeout_s"]))

@@ -77,7 +77,7 @@ class FunctionOrder:
     @property
     def requirements(self) -> tuple[str, ...]:
         """What a pod installs, as pip writes it."""
-        return function_requirements(
+        return self.settings.index_lines + function_requirements(
             self.project,
             self.settings.requirements,
             file_formats=tuple(source.file_format for source in [*self._read.values(), *(source for source, _ in self.saves.values())]),

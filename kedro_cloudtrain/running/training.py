@@ -194,4 +194,4 @@ def training_requirements(
         over_http=any(isinstance(table, UrlSource) for table in tables),
         project=project,
     )
-    return with_given(names, Origins().resolved(settings.requirements))
+    return with_given(names, Origins().resolved((*settings.index_lines, *settings.requirements)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.storage.s3 import Hints, S3Store
+from kedro_cloudtrain.storage.s3 import S3Store
+from kedro_cloudtrain.storage.s3_calls import Hints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -133,7 +133,7 @@ class DirectoryVolume:
             with self.path(key).open("rb") as stream:
                 stream.seek(start)
                 return stream.read(-1 if size is None else size)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write_bytes(self, key: str, content: bytes) -> None:

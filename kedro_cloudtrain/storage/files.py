@@ -7,6 +7,8 @@ import filecmp
 import uuid
 from typing import TYPE_CHECKING
 
+from kedro_cloudtrain.storage.disk import writing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -22,18 +24,24 @@ def whole(path: Path, *, keep_same: bool = False) -> Iterator[Path]:
         path: the file to write; its folder is made if it is missing.
         keep_same: leave a file alone that has the same content already, and with it its time of modification.
 
+    Raises:
+        DiskError: the disk is full, or the path cannot be written.
+
     Example:
         ```python
         with whole(path) as temporary:
             temporary.write_bytes(content)
         ```
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     # tempfile's files can be read by their owner alone, and a volume is shared. The ending stays, for writers that go by it.
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.{path.name}")
     try:
-        yield temporary
-        if not (keep_same and path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
-            temporary.replace(path)
+        with writing(path):
+            yield temporary
+            if not (keep_same and path.is_file() and filecmp.cmp(temporary, path, shallow=False)):
+                temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -7,11 +7,12 @@ import dataclasses
 import hashlib
 import json
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ApiError, SourceError
+from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.storage.files import whole
+from kedro_cloudtrain.storage.threads import DaemonExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ class LargeUpload:
         Args:
             report: called with the number of bytes of each part that the store has.
         """
-        client, place = self.store.client, self.store.place(self.key)
+        client, place = self.store.large_client, self.store.place(self.key)
         upload_id, done = self._broken_off()
         if upload_id is None:
             upload_id = self.store.retry(self.key, lambda: client.create_multipart_upload(**place))["UploadId"]
@@ -60,7 +61,11 @@ class LargeUpload:
             with self.file.open("rb") as stream:
                 stream.seek(start)
                 content = stream.read(PART_BYTES)
-            response = self.store.retry(self.key, lambda: client.upload_part(**place, UploadId=upload_id, PartNumber=number, Body=content))
+
+            def upload() -> Any:
+                return client.upload_part(**place, UploadId=upload_id, PartNumber=number, Body=self.store.moving(content))
+
+            response = self.store.retry(self.key, upload)
             with lock:
                 done[number] = response["ETag"]
                 self._write_note(upload_id, done)
@@ -68,8 +73,15 @@ class LargeUpload:
 
         count = -(-self.size // PART_BYTES)
         report(sum(min(PART_BYTES, self.size - (number - 1) * PART_BYTES) for number in done))
-        with ThreadPoolExecutor(_PARTS_AT_ONCE, "cloudtrain-parts") as pool:
+        pool = DaemonExecutor(_PARTS_AT_ONCE, "cloudtrain-parts")
+        try:
             list(pool.map(send_part, [number for number in range(1, count + 1) if number not in done]))
+        except Exception:
+            pool.close(None, cancel_futures=True)
+            raise
+        finally:
+            # After Ctrl-C, a part that hangs is not waited for.
+            pool.close(0.0, cancel_futures=True)
         parts = [{"PartNumber": number, "ETag": done[number]} for number in sorted(done)]
         self._complete(lambda: client.complete_multipart_upload(**place, UploadId=upload_id, MultipartUpload={"Parts": parts}))
         self._note.unlink(missing_ok=True)
@@ -114,5 +126,5 @@ class LargeUpload:
         return {}
 
     def _write_note(self, upload_id: str, done: dict[int, str]) -> None:
-        with whole(self._note) as temporary:
+        with dispensable("What has been uploaded already"), whole(self._note) as temporary:
             temporary.write_text(json.dumps({"upload_id": upload_id, "parts": done}), encoding="utf-8")

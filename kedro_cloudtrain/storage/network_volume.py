@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.storage.s3 import Hints, S3Store
+from kedro_cloudtrain.storage.s3 import S3Store
+from kedro_cloudtrain.storage.s3_calls import Hints
 from kedro_cloudtrain.wording import did_you_mean
 
 if TYPE_CHECKING:

@@ -1,53 +1,31 @@
-"""Files by exact keys on an S3 server: what a network volume and a bucket have in common; the only importer of boto3."""
+"""Files by exact keys on an S3 server: what a network volume and a bucket have in common."""
 
 from __future__ import annotations
 
-import abc
 import contextlib
-import dataclasses
 import hashlib
-import logging
 import tempfile
-import threading
-from functools import cached_property
 from pathlib import Path
-from time import sleep
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import ApiError, AuthError, ConfigError, SourceError
+from kedro_cloudtrain.errors import ApiError, DiskError, SourceError
 from kedro_cloudtrain.storage.cache import cache_folder
+from kedro_cloudtrain.storage.disk import writing
 from kedro_cloudtrain.storage.folders import Entry, folder_identity, largest_part, listed, parts_of
 from kedro_cloudtrain.storage.identity import SourceIdentity
 from kedro_cloudtrain.storage.multipart import PART_BYTES, LargeUpload
+from kedro_cloudtrain.storage.s3_calls import S3Calls
+from kedro_cloudtrain.storage.s3_client import BreakError, etags_of
 from kedro_cloudtrain.storage.sources import key_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-T = TypeVar("T")
-
-logger = logging.getLogger("kedro.cloudtrain")
-
-_TRIES = 10
-_READ_BYTES = 1024 * 1024
+# What is larger is a large transfer, which may be slow.
+_SMALL_BYTES = 1024 * 1024
 
 
-@dataclasses.dataclass(frozen=True)
-class Hints:
-    """What a user does when a kind of store refuses.
-
-    Attributes:
-        settings: where the store is named, for when there is no such store.
-        no_keys: where S3 keys come from, for when there are none.
-        wrong_keys: which S3 keys are needed, for when others were given.
-    """
-
-    settings: str
-    no_keys: str
-    wrong_keys: str
-
-
-class S3Store(abc.ABC):
+class S3Store(S3Calls):
     """Files by exact keys on an S3 server; nothing is ever listed but the parts of a table.
 
     Args:
@@ -62,37 +40,11 @@ class S3Store(abc.ABC):
         data_center: where a pod has to be to mount the store; None if pods may be anywhere.
     """
 
-    mounted: bool
-    _hints: ClassVar[Hints]
-    data_center: str | None = None
-
-    def __init__(self, bucket: str, region: str | None, endpoint_url: str | None, credentials: Mapping[str, str] | None) -> None:
-        self.id = bucket
-        self.region = region
-        self._endpoint_url = endpoint_url
-        self._credentials = dict(credentials or {})
-        self._lock = threading.Lock()
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, S3Store) and (type(other), other.name) == (type(self), self.name)
 
     def __hash__(self) -> int:
         return hash(self.name)
-
-    @property
-    @abc.abstractmethod
-    def name(self) -> str:
-        """The store's name, as users are shown it."""
-
-    @property
-    def where(self) -> str:
-        """Where a file of the store is, as a message has it: `on the volume …`, `in the bucket …`."""
-        return f"{'on' if self.mounted else 'in'} the {self._noun}"
-
-    @property
-    @abc.abstractmethod
-    def _noun(self) -> str:
-        """The store's kind and name: `volume …`, `bucket …`."""
 
     def folder(self, key: str) -> Path:
         """Return the folder on this computer that mirrors one of the store's."""
@@ -151,7 +103,8 @@ class S3Store(abc.ABC):
     def _listed(self, key: str) -> dict[str, Entry]:
         """Return what is below a key, if it is that of a folder."""
         prefix = f"{self.place(key)['Key']}/"
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.id, Prefix=prefix, Delimiter="/")
+        # RunPod's answers late: it may have to read the files first.
+        pages = self.large_client.get_paginator("list_objects_v2").paginate(Bucket=self.id, Prefix=prefix, Delimiter="/")
         return listed(self.retry(key, lambda: list(pages)), prefix)
 
     @contextlib.contextmanager
@@ -172,8 +125,7 @@ class S3Store(abc.ABC):
 
         def get() -> bytes:
             with contextlib.closing(self.client.get_object(**place, **wanted)["Body"]) as body:
-                content: bytes = body.read()
-            return content
+                return b"".join(self._pieces(body))
 
         try:
             return self.retry(key, get)
@@ -185,8 +137,11 @@ class S3Store(abc.ABC):
             raise
 
     def write_bytes(self, key: str, content: bytes) -> None:
-        """Write a small file."""
-        self.retry(key, lambda: self.client.put_object(**self.place(key), Body=content))
+        """Write a file that fits into memory."""
+        if len(content) <= _SMALL_BYTES:
+            self.retry(key, lambda: self.client.put_object(**self.place(key), Body=content))
+        else:
+            self.retry(key, lambda: self.large_client.put_object(**self.place(key), Body=self.moving(content)))
 
     def delete(self, key: str) -> None:
         """Delete a file; one that does not exist is not an error."""
@@ -212,7 +167,7 @@ class S3Store(abc.ABC):
         if not file.is_file():
             raise SourceError(f"There is no file {file}.")
         size = file.stat().st_size
-        etags = _etags(file, size)
+        etags = etags_of(file, size)
         report = progress if progress is not None else lambda _: None
         head = self.head(key)
         if head is not None and head["ContentLength"] == size and str(head.get("ETag", "")).strip('"') in etags:
@@ -234,24 +189,29 @@ class S3Store(abc.ABC):
 
         Raises:
             SourceError: there is no such file.
+            DiskError: it does not fit here.
         """
         head = self.head(key)
         if head is None:
             raise self._missing(key)
         size, etag = int(head["ContentLength"]), str(head.get("ETag", ""))
-        file.parent.mkdir(parents=True, exist_ok=True)
         # Named by its content: the bytes of it that an earlier call has brought are not downloaded again.
         partial = file.with_name(f".{file.name}.{hashlib.sha256(f'{key} {etag} {size}'.encode()).hexdigest()[:12]}")
         try:
-            with partial.open("ab") as stream:
+            with writing(file, size):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            with writing(file, size), partial.open("ab") as stream:
                 if stream.tell() > size:
                     stream.truncate(0)
                 if progress is not None and stream.tell():
                     progress(stream.tell())
                 self.retry(key, lambda: self._fill(key, etag, size, stream, progress))
-            partial.replace(file)
-        except SourceError:
-            partial.unlink(missing_ok=True)
+            with writing(file, size):
+                partial.replace(file)
+        except (SourceError, DiskError):
+            # A part of it, on a full disk, would be in the way of everything else.
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise
 
     def _fill(self, key: str, etag: str, size: int, stream: Any, progress: Callable[[int], None] | None) -> None:
@@ -259,11 +219,11 @@ class S3Store(abc.ABC):
         if stream.tell() == size:
             return
         wanted: dict[str, str] = {"Range": f"bytes={stream.tell()}-"} if stream.tell() else {}
-        response = self.client.get_object(**self.place(key), **wanted, **({"IfMatch": etag} if etag else {}))
+        response = self.large_client.get_object(**self.place(key), **wanted, **({"IfMatch": etag} if etag else {}))
         if wanted and not response.get("ContentRange"):
             stream.truncate(0)  # The server sends the whole file again.
         with contextlib.closing(response["Body"]) as body:
-            for piece in body.iter_chunks(_READ_BYTES):
+            for piece in self._pieces(body):
                 stream.write(piece)
                 if progress is not None:
                     progress(len(piece))
@@ -272,7 +232,7 @@ class S3Store(abc.ABC):
         if arrived != size:
             if arrived > size:
                 stream.truncate(0)
-            raise _BreakError(f"{arrived:,} of {size:,} bytes arrived")
+            raise BreakError(f"{arrived:,} of {size:,} bytes arrived")
 
     def head(self, key: str) -> dict[str, Any] | None:
         """Return S3's answer about a file, with its size and ETag; None if there is no such file."""
@@ -286,118 +246,3 @@ class S3Store(abc.ABC):
                 return None
             raise
         return response
-
-    def place(self, key: str) -> dict[str, str]:
-        """Return the bucket and the key as arguments of boto3's calls."""
-        return {"Bucket": self.id, "Key": "/".join(key_parts(key, self.where))}
-
-    def retry(self, key: str, call: Callable[[], T]) -> T:
-        """Return what a call about a file returns, trying again where that may help.
-
-        botocore itself does not try again after a 524, and a 502 of RunPod's takes up to ten tries.
-
-        Raises:
-            SourceError: there is no such file.
-            AuthError: the S3 keys are missing or not accepted.
-            ConfigError: there is no such store.
-            ApiError: the store refuses, or does not answer.
-        """
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError  # noqa: PLC0415
-
-        for number in range(_TRIES):
-            try:
-                return call()
-            except NoCredentialsError:
-                raise AuthError(f"There are no S3 keys for the {self._noun}. {self._hints.no_keys}") from None
-            except ClientError as error:
-                refusal = self._refusal(key, error)
-                if refusal is not None:
-                    raise refusal from None
-                reason = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
-            except (BotoCoreError, OSError, _BreakError) as error:
-                reason = str(error) if isinstance(error, _BreakError) else type(error).__name__
-            logger.debug("Asking for %s %s again: %s", key, self.where, reason)
-            if number < _TRIES - 1:
-                sleep(min(10.0, 0.2 * 2.0**number))
-        raise ApiError(
-            f"The {self._noun} did not answer for {key} in {_TRIES} tries ({reason}). Its S3 API: {self.client.meta.endpoint_url}"
-        )
-
-    def _refusal(self, key: str, error: Any) -> Exception | None:
-        """Return the error that an answer means; None if another try may change the answer."""
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        if status == 404:  # noqa: PLR2004
-            if code == "NoSuchBucket":
-                return ConfigError(f"There is no {self._noun}: check {self._hints.settings}.")
-            return self._missing(key)
-        if status in (401, 403):
-            return AuthError(f"The {self._noun} does not accept the S3 keys ({code or status}). {self._hints.wrong_keys}")
-        if status != 507 and (status >= 500 or status in (408, 429)):  # noqa: PLR2004
-            return None
-        reason = {
-            507: f"is full: {key} does not fit. Make it larger, or delete something",
-            412: f"has another {key} than a moment ago. Read it again",
-            413: f"refuses {key} as too large in one piece",
-        }.get(status, f"refuses {key}: {status} {code}")
-        return ApiError(f"The {self._noun} {reason}.", status, code)
-
-    def _missing(self, key: str) -> SourceError:
-        return SourceError(f"There is no {key} {self.where}. Check dataset_key, or upload the file: kedro cloudtrain upload FILE {key}")
-
-    def _keys(self) -> tuple[str | None, str | None]:
-        """Return the access key and the secret key; None leaves one to boto3's own search."""
-        return self._credentials.get("access_key"), self._credentials.get("secret_key")
-
-    @property
-    def broken(self) -> tuple[type[Exception], ...]:
-        """The errors of a call whose answer was lost, or was an error."""
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        return BotoCoreError, ClientError, OSError
-
-    @cached_property
-    def client(self) -> Any:
-        """boto3's S3 client."""
-        with self._lock:
-            try:
-                import boto3  # noqa: PLC0415  # half a second that only users of an S3 store wait for
-                from botocore.config import Config  # noqa: PLC0415
-            except ImportError:
-                raise ConfigError(f'The {self._noun} needs boto3: pip install "kedro-cloudtrain[runpod]"') from None
-            access_key, secret_key = self._keys()
-            # A session of its own: threads must not share boto3's default one.
-            return boto3.session.Session().client(
-                "s3",
-                endpoint_url=self._endpoint_url,
-                region_name=self.region,
-                aws_access_key_id=access_key,
-                aws_secret_access_key=secret_key,
-                config=Config(
-                    s3={"addressing_style": "path"},
-                    signature_version="s3v4",
-                    # RunPod's S3 API does not list conditional checksums among what it supports.
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                    retries={"mode": "standard", "max_attempts": 3},
-                    connect_timeout=10,
-                    read_timeout=300,
-                    max_pool_connections=64,
-                ),
-            )
-
-
-class _BreakError(Exception):
-    """A transfer broke off; another try may complete it."""
-
-
-def _etags(file: Path, size: int) -> tuple[str, str]:
-    """Return what an S3 server may use as a file's ETag: its MD5, or after a multipart upload that of its parts' MD5s with their number."""
-    whole = hashlib.md5(usedforsecurity=False)
-    sums = []
-    with file.open("rb") as stream:
-        while piece := stream.read(PART_BYTES):
-            whole.update(piece)
-            sums.append(hashlib.md5(piece, usedforsecurity=False).digest())
-    parts = hashlib.md5(b"".join(sums), usedforsecurity=False).hexdigest()
-    return whole.hexdigest(), f"{parts}-{len(sums)}" if size > PART_BYTES else whole.hexdigest()

@@ -8,7 +8,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.storage.urls import CONTROL, check_url, displayed, split_secret
+from kedro_cloudtrain.secrecy import split_secret
+from kedro_cloudtrain.storage.urls import CONTROL, check_url, displayed
 from kedro_cloudtrain.wording import did_you_mean
 from kedro_cloudtrain.worker.locations import FORMATS, Location
 from kedro_cloudtrain.worker.protocol import URL_SECRETS_VARIABLE

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.secrecy import is_secret
 from kedro_cloudtrain.worker.urls import ascii_url
 
 # Characters that break a line or reverse its direction count: with them, a message would show another name than the one that is read.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Query parameters that are, or belong to, a credential: those of presigned URLs of S3, Google Cloud Storage and CloudFront and of
-# Azure's SAS, and the names that services have for their tokens.
-_SECRET_PARAMETER = re.compile(
-    r"^(x-amz-.*|x-goog-.*|awsaccesskeyid|googleaccessid|signature|sig|token|[a-z_-]*[_-]token|key|api[_-]?key|[a-z_-]*[_-]key"
-    r"|key-pair-id|policy|secret|client[_-]secret|password|passwd|pwd|auth|authorization|credential|credentials|jwt|access[_-]?key)$",
-    re.IGNORECASE,
-)
-# Azure's SAS signs these together with `sig`; alone, they are ordinary names.
-_AZURE_SAS = {"se", "sp", "sv", "sr", "st", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv", "ss", "srt"}
 
 
 def check_url(url: str) -> None:
@@ -36,24 +28,6 @@ def check_url(url: str) -> None:
 def displayed(url: str) -> str:
     """Return a URL that was refused as it may be shown, without what may be a password in it."""
     return re.sub(r"(?s)(?<=://).*@|^[^/@]*:[^/@]*@", "***@", _redact_query(url))
-
-
-def split_secret(url: str) -> tuple[str, str]:
-    """Split a URL into itself without its secrets, and the secret part of its query; an ordinary query stays as it is."""
-    parts = urlsplit(url)
-    pieces = parts.query.split("&") if parts.query else []
-    names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-    signed = "sig" in names
-    secret = [piece for piece in pieces if _is_secret(piece) or (signed and piece.partition("=")[0].lower() in _AZURE_SAS)]
-    if not secret:
-        return url, ""
-    kept = "&".join(piece for piece in pieces if piece not in secret)
-    return urlunsplit(parts._replace(query=kept)), "&".join(secret)
-
-
-def names_a_secret(name: str) -> bool:
-    """Return whether a parameter of this name is a credential, or belongs to one."""
-    return _SECRET_PARAMETER.match(name) is not None
 
 
 def _reason_against_text(url: str) -> str | None:
@@ -103,8 +77,4 @@ def _redact_query(text: str) -> str:
     head, mark, query = text.partition("?")
     if not mark:
         return text
-    return head + mark + "&".join(f"{part.partition('=')[0]}=***" if _is_secret(part) else part for part in query.split("&"))
-
-
-def _is_secret(piece: str) -> bool:
-    return names_a_secret(piece.partition("=")[0])
+    return head + mark + "&".join(f"{part.partition('=')[0]}=***" if is_secret(part) else part for part in query.split("&"))

@@ -86,6 +86,8 @@ CHECKPOINT_OF_VARIABLE = "CLOUDTRAIN_CHECKPOINT_OF"
 # Secrets: queries and headers by URL, and credentials by catalog entry.
 URL_SECRETS_VARIABLE = "CLOUDTRAIN_URL_SECRETS"
 CREDENTIALS_VARIABLE = "CLOUDTRAIN_CREDENTIALS"
+# How the names begin of those that have the secrets of package indexes.
+INDEX_VARIABLES = "CLOUDTRAIN_INDEX_"
 SAVE_VERSION_VARIABLE = "CLOUDTRAIN_SAVE_VERSION"
 # The key of each of the machine's jobs, by which it signs pickles. They are made of the client's own, which no machine gets.
 JOB_KEYS_VARIABLE = "CLOUDTRAIN_JOB_KEYS"

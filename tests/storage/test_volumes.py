@@ -19,7 +19,7 @@ from support.kedro_project import PENGUINS
 
 from kedro_cloudtrain import CloudDataset
 from kedro_cloudtrain.errors import ApiError, AuthError, CloudTrainError, ConfigError, SourceError
-from kedro_cloudtrain.storage import s3
+from kedro_cloudtrain.storage import s3_calls
 from kedro_cloudtrain.storage.bucket import Bucket
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.multipart import PART_BYTES
@@ -36,7 +36,7 @@ def bucket_of(cloud: Cloud, name: str | None = None, **keys: str) -> Bucket:
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once, here and within botocore; a clock that other threads see is not touched."""
-    monkeypatch.setattr(s3, "sleep", lambda _: None)
+    monkeypatch.setattr(s3_calls, "sleep", lambda *_: None)
     monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kedro_cloudtrain.backends.runpod.api import KEY_PLACES, RunPodApi
 from kedro_cloudtrain.errors import AuthError, ConfigError
+from kedro_cloudtrain.secrecy import know
 
 
 def find_api_key(home: Path | None = None) -> tuple[str, str]:
@@ -45,4 +46,6 @@ def connect() -> RunPodApi:
     """
     if importlib.util.find_spec("requests") is None:
         raise ConfigError('The backend runpod needs requests and boto3: pip install "kedro-cloudtrain[runpod]"')
-    return RunPodApi(find_api_key()[0])
+    key = find_api_key()[0]
+    know(key)
+    return RunPodApi(key)

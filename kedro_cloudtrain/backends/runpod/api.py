@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from kedro_cloudtrain.backends.runpod.contract import Cpu, Gpu, LogLine, NetworkVolumeInfo, Pod, PodRequest
 from kedro_cloudtrain.backends.runpod.quota import Quota
 from kedro_cloudtrain.errors import ApiError, AuthError, BackendError, BalanceError, CapacityError
+from kedro_cloudtrain.storage.silence import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -52,6 +53,8 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 KEY_PLACES = "Set it as RUNPOD_API_KEY, or in ~/.runpod/config.toml."
 _CONNECT_S, _READ_S = 10.0, 60.0
+# Once the run is over: its pods are to be ended soon.
+_HURRIED_S = (5.0, 10.0)
 _TRIES = 5
 _LONGEST_BACKOFF_S = 30.0
 # A Date header has whole seconds, and an answer takes a moment to arrive.
@@ -79,6 +82,7 @@ class RunPodApi:
         self._hurried = threading.Event()
         self._local = threading.local()
         self._quota = Quota(self._pause)
+        self._silence = Silence.of(f"RunPod's API ({self.base_url})")
 
     def __repr__(self) -> str:
         return f"RunPodApi({self.base_url!r})"
@@ -92,6 +96,10 @@ class RunPodApi:
         """Return the time by the API's clock, as its last answer had it; by this computer's before the first answer."""
         ahead_s = self.clock_ahead_s or 0.0
         return dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ahead_s if abs(ahead_s) > _CLOCK_ERROR_S else 0.0)
+
+    def bear(self, seconds: float) -> None:
+        """Bear the API's silence for so many seconds, all tries and all threads together."""
+        self._silence.begin(seconds)
 
     def shorten_waits(self) -> None:
         """Limit every wait to a second from now on: the run is over, and its pods have to be terminated soon."""
@@ -144,8 +152,10 @@ class RunPodApi:
                     return pod
             if no_capacity:
                 raise CapacityError(reason)
+            if self._silence.is_over():
+                break
             self._pause(_backoff_s(tried))
-        raise ApiError(f"RunPod's API gave no answer to the creation of {request.name} in {_TRIES} tries: {reason}. {_STATUS_PAGE}")
+        raise ApiError(f"RunPod's API gave no answer to the creation of {request.name} in {tried + 1} tries: {reason}. {_STATUS_PAGE}")
 
     def terminate_pod(self, pod_id: str) -> None:
         """Terminate a pod; one that no longer exists is not an error."""
@@ -257,8 +267,10 @@ class RunPodApi:
                 return self._call(method, path, **options)
             except _NoAnswerError as error:
                 reason = str(error)
+            if self._silence.is_over():
+                break
             self._pause(_backoff_s(tried))
-        raise ApiError(f"RunPod's API gave no answer to {method} {path} in {_TRIES} tries: {reason}. Is {self.base_url} reachable?")
+        raise ApiError(f"RunPod's API gave no answer to {method} {path} in {tried + 1} tries: {reason}. Is {self.base_url} reachable?")
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
         """Send a request and return the JSON of its answer."""
@@ -274,13 +286,17 @@ class RunPodApi:
         """Send a request; after a 429 wait as long as the answer asks and send it again, since RunPod did not carry it out."""
         import requests  # noqa: PLC0415  # for who uses RunPod alone
 
-        url, timeout = f"{self.base_url}{path}", (_CONNECT_S, _READ_S)
+        url = f"{self.base_url}{path}"
         for tried in range(_TRIES):
             self._quota.acquire()
+            timeout = _HURRIED_S if self._hurried.is_set() else (_CONNECT_S, _READ_S)
             try:
-                response = self._session.request(method, url, headers=dict(headers or {}), timeout=timeout, **options)
+                with self._silence.wait(f"{method} {path}"):
+                    response = self._session.request(method, url, headers=dict(headers or {}), timeout=timeout, **options)
             except requests.RequestException as error:
+                self._silence.failed()
                 raise _NoAnswerError(type(error).__name__) from None
+            self._silence.answered()
             wait_s = self._quota.update(response.headers)
             self.clock_ahead_s = _clock_ahead_s(response.headers.get("Date"))
             if response.status_code != HTTPStatus.TOO_MANY_REQUESTS:

@@ -77,14 +77,15 @@ class RunPodBackend:
         jobs: int = 1,
         pace: Pace | None = None,
     ) -> None:
-        self._api = api
-        self._volume = volume
         self._budget = budget if budget is not None else Budget()
         pace = pace if pace is not None else Pace()
         # Fifty jobs do not ask the volume much more often than twenty.
         often = {"result_every_s": max(pace.result_every_s, jobs / 40), "progress_every_s": max(pace.progress_every_s, jobs / 10)}
         self._pace = dataclasses.replace(pace, **often)
         self._closed = threading.Event()
+        self._api = api
+        api.bear(self._pace.volume_silent_s)
+        self._volume = volume = volume.until(self._closed, self._pace.volume_silent_s)
         self._watch = PodWatch(api, self._pace)
         self._launcher = Launcher(api, volume, project, self._budget, self._watch, self._closed, self._pace)
 
@@ -162,16 +163,16 @@ class RunPodBackend:
             )
 
     def left(self) -> list[str]:
-        """Return a sentence for each pod that could not be ended, after `close`."""
+        """Return a sentence for each pod that could not be ended, or that is not known to have ended yet while `close` is at work."""
         end = "kedro cloudtrain reap, or https://console.runpod.io/pods"
         return [
             *(
-                f"Pod {pod_id} is still there, at ${usd_per_hour:.2f} an hour: RunPod did not end it. End it: {end}"
-                for pod_id, usd_per_hour in self._watch.left.items()
+                f"Whether RunPod has made the pod {name}, at ${usd_per_hour:.2f} an hour, is not known: it did not answer. End it: {end}"
+                for name, usd_per_hour in self._watch.unknown().items()
             ),
             *(
-                f"Pod {name} may exist, at ${usd_per_hour:.2f} an hour: RunPod has answered neither its creation nor a list. End it: {end}"
-                for name, usd_per_hour in self._watch.uncertain.items()
+                f"Pod {pod_id} is still there, at ${usd_per_hour:.2f} an hour: RunPod did not end it. End it: {end}"
+                for pod_id, usd_per_hour in dict(self._watch.left).items()
             ),
         ]
 

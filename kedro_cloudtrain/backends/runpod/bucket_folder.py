@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 from kedro_cloudtrain.errors import JobLostError
 from kedro_cloudtrain.storage.bucket import Bucket
+from kedro_cloudtrain.storage.disk import writing
 from kedro_cloudtrain.worker.protocol import (
     BOOTSTRAP,
     CHECKPOINT_ZIP,
@@ -90,7 +91,7 @@ class BucketFolder(RemoteFolder):
         self.folder.bytes_passed += packed.stat().st_size
         names = {name for output in result.outputs.values() for name in output.names}
         try:
-            with zipfile.ZipFile(packed) as archive:
+            with writing(self.folder.path / OUTPUTS_ZIP), zipfile.ZipFile(packed) as archive:
                 # Only files that the result names are unpacked.
                 for name in names & set(archive.namelist()):
                     archive.extract(name, self.folder.path)

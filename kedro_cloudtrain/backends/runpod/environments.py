@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, Count, Moment, VolumeRecord, parsed
 from kedro_cloudtrain.storage.cache import cache_folder
+from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.worker.protocol import ENVIRONMENTS
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ class Environments:
     def remember(self, name: str) -> None:
         """Note that a pod was asked to make an environment, or to use it."""
         note = self._notes / name
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
+        with dispensable("The names of environments"):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
 
     def kept(self) -> list[KeptEnvironment]:
         """Return the environments that the volume has of those that this computer knows of, the one that was longest unused first."""

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.clock import now_s
-from kedro_cloudtrain.errors import CloudTrainError, JobCancelledError, JobLostError
+from kedro_cloudtrain.errors import CloudTrainError, DiskError, JobCancelledError, JobLostError
 from kedro_cloudtrain.jobs.failures import failed_on
 from kedro_cloudtrain.jobs.result import JobState
 
@@ -77,8 +77,8 @@ class Following:
                 if result is None and loss is None:
                     self._report_progress()
                 self._volume_answered_at = time.monotonic()
-            except JobLostError:
-                raise
+            except (JobLostError, DiskError):
+                raise  # The volume has answered.
             except CloudTrainError as error:
                 result = None
                 loss = loss or self._loss_of_volume(error)

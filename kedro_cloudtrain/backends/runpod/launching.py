@@ -26,6 +26,7 @@ from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError
 from kedro_cloudtrain.jobs.environment_name import environment_name
 from kedro_cloudtrain.jobs.lock import lock, unlocked, uv_release
 from kedro_cloudtrain.jobs.wheels import least_cuda
+from kedro_cloudtrain.secrecy import variables_of
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE, GPU_VARIABLE
 
 if TYPE_CHECKING:
@@ -196,8 +197,7 @@ class Launcher:
                 self.revoke(remote, attempt)
             raise
         if machine["environment"] and self._volume.mounted:
-            with contextlib.suppress(OSError):  # a cache that cannot be written
-                Environments(self._volume).remember(machine["environment"])
+            Environments(self._volume).remember(machine["environment"])
         return dataclasses.replace(placement, lifetime_s=lives_s)
 
     def _billed_lifetime_s(self, request: JobRequest, placement: Placement, left_usd: float | None) -> float:
@@ -301,6 +301,7 @@ class Launcher:
                 ATTEMPT_VARIABLE: machine["attempt"],
                 **({GPU_VARIABLE: candidate.gpu} if candidate.gpu else {}),
                 **request.environment,
+                **variables_of(request.requirements),
                 **remote.environment(settings.startup_timeout_s + machine["lifetime_s"]),
                 **({"RUNPOD_API_BASE_URL": api_base_url} if api_base_url else {}),
             },

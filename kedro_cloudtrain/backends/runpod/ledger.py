@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.errors import ConfigError, DiskError
 from kedro_cloudtrain.storage.cache import cache_folder
 from kedro_cloudtrain.storage.files import whole
 
@@ -101,10 +101,10 @@ class PodLedger:
         """
         try:
             self._write(entry.model_copy(update={"client": self._live(), "account": self.account}))
-        except OSError as error:
+        except (OSError, DiskError) as error:
             raise ConfigError(
                 f"{entry.job} was not started: {self.folder}, the list of the pods that this computer has asked for, cannot be written "
-                f"({error.strerror or error}). Make room there, or set XDG_CACHE_HOME to a folder that can be written."
+                f"({_reason(error)}). Make room there, or set XDG_CACHE_HOME to a folder that can be written."
             ) from None
 
     def created(self, name: str, pod_id: str, usd_per_hour: float) -> None:
@@ -115,8 +115,8 @@ class PodLedger:
             return
         try:
             self._write(entry.model_copy(update={"pod": pod_id, "usd_per_hour": usd_per_hour}))
-        except OSError as error:
-            logger.warning("%s cannot be written (%s): pod %s stands in it without its id", self.folder, error.strerror or error, pod_id)
+        except (OSError, DiskError) as error:
+            logger.warning("%s cannot be written (%s): pod %s stands in it without its id", self.folder, _reason(error), pod_id)
 
     def settle(self, name: str) -> None:
         """Take out a pod that does not exist any more."""
@@ -210,3 +210,8 @@ class PodLedger:
 
     def _lock_file(self, client: str) -> Path:
         return self.folder / f"{client}{_LOCK_ENDING}"
+
+
+def _reason(error: OSError | DiskError) -> str:
+    refusal = error.__cause__ if isinstance(error, DiskError) else error
+    return str(getattr(refusal, "strerror", None) or error)

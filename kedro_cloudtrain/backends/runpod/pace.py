@@ -16,7 +16,7 @@ class Pace:
         progress_every_s: between two reads of a job's log and progress.
         heartbeat_every_s: between two heartbeats of a pod.
         heartbeat_lost_s: the silence after which a pod is given up; twelve heartbeats, since a volume may be slow.
-        volume_silent_s: the time without an answer after which a volume is considered lost.
+        volume_silent_s: the time without an answer after which a volume, or RunPod's API, is considered lost.
         release_s: how long a pod whose job is done has to terminate itself before the client terminates it.
         deadline_grace_s: how long a pod's own watchdog has after the deadline before the client terminates the pod.
         claim_s: between a client's claim on a job and its check whether another client has claimed the job, too.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import re
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from kedro_cloudtrain.errors import JobLostError
+from kedro_cloudtrain.errors import DiskError, JobLostError
 from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.result import JobResult
 from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, Count, Name, VolumeRecord, fault_of, parsed
 from kedro_cloudtrain.jobs.worker_archive import pod_archive
+from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.worker.protocol import (
     BOOTSTRAP,
     CHECKPOINT,
@@ -31,7 +33,8 @@ from kedro_cloudtrain.worker.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.result import JobProgress
@@ -42,6 +45,8 @@ logger = logging.getLogger("kedro.cloudtrain")
 
 # What is new of a log or a progress is brought in pieces of this size, one at each look.
 _PIECE_BYTES = 16_000_000
+# The volume has the files themselves.
+_COPIES = "Copies of logs and progress"
 
 
 class Heartbeat(VolumeRecord):
@@ -73,6 +78,7 @@ class RemoteFolder:
         self._offsets: dict[str, int] = {}
         self._mirrored: set[str] = set()
         self._broken: set[str] = set()
+        self._machine: dict[str, Any] = {}
 
     def sibling(self, folder: JobFolder) -> RemoteFolder:
         """Return the folder of another job on the same volume."""
@@ -116,12 +122,14 @@ class RemoteFolder:
 
     def write_machine(self, machine: dict[str, Any]) -> None:
         """Write `machine.json` to the volume and its mirror: a pod's request before the pod is created, its id as soon as it is known."""
-        self.folder.write_json(self.folder.machine, machine)
+        self._machine = machine
         self._write(MACHINE, json.dumps(machine, indent=2).encode())
+        with dispensable(_COPIES):
+            self.folder.write_json(self.folder.machine, machine)
 
     def revoke(self) -> None:
         """Take the job from its pod: a pod that sees this terminates itself, even if RunPod's API cannot be reached."""
-        self.write_machine({**(self.folder.read_json(self.folder.machine) or {}), "attempt": ""})
+        self.write_machine({**(self._machine or self.folder.read_json(self.folder.machine) or {}), "attempt": ""})
 
     def result(self, attempt: str | None = None) -> JobResult | None:
         """Return the result of an attempt, or of the latest one; None if there is no result yet.
@@ -142,7 +150,7 @@ class RemoteFolder:
             )
         if attempt is not None and result.attempt != attempt:
             return None  # It is from a pod that was given up.
-        self.folder.write(self.folder.result, content)
+        self._with_room(lambda: self.folder.write(self.folder.result, content))
         return result
 
     def follow(self) -> JobProgress | None:
@@ -154,12 +162,40 @@ class RemoteFolder:
             start = self._offsets.get(file.name, 0)
             content = self.volume.read_bytes(self.key(file.name), start, _PIECE_BYTES)
             if content:
-                with file.open("ab" if file.name in self._mirrored else "wb") as stream:
-                    stream.write(content)
-                self._mirrored.add(file.name)
                 self._offsets[file.name] = start + len(content)
-                self.folder.bytes_passed += len(content)
+                with dispensable(_COPIES):
+                    self._copy(file, content)
         return self.folder.new_progress()
+
+    def _copy(self, file: Path, content: bytes) -> None:
+        """Append to the mirror's file of the log or the progress."""
+        try:
+            with file.open("ab" if file.name in self._mirrored else "wb") as stream:
+                stream.write(content)
+        except OSError:
+            self._drop_copies()
+            raise
+        self._mirrored.add(file.name)
+        self.folder.bytes_passed += len(content)
+
+    def _drop_copies(self) -> None:
+        """Delete the copies of the log and the progress: what comes of them from here on is kept as long as it fits."""
+        for file in (self.folder.log, self.folder.progress):
+            self._mirrored.discard(file.name)
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+
+    def _with_room(self, write: Callable[[], None]) -> None:
+        """Write what a job has made; on a full disk, copies make room for it.
+
+        Raises:
+            DiskError: it does not fit all the same.
+        """
+        try:
+            write()
+        except DiskError:
+            self._drop_copies()
+            write()
 
     def heartbeat(self, attempt: str) -> Heartbeat | None:
         """Return the latest heartbeat of an attempt; None before its first one."""
@@ -170,7 +206,7 @@ class RemoteFolder:
         """Download the outputs into the mirror, each to its place and whole."""
         for output in result.outputs.values():
             for name in output.names:
-                self.volume.download(self.key(name), self.folder.path / name)
+                self._with_room(functools.partial(self.volume.download, self.key(name), self.folder.path / name))
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete some of the job's files on the volume; one that does not exist is not an error."""

@@ -89,8 +89,8 @@ class PodWatch:
         ledger: where the pods are noted; left out, the one of this computer.
 
     Attributes:
-        left: the pods that are still there after `close`, with their price in dollars per hour.
-        uncertain: the pods, by name, whose creation RunPod has not answered and which no list could be searched for.
+        left: the pods that are still there after `close`, or that RunPod has not ended yet while it is at work, with their price in
+            dollars per hour.
         forgotten: the pods of clients that are gone, as the ledger and the last list have them: names, with their price.
     """
 
@@ -105,8 +105,10 @@ class PodWatch:
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+        self._over = False
         self.left: dict[str, float] = {}
-        self.uncertain: dict[str, float] = {}
+        # Of these, those that no list could be searched for at the end, with their price.
+        self._uncertain: dict[str, float] = {}
         self.forgotten: dict[str, float] = {}
 
     def create(self, entry: LedgerEntry, ask: Callable[[], Pod]) -> Pod:
@@ -131,8 +133,17 @@ class PodWatch:
                     self._unanswered.add(entry.name)
                 self._start()
             raise
+        if not entry.detached:
+            # Before anything that may hang: from here on the end of the run ends the pod.
+            self.add(pod.id, entry.name, pod.cost or entry.usd_per_hour)
         self._ledger.created(entry.name, pod.id, pod.cost or entry.usd_per_hour)
         return pod
+
+    def unknown(self) -> dict[str, float]:
+        """Return the pods, by name, that RunPod may have created and no list was searched for, with their price in dollars per hour."""
+        if self._closed.is_set() and not self._over:  # `close` has not asked yet.
+            return {name: entry.usd_per_hour for name, entry in self._ledger.own().items() if entry.pod is None}
+        return dict(self._uncertain)
 
     def adopt(self, entry: LedgerEntry) -> None:
         """Enter a pod that another client has created, unless that one lives on this computer: from now on it is this client's to end."""
@@ -142,9 +153,8 @@ class PodWatch:
 
     def add(self, pod_id: str, name: str, usd_per_hour: float = 0.0) -> Sighting:
         """Watch a pod from now on; the sighting is kept up to date."""
-        sighting = Sighting(name, now_s(), usd_per_hour=usd_per_hour)
         with self._lock:
-            self._pods[pod_id] = sighting
+            sighting = self._pods.setdefault(pod_id, Sighting(name, now_s(), usd_per_hour=usd_per_hour))
         self._start()
         return sighting
 
@@ -189,13 +199,13 @@ class PodWatch:
         """Terminate all watched pods at the same time, and stop watching."""
         self._closed.set()
         self._wake.set()
+        # First of all: the thread that lists them may be waiting for an answer that never comes.
+        self._terminate_all(self._find_busy())
         with self._lock:  # A pod may just be being added: the thread has to be started before it is joined.
             thread, self._thread = self._thread, None
         if thread is not None:
-            thread.join(timeout=90)
-        with self._lock:
-            busy = [pod_id for pod_id, sighting in self._pods.items() if sighting.released_at is None and sighting.ended_at is None]
-        self._terminate_all(busy)
+            thread.join(timeout=30)
+        self._terminate_all(self._find_busy())
         # Most of the released pods have terminated themselves by now: the list shows which have not, and whether the others are gone.
         left = self._find_living()
         for _ in range(_FINAL_LISTS):
@@ -205,11 +215,25 @@ class PodWatch:
             time.sleep(min(1.0, self._pace.list_every_s))  # A list may have a pod for a moment longer.
             left = self._find_living()
         with self._lock:
-            self.left |= {pod_id: self._pods[pod_id].usd_per_hour for pod_id in left}
+            for pod_id in self._pods:
+                self.left.pop(pod_id, None)
+            self.left |= {pod_id: self._pods[pod_id].usd_per_hour for pod_id in left if pod_id in self._pods}
             gone = [pod_id for pod_id in self._pods if pod_id not in left]
         for pod_id in gone:
             self._forget(pod_id)
         self._ledger.close()
+        self._over = True
+
+    def _find_busy(self) -> list[str]:
+        """Return the watched pods whose jobs are not done; until RunPod has ended them, they count as left."""
+        with self._lock:
+            busy = {
+                pod_id: sighting.usd_per_hour
+                for pod_id, sighting in self._pods.items()
+                if sighting.released_at is None and sighting.ended_at is None
+            }
+            self.left |= busy
+        return list(busy)
 
     def _start(self) -> None:
         """Start listing, unless that has begun, or is over."""
@@ -237,12 +261,13 @@ class PodWatch:
             logger.error("Pod %s could not be terminated, and is tried again: %s", pod_id, error)  # noqa: TRY400  # no stack is needed
             return False
         with self._lock:
+            self.left.pop(pod_id, None)
             if pod_id in self._pods:
                 self._pods[pod_id].ended_at = now_s()
         return True
 
     def _terminate_all(self, pods: list[str]) -> None:
-        threads = [threading.Thread(target=self._terminate, args=(pod_id,)) for pod_id in pods]
+        threads = [threading.Thread(target=self._terminate, args=(pod_id,), daemon=True) for pod_id in pods]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -259,9 +284,9 @@ class PodWatch:
             living = [pod for pod in self._api.pods() if pod.status != "TERMINATED"]
         except CloudTrainError:
             entries = self._ledger.own()
-            self.uncertain = {name: entries[name].usd_per_hour for name in unanswered if name in entries}
+            self._uncertain = {name: entries[name].usd_per_hour for name in unanswered if name in entries}
             return watched
-        self.uncertain = {}
+        self._uncertain = {}
         self._note_forgotten(living)
         for pod in living:
             if pod.name in unanswered and pod.id not in watched:

@@ -1,0 +1,115 @@
+"""The end of a run by Ctrl-C, SIGTERM or the SIGHUP of a closed terminal: orderly if it can be, and soon in any case."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
+
+# From the signal to the end of the process; what is orderly takes a fraction of it.
+_WITHIN_S = 4.0
+# For what the streams still hold, whose reader may have gone.
+_FLUSH_S = 0.3
+_SHOW_CURSOR = "\x1b[?25h"
+
+
+class Ending:
+    """What ends a run that a signal has come to.
+
+    The first signal raises in the main thread, so that every `finally` is passed: pods are ended, and the last lines are printed. A command
+    whose process is still there some seconds later, or that gets a second signal, ends at once, whatever hangs. A process that is no
+    command of ours, such as a notebook's, is never ended so.
+
+    Attributes:
+        last_lines: returns what has to be printed where that was not reached.
+    """
+
+    def __init__(self) -> None:
+        self.last_lines: Callable[[], Sequence[str]] = tuple
+        self._number = 0
+
+    @contextlib.contextmanager
+    def by_signals(self) -> Iterator[None]:
+        """Let signals end the block."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        # A run under nohup ignores SIGHUP, and goes on doing so; one in the background ignores Ctrl-C.
+        numbers = [number for number, handler in previous.items() if handler is not signal.SIG_IGN]
+        command = click.get_current_context(silent=True) is not None
+        try:
+            for number in numbers:
+                if number != signal.SIGINT or (command and previous[number] is signal.default_int_handler):
+                    signal.signal(number, self._raise)
+            with self._watched(numbers) if command else contextlib.nullcontext():
+                yield
+        finally:
+            for number in numbers:
+                signal.signal(number, previous[number])
+
+    def _raise(self, number: int, _: FrameType | None) -> None:
+        if self._number:
+            return  # The watching thread ends the process.
+        self._number = number
+        raise SystemExit(128 + number)
+
+    @contextlib.contextmanager
+    def _watched(self, numbers: Sequence[int]) -> Iterator[None]:
+        """Watch for signals in a thread of its own: the main one may be within a call that no signal interrupts."""
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reader, frozenset(numbers)), name="cloudtrain-signals", daemon=True).start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(previous)
+            if not self._number:
+                os.close(writer)  # Else the time goes on until the process has ended.
+
+    def _watch(self, reader: int, numbers: frozenset[int]) -> None:
+        number = 0
+        while select.select([reader], [], [], _WITHIN_S if number else None)[0]:
+            content = os.read(reader, 64)
+            if not content:
+                os.close(reader)
+                return
+            signals = [each for each in content if each in numbers]
+            if number and signals:
+                break
+            number = signals[0] if signals else number
+            if len(signals) > 1:
+                break
+        self._leave(number)
+
+    def _leave(self, number: int) -> None:
+        """End the process now."""
+        lines = []
+        with contextlib.suppress(Exception):
+            lines = list(self.last_lines())
+        flushing = threading.Thread(target=_flush, args=(lines,), daemon=True)
+        flushing.start()
+        flushing.join(_FLUSH_S)
+        os._exit(128 + number)
+
+
+def _flush(lines: Sequence[str]) -> None:
+    # Not by the log, whose lock the main thread may hold.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stderr.isatty():
+            sys.stderr.write(_SHOW_CURSOR)
+        sys.stderr.writelines(f"{line}\n" for line in lines)
+        sys.stderr.flush()

@@ -1,0 +1,167 @@
+"""What no file, message or log line may hold: secrets, found by their form or known because they were given as credentials."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
+
+from kedro_cloudtrain.worker.protocol import INDEX_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+HIDDEN = "***"
+# Query parameters that are, or belong to, a credential: those of presigned URLs of S3, Google Cloud Storage and CloudFront and of
+# Azure's SAS, and the names that services have for their tokens.
+_PARAMETER = (
+    r"(?:x-amz-[\w-]*|x-goog-[\w-]*|awsaccesskeyid|googleaccessid|signature|sig|token|[a-z_-]*[_-]token|key|api[_-]?key|[a-z_-]*[_-]key"
+    r"|key-pair-id|policy|secret|client[_-]secret|password|passwd|pwd|auth|authorization|credential|credentials|jwt|access[_-]?key)"
+)
+_SECRET_PARAMETER = re.compile(f"^{_PARAMETER}$", re.IGNORECASE)
+# Azure's SAS signs these together with `sig`; alone, they are ordinary names.
+_AZURE_SAS = {"se", "sp", "sv", "sr", "st", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv", "ss", "srt"}
+_IN_QUERY = re.compile(rf"([?&]{_PARAMETER}=)[^&\s'\"<>#)\]}},]+", re.IGNORECASE)
+_USER = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^/\s@'\"?#]+(?:@[^/\s@'\"?#]+)*)@", re.IGNORECASE)
+# Tokens that their makers have given a form by which they are found.
+_TOKEN = re.compile(
+    r"\b(?:rpa_[A-Za-z0-9]{16,}|rps_[A-Za-z0-9_]{8,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_[A-Za-z0-9]{16,}"
+    r"|pypi-[\w-]{30,}|xox[abpr]-[\w-]{10,}|sk-[\w-]{20,}|(?:AKIA|ASIA)[A-Z0-9]{16}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+)"
+)
+# A long word of letters and digits that nothing separates: a key in the wrong place.
+_KEY = re.compile(r"(?=[^\W\d_]*\d)(?=[\d_+/=-]*[A-Za-z])[\w+/=-]{28,}")
+_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<rest>[^\s;]+)", re.IGNORECASE)
+_REFERENCE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+_SHORTEST = 6
+_carried: dict[str, str] = {}
+_known: set[str] = set()
+
+
+def redacted(text: str) -> str:
+    """Return a text as it may be shown and written: without a URL's user and secret parameters, and without known secrets."""
+    for secret in sorted(_known, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    text = _USER.sub(lambda match: match[0] if _is_public_user(match[1], match[2]) else f"{match[1]}{HIDDEN}@", text)
+    return _TOKEN.sub(HIDDEN, _IN_QUERY.sub(rf"\1{HIDDEN}", text))
+
+
+def shown(value: object) -> str:
+    """Return a value that was refused as a message repeats it; what may be a key in the wrong place is not repeated."""
+    text = redacted(repr(value))
+    return f"{HIDDEN} ({len(value)} characters)" if isinstance(value, str) and _KEY.fullmatch(value) else text
+
+
+def know(*secrets: str) -> None:
+    """Remember secrets, which no text shows from here on."""
+    _known.update(secret for secret in secrets if len(secret) >= _SHORTEST)
+
+
+def sealed(line: str) -> str:
+    """Return a requirement, or an option of an installer, with a variable in place of each secret of its URL: `https://${NAME}@host/…`.
+
+    Installers put the variables' values in. A variable is named for the URL without its secrets, so that the same line with another token
+    is the same one.
+    """
+    return _URL.sub(_sealed_url, line)
+
+
+def variables_of(lines: Iterable[str]) -> dict[str, str]:
+    """Return the variables that sealed lines name, with their values; those of this process's environment are taken from there."""
+    names = dict.fromkeys(name for line in lines for name in _REFERENCE.findall(line))
+    values = {name: value for name in names if (value := _carried.get(name, os.environ.get(name))) is not None}
+    know(*values.values())
+    return values
+
+
+def sealed_with(url: str, name: str, credentials: Mapping[str, object]) -> str:
+    """Return a sealed URL with the user of some credentials: `username` and `password`, or a `token` alone.
+
+    Args:
+        url: the URL, without a user.
+        name: the credentials' name: two nodes may ask the same index as different users.
+        credentials: the credentials.
+    """
+    given = credentials.get("username"), credentials.get("password", credentials.get("token"))
+    # RunPod puts its own secrets in for `{{ RUNPOD_SECRET_… }}`.
+    user = ":".join(str(part) if "{{" in str(part) else quote(str(part), safe="") for part in given if part is not None)
+    know(*(str(part) for part in given[1:]))
+    variable = _variable(f"{name} {url}")
+    _carry(variable, user)
+    return url.replace("://", f"://${{{variable}}}@", 1)
+
+
+def split_secret(url: str) -> tuple[str, str]:
+    """Split a URL into itself without its secrets, and the secret part of its query; an ordinary query stays as it is."""
+    parts = urlsplit(url)
+    pieces = parts.query.split("&") if parts.query else []
+    names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    signed = "sig" in names
+    secret = [piece for piece in pieces if is_secret(piece) or (signed and piece.partition("=")[0].lower() in _AZURE_SAS)]
+    if not secret:
+        return url, ""
+    kept = "&".join(piece for piece in pieces if piece not in secret)
+    return urlunsplit(parts._replace(query=kept)), "&".join(secret)
+
+
+def names_a_secret(name: str) -> bool:
+    """Return whether a parameter of this name is a credential, or belongs to one."""
+    return _SECRET_PARAMETER.match(name) is not None
+
+
+def is_secret(piece: str) -> bool:
+    """Return whether a piece of a query, `name=value`, is a credential."""
+    return names_a_secret(piece.partition("=")[0])
+
+
+def _sealed_url(match: re.Match[str]) -> str:
+    scheme, rest = match["scheme"], match["rest"]
+    place, slash, path = rest.partition("/")
+    user, at, host = place.rpartition("@")
+    try:
+        public, query = split_secret(f"{scheme}{host}{slash}{path}")
+    except ValueError:
+        public, query = f"{scheme}{host}{slash}{path}", ""
+    name = _variable(public)
+    if query:
+        _carry(f"{name}_QUERY", query)
+        know(*(piece.partition("=")[2] for piece in query.split("&")))
+        parts = urlsplit(public)
+        public = urlunsplit(parts._replace(query="&".join(part for part in (parts.query, f"${{{name}_QUERY}}") if part)))
+    if not at or _is_public_user(scheme, user):
+        return public if not at else public.replace("://", f"://{user}@", 1)
+    _carry(name, user)
+    know(*(part for part in (user.rpartition(":")[2], unquote(user.rpartition(":")[2]))))
+    return public.replace("://", f"://${{{name}}}@", 1)
+
+
+def _variable(what: str) -> str:
+    return f"{INDEX_VARIABLES}{hashlib.sha256(what.encode()).hexdigest()[:10].upper()}"
+
+
+def _carry(name: str, value: str) -> None:
+    _carried[name] = value
+    know(value)
+
+
+def _is_public_user(scheme: str, user: str) -> bool:
+    """Return whether the part of a URL before its host is no secret: a variable's name, or the user of a server by ssh."""
+    return user == HIDDEN or _REFERENCE.search(user) is not None or ("ssh" in scheme.lower() and ":" not in user)
+
+
+class _Redacting(logging.Filter):
+    """Lets no line of the log show a secret."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        public = redacted(message)
+        if public != message:
+            record.msg, record.args = public, ()
+        return True
+
+
+_logger = logging.getLogger("kedro.cloudtrain")
+if not any(type(each).__name__ == _Redacting.__name__ for each in _logger.filters):
+    _logger.addFilter(_Redacting())
