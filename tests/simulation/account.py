@@ -67,7 +67,9 @@ class SimulatedAccount(RunPodStandIn):
         price = machine.price.secure * request.gpu.count if machine is not None and request.gpu is not None else 0.0
         if cpu is not None and request.cpu is not None:
             price = cpu.price.secure_per_vcpu * request.cpu.vcpu_count
-        pod = SimulatedPod(self, self.caller, request, price * self.faults.draw_price(), self.faults.draw_pod_fault())
+        times_dearer = self.faults.draw_price()
+        pod = SimulatedPod(self, self.caller, request, price * times_dearer, self.faults.draw_pod_fault())
+        pod.dear = times_dearer > 1
         self.pods[pod.id] = pod  # type: ignore[assignment]
         pod.start()
         return pod

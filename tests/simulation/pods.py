@@ -41,6 +41,7 @@ class SimulatedPod:
         self.request = request
         self.usd_per_hour = usd_per_hour
         self.kind = fault
+        self.dear = False
         # The stand-in refuses a pod's key where it has this fault.
         self.fault = type("Fault", (), {"kind": "cannot end"})() if fault == "cannot end" else None
         self.id = f"pod{account.chance.getrandbits(48):012x}"

@@ -127,14 +127,14 @@ class Scheduler:
 
     def sleep(self, seconds: float) -> None:
         """Let the current task wait."""
-        self.current.pause(self.now + max(0.0, seconds))
+        self.current.pause(self.now + _passing(seconds))
 
     def wait(self, ready: Callable[[], bool], timeout_s: float | None = None) -> bool:
         """Let the current task wait until something is so; return whether it is."""
         if ready():
             self.current.pause(self.now)
             return True
-        return self.current.pause(self.now + (FOREVER_S if timeout_s is None else max(0.0, timeout_s)), ready)
+        return self.current.pause(self.now + (FOREVER_S if timeout_s is None else _passing(timeout_s)), ready)
 
     def at(self, time_s: float, happen: Callable[[], object]) -> None:
         """Have something happen at a time, between two turns."""
@@ -211,3 +211,8 @@ class Scheduler:
                 return
             self._give_turn(task)
         raise StuckError(f"{task.name} does not end though its process was killed")
+
+
+def _passing(seconds: float) -> float:
+    """Return how much time passes in a wait: of the shortest one enough to be seen in the sum."""
+    return max(seconds, 1e-6) if seconds > 0 else 0.0

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.storage import cache, files
+from kedro_cloudtrain.storage.silence import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +100,40 @@ class Lock:
         self.release()
 
 
+class Condition(Lock):
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__(scheduler, reentrant=True)
+        self._notified = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        before = self._notified
+        self.release()
+        try:
+            return self._scheduler.wait(lambda: self._notified > before, timeout)
+        finally:
+            self.acquire()
+
+    def notify_all(self) -> None:
+        self._notified += 1
+
+    notify = notify_all
+
+
+class Semaphore:
+    def __init__(self, scheduler: Scheduler, value: int = 1) -> None:
+        self._scheduler = scheduler
+        self._value = value
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        if not self._value and (not blocking or not self._scheduler.wait(lambda: self._value > 0, timeout)):
+            return False
+        self._value -= 1
+        return True
+
+    def release(self, count: int = 1) -> None:
+        self._value += count
+
+
 class Thread:
     def __init__(
         self,
@@ -142,11 +177,28 @@ class Threading:
     def RLock(self) -> Lock:  # noqa: N802
         return Lock(self._scheduler, reentrant=True)
 
+    def Condition(self) -> Condition:  # noqa: N802
+        return Condition(self._scheduler)
+
+    def Semaphore(self, value: int = 1) -> Semaphore:  # noqa: N802
+        return Semaphore(self._scheduler, value)
+
     def Thread(self, *args: Any, **options: Any) -> Thread:  # noqa: N802
         return Thread(self._scheduler, *args, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(threading, name)
+
+
+class OfProcess(dict[str, Any]):
+    """What a process has one of each of, of several processes."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+
+    def setdefault(self, name: str, value: Any) -> Any:  # type: ignore[override]
+        return super().setdefault(f"{id(self._scheduler.current.process)} {name}", value)
 
 
 class Secrets:
@@ -194,7 +246,8 @@ def installed(scheduler: Scheduler, chance: random.Random, home: Callable[[], Pa
         (cache.cache_folder, home),
         (real_whole, whole),
     ]
-    undo: list[tuple[Any, str, Any]] = []
+    undo: list[tuple[Any, str, Any]] = [(Silence, "_of", Silence._of)]
+    Silence._of = OfProcess(scheduler)  # type: ignore[assignment]
     for name, module in list(sys.modules.items()):
         parts = name.split(".")
         if parts[0] != "kedro_cloudtrain" or module is None or "worker" in parts or "pod" in parts:

@@ -69,10 +69,11 @@ class S3Client:
             content = self._content(Key)
             return {"ContentLength": len(content), "ETag": _etag(content)}
 
-    def put_object(self, Bucket: str, Key: str, Body: bytes) -> dict[str, Any]:  # noqa: N803
+    def put_object(self, Bucket: str, Key: str, Body: Any) -> dict[str, Any]:  # noqa: N803
         with self._answered("PUT"):
-            self._bucket.files[Key] = bytes(Body)
-            return {"ETag": _etag(bytes(Body))}
+            content = Body if isinstance(Body, bytes) else Body.read()
+            self._bucket.files[Key] = content
+            return {"ETag": _etag(content)}
 
     def delete_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
         with self._answered("DELETE"):

@@ -95,7 +95,7 @@ class RunPodApi:
     def now(self) -> dt.datetime:
         """Return the time by the API's clock, as its last answer had it; by this computer's before the first answer."""
         ahead_s = self.clock_ahead_s or 0.0
-        return dt.datetime.now(dt.UTC) - dt.timedelta(seconds=ahead_s if abs(ahead_s) > _CLOCK_ERROR_S else 0.0)
+        return dt.datetime.fromtimestamp(time.time() - (ahead_s if abs(ahead_s) > _CLOCK_ERROR_S else 0.0), dt.UTC)
 
     def bear(self, seconds: float) -> None:
         """Bear the API's silence for so many seconds, all tries and all threads together."""
