@@ -4,7 +4,7 @@
 
 The client's code is real; RunPod's API, the volume, the pods and the time are the world of `tests/simulation`. After each seed no pod may
 be without an entry in the ledger, past its deadline or over a limit, no result another than without faults, no secret in a file or a
-request, and the same run, without faults, has to end well. A seed that fails is printed with its journal; with `--seeds 1` it is lived again.
+request, and the same run, without faults, has to end well. A seed that fails is printed with its journal; `--seeds 1` lives it again.
 """
 
 from __future__ import annotations

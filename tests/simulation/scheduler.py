@@ -94,7 +94,7 @@ class Task:
 
 
 class Scheduler:
-    """Gives turns to tasks, in an order that a seed decides.
+    """Runs tasks one at a time, in an order that a seed decides.
 
     Args:
         chance: decides.
@@ -159,7 +159,7 @@ class Scheduler:
                 task.wakes_at += seconds
 
     def run(self, until: Callable[[], bool], most_s: float, most_turns: int = 200_000) -> None:
-        """Give turns until something is so.
+        """Run the tasks, one at a time, until something is so.
 
         Raises:
             StuckError: it does not become so.
