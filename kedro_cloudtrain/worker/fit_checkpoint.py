@@ -11,7 +11,9 @@ These are equal to a fit that was never interrupted, bit for bit:
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -140,10 +142,12 @@ class FitCheckpoint(Checkpoint):
             self._point_to(self.folder, 0, {_SNAPSHOT: None})
         else:
             print("resumes from the snapshot of an earlier attempt")  # noqa: T201
+        # CatBoost's log of each round, on the machine's own disk.
+        rounds = tempfile.mkdtemp(prefix="cloudtrain-catboost-")
+        atexit.register(shutil.rmtree, rounds, ignore_errors=True)
         return {
             "allow_writing_files": True,
-            # CatBoost's log of each round, on the machine's own disk.
-            "train_dir": tempfile.mkdtemp(prefix="cloudtrain-catboost-"),
+            "train_dir": rounds,
             "save_snapshot": True,
             "snapshot_file": str(self.folder / _SNAPSHOT),
             "snapshot_interval": max(1, round(self._every_s)),
