@@ -28,6 +28,7 @@ from kedro_cloudtrain.errors import (
     JobLostError,
     JobTimeoutError,
 )
+from kedro_cloudtrain.running.display import Row
 
 CREATE = "POST /v2/pods"
 
@@ -501,3 +502,21 @@ def test_a_result_that_cannot_be_read_is_made_anew_by_one_pod(cloud: Cloud, back
         RemoteFolder(job.folder, cloud.volume).result()
     assert cloud.run(backend)["rmse"] == 1.5
     assert len(cloud.runpod.pods) == 1
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+def test_a_pod_that_is_taken_over_is_billed_by_runpods_clock(cloud: Cloud, backend, days: int) -> None:
+    job = cloud.job(body=UNTIL_GO_ON, gpu=("NVIDIA L4",))
+    first = cloud.backend()
+    first.submit(job.request(resume=True))
+    (pod,) = cloud.runpod.pods.values()
+    remote = RemoteFolder(job.folder, cloud.volume)
+    wait_until(lambda: remote.heartbeat(pod.request.env["CLOUDTRAIN_ATTEMPT"]) is not None)
+    machine = json.loads(cloud.volume.read_bytes(remote.key("machine.json")) or b"")
+    other = time.time() + days * 86_400
+    remote.write_machine({**machine, "created_at": other, "claimed_at": other})
+    threading.Timer(1.0, (cloud.bucket / GO_ON).write_text, ["yes"]).start()
+    assert job.run(backend, Row("train", "mine", "penguins"), cloud.receipts, reuse=True)["metrics"]["by"] == pod.id
+    (use,) = cloud.receipts[-1].machines
+    assert 0 < use.cost_usd < 0.02
+    first.close()
