@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
+from runpod_stand_in import schemas
 from runpod_stand_in.answers import Handler
 from runpod_stand_in.calls import API_KEY, RefusalError
 from runpod_stand_in.faults import NO_CAPACITY, CallFault, Faults
@@ -41,6 +42,7 @@ class SimulatedAccount(RunPodStandIn):
     Attributes:
         on_call: is called after each call was carried out.
         caller: the process whose call is being answered.
+        listed_after_s: how long a new pod is in no list.
     """
 
     def __init__(self, scheduler: Scheduler, chance: random.Random, bucket: Bucket, root: Path) -> None:
@@ -53,11 +55,11 @@ class SimulatedAccount(RunPodStandIn):
         self.offers.add_volume(VOLUME, DATA_CENTER)
         self.faults = SeededFaults(chance)
         self.caller: Process | None = None
+        self.listed_after_s = 0.0
         self.on_call: list[Callable[[], object]] = []
 
     def create(self, body: Any) -> Any:
         """Create a pod from a request's body, as the stand-in does."""
-        from runpod_stand_in import schemas
         from runpod_stand_in.server import _parse
 
         request = _parse(body, schemas.NewerCreatePodRequest)
@@ -74,6 +76,11 @@ class SimulatedAccount(RunPodStandIn):
         pod.start()
         return pod
 
+    def _create_late(self, process: Process, body: Any) -> None:
+        self.caller = process
+        with contextlib.suppress(RefusalError):
+            self.create(body)
+
     @property
     def now(self) -> dt.datetime:
         """The time by RunPod's clock."""
@@ -84,6 +91,9 @@ class SimulatedAccount(RunPodStandIn):
         self.scheduler.sleep(self.chance.uniform(*_ANSWER_S))
         self.caller = process
         answered = _Answered(self, method, url, headers, body)
+        if self.faults.late_s is not None:
+            self.scheduler.at(self.scheduler.now + self.faults.late_s, lambda: self._create_late(process, body))
+            self.faults.late_s = None
         for look in self.on_call:
             look()
         if answered.status is None:
@@ -130,6 +140,13 @@ class _Answered(Handler):
         self.fields: dict[str, str] = {}
         self.do_GET()
 
+    def _answer_account(self) -> None:
+        account = self.server.stand_in
+        if not isinstance(account, SimulatedAccount) or (self.command, self.call.path) != ("GET", "/v2/pods"):
+            return super()._answer_account()
+        listed = [pod for pod in account.living if account.scheduler.now - pod.born >= account.listed_after_s]  # type: ignore[attr-defined]
+        return self.send_json(200, schemas.ListPodsResponse(pods=[account.view(pod) for pod in listed]).json_object())
+
     def _answer_nobody(self, pod_id: str | None) -> None:
         with contextlib.suppress(RefusalError):  # Nobody hears of that either.
             self._answer(pod_id)
@@ -147,6 +164,7 @@ class SeededFaults(Faults):
         rate: how many of a hundred calls fail; 0 once the faults are over.
         pod_rate: how many of a hundred pods have a fault.
         all_hang: whether no pod ends its job before its deadline.
+        late_s: when the call that is being answered is carried out, in seconds from then on; None if it is at once, or never.
         outage_until: until when no call is answered.
         outages_s: how long all outages have lasted.
         drawn: how many faults of each kind there were.
@@ -157,6 +175,7 @@ class SeededFaults(Faults):
         self._chance = chance
         self.rate = self.pod_rate = 0.0
         self.all_hang = False
+        self.late_s: float | None = None
         self.outage_until = 0.0
         self.outages_s = 0.0
         self.now: Callable[[], float] = lambda: 0.0
@@ -171,15 +190,18 @@ class SeededFaults(Faults):
             return None
         kinds = ["lost answer", "lost answer", "lost call", "500", "502", "429", "500 though it worked"]
         kinds += ["no capacity", "403", "no capacity", "other words"] if method == "POST" and path == "/v2/pods" else []
-        kinds += ["an outage, with an answer lost"] * 3 if method == "POST" and path == "/v2/pods" else []
+        kinds += ["an outage, with an answer lost"] * 3 + ["carried out late"] * 2 if method == "POST" and path == "/v2/pods" else []
         kinds += ["409"] if method == "DELETE" else []
         kind = self._chance.choice(kinds)
+        if kind == "carried out late":
+            self.late_s = self._chance.uniform(1.0, 100.0)
         if kind == "an outage, with an answer lost":
             self.outage_until = self.now() + (length_s := self._chance.uniform(30.0, 400.0))
             self.outages_s += length_s
         fault = {
             "lost answer": CallFault(call, None, worked=True),
             "an outage, with an answer lost": CallFault(call, None, worked=True),
+            "carried out late": CallFault(call, 502),
             "lost call": CallFault(call, None),
             "500": CallFault(call, 500),
             "502": CallFault(call, 502, "<html>bad gateway</html>"),

@@ -106,6 +106,7 @@ class World:
         self.scheduler = Scheduler(random.Random(chance.random()))  # noqa: S311
         self.bucket = Bucket()
         self.account = SimulatedAccount(self.scheduler, chance, self.bucket, root)
+        self.account.listed_after_s = chance.choice((0.0, 0.0, 8.0, 25.0))
         self.account.faults.now = lambda: self.scheduler.now
         self.account.on_call.append(self._check_ledger)
         self.s3_faults = S3Faults(chance)

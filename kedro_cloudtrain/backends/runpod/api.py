@@ -72,12 +72,16 @@ class RunPodApi:
         base_url: the URL of the API.
 
     Attributes:
+        unanswered_at: when a create was last not answered, in seconds since 1970, by the pod's name: it may be carried out later.
+        is_closing: whether no pod is to be asked for any more.
         clock_ahead_s: how far this computer's clock is ahead of the API's, in seconds; None before the first answer.
     """
 
     def __init__(self, key: str, base_url: str | None = None) -> None:
         self.base_url = (base_url or os.environ.get("RUNPOD_API_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
         self.clock_ahead_s: float | None = None
+        self.unanswered_at: dict[str, float] = {}
+        self.is_closing = False
         self._key = key
         self._hurried = threading.Event()
         self._local = threading.local()
@@ -137,6 +141,7 @@ class RunPodApi:
                 return _parse(Pod, self._call("POST", "/v2/pods", json=request.body()))
             except _NoAnswerError as error:
                 reason, no_capacity, unanswered = str(error), _lacks_capacity(str(error)), True
+                self.unanswered_at[request.name] = time.time()
             except BackendError as error:
                 # What was asked before, and not answered, may be carried out all the same.
                 error.may_have_created = unanswered
@@ -158,7 +163,7 @@ class RunPodApi:
                 lacking = CapacityError(reason)
                 lacking.may_have_created = True
                 raise lacking
-            if self._silence.is_over():
+            if self._silence.is_over() or self.is_closing:
                 break
             self._pause(_backoff_s(tried))
         raise ApiError(f"RunPod's API gave no answer to the creation of {request.name} in {tried + 1} tries: {reason}. {_STATUS_PAGE}")

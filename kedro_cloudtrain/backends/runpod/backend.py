@@ -152,6 +152,7 @@ class RunPodBackend:
     def close(self) -> None:
         """End every pod that is still alive, and refuse new ones."""
         self._closed.set()
+        self._api.is_closing = True
         self._api.shorten_waits()
         self._watch.close()
         for name, usd_per_hour in self._watch.forgotten.items():

@@ -165,7 +165,8 @@ class PodLedger:
         """
         for name, entry in self.entries().items():
             lives = bool(entry.client) and self._lives(entry.client)
-            if name not in living and not entry.may_appear and not (lives and not (entry.detached and entry.is_old)):
+            # A list may not have a new pod yet; and a client takes out what it follows itself.
+            if name not in living and entry.is_old and (entry.detached or not lives):
                 self.settle(name)
         for file in self.folder.glob(f"*{_LOCK_ENDING}"):
             if not self._lives(file.name.removesuffix(_LOCK_ENDING)):

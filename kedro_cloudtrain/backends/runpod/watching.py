@@ -26,8 +26,6 @@ logger = logging.getLogger("kedro.cloudtrain")
 _QUOTA_SHARE = 0.1
 _LONGEST_INTERVAL_S = 30.0
 _FINAL_LISTS = 3
-# A pod is asked for itself after so many lists without it.
-_MISSED = 2
 # How long a list may have a pod after RunPod has answered that it is terminated.
 _LISTED_ON_S = 5.0
 
@@ -56,6 +54,10 @@ class PodWatch:
         self._pods: dict[str, Sighting] = {}
         # The names of pods that RunPod may have created, though it has not answered.
         self._unanswered: dict[str, Callable[[bool], None]] = {}
+        # Those that it has not answered yet.
+        self._asking: set[str] = set()
+        # Those that it has not answered at first, and has created by a later try.
+        self._doubled: set[str] = set()
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -78,9 +80,11 @@ class PodWatch:
             CloudTrainError: what `ask` raises. Where RunPod may have created the pod all the same, each later list is searched for it.
         """
         self._ledger.open(entry)
+        self._asking.add(entry.name)
         try:
             pod = ask()
         except BaseException as error:
+            self._asking.discard(entry.name)
             if _is_refusal(error):
                 self._ledger.settle(entry.name)
                 on_gone(False)  # no pod was there
@@ -91,6 +95,7 @@ class PodWatch:
                     self._ledger.open(entry.model_copy(update={"asked_at": time.time()}))
                 self._start()
             raise
+        self._asking.discard(entry.name)
         if not entry.detached:
             # Before anything that may hang: from here on the end of the run ends the pod.
             self.add(pod.id, entry.name, pod.cost or entry.usd_per_hour)
@@ -219,9 +224,22 @@ class PodWatch:
         if sighting is None:
             return
         if sighting.name:
-            self._ledger.settle(sighting.name)
+            self._settle(sighting.name)
         if sighting.on_gone is not None:
             sighting.on_gone()
+
+    def _settle(self, name: str) -> None:
+        """Take a pod out of the ledger that is gone, unless an earlier try to create it may still be carried out."""
+        entry = self._ledger.own().get(name)
+        asked_at = time.time() if name in self._asking else self._api.unanswered_at.get(name)
+        if entry is None or asked_at is None:
+            self._ledger.settle(name)
+            return
+        with contextlib.suppress(ConfigError):
+            self._ledger.open(entry.model_copy(update={"pod": None, "asked_at": asked_at}))
+        with self._lock:
+            self._unanswered.setdefault(name, lambda _: None)
+            self._doubled.add(name)
 
     def _terminate(self, pod_id: str) -> bool:
         try:
@@ -257,7 +275,7 @@ class PodWatch:
             return watched
         # RunPod may still be about to carry out what it has not answered.
         entries, names = self._ledger.own(), {pod.name for pod in living}
-        late = [name for name in unanswered if name in entries and entries[name].may_appear and name not in names]
+        late = [name for name in unanswered - self._doubled if name in entries and entries[name].may_appear and name not in names]
         self._uncertain = {name: entries[name].usd_per_hour for name in late}
         self._note_forgotten(living)
         for pod in living:
@@ -300,10 +318,9 @@ class PodWatch:
             watched = dict(self._pods)
         names = {sighting.name: pod_id for pod_id, sighting in watched.items()}
         for pod_id, sighting in watched.items():
-            if sighting.added_at <= listed_at:  # An older list cannot have the pod.
+            # An older list cannot have the pod, and a new pod may be listed late: one that is missing again is asked for itself.
+            if sighting.added_at <= listed_at and (pod_id in by_id or not sighting.missing or not self._exists(pod_id)):
                 sighting.update(by_id.get(pod_id))
-                if sighting.missing == _MISSED and self._exists(pod_id):
-                    sighting.missing = 0  # A new pod may be listed late.
             if sighting.released_at is None and sighting.unwanted_at is None:
                 continue
             if sighting.missing and sighting.may_be_forgotten:
