@@ -86,7 +86,13 @@ class DiskError(CloudTrainError):
 
 
 class BackendError(CloudTrainError):
-    """A machine could not be had, or does not answer."""
+    """A machine could not be had, or does not answer.
+
+    Attributes:
+        may_have_created: whether the vendor may have created the machine, or still do so, before it refused.
+    """
+
+    may_have_created = False
 
 
 class AuthError(BackendError):

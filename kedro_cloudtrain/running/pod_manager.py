@@ -55,10 +55,17 @@ _POLL_S = 1.0
 _LOG_WAIT_S = 5.0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Launched:
+    """A training: its folder on the volume, its pod, and what that has cost, in dollars, once it is gone."""
+
     remote: RemoteFolder
     placement: Placement
+    ended_usd: float | None = None
+
+    @property
+    def cost_usd(self) -> float:
+        return self.placement.cost_usd if self.ended_usd is None else self.ended_usd
 
 
 class RunPodPodManager:
@@ -129,6 +136,7 @@ class RunPodPodManager:
         with prepared.folder.held():
             prepared.write()
         remote = remote_folder(prepared.folder, self._volume)
+        self._settle_ended()
         remote.send()
         placement = self._launcher.launch(prepared.request(resume=True), remote, detached=True)
         with self._lock:
@@ -156,6 +164,8 @@ class RunPodPodManager:
             report["cost_usd"] = round(pod.cost * uptime_s / 3600, 4)
         if launched is None:
             return report
+        if pod is None:
+            self._note_end(launched)
         if launched.remote.heartbeat(launched.placement.attempt) is not None:
             launched.remote.follow()
         progress = launched.remote.folder.last_progress()
@@ -163,7 +173,7 @@ class RunPodPodManager:
         if progress is not None:
             report["progress"] = progress.model_dump(exclude={"seconds"})
         if result is not None:
-            report |= {"status": result.state, "cost_usd": round(launched.placement.cost_usd, 4)}
+            report |= {"status": result.state, "cost_usd": round(launched.cost_usd, 4)}
             if result.error is not None:
                 report["error"] = result.error.message
         elif pod is None:
@@ -197,7 +207,24 @@ class RunPodPodManager:
         launched = self._launched.get(pod_id)
         if launched is not None:
             self._watch.note_terminated(pod_id, launched.placement.name)
-            self._budget.settle(launched.placement.name, launched.placement.cost_usd)
+            self._note_end(launched)
+
+    def _note_end(self, launched: _Launched) -> None:
+        """Settle what a pod that is gone has cost, once."""
+        with self._lock:
+            if launched.ended_usd is not None:
+                return
+            launched.ended_usd = launched.placement.cost_usd
+        self._budget.settle(launched.placement.name, launched.ended_usd)
+
+    def _settle_ended(self) -> None:
+        """Settle the pods that have ended by themselves, so that what they might have cost may be spent on others."""
+        with self._lock:
+            running = {pod_id: launched for pod_id, launched in self._launched.items() if launched.ended_usd is None}
+        living = {pod.id for pod in self._api.pods()} if running else set()
+        for pod_id, launched in running.items():
+            if pod_id not in living:
+                self._note_end(launched)
 
     def wait_for_completion_and_terminate(self, pod_id: str, max_wait_seconds: float = 3600) -> dict[str, Any]:
         """Wait for a training to end, and terminate its pod, even after an error.

@@ -18,6 +18,7 @@ from kedro_cloudtrain import (
     CloudTrainRunner,
     ConfigError,
     DetachedError,
+    DiskError,
     JobCancelledError,
     JobError,
     JobFailedError,
@@ -145,7 +146,7 @@ def advice(error: CloudTrainError) -> str:
             advice = "look at the account"
         case ApiError():
             advice = f"{error.status}: {error.detail}"
-        case JobCancelledError():
+        case JobCancelledError() | DiskError():
             advice = "start it again"
         case BackendError() | JobError():
             advice = "try again later"

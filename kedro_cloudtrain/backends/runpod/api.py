@@ -131,12 +131,16 @@ class RunPodApi:
             ApiError: any other refusal, with the vendor's detail; 403 means that the account may not have this kind of machine. Without a
                 status, the pod may have been created.
         """
-        reason, no_capacity = "", False
+        reason, no_capacity, unanswered = "", False, False
         for tried in range(_TRIES):
             try:
                 return _parse(Pod, self._call("POST", "/v2/pods", json=request.body()))
             except _NoAnswerError as error:
-                reason, no_capacity = str(error), _lacks_capacity(str(error))
+                reason, no_capacity, unanswered = str(error), _lacks_capacity(str(error)), True
+            except BackendError as error:
+                # What was asked before, and not answered, may be carried out all the same.
+                error.may_have_created = unanswered
+                raise
             # RunPod may have created the pod all the same: a second one of the same name would be paid for, too.
             for wait_s in (0.0, 2.0):
                 self._pause(wait_s)
@@ -151,7 +155,9 @@ class RunPodApi:
                 if pod is not None:
                     return pod
             if no_capacity:
-                raise CapacityError(reason)
+                lacking = CapacityError(reason)
+                lacking.may_have_created = True
+                raise lacking
             if self._silence.is_over():
                 break
             self._pause(_backoff_s(tried))

@@ -140,7 +140,7 @@ class RunPodBackend:
         """Start a job on a pod and leave it running; a pod that works on it already is left alone."""
         remote = remote_folder(request.folder, self._volume)
         with contextlib.suppress(ClaimedError, _FinishedError):
-            if request.attach and self._attached(request, remote) is not None:
+            if request.attach and self._attached(request, remote, detached=True) is not None:
                 return
             remote.send()
             self._launcher.launch(request, remote, detached=True)
@@ -176,7 +176,7 @@ class RunPodBackend:
             ),
         ]
 
-    def _attached(self, request: JobRequest, remote: RemoteFolder) -> Placement | None:
+    def _attached(self, request: JobRequest, remote: RemoteFolder, *, detached: bool = False) -> Placement | None:
         """Return the pod that works on the job already, for a client that is gone or on another computer; None where there is none.
 
         Raises:
@@ -189,7 +189,7 @@ class RunPodBackend:
                 return None
             pod = living_pod(self._api, machine)
             if pod is not None:
-                return self._attach(request, machine.name, attempt, machine, pod)
+                return self._attach(request, machine.name, attempt, machine, pod, detached=detached)
             # Asked after the pod: one that is gone by then has written its result, or never will.
             result = remote.result(attempt)
             if result is not None and result.state == "succeeded":
@@ -205,7 +205,7 @@ class RunPodBackend:
             self._closed.wait(1.0)
         return None
 
-    def _attach(self, request: JobRequest, name: str, attempt: str, machine: Machine, pod: Pod) -> Placement:
+    def _attach(self, request: JobRequest, name: str, attempt: str, machine: Machine, pod: Pod, *, detached: bool = False) -> Placement:
         usd_per_hour = pod.cost or machine.usd_per_hour
         # By RunPod's own clock: the one of the client that has written the file may have been any.
         age_s = pod.age_s(self._api.now()) or 0.0
@@ -222,6 +222,7 @@ class RunPodBackend:
                 startup_s=startup_s,
                 asked_at=time.time() - age_s,
                 pod=pod.id,
+                detached=detached,
             )
         )
         request.folder.write_json(request.folder.machine, {**machine.model_dump(mode="json", exclude_none=True), "pod": pod.id})
@@ -230,16 +231,22 @@ class RunPodBackend:
 
     def _end(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, ended: str) -> float:
         """Make sure that the pod ends, record what it was used for, and return what it cost, in dollars."""
-        gone = True
+        cost_usd = placement.cost_usd
+
+        def settle() -> None:
+            self._budget.settle(placement.name, placement.cost_usd)
+
         if ended == "done":
-            self._watch.release(placement.pod_id)
+            # It has little left to cost, unless it cannot end itself and RunPod does not end it either.
+            worst = worst_usd(placement.usd_per_hour, placement.startup_timeout_s, placement.lifetime_s)
+            ending_s = self._pace.release_s + 2 * self._pace.list_every_s
+            self._budget.hold(placement.name, min(worst, cost_usd + placement.usd_per_hour * ending_s / 3600))
+            self._watch.release(placement.pod_id, settle, lambda: self._budget.hold(placement.name, worst))
         else:
-            gone = self._watch.terminate(placement.pod_id, lambda: self._budget.settle(placement.name, placement.cost_usd))
+            if self._watch.terminate(placement.pod_id, settle):  # The worst case of one that is still there stays reserved.
+                settle()
             with contextlib.suppress(CloudTrainError):
                 self._launcher.revoke(remote, placement.attempt)
-        cost_usd = placement.cost_usd
-        if gone:  # The worst case of one that is still there stays reserved.
-            self._budget.settle(placement.name, cost_usd)
         seconds = now_s() - placement.created_at
         use = MachineUse(placement.pod_id, str(placement.candidate), placement.usd_per_hour, seconds, cost_usd, ended)
         watcher.used(request.folder.name, use)

@@ -70,6 +70,13 @@ class Budget:
                     self._reserved[pod] = before
             raise
 
+    def hold(self, pod: str, usd: float) -> None:
+        """Reserve for a pod that exists already, whatever the limit is."""
+        with self._lock:
+            self._reserved[pod] = usd
+        if self._shared is not None:
+            self._shared.settle(pod, usd, spent=False)
+
     def settle(self, pod: str, cost_usd: float) -> None:
         """Replace a pod's reservation with what the pod has cost."""
         with self._lock:

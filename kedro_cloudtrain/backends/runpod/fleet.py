@@ -14,6 +14,7 @@ from kedro_cloudtrain.backends.runpod.pod_names import has_name_of, is_for_job, 
 from kedro_cloudtrain.errors import CloudTrainError
 from kedro_cloudtrain.jobs.fingerprint import name_patterns
 from kedro_cloudtrain.jobs.result import JobResult
+from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, parsed
 from kedro_cloudtrain.worker.protocol import JOBS, RESULT
 
 if TYPE_CHECKING:
@@ -136,7 +137,11 @@ class Fleet:
         for pod in living:
             parts = parse_name(pod.name)
             if parts is not None and (self._all or has_name_of(parts[0], self._project)):
-                pods.append(JobPod(pod, *parts, self._client(pod, entries.get(pod.name)), now))
+                entry = entries.get(pod.name)
+                project, job, attempt = parts
+                # A name has no room for the whole of a long job's.
+                job = entry.job if entry is not None and is_for_job(job, entry.job) else job
+                pods.append(JobPod(pod, project, job, attempt, self._client(pod, entry), now))
         return sorted(pods, key=lambda pod: -pod.age_s)
 
     def terminate(self, pods: Iterable[JobPod]) -> Iterator[tuple[JobPod, str | None]]:
@@ -180,7 +185,9 @@ class Fleet:
             return
         key = f"{JOBS}/{pod.job}/{RESULT}"
         with contextlib.suppress(CloudTrainError):  # Money first: the pod is terminated even if the volume does not answer.
-            if not self._volume.exists(key):
+            result = parsed(JobResult, self._volume.read_bytes(key, size=MOST_BYTES))
+            # An earlier attempt's is none for the client that waits for this one.
+            if result is None or result.attempt != pod.attempt:
                 self._volume.write_bytes(key, JobResult.stopped(pod.attempt).model_dump_json().encode())
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.pace import Pace
     from kedro_cloudtrain.backends.runpod.placement import Placement
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
-    from kedro_cloudtrain.backends.runpod.watching import Sighting
+    from kedro_cloudtrain.backends.runpod.sighting import Sighting
     from kedro_cloudtrain.jobs.result import JobResult
 
 logger = logging.getLogger("kedro.cloudtrain")

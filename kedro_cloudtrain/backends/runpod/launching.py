@@ -172,15 +172,26 @@ class Launcher:
         )
         created_at = now_s()
         pod: Pod | None = None
+        asked = False
+
+        def ask() -> Pod:
+            nonlocal asked
+            asked = True
+            return self._create_pod(pod_request)
+
+        def settle(existed: bool) -> None:  # as the watch calls it
+            self._budget.settle(name, (now_s() - created_at) / 3600 * candidate.usd_per_hour if existed else 0.0)
+
         try:
             # On the volume before the pod is created: whatever happens then, the volume tells what was asked for.
             remote.write_machine(machine)
             self._check_claim(request, remote, attempt)
             pod_request = self._pod_request(request, remote, candidate, machine)
-            pod = self._watch.create(entry, lambda: self._create_pod(pod_request))
+            pod = self._watch.create(entry, ask, settle)
         finally:
             if pod is None:
-                self._budget.settle(name, 0.0)
+                if not asked:
+                    self._budget.settle(name, 0.0)
                 # If a pod was created after all, it must not begin.
                 with contextlib.suppress(CloudTrainError):
                     self.revoke(remote, attempt)
@@ -191,8 +202,8 @@ class Launcher:
             billed = {"usd_per_hour": usd_per_hour, "lifetime_s": lives_s, "timeout_s": min(request.timeout_s, lives_s)}
             remote.write_machine({**machine, **billed, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
         except BaseException:
-            self._watch.terminate(pod.id)
-            self._budget.settle(name, placement.cost_usd)
+            if self._watch.terminate(pod.id, lambda: self._budget.settle(name, placement.cost_usd)):
+                self._budget.settle(name, placement.cost_usd)
             with contextlib.suppress(CloudTrainError):
                 self.revoke(remote, attempt)
             raise
@@ -234,8 +245,8 @@ class Launcher:
             return self._api.create_pod(pod_request)
         try:
             return self._api.create_pod(pod_request)
-        except CapacityError:
-            if pod_request.least_is_wanted:
+        except CapacityError as error:
+            if pod_request.least_is_wanted or error.may_have_created:
                 raise  # The pod would find the host too small, and be paid for.
             logger.info("%s: no host with the memory that its table needs is free: any is taken", pod_request.name, extra={"markup": False})
         except ApiError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
+import os
 import secrets
 import threading
 import time
@@ -194,10 +196,19 @@ class PodLedger:
         with self._lock:
             if self._alive is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                handle = self._lock_file(self.client).open("a")
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                self._alive = handle
+                self._alive = self._locked()
         return self.client
+
+    def _locked(self) -> IO[str]:
+        """Return this client's lock file, locked; another client may take away one that is not locked yet."""
+        file = self._lock_file(self.client)
+        while True:
+            handle = file.open("a")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(handle.fileno()).st_ino == file.stat().st_ino:
+                    return handle
+            handle.close()
 
     def _write(self, entry: LedgerEntry) -> None:
         with self._lock:

@@ -108,14 +108,14 @@ class SharedBudget:
                 f"{self._settings.per}."
             )
 
-    def settle(self, pod: str, cost_usd: float) -> None:
-        """Replace a pod's reservation with what the pod has cost; if the volume does not answer, the worst case stays."""
+    def settle(self, pod: str, cost_usd: float, *, spent: bool = True) -> None:
+        """Replace a pod's reservation with what the pod has cost, or from now on can; if the volume does not answer, the old one stays."""
         with self._lock:
             for period, claims in self._own.items():
                 if pod not in claims.pods:
                     continue
                 if cost_usd:
-                    claims.pods[pod] = _Claim(usd=cost_usd, spent=True)
+                    claims.pods[pod] = _Claim(usd=cost_usd, spent=spent)
                 else:
                     del claims.pods[pod]
                 try:
@@ -169,11 +169,10 @@ class SharedBudget:
 
     def _read(self, key: str) -> _Claims:
         for number in range(_READS):
+            # It was listed, and no client deletes one: a file that is not found is one that cannot be read.
             content = self._volume.read_bytes(key, size=_LARGEST_FILE_BYTES)
-            if content is None:
-                return _Claims()
             try:
-                return _Claims.model_validate_json(content)
+                return _Claims.model_validate_json(content or b"")
             except ValidationError:
                 if number < _READS - 1:
                     time.sleep(_READ_PAUSE_S)

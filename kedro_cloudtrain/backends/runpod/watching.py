@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import logging
 import threading
 import time
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.clock import now_s
 from kedro_cloudtrain.backends.runpod.ledger import PodLedger
-from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError
+from kedro_cloudtrain.backends.runpod.sighting import Sighting
+from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,60 +23,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kedro.cloudtrain")
 
-# An uptime is in whole seconds, and a list takes a moment to arrive.
-_UPTIME_ERROR_S = 2.0
 _QUOTA_SHARE = 0.1
 _LONGEST_INTERVAL_S = 30.0
 _FINAL_LISTS = 3
+# A pod is asked for itself after so many lists without it.
+_MISSED = 2
 # How long a list may have a pod after RunPod has answered that it is terminated.
 _LISTED_ON_S = 5.0
-
-
-@dataclasses.dataclass
-class Sighting:
-    """One pod as the lists have shown it; times are by the clock of `clock.py`, which goes on while this computer is asleep.
-
-    Attributes:
-        pod: the pod in the latest list that had it; None before the first.
-        missing: how many lists in a row did not have it.
-        running_since: when its container first started, by the first uptime that was seen.
-        started_at: when its container last started, by its uptime.
-        restarts: how often its container has started again.
-        released_at: when its job was done.
-        unwanted_at: when it was first to be terminated.
-        ended_at: when RunPod last answered that it is terminated.
-        usd_per_hour: its price.
-        on_gone: called once a pod is gone that RunPod did not terminate at first.
-    """
-
-    name: str
-    added_at: float
-    pod: Pod | None = None
-    missing: int = 0
-    running_since: float | None = None
-    started_at: float | None = None
-    restarts: int = 0
-    released_at: float | None = None
-    unwanted_at: float | None = None
-    ended_at: float | None = None
-    usd_per_hour: float = 0.0
-    on_gone: Callable[[], None] | None = None
-
-    def update(self, pod: Pod | None) -> None:
-        """Take over the pod as one list has it; None if the list does not have it."""
-        if pod is None or pod.status == "TERMINATED":
-            self.missing += 1
-            return
-        self.missing = 0
-        if pod.runtime is not None:
-            started_at = now_s() - pod.runtime.uptime
-            if self.running_since is None or self.started_at is None:
-                self.running_since = self.started_at = started_at
-            # A container that loops has an uptime near zero in each list: what proves a restart is that the uptime has not grown.
-            elif started_at > self.started_at + _UPTIME_ERROR_S:
-                self.started_at = started_at
-                self.restarts += 1
-        self.pod = pod
 
 
 class PodWatch:
@@ -101,7 +55,7 @@ class PodWatch:
         self._lock = threading.Lock()
         self._pods: dict[str, Sighting] = {}
         # The names of pods that RunPod may have created, though it has not answered.
-        self._unanswered: set[str] = set()
+        self._unanswered: dict[str, Callable[[bool], None]] = {}
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -111,12 +65,13 @@ class PodWatch:
         self._uncertain: dict[str, float] = {}
         self.forgotten: dict[str, float] = {}
 
-    def create(self, entry: LedgerEntry, ask: Callable[[], Pod]) -> Pod:
+    def create(self, entry: LedgerEntry, ask: Callable[[], Pod], on_gone: Callable[[bool], None]) -> Pod:
         """Create a pod that stands in the ledger before it is asked for.
 
         Args:
             entry: what the ledger notes of it.
             ask: asks RunPod for it.
+            on_gone: called, if `ask` raises, once there is no pod: with whether there was one for a while.
 
         Raises:
             ConfigError: the ledger cannot be written; RunPod was not asked.
@@ -128,9 +83,12 @@ class PodWatch:
         except BaseException as error:
             if _is_refusal(error):
                 self._ledger.settle(entry.name)
+                on_gone(False)  # no pod was there
             else:
                 with self._lock:
-                    self._unanswered.add(entry.name)
+                    self._unanswered[entry.name] = on_gone
+                with contextlib.suppress(ConfigError):  # From the last question on it may appear.
+                    self._ledger.open(entry.model_copy(update={"asked_at": time.time()}))
                 self._start()
             raise
         if not entry.detached:
@@ -148,6 +106,8 @@ class PodWatch:
     def adopt(self, entry: LedgerEntry) -> None:
         """Enter a pod that another client has created, unless that one lives on this computer: from now on it is this client's to end."""
         known = self._ledger.entries().get(entry.name)
+        if entry.pod is not None and not entry.detached:
+            self.add(entry.pod, entry.name, entry.usd_per_hour)
         if known is None or not self._ledger.has_client(known) or known.detached:
             self._ledger.open(entry.model_copy(update={"shared": known is None}))
 
@@ -158,11 +118,20 @@ class PodWatch:
         self._start()
         return sighting
 
-    def release(self, pod_id: str) -> None:
-        """Let a pod whose job is done terminate itself; if it has not done so in time, terminate it."""
+    def release(self, pod_id: str, on_gone: Callable[[], None], on_stays: Callable[[], None]) -> None:
+        """Let a pod whose job is done terminate itself; if it has not done so in time, terminate it.
+
+        Args:
+            pod_id: the pod's id.
+            on_gone: called once the pod is gone.
+            on_stays: called once if RunPod does not terminate it.
+        """
         with self._lock:
-            if pod_id in self._pods:
-                self._pods[pod_id].released_at = now_s()
+            sighting = self._pods.get(pod_id)
+            if sighting is not None:
+                sighting.released_at, sighting.on_gone, sighting.on_stays = now_s(), on_gone, on_stays
+        if sighting is None:
+            on_gone()
 
     def terminate(self, pod_id: str, on_gone: Callable[[], None] | None = None) -> bool:
         """Terminate a pod now, and return whether RunPod has done so; if not, it is asked again after each list that has the pod.
@@ -176,9 +145,7 @@ class PodWatch:
         if sighting is None:
             known = next((entry for entry in self._ledger.own().values() if entry.pod == pod_id), None)
             sighting = self.add(pod_id, known.name if known is not None else "", known.usd_per_hour if known is not None else 0.0)
-        if sighting.missing > 1:
-            self._forget(pod_id)
-            return True
+        # A list that does not have it proves nothing: a new pod may be listed late.
         sighting.unwanted_at = sighting.unwanted_at or now_s()
         terminated = self._terminate(pod_id)
         if not terminated:
@@ -218,7 +185,9 @@ class PodWatch:
             for pod_id in self._pods:
                 self.left.pop(pod_id, None)
             self.left |= {pod_id: self._pods[pod_id].usd_per_hour for pod_id in left if pod_id in self._pods}
-            gone = [pod_id for pod_id in self._pods if pod_id not in left]
+            unseen = [pod_id for pod_id, sighting in self._pods.items() if pod_id not in left and not sighting.may_be_forgotten]
+            self.left |= {pod_id: self._pods[pod_id].usd_per_hour for pod_id in unseen}
+            gone = [pod_id for pod_id in self._pods if pod_id not in left and pod_id not in unseen]
         for pod_id in gone:
             self._forget(pod_id)
         self._ledger.close()
@@ -230,7 +199,7 @@ class PodWatch:
             busy = {
                 pod_id: sighting.usd_per_hour
                 for pod_id, sighting in self._pods.items()
-                if sighting.released_at is None and sighting.ended_at is None
+                if sighting.ended_at is None and (sighting.released_at is None or sighting.pod is None)
             }
             self.left |= busy
         return list(busy)
@@ -286,10 +255,14 @@ class PodWatch:
             entries = self._ledger.own()
             self._uncertain = {name: entries[name].usd_per_hour for name in unanswered if name in entries}
             return watched
-        self._uncertain = {}
+        # RunPod may still be about to carry out what it has not answered.
+        entries, names = self._ledger.own(), {pod.name for pod in living}
+        late = [name for name in unanswered if name in entries and entries[name].may_appear and name not in names]
+        self._uncertain = {name: entries[name].usd_per_hour for name in late}
         self._note_forgotten(living)
         for pod in living:
             if pod.name in unanswered and pod.id not in watched:
+                self._ledger.created(pod.name, pod.id, pod.cost)
                 self.add(pod.id, pod.name, pod.cost)
                 watched.append(pod.id)
         ids = {pod.id for pod in living}
@@ -329,15 +302,15 @@ class PodWatch:
         for pod_id, sighting in watched.items():
             if sighting.added_at <= listed_at:  # An older list cannot have the pod.
                 sighting.update(by_id.get(pod_id))
-            over_s = None if sighting.released_at is None else now_s() - sighting.released_at
-            if over_s is None and sighting.unwanted_at is None:
+                if sighting.missing == _MISSED and self._exists(pod_id):
+                    sighting.missing = 0  # A new pod may be listed late.
+            if sighting.released_at is None and sighting.unwanted_at is None:
                 continue
-            if sighting.missing:
+            if sighting.missing and sighting.may_be_forgotten:
                 self._forget(pod_id)
-            elif (sighting.unwanted_at is not None and listed_at - (sighting.ended_at or 0.0) > _LISTED_ON_S) or (
-                over_s is not None and over_s > self._pace.release_s
-            ):
-                self._terminate(pod_id)  # After each list that still has the pod, whatever the last answer was.
+            elif sighting.missing or self._is_late(sighting, listed_at):
+                # After each list that still has the pod, whatever the last answer was.
+                self._terminate_again(pod_id, sighting)
         for pod in by_id.values():
             # A create whose answer was lost has made a second pod.
             if pod.id != names.get(pod.name, pod.id):
@@ -345,20 +318,42 @@ class PodWatch:
                 self.terminate(pod.id)
             elif pod.name in self._unanswered and pod.id not in watched:
                 logger.warning("Pod %s was created, though RunPod did not answer: it is terminated.", pod.id)
-                self.add(pod.id, pod.name, pod.cost)
+                self._ledger.created(pod.name, pod.id, pod.cost)
+                on_gone = self._unanswered[pod.name]
+                self.add(pod.id, pod.name, pod.cost).on_gone = lambda on_gone=on_gone: on_gone(True)
                 self.terminate(pod.id)
         self._give_up_unanswered({pod.name for pod in by_id.values()})
+
+    def _exists(self, pod_id: str) -> bool:
+        try:
+            pod = self._api.pod(pod_id)
+        except CloudTrainError:
+            return True  # A list will tell.
+        return pod is not None and pod.status != "TERMINATED"
+
+    def _is_late(self, sighting: Sighting, listed_at: float) -> bool:
+        """Return whether a pod that a list has should have gone before it."""
+        if sighting.unwanted_at is not None:
+            return listed_at - (sighting.ended_at or 0.0) > _LISTED_ON_S
+        return sighting.released_at is not None and now_s() - sighting.released_at > self._pace.release_s
+
+    def _terminate_again(self, pod_id: str, sighting: Sighting) -> None:
+        if not self._terminate(pod_id) and sighting.on_stays is not None:
+            sighting.on_stays()
+            sighting.on_stays = None
 
     def _give_up_unanswered(self, listed: set[str]) -> None:
         """Stop looking for pods that RunPod would have created by now."""
         entries = self._ledger.own()
         with self._lock:
             late = [name for name in self._unanswered if name in listed or name not in entries or not entries[name].may_appear]
-            self._unanswered.difference_update(late)
+            given_up = {name: self._unanswered.pop(name) for name in late}
         for name in set(late) - listed:
             self._ledger.settle(name)
+            given_up[name](False)  # no pod was there
 
 
 def _is_refusal(error: BaseException) -> bool:
     """Return whether RunPod has refused to create a pod; after any other error it may have created the pod all the same."""
-    return isinstance(error, (CapacityError, AuthError, BalanceError)) or (isinstance(error, ApiError) and error.status is not None)
+    refused = isinstance(error, (CapacityError, AuthError, BalanceError)) or (isinstance(error, ApiError) and error.status is not None)
+    return refused and not getattr(error, "may_have_created", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import threading
@@ -9,12 +10,16 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from runpod_stand_in import RunPodStandIn
+from runpod_stand_in.answers import Handler
+from runpod_stand_in.schemas import ListPodsResponse
 from support.cloud import Cloud
 from support.waiting import wait_until
 
+from kedro_cloudtrain.backends.runpod.fleet import Fleet, PodClient
 from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry, PodLedger
 from kedro_cloudtrain.backends.runpod.pod_names import has_name_of, is_for_job, parse_name, pod_name, pod_prefix
-from kedro_cloudtrain.errors import ApiError, ConfigError
+from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError, ConfigError, JobLostError
 from kedro_cloudtrain.storage.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -186,3 +191,124 @@ def test_a_pods_name_tells_its_project_job_and_attempt(project: str, prefix: str
 def test_projects_of_one_name_are_known(first: str, second: str, same: bool) -> None:
     assert has_name_of(first, second) is same
     assert parse_name("cloudtrain-by-hand") is None
+
+
+def list_late(monkeypatch: pytest.MonkeyPatch, after_s: float) -> None:
+    """Have a list show a pod only a while after it was created."""
+    born: dict[str, float] = {}
+
+    def living(self: RunPodStandIn) -> list:
+        return [
+            pod for pod in self.pods.values() if not pod.gone and time.monotonic() - born.setdefault(pod.id, time.monotonic()) > after_s
+        ]
+
+    monkeypatch.setattr(Handler, "_answer_account", answer_late(living))
+
+
+def answer_late(living):
+    """Answer a list of pods with those that `living` returns, and all else as ever."""
+    real = Handler._answer_account
+
+    def answer(self: Handler) -> None:
+        if (self.command, self.call.path) != ("GET", "/v2/pods"):
+            return real(self)
+        pods = [self.stand_in.view(pod) for pod in living(self.stand_in)]
+        return self.send_json(200, ListPodsResponse(pods=pods).json_object())
+
+    return answer
+
+
+def test_a_pod_that_is_listed_late_is_not_taken_for_gone(cloud: Cloud, backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    list_late(monkeypatch, 1.5)
+    cloud.run(backend, body="time.sleep(3)")
+    assert len(cloud.runpod.pods) == 1
+    cloud.runpod.faults.befall("never starts")
+    with pytest.raises(JobLostError, match="never started"):
+        cloud.run(backend, "other", retries=0, startup_timeout_s=1)
+    wait_until(lambda: not cloud.runpod.living, 10)
+    backend.close()
+    assert PodLedger(cloud.api.account).entries() == {}
+
+
+def test_a_refusal_after_a_create_that_was_not_answered_is_none(cloud: Cloud) -> None:
+    backend = cloud.backend()
+    backend._api.shorten_waits()
+    cloud.runpod.faults.answer("POST /v2/pods", 502)
+    cloud.runpod.faults.no_capacity()
+    with pytest.raises(CapacityError):
+        cloud.run(backend, wait_for_capacity_s=0)
+    (entry,) = PodLedger(cloud.api.account).entries().values()
+    assert entry.pod is None
+    assert entry.may_appear
+    pod = cloud.runpod.put(entry.name, minutes=0)  # It was carried out late.
+    wait_until(lambda: pod.gone, 10)
+    backend.close()
+    assert backend.left() == []
+
+
+def test_a_create_that_is_in_flight_when_the_run_ends_is_named(cloud: Cloud) -> None:
+    backend = cloud.backend()
+    backend._api.shorten_waits()
+    cloud.runpod.faults.answer("POST /v2/pods", 502, times=9)
+    with pytest.raises(ApiError, match="gave no answer to the creation"):
+        cloud.run(backend)
+    backend.close()
+    (sentence,) = backend.left()
+    assert "Whether RunPod has made the pod cloudtrain-shop--train-" in sentence
+    assert "kedro cloudtrain reap" in sentence
+
+
+def test_what_a_pod_may_cost_stays_reserved_until_it_is_gone(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    backend = cloud.backend(max_cost_usd=0.06)  # One pod's worst case is 0.14 dollars an hour for 1,020 s.
+    cloud.runpod.faults.befall("cannot end")
+    cloud.runpod.faults.answer("DELETE /v2/pods/*", 401, times=99)
+    cloud.run(backend)
+    wait_until(lambda: "could not be terminated" in caplog.text, 10)
+    wait_until(lambda: backend._budget._reserved, 5)
+    with pytest.raises(BudgetExceededError):
+        cloud.run(backend, "other")
+    cloud.runpod.faults.clear()
+    wait_until(lambda: not cloud.runpod.living, 10)
+    wait_until(lambda: not backend._budget._reserved, 5)
+    cloud.run(backend, "another")
+    backend.close()
+
+
+def test_a_job_that_is_detached_twice_is_left_alone(cloud: Cloud) -> None:
+    job = cloud.job(body="time.sleep(20)")
+    for _ in range(2):
+        backend = cloud.backend()
+        backend.submit(job.request(attach=True))
+        backend.close()
+    (pod,) = cloud.runpod.living
+    assert [seen.client for seen in Fleet(cloud.api, "Shop").pods()] == [PodClient.DETACHED]
+    pod.end()
+
+
+def test_a_client_whose_lock_is_taken_away_as_it_begins_is_not_taken_for_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, other = PodLedger("account", tmp_path), PodLedger("account", tmp_path)
+    real, swept = fcntl.flock, []
+
+    def flock(handle, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and not swept:
+            swept.append(True)
+            other.sweep(())
+        real(handle, operation)
+
+    monkeypatch.setattr("kedro_cloudtrain.backends.runpod.ledger.fcntl.flock", flock)
+    client.open(LedgerEntry(name="pod", asked_at=time.time()))
+    assert swept
+    assert other.dead() == {}
+
+
+@pytest.mark.parametrize("job", ["train", f"train{'x' * 100}"])
+def test_stop_tells_the_client_of_its_own_attempt(cloud: Cloud, job: str) -> None:
+    name = pod_name(pod_prefix("Shop"), f"{job}-0123456789ab", "deadbeef")
+    pod = cloud.runpod.put(name)
+    client = PodLedger(cloud.api.account)
+    client.open(LedgerEntry(name=name, job=f"{job}-0123456789ab", pod=pod.id, asked_at=time.time()))
+    key = f".cloudtrain/jobs/{job}-0123456789ab/result.json"
+    cloud.volume.write_bytes(key, b'{"state": "failed", "attempt": "01234567"}')
+    fleet = Fleet(cloud.api, "Shop", cloud.volume)
+    assert [reason for _, reason in fleet.terminate(fleet.pods())] == [None]
+    assert b'"attempt":"deadbeef"' in (cloud.volume.read_bytes(key) or b"")

@@ -105,6 +105,13 @@ def test_nothing_is_started_while_a_clients_part_is_not_known(cloud: Cloud, cont
     assert client(cloud).taken_usd() == 0.0
 
 
+def test_a_part_that_is_listed_and_not_found_is_not_known(cloud: Cloud) -> None:
+    client(cloud).reserve("pod", "train", 4.0)
+    cloud.s3.faults.append(StorageFault("GET", "budgets/*.json", 404, times=9))
+    with pytest.raises(BudgetExceededError, match="cannot be read"):
+        client(cloud).reserve("other", "train", 4.0)
+
+
 def test_a_volume_that_refuses_stops_the_pod_and_not_its_settlement(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
     budget = client(cloud)
     budget.reserve("pod", "train", 2.0)

@@ -1,0 +1,70 @@
+"""What the lists of pods have shown of one pod."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from kedro_cloudtrain.backends.runpod.clock import now_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kedro_cloudtrain.backends.runpod.contract import Pod
+
+# An uptime is in whole seconds, and a list takes a moment to arrive.
+_UPTIME_ERROR_S = 2.0
+
+
+@dataclasses.dataclass
+class Sighting:
+    """One pod as the lists have shown it; times are by the clock of `clock.py`, which goes on while this computer is asleep.
+
+    Attributes:
+        pod: the pod in the latest list that had it; None before the first.
+        missing: how many lists in a row did not have it.
+        running_since: when its container first started, by the first uptime that was seen.
+        started_at: when its container last started, by its uptime.
+        restarts: how often its container has started again.
+        released_at: when its job was done.
+        unwanted_at: when it was first to be terminated.
+        ended_at: when RunPod last answered that it is terminated.
+        usd_per_hour: its price.
+        on_gone: called once the pod is gone.
+        on_stays: called once if RunPod does not terminate the pod though its job is done.
+    """
+
+    name: str
+    added_at: float
+    pod: Pod | None = None
+    missing: int = 0
+    running_since: float | None = None
+    started_at: float | None = None
+    restarts: int = 0
+    released_at: float | None = None
+    unwanted_at: float | None = None
+    ended_at: float | None = None
+    usd_per_hour: float = 0.0
+    on_gone: Callable[[], None] | None = None
+    on_stays: Callable[[], None] | None = None
+
+    @property
+    def may_be_forgotten(self) -> bool:
+        """Whether a list without the pod means that it is gone: RunPod has ended it, or it was listed before."""
+        return self.ended_at is not None or self.pod is not None
+
+    def update(self, pod: Pod | None) -> None:
+        """Take over the pod as one list has it; None if the list does not have it."""
+        if pod is None or pod.status == "TERMINATED":
+            self.missing += 1
+            return
+        self.missing = 0
+        if pod.runtime is not None:
+            started_at = now_s() - pod.runtime.uptime
+            if self.running_since is None or self.started_at is None:
+                self.running_since = self.started_at = started_at
+            # A container that loops has an uptime near zero in each list: what proves a restart is that the uptime has not grown.
+            elif started_at > self.started_at + _UPTIME_ERROR_S:
+                self.started_at = started_at
+                self.restarts += 1
+        self.pod = pod
