@@ -8,9 +8,10 @@ import pytest
 
 from kedro_cloudtrain import secrecy
 from kedro_cloudtrain.config.making import make_settings
-from kedro_cloudtrain.errors import CloudTrainError, ConfigError
+from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.jobs.environment_name import environment_name
 from kedro_cloudtrain.secrecy import know, redacted, sealed, variables_of
+from kedro_cloudtrain.storage.sources import make_source
 
 TOKEN = "PLANTED0token"  # noqa: S105  # a planted one
 
@@ -95,6 +96,22 @@ def test_a_secret_parameter_is_found_by_its_words_however_they_are_joined(name: 
         assert secrecy.split_secret(f"https://h.org/a.csv#{name}={value}") == ("https://h.org/a.csv", "")
         assert redacted(url) == f"https://h.org/a.csv?page=1&{name}=***"
         assert value not in sealed(f"a @ {url}#sha256=ab")
+
+
+@pytest.mark.parametrize(
+    ("url", "public"),
+    [
+        ("s3://h.org/a#token=PLANTED", "s3://h.org/a#token=***"),
+        ("s3://h.org/a?x=1&accessToken=PLANTED&y=2#f", "s3://h.org/a?x=1&accessToken=***&y=2#f"),
+        ("s3://h.org/a?token=a#PLANTED", "s3://h.org/a?token=***"),
+        ("s3://h.org/a?x=1#authToken=PLANTED", "s3://h.org/a?x=1#authToken=***"),
+        ("s3://u:PLANTED/a@h.org/a", "s3://***@h.org/a"),
+    ],
+)
+def test_a_refused_dataset_url_shows_no_secret(url: str, public: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        make_source(url)
+    assert repr(public) in str(refused.value)
 
 
 @pytest.mark.parametrize(

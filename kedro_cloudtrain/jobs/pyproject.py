@@ -56,11 +56,12 @@ def read_pyproject(project: Path) -> dict[str, Any]:
                 TypeAdapter(form).validate_python(value, strict=True)
             except ValidationError:
                 # The value is not repeated: it may be an address with a password.
-                raise ConfigError(f"{file}: `{name}` is {_KINDS.get(type(value), 'a value')}, and has to be {words}.") from None
+                kind = "a list of something else" if isinstance(value, list) and "list" in words else _KINDS.get(type(value), "a date")
+                raise ConfigError(f"{file}: `{name}` is {kind}, and has to be {words}.") from None
     return tables
 
 
-_KINDS = {str: "a text", list: "a list of something else", dict: "a table", bool: "true or false", int: "a number", float: "a number"}
+_KINDS = {str: "a text", list: "a list", dict: "a table", bool: "true or false", int: "a number", float: "a number"}
 
 
 def _values(value: Any, keys: list[str], above: str = "") -> Iterator[tuple[str, Any]]:

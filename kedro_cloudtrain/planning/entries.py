@@ -230,7 +230,7 @@ def _holds_a_secret(value: Any) -> bool:
     """Return whether an entry holds a secret outside its credentials: in `fs_args`, or in a URL's query."""
     if isinstance(value, dict):
         return any(names_a_secret(key) or _holds_a_secret(inner) for key, inner in value.items())
-    return isinstance(value, str) and any(is_secret(part) for part in value.partition("?")[2].split("&") if part)
+    return isinstance(value, str) and any(map(is_secret, re.split("[?&#]", value)[1:]))
 
 
 def _place(entry: Mapping[str, Any]) -> tuple[str | None, str | None] | None:

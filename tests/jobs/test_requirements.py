@@ -173,7 +173,7 @@ def test_a_refused_line_of_a_requirements_file_repeats_no_password(line: str, pa
         ('tool.uv.sources = ["x"]', "`tool.uv.sources` is a list"),
         ("tool.uv = 1.5", "`tool.uv` is a number"),
         ("tool.setuptools = []", "`tool.setuptools` is a list"),
-        ('tool.setuptools.dynamic = ["dependencies"]', "`tool.setuptools.dynamic` is a list"),
+        ('tool.setuptools.dynamic = ["dependencies"]', "`tool.setuptools.dynamic` is a list, and has to be a table"),
         (
             'tool.setuptools.dynamic.dependencies = "x"',
             "`tool.setuptools.dynamic.dependencies` is a text, and has to be a table",
