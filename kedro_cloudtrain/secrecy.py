@@ -16,16 +16,27 @@ if TYPE_CHECKING:
 
 HIDDEN = "***"
 # Query parameters that are, or belong to, a credential: those of presigned URLs of S3, Google Cloud Storage and CloudFront and of
-# Azure's SAS, and the names that services have for their tokens.
-_PARAMETER = (
-    r"(?:x-amz-[\w-]*|x-goog-[\w-]*|awsaccesskeyid|googleaccessid|signature|sig|token|[a-z_-]*[_-]token|key|api[_-]?key|[a-z_-]*[_-]key"
-    r"|key-pair-id|policy|secret|client[_-]secret|password|passwd|pwd|auth|authorization|credential|credentials|jwt|access[_-]?key)"
+# Azure's SAS, and the names that services have for their tokens: as words that `_` or `-` part, or capitals, or nothing.
+_SECRET_PARAMETER = re.compile(
+    r"x-amz-[\w-]*|x-goog-[\w-]*|aws_?access_?key_?id|google_?access_?id|signature|sig|hmac|policy|key-pair-id"
+    r"|(?:[a-z_-]*[_-])?(?:token|key|secret|password|passwd|passphrase|pwd)"
+    r"|(?:access|account|api|auth|bearer|client|consumer|id|job|private|refresh|secret|session|shared|subscription)(?:token|key|secret)"
+    r"|auth|authorization|credentials?|jwt"
 )
-_SECRET_PARAMETER = re.compile(f"^{_PARAMETER}$", re.IGNORECASE)
+# These are ordinary names too, so that the value decides.
+_PERHAPS_SECRET_PARAMETER = re.compile(r"code|app_?id|session_?id|session|sid|sas|tkn|sign")
+_RANDOM = re.compile(
+    r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])(?=.*(?:\d[A-Za-z]|[A-Za-z]\d))[\w+/=-]{16,}"
+    r"|(?=\d*[a-f])(?=[a-f]*\d)[0-9a-f]{16,}|(?=\d*[A-F])(?=[A-F]*\d)[0-9A-F]{16,}"
+)
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Azure's SAS signs these together with `sig`; alone, they are ordinary names.
 _AZURE_SAS = {"se", "sp", "sv", "sr", "st", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv", "ss", "srt"}
-_IN_QUERY = re.compile(rf"([?&]{_PARAMETER}=)[^&\s'\"<>#)\]}},]+", re.IGNORECASE)
-_USER = re.compile(r"\b([a-z][a-z0-9+.-]*://)([^/\s@'\"?#]+(?:@[^/\s@'\"?#]+)*)@", re.IGNORECASE)
+_IN_QUERY = re.compile(r"([?&#])([\w.%-]+=)([^&\s'\"<>#)\]},]+)")
+# A password with a `/` that is not escaped: what is before it looks like a host with a port that is no number.
+_UNESCAPED = r"[^\s@/'\"?#:\[]*:(?!\d*(?:[/?#\s'\"]|$))"
+_BEGINS_UNESCAPED = re.compile(_UNESCAPED)
+_USER = re.compile(rf"\b([a-z][a-z0-9+.-]*://)([^/\s@'\"?#]+(?:@[^/\s@'\"?#]+)*|{_UNESCAPED}[^\s@'\"]*(?:@[^\s@'\"]*)*)@", re.IGNORECASE)
 # Tokens that their makers have given a form by which they are found.
 _TOKEN = re.compile(
     r"\b(?:rpa_[A-Za-z0-9]{16,}|rps_[A-Za-z0-9_]{8,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_[A-Za-z0-9]{16,}"
@@ -33,7 +44,7 @@ _TOKEN = re.compile(
 )
 # A long word of letters and digits that nothing separates: a key in the wrong place.
 _KEY = re.compile(r"(?=[^\W\d_]*\d)(?=[\d_+/=-]*[A-Za-z])[\w+/=-]{28,}")
-_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<rest>[^\s;]+)", re.IGNORECASE)
+_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<rest>(?:\S*@)?[^\s;]+)", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _SHORTEST = 6
 _carried: dict[str, str] = {}
@@ -45,7 +56,8 @@ def redacted(text: str) -> str:
     for secret in sorted(_known, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _USER.sub(lambda match: match[0] if _is_public_user(match[1], match[2]) else f"{match[1]}{HIDDEN}@", text)
-    return _TOKEN.sub(HIDDEN, _IN_QUERY.sub(rf"\1{HIDDEN}", text))
+    text = _IN_QUERY.sub(lambda match: f"{match[1]}{match[2]}{HIDDEN}" if is_secret(match[2] + match[3]) else match[0], text)
+    return _TOKEN.sub(HIDDEN, text)
 
 
 def shown(value: object) -> str:
@@ -96,35 +108,51 @@ def sealed_with(url: str, name: str, credentials: Mapping[str, object]) -> str:
 def split_secret(url: str) -> tuple[str, str]:
     """Split a URL into itself without its secrets, and the secret part of its query; an ordinary query stays as it is."""
     parts = urlsplit(url)
-    pieces = parts.query.split("&") if parts.query else []
+    pieces, beyond = parts.query.split("&") if parts.query else [], parts.fragment.split("&")
     names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
     signed = "sig" in names
     secret = [piece for piece in pieces if is_secret(piece) or (signed and piece.partition("=")[0].lower() in _AZURE_SAS)]
-    if not secret:
+    # No server is sent what is behind the `#`, so that a secret there is of no use and is left out.
+    public = [piece for piece in beyond if "=" not in piece or not is_secret(piece)]
+    if not secret and public == beyond:
         return url, ""
     kept = "&".join(piece for piece in pieces if piece not in secret)
-    return urlunsplit(parts._replace(query=kept)), "&".join(secret)
+    return urlunsplit(parts._replace(query=kept, fragment="&".join(public))), "&".join(secret)
 
 
 def names_a_secret(name: str) -> bool:
     """Return whether a parameter of this name is a credential, or belongs to one."""
-    return _SECRET_PARAMETER.match(name) is not None
+    return _SECRET_PARAMETER.fullmatch(_in_words(name)) is not None
 
 
 def is_secret(piece: str) -> bool:
-    """Return whether a piece of a query, `name=value`, is a credential."""
-    return names_a_secret(piece.partition("=")[0])
+    """Return whether a piece of a query, `name=value`, is a credential: by its name, or by its name and a value like a key's."""
+    name, _, value = piece.partition("=")
+    if names_a_secret(unquote(name)):
+        return True
+    return _PERHAPS_SECRET_PARAMETER.fullmatch(_in_words(unquote(name))) is not None and _RANDOM.fullmatch(unquote(value)) is not None
+
+
+def _in_words(name: str) -> str:
+    return _HUMP.sub("_", name).lower()
 
 
 def _sealed_url(match: re.Match[str]) -> str:
     scheme, rest = match["scheme"], match["rest"]
     place, slash, path = rest.partition("/")
     user, at, host = place.rpartition("@")
+    if not at and "@" in path and _BEGINS_UNESCAPED.match(rest):
+        user, at, place = rest.rpartition("@")
+        host, slash, path = place.partition("/")
     try:
         public, query = split_secret(f"{scheme}{host}{slash}{path}")
     except ValueError:
         public, query = f"{scheme}{host}{slash}{path}", ""
-    name = _variable(public)
+    name = _variable(_TOKEN.sub(HIDDEN, public))
+    for number, token in enumerate(dict.fromkeys(_TOKEN.findall(public))):
+        # Such as one in the place of a branch's name.
+        _carry(f"{name}_{number}", token)
+        public = public.replace(token, f"${{{name}_{number}}}")
     if query:
         _carry(f"{name}_QUERY", query)
         know(*(piece.partition("=")[2] for piece in query.split("&")))
@@ -148,7 +176,11 @@ def _carry(name: str, value: str) -> None:
 
 def _is_public_user(scheme: str, user: str) -> bool:
     """Return whether the part of a URL before its host is no secret: a variable's name, or the user of a server by ssh."""
-    return user == HIDDEN or _REFERENCE.search(user) is not None or ("ssh" in scheme.lower() and ":" not in user)
+    return (
+        user == HIDDEN
+        or _REFERENCE.search(user) is not None
+        or ("ssh" in scheme.lower() and ":" not in user and _TOKEN.search(user) is None and _RANDOM.fullmatch(user) is None)
+    )
 
 
 class _Redacting(logging.Filter):

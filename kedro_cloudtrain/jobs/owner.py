@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.jobs.folder import JobFolder
+from kedro_cloudtrain.jobs.pyproject import read_pyproject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,11 +20,11 @@ def project_id(project: Path) -> str:
 
     Args:
         project: the project's folder.
+
+    Raises:
+        ConfigError: `pyproject.toml` cannot be read.
     """
-    try:
-        tool = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
-    except (OSError, ValueError):
-        tool = {}
+    tool = read_pyproject(project).get("tool", {})
     kedro = tool.get("kedro", {})
     names = [kedro.get("package_name"), kedro.get("project_name"), tool.get("kedro_telemetry", {}).get("project_id")]
     return f"{names[0] or project.name}-{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:6]}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import platform
 import re
-import tomllib
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.origins import Origins
+from kedro_cloudtrain.jobs.pyproject import read_pyproject
 from kedro_cloudtrain.jobs.requirements_file import CONSTRAINT, URL, checked, lines_of
 from kedro_cloudtrain.jobs.uv_lock import locked_releases
 from kedro_cloudtrain.jobs.wheels import distribution, packages, same_module
@@ -104,7 +104,7 @@ def project_requirements(project: Path) -> tuple[str, ...]:
     Raises:
         ConfigError: a line is not a requirement, or the requirements stand where they are not read; the message names the place.
     """
-    tables = _pyproject(project)
+    tables = read_pyproject(project)
     if "dependencies" in tables.get("project", {}):
         place = str(project / "pyproject.toml")
         return Origins.of(tables).resolved(checked(str(line), place) for line in tables["project"]["dependencies"])
@@ -123,7 +123,7 @@ def project_hashes(project: Path) -> dict[str, list[str]]:
     Raises:
         ConfigError: as of `project_requirements`.
     """
-    tables = _pyproject(project)
+    tables = read_pyproject(project)
     if "dependencies" in tables.get("project", {}):
         return {}
     lines = [line for file in _requirements_files(project, tables) for line in lines_of(file)]
@@ -255,18 +255,8 @@ def _distributions() -> Mapping[str, list[str]]:
     return metadata.packages_distributions()
 
 
-def _pyproject(project: Path) -> dict[str, Any]:
-    file = project / "pyproject.toml"
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from None
-
-
 def _origins(project: Path) -> Origins:
-    return Origins.of(_pyproject(project))
+    return Origins.of(read_pyproject(project))
 
 
 def _name_of(line: str) -> str | None:

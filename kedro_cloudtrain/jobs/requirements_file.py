@@ -9,6 +9,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.origins import index_option
+from kedro_cloudtrain.secrecy import HIDDEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +22,12 @@ REQUIRE_HASHES = "--require-hashes"
 _INDEX = re.compile(r"(-i|--index-url|--extra-index-url|-f|--find-links)[ =]\s*(\S+)")
 _LONG = {"-i": "--index-url", "-f": "--find-links"}
 _INCLUDED = re.compile(r"(-r|--requirement|-c|--constraint)[ =]?\s*(\S+)")
+# A user before a host, in a word that is no whole URL; `six@1.0` has none.
+_USER = re.compile(r"(?<!\S)[^@]*[:/].*@(?=[^@])|(?<!\S)[^@]+@(?=[^@]*/)")
 _PASSED_ON = re.compile(r"(--no-index|--require-hashes)|(--no-binary|--only-binary)[ =]\s*(\S+)")
 _EDITABLE = re.compile(r"(-e|--editable)\b")
 _WEB_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+_WITH_SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*://|file:|\$\{)", re.IGNORECASE)
 _PATH = re.compile(r"\.{0,2}/|\.$|[\w./-]+\.(?:whl|zip|tar\.gz)$|file:")
 
 
@@ -43,12 +47,15 @@ def checked(line: str, where: str) -> str:
         ConfigError: it is none of these.
     """
     try:
-        Requirement(line)
+        url = Requirement(line).url
     except InvalidRequirement as error:
         if not URL.fullmatch(line) and not _PATH.match(line):
             reason = str(error).splitlines()[0]
-            message = f"{where}: {line!r} is not a requirement: {reason}. Write it as pip does, for example pandas>=2.1."
+            message = f"{where}: {_shown(line)!r} is not a requirement: {reason}. Write it as pip does, for example pandas>=2.1."
             raise ConfigError(message) from None
+        return line
+    if url is not None and not _WITH_SCHEME.match(url):
+        raise ConfigError(f"{where}: {_shown(line)!r} has no URL behind the @. Write all of it, from https:// or file:// on.")
     return line
 
 
@@ -66,6 +73,11 @@ def _read(file: Path, visited: set[Path]) -> Iterator[tuple[str, list[str]]]:
         line, where = re.sub(r"(^|\s)#.*", "", written).strip(), f"{file}, line {number}"
         if included := _INCLUDED.fullmatch(line):
             of_constraints = "c" in included[1]
+            if _WEB_ADDRESS.match(included[2]):
+                raise ConfigError(
+                    f"{where}: {_shown(line)} is on a web server, and packages are read from files of the project. Download it, and name "
+                    "it by its path."
+                )
             for inner, hashes in _read(file.parent / included[2], visited):
                 yield (CONSTRAINT + inner if of_constraints and not inner.startswith("-") else inner), hashes
         elif line.startswith("-"):
@@ -83,7 +95,9 @@ def _passed_on(line: str, where: str) -> Iterator[str]:
     """Yield an option as a machine gets it; nothing for an editable package, whose code travels by itself."""
     if index := _INDEX.fullmatch(line):
         if not _WEB_ADDRESS.match(index[2]):
-            raise ConfigError(f"{where}: {line} is a place on this computer, which no machine has. Give it by URL.")
+            raise ConfigError(
+                f"{where}: {_shown(line)} is a place on this computer, which no machine has. Give it by its URL, from https:// on."
+            )
         yield index_option(index[2], _LONG.get(index[1], index[1]))
     elif option := _PASSED_ON.fullmatch(line):
         yield option[1] or f"{option[2]}={option[3]}"
@@ -92,4 +106,9 @@ def _passed_on(line: str, where: str) -> Iterator[str]:
 
 
 def _not_passed_on(line: str, where: str) -> ConfigError:
-    return ConfigError(f"{where}: no machine is given the option {re.split('[ =]', line)[0]}. Take it out of the file.")
+    return ConfigError(f"{where}: no machine is given the option {_shown(re.split('[ =]', line)[0])}. Take it out of the file.")
+
+
+def _shown(line: str) -> str:
+    """Return a line that was refused as a message repeats it: also an address without its `https://` may have a user and a password."""
+    return "".join(word if "://" in word else _USER.sub(f"{HIDDEN}@", word) for word in re.split(r"([\s=]+)", line))

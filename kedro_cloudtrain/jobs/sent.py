@@ -59,6 +59,13 @@ class SentInput:
         """The source by which a script names it."""
         return SentSource(file=f"{SENT}/{self.name}", file_format=self.name.rpartition(".")[2])
 
+    def is_in(self, file: Path) -> bool:
+        """Return whether a file holds it, byte by byte; a link does not, for what is behind it may change."""
+        if file.is_symlink() or not file.is_file() or file.stat().st_size != self.size:
+            return False
+        content = self.content
+        return _sha256_of(file) == (_sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest())
+
     @classmethod
     def of(cls, value: Any, what: str, *, table: bool = False, columns: Collection[str] | None = None, to_pod: bool = False) -> SentInput:
         """Return a value as the file to send.
@@ -84,8 +91,7 @@ class SentInput:
     @classmethod
     def of_file(cls, file: Path) -> SentInput:
         """Return a file as it is."""
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = _sha256_of(file)
         return cls(f"{digest[:16]}{file.suffix}", file, digest)
 
 
@@ -139,6 +145,11 @@ def doubt_about(value: Any, *, to_pod: bool) -> str | None:
     """
     reference = None if to_pod else reference_in(value)
     return reference.what if reference is not None else None
+
+
+def _sha256_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _reference(value: Any, reference: Reference | None, what: str, *, to_pod: bool) -> str | None:

@@ -14,7 +14,7 @@ from kedro.io import AbstractDataset
 from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.jobs.references import reference_in
-from kedro_cloudtrain.secrecy import names_a_secret
+from kedro_cloudtrain.secrecy import is_secret, names_a_secret
 from kedro_cloudtrain.storage.local_entry import LocalEntry
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
@@ -230,7 +230,7 @@ def _holds_a_secret(value: Any) -> bool:
     """Return whether an entry holds a secret outside its credentials: in `fs_args`, or in a URL's query."""
     if isinstance(value, dict):
         return any(names_a_secret(key) or _holds_a_secret(inner) for key, inner in value.items())
-    return isinstance(value, str) and any(names_a_secret(part.partition("=")[0]) for part in value.partition("?")[2].split("&") if part)
+    return isinstance(value, str) and any(map(is_secret, re.split("[?&#]", value)[1:]))
 
 
 def _place(entry: Mapping[str, Any]) -> tuple[str | None, str | None] | None:

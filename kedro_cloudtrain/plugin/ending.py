@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -27,8 +29,8 @@ class Ending:
     """What ends a run that a signal has come to.
 
     The first signal raises in the main thread, so that every `finally` is passed: pods are ended, and the last lines are printed. A command
-    whose process is still there some seconds later, or that gets a second signal, ends at once, whatever hangs. A process that is no
-    command of ours, such as a notebook's, is never ended so.
+    that has not ended some seconds later, or that gets a second signal, ends at once, whatever hangs. A process that is no command of ours,
+    such as a notebook's, is never ended so, nor is one that goes on after the command, such as a service that has called it.
 
     Attributes:
         last_lines: returns what has to be printed where that was not reached.
@@ -48,14 +50,15 @@ class Ending:
         # A run under nohup ignores SIGHUP, and goes on doing so; one in the background ignores Ctrl-C.
         numbers = [number for number, handler in previous.items() if handler is not signal.SIG_IGN]
         command = click.get_current_context(silent=True) is not None
+        # Who has a handler of their own for Ctrl-C wants the process to go on after it.
+        ours = [each for each in numbers if each != signal.SIGINT or (command and previous[each] is signal.default_int_handler)]
         try:
-            for number in numbers:
-                if number != signal.SIGINT or (command and previous[number] is signal.default_int_handler):
-                    signal.signal(number, self._raise)
-            with self._watched(numbers) if command else contextlib.nullcontext():
+            for number in ours:
+                signal.signal(number, self._raise)
+            with self._watched(ours) if command else contextlib.nullcontext():
                 yield
         finally:
-            for number in numbers:
+            for number in ours:
                 signal.signal(number, previous[number])
 
     def _raise(self, number: int, _: FrameType | None) -> None:
@@ -75,22 +78,28 @@ class Ending:
             yield
         finally:
             signal.set_wakeup_fd(previous)
-            if not self._number:
-                os.close(writer)  # Else the time goes on until the process has ended.
+            os.close(writer)
 
     def _watch(self, reader: int, numbers: frozenset[int]) -> None:
-        number = 0
-        while select.select([reader], [], [], _WITHIN_S if number else None)[0]:
+        number, ends_at = 0, math.inf
+        while (left_s := ends_at - time.monotonic()) > 0:
+            # Other signals, such as the ticks of a timer, are no reason to wait longer.
+            if not select.select([reader], [], [], left_s if number else None)[0]:
+                continue
             content = os.read(reader, 64)
             if not content:
                 os.close(reader)
+                if number:
+                    time.sleep(max(0.0, ends_at - time.monotonic()))
+                    if _is_interpreter_ending():
+                        break
                 return
             signals = [each for each in content if each in numbers]
-            if number and signals:
+            if signals and (number or len(signals) > 1):
+                number = number or signals[0]
                 break
-            number = signals[0] if signals else number
-            if len(signals) > 1:
-                break
+            if signals:
+                number, ends_at = signals[0], time.monotonic() + _WITHIN_S
         self._leave(number)
 
     def _leave(self, number: int) -> None:
@@ -102,6 +111,12 @@ class Ending:
         flushing.start()
         flushing.join(_FLUSH_S)
         os._exit(128 + number)
+
+
+def _is_interpreter_ending() -> bool:
+    """Return whether the program is over, and Python waits for threads, which may hang; a service that has called a command goes on."""
+    # Python has no public name for it: `sys.is_finalizing` is false until no thread is left.
+    return bool(getattr(threading, "_SHUTTING_DOWN", False)) or not threading.main_thread().is_alive()
 
 
 def _flush(lines: Sequence[str]) -> None:

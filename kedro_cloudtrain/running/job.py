@@ -93,7 +93,8 @@ class Job:
         if self.code is not None:
             folder.write(folder.code, self.code)
         for sent in self.sent:
-            if not folder.input(sent.name).is_file():
+            # Its name is no proof: a volume's inputs are shared, and a machine may run the code of a pickle.
+            if not sent.is_in(folder.input(sent.name)):
                 folder.write(folder.input(sent.name), sent.content)
 
     def request(self, *, attach: bool = False, resume: bool = False) -> JobRequest:

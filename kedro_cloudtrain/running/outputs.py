@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import grp
 import hashlib
 import os
+import pwd
 import re
+import stat
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import JobLostError, SourceError, UnsignedError
@@ -91,13 +94,13 @@ def read_values(
             continue
         path = _place(folder, name, output)
         _compare(folder, name, path, output)
-        trusted = isinstance(volume, DirectoryVolume) and _is_own(folder.result, path)
+        doubt = _doubt_about(folder, path, volume) if isinstance(volume, DirectoryVolume) else "It was on a volume that others may share."
         # What the ending says of a file is the machine's word: it may choose among readers, but for the one that runs code.
         unpickle = holds_pickle(path)
-        if unpickle and not trusted and not is_signed(folder.name, result, name, output):
+        if unpickle and doubt and not is_signed(folder.name, result, name, output):
             raise UnsignedError(
-                f"`{name}` of {folder.name} is a pickle that this client's key has not signed, and reading it would run its code. Clients "
-                f"that share finished work need the same {MASTER_KEY_VARIABLE}."
+                f"`{name}` of {folder.name} is a pickle that this client's key has not signed, and reading it would run its code. {doubt} "
+                f"Clients that share finished work need the same {MASTER_KEY_VARIABLE}."
             )
         try:
             values[name] = read_partitions(path, unpickle=unpickle) if path.is_dir() else read_value(path, unpickle=unpickle)
@@ -159,9 +162,29 @@ def _place(folder: JobFolder, name: str, output: JobOutput) -> Path:
     return path
 
 
-def _is_own(*paths: Path) -> bool:
-    """Return whether files in a folder of this computer are this user's, so that a script that was run by hand needs no signature."""
-    return all(path.stat().st_uid == os.geteuid() for top in paths for path in (top, *(top.rglob("*") if top.is_dir() else ())))
+def _doubt_about(folder: JobFolder, path: Path, volume: DirectoryVolume) -> str:
+    """Return why an output on this computer's disk may be another user's; empty where only this user can have written it.
+
+    So that a script that was run by hand needs no signature. The volume's own folder may be shared: what others put there is theirs.
+    """
+    above = (parent for parent in path.parents if volume.root in parent.parents)
+    for place in (folder.result, path, *(path.rglob("*") if path.is_dir() else ()), *above):
+        state = place.stat()
+        if state.st_uid != os.geteuid():
+            return f"{place} belongs to another user."
+        shared = state.st_mode & stat.S_IWGRP and not _is_group_of_one(state.st_gid)
+        if shared or state.st_mode & stat.S_IWOTH:
+            return f"Others may write to {place}; if nobody has: chmod go-w."
+    return ""
+
+
+def _is_group_of_one(group: int) -> bool:
+    """Return whether a group is this user's alone, which many systems make for each user and let write to all of the user's files."""
+    try:
+        user, known = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(group)
+    except KeyError:
+        return False
+    return known.gr_name == user and set(known.gr_mem) <= {user}
 
 
 def _compare(folder: JobFolder, kind: str, path: Path, output: JobOutput) -> None:

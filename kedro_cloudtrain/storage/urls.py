@@ -74,7 +74,13 @@ def _has_valid_port(parts: SplitResult) -> bool:
 
 def _redact_query(text: str) -> str:
     """Replace the secrets of a query in a text that need not be a URL."""
-    head, mark, query = text.partition("?")
-    if not mark:
+    first = re.search(r"[?#]", text)
+    if first is None:
         return text
-    return head + mark + "&".join(f"{part.partition('=')[0]}=***" if is_secret(part) else part for part in query.split("&"))
+    return text[: first.end()] + "&".join(map(_redact_piece, text[first.end() :].split("&")))
+
+
+def _redact_piece(piece: str) -> str:
+    if is_secret(piece):  # With what follows a `#`, which a token may hold.
+        return f"{piece.partition('=')[0]}=***"
+    return "#".join(f"{part.partition('=')[0]}=***" if is_secret(part) else part for part in piece.split("#"))

@@ -11,7 +11,17 @@ from types import SimpleNamespace
 import pytest
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.jobs.requirements import _installed, function_requirements, is_path, project_requirements, provides, requirements
+from kedro_cloudtrain.jobs.owner import project_id
+from kedro_cloudtrain.jobs.requirements import (
+    _installed,
+    function_requirements,
+    is_path,
+    own_requirements,
+    project_hashes,
+    project_requirements,
+    provides,
+    requirements,
+)
 
 WORKER = {"numpy", "pandas", "pyarrow", "scikit-learn"}
 
@@ -117,6 +127,76 @@ def test_a_line_that_is_not_a_requirement_is_named(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("numpy\npandas >> 2\n")
     with pytest.raises(ConfigError, match=r"requirements\.txt, line 2: 'pandas >> 2' is not a requirement"):
         project_requirements(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("-r https://u:{}@h.org/req.txt", "-r https://***@h.org/req.txt is on a web server"),
+        ("-c https://{}@h.org/c.txt", "-c https://***@h.org/c.txt is on a web server"),
+        ("--requirement=HTTPS://u:{}@h.org/c.txt", "Download it, and name it by its path"),
+        ("--index-url //u:{}@h.org/simple", "--index-url ***@h.org/simple is a place on this computer"),
+        ("--index-url=u:{}@h.org/simple", "--index-url=***@h.org/simple is a place on this computer"),
+        ("--find-links {}@h.org/simple", "--find-links ***@h.org/simple is a place on this computer"),
+        ("-iu:{}@h.org/simple", "no machine is given the option ***@h.org/simple"),
+        ("six @ u:{}@h.org/x.whl", "'six @ ***@h.org/x.whl' has no URL behind the @"),
+        ("six @ //u:a@{}@h.org/x.whl", "'six @ ***@h.org/x.whl' has no URL behind the @"),
+        ("u:{}@h.org/x.whl", "'***@h.org/x.whl' is not a requirement"),
+        ("six @@ u:{}@h.org", "***@h.org' is not a requirement"),
+        ("six@1.0", "'six@1.0' has no URL behind the @"),
+        ("six @ ./libs/six.whl", "'six @ ./libs/six.whl' has no URL behind the @"),
+    ],
+)
+def test_a_refused_line_of_a_requirements_file_repeats_no_password(line: str, part: str, tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(line.format("PLANTED0token") + "\n")
+    with pytest.raises(ConfigError) as refused:
+        project_requirements(tmp_path)
+    assert part in str(refused.value)
+    assert "requirements.txt, line 1: " in str(refused.value)
+    assert "PLANTED" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('project = "x"', "`project` is a text, and has to be a table"),
+        ('project.dependencies = "six"', "`project.dependencies` is a text, and has to be a list of texts"),
+        ("project.dependencies = [1]", "`project.dependencies` is a list of something else, and has to be a list of texts"),
+        ("tool = 1", "`tool` is a number, and has to be a table"),
+        ("tool.kedro = 1", "`tool.kedro` is a number"),
+        ("tool.kedro_telemetry = []", "`tool.kedro_telemetry` is a list"),
+        ("tool.poetry = true", "`tool.poetry` is true or false"),
+        ('tool.uv.index = {name = "a", url = "b"}', "`tool.uv.index` is a table, and has to be a list of tables, each headed by [[tool.uv"),
+        ("tool.uv.index = ['https://u:PLANTED@h.org']", "`tool.uv.index` is a list of something else"),
+        ('tool.uv.sources.six = "u:PLANTED@h.org"', "`tool.uv.sources.six` is a text, and has to be a table, {git = "),
+        ('tool.uv.sources.six = ["x"]', "`tool.uv.sources.six` is a list of something else"),
+        ('tool.uv.sources = ["x"]', "`tool.uv.sources` is a list"),
+        ("tool.uv = 1.5", "`tool.uv` is a number"),
+        ("tool.setuptools = []", "`tool.setuptools` is a list"),
+        ('tool.setuptools.dynamic = ["dependencies"]', "`tool.setuptools.dynamic` is a list, and has to be a table"),
+        (
+            'tool.setuptools.dynamic.dependencies = "x"',
+            "`tool.setuptools.dynamic.dependencies` is a text, and has to be a table",
+        ),
+        ("tool.setuptools.dynamic.dependencies.file = 3", "`tool.setuptools.dynamic.dependencies.file` is a number"),
+        ("tool.setuptools.dynamic.dependencies.file = [3]", "`tool.setuptools.dynamic.dependencies.file` is a list of something else"),
+        ("tool = {", "cannot be read"),
+    ],
+)
+def test_a_pyproject_of_another_form_is_refused_with_its_key_wherever_it_is_read(text: str, part: str, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    for read in (
+        project_requirements,
+        project_hashes,
+        function_requirements,
+        project_id,
+        lambda folder: own_requirements(folder, ()),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            read(tmp_path)
+        assert str(refused.value).startswith(f"{tmp_path / 'pyproject.toml'}")
+        assert part in str(refused.value)
+        assert "PLANTED" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

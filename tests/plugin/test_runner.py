@@ -289,6 +289,70 @@ def test_ctrl_c_and_a_termination_end_everything_before_the_command_ends(number:
     assert local._GRACE_S <= 1
 
 
+SERVICE = """
+import signal, sys, threading, time
+import click
+from click.testing import CliRunner
+from kedro_cloudtrain.plugin import ending
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+ending._WITHIN_S = 0.5
+
+
+def send(number=signal.SIGINT):
+    signal.raise_signal(number)
+
+
+def hang():
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        try:
+            time.sleep(5)
+        except BaseException:
+            pass
+
+
+@click.command()
+def run():
+    with ending.Ending().by_signals():
+        <within>
+
+
+<around>
+print("goes on", flush=True)
+time.sleep(1)
+print("is alive", flush=True)
+"""
+CALLED = "CliRunner().invoke(run)"
+
+
+@pytest.mark.parametrize(
+    ("within", "around", "code", "printed"),
+    [
+        ("send()", CALLED, 0, "goes on is alive"),
+        ("send(signal.SIGTERM)", CALLED, 0, "goes on is alive"),
+        ("try: send()\n        except SystemExit: raise ValueError", CALLED, 0, "goes on is alive"),
+        # The service's own handler is its own affair.
+        ("send(); time.sleep(1)", f"signal.signal(signal.SIGINT, lambda *_: None); {CALLED}", 0, "goes on is alive"),
+        # What hangs ends: within the run, whatever other signals come, and where Python waits for threads.
+        ("threading.Timer(0.1, send).start(); hang()", CALLED, 130, ""),
+        ("send(signal.SIGTERM)", "threading.Timer(0, hang).start(); run()", 143, ""),
+        (
+            "threading.Timer(0.1, send).start(); hang()",
+            f"signal.signal(signal.SIGALRM, lambda *_: 1); signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2); {CALLED}",
+            130,
+            "",
+        ),
+    ],
+)
+def test_a_signal_ends_what_hangs_and_no_service_that_goes_on(within: str, around: str, code: int, printed: str) -> None:
+    program = SERVICE.replace("<within>", within).replace("<around>", around)
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.split()) == (code, printed.split()), done.stderr
+    assert time.monotonic() - began < 4.5
+
+
 def _text(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import grp
 import hashlib
 import json
 import os
 import pickle
+import pwd
 import stat
 import textwrap
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from kedro_cloudtrain.backends.kept_process import KeptProcess
 from kedro_cloudtrain.errors import ConfigError, JobLostError, UnsignedError
 from kedro_cloudtrain.jobs.folder import JobFolder
 from kedro_cloudtrain.jobs.result import JobResult
+from kedro_cloudtrain.jobs.sent import SentInput
 from kedro_cloudtrain.jobs.signing import job_key, signing_environment
 from kedro_cloudtrain.running.display import Row
 from kedro_cloudtrain.running.outputs import read_values
@@ -28,7 +32,7 @@ from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.worker import signatures
 from kedro_cloudtrain.worker.function import FunctionJob
-from kedro_cloudtrain.worker.protocol import JOB_KEYS_VARIABLE, MASTER_KEY_VARIABLE
+from kedro_cloudtrain.worker.protocol import INPUTS, JOB_KEYS_VARIABLE, MASTER_KEY_VARIABLE
 
 KEYS = {"access_key": "a", "secret_key": "b"}
 NETWORK = NetworkVolume("abc123xyz", "EU-RO-1", "http://127.0.0.1:1", KEYS)
@@ -165,8 +169,70 @@ def test_a_folder_of_ones_own_needs_no_signature(folder: JobFolder, monkeypatch:
     assert read(folder, "thing", volume=local)["thing"] == {1, 2}
     mine = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
-    with pytest.raises(UnsignedError):
+    with pytest.raises(UnsignedError, match="belongs to another user"):
         read(folder, "thing", volume=local)
+
+
+def test_what_others_may_write_to_needs_a_signature(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = DirectoryVolume(folder.path.parent.parent)
+    places = [folder.result, folder.outputs / "thing.pickle", folder.outputs, folder.path, folder.path.parent]
+    for place in places:
+        place.chmod(stat.S_IMODE(place.stat().st_mode) & ~0o022)
+    local.root.chmod(0o777)  # What others put there is theirs.
+    described = json.loads(folder.result.read_text())
+    for mine in (False, True):
+        # A group of the user's own name and without another member is the user's alone.
+        known = SimpleNamespace(gr_name=pwd.getpwuid(os.geteuid()).pw_name if mine else "staff", gr_mem=[])
+        monkeypatch.setattr(grp, "getgrgid", lambda _, known=known: known)
+        for place in places:
+            mode = stat.S_IMODE(place.stat().st_mode)
+            for bit in (0o020, 0o002):
+                change(folder, "thing", signature=described["outputs"]["thing"]["signature"])
+                place.chmod(mode | bit)
+                assert read(folder, "thing", volume=local)["thing"] == {1, 2}
+                change(folder, "thing", signature="")
+                if mine and bit == 0o020:
+                    assert read(folder, "thing", volume=local)["thing"] == {1, 2}
+                else:
+                    with pytest.raises(UnsignedError, match=rf"not signed.* Others may write to {place}; if nobody has: chmod go-w\."):
+                        read(folder, "thing", volume=local)
+                place.chmod(mode)
+        assert read(folder, "thing", volume=local)["thing"] == {1, 2}
+
+
+def test_a_sent_input_that_another_has_changed_is_written_anew(cloud: Cloud, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    sent = (SentInput.of({1, 2}, "`x` of train"), SentInput.of_file(tmp_path / "a.csv"))
+    job = dataclasses.replace(cloud.job(), sent=sent)
+    files = [job.folder.input(each.name) for each in sent]
+
+    def write() -> list[bytes]:
+        with job.folder.held():
+            job.write()
+        assert not any(file.is_symlink() for file in files)
+        return [file.read_bytes() for file in files]
+
+    good = write()
+    assert pickle.loads(good[0]) == {1, 2}  # noqa: S301  # this test's own
+    written_at = [file.stat().st_mtime_ns for file in files]
+    assert write() == good
+    assert [file.stat().st_mtime_ns for file in files] == written_at
+    for file, content in zip(files, good, strict=True):
+        for planted in (pickle.dumps(Evil(tmp_path / "OWNED")), content[:-1] + b"?", b""):
+            file.write_bytes(planted)
+            assert write() == good
+        file.rename(tmp_path / "elsewhere")
+        file.symlink_to(tmp_path / "elsewhere")
+        assert write() == good
+    # So it is on the network volume.
+    for each, file in zip(sent, files, strict=True):
+        key = f"{INPUTS}/{each.name}"
+        cloud.volume.upload(file, key)
+        for planted in (pickle.dumps(Evil(tmp_path / "OWNED")), file.read_bytes()[:-1] + b"?"):
+            (cloud.bucket / key).write_bytes(planted)
+            assert cloud.volume.upload(file, key)
+            assert (cloud.bucket / key).read_bytes() == file.read_bytes()
+        assert not cloud.volume.upload(file, key)
 
 
 def test_the_users_own_key_is_made_once_and_is_theirs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
