@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.storage import cache, files
+from kedro_cloudtrain.storage import disk as disk_of_client
 from kedro_cloudtrain.storage.silence import Silence
 
 if TYPE_CHECKING:
@@ -246,8 +247,10 @@ def installed(scheduler: Scheduler, chance: random.Random, home: Callable[[], Pa
         (cache.cache_folder, home),
         (real_whole, whole),
     ]
-    undo: list[tuple[Any, str, Any]] = [(Silence, "_of", Silence._of)]
+    # What a process has logged or knows of a server, another one has not.
+    undo: list[tuple[Any, str, Any]] = [(Silence, "_of", Silence._of), (disk_of_client, "_logged", disk_of_client._logged)]
     Silence._of = OfProcess(scheduler)  # type: ignore[assignment]
+    disk_of_client._logged = set()
     for name, module in list(sys.modules.items()):
         parts = name.split(".")
         if parts[0] != "kedro_cloudtrain" or module is None or "worker" in parts or "pod" in parts:

@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import random
+import re
 import shutil
 import tempfile
 import traceback
@@ -467,7 +468,9 @@ class World:
 
         class Handler(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
-                world.outcome.journal.append(f"{world.scheduler.now:.1f} s: {record.levelname} {record.getMessage()}")
+                # The real disk below is another one each time.
+                text = re.sub(r"; [^;]+ are free there", "", record.getMessage().replace(str(world._root), ""))
+                world.outcome.journal.append(f"{world.scheduler.now:.1f} s: {record.levelname} {text}")
 
         logger, handler = logging.getLogger("kedro.cloudtrain"), Handler()
         level, propagates = logger.level, logger.propagate

