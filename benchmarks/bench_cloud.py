@@ -18,6 +18,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn  # noqa: E402
 from support.cloud import DATA_CENTER, Cloud  # noqa: E402  # after the tests' folder is on the path
+from support.kedro_project import Project, edit, make_project  # noqa: E402
+from support.slow_training import SLOW  # noqa: E402
 
 PENGUINS = ROOT / "data/volume/datasets/penguins.csv"
 
@@ -49,3 +51,15 @@ def start_cloud(s3: S3StandIn, volume_id: str, **options: Any) -> Iterator[Cloud
 def environment_of(cloud: Cloud) -> dict[str, str]:
     """Return this process's environment with a cloud's addresses."""
     return {**os.environ, **cloud.environment}
+
+
+def make_slow_project(cloud: Cloud, folder: Path) -> Project:
+    """Write a project with one node, whose own script takes its time, for the account's pods."""
+    project = make_project(folder)
+    volume = f"volume: {{id: {cloud.volume_id}, data_center: {DATA_CENTER}}}\n"
+    project.write("templates/mine.py.j2", SLOW)
+    project.write("conf/runpod/globals.yml", volume)
+    project.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: none}}\n")
+    edit(project, "conf/base/parameters.yml", "xgboost_regression", "mine")
+    edit(project, "src/shop/pipeline_registry.py", 'model="mass_model", ', "")
+    return project

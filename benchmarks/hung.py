@@ -18,10 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench_cloud import DATA_CENTER, Cloud, environment_of, start_cloud, start_s3
+from bench_cloud import Cloud, environment_of, make_slow_project, start_cloud, start_s3
 from runpod_stand_in.storage import StorageFault
-from support.kedro_project import edit, make_project
-from support.slow_training import SLOW
 
 WITHIN_S = 5.0
 
@@ -73,13 +71,7 @@ def main() -> None:
     with start_s3() as s3:
         for number, (name, before, reached, then) in enumerate(CASES):
             with start_cloud(s3, f"hung{number:04}abc") as cloud, tempfile.TemporaryDirectory() as scratch:
-                project = make_project(Path(scratch))
-                volume = f"volume: {{id: {cloud.volume_id}, data_center: {DATA_CENTER}}}\n"
-                project.write("templates/mine.py.j2", SLOW)
-                project.write("conf/runpod/globals.yml", volume)
-                project.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: none}}\n")
-                edit(project, "conf/base/parameters.yml", "xgboost_regression", "mine")
-                edit(project, "src/shop/pipeline_registry.py", 'model="mass_model", ', "")
+                project = make_slow_project(cloud, Path(scratch))
                 before(cloud)
                 command = [sys.executable, "-m", "kedro", "run", "--runner=cloudtrain", "--env=runpod"]
                 pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

@@ -20,9 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench_cloud import DATA_CENTER, environment_of, start_cloud, start_s3
-from support.kedro_project import edit, make_project
-from support.slow_training import SLOW
+from bench_cloud import environment_of, make_slow_project, start_cloud, start_s3
 
 MOMENTS_S = [0.5 + 0.9 * number for number in range(10)]
 
@@ -30,13 +28,7 @@ MOMENTS_S = [0.5 + 0.9 * number for number in range(10)]
 def kill_and_rerun(s3: object, number: int, after_s: float) -> tuple[int, int, bool]:
     """Kill a client after some seconds and run it again; return the pods made, the pods left, and whether the outputs are right."""
     with start_cloud(s3, f"kill{number:04}abc") as cloud, tempfile.TemporaryDirectory() as scratch:  # type: ignore[arg-type]
-        project = make_project(Path(scratch))
-        volume = f"volume: {{id: {cloud.volume_id}, data_center: {DATA_CENTER}}}\n"
-        project.write("templates/mine.py.j2", SLOW)
-        project.write("conf/runpod/globals.yml", volume)
-        project.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: none}}\n")
-        edit(project, "conf/base/parameters.yml", "xgboost_regression", "mine")
-        edit(project, "src/shop/pipeline_registry.py", 'model="mass_model", ', "")
+        project = make_slow_project(cloud, Path(scratch))
         command = [sys.executable, "-m", "kedro", "run", "--runner=cloudtrain", "--env=runpod"]
         environment = {**environment_of(cloud), "DO_NOT_TRACK": "1"}
         client = subprocess.Popen(

@@ -26,18 +26,9 @@ _SMALL_BYTES = 1024 * 1024
 
 
 class S3Store(S3Calls):
-    """Files by exact keys on an S3 server; nothing is ever listed but the parts of a table.
+    """Files by exact keys on an S3 server; nothing is ever listed but the parts of a table, and a shared budget's small folder.
 
-    Args:
-        bucket: the bucket's name; that of a network volume is the volume's id.
-        region: the S3 region; None leaves it to boto3.
-        endpoint_url: the server's address; None for AWS's own.
-        credentials: `access_key` and `secret_key`, where they do not come from the environment.
-
-    Attributes:
-        id: the bucket's name.
-        mounted: whether a pod has the store as a directory; it reaches a store that is not mounted by presigned URLs.
-        data_center: where a pod has to be to mount the store; None if pods may be anywhere.
+    Its arguments and attributes are those of `S3Calls`.
     """
 
     def __eq__(self, other: object) -> bool:

@@ -7,8 +7,9 @@ import random
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from kedro_cloudtrain.backends.runpod.ledger import PodLedger
 from kedro_cloudtrain.storage import cache, files
 from kedro_cloudtrain.storage import disk as disk_of_client
 from kedro_cloudtrain.storage.silence import Silence
@@ -191,15 +192,15 @@ class Threading:
         return getattr(threading, name)
 
 
-class OfProcess(dict[str, Any]):
+class OfProcess(dict[Any, Any]):
     """What a process has one of each of, of several processes."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         super().__init__()
         self._scheduler = scheduler
 
-    def setdefault(self, name: str, value: Any) -> Any:  # type: ignore[override]
-        return super().setdefault(f"{id(self._scheduler.current.process)} {name}", value)
+    def setdefault(self, name: Any, value: Any = None) -> Any:
+        return super().setdefault((self._scheduler.current.process, name), value)
 
 
 class Secrets:
@@ -236,6 +237,13 @@ def installed(scheduler: Scheduler, chance: random.Random, home: Callable[[], Pa
         with real_whole(*args, **options) as temporary:
             yield temporary
 
+    real_locked = PodLedger._locked
+
+    def locked(ledger: PodLedger) -> IO[str]:
+        file = real_locked(ledger)
+        scheduler.current.process.open_files.append(file)
+        return file
+
     replaced = [
         (time, own_time),
         (threading, own_threading),
@@ -247,8 +255,10 @@ def installed(scheduler: Scheduler, chance: random.Random, home: Callable[[], Pa
         (cache.cache_folder, home),
         (real_whole, whole),
     ]
+    undo_locked = (PodLedger, "_locked", real_locked)
+    PodLedger._locked = locked  # type: ignore[method-assign]
     # What a process has logged or knows of a server, another one has not.
-    undo: list[tuple[Any, str, Any]] = [(Silence, "_of", Silence._of), (disk_of_client, "_logged", disk_of_client._logged)]
+    undo: list[tuple[Any, str, Any]] = [(Silence, "_of", Silence._of), (disk_of_client, "_logged", disk_of_client._logged), undo_locked]
     Silence._of = OfProcess(scheduler)  # type: ignore[assignment]
     disk_of_client._logged = set()
     for name, module in list(sys.modules.items()):

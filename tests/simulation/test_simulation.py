@@ -12,7 +12,8 @@ import pytest
 from kedro_cloudtrain.backends.runpod.budget import Budget
 from kedro_cloudtrain.backends.runpod.launching import Launcher
 from kedro_cloudtrain.backends.runpod.ledger import PodLedger
-from simulation.world import PLANTED, World, live
+from simulation.invariants import PLANTED
+from simulation.world import World, live
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +45,8 @@ def test_a_pod_that_no_ledger_has_is_seen(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_limit_that_does_not_hold_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Budget, "reserve", lambda *_: None)
     world = World(5, tmp_path)
-    world.max_cost_usd, world.jobs = 0.03, 3
-    world.settings |= {"gpu": ("NVIDIA L4",), "timeout_s": 1200.0, "max_cost_usd": None}
+    world.limits.max_cost_usd, world.limits.jobs = 0.03, 3
+    world.limits.settings |= {"gpu": ("NVIDIA L4",), "timeout_s": 1200.0, "max_cost_usd": None}
     world.account.faults.all_hang = True
     assert any("spent" in violation for violation in world.run().violations)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import functools
@@ -27,16 +26,15 @@ from kedro_cloudtrain.backends.runpod.shared_budget import SharedBudget
 from kedro_cloudtrain.config import BudgetSettings, NodeSettings
 from kedro_cloudtrain.errors import CloudTrainError
 from kedro_cloudtrain.jobs.folder import JobFolder
-from kedro_cloudtrain.jobs.parameters import TrainingParameters
-from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.running.display import Row
-from kedro_cloudtrain.running.prepare import prepare
-from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
-from kedro_cloudtrain.storage.sources import make_source
 from simulation.account import DATA_CENTER, VOLUME, Session, SimulatedAccount
-from simulation.pods import SimulatedPod, metrics_of
-from simulation.scheduler import Interrupted, Killed, Process, Scheduler, Task
+from simulation.client import Client
+from simulation.invariants import PLANTED, Invariants, Limits
+from simulation.outcome import Outcome
+from simulation.pods import metrics_of
+from simulation.prepared import templates
+from simulation.scheduler import Interrupted, Killed, Scheduler
 from simulation.shims import installed
 from simulation.volume import ENDPOINT, Bucket, S3Client, S3Faults
 
@@ -46,50 +44,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.running.job import Job
 
 PROJECT = "shop-0a1b2c"
-PLANTED = "PLANTED_url_token"
-_SECRETS = (API_KEY, ACCESS_KEY, SECRET_KEY, PLANTED)
 _LONGEST_S = 40_000.0
-# What an API call may take with all its tries, after which a client that wants to end a pod has asked for that.
-_SLACK_S = 300.0
-# From a pod's last moment that is paid for to its end: a look of the watchdog, and a few tries to end it.
-_ENDING_S = 30.0
-
-
-@dataclasses.dataclass
-class Outcome:
-    """What a seed has shown.
-
-    Attributes:
-        faults: how many faults of each kind there were.
-        events: what was done to clients and files.
-        violations: what should have held and did not.
-        journal: what the clients have logged, to read a failing seed by.
-        pods: how many pods were created.
-        seconds: how long it took, by the world's clock.
-    """
-
-    seed: int
-    faults: dict[str, int] = dataclasses.field(default_factory=dict)
-    events: list[str] = dataclasses.field(default_factory=list)
-    violations: list[str] = dataclasses.field(default_factory=list)
-    journal: list[str] = dataclasses.field(default_factory=list)
-    pods: int = 0
-    seconds: float = 0.0
-
-
-class Client(Process):
-    """One process of `kedro run`, on one computer."""
-
-    def __init__(self, name: str, home: Path) -> None:
-        super().__init__(name)
-        self.home = home
-        self.disk_full = False
-        self.killed = False
-        self.main: Task | None = None
-        self.values: dict[str, dict[str, Any]] = {}
-        self.errors: dict[str, BaseException] = {}
-        self.left: list[str] = []
-        self.ended_at: float | None = None
 
 
 class World:
@@ -109,9 +64,8 @@ class World:
         self.account = SimulatedAccount(self.scheduler, chance, self.bucket, root)
         self.account.listed_after_s = chance.choice((0.0, 0.0, 8.0, 25.0))
         self.account.faults.now = lambda: self.scheduler.now
-        self.account.on_call.append(self._check_ledger)
         self.s3_faults = S3Faults(chance)
-        self.settings = {
+        settings = {
             "gpu": chance.choice(("none", ("NVIDIA L4",), ("NVIDIA L4", "NVIDIA A40"))),
             "install": False,
             "timeout_s": chance.choice((300.0, 1200.0)),
@@ -120,9 +74,10 @@ class World:
             "max_cost_usd": chance.choice((None, 0.1, 0.2)),
             "wait_for_capacity_s": chance.choice((0.0, 120.0)),
         }
-        self.jobs = chance.randint(1, 3)
-        self.max_cost_usd = chance.choice((None, 0.1, 0.2, 0.4))
-        self.shared_usd = chance.choice((None, None, 0.1, 0.3))
+        jobs = chance.randint(1, 3)
+        self.limits = Limits(settings, jobs, chance.choice((None, 0.1, 0.2, 0.4)), chance.choice((None, None, 0.1, 0.3)))
+        self._invariants = Invariants(self.scheduler, self.account, self.bucket, self.s3_faults, self.limits, self.outcome, root)
+        self.account.on_call.append(self._invariants.check_ledger)
         self.account.faults.all_hang = chance.random() < 0.2
 
     def run(self) -> Outcome:
@@ -132,10 +87,10 @@ class World:
             try:
                 self._live()
             except AssertionError as error:
-                self._violated(f"{type(error).__name__}: {error}")
+                self._invariants.violated(f"{type(error).__name__}: {error}")
             finally:
                 self.scheduler.close()
-        self._check_secrets()
+        self._invariants.check_secrets()
         outcome = self.outcome
         outcome.faults = {**self.account.faults.drawn, **self.s3_faults.drawn}
         outcome.pods, outcome.seconds = len(self.account.pods), self.scheduler.now
@@ -159,7 +114,7 @@ class World:
             self._plan_events(client)
             self._await([client])
             clients.append(client)
-        self._check_money(clients)
+        self._invariants.check_money(clients)
         # What must hold whatever has happened: without faults the same run ends well, and leaves nothing.
         faults.rate = faults.pod_rate = self.s3_faults.rate = 0.0
         faults.all_hang = False
@@ -172,19 +127,19 @@ class World:
             last = self._start_client(name, self._root / "home", limited=False)
             self._await([last])
             if last.left:
-                self._violated(f"the rerun has left {last.left}")
+                self._invariants.violated(f"the rerun has left {last.left}")
         for job, error in last.errors.items():
-            self._violated(f"the rerun of {job} has not ended well: {type(error).__name__}: {error}")
+            self._invariants.violated(f"the rerun of {job} has not ended well: {type(error).__name__}: {error}")
         again_for = {pod.job for pod in list(self.account.pods.values())[created:]} & finished
         if again_for:
-            self._violated(f"finished work was done twice: {sorted(again_for)}")
+            self._invariants.violated(f"finished work was done twice: {sorted(again_for)}")
         self._reap()
-        self._check_nothing_is_left()
+        self._invariants.check_nothing_is_left()
 
     def _start_client(self, name: str, home: Path, *, limited: bool = True) -> Client:
         client = Client(name, home)
         client.clock_ahead_s = self._chance.choice((0.0, 0.0, 0.0, 3 * 86_400.0, -3 * 86_400.0, 40.0)) if limited else 0.0
-        budget = self.max_cost_usd if limited else None
+        budget = self.limits.max_cost_usd if limited else None
         self.outcome.events.append(f"{self.scheduler.now:.0f} s: {name} begins, its clock {client.clock_ahead_s:.0f} s ahead")
         client.main = self.scheduler.spawn(client, functools.partial(self._run_client, client, budget, limited), name)
         return client
@@ -194,12 +149,12 @@ class World:
         api = self._api(client)
         volume = self._volume()
         shared = None
-        if limited and self.shared_usd is not None:
-            shared = SharedBudget(volume, BudgetSettings(name="team", max_cost_usd=self.shared_usd), api.now)
-        settings = NodeSettings.model_validate(self.settings if limited else {**self.settings, "max_cost_usd": None})
-        backend = RunPodBackend(api, volume, PROJECT, Budget(max_cost_usd, shared), self.jobs)
+        if limited and self.limits.shared_usd is not None:
+            shared = SharedBudget(volume, BudgetSettings(name="team", max_cost_usd=self.limits.shared_usd), api.now)
+        settings = NodeSettings.model_validate(self.limits.settings if limited else {**self.limits.settings, "max_cost_usd": None})
+        backend = RunPodBackend(api, volume, PROJECT, Budget(max_cost_usd, shared), self.limits.jobs)
         tasks = []
-        for template in _templates()[: self.jobs]:
+        for template in templates()[: self.limits.jobs]:
             order = dataclasses.replace(template.order, volume=volume, settings=settings)
             job = dataclasses.replace(
                 template,
@@ -231,7 +186,7 @@ class World:
         except Exception as error:  # noqa: BLE001  # that is what must not be
             client.errors[job.name] = error
             self.outcome.journal.append(traceback.format_exc())
-            self._violated(f"{client.name}: {job.name} raised {type(error).__name__}: {error}")
+            self._invariants.violated(f"{client.name}: {job.name} raised {type(error).__name__}: {error}")
 
     def _await(self, clients: list[Client]) -> None:
         mains = [client.main for client in clients if client.main is not None]
@@ -242,14 +197,14 @@ class World:
             client.ended_at = self.scheduler.now
             error = client.main.error if client.main is not None else None
             if error is not None and not isinstance(error, Interrupted):
-                self._violated(f"{client.name} ended by {type(error).__name__}: {error}")
+                self._invariants.violated(f"{client.name} ended by {type(error).__name__}: {error}")
             for job, values in client.values.items():
                 if values != metrics_of(job):
-                    self._violated(f"{client.name}: {job} gave {values} instead of {metrics_of(job)}")
+                    self._invariants.violated(f"{client.name}: {job} gave {values} instead of {metrics_of(job)}")
             summary = {**dict.fromkeys(client.values, "done"), **{job: type(error).__name__ for job, error in client.errors.items()}}
             self.outcome.events.append(f"{self.scheduler.now:.0f} s: {client.name} is over: {summary}, left {len(client.left)}")
             if not client.killed:
-                self._check_ended(client)
+                self._invariants.check_ended(client)
             self.scheduler.kill(client)  # The process is over, and its daemon threads with it.
 
     def _plan_events(self, client: Client) -> None:
@@ -316,7 +271,7 @@ class World:
     def _spoil(self) -> None:
         """Break a file on the volume that crosses to a client."""
         names = ("result.json", "machine.json", "heartbeat.json", "progress.jsonl", "metrics.json")
-        keys = [key for key in sorted(self.bucket.files) if key.endswith(names) and not self._is_done(key)]
+        keys = [key for key in sorted(self.bucket.files) if key.endswith(names)]
         if not keys:
             return
         key = self._chance.choice(keys)
@@ -328,10 +283,6 @@ class World:
         else:
             self.bucket.files[key] = new
         self.outcome.events.append(f"{self.scheduler.now:.0f} s: {key} holds {new!r:.40}")
-
-    def _is_done(self, key: str) -> bool:
-        """Return whether a file is that of finished work, which has to be found finished in the end."""
-        return False
 
     def _finished(self) -> set[str]:
         """Return the jobs whose right result is on the volume."""
@@ -354,89 +305,18 @@ class World:
             pods = fleet.namesakes()
             for pod, reason in fleet.terminate([pod for pod in pods if pod.forgotten]):
                 if reason is not None:
-                    self._violated(f"{pod.pod.name} could not be ended: {reason}")
+                    self._invariants.violated(f"{pod.pod.name} could not be ended: {reason}")
             # Those of another computer's client, about which a person is asked.
             others = [pod for pod in fleet.namesakes() if not pod.forgotten]
             at_home = [pod.pod.name for pod in others if (client.home / "pods" / f"{pod.pod.name}.json").exists()]
             if at_home:
-                self._violated(f"reap does not end what clients of this computer have left: {at_home}")
+                self._invariants.violated(f"reap does not end what clients of this computer have left: {at_home}")
             list(fleet.terminate(others))
 
         task = self.scheduler.spawn(client, reap, "reap")
         self.scheduler.run(lambda: task.done, _LONGEST_S)
         if task.error is not None:
-            self._violated(f"reap raised {task.error!r}")
-
-    @property
-    def _homes(self) -> tuple[Path, Path]:
-        return self._root / "home", self._root / "other home"
-
-    def _check_ledger(self) -> None:
-        """Check that each pod that exists stands in the ledger of a computer."""
-        for pod in self.account.living:
-            if not any((home / "pods" / f"{pod.request.name}.json").exists() for home in self._homes):
-                self._violated(f"{pod.id} exists and is in no ledger")
-
-    def _check_ended(self, client: Client) -> None:
-        """Check that a client that has ended by itself has left no pod of its own that it has not named."""
-        for pod in self.account.living:
-            if pod.owner is client and not any(pod.id in sentence or pod.request.name in sentence for sentence in client.left):
-                self._violated(f"{pod.id} lives on after {client.name}, which has not named it")
-
-    def _check_money(self, clients: list[Client]) -> None:
-        """Check that no pod has lived past its deadline, and that no client has spent more than it may.
-
-        A pod without a watchdog is held by its client alone, as is one that is dearer than its offer: what they cost while that one is
-        gone or asleep is nobody's fault.
-        """
-        slack_s = _SLACK_S + self.account.faults.outages_s + self.s3_faults.outages_s
-        settings = NodeSettings.model_validate(self.settings)
-        counted = {pod.id: pod for pod in self.account.pods.values() if (pod.has_watchdog and not pod.dear) or self._was_held(pod)}
-        for pod in counted.values():
-            end = pod.ended_at if pod.ended_at is not None else self.scheduler.now
-            most_s = settings.startup_timeout_s if pod.began_at is None else pod.began_at - pod.born + pod.lifetime_s
-            if end - pod.born > most_s + slack_s:
-                self._violated(f"{pod.id} has lived for {end - pod.born:.0f} s, and may for {most_s:.0f} s")
-        for client in clients:
-            self._check_limit(client.name, self.max_cost_usd, [pod for pod in counted.values() if pod.owner is client])
-            created = collections.Counter(pod.job for pod in self.account.pods.values() if pod.owner is client)
-            for job, count in created.items():
-                if count > settings.retries + 1 + 2 * len(self.settings["gpu"]):  # With those that were found too dear.
-                    self._violated(f"{client.name} has asked for {count} pods for {job}")
-        self._check_limit("all clients", self.shared_usd, list(counted.values()))
-
-    def _check_limit(self, who: str, limit_usd: float | None, pods: list[SimulatedPod]) -> None:
-        spent_usd = sum(pod.cost_usd for pod in pods)
-        # A pod lives on while its end is asked for, by its client or its watchdog.
-        ending_s = _ENDING_S + self.account.faults.outages_s
-        slack_usd = sum(pod.usd_per_hour for pod in pods) * ending_s / 3600
-        if limit_usd is not None and spent_usd > limit_usd + slack_usd:
-            self._violated(f"{who} spent ${spent_usd:.3f} of ${limit_usd}")
-
-    def _was_held(self, pod: SimulatedPod) -> bool:
-        """Return whether the client that has created a pod was there for as long as the pod was."""
-        owner, end = pod.owner, pod.ended_at
-        return isinstance(owner, Client) and not owner.killed and not owner.asleep_s and end is not None and end <= (owner.ended_at or end)
-
-    def _check_nothing_is_left(self) -> None:
-        living = [pod.id for pod in self.account.living]
-        if living:
-            self._violated(f"pods are left: {living}")
-
-    def _check_secrets(self) -> None:
-        """Check that no secret is in a file, in a message, or in a request but in a pod's environment."""
-        files = {str(path): path.read_bytes() for path in self._root.rglob("*") if path.is_file()} | self.bucket.files
-        for place, content in files.items():
-            for secret in _SECRETS:
-                if secret.encode() in content:
-                    self._violated(f"{secret} is in {place}")
-        text = "\n".join([*self.outcome.journal, *self.outcome.violations])
-        for call in self.account.calls:
-            body = {**call.body, "env": None} if isinstance(call.body, dict) else call.body
-            text += f"\n{call.path} {call.query} {body}"
-        for secret in _SECRETS:
-            if secret in text:
-                self._violated(f"{secret} is in a message or a request")
+            self._invariants.violated(f"reap raised {task.error!r}")
 
     def _api(self, client: Client) -> RunPodApi:
         api = _SimulatedApi(API_KEY, "http://simulated")
@@ -458,9 +338,6 @@ class World:
         process = self.scheduler.current.process
         if isinstance(process, Client) and process.disk_full:
             raise OSError(28, "No space left on device")
-
-    def _violated(self, what: str) -> None:
-        self.outcome.violations.append(f"{self.scheduler.now:.0f} s: {what}")
 
     @contextlib.contextmanager
     def _journal(self) -> Iterator[None]:
@@ -493,37 +370,6 @@ class _SimulatedApi(RunPodApi):
     @property
     def _session(self) -> Any:
         return self.session
-
-
-class _Client:
-    """As much of boto3's client as preparing a job needs."""
-
-    meta = type("Meta", (), {"endpoint_url": ENDPOINT})()
-
-    def head_object(self, **_: object) -> dict[str, Any]:
-        return {"ContentLength": 20, "ETag": '"0"'}
-
-
-@functools.cache
-def _templates() -> list[Job]:
-    """Prepare the jobs once: what differs between worlds is put into them."""
-    with tempfile.TemporaryDirectory() as folder:
-        volume = NetworkVolume(VOLUME, DATA_CENTER, ENDPOINT, {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY})
-        volume.__dict__["client"] = _Client()
-        jobs = []
-        for name in ("train_a", "train_b", "train_c"):
-            order = TrainingOrder(
-                node=name,
-                parameters=TrainingParameters(model_type="lightgbm_regression", target_column="body_mass_g", seed=len(jobs)),
-                data=make_source(dataset_key="datasets/penguins.csv"),
-                outputs=("metrics",),
-                volume=volume,
-                settings=NodeSettings.model_validate({"gpu": "none", "install": False}),
-                given_script="print('simulated')\n",
-            )
-            jobs.append(prepare(order, TrainingScriptGenerator()))
-        assert folder
-        return jobs
 
 
 def live(seed: int) -> Outcome:

@@ -75,7 +75,7 @@ class Budget:
         with self._lock:
             self._reserved[pod] = usd
         if self._shared is not None:
-            self._shared.settle(pod, usd, spent=False)
+            self._shared.hold(pod, usd)
 
     def settle(self, pod: str, cost_usd: float) -> None:
         """Replace a pod's reservation with what the pod has cost."""

@@ -108,16 +108,23 @@ class SharedBudget:
                 f"{self._settings.per}."
             )
 
-    def settle(self, pod: str, cost_usd: float, *, spent: bool = True) -> None:
-        """Replace a pod's reservation with what the pod has cost, or from now on can; if the volume does not answer, the old one stays."""
+    def settle(self, pod: str, cost_usd: float) -> None:
+        """Replace a pod's reservation with what the pod has cost; if the volume does not answer, the worst case stays."""
+        self._replace(pod, _Claim(usd=cost_usd, spent=True) if cost_usd else None)
+
+    def hold(self, pod: str, usd: float) -> None:
+        """Replace a pod's reservation with what the pod can cost from now on, whatever the budget is: it exists already."""
+        self._replace(pod, _Claim(usd=usd))
+
+    def _replace(self, pod: str, claim: _Claim | None) -> None:
         with self._lock:
             for period, claims in self._own.items():
                 if pod not in claims.pods:
                     continue
-                if cost_usd:
-                    claims.pods[pod] = _Claim(usd=cost_usd, spent=spent)
-                else:
+                if claim is None:
                     del claims.pods[pod]
+                else:
+                    claims.pods[pod] = claim
                 try:
                     self._write(period)
                 except CloudTrainError as error:

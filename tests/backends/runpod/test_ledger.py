@@ -109,7 +109,7 @@ def test_each_pod_has_an_entry_while_it_exists(cloud: Cloud, backend) -> None:
 
     def looked() -> bool:
         seen.extend((pod.request.name, pod.request.name in ledger.entries()) for pod in cloud.runpod.living)
-        return bool(seen)
+        return bool(seen) and not cloud.runpod.living
 
     watching = threading.Thread(target=lambda: wait_until(looked, 20))
     watching.start()
