@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
@@ -46,8 +47,10 @@ def main(seeds: int, first: int, processes: int, part: bool) -> None:
         )
         for share in shares
     ]
-    lines = [line for process in running for line in process.communicate(timeout=_LONGEST_S)[0].splitlines()]
-    outcomes = [json.loads(line) for line in lines]
+    # All at once: a process whose output nobody reads waits.
+    with ThreadPoolExecutor(len(running)) as threads:
+        outputs = list(threads.map(lambda process: process.communicate(timeout=_LONGEST_S)[0], running))
+    outcomes = [json.loads(line) for output in outputs for line in output.splitlines()]
     report(outcomes, time.monotonic() - began)
     failed = [outcome for outcome in outcomes if outcome["violations"]]
     if failed or len(outcomes) != seeds:

@@ -38,9 +38,10 @@ class Paths:
         if text in self._looked_up or len(self._looked_up) >= _MOST_CANDIDATES:
             return False
         self._looked_up.add(text)
+        # By os.path throughout: a Path raises for a name that is too long, and takes ten times as long for each of many texts.
         if alone:
             # A word is none, even if it names a folder beside the project's; one with an ending may be the name of a file.
-            return os.path.isfile(place)  # noqa: PTH113  # Path raises for a name that is too long, and takes ten times as long
+            return os.path.isfile(place)  # noqa: PTH113
         pattern = _PATTERN.search(place)
         place = os.path.expanduser(place if pattern is None else place[: pattern.start()])  # noqa: PTH111
         folder = os.path.dirname(place)  # noqa: PTH120
