@@ -5,6 +5,10 @@ More seeds: `python benchmarks/simulation.py --seeds 1000`.
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,6 +39,14 @@ def test_a_seed_gives_the_same_life_again() -> None:
     assert first.journal == second.journal
     assert first.faults == second.faults
     assert live(8).journal != first.journal
+
+
+def test_a_seed_gives_the_same_life_in_another_process() -> None:
+    script = "import json; from simulation.world import live; print(json.dumps(live(7).journal))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "3"}
+    other = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    live(9)  # What a process has lived before is nothing to a seed.
+    assert json.loads(other.stdout) == live(7).journal
 
 
 def test_a_pod_that_no_ledger_has_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
