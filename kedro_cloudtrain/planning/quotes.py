@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 
+from kedro_cloudtrain import wording
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.offers import Candidate, cheapest_cpu, choose, uses_gpu, why_no_gpu
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
@@ -12,6 +14,7 @@ from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigEr
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from kedro_cloudtrain.backends.runpod.contract import AccountLimits
     from kedro_cloudtrain.backends.runpod.offers import Choice, Offers
     from kedro_cloudtrain.config import NodeSettings, RunSettings
     from kedro_cloudtrain.jobs.workload import Workload
@@ -117,6 +120,30 @@ def run_notes(quotes: Iterable[Quote], run: RunSettings, max_pods: int) -> Itera
             f"{len(worst)} pods at once may cost ${sum(worst):.2f} in the worst case, more than run.max_cost_usd (${limit:.2f}): "
             "a pod for which the money may not last is not started. Lower the nodes' timeout_s or max_cost_usd, or max_pods."
         )
+
+
+def most_usd_per_hour(quotes: Iterable[Quote], max_pods: int) -> list[float]:
+    """Return the prices an hour, in dollars, of the dearest pods that may run at once, dearest first."""
+    prices = (quoted.candidate.usd_per_hour for quoted in quotes if quoted.worst_usd is not None and quoted.candidate is not None)
+    return sorted(prices, reverse=True)[:max_pods]
+
+
+def spend_rate_notes(quotes: Iterable[Quote], limits: AccountLimits | None, max_pods: int) -> Iterator[str]:
+    """Yield a note if the pods that run at once would pass the account's own limit: RunPod refuses the pod that would."""
+    cap = None if limits is None else limits.cap_usd_per_hour
+    if limits is None or cap is None:
+        return
+    prices = most_usd_per_hour(quotes, max_pods)
+    left = max(0.0, cap - limits.running_usd_per_hour)
+    if sum(prices) <= left:
+        return
+    fitting = sum(together <= left for together in itertools.accumulate(prices))
+    running = f", of which ${limits.running_usd_per_hour:.2f} are in use" if limits.running_usd_per_hour else ""
+    step = f"Lower max_pods to {fitting}, or have" if fitting else "Have"
+    yield (
+        f"{wording.counted(len(prices), 'pod')} at once may cost ${sum(prices):.2f} an hour, and the RunPod account may spend "
+        f"${cap:.2f} an hour{running}: RunPod refuses the pod that would pass it. {step} RunPod raise the limit."
+    )
 
 
 def _estimate_usd(usd_per_hour: float, workload: Workload, most_usd: float) -> tuple[float, float]:

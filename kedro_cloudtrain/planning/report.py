@@ -12,7 +12,16 @@ from kedro_cloudtrain.planning.doctor import examine_runpod
 from kedro_cloudtrain.planning.environments import lock_environments
 from kedro_cloudtrain.planning.inspection import look_at_inputs
 from kedro_cloudtrain.planning.plan import MachinePlan
-from kedro_cloudtrain.planning.quotes import Quote, quote, run_notes, run_problems, total_size, workload_of
+from kedro_cloudtrain.planning.quotes import (
+    Quote,
+    most_usd_per_hour,
+    quote,
+    run_notes,
+    run_problems,
+    spend_rate_notes,
+    total_size,
+    workload_of,
+)
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
 from kedro_cloudtrain.wording import size
 
@@ -186,12 +195,8 @@ class Report:
         most = "no limit (run.max_cost_usd)" if limit is None else f"at most ${limit:.2f} (run.max_cost_usd)"
         budget = self.settings.run.budget
         shared = "" if budget is None else f", of the shared budget {budget.name}: ${budget.max_cost_usd:.2f} a {budget.per}"
-        # RunPod refuses a pod that would take the account past its own limit, which is in dollars an hour.
-        prices = sorted(
-            (node.quote.candidate.usd_per_hour for node in self.nodes if node.quote.worst_usd is not None and node.quote.candidate),
-            reverse=True,
-        )
-        hourly = f" for up to ${sum(prices[: self.max_pods]):.2f} an hour" if prices else ""
+        prices = most_usd_per_hour((node.quote for node in self.nodes), self.max_pods)
+        hourly = f" for up to ${sum(prices):.2f} an hour" if prices else ""
         return (
             f"The run: probably {usd_range(self.estimate_usd)}, {most}{shared}, {self.max_pods} pods at once{hourly}. Estimates are rough."
         )
@@ -227,7 +232,9 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
         )
         for plan in plans
     ]
+    account_limits = None
     if examination.api is not None:
+        account_limits = examination.api.limits()
         try:
             nodes = _quoted(nodes, CachedOffers(examination.api, _OFFERS_CACHED_S), examination.data_center)
         except CloudTrainError as error:
@@ -235,7 +242,8 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
             (doubts if isinstance(error, ApiError) and error.is_outage else problems).append(error.message)
     quotes = [node.quote for node in nodes]
     problems += run_problems(quotes, settings.run)
-    return Report(nodes, settings, max_pods, problems, tuple(run_notes(quotes, settings.run, max_pods)), doubts)
+    notes = (*run_notes(quotes, settings.run, max_pods), *spend_rate_notes(quotes, account_limits, max_pods))
+    return Report(nodes, settings, max_pods, problems, notes, doubts)
 
 
 def _with_environment(look: Look, node: str, environments: Environments) -> Look:

@@ -11,7 +11,10 @@ from runpod_stand_in.offers import gpu
 from support.account import Account, use_settings
 from support.package_index import add, index, wheel
 
+from kedro_cloudtrain.backends.runpod.contract import AccountLimits
+from kedro_cloudtrain.backends.runpod.offers import Candidate
 from kedro_cloudtrain.jobs.requirements import function_requirements, requirements
+from kedro_cloudtrain.planning.quotes import Quote, spend_rate_notes
 
 
 def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: Account) -> None:
@@ -94,6 +97,45 @@ def test_plan_notes_what_the_money_cuts_short(account: Account) -> None:
     notes = " ".join(report["nodes"][0]["notes"])
     assert "max_cost_usd $1 ends it after 3.5 h, before its timeout_s (10 h)" in notes
     assert "NVIDIA RTX A5000 is sold out according to RunPod" in notes
+
+
+def test_plan_compares_the_price_an_hour_with_the_accounts_limit_where_the_api_tells_it(account: Account) -> None:
+    account.cloud.runpod.account_limits = {"spendRate": {"limit": 0.8, "current": 0.5}, "serverlessWorkers": {"limit": 5}}
+    status, report = account.plan()
+    assert status == 0
+    assert (
+        "1 pod at once may cost $0.43 an hour, and the RunPod account may spend $0.80 an hour, of which $0.50 are in use: "
+        "RunPod refuses the pod that would pass it. Have RunPod raise the limit."
+    ) in report["run"]["notes"]
+
+
+@pytest.mark.parametrize(
+    ("spend_rate", "cap"),
+    [
+        ({"limit": 80}, 80.0),
+        ({"maxPerHour": 0.4, "workers": 3}, 0.4),
+        ({"limit": 0.1, "limitOfPods": 2}, None),
+        ({"limit": "low"}, None),
+        ({"limit": True}, None),
+        ({"limit": -1}, None),
+        ({"limit": None}, None),
+        (0.1, None),
+        ([{"limit": 0.1}], None),
+        (None, None),
+    ],
+)
+def test_an_answer_that_does_not_name_the_accounts_limit_is_not_taken_for_one(spend_rate: object, cap: float | None) -> None:
+    assert AccountLimits.model_validate({"spendRate": spend_rate}).cap_usd_per_hour == cap
+
+
+def test_the_note_about_the_accounts_limit_says_how_many_pods_fit() -> None:
+    quotes = [Quote(Candidate(f"GPU {price}", None, 1, price, "HIGH", 24.0), worst_usd=1.0) for price in (0.5, 0.4, 0.6, 0.3)]
+    limits = AccountLimits.model_validate({"spendRate": {"limit": 1.25}})
+    (note,) = spend_rate_notes(quotes, limits, max_pods=3)
+    assert note.startswith("3 pods at once may cost $1.50 an hour")
+    assert "Lower max_pods to 2, or have RunPod raise the limit." in note
+    assert not list(spend_rate_notes(quotes, limits, max_pods=2))
+    assert not list(spend_rate_notes(quotes, None, max_pods=3))
 
 
 def test_plan_finds_a_missing_file_and_a_volume_elsewhere(account: Account) -> None:

@@ -136,6 +136,8 @@ class Handler(BaseHTTPRequestHandler):
             case "GET", "/v2/catalog/cpus":
                 self._check_include()
                 self.send_json(200, schemas.ListCpuTypesResponse(cpus=self.stand_in.offers.cpus).json_object())
+            case "GET", "/v2/account/limits" if self.stand_in.account_limits is not None:
+                self.send_json(200, self.stand_in.account_limits)
             case "GET", "/v2/billing/pods":
                 self.send_json(200, self.stand_in.bill(self.call.query.get("podId")).json_object())
             case "GET", path if volume := self.stand_in.offers.volumes.get(path.removeprefix("/v2/network-volumes/")):

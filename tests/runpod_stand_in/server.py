@@ -37,6 +37,7 @@ class RunPodStandIn:
         isolated: whether pods run in namespaces of their own; None uses them if this user may.
         newer: whether it has the fields that are newer than the contract's file.
         host_ram_gb: the memory of its hosts for each GPU.
+        account_limits: the answer to a question for the account's limits, which are not in the contract; None: 404.
         bills: whether the bill has the pods that have ended.
         offers: the machines and network volumes that it offers.
         faults: the faults to come.
@@ -53,6 +54,7 @@ class RunPodStandIn:
     isolated: bool | None = None
     newer: bool = True
     host_ram_gb: int = 64
+    account_limits: dict[str, Any] | None = None
     bills: bool = False
     offers: Offers = field(default_factory=Offers)
     faults: Faults = field(default_factory=Faults)

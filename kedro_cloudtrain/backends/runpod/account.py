@@ -7,7 +7,8 @@ import os
 import tomllib
 from pathlib import Path
 
-from kedro_cloudtrain.backends.runpod.api import KEY_PLACES, RunPodApi
+from kedro_cloudtrain.backends.runpod.api import RunPodApi
+from kedro_cloudtrain.backends.runpod.refusals import KEY_PLACES
 from kedro_cloudtrain.errors import AuthError, ConfigError
 from kedro_cloudtrain.secrecy import know
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from kedro_cloudtrain.backends.runpod.contract import Cpu, Gpu, LogLine, NetworkVolumeInfo, Pod, PodRequest
+from kedro_cloudtrain.backends.runpod.contract import AccountLimits, Cpu, Gpu, LogLine, NetworkVolumeInfo, Pod, PodRequest
 from kedro_cloudtrain.backends.runpod.quota import Quota
-from kedro_cloudtrain.errors import ApiError, AuthError, BackendError, BalanceError, CapacityError
+from kedro_cloudtrain.backends.runpod.refusals import STATUS_PAGE, lacks_capacity, refusal
+from kedro_cloudtrain.errors import ApiError, BackendError, CapacityError
 from kedro_cloudtrain.storage.silence import Silence
 
 if TYPE_CHECKING:
@@ -29,29 +30,9 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL = "https://api.runpod.io"
 # The API's front end answers 403 (1010) to a request without a User-Agent (reported).
 _USER_AGENT = "kedro-cloudtrain"
-# Both a lack of machines and a broken rule are a 400; the text alone distinguishes them, and has been each of these (reported).
-_NO_CAPACITY = (
-    "no longer any instances available",
-    "resources to deploy your pod",
-    "insufficient capacity",
-    "no available machine",
-    "out of stock",
-)
-# What a user does about a refusal.
-_NEXT_STEPS = {
-    HTTPStatus.BAD_REQUEST: "Check gpu, gpu_count, image, disk_gb and the volume of the node: kedro cloudtrain plan, and doctor.",
-    HTTPStatus.FORBIDDEN: "The key, or the account, may not do this. Create a key that may read and write: https://console.runpod.io/user/settings",
-    HTTPStatus.NOT_FOUND: "It does not exist in this account. Is RUNPOD_API_KEY the one of the account that has the volume?",
-    HTTPStatus.CONFLICT: "It is between two states: try again in a minute.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The credentials of its URLs take up too much of the request: read fewer of them in one node.",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "RunPod's API does not know a field of this release: pip install -U kedro-cloudtrain",
-    HTTPStatus.TOO_MANY_REQUESTS: "Wait a minute, or lower run.max_pods.",
-}
-_STATUS_PAGE = "RunPod's status page: https://uptime.runpod.io"
 _MOST_PAGES = 1000
 Answer = TypeVar("Answer", bound=BaseModel)
 
-KEY_PLACES = "Set it as RUNPOD_API_KEY, or in ~/.runpod/config.toml."
 _CONNECT_S, _READ_S = 10.0, 60.0
 # Once the run is over: its pods are to be ended soon.
 _HURRIED_S = (5.0, 10.0)
@@ -140,7 +121,7 @@ class RunPodApi:
             try:
                 return _parse(Pod, self._call("POST", "/v2/pods", json=request.body()))
             except _NoAnswerError as error:
-                reason, no_capacity, unanswered = str(error), _lacks_capacity(str(error)), True
+                reason, no_capacity, unanswered = str(error), lacks_capacity(str(error)), True
                 self.unanswered_at[request.name] = time.time()
             except BackendError as error:
                 # What was asked before, and not answered, may be carried out all the same.
@@ -166,7 +147,7 @@ class RunPodApi:
             if self._silence.is_over() or self.is_closing:
                 break
             self._pause(_backoff_s(tried))
-        raise ApiError(f"RunPod's API gave no answer to the creation of {request.name} in {tried + 1} tries: {reason}. {_STATUS_PAGE}")
+        raise ApiError(f"RunPod's API gave no answer to the creation of {request.name} in {tried + 1} tries: {reason}. {STATUS_PAGE}")
 
     def terminate_pod(self, pod_id: str) -> None:
         """Terminate a pod; one that no longer exists is not an error."""
@@ -222,6 +203,13 @@ class RunPodApi:
         """Return the network volume of an id; None if the account does not have it."""
         return self._read_if_found(NetworkVolumeInfo, f"/v2/network-volumes/{volume_id}")
 
+    def limits(self) -> AccountLimits | None:
+        """Return what the account may spend an hour; None where the API does not tell, or the key may not read it (`account:read`)."""
+        try:
+            return _parse(AccountLimits, self._call("GET", "/v2/account/limits"))
+        except BackendError:
+            return None  # Nothing depends on it: RunPod itself refuses the pod that would pass the limit.
+
     def bills_usd(self) -> dict[str, float]:
         """Return what RunPod has charged for each pod of the last 30 days, in dollars by pod id; bills are about an hour late."""
         bills: dict[str, float] = {}
@@ -253,13 +241,13 @@ class RunPodApi:
             pagination = (page.get("pagination") if isinstance(page, dict) else None) or {}
             part = page.get(name, []) if isinstance(page, dict) else None
             if not isinstance(part, list) or not isinstance(pagination, dict):
-                raise ApiError(f"RunPod's API returned a malformed list of {name}: GET {path}. {_STATUS_PAGE}")
+                raise ApiError(f"RunPod's API returned a malformed list of {name}: GET {path}. {STATUS_PAGE}")
             entries += part
             cursor = str(pagination.get("nextCursor") or "")
             if not pagination.get("hasNextPage") or not cursor:
                 return entries
             if cursor in cursors or len(cursors) >= _MOST_PAGES:
-                raise ApiError(f"RunPod's API returned a list of {name} whose pages do not end: GET {path}. {_STATUS_PAGE}")
+                raise ApiError(f"RunPod's API returned a list of {name} whose pages do not end: GET {path}. {STATUS_PAGE}")
             cursors.add(cursor)
             page_query["cursor"] = cursor
 
@@ -317,31 +305,19 @@ class RunPodApi:
         if response.ok:
             return response
         with response:
-            raise self._error(response, method, path)
+            raise self._refusal(response, method, path)
 
-    def _error(self, response: requests.Response, method: str, path: str) -> Exception:
-        status = response.status_code
+    def _refusal(self, response: requests.Response, method: str, path: str) -> Exception:
         try:
             body = response.json()
             detail = "; ".join(str(part) for part in (body.get("detail"), *(body.get("errors") or ())) if part)
         except (ValueError, AttributeError):
             detail = re.sub(r"<[^>]+>", " ", response.text)[:300].strip()
         detail = detail.replace(self._key, "***") if self._key else detail
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return _NoAnswerError(f"{status} {detail}")
-        match status:
-            case HTTPStatus.UNAUTHORIZED:
-                return AuthError(
-                    f"RunPod does not accept the API key ({detail}). Create one at https://console.runpod.io/user/settings. {KEY_PLACES}"
-                )
-            case HTTPStatus.PAYMENT_REQUIRED:
-                return BalanceError(f"The RunPod account has no balance ({detail}). Add funds: https://console.runpod.io/user/billing")
-        if method == "POST" and _lacks_capacity(detail):
-            return CapacityError(detail)
-        times = f", {_TRIES} times" if status == HTTPStatus.TOO_MANY_REQUESTS else ""
-        reason = (detail or "no reason given").rstrip(".")
-        next_step = next((step for known, step in _NEXT_STEPS.items() if known == status), _STATUS_PAGE)
-        return ApiError(f"RunPod's API answered {status} to {method} {path}{times}: {reason}. {next_step}", status, detail)
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return _NoAnswerError(f"{response.status_code} {detail}")
+        tries = _TRIES if response.status_code == HTTPStatus.TOO_MANY_REQUESTS else 1
+        return refusal(response.status_code, detail, f"{method} {path}", tries=tries)
 
     @property
     def _session(self) -> requests.Session:
@@ -360,11 +336,6 @@ class RunPodApi:
 
 class _NoAnswerError(BackendError):
     """A call may have been carried out, or not."""
-
-
-def _lacks_capacity(detail: str) -> bool:
-    """Return whether RunPod's words mean that no machine of the kind is free."""
-    return any(words in detail.lower() for words in _NO_CAPACITY)
 
 
 def _bearer_auth(key: str) -> Callable[[Any], Any]:

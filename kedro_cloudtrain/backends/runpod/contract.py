@@ -146,6 +146,40 @@ class NetworkVolumeInfo(_Answer):
     data_center: str = Field("", alias="dataCenter")
 
 
+class AccountLimits(_Answer):
+    """What an account may have at once.
+
+    RunPod's reference (Get account limits) has `spendRate`, an object, as the hourly cap that is checked when a pod starts. The names
+    inside it are not in the snapshot of the contract that this client is written to, so a number is taken for the cap or for what runs
+    already only if its name says so and no other number's does.
+    """
+
+    spend_rate: Any = Field(None, alias="spendRate")
+
+    @property
+    def cap_usd_per_hour(self) -> float | None:
+        """The most that the account's machines may cost an hour together, in dollars; None if it cannot be told."""
+        return self._number("limit", "max", "cap", "allowed")
+
+    @property
+    def running_usd_per_hour(self) -> float:
+        """What the account's machines cost an hour at present, in dollars; 0 if it cannot be told."""
+        return self._number("current", "usage", "used", "running") or 0.0
+
+    def _number(self, *words: str) -> float | None:
+        numbers = self.spend_rate.items() if isinstance(self.spend_rate, dict) else ()
+        named = [
+            float(value)
+            for name, value in numbers
+            if any(word in str(name).lower() for word in words)
+            and isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+            and value >= 0
+        ]
+        return named[0] if len(named) == 1 else None
+
+
 @dataclasses.dataclass(frozen=True)
 class PodRequest:
     """The request that creates a pod.
