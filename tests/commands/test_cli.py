@@ -209,6 +209,7 @@ def test_render_prints_the_script_or_writes_a_job_that_runs_by_hand(project: Pro
     assert "no pipeline 'other'" in project.kedro("cloudtrain", "render", "train_mass", "-p", "other").stderr
 
 
+@pytest.mark.measured
 def test_jobs_and_logs_tell_what_a_run_has_left(ran: Project, project: Project) -> None:
     done = ran.kedro("cloudtrain", "jobs")
     for word in (ran.jobs[0].name, "done", "xgboost_regression", "344", "12/12 val rmse"):

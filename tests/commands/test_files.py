@@ -36,6 +36,7 @@ def test_a_file_goes_up_once_and_comes_down_whole(shop: Project, cloud: Cloud) -
     assert (shop.path / "data/volume/new/p.csv").is_file()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("args", "message"),
     [

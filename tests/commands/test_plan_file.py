@@ -234,6 +234,7 @@ def test_a_run_of_anything_else_than_the_plan_is_refused(clone: Project, change:
     assert refused(clone) == expected
 
 
+@pytest.mark.measured
 @needs_runner_params
 def test_other_options_than_the_plans_are_refused(clone: Project) -> None:
     options = ("--params=mass.hyperparameters.max_depth=4", "--nodes=train_mass,count")
@@ -324,6 +325,7 @@ def test_what_cannot_be_compared_is_named_and_taken_as_it_is(clone: Project) -> 
 SECRETS = ("planted-query", "planted-header", "planted-password", "planted-parameter", "planted-key")
 
 
+@pytest.mark.measured
 @needs_runner_params
 def test_no_secret_is_in_the_file_and_a_new_one_changes_nothing(clone: Project) -> None:
     with Server({"penguins.csv": (clone.path / "data/volume/datasets/penguins.csv").read_bytes()}) as server:
@@ -422,6 +424,7 @@ def test_a_file_that_is_no_plan_is_named(planned: Project, tmp_path: Path, kind:
     assert "kedro cloudtrain plan --out" in raised.value.message
 
 
+@pytest.mark.measured
 @needs_runner_params
 @pytest.mark.parametrize(
     ("given", "reason"), [("plan=", "`plan` names no file"), ("plan=none.json", "plan=none.json: there is no such file in")]

@@ -336,6 +336,7 @@ def test_an_input_that_is_not_there_is_named_without_a_stack(flights: Project) -
     assert "Traceback" not in output
 
 
+@pytest.mark.measured
 def test_render_says_what_is_made_by_a_run(flights: Project) -> None:
     select(flights, "train_model_node")
     done = flights.kedro("cloudtrain", "render", "train_model_node")

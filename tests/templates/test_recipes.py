@@ -16,6 +16,7 @@ from kedro_cloudtrain.worker.devices import Device
 if TYPE_CHECKING:
     from support.recipe_job import Job
 
+pytestmark = pytest.mark.no_cover  # other tests go through the same lines
 TARGETS = dict(zip(TASKS, ("räte ($)", "is it?", "class {{ }}"), strict=True))
 FORMATS = dict(zip(TASKS, ("parquet", "csv", "jsonl"), strict=True))
 METRICS = {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.no_cover  # other tests go through the same lines, and this table of cases is long
 ROWS = range(1, 41)
 
 
