@@ -293,6 +293,7 @@ def test_a_plan_for_pods_is_held_before_a_pod_is_created(account: Account) -> No
     assert len(account.created) == 1
 
 
+@pytest.mark.measured
 def test_a_plan_with_problems_is_written_and_refused(clone: Project) -> None:
     (clone.path / "data/volume/datasets/penguins.csv").unlink()
     done = clone.kedro("cloudtrain", "plan", "--out", "plan.json")
@@ -437,6 +438,7 @@ def test_a_run_without_its_plan_is_refused_in_a_line(clone: Project, given: str,
     assert clone.jobs == []
 
 
+@pytest.mark.measured
 @needs_runner_params
 def test_a_pipeline_without_a_node_for_a_machine_is_held_as_well(clone: Project) -> None:
     clone.write("conf/base/cloudtrain.yml", "{}\n")

@@ -8,6 +8,8 @@ import pytest
 from runpod_stand_in import API_KEY
 from support.account import Account
 
+pytestmark = pytest.mark.measured
+
 
 def test_doctor_finds_all_well_and_changes_nothing(account: Account) -> None:
     before = sorted(account.bucket.rglob("*"))
@@ -31,7 +33,6 @@ def test_doctor_finds_all_well_and_changes_nothing(account: Account) -> None:
     assert not account.created
 
 
-@pytest.mark.measured
 def test_doctor_names_the_fix_of_every_problem_at_once(account: Account) -> None:
     account.move_volume("EU-CZ-1")
     account.refuse("DELETE", 403, "key may not write")

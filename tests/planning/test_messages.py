@@ -93,6 +93,7 @@ def test_other_commands_of_a_project_with_such_an_entry_work(project: Project) -
     assert done.stderr.splitlines()[-1].startswith("Error: The catalog cannot be made: ")
 
 
+@pytest.mark.measured
 def test_a_hyperparameter_that_a_library_refuses_is_named_with_its_block(project: Project) -> None:
     edit(project, "conf/base/parameters.yml", "max_depth: 3", "eval_metric: zzzz")
     done = project.kedro("run", "--runner=cloudtrain")
@@ -277,6 +278,7 @@ def count(table):
 """
 
 
+@pytest.mark.measured
 def test_what_a_function_imports_late_and_is_no_python_is_found_by_plan(project: Project) -> None:
     with_count(project)
     project.write("src/shop/late.py", "x = 1\ndef (:\n")

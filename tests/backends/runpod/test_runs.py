@@ -125,6 +125,7 @@ def test_a_urls_secret_reaches_the_pod_alone(shop: Project, cloud: Cloud, by_run
         assert not [secret for secret in SECRETS if secret in text], place
 
 
+@pytest.mark.measured
 def test_a_run_prints_what_it_was_and_what_it_cost(shop: Project, cloud: Cloud) -> None:
     done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod")
     output = done.stdout + done.stderr
