@@ -101,6 +101,11 @@ class TrainingPlan(MachinePlan):
         return self.inputs.tables
 
     @property
+    def input_names(self) -> dict[str, str]:
+        """The table that is trained on, and that of the validation rows."""
+        return dict(zip(("data", "validation"), self.tables, strict=False))
+
+    @property
     def sized_tables(self) -> list[str]:
         """The table that is trained on."""
         return [self.inputs.data]

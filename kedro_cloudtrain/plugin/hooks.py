@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import ProjectConfig
     from kedro_cloudtrain.plugin.run_status import RunStatus
+    from kedro_cloudtrain.runs.recorder import RunRecorder
 
 
 def register() -> None:
@@ -35,7 +37,10 @@ class CloudTrainHooks:
     def __init__(self) -> None:
         self._latest: ProjectConfig | None = None
         self._configs: dict[str | None, ProjectConfig] = {}
+        self._run_params: dict[str | None, dict[str, Any]] = {}
         self._status: RunStatus | None = None
+        # The recorder of the run that goes on; the runner sets it.
+        self.recorder: RunRecorder | None = None
         self._catalog: DataCatalog | None = None
 
     @hook_impl
@@ -51,6 +56,7 @@ class CloudTrainHooks:
         self._catalog = catalog
         if self._latest is not None:
             self._configs[run_params.get("run_id")] = self._latest
+            self._run_params[run_params.get("run_id")] = run_params
         if "CloudTrainRunner" in str(run_params.get("runner")) and self._latest is not None:
             from kedro_cloudtrain.plugin.run_status import RunStatus
 
@@ -62,18 +68,24 @@ class CloudTrainHooks:
         """Record when a node starts."""
         if self._status is not None:
             self._status.node_started(node)
+        if self.recorder is not None:
+            self.recorder.node_started(node.name)
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Record that a node is done."""
         if self._status is not None:
             self._status.node_done(node)
+        if self.recorder is not None:
+            self.recorder.node_done(node.name)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
         """Record that a node has failed."""
         if self._status is not None:
             self._status.node_failed(node, error)
+        if self.recorder is not None:
+            self.recorder.node_failed(node.name, error)
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str) -> None:
@@ -82,10 +94,17 @@ class CloudTrainHooks:
             self._status.dataset_used("after_dataset_loaded", dataset_name)
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Record the size of a saved dataset, and log metrics to MLflow's active run."""
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Record the size of a saved dataset and its place, and log metrics to MLflow's active run."""
         if self._status is not None:
             self._status.dataset_used("after_dataset_saved", dataset_name)
+        if self.recorder is not None and self._catalog is not None:
+            from kedro_cloudtrain.planning.entries import place_of
+
+            place = place_of(self._catalog.get(dataset_name))
+            if self._latest is not None and Path(place).is_relative_to(self._latest.path):
+                place = str(Path(place).relative_to(self._latest.path))
+            self.recorder.saved(node.name, dataset_name, place, data, is_metrics=self._is_metrics(dataset_name))
         if "mlflow" in sys.modules and self._is_metrics(dataset_name):
             from kedro_cloudtrain.plugin.mlflow import log_metrics
 
@@ -109,6 +128,10 @@ class CloudTrainHooks:
         from kedro_cloudtrain.datasets import MetricsDataset
 
         return self._catalog is not None and isinstance(self._catalog.get(dataset_name), MetricsDataset)
+
+    def run_params_of(self, run_id: str | None) -> dict[str, Any]:
+        """Return what Kedro has told of a run."""
+        return self._run_params.get(run_id, {})
 
     def config_of(self, run_id: str | None) -> ProjectConfig | None:
         """Return the configuration that a run started with."""

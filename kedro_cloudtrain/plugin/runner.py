@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.runner import AbstractRunner, SequentialRunner, ThreadRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from kedro.io import CatalogProtocol
@@ -123,7 +124,8 @@ class CloudTrainRunner(SequentialRunner):
         self.receipts = []
         for_machines = any(_is_training(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes)
         if not for_machines and self._saved_plan is None:
-            self._run_nodes(pipeline, catalog, hook_manager, run_id)
+            with _recorded(pipeline, catalog, hook_manager, run_id, project, settings):
+                self._run_nodes(pipeline, catalog, hook_manager, run_id)
             return
         from kedro_cloudtrain.plugin.ending import Ending
 
@@ -145,6 +147,7 @@ class CloudTrainRunner(SequentialRunner):
     ) -> None:
         # Late: a run without a node for a machine needs none of it.
         from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+        from kedro_cloudtrain.planning.environments import lock_environments
         from kedro_cloudtrain.planning.planner import Planner
 
         generator = TrainingScriptGenerator(project.templates)
@@ -154,9 +157,12 @@ class CloudTrainRunner(SequentialRunner):
         if self._saved_plan is not None:
             self._check(self._saved_plan, planner, plans)
         if for_machines:
-            self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, planner, plans, ending)
-        else:
-            self._run_nodes(pipeline, catalog, hook_manager, run_id)
+            _refuse_environments(lock_environments(plans, generator, planner.project))
+        with _recorded(pipeline, catalog, hook_manager, run_id, project, settings, plans, self.receipts):
+            if for_machines:
+                self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, planner, plans, ending)
+            else:
+                self._run_nodes(pipeline, catalog, hook_manager, run_id)
 
     def _check(self, saved: SavedPlan, planner: Planner, plans: Sequence[NodePlan]) -> None:
         """Check that what was planned is what would run, and log what cannot be compared.
@@ -186,7 +192,6 @@ class CloudTrainRunner(SequentialRunner):
         from kedro_cloudtrain.backends import make_backend
         from kedro_cloudtrain.errors import PodsLeftError
         from kedro_cloudtrain.jobs.owner import project_id
-        from kedro_cloudtrain.planning.environments import lock_environments
         from kedro_cloudtrain.planning.plan import MachinePlan
         from kedro_cloudtrain.plugin.executor import CloudTrainExecutor
         from kedro_cloudtrain.running.display import Display
@@ -195,7 +200,6 @@ class CloudTrainRunner(SequentialRunner):
         from kedro_cloudtrain.storage.silence import silent_servers
 
         settings = planner.settings
-        _refuse_environments(lock_environments(plans, planner.generator, planner.project))
         jobs = jobs_at_once(settings)
         run = Run(
             settings.run,
@@ -312,6 +316,33 @@ def _project_config(hook_manager: Any, run_id: str | None) -> ProjectConfig:
     hooks = hook_manager.get_plugin("cloudtrain") if hasattr(hook_manager, "get_plugin") else None
     config = hooks.config_of(run_id) if hooks is not None else None
     return config if config is not None else ProjectConfig(Path.cwd())
+
+
+@contextlib.contextmanager
+def _recorded(
+    pipeline: Pipeline,
+    catalog: CatalogProtocol[Any, Any],
+    hook_manager: Any,
+    run_id: str | None,
+    project: ProjectConfig,
+    settings: Settings,
+    plans: Sequence[NodePlan] = (),
+    receipts: Sequence[Receipt] = (),
+) -> Iterator[None]:
+    """Let the run leave a record, which our hooks, where there are any, fill with what happens to each node."""
+    from kedro_cloudtrain.plugin.recording import recording
+
+    hooks = hook_manager.get_plugin("cloudtrain") if hasattr(hook_manager, "get_plugin") else None
+    run_params = hooks.run_params_of(run_id) if hooks is not None else {}
+    with recording(pipeline, catalog, project, settings, run_params, run_id, plans, receipts) as recorder:
+        if hooks is None:
+            yield
+            return
+        hooks.recorder = recorder
+        try:
+            yield
+        finally:
+            hooks.recorder = None
 
 
 def _refuse(plans: Sequence[NodePlan]) -> None:

@@ -1,0 +1,148 @@
+"""The record of a run, of what Kedro knows of it."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import shlex
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+from kedro.io import MemoryDataset
+
+from kedro_cloudtrain.errors import ConfigError, DetachedError
+from kedro_cloudtrain.jobs.owner import project_id
+from kedro_cloudtrain.runs.git import git_state
+from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared
+from kedro_cloudtrain.runs.record import NodeRecord, RunRecord, RunState, flat_parameters
+from kedro_cloudtrain.runs.recorder import RunRecorder, first_line
+from kedro_cloudtrain.secrecy import redacted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kedro.io import CatalogProtocol
+    from kedro.pipeline import Pipeline
+
+    from kedro_cloudtrain.config import ProjectConfig, Settings
+    from kedro_cloudtrain.jobs.receipt import Receipt
+    from kedro_cloudtrain.planning.plan import NodePlan
+
+
+@contextlib.contextmanager
+def recording(
+    pipeline: Pipeline,
+    catalog: CatalogProtocol[Any, Any],
+    project: ProjectConfig,
+    settings: Settings,
+    run_params: Mapping[str, Any],
+    run_id: str | None,
+    plans: Sequence[NodePlan] = (),
+    receipts: Sequence[Receipt] = (),
+) -> Iterator[RunRecorder]:
+    """Record the run that the block is.
+
+    Args:
+        pipeline: the run's.
+        catalog: has its parameters.
+        project: the project.
+        settings: `cloudtrain.yml`.
+        run_params: what Kedro's hooks are told of the run; empty without them.
+        run_id: Kedro's id of the run.
+        plans: the plans of its nodes, where any of them goes to a machine.
+        receipts: takes those of the run's jobs.
+    """
+    ledger = RunLedger(project.path)
+    volume = settings.volume.make(project.path)
+    name = _project_id(project)
+    parameters, digest = flat_parameters(_parameters(pipeline, catalog))
+    record = RunRecord(
+        id=ledger.new_id(run_id),
+        project=name,
+        by=_user(),
+        command=_command(),
+        env=str(run_params.get("env") or project.env),
+        git=git_state(project.path),
+        pipeline=_pipeline(run_params),
+        backend=settings.backend,
+        volume=redacted(volume.name),
+        max_cost_usd=settings.run.max_cost_usd,
+        parameters=parameters,
+        parameters_digest=digest,
+        started_at=time.time(),
+        nodes=_nodes(pipeline, plans),
+    )
+    shared = SharedRuns(volume, name) if plans and is_shared(volume, project.path) else None
+    recorder = RunRecorder(ledger, record, shared, receipts, {plan.node.name: plan.input_names for plan in plans})
+    recorder.begin()
+    try:
+        yield recorder
+    except DetachedError:
+        recorder.end(RunState.DETACHED)
+        raise
+    except Exception as error:
+        recorder.end(RunState.FAILED, first_line(error))
+        raise
+    except BaseException:
+        recorder.end(RunState.INTERRUPTED, soon=True)
+        raise
+    recorder.end(RunState.SUCCEEDED)
+
+
+def _nodes(pipeline: Pipeline, plans: Sequence[NodePlan]) -> list[NodeRecord]:
+    by_name = {plan.node.name: plan for plan in plans}
+    nodes = []
+    for node in pipeline.nodes:
+        plan = by_name.get(node.name)
+        if plan is None or plan.where == "here":
+            nodes.append(NodeRecord(node=node.name))
+        else:
+            kind = "training" if plan.model_type or plan.input_names else "function"
+            nodes.append(NodeRecord(node=node.name, kind=kind, model=plan.model_type or plan.kind, where=plan.where))
+    return nodes
+
+
+def _parameters(pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]) -> dict[str, Any]:
+    """Return the parameters that the pipeline's nodes read, by name; those that another node makes are not known yet."""
+    values: dict[str, Any] = {}
+    for name in sorted(pipeline.inputs()):
+        if name != "parameters" and not name.startswith("params:"):
+            continue
+        dataset: Any = catalog.get(name)
+        if isinstance(dataset, MemoryDataset):
+            value = dataset.load()
+            if name == "parameters" and isinstance(value, dict):
+                values = value | values
+            else:
+                values[name.removeprefix("params:")] = value
+    return values
+
+
+def _pipeline(run_params: Mapping[str, Any]) -> str:
+    names = run_params.get("pipeline_names") or [run_params.get("pipeline_name")]
+    return ", ".join(str(name) for name in names if name) or "__default__"
+
+
+def _command() -> str:
+    """Return what a person has typed; empty for a run from Python."""
+    if click.get_current_context(silent=True) is None:
+        return ""
+    return redacted(shlex.join(["kedro", *sys.argv[1:]]))
+
+
+def _user() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "?"  # a container's user without a name
+    return f"{user}@{socket.gethostname()}"
+
+
+def _project_id(project: ProjectConfig) -> str:
+    try:
+        return project_id(project.path)
+    except ConfigError:
+        return project.path.name
