@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kedro_cloudtrain.commands import files, jobs, machines, pods
+from kedro_cloudtrain.commands import files, jobs, machines, pods, runs
 from kedro_cloudtrain.commands.plan import plan
 from kedro_cloudtrain.commands.project import env_option, find_pipeline, logs_to_stderr, open_planner, params_option, pipeline_option
 from kedro_cloudtrain.commands.stop import stop
@@ -105,6 +105,8 @@ for command in (
     jobs.logs,
     jobs.wait,
     jobs.clean,
+    runs.runs,
+    runs.cost,
     stop,
     pods.reap,
     files.upload,
