@@ -107,3 +107,8 @@ def usd(dollars: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a number with its noun: `1 job`, `2 jobs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def score_text(score: float) -> str:
+    """Write a score with four significant digits, a large one with all digits before its point."""
+    return f"{score:,.0f}" if abs(score) >= 10_000 else f"{score:.4g}"  # noqa: PLR2004

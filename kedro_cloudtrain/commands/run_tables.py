@@ -15,7 +15,7 @@ from kedro_cloudtrain.running.fitted_table import Column, FittedTable
 from kedro_cloudtrain.runs.record import RunState
 from kedro_cloudtrain.runs.scores import main_score
 from kedro_cloudtrain.terminal import plain_text
-from kedro_cloudtrain.wording import counted, usd
+from kedro_cloudtrain.wording import counted, score_text, usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -83,7 +83,7 @@ def nodes_table(record: RunRecord) -> FittedTable:
             _node_state(node),
             plain_text(node.model),
             node.where,
-            "" if score is None else f"{score[0]} {number(score[1])}",
+            "" if score is None else f"{score[0]} {score_text(score[1])}",
             duration(node.waited_s) if node.waited_s else "",
             duration(node.total_s) if node.started_at is not None else "",
             usd(node.cost_usd) if node.machines else "–",
@@ -125,11 +125,12 @@ def costs_table(groups: Sequence[CostGroup], by: str) -> FittedTable:
         figures = (str(group.runs), str(group.pods), f"{group.hours:.2f}", usd(group.cost_usd))
         table.add_row(group.name, *figures, *_billed(group.billed_usd, group.difference_usd))
     if len(groups) > 1:
+        billed = sum(group.billed_usd for group in groups)
         differences = [group.difference_usd for group in groups if group.difference_usd is not None]
-        total = sum(group.cost_usd for group in groups), sum(group.billed_usd for group in groups)
-        pods, hours = sum(group.pods for group in groups), sum(group.hours for group in groups)
-        billed = _billed(total[1], sum(differences) if differences else None)
-        table.add_row("total", "", str(pods), f"{hours:.2f}", usd(total[0]), *billed, style="bold")
+        parts = [f"{counted(sum(group.pods for group in groups), 'pod')}: {usd(sum(group.cost_usd for group in groups))}"]
+        if differences:
+            parts.append(f"billed {usd(billed)}, {_difference(sum(differences))} for the pods that are")
+        table.add_total(*parts)
     return table
 
 
@@ -143,11 +144,6 @@ def duration(seconds: float | None) -> str:
     return f"{minutes}:{int(seconds % 60):02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"  # noqa: PLR2004
 
 
-def number(value: float) -> str:
-    """Write a score with four significant digits, a large one with all digits before its point."""
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"  # noqa: PLR2004
-
-
 def _counts(record: RunRecord) -> str:
     counts = Counter(_word(node) for node in record.nodes if node.kind != "group")
     return ", ".join(f"{count} {word}" for word, count in counts.most_common())
@@ -157,7 +153,7 @@ def _scores(record: RunRecord) -> str:
     scores = [(node.node, score) for node in record.nodes if node.kind == "training" and (score := main_score(node.scores)) is not None]
     if not scores:
         return ""
-    shown = ", ".join(f"{node} {name} {number(value)}" for node, (name, value) in scores[:_MOST_SCORES])
+    shown = ", ".join(f"{node} {name} {score_text(value)}" for node, (name, value) in scores[:_MOST_SCORES])
     return shown if len(scores) <= _MOST_SCORES else f"{shown}, … {len(scores) - _MOST_SCORES} more"
 
 
@@ -181,9 +177,11 @@ def _of_limit(record: RunRecord) -> str:
 
 
 def _billed(billed_usd: float, difference_usd: float | None) -> tuple[str, str]:
-    if difference_usd is None:
-        return "–", "–"
-    return usd(billed_usd), f"{'−' if difference_usd < 0 else '+'}{usd(abs(difference_usd))}"
+    return ("–", "–") if difference_usd is None else (usd(billed_usd), _difference(difference_usd))
+
+
+def _difference(dollars: float) -> str:
+    return f"{'−' if dollars < 0 else '+'}{usd(abs(dollars))}"
 
 
 def _cells(line: Line) -> list[Text]:
@@ -202,4 +200,4 @@ def _shown(line: Line, value: Any) -> str:
         return duration(value)
     if isinstance(value, float) and line.name == "dollars":
         return usd(value)
-    return number(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+    return score_text(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

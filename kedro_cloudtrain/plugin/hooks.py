@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -98,12 +97,10 @@ class CloudTrainHooks:
         """Record the size of a saved dataset and its place, and log metrics to MLflow's active run."""
         if self._status is not None:
             self._status.dataset_used("after_dataset_saved", dataset_name)
-        if self.recorder is not None and self._catalog is not None:
-            from kedro_cloudtrain.planning.entries import place_of
+        if self.recorder is not None and self._catalog is not None and self._latest is not None:
+            from kedro_cloudtrain.planning.entries import place_within
 
-            place = place_of(self._catalog.get(dataset_name))
-            if self._latest is not None and Path(place).is_relative_to(self._latest.path):
-                place = str(Path(place).relative_to(self._latest.path))
+            place = place_within(self._catalog.get(dataset_name), self._latest.path)
             self.recorder.saved(node.name, dataset_name, place, data, is_metrics=self._is_metrics(dataset_name))
         if "mlflow" in sys.modules and self._is_metrics(dataset_name):
             from kedro_cloudtrain.plugin.mlflow import log_metrics

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +194,7 @@ class CloudTrainRunner(SequentialRunner):
         from kedro_cloudtrain.errors import PodsLeftError
         from kedro_cloudtrain.jobs.owner import project_id
         from kedro_cloudtrain.planning.plan import MachinePlan
+        from kedro_cloudtrain.planning.training import model_places
         from kedro_cloudtrain.plugin.executor import CloudTrainExecutor
         from kedro_cloudtrain.running.display import Display
         from kedro_cloudtrain.running.run import Run
@@ -212,6 +214,7 @@ class CloudTrainRunner(SequentialRunner):
         )
         machine_plans = {plan.node: plan for plan in plans if isinstance(plan, MachinePlan)}
         self._make_executor = lambda ordinary: CloudTrainExecutor(run, machine_plans, ordinary)
+        models, began_at = model_places(plans, catalog, project.path), time.monotonic()
         try:
             ending.last_lines = lambda: (*run.backend.left(), *silent_servers())
             with run.display:
@@ -220,7 +223,7 @@ class CloudTrainRunner(SequentialRunner):
             order = {plan.node.name: index for index, plan in enumerate(plans)}
             # A group's receipt stands below those of its nodes.
             self.receipts.sort(key=lambda receipt: order.get(receipt.node, len(order)))
-            run.display.print_receipts(self.receipts)
+            run.display.print_receipts(self.receipts, models, time.monotonic() - began_at, settings.run.max_cost_usd)
             self._log_left(run.slots.postponed)
             left = run.backend.left()
             for sentence in left if sys.exc_info()[0] is not None else ():
