@@ -15,7 +15,7 @@ from kedro_cloudtrain.running.fitted_table import Column, FittedTable
 from kedro_cloudtrain.runs.record import RunState
 from kedro_cloudtrain.runs.scores import main_score
 from kedro_cloudtrain.terminal import plain_text
-from kedro_cloudtrain.wording import counted, score_text, usd
+from kedro_cloudtrain.wording import counted, duration, score_text, usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -132,16 +132,6 @@ def costs_table(groups: Sequence[CostGroup], by: str) -> FittedTable:
             parts.append(f"billed {usd(billed)}, {_difference(sum(differences))} for the pods that are")
         table.add_total(*parts)
     return table
-
-
-def duration(seconds: float | None) -> str:
-    """Write a time as a person reads it: `3.2 s`, `4:05 min`, `2:10 h`; a dash for None."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:  # noqa: PLR2004
-        return f"{seconds:.1f} s"
-    minutes = int(seconds // 60)
-    return f"{minutes}:{int(seconds % 60):02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"  # noqa: PLR2004
 
 
 def _counts(record: RunRecord) -> str:

@@ -24,6 +24,7 @@ RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "cache": ("run", "cache"),
     "detach": ("run", "detach"),
     "on_failure": ("run", "on_failure"),
+    "report": ("run", "report"),
     "timeout_s": ("defaults", "timeout_s"),
     "gpu": ("defaults", "gpu"),
     "max_cost_usd": ("run", "max_cost_usd"),

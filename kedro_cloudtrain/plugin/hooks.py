@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.plugin.run_status import RunStatus
     from kedro_cloudtrain.runs.recorder import RunRecorder
 
+logger = logging.getLogger("kedro.cloudtrain")
+
 
 def register() -> None:
     """Make `--runner=cloudtrain` mean `CloudTrainRunner`; calling it again changes nothing.
@@ -38,7 +41,7 @@ class CloudTrainHooks:
         self._configs: dict[str | None, ProjectConfig] = {}
         self._run_params: dict[str | None, dict[str, Any]] = {}
         self._status: RunStatus | None = None
-        # The recorder of the run that goes on; the runner sets it.
+        # The recorder of the latest run; the runner sets it.
         self.recorder: RunRecorder | None = None
         self._catalog: DataCatalog | None = None
 
@@ -113,6 +116,7 @@ class CloudTrainHooks:
         if self._status is not None:
             self._status.run_done()
             self._status = None
+        self._end_record()
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
@@ -120,6 +124,14 @@ class CloudTrainHooks:
         if self._status is not None:
             self._status.run_failed(error)
             self._status = None
+        self._end_record()
+
+    def _end_record(self) -> None:
+        """Name the run's page in the last line, where the run has written one."""
+        page = self.recorder.page if self.recorder is not None else None
+        self.recorder = None
+        if page is not None:
+            logger.info("The run's page: %s", page, extra={"markup": False})
 
     def _is_metrics(self, dataset_name: str) -> bool:
         from kedro_cloudtrain.datasets import MetricsDataset

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import importlib.util
+import logging
 import shlex
 import socket
 import sys
@@ -13,16 +15,21 @@ from typing import TYPE_CHECKING, Any
 import click
 from kedro.io import MemoryDataset
 
-from kedro_cloudtrain.errors import ConfigError, DetachedError
+from kedro_cloudtrain.errors import CloudTrainError, ConfigError, DetachedError
 from kedro_cloudtrain.jobs.owner import project_id
+from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.runs.git import git_state
+from kedro_cloudtrain.runs.job_view import views_of
 from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared
+from kedro_cloudtrain.runs.page import write_page
 from kedro_cloudtrain.runs.record import NodeRecord, RunRecord, RunState, flat_parameters
 from kedro_cloudtrain.runs.recorder import RunRecorder, first_line
 from kedro_cloudtrain.secrecy import redacted
+from kedro_cloudtrain.worker.protocol import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from kedro.io import CatalogProtocol
     from kedro.pipeline import Pipeline
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import ProjectConfig, Settings
     from kedro_cloudtrain.jobs.receipt import Receipt
     from kedro_cloudtrain.planning.plan import NodePlan
+
+logger = logging.getLogger("kedro.cloudtrain")
 
 
 @contextlib.contextmanager
@@ -55,6 +64,8 @@ def recording(
         plans: the plans of its nodes, where any of them goes to a machine.
         receipts: takes those of the run's jobs.
     """
+    if settings.run.report and importlib.util.find_spec("plotly") is None:
+        raise ConfigError('`run.report` needs plotly for its figures: pip install "kedro-cloudtrain[viz]"')
     ledger = RunLedger(project.path)
     volume = settings.volume.make(project.path)
     name = _project_id(project)
@@ -85,11 +96,27 @@ def recording(
         raise
     except Exception as error:
         recorder.end(RunState.FAILED, first_line(error))
+        recorder.page = _write_page(ledger, record, settings, plans)
         raise
     except BaseException:
         recorder.end(RunState.INTERRUPTED, soon=True)
         raise
     recorder.end(RunState.SUCCEEDED)
+    recorder.page = _write_page(ledger, record, settings, plans)
+
+
+def _write_page(ledger: RunLedger, record: RunRecord, settings: Settings, plans: Sequence[NodePlan]) -> Path | None:
+    """Write the run's page, if the settings ask for it, and return its place; one that cannot be written does not fail the run."""
+    if not settings.run.report:
+        return None
+    roots = {plan.volume.folder(JOBS).resolve(): None for plan in plans if isinstance(plan, MachinePlan)}
+    file = ledger.page(record.id)
+    try:
+        write_page(file, record, ledger.before(record), views_of(record, list(roots)))
+    except (CloudTrainError, OSError) as error:
+        logger.warning("The run's page was not written: %s", error, extra={"markup": False})
+        return None
+    return file
 
 
 def _nodes(pipeline: Pipeline, plans: Sequence[NodePlan]) -> list[NodeRecord]:

@@ -338,14 +338,9 @@ def _recorded(
     hooks = hook_manager.get_plugin("cloudtrain") if hasattr(hook_manager, "get_plugin") else None
     run_params = hooks.run_params_of(run_id) if hooks is not None else {}
     with recording(pipeline, catalog, project, settings, run_params, run_id, plans, receipts) as recorder:
-        if hooks is None:
-            yield
-            return
-        hooks.recorder = recorder
-        try:
-            yield
-        finally:
-            hooks.recorder = None
+        if hooks is not None:
+            hooks.recorder = recorder
+        yield
 
 
 def _refuse(plans: Sequence[NodePlan]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import logging
 import re
 import secrets
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kedro.cloudtrain")
 
 LATEST = "latest"
+# So many runs before one are compared with it on its page.
+EARLIER = 30
 # On the volume, beside the jobs.
 _SHARED = ".cloudtrain/runs"
 _ENDING = ".json"
@@ -88,6 +91,10 @@ class RunLedger:
         """Let others see that the run is over."""
         self._locks.release()
 
+    def page(self, name: str) -> Path:
+        """Return the place of a run's page."""
+        return self._home / "reports" / f"{name}.html"
+
     def ids(self) -> list[str]:
         """Return the ids of all runs, the latest first."""
         return sorted((file.stem for file in self.folder.glob(f"*{_ENDING}")), reverse=True)
@@ -105,6 +112,11 @@ class RunLedger:
             record = self.read(name)
             if record is not None:
                 yield record
+
+    def before(self, record: RunRecord, most: int = EARLIER) -> list[RunRecord]:
+        """Return the runs of the same pipeline that began before a run, the latest first."""
+        records = (each for name in self.ids() if name < record.id and (each := self.read(name)) is not None)
+        return list(itertools.islice((each for each in records if each.pipeline == record.pipeline), most))
 
     def read(self, name: str) -> RunRecord | None:
         """Return the record of an id; None if there is none, or it cannot be read."""

@@ -17,6 +17,7 @@ from kedro_cloudtrain.secrecy import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from kedro_cloudtrain.jobs.receipt import Receipt
     from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns
@@ -48,6 +49,10 @@ class RunRecorder:
         shared: takes it for others, at the beginning and at the end.
         receipts: those of the run's jobs so far.
         inputs: by node, the dataset that each of its job's inputs is, where the job has a name of its own for it.
+
+    Attributes:
+        record: the record so far.
+        page: the file of the run's page, once it is written.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class RunRecorder:
         inputs: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.record = record
+        self.page: Path | None = None
         self._ledger = ledger
         self._shared = shared
         self._receipts = receipts
