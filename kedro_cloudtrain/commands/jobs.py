@@ -98,6 +98,7 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
     """
     from kedro_cloudtrain.errors import CloudTrainError
     from kedro_cloudtrain.running.display import metric
+    from kedro_cloudtrain.runs.notices import Notices
 
     (kept,) = kept_jobs(metadata, env, [find_job(metadata, env, job)])
     name = kept.folder.name
@@ -106,6 +107,11 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
         click.echo(f"{running}  {progress.step}/{progress.of}  {metric(progress)}")
 
     result = kept.wait(report)
+    notify = read_settings(metadata, env).run.notify
+    if notify is not None:
+        # The run that has left the job is over, and cannot tell of it.
+        error = "" if result is None or result.error is None else result.error.message
+        Notices(notify).job_ended(name, "gone" if result is None else result.state, error)
     if result is None:
         raise click.ClickException(f"{name} is gone and has left no result. What it wrote: kedro cloudtrain logs {name}")
     if result.state != "succeeded":

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.config.node import NodeSettings
+from kedro_cloudtrain.config.notify import NotifySettings
 from kedro_cloudtrain.config.run import BudgetSettings, RunSettings
 from kedro_cloudtrain.config.settings import Settings
 from kedro_cloudtrain.config.volume import VolumeSettings
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 # Where `init` writes it, from the project's folder: outside of any environment, whose files Kedro reads.
 SCHEMA_FILE = "conf/cloudtrain.schema.json"
-_MODELS = (Settings, NodeSettings, RunSettings, BudgetSettings, VolumeSettings)
+_MODELS = (Settings, NodeSettings, RunSettings, BudgetSettings, NotifySettings, VolumeSettings)
 # What Kedro's OmegaConfigLoader puts in before the settings are checked.
 _INTERPOLATION = {"type": "string", "pattern": r"^\$\{.+\}$"}
 # What a validator takes besides the type of the field.
@@ -36,6 +37,8 @@ def settings_schema() -> dict[str, Any]:
         definition["description"] = (models[name].__doc__ or "").partition("\n")[0]
         definition.pop("title", None)
         properties = definition.get("properties", {})
+        if name == "NotifySettings":
+            del properties["urls"]  # They stand in credentials.yml.
         definition["properties"] = {setting: _property(setting, value, texts.get(setting)) for setting, value in properties.items()}
     # A node's settings may be empty: it goes to a machine with the defaults. Kedro's loader takes out keys that begin with `_`.
     schema["properties"]["nodes"]["anyOf"][0]["additionalProperties"] = {"anyOf": [{"$ref": "#/$defs/NodeSettings"}, {"type": "null"}]}
