@@ -77,7 +77,7 @@ class CloudTrainHooks:
     def after_node_run(self, node: Node) -> None:
         """Record that a node is done."""
         if self._status is not None:
-            self._status.node_done(node)
+            self._status.node_done(node, None if self.recorder is None else self.recorder.job_s(node.name))
         if self.recorder is not None:
             self.recorder.node_done(node.name)
 

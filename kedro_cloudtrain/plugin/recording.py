@@ -17,7 +17,6 @@ from kedro.io import MemoryDataset
 
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, DetachedError
 from kedro_cloudtrain.jobs.owner import project_id
-from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.runs.git import git_state
 from kedro_cloudtrain.runs.job_view import views_of
 from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared
@@ -26,7 +25,6 @@ from kedro_cloudtrain.runs.page import write_page
 from kedro_cloudtrain.runs.record import NodeRecord, RunRecord, RunState, flat_parameters
 from kedro_cloudtrain.runs.recorder import RunRecorder, first_line
 from kedro_cloudtrain.secrecy import redacted
-from kedro_cloudtrain.worker.protocol import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -102,8 +100,8 @@ def recording(
 
     def end(state: RunState, error: str = "", *, soon: bool = False) -> None:
         recorder.end(state, error, soon=soon)
-        if not soon:
-            recorder.page = _write_page(ledger, record, settings, plans)
+        if settings.run.report and not soon:
+            recorder.page = _write_page(ledger, record, project.path)
         if notices is not None:
             notices.ended(record, recorder.page, soon=soon)
 
@@ -121,14 +119,11 @@ def recording(
     end(RunState.SUCCEEDED)
 
 
-def _write_page(ledger: RunLedger, record: RunRecord, settings: Settings, plans: Sequence[NodePlan]) -> Path | None:
-    """Write the run's page, if the settings ask for it, and return its place; one that cannot be written does not fail the run."""
-    if not settings.run.report:
-        return None
-    roots = {plan.volume.folder(JOBS).resolve(): None for plan in plans if isinstance(plan, MachinePlan)}
+def _write_page(ledger: RunLedger, record: RunRecord, project: Path) -> Path | None:
+    """Write the run's page and return its place; one that cannot be written does not fail the run."""
     file = ledger.page(record.id)
     try:
-        write_page(file, record, ledger.before(record), views_of(record, list(roots)))
+        write_page(file, record, ledger.before(record), views_of(record, project))
     except (CloudTrainError, OSError) as error:
         logger.warning("The run's page was not written: %s", error, extra={"markup": False})
         return None

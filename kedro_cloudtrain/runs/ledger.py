@@ -7,7 +7,7 @@ import itertools
 import logging
 import re
 import secrets
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError, DiskError
@@ -21,7 +21,6 @@ from kedro_cloudtrain.wording import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from kedro_cloudtrain.storage.volumes import Volume
 
@@ -90,6 +89,11 @@ class RunLedger:
     def close(self) -> None:
         """Let others see that the run is over."""
         self._locks.release()
+
+    def within_project(self, path: str) -> str:
+        """Return a path from the project's folder, if it is in there; else as it is."""
+        place, project = Path(path), self._home.parent
+        return str(place.relative_to(project)) if path and place.is_relative_to(project) else path
 
     def page(self, name: str) -> Path:
         """Return the place of a run's page."""
