@@ -47,7 +47,7 @@ def jobs(metadata: ProjectMetadata, of_all: bool, as_json: bool, output: Path | 
         logs_to_stderr()
     folders, pods = job_folders(metadata, env, of_all=of_all), pods_of(metadata, env)
     pods_by_job = {folder.name: pod for pod in pods for folder in folders if pod.works_on(folder.name)}
-    bills, spent = bills_of(metadata, env, folders), job_costs(RunLedger(metadata.project_path).records())
+    bills, spent = bills_of(metadata, env, folders), job_costs(RunLedger(metadata.project_path).records(paid=True))
     pods = [pod for pod in pods if pod not in pods_by_job.values()]
     if as_json or output is not None:
         records = [job_record(folder, pods_by_job.get(folder.name), bills.get(folder.name), spent.get(folder.name)) for folder in folders]

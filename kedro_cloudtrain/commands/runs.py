@@ -146,7 +146,7 @@ def cost(metadata: ProjectMetadata, since: str | None, by: str, as_json: bool, o
     if as_json:
         logs_to_stderr()
     ledger = _ledger(metadata)
-    records = list(ledger.records(_moment(since)))
+    records = list(ledger.records(_moment(since), paid=True))
     if any(machine.pod and machine.billed_usd is None for record in records for machine in record.machines):
         bills = _bills(metadata, env)
         for record in records:
