@@ -56,6 +56,7 @@ class CloudTrainHooks:
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
         """Keep the configuration for the runner, and start the run's status if it is a `CloudTrainRunner`."""
         self._catalog = catalog
+        self.recorder = None  # an earlier run's, which was interrupted
         if self._latest is not None:
             self._configs[run_params.get("run_id")] = self._latest
             self._run_params[run_params.get("run_id")] = run_params

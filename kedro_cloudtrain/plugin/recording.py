@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import importlib.util
 import logging
+import re
 import shlex
 import socket
 import sys
@@ -24,7 +25,7 @@ from kedro_cloudtrain.runs.notices import Notices
 from kedro_cloudtrain.runs.page import write_page
 from kedro_cloudtrain.runs.record import NodeRecord, RunRecord, RunState, flat_parameters
 from kedro_cloudtrain.runs.recorder import RunRecorder, first_line
-from kedro_cloudtrain.secrecy import redacted
+from kedro_cloudtrain.secrecy import HIDDEN, names_a_secret, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.receipt import Receipt
     from kedro_cloudtrain.planning.plan import NodePlan
     from kedro_cloudtrain.running.display import Display
+
+# A parameter as it is typed: `--params=model.depth=3,api_key=…`.
+_GIVEN = re.compile(r"([A-Za-z_][\w.]*)[=:]([^,=:\s][^,]*)")
 
 logger = logging.getLogger("kedro.cloudtrain")
 
@@ -168,7 +172,11 @@ def _command() -> str:
     """Return what a person has typed; empty for a run from Python."""
     if click.get_current_context(silent=True) is None:
         return ""
-    return redacted(shlex.join(["kedro", *sys.argv[1:]]))
+    hidden = [
+        _GIVEN.sub(lambda given: f"{given[1]}={HIDDEN}" if names_a_secret(given[1].rpartition(".")[2]) else given[0], part)
+        for part in sys.argv[1:]
+    ]
+    return redacted(shlex.join(["kedro", *hidden]))
 
 
 def _user() -> str:
