@@ -107,3 +107,18 @@ def usd(dollars: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a number with its noun: `1 job`, `2 jobs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def score_text(score: float) -> str:
+    """Write a score with four significant digits, a large one with all digits before its point."""
+    return f"{score:,.0f}" if abs(score) >= 10_000 else f"{score:.4g}"  # noqa: PLR2004
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time as a person reads it: `3.2 s`, `4:05 min`, `2:10 h`; a dash for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes}:{int(seconds % 60):02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"  # noqa: PLR2004

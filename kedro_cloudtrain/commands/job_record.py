@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
 
 
-def job_record(folder: JobFolder, pod: JobPod | None = None, billed_usd: float | None = None) -> dict[str, Any]:
+def job_record(
+    folder: JobFolder, pod: JobPod | None = None, billed_usd: float | None = None, cost_usd: float | None = None
+) -> dict[str, Any]:
     """Return a job as plain JSON; times in seconds, sizes in bytes, money in dollars.
 
     Args:
         folder: the job's.
         pod: what works on it now.
         billed_usd: what its pod has cost by RunPod's bill.
+        cost_usd: what its pods have cost by their prices and times, as this computer's runs have it.
     """
     result, progress = folder.last_result(), folder.last_progress()
     spec = folder.read_json(folder.spec) or {}
@@ -46,6 +49,7 @@ def job_record(folder: JobFolder, pod: JobPod | None = None, billed_usd: float |
         "why": {"state": why["state"], "reason": why["why"]} if {"state", "why"} <= set(why) else None,
         "pod": None if pod is None else pod_record(pod),
         "billed_usd": billed_usd,
+        "cost_usd": cost_usd,
         "folder": str(folder.path),
     }
 

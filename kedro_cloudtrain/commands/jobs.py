@@ -39,22 +39,25 @@ def jobs(metadata: ProjectMetadata, of_all: bool, as_json: bool, output: Path | 
 
     from kedro_cloudtrain.commands import tables
     from kedro_cloudtrain.commands.job_record import job_record, pod_record
+    from kedro_cloudtrain.runs.costs import job_costs
+    from kedro_cloudtrain.runs.ledger import RunLedger
+    from kedro_cloudtrain.wording import usd
 
     if as_json:
         logs_to_stderr()
     folders, pods = job_folders(metadata, env, of_all=of_all), pods_of(metadata, env)
     pods_by_job = {folder.name: pod for pod in pods for folder in folders if pod.works_on(folder.name)}
-    bills = bills_of(metadata, env, folders)
+    bills, spent = bills_of(metadata, env, folders), job_costs(RunLedger(metadata.project_path).records(paid=True))
     pods = [pod for pod in pods if pod not in pods_by_job.values()]
     if as_json or output is not None:
-        records = [job_record(folder, pods_by_job.get(folder.name), bills.get(folder.name)) for folder in folders]
+        records = [job_record(folder, pods_by_job.get(folder.name), bills.get(folder.name), spent.get(folder.name)) for folder in folders]
         print_json({"version": 1, "jobs": records, "pods": [pod_record(pod) for pod in pods]}, output)
     if as_json:
         return
     console = Console(soft_wrap=True)
     if folders:
-        billed = {name: f"${dollars:.2f} billed" for name, dollars in bills.items()}
-        console.print(tables.jobs_table(folders, {**billed, **{name: pod.summary for name, pod in pods_by_job.items()}}))
+        dollars = {name: usd(cost) for name, cost in spent.items()} | {name: f"{usd(cost)} billed" for name, cost in bills.items()}
+        console.print(tables.jobs_table(folders, dollars | {name: pod.summary for name, pod in pods_by_job.items()}))
     elif not pods:
         click.echo("No jobs yet. A run makes them: kedro run --runner=cloudtrain")
     if pods:
@@ -95,6 +98,7 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
     """
     from kedro_cloudtrain.errors import CloudTrainError
     from kedro_cloudtrain.running.display import metric
+    from kedro_cloudtrain.runs.notices import Notices
 
     (kept,) = kept_jobs(metadata, env, [find_job(metadata, env, job)])
     name = kept.folder.name
@@ -103,6 +107,11 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
         click.echo(f"{running}  {progress.step}/{progress.of}  {metric(progress)}")
 
     result = kept.wait(report)
+    notify = read_settings(metadata, env).run.notify
+    if notify is not None:
+        # The run that has left the job is over, and cannot tell of it.
+        error = "" if result is None or result.error is None else result.error.message
+        Notices(notify).job_ended(name, "gone" if result is None else result.state, error)
     if result is None:
         raise click.ClickException(f"{name} is gone and has left no result. What it wrote: kedro cloudtrain logs {name}")
     if result.state != "succeeded":

@@ -25,6 +25,7 @@ class ProjectConfig:
         files: these files, the one that takes precedence first.
         error: why they could not be read; None if they could.
         package: the name of the project's own package.
+        env: Kedro's environment.
         credentials: the content of credentials.yml, where a setting names an entry of it.
     """
 
@@ -33,6 +34,7 @@ class ProjectConfig:
     files: Sequence[Path] = ()
     error: str | None = None
     package: str | None = None
+    env: str = ""
     credentials: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     def settings(self, runner_params: Mapping[str, Any] | None = None) -> Settings:

@@ -49,6 +49,14 @@ class Fingerprint(BaseModel):
         """The inputs without an identity: such inputs always count as changed."""
         return [name for name, identity in self.inputs.items() if identity is None]
 
+    @property
+    def input_digests(self) -> dict[str, str]:
+        """Twelve digits of each input's identity; `unknown` where it has none."""
+        digests = {
+            name: hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12] for name, identity in self.inputs.items()
+        }
+        return digests | dict.fromkeys(self.unidentified, "unknown")
+
 
 def job_name(node: str, digest: str) -> str:
     """Return the name of a job and its folder: the node's name as a file name, and the first twelve digits of its fingerprint."""

@@ -51,6 +51,13 @@ class Receipt:
         bytes_read: the bytes that the machine took from the sources.
         bytes_passed: the bytes that passed through this process, without the outputs that the catalog saved.
         machines: the pods to pay for, lost ones first.
+        started_at: when the job began, without its wait for a slot, in seconds since 1970.
+        waited_s: for how long it waited for a slot, in seconds.
+        why: why it ran, or was reused.
+        scores: the numbers among its metrics, by name.
+        data: a digest of each input's identity.
+        error: why it failed, in a line.
+        folder: the job's folder on this computer.
         device: what has computed: `2 CPU cores`, or `NVIDIA L4, driver 570.86.10, CUDA 12.8, 87 % busy`; empty if nothing has.
     """
 
@@ -66,6 +73,13 @@ class Receipt:
     bytes_passed: int = 0
     machines: tuple[MachineUse, ...] = ()
     device: str = ""
+    started_at: float | None = None
+    waited_s: float = 0.0
+    why: str = ""
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    data: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    error: str = ""
+    folder: str = ""
 
     @property
     def cost_usd(self) -> float | None:

@@ -206,6 +206,12 @@ def place_of(dataset: Any) -> str:
     return type(dataset).__name__ if place is None else str(place)
 
 
+def place_within(dataset: Any, project: Path) -> str:
+    """Return where a dataset's file is, from the project's folder if it is in there; its class where it has no file."""
+    place = Path(place_of(dataset))
+    return str(place.relative_to(project)) if place.is_relative_to(project) else str(place_of(dataset))
+
+
 def bytes_on_disk(dataset: Any) -> int | None:
     """Return the size of the file, or of all files, of a dataset on this computer; None if there is nothing."""
     place = Path(place_of(dataset))

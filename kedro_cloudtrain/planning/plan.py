@@ -66,6 +66,11 @@ class NodePlan:
         return []
 
     @property
+    def input_names(self) -> dict[str, str]:
+        """The dataset that each input of its job is, where the job has a name of its own for it."""
+        return {}
+
+    @property
     def reads(self) -> str | None:
         """What the machine reads, as it is shown; None for an ordinary node."""
         return None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from kedro.io import MemoryDataset
+
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, task_of
 from kedro_cloudtrain.jobs.preflight import check_training, problems_before, problems_on_pod
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
-from kedro_cloudtrain.planning.plan import MachinePlan
+from kedro_cloudtrain.planning.entries import place_within
+from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
 from kedro_cloudtrain.planning.target import SampledTarget
 from kedro_cloudtrain.running.training import TrainingOrder, training_requirements, training_workload
 from kedro_cloudtrain.storage.sources import SentSource
@@ -18,7 +21,7 @@ from kedro_cloudtrain.worker.hyperparameters import named_columns
 from kedro_cloudtrain.worker.roles import SPLITTING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kedro.io import CatalogProtocol
@@ -99,6 +102,11 @@ class TrainingPlan(MachinePlan):
     def tables(self) -> list[str]:
         """The table, and that of the validation rows."""
         return self.inputs.tables
+
+    @property
+    def input_names(self) -> dict[str, str]:
+        """The table that is trained on, and that of the validation rows."""
+        return dict(zip(("data", "validation"), self.tables, strict=False))
 
     @property
     def sized_tables(self) -> list[str]:
@@ -277,3 +285,14 @@ def planned_script(plan: TrainingPlan, parameters: TrainingParameters, generator
 def output_kinds(node: Node) -> tuple[OutputKind, ...]:
     """Return the kinds of a training node's outputs, in the order of its outputs."""
     return node.func.kinds if isinstance(node.func, TrainingFunction) else ()
+
+
+def model_places(plans: Iterable[NodePlan], catalog: CatalogProtocol[Any, Any], project: Path) -> dict[str, str]:
+    """Return by node where the catalog saves its model; a model that no entry saves is left out."""
+    places: dict[str, str] = {}
+    for plan in plans:
+        for kind, name in zip(output_kinds(plan.node), plan.node.outputs, strict=False):
+            dataset = catalog.get(name) if kind == "model" else None
+            if dataset is not None and not isinstance(dataset, MemoryDataset):
+                places[plan.node.name] = place_within(dataset, project)
+    return places

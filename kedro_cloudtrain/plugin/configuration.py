@@ -23,7 +23,8 @@ def read_config(context: KedroContext) -> ProjectConfig:
     path = Path(context.project_path)
     patterns = getattr(loader, "config_patterns", None)
     if patterns is None:
-        return ProjectConfig(path, package=PACKAGE_NAME)  # The project has a loader of its own, without patterns.
+        # The project has a loader of its own, without patterns.
+        return ProjectConfig(path, package=PACKAGE_NAME, env=str(context.env or ""))
     patterns.setdefault("cloudtrain", ["cloudtrain*", "cloudtrain*/**", "**/cloudtrain*"])
     # Kedro's default merge replaces whole blocks: `defaults` in an environment would drop the `defaults` in base.
     loader.merge_strategy.setdefault("cloudtrain", "soft")
@@ -33,11 +34,11 @@ def read_config(context: KedroContext) -> ProjectConfig:
     try:
         values = loader["cloudtrain"]
     except MissingConfigException:
-        return ProjectConfig(path, package=PACKAGE_NAME)
+        return ProjectConfig(path, package=PACKAGE_NAME, env=environments[0] if environments else "")
     except Exception as error:  # noqa: BLE001  # any loader error is reported only when a run needs the settings
         return ProjectConfig(path, files=files, error=f"cloudtrain.yml cannot be read: {error}")
     credentials: Any = {}
     if "credentials" in str(values):
         with contextlib.suppress(Exception):  # the setting that names an entry is refused
             credentials = loader["credentials"]
-    return ProjectConfig(path, values, files, package=PACKAGE_NAME, credentials=credentials)
+    return ProjectConfig(path, values, files, package=PACKAGE_NAME, env=environments[0] if environments else "", credentials=credentials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import ProjectConfig
     from kedro_cloudtrain.plugin.run_status import RunStatus
+    from kedro_cloudtrain.runs.recorder import RunRecorder
+
+logger = logging.getLogger("kedro.cloudtrain")
 
 
 def register() -> None:
@@ -35,7 +39,10 @@ class CloudTrainHooks:
     def __init__(self) -> None:
         self._latest: ProjectConfig | None = None
         self._configs: dict[str | None, ProjectConfig] = {}
+        self._run_params: dict[str | None, dict[str, Any]] = {}
         self._status: RunStatus | None = None
+        # The recorder of the latest run; the runner sets it.
+        self.recorder: RunRecorder | None = None
         self._catalog: DataCatalog | None = None
 
     @hook_impl
@@ -49,8 +56,10 @@ class CloudTrainHooks:
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
         """Keep the configuration for the runner, and start the run's status if it is a `CloudTrainRunner`."""
         self._catalog = catalog
+        self.recorder = None  # an earlier run's, which was interrupted
         if self._latest is not None:
             self._configs[run_params.get("run_id")] = self._latest
+            self._run_params[run_params.get("run_id")] = run_params
         if "CloudTrainRunner" in str(run_params.get("runner")) and self._latest is not None:
             from kedro_cloudtrain.plugin.run_status import RunStatus
 
@@ -62,18 +71,24 @@ class CloudTrainHooks:
         """Record when a node starts."""
         if self._status is not None:
             self._status.node_started(node)
+        if self.recorder is not None:
+            self.recorder.node_started(node.name)
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Record that a node is done."""
         if self._status is not None:
-            self._status.node_done(node)
+            self._status.node_done(node, None if self.recorder is None else self.recorder.job_s(node.name))
+        if self.recorder is not None:
+            self.recorder.node_done(node.name)
 
     @hook_impl
     def on_node_error(self, error: Exception, node: Node) -> None:
         """Record that a node has failed."""
         if self._status is not None:
             self._status.node_failed(node, error)
+        if self.recorder is not None:
+            self.recorder.node_failed(node.name, error)
 
     @hook_impl
     def after_dataset_loaded(self, dataset_name: str) -> None:
@@ -82,33 +97,64 @@ class CloudTrainHooks:
             self._status.dataset_used("after_dataset_loaded", dataset_name)
 
     @hook_impl
-    def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
-        """Record the size of a saved dataset, and log metrics to MLflow's active run."""
+    def after_dataset_saved(self, dataset_name: str, data: Any, node: Node) -> None:
+        """Record the size of a saved dataset and its place, and log metrics to MLflow's active run."""
         if self._status is not None:
             self._status.dataset_used("after_dataset_saved", dataset_name)
-        if "mlflow" in sys.modules and self._is_metrics(dataset_name):
-            from kedro_cloudtrain.plugin.mlflow import log_metrics
+        if self.recorder is not None and self._catalog is not None and self._latest is not None:
+            from kedro_cloudtrain.planning.entries import place_within
 
-            log_metrics(dataset_name, data)
+            place = place_within(self._catalog.get(dataset_name), self._latest.path)
+            self.recorder.saved(node.name, dataset_name, place, data, is_metrics=self._is_metrics(dataset_name))
+        if "mlflow" in sys.modules:
+            self._log_to_mlflow(dataset_name, data)
 
-    @hook_impl
+    @hook_impl(tryfirst=True)  # before kedro-mlflow ends its run
     def after_pipeline_run(self) -> None:
         """Record the end of the run."""
         if self._status is not None:
             self._status.run_done()
             self._status = None
+        self._end_record()
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
         """Record that the run has failed."""
         if self._status is not None:
             self._status.run_failed(error)
             self._status = None
+        self._end_record()
+
+    def _end_record(self) -> None:
+        """Name the run's page in the last line, where the run has written one."""
+        page = self.recorder.page if self.recorder is not None else None
+        self.recorder = None
+        if page is not None and "mlflow" in sys.modules:
+            from kedro_cloudtrain.plugin.mlflow import log_page
+
+            log_page(page)
+        if page is not None:
+            logger.info("The run's page: %s", page, extra={"markup": False})
+
+    def _log_to_mlflow(self, dataset_name: str, data: Any) -> None:
+        """Log metrics and models to MLflow's active run."""
+        from kedro_cloudtrain.datasets import ModelDataset
+        from kedro_cloudtrain.plugin.mlflow import log_metrics, log_model
+        from kedro_cloudtrain.worker.models import TrainedModel
+
+        if self._is_metrics(dataset_name):
+            log_metrics(dataset_name, data)
+        elif self._catalog is not None and isinstance(self._catalog.get(dataset_name), ModelDataset) and isinstance(data, TrainedModel):
+            log_model(dataset_name, data)
 
     def _is_metrics(self, dataset_name: str) -> bool:
         from kedro_cloudtrain.datasets import MetricsDataset
 
         return self._catalog is not None and isinstance(self._catalog.get(dataset_name), MetricsDataset)
+
+    def run_params_of(self, run_id: str | None) -> dict[str, Any]:
+        """Return what Kedro has told of a run."""
+        return self._run_params.get(run_id, {})
 
     def config_of(self, run_id: str | None) -> ProjectConfig | None:
         """Return the configuration that a run started with."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.runner import AbstractRunner, SequentialRunner, ThreadRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from kedro.io import CatalogProtocol
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.planning.planner import Planner
     from kedro_cloudtrain.planning.saved_plan import SavedPlan
     from kedro_cloudtrain.plugin.ending import Ending
+    from kedro_cloudtrain.running.display import Display
     from kedro_cloudtrain.storage.threads import DaemonExecutor
 
 # Jobs at once on this computer where `run.max_pods` is left out: each job fits with every core, and two of them would only wait for
@@ -123,7 +126,8 @@ class CloudTrainRunner(SequentialRunner):
         self.receipts = []
         for_machines = any(_is_training(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes)
         if not for_machines and self._saved_plan is None:
-            self._run_nodes(pipeline, catalog, hook_manager, run_id)
+            with _recorded(pipeline, catalog, hook_manager, run_id, project, settings):
+                self._run_nodes(pipeline, catalog, hook_manager, run_id)
             return
         from kedro_cloudtrain.plugin.ending import Ending
 
@@ -145,7 +149,9 @@ class CloudTrainRunner(SequentialRunner):
     ) -> None:
         # Late: a run without a node for a machine needs none of it.
         from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+        from kedro_cloudtrain.planning.environments import lock_environments
         from kedro_cloudtrain.planning.planner import Planner
+        from kedro_cloudtrain.running.display import Display
 
         generator = TrainingScriptGenerator(project.templates)
         planner = Planner(catalog, settings, generator, project.path, project.package)
@@ -154,9 +160,13 @@ class CloudTrainRunner(SequentialRunner):
         if self._saved_plan is not None:
             self._check(self._saved_plan, planner, plans)
         if for_machines:
-            self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, planner, plans, ending)
-        else:
-            self._run_nodes(pipeline, catalog, hook_manager, run_id)
+            _refuse_environments(lock_environments(plans, generator, planner.project))
+        display = Display(_headline(plans, settings))
+        with _recorded(pipeline, catalog, hook_manager, run_id, project, settings, plans, self.receipts, display):
+            if for_machines:
+                self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, planner, plans, display, ending)
+            else:
+                self._run_nodes(pipeline, catalog, hook_manager, run_id)
 
     def _check(self, saved: SavedPlan, planner: Planner, plans: Sequence[NodePlan]) -> None:
         """Check that what was planned is what would run, and log what cannot be compared.
@@ -181,33 +191,33 @@ class CloudTrainRunner(SequentialRunner):
         project: ProjectConfig,
         planner: Planner,
         plans: Sequence[NodePlan],
+        display: Display,
         ending: Ending,
     ) -> None:
         from kedro_cloudtrain.backends import make_backend
         from kedro_cloudtrain.errors import PodsLeftError
         from kedro_cloudtrain.jobs.owner import project_id
-        from kedro_cloudtrain.planning.environments import lock_environments
         from kedro_cloudtrain.planning.plan import MachinePlan
+        from kedro_cloudtrain.planning.training import model_places
         from kedro_cloudtrain.plugin.executor import CloudTrainExecutor
-        from kedro_cloudtrain.running.display import Display
         from kedro_cloudtrain.running.run import Run
         from kedro_cloudtrain.running.slots import Slots
         from kedro_cloudtrain.storage.silence import silent_servers
 
         settings = planner.settings
-        _refuse_environments(lock_environments(plans, planner.generator, planner.project))
         jobs = jobs_at_once(settings)
         run = Run(
             settings.run,
             make_backend(settings, project.path, jobs),
             planner.generator,
-            Display(_headline(plans, settings)),
+            display,
             Slots(jobs),
             self.receipts,
             project_id(project.path),
         )
         machine_plans = {plan.node: plan for plan in plans if isinstance(plan, MachinePlan)}
         self._make_executor = lambda ordinary: CloudTrainExecutor(run, machine_plans, ordinary)
+        models, began_at = model_places(plans, catalog, project.path), time.monotonic()
         try:
             ending.last_lines = lambda: (*run.backend.left(), *silent_servers())
             with run.display:
@@ -216,7 +226,7 @@ class CloudTrainRunner(SequentialRunner):
             order = {plan.node.name: index for index, plan in enumerate(plans)}
             # A group's receipt stands below those of its nodes.
             self.receipts.sort(key=lambda receipt: order.get(receipt.node, len(order)))
-            run.display.print_receipts(self.receipts)
+            run.display.print_receipts(self.receipts, models, time.monotonic() - began_at, settings.run.max_cost_usd)
             self._log_left(run.slots.postponed)
             left = run.backend.left()
             for sentence in left if sys.exc_info()[0] is not None else ():
@@ -312,6 +322,29 @@ def _project_config(hook_manager: Any, run_id: str | None) -> ProjectConfig:
     hooks = hook_manager.get_plugin("cloudtrain") if hasattr(hook_manager, "get_plugin") else None
     config = hooks.config_of(run_id) if hooks is not None else None
     return config if config is not None else ProjectConfig(Path.cwd())
+
+
+@contextlib.contextmanager
+def _recorded(
+    pipeline: Pipeline,
+    catalog: CatalogProtocol[Any, Any],
+    hook_manager: Any,
+    run_id: str | None,
+    project: ProjectConfig,
+    settings: Settings,
+    plans: Sequence[NodePlan] = (),
+    receipts: Sequence[Receipt] = (),
+    display: Display | None = None,
+) -> Iterator[None]:
+    """Let the run leave a record, which our hooks, where there are any, fill with what happens to each node."""
+    from kedro_cloudtrain.plugin.recording import recording
+
+    hooks = hook_manager.get_plugin("cloudtrain") if hasattr(hook_manager, "get_plugin") else None
+    run_params = hooks.run_params_of(run_id) if hooks is not None else {}
+    with recording(pipeline, catalog, project, settings, run_params, run_id, plans, receipts, display) as recorder:
+        if hooks is not None:
+            hooks.recorder = recorder
+        yield
 
 
 def _refuse(plans: Sequence[NodePlan]) -> None:

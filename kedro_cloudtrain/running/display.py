@@ -8,6 +8,7 @@ import datetime as dt
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
@@ -21,11 +22,12 @@ from rich.text import Text
 from kedro_cloudtrain.jobs.receipt import STAGES
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
+from kedro_cloudtrain.runs.scores import main_score
 from kedro_cloudtrain.terminal import make_plain, plain_text
-from kedro_cloudtrain.wording import size, usd
+from kedro_cloudtrain.wording import counted, score_text, size, usd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from kedro_cloudtrain.jobs.receipt import MachineUse, Receipt
     from kedro_cloudtrain.jobs.result import JobProgress
@@ -36,7 +38,7 @@ logger = logging.getLogger("kedro.cloudtrain")
 _BAR_WIDTH = 26
 _WIDTH_OF_A_FILE = 160
 # Columns of the receipts that stay beside the node's name the longest where a console is narrow.
-_MOST_WANTED = ("state", "total", "cost", "where", "fit", "call", "rows", "read", "bytes read", "device")
+_MOST_WANTED = ("state", "total", "cost", "score", "where", "fit", "call", "rows", "read", "bytes read", "device", "model")
 # The headline, the line that counts the jobs not shown, and the cursor's.
 _LINES_BESIDE = 3
 # A log gets a line for each quarter of a fit's rounds.
@@ -65,6 +67,9 @@ class Row:
         machine: the kind of machine that it runs on.
         gpu_percent: how busy its GPU is.
         cost_usd: what its machine has cost so far, in dollars.
+        has_machine: whether a machine is paid for now.
+        spent_usd: what its machines that are gone have cost, in dollars.
+        moved_at: when it came into its state, by the monotonic clock.
     """
 
     node: str
@@ -76,9 +81,14 @@ class Row:
     machine: str = ""
     gpu_percent: float | None = None
     cost_usd: float | None = None
+    has_machine: bool = False
+    spent_usd: float = 0.0
+    moved_at: float = dataclasses.field(default_factory=time.monotonic)
 
     def moved(self, job: str, state: JobState) -> None:
         """Record a new state, and log it."""
+        if state is not self.state:
+            self.moved_at = time.monotonic()
         self.state = state
         if state in (JobState.STARTING, JobState.SUCCEEDED, JobState.REUSED):
             event = {
@@ -99,7 +109,7 @@ class Row:
 
     def placed(self, job: str, machine: str, usd_per_hour: float) -> None:
         """Record the machine that the job runs on, and log it with its price."""
-        self.machine, self.cost_usd = machine, 0.0
+        self.machine, self.cost_usd, self.has_machine = machine, 0.0, True
         logger.info("%s on %s at $%.2f/h  [%s]", self.node, machine, usd_per_hour, job, extra={"markup": False})
 
     def busy(self, _job: str, gpu_percent: float | None, cost_usd: float) -> None:
@@ -109,6 +119,13 @@ class Row:
     def used(self, _job: str, use: MachineUse) -> None:
         """Record what a machine has cost in the end."""
         self.gpu_percent, self.cost_usd = None, use.cost_usd
+        self.spent_usd += use.cost_usd
+        self.has_machine, self.moved_at = False, time.monotonic()
+
+    @property
+    def so_far_usd(self) -> float:
+        """What all its machines have cost so far, in dollars."""
+        return self.spent_usd + ((self.cost_usd or 0.0) if self.has_machine else 0.0)
 
     @property
     def machine_use(self) -> str:
@@ -179,6 +196,17 @@ class Display:
         """Return a node's row, which records the events of its job."""
         return self._rows[node]
 
+    def so_far_usd(self) -> float:
+        """Return what all jobs have cost so far, in dollars."""
+        with self._lock:
+            return sum(row.so_far_usd for row in self._rows.values())
+
+    def without_machine_s(self) -> dict[str, float]:
+        """Return for how many seconds each job that has no machine has been looking for one, by node."""
+        now = time.monotonic()
+        with self._lock:
+            return {row.node: now - row.moved_at for row in self._rows.values() if row.state is JobState.STARTING and not row.has_machine}
+
     def __enter__(self) -> Self:
         if self._console.is_terminal:
             logger.addFilter(make_plain)
@@ -208,8 +236,21 @@ class Display:
             table.add_row(*cells)
         return Group(Text(self._headline, "bold"), table, *((Text(others, "dim"),) if others else ()))
 
-    def print_receipts(self, receipts: Sequence[Receipt]) -> None:
-        """Print what the jobs of the run took, a row for each."""
+    def print_receipts(
+        self,
+        receipts: Sequence[Receipt],
+        models: Mapping[str, str] | None = None,
+        total_s: float | None = None,
+        max_cost_usd: float | None = None,
+    ) -> None:
+        """Print what the jobs of the run took, a row for each, and a line for all of them.
+
+        Args:
+            receipts: the jobs' receipts.
+            models: by node, where its model went.
+            total_s: how long the run took, in seconds.
+            max_cost_usd: the run's limit, in dollars.
+        """
         if receipts:
             console = self._console
             if not console.is_terminal:
@@ -217,7 +258,9 @@ class Display:
                 columns = os.environ.get("COLUMNS", "")
                 width = int(columns) if columns.isdigit() else 0
                 console = Console(width=width or _WIDTH_OF_A_FILE, file=console.file)
-            console.print(receipts_table(receipts), soft_wrap=True)
+            table = receipts_table(receipts, models)
+            table.add_total(*_total(receipts, total_s, max_cost_usd))
+            console.print(table, soft_wrap=True)
 
 
 def _rows_for_height(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
@@ -229,22 +272,23 @@ def _rows_for_height(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
     return shown, "… " + ", ".join(f"{count} {state}" for state, count in others.items())
 
 
-def receipts_table(receipts: Iterable[Receipt]) -> FittedTable:
+def receipts_table(receipts: Iterable[Receipt], models: Mapping[str, str] | None = None) -> FittedTable:
     """Lay receipts out as a table.
 
     Its columns are the seconds of each stage, rows, the rows of a fit in a second, the bytes that the machine read and those that passed
-    through the client, dollars, and the GPUs if there were any.
+    through the client, dollars, the main score, the GPUs if there were any, and where each model went.
     """
-    receipts = list(receipts)
+    receipts, models = list(receipts), models or {}
     calls = any("call" in receipt.seconds for receipt in receipts)
     stages = [name for stage in STAGES for name in ((stage, "call") if stage == "fit" and calls else (stage,))]
     ranks = {name: rank for rank, name in enumerate(_MOST_WANTED)}
     figures = (*stages, "total", "rows", "rows/s", "bytes read", "via client", "cost")
     devices = ("device",) if any("driver" in receipt.device for receipt in receipts) else ()
-    names = ("node", "where", "state", *figures[:-1], *devices, "cost")
-    columns = [Column(name, right=name in figures, rank=ranks.get(name, len(ranks))) for name in names]
+    names = ("node", "where", "state", *figures, "score", *devices, "model")
+    columns = [Column(name, right=name in figures, rank=ranks.get(name, len(ranks) - 1)) for name in names]
     table = FittedTable(*columns)
     for receipt in receipts:
+        score = main_score(receipt.scores)
         table.add_row(
             receipt.node,
             receipt.where,
@@ -255,7 +299,20 @@ def receipts_table(receipts: Iterable[Receipt]) -> FittedTable:
             "" if receipt.rows_per_s is None else f"{receipt.rows_per_s:,.0f}",
             size(receipt.bytes_read),
             size(receipt.bytes_passed),
-            *(plain_text(receipt.device) for _ in devices),
             "–" if receipt.cost_usd is None else usd(receipt.cost_usd),
+            "" if score is None else f"{plain_text(score[0])} {score_text(score[1])}",
+            *(plain_text(receipt.device) for _ in devices),
+            plain_text(models.get(receipt.node, "")),
         )
     return table
+
+
+def _total(receipts: Sequence[Receipt], total_s: float | None, max_cost_usd: float | None) -> list[str]:
+    """Return what all jobs of a run took together: how many, the run's seconds, the bytes, and the dollars against the limit."""
+    parts = [counted(len(receipts), "job") + ("" if total_s is None else f" in {total_s:.1f} s")]
+    read, passed = (sum(receipt.bytes_read or 0 for receipt in receipts), sum(receipt.bytes_passed for receipt in receipts))
+    parts += [f"{size(count)} {what}" for count, what in ((read, "read by machines"), (passed, "via client")) if count]
+    if any(receipt.machines for receipt in receipts):
+        cost = usd(sum(receipt.cost_usd or 0.0 for receipt in receipts))
+        parts.append(cost if max_cost_usd is None else f"{cost} of at most {usd(max_cost_usd)}")
+    return parts

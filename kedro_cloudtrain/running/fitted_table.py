@@ -75,12 +75,17 @@ class FittedTable:
     def __init__(self, *columns: Column) -> None:
         self._columns = columns
         self._styles: list[str] = []
+        self._total: tuple[str, ...] = ()
 
     def add_row(self, *cells: Text | str, style: str = "") -> None:
         """Add a row, a cell for each column."""
         for column, cell in zip(self._columns, cells, strict=True):
             column.cells.append(cell if isinstance(cell, Text) else Text(cell))
         self._styles.append(style)
+
+    def add_total(self, *parts: str) -> None:
+        """Add a line about all rows, which is broken between two of its parts where it is too wide."""
+        self._total = parts
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[Text]:
         for line in self._lines(options.max_width):
@@ -103,6 +108,8 @@ class FittedTable:
             yield _joined([named.aligned(name, named.width), *figures], style)
             yield from _below(below, row, width)
         yield Text()
+        for line in _broken(self._total, width):
+            yield Text(line, "bold")
 
 
 def _joined(cells: Sequence[Text], style: str) -> Text:
@@ -124,18 +131,24 @@ def _beside(columns: Sequence[Column], width: int) -> list[Column]:
 
 
 def _below(columns: Sequence[Column], row: int, width: int) -> Iterator[Text]:
-    """Write what a row has in columns that found no room: `start 1.2 · rows 344`, broken between two of them where it is too wide."""
+    """Write what a row has in columns that found no room: `start 1.2 · rows 344`."""
+    cells = {column.name: column.cells[row].plain for column in columns}
+    parts = [f"{name} {cell}" for name, cell in cells.items() if not _WITHOUT_VALUE.fullmatch(cell)]
+    for line in _broken(parts, width - len(_INDENT)):
+        yield from _wrapped(line, width)
+
+
+def _broken(parts: Sequence[str], width: int) -> Iterator[str]:
+    """Join parts to lines, each broken between two parts where it is too wide."""
     line = ""
-    for column in columns:
-        cell = column.cells[row].plain
-        if _WITHOUT_VALUE.fullmatch(cell):
-            continue
-        longer = f"{line}{_BETWEEN}{column.name} {cell}" if line else f"{column.name} {cell}"
-        if line and cell_len(longer) > width - len(_INDENT):
-            yield from _wrapped(line, width)
-            longer = f"{column.name} {cell}"
+    for part in parts:
+        longer = f"{line}{_BETWEEN}{part}" if line else part
+        if line and cell_len(longer) > width:
+            yield line
+            longer = part
         line = longer
-    yield from _wrapped(line, width)
+    if line:
+        yield line
 
 
 def _wrapped(line: str, width: int) -> Iterator[Text]:

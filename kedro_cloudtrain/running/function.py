@@ -185,6 +185,10 @@ class FunctionOrder:
         saved: dict[str, VolumeSource | RemoteEntry] = {**{name: source for name, (source, _) in self.saves.items()}, **self._entries}
         return read_values(folder, result, self.output_names, saved, self.volume, earlier=earlier)
 
+    def scores(self, values: Mapping[str, Any]) -> dict[str, float]:  # noqa: ARG002  # only the catalog knows which of them are metrics
+        """Return nothing: a function may return anything."""
+        return {}
+
     @property
     def _entries(self) -> dict[str, RemoteEntry]:
         """The entries without those of inputs that a hook has given a value."""

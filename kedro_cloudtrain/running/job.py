@@ -148,9 +148,10 @@ class Job:
         reuse_identified = reuse and not self.fingerprint.unidentified
         try:
             with self.folder.held(functools.partial(self._await_other_client, execution, slots, detach=detach)):
-                reason = reason_to_run(self.folder, self.fingerprint, dict(self.spec), reuse=reuse)
+                reason = execution.why = reason_to_run(self.folder, self.fingerprint, dict(self.spec), reuse=reuse)
                 values = self._reused(backend, execution) if reuse_identified else None
                 if values is not None:
+                    execution.scores = self.order.scores(values)
                     return values
                 self._run_on(backend, execution, slots, reason, attach=reuse_identified, detach=detach)
             try:
@@ -164,9 +165,10 @@ class Job:
                     backend.kept(self.folder).discard(execution.finished(self.name))
                     self._run_on(backend, execution, slots, "an output was not signed", attach=False, detach=detach)
                 values = self.order.values(self.folder, execution.finished(self.name))
-            execution.state = JobState.SUCCEEDED
+            execution.state, execution.scores = JobState.SUCCEEDED, self.order.scores(values)
         except (DetachedError, CloudTrainError) as error:
             execution.state = _state_after(error)
+            execution.error = "" if isinstance(error, DetachedError) else str(error).partition("\n")[0]
             raise
         finally:
             if execution.state is not None:
@@ -225,7 +227,7 @@ class Job:
             # Another computer has done the work: commands show a job by its spec.
             self._write_spec()
         note(self.folder, "reused", NOTHING_CHANGED, self.project)
-        execution.result, execution.state = result, JobState.REUSED
+        execution.result, execution.state, execution.why = result, JobState.REUSED, NOTHING_CHANGED
         return values
 
     def _start(self, reason: str) -> None:
@@ -278,6 +280,13 @@ class Job:
             bytes_passed=self.folder.bytes_passed,
             machines=tuple(execution.machines),
             device="" if result is None else str(result.gpu or result.device_name),
+            started_at=execution.asked_at,
+            waited_s=execution.waited_s,
+            why=execution.why,
+            scores=execution.scores,
+            data=self.fingerprint.input_digests,
+            error=execution.error,
+            folder=str(self.folder.path),
         )
 
 
@@ -291,6 +300,10 @@ class _Execution:
         machines: what was paid for.
         asked_at: when the backend was asked, as seconds since the epoch.
         awaits_other_client: whether another client was seen to run the job.
+        waited_s: for how long it waited for a slot, in seconds.
+        why: why it ran, or was reused.
+        scores: the numbers among its metrics, by name.
+        error: why it failed, in a line.
     """
 
     def __init__(self, watcher: Watcher) -> None:
@@ -301,7 +314,9 @@ class _Execution:
         self.asked_at = time.time()
         self.awaits_other_client = False
         self._created_at = self._waits_since = time.perf_counter()
-        self._waited_s = 0.0
+        self.waited_s = 0.0
+        self.why = self.error = ""
+        self.scores: Mapping[str, float] = {}
         self.moved = watcher.moved
         self.progressed = watcher.progressed
         self.placed = watcher.placed
@@ -313,7 +328,7 @@ class _Execution:
 
     def begin(self) -> None:
         """Record that the job has its slot."""
-        self.asked_at, self._waited_s = time.time(), time.perf_counter() - self._waits_since
+        self.asked_at, self.waited_s = time.time(), time.perf_counter() - self._waits_since
 
     def finished(self, job: str) -> JobResult:
         """Return what the job has left.
@@ -328,7 +343,7 @@ class _Execution:
     @property
     def elapsed_s(self) -> float:
         """Seconds since the run of the job began, without the wait for a slot."""
-        return time.perf_counter() - self._created_at - self._waited_s
+        return time.perf_counter() - self._created_at - self.waited_s
 
     def used(self, job: str, use: MachineUse) -> None:
         """Record what a machine was used for."""

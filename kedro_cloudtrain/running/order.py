@@ -191,3 +191,7 @@ class Order(Protocol):
             JobLostError: an output is missing, or is not what the result describes.
         """
         ...
+
+    def scores(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """Return the numbers among the metrics of what the job has left, by name; none where it measures nothing."""
+        ...

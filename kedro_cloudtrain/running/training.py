@@ -18,6 +18,7 @@ from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_outputs
+from kedro_cloudtrain.runs.scores import scores_of
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.wording import problems_of
@@ -159,6 +160,10 @@ class TrainingOrder:
             JobLostError: an output is missing, or is not what the result describes.
         """
         return read_outputs(folder, result, self.outputs)
+
+    def scores(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """Return the numbers among the metrics, by name; none where no metrics were asked for."""
+        return scores_of(values.get("metrics"))
 
     @property
     def _read(self) -> dict[str, UrlSource | VolumeSource]:

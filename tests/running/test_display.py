@@ -31,6 +31,7 @@ RECEIPTS = [
         rows_per_s=8_383.4,
         bytes_read=15_241,
         bytes_passed=8_123,
+        scores={"accuracy": 0.9853, "macro_f1": 0.98217, "log_loss": 0.0412},
     ),
     Receipt(
         node="train_flights_delay",
@@ -44,6 +45,7 @@ RECEIPTS = [
         bytes_read=1_234_567_890,
         bytes_passed=90_123,
         machines=L4,
+        scores={"rmse": 39.13, "r2": 0.061},
     ),
     Receipt("train_mass", "train_mass-0123456789ab", "local", JobState.REUSED, total_s=0.1, rows=344),
     Receipt(
@@ -71,6 +73,8 @@ RECEIPTS = [
     ),
 ]
 
+MODELS = {"train_species": "data/06_models/species", "train_flights_delay": "s3://a-bucket-of-models/flights/delay_model"}
+
 
 def drawn(jobs: int, at_work: int, done: int, height: int) -> list[str]:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=height, color_system=None)
@@ -89,7 +93,7 @@ def drawn(jobs: int, at_work: int, done: int, height: int) -> list[str]:
 
 def receipts(*, color_system: str | None = None, **options: object) -> str:
     stream = io.StringIO()
-    Display("the headline", Console(file=stream, color_system=color_system, **options)).print_receipts(RECEIPTS)
+    Display("the headline", Console(file=stream, color_system=color_system, **options)).print_receipts(RECEIPTS, MODELS, 1990.2, 5.0)
     return stream.getvalue()
 
 

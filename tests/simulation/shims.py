@@ -9,9 +9,9 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends.runpod.ledger import PodLedger
 from kedro_cloudtrain.storage import cache, files
 from kedro_cloudtrain.storage import disk as disk_of_client
+from kedro_cloudtrain.storage.life_locks import LifeLocks
 from kedro_cloudtrain.storage.silence import Silence
 
 if TYPE_CHECKING:
@@ -237,10 +237,10 @@ def installed(scheduler: Scheduler, chance: random.Random, home: Callable[[], Pa
         with real_whole(*args, **options) as temporary:
             yield temporary
 
-    real_locked = PodLedger._locked
+    real_locked = LifeLocks._locked
 
-    def locked(ledger: PodLedger) -> IO[str]:
-        file = real_locked(ledger)
+    def locked(locks: LifeLocks) -> IO[str]:
+        file = real_locked(locks)
         scheduler.current.process.open_files.append(file)
         return file
 
@@ -255,8 +255,8 @@ def installed(scheduler: Scheduler, chance: random.Random, home: Callable[[], Pa
         (cache.cache_folder, home),
         (real_whole, whole),
     ]
-    undo_locked = (PodLedger, "_locked", real_locked)
-    PodLedger._locked = locked  # type: ignore[method-assign]
+    undo_locked = (LifeLocks, "_locked", real_locked)
+    LifeLocks._locked = locked  # type: ignore[method-assign]
     # What a process has logged or knows of a server, another one has not.
     undo: list[tuple[Any, str, Any]] = [(Silence, "_of", Silence._of), (disk_of_client, "_logged", disk_of_client._logged), undo_locked]
     Silence._of = OfProcess(scheduler)  # type: ignore[assignment]

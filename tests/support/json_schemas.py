@@ -148,6 +148,7 @@ class Job(_Exactly):
     why: Why | None
     pod: Pod | None
     billed_usd: float | None
+    cost_usd: float | None
     folder: str
 
 

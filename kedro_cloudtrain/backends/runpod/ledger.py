@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-import os
 import secrets
 import threading
 import time
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kedro_cloudtrain.errors import ConfigError, DiskError
 from kedro_cloudtrain.storage.cache import cache_folder
 from kedro_cloudtrain.storage.files import whole
+from kedro_cloudtrain.storage.life_locks import LifeLocks
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,7 +24,6 @@ logger = logging.getLogger("kedro.cloudtrain")
 # A create whose answer was lost may still be carried out for so long: the API's longest answer, and a list's delay.
 _MAY_APPEAR_S = 180.0
 _ENDING = ".json"
-_LOCK_ENDING = ".lock"
 
 
 class LedgerEntry(BaseModel):
@@ -93,7 +90,7 @@ class PodLedger:
         self.client = secrets.token_hex(6)
         self._lock = threading.Lock()
         self._entries: dict[str, LedgerEntry] = {}
-        self._alive: IO[str] | None = None
+        self._lives = LifeLocks(self.folder, self.client)
 
     def open(self, entry: LedgerEntry) -> None:
         """Enter a pod before it is asked for, or one that another client has created.
@@ -102,7 +99,8 @@ class PodLedger:
             ConfigError: the ledger cannot be written; no pod must be asked for then.
         """
         try:
-            self._write(entry.model_copy(update={"client": self._live(), "account": self.account}))
+            self._lives.take()
+            self._write(entry.model_copy(update={"client": self.client, "account": self.account}))
         except (OSError, DiskError) as error:
             raise ConfigError(
                 f"{entry.job} was not started: {self.folder}, the list of the pods that this computer has asked for, cannot be written "
@@ -151,7 +149,7 @@ class PodLedger:
 
     def has_client(self, entry: LedgerEntry) -> bool:
         """Return whether the client of an entry lives, here or on a computer that this one knows nothing of."""
-        return entry.shared or not entry.client or self._lives(entry.client)
+        return entry.shared or not entry.client or self._lives.lives(entry.client)
 
     def dead(self) -> dict[str, LedgerEntry]:
         """Return the entries whose client is gone, and was not to leave its pod alone."""
@@ -164,52 +162,15 @@ class PodLedger:
             living: the names of the account's pods.
         """
         for name, entry in self.entries().items():
-            lives = bool(entry.client) and self._lives(entry.client)
+            lives = bool(entry.client) and self._lives.lives(entry.client)
             # A list may not have a new pod yet; and a client takes out what it follows itself.
             if name not in living and entry.is_old and (entry.detached or not lives):
                 self.settle(name)
-        for file in self.folder.glob(f"*{_LOCK_ENDING}"):
-            if not self._lives(file.name.removesuffix(_LOCK_ENDING)):
-                file.unlink(missing_ok=True)
+        self._lives.sweep()
 
     def close(self) -> None:
         """End this client's part: what it has not taken out is from now on that of a client that is gone."""
-        with self._lock:
-            alive, self._alive = self._alive, None
-        if alive is not None:
-            self._lock_file(self.client).unlink(missing_ok=True)
-            alive.close()
-
-    def _lives(self, client: str) -> bool:
-        if client == self.client:
-            return self._alive is not None
-        try:
-            with self._lock_file(client).open("r") as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True  # Locked; or it cannot be seen, so that it may be.
-        return False
-
-    def _live(self) -> str:
-        """Take the lock that shows that this client lives, and return the client's digits."""
-        with self._lock:
-            if self._alive is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._alive = self._locked()
-        return self.client
-
-    def _locked(self) -> IO[str]:
-        """Return this client's lock file, locked; another client may take away one that is not locked yet."""
-        file = self._lock_file(self.client)
-        while True:
-            handle = file.open("a")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            with contextlib.suppress(FileNotFoundError):
-                if os.fstat(handle.fileno()).st_ino == file.stat().st_ino:
-                    return handle
-            handle.close()
+        self._lives.release()
 
     def _write(self, entry: LedgerEntry) -> None:
         with self._lock:
@@ -219,9 +180,6 @@ class PodLedger:
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}{_ENDING}"
-
-    def _lock_file(self, client: str) -> Path:
-        return self.folder / f"{client}{_LOCK_ENDING}"
 
 
 def _reason(error: OSError | DiskError) -> str:

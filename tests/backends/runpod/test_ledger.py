@@ -297,7 +297,7 @@ def test_a_client_whose_lock_is_taken_away_as_it_begins_is_not_taken_for_gone(tm
             other.sweep(())
         real(handle, operation)
 
-    monkeypatch.setattr("kedro_cloudtrain.backends.runpod.ledger.fcntl.flock", flock)
+    monkeypatch.setattr("kedro_cloudtrain.storage.life_locks.fcntl.flock", flock)
     client.open(LedgerEntry(name="pod", asked_at=time.time()))
     assert swept
     assert other.dead() == {}

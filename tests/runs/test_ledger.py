@@ -1,0 +1,157 @@
+"""The ledger of runs: what is written is found again, and what is broken is named and left out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kedro_cloudtrain.errors import CloudTrainError, ConfigError
+from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared
+from kedro_cloudtrain.runs.record import MachineRecord, NodeRecord, RunRecord, RunState
+from kedro_cloudtrain.storage.directory import DirectoryVolume
+
+
+def run_id(second: int) -> str:
+    return f"2026-11-01T00.00.{second:02d}.000Z"
+
+
+def record(second: int = 1, **fields: object) -> RunRecord:
+    at = dt.datetime(2026, 11, 1, 0, 0, second, tzinfo=dt.UTC).timestamp()
+    fields = {"id": run_id(second), "started_at": at, "finished_at": at + 5, "state": RunState.SUCCEEDED} | fields
+    return RunRecord(**fields)
+
+
+def test_a_record_is_found_by_its_id_its_beginning_or_as_the_latest(tmp_path: Path) -> None:
+    ledger = RunLedger(tmp_path)
+    written = [
+        record(second, nodes=[NodeRecord(node="train", scores={"rmse": 1.5}, machines=[MachineRecord(pod="p")])]) for second in (1, 2)
+    ]
+    for each in written:
+        ledger.open(each)
+    assert list(RunLedger(tmp_path).records()) == written[::-1]
+    assert ledger.find("latest") == ledger.find(run_id(2)) == ledger.find("2026-11-01T00.00.02") == written[1]
+    assert [each.id for each in ledger.records(since=dt.datetime(2026, 11, 1, 0, 0, 2, tzinfo=dt.UTC))] == [run_id(2)]
+    for name, message in (("2026-11", "2 runs begin with '2026-11'"), ("2025", "There is no run '2025'"), (run_id(3), "Did you mean")):
+        with pytest.raises(ConfigError, match=message):
+            ledger.find(name)
+    with pytest.raises(ConfigError, match=r"A run makes one: kedro run --runner=cloudtrain"):
+        RunLedger(tmp_path / "elsewhere").find("latest")
+    assert (tmp_path / ".cloudtrain/.gitignore").read_text().endswith("*\n")
+
+
+def test_each_run_has_an_id_of_its_own_that_begins_with_the_time(tmp_path: Path) -> None:
+    ledger = RunLedger(tmp_path)
+    kedros = "2026-11-27T01.54.51.364Z"
+    assert ledger.new_id(kedros) == kedros
+    ledger.open(record(id=kedros))
+    assert ledger.new_id(kedros) == f"{kedros}-2"
+    ledger.open(record(id=f"{kedros}-2"))
+    assert ledger.new_id(kedros) == f"{kedros}-3"
+    for odd in (None, "nightly", "../../etc", "a/b"):
+        name = ledger.new_id(odd)
+        assert name > "2026-11-27T"
+        assert "/" not in name
+
+
+def _hold(project: Path, name: str, ready: object, end: object) -> None:
+    ledger = RunLedger(project)
+    ledger.open(record(1, id=name, state=RunState.RUNNING, finished_at=None, client=ledger.client))
+    ready.set()
+    end.wait(60)
+    os._exit(9)  # as a killed run: nothing is written or released
+
+
+def test_two_runs_at_once_are_two_records_and_a_killed_one_is_seen_to_be_interrupted(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ready, end = [context.Event() for _ in range(2)], context.Event()
+    clients = [context.Process(target=_hold, args=(tmp_path, run_id(second), ready[second], end)) for second in range(2)]
+    for client in clients:
+        client.start()
+    try:
+        assert all(event.wait(60) for event in ready)
+        assert [each.state for each in RunLedger(tmp_path).records()] == [RunState.RUNNING] * 2
+    finally:
+        end.set()
+        for client in clients:
+            client.join(60)
+    states = [each.state for each in RunLedger(tmp_path).records()]
+    assert states == [RunState.INTERRUPTED] * 2
+    ledger = RunLedger(tmp_path)
+    ledger.open(record(5))
+    assert len(list(ledger.folder.glob("*.lock"))) == 1  # those of the killed ones are swept
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_record_that_is_cut_off_or_garbled_is_left_out_and_named(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    ledger = RunLedger(tmp_path_factory.mktemp("project"))
+    ledger.open(record(1))
+    ledger.open(record(2, nodes=[NodeRecord(node="train", machines=[MachineRecord(pod="p", cost_usd=0.1)])]))
+    file = ledger.folder / f"{run_id(2)}.json"
+    content = file.read_bytes()
+    cut = data.draw(st.integers(0, len(content) - 2), "cut")
+    garbage = data.draw(st.binary(max_size=20), "garbage")
+    file.write_bytes(data.draw(st.sampled_from([content[:cut], content[:cut] + garbage, garbage + content[cut:], b"[]", b"null", b"{}"])))
+    reader = RunLedger(ledger.folder.parents[1])
+    names = [each.id for each in reader.records()]
+    assert names[-1] == run_id(1)
+    assert (run_id(2) in reader.unreadable) == (len(names) == 1)
+
+
+def test_a_record_of_an_older_or_a_later_release_is_read(tmp_path: Path) -> None:
+    ledger = RunLedger(tmp_path)
+    ledger.open(record(1))
+    (ledger.folder / f"{run_id(2)}.json").write_text(json.dumps({"id": run_id(2), "state": "done", "nodes": [{"node": "train"}]}))
+    (ledger.folder / f"{run_id(3)}.json").write_text(
+        json.dumps({"version": 9, "id": run_id(3), "state": "done", "weather": "fine", "nodes": [{"node": "train", "state": "melted"}]})
+    )
+    later, older, _ = ledger.records()
+    assert (older.version, older.nodes[0].state, older.cost_usd) == (1, "waiting", None)
+    assert (later.version, later.nodes[0].state) == (9, "melted")
+    assert not ledger.unreadable
+
+
+def test_of_5000_runs_a_list_reads_no_more_than_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = RunLedger(tmp_path)
+    ledger.open(record(1))
+    content = (ledger.folder / f"{run_id(1)}.json").read_text()
+    for number in range(5000):
+        name = f"2026-10-{1 + number // 1000:02d}T00.{number // 60 % 60:02d}.{number % 60:02d}.{number % 1000:03d}Z"
+        (ledger.folder / f"{name}.json").write_text(content.replace(run_id(1), name))
+    read: list[str] = []
+    real = RunLedger.read
+    monkeypatch.setattr(RunLedger, "read", lambda self, name: read.append(name) or real(self, name))
+    records = ledger.records()
+    assert [next(records).id for _ in range(20)] == read
+    assert len(read) == 20
+    ledger.find("latest")
+    assert len(read) == 21
+
+
+def test_a_colleague_sees_the_records_that_are_beside_the_jobs_of_a_shared_volume(tmp_path: Path) -> None:
+    volume = DirectoryVolume(tmp_path / "mount")
+    mine, theirs = SharedRuns(volume, "shop-123456"), SharedRuns(volume, "shop-123456")
+    assert theirs.ids() == []
+    mine.write(record(1))
+    mine.write(record(2))
+    assert theirs.ids() == [run_id(2), run_id(1)]
+    assert theirs.read(run_id(1)) == record(1)
+    (tmp_path / f"mount/.cloudtrain/runs/shop-123456/{run_id(1)}.json").write_text("{")
+    assert theirs.read(run_id(1)) is None
+    assert theirs.unreadable == {run_id(1): "cannot be read as one"}
+    assert SharedRuns(volume, "other-123456").ids() == []
+    assert is_shared(volume, tmp_path / "project")
+    assert not is_shared(volume, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
+    (tmp_path / ".cloudtrain").write_text("a file in its place")
+    with pytest.raises(CloudTrainError, match="cannot be written"):
+        RunLedger(tmp_path).open(record(1))
