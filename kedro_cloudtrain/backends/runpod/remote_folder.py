@@ -15,7 +15,7 @@ from pydantic import Field
 from kedro_cloudtrain.errors import DiskError, JobLostError
 from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.result import JobResult
-from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, Count, Name, VolumeRecord, fault_of, parsed
+from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, Count, Name, VolumeRecord, fault_of, parsed, parsed_object
 from kedro_cloudtrain.jobs.worker_archive import pod_archive
 from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.worker.protocol import (
@@ -126,6 +126,12 @@ class RemoteFolder:
         self._write(MACHINE, json.dumps(machine, indent=2).encode())
         with dispensable(_COPIES):
             self.folder.write_json(self.folder.machine, machine)
+
+    def note_terms(self, attempt: str, usd_per_hour: float, lifetime_s: float) -> None:
+        """Note for a pod, whose watchdog reads it, what it costs and how long it may live, unless another attempt has the job by now."""
+        machine = parsed_object(self._read(MACHINE)) or {}
+        if machine.get("attempt") == attempt:
+            self.write_machine({**machine, "usd_per_hour": usd_per_hour, "lifetime_s": lifetime_s})
 
     def revoke(self) -> None:
         """Take the job from its pod: a pod that sees this terminates itself, even if RunPod's API cannot be reached."""

@@ -123,6 +123,11 @@ class PodWatch:
         self._start()
         return sighting
 
+    def sighting(self, pod_id: str) -> Sighting | None:
+        """Return what the lists have shown of a watched pod; None if it is not watched, or gone."""
+        with self._lock:
+            return self._pods.get(pod_id)
+
     def release(self, pod_id: str, on_gone: Callable[[], None], on_stays: Callable[[], None]) -> None:
         """Let a pod whose job is done terminate itself; if it has not done so in time, terminate it.
 
@@ -265,7 +270,8 @@ class PodWatch:
         with self._lock:
             watched, unanswered = list(self._pods), set(self._unanswered)
         unanswered |= {name for name, entry in self._ledger.own().items() if entry.pod is None}
-        if not watched and not unanswered:
+        # Without a pod of its own, this client names those of clients that are gone, if it has spoken to RunPod at all.
+        if not watched and not unanswered and (self._api.clock_ahead_s is None or not self._ledger.dead()):
             return []
         try:
             living = [pod for pod in self._api.pods() if pod.status != "TERMINATED"]
