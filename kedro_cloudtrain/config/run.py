@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kedro_cloudtrain.config.bounds import Seconds, Usd  # noqa: TC001  # pydantic reads them
+
 
 class BudgetSettings(BaseModel):
     """A budget that the clients of a team share: together they never spend more than it in a period.
@@ -27,7 +29,7 @@ class BudgetSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
-    max_cost_usd: float = Field(gt=0)
+    max_cost_usd: Usd
     per: Literal["day", "week", "month"] = "month"
 
 
@@ -50,10 +52,10 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_pods: int | None = Field(None, ge=1)
-    max_cost_usd: float | None = Field(None, gt=0)
+    max_cost_usd: Usd | None = None
     budget: BudgetSettings | None = None
     cache: bool = True
     detach: bool = False
     on_failure: Literal["finish", "cancel"] = "finish"
     report: bool = False
-    answer_timeout_s: float = Field(600.0, gt=0)
+    answer_timeout_s: Seconds = 600.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.clock import now_s
 from kedro_cloudtrain.backends.runpod.spending import CENT_USD, DearPodError
-from kedro_cloudtrain.errors import CloudTrainError, DiskError, JobCancelledError, JobLostError
+from kedro_cloudtrain.errors import CloudTrainError, DiskError, JobCancelledError, JobLostError, SourceError
 from kedro_cloudtrain.jobs.failures import failed_on
 from kedro_cloudtrain.jobs.result import JobState
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kedro.cloudtrain")
 
 _LOOPS = 3
+# How long outputs are looked for that a result names.
+_OUTPUTS_APPEAR_S = 6.0
+_OUTPUTS_EVERY_S = 0.5
 
 
 class PodLostError(CloudTrainError):
@@ -96,7 +99,7 @@ class Following:
                 result = None
                 loss = loss or self._loss_of_volume(error)
             if result is not None:
-                return self._finish(result)
+                return self._finish(result, closed)
             if dear is not None:
                 raise dear
             if loss is not None:
@@ -139,7 +142,7 @@ class Following:
                 self._watcher.moved(self._job, JobState.RUNNING)
                 self._watcher.progressed(self._job, progress)
 
-    def _finish(self, result: JobResult) -> JobResult:
+    def _finish(self, result: JobResult, closed: threading.Event) -> JobResult:
         progress = self._remote.follow()
         if progress is not None:
             self._watcher.progressed(self._job, progress)
@@ -147,11 +150,24 @@ class Following:
             raise HostFaultError(result.error.message)
         if result.state != "succeeded":
             raise failed_on(self._request.folder, result, self._request.timeout_s)
-        self._remote.fetch(result)
+        self._fetch(result, closed)
         if result.started_at is not None and result.finished_at is not None:
             # The pod's clock may be wrong: its durations hold, its times do not.
             result = result.model_copy(update={"started_at": time.time() - (result.finished_at - result.started_at)})
         return result
+
+    def _fetch(self, result: JobResult, closed: threading.Event) -> None:
+        """Download the outputs; a volume may show one of them a moment after the result that names it."""
+        give_up_at = time.monotonic() + _OUTPUTS_APPEAR_S
+        while True:
+            try:
+                self._remote.fetch(result)
+            except SourceError as error:
+                if time.monotonic() >= give_up_at:
+                    raise PodLostError(f"left an output that does not appear: {error.message}") from None
+            else:
+                return
+            closed.wait(_OUTPUTS_EVERY_S)
 
     def _loss_of_volume(self, error: CloudTrainError) -> str | None:
         """Return why the pod is lost if its volume has been silent for too long, else None."""

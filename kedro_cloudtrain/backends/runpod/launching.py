@@ -126,12 +126,12 @@ class Launcher:
             choice = choose(self._offers, settings, self._volume.data_center, request.workload)
             candidates = [candidate for candidate in choice.candidates if str(candidate) not in known_dear]
             for candidate in sorted(candidates, key=lambda candidate: str(candidate) in faulty):
-                if self._closed.is_set():
-                    raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
                 try:
                     on_gpu = candidate.gpu is not None
                     if on_gpu not in locked:
+                        self._check_open(request)
                         locked[on_gpu] = _locked(request, on_gpu=on_gpu)
+                    self._check_open(request)  # A lock takes its time.
                     return self._create(locked[on_gpu], remote, candidate, spending, detached=detached)
                 except CapacityError:
                     refusal = (str(candidate), "no instances")
@@ -149,6 +149,10 @@ class Launcher:
                 raise no_capacity([*tried, *choice.refused], settings, self._volume.data_center, request.folder.name)
             logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(tried), extra={"markup": False})
             self._closed.wait(min(self._pace.capacity_every_s, max(0.1, give_up_at - time.monotonic())))
+
+    def _check_open(self, request: JobRequest) -> None:
+        if self._closed.is_set():
+            raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
 
     def revoke(self, remote: RemoteFolder, attempt: str) -> None:
         """Take the job from an attempt, unless another client has it by now."""

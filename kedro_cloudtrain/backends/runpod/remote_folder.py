@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from kedro_cloudtrain.errors import DiskError, JobLostError
+from kedro_cloudtrain.errors import DiskError, JobLostError, SourceError
 from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.result import JobResult
 from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, Count, Name, VolumeRecord, fault_of, parsed, parsed_object
@@ -209,10 +209,20 @@ class RemoteFolder:
         return heartbeat if heartbeat is not None and heartbeat.attempt == attempt else None
 
     def fetch(self, result: JobResult) -> None:
-        """Download the outputs into the mirror, each to its place and whole."""
+        """Download the outputs into the mirror, each to its place and whole.
+
+        Raises:
+            SourceError: the volume does not have one of them.
+        """
         for output in result.outputs.values():
             for name in output.names:
-                self._with_room(functools.partial(self.volume.download, self.key(name), self.folder.path / name))
+                self._with_room(functools.partial(self._bring, name))
+
+    def _bring(self, name: str) -> None:
+        try:
+            self.volume.download(self.key(name), self.folder.path / name)
+        except SourceError as error:
+            raise SourceError(f"{self.key(name)} is not {self.volume.where}, and the job's result names it") from error
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete some of the job's files on the volume; one that does not exist is not an error."""
