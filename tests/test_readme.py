@@ -15,6 +15,7 @@ from support.cloud import Cloud
 from support.kedro_project import PENGUINS, ROOT, Project
 
 from kedro_cloudtrain.config import make_settings
+from kedro_cloudtrain.runs.notices import Notices
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -68,6 +69,13 @@ def test_the_budget_of_the_readme_holds() -> None:
     budget = make_settings(yaml.safe_load(text)).run.budget
     assert budget is not None
     assert (budget.name, budget.max_cost_usd, budget.per) == ("team", 200, "week")
+
+
+def test_the_notices_of_the_readme_are_sent_to_a_service() -> None:
+    (text,) = [text for text in blocks("yaml") if "notify:" in text]
+    settings = make_settings(yaml.safe_load(text), credentials={"my_phone": {"url": "ntfy://my-topic"}})
+    assert settings.run.notify is not None
+    Notices(settings.run.notify)
 
 
 @pytest.fixture
@@ -247,7 +255,7 @@ def test_every_error_of_the_reference_can_be_imported_from_the_root() -> None:
 
 
 def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    expected = {("bash", 2), ("console", 8), ("python", 5), ("yaml", 12)}
+    expected = {("bash", 2), ("console", 8), ("python", 5), ("yaml", 13)}
     assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == expected
 
 

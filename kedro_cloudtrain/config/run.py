@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from kedro_cloudtrain.config.bounds import Seconds, Usd  # noqa: TC001  # pydantic reads them
+from kedro_cloudtrain.config.notify import NotifySettings  # noqa: TC001  # pydantic needs it
 
 
 class BudgetSettings(BaseModel):
@@ -45,6 +46,7 @@ class RunSettings(BaseModel):
         on_failure: what becomes of the jobs that are running when a node fails: `finish` lets them finish and keeps their results,
             `cancel` ends them.
         report: whether the run writes its page when it is over, as `kedro cloudtrain report` does; its last line names the file.
+        notify: who is told of the run, and of what.
         answer_timeout_s: how many seconds the volume, or RunPod's API, may give no answer until the run gives up what it waits for; a line
             of the log tells of a silence from its thirtieth second on.
     """
@@ -58,4 +60,5 @@ class RunSettings(BaseModel):
     detach: bool = False
     on_failure: Literal["finish", "cancel"] = "finish"
     report: bool = False
+    notify: NotifySettings | None = None
     answer_timeout_s: Seconds = 600.0

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 class Settings(BaseModel):
     """All settings of `cloudtrain.yml`.
 
+    Attributes:
+        backend: where nodes run that go to a machine: `local`, a process on this computer, or `runpod`, a pod.
+        volume: where the keys of `dataset_key` and the job folders are.
+        defaults: the settings of every node that goes to a machine.
+        nodes: the settings of some nodes, by name, glob, `tag:TAG` or `namespace:NAMESPACE`; what is named here goes to a machine.
+        run: the settings of a run as a whole.
+
     Example:
         ```yaml
         backend: local
