@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
@@ -23,6 +24,12 @@ _SECRET_PARAMETER = re.compile(
     r"|(?:access|account|api|auth|bearer|client|consumer|id|job|private|refresh|secret|session|shared|subscription)(?:token|key|secret)"
     r"|auth|authorization|credentials?|jwt"
 )
+# In a query these are tickets of a session and passwords; elsewhere, as a parameter of a pipeline, they are ordinary names.
+_SECRET_IN_QUERY = re.compile(
+    r"(?:(?:user|db|login|admin|proxy|ftp|http|smtp|auth|api|my|svc|service)_?)?(?:pass|pw)|pat|(?:auth_?|service_?|proxy_?|login_?)?ticket"
+    r"|otp|totp|psk|bearer|cookie|assertion|saml_?(?:response|request|art)|(?:j|php|asp)_?sess(?:ion)?_?id|hdn(?:ts|ea|tl|ea2)"
+    r"|(?:access|auth|api|login)_?(?:code|pass|pin)|(?:url_|x_|request_|access_)signature"
+)
 # These are ordinary names too, so that the value decides.
 _PERHAPS_SECRET_PARAMETER = re.compile(r"code|app_?id|session_?id|session|sid|sas|tkn|sign")
 _RANDOM = re.compile(
@@ -32,7 +39,9 @@ _RANDOM = re.compile(
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # Azure's SAS signs these together with `sig`; alone, they are ordinary names.
 _AZURE_SAS = {"se", "sp", "sv", "sr", "st", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv", "ss", "srt"}
-_IN_QUERY = re.compile(r"([?&#])([\w.%-]+=)([^&\s'\"<>#)\]},]+)")
+_IN_QUERY = re.compile(r"([?&#;])([\w.%-]+=[^&\s'\"<>#)\]},]+)")
+# A `;` parts a query as a `&` does, where a name and a `=` follow; else it may be within a token.
+_SEMICOLON = re.compile(r";(?=[\w.%-]+=)")
 # A password with a `/` that is not escaped: what is before it looks like a host with a port that is no number.
 _UNESCAPED = r"[^\s@/'\"?#:\[]*:(?!\d*(?:[/?#\s'\"]|$))"
 _BEGINS_UNESCAPED = re.compile(_UNESCAPED)
@@ -44,9 +53,11 @@ _TOKEN = re.compile(
 )
 # A long word of letters and digits that nothing separates: a key in the wrong place.
 _KEY = re.compile(r"(?=[^\W\d_]*\d)(?=[\d_+/=-]*[A-Za-z])[\w+/=-]{28,}")
-_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<rest>(?:\S*@)?[^\s;]+)", re.IGNORECASE)
+_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<rest>(?:\S*@)?(?:[^\s;]|;(?=[\w.%-]+=))+)", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _SHORTEST = 6
+# A line of a secret of several ones, such as a private key: a shorter one may be a word.
+_SHORTEST_LINE = 12
 _carried: dict[str, str] = {}
 _known: set[str] = set()
 
@@ -56,7 +67,7 @@ def redacted(text: str) -> str:
     for secret in sorted(_known, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _USER.sub(lambda match: match[0] if _is_public_user(match[1], match[2]) else f"{match[1]}{HIDDEN}@", text)
-    text = _IN_QUERY.sub(lambda match: f"{match[1]}{match[2]}{HIDDEN}" if is_secret(match[2] + match[3]) else match[0], text)
+    text = _IN_QUERY.sub(lambda match: match[1] + hidden_in(match[2]), text)
     return _TOKEN.sub(HIDDEN, text)
 
 
@@ -67,8 +78,24 @@ def shown(value: object) -> str:
 
 
 def know(*secrets: str) -> None:
-    """Remember secrets, which no text shows from here on."""
-    _known.update(secret for secret in secrets if len(secret) >= _SHORTEST)
+    """Remember secrets, which no text shows from here on, nor as Python, JSON and URLs write them, nor line by line."""
+    for secret in secrets:
+        forms = {secret, repr(secret)[1:-1], repr(secret.encode(errors="replace"))[2:-1], json.dumps(secret)[1:-1], quote(secret, safe="")}
+        lines = {line.strip() for line in secret.splitlines()[1:] + secret.splitlines()[:1]} if len(secret.splitlines()) > 1 else set()
+        _known.update(form for form in forms if len(form) >= _SHORTEST)
+        _known.update(line for line in lines if len(line) >= _SHORTEST_LINE)
+
+
+def fault_of_key(key: str) -> str | None:
+    """Return what is wrong with a key, a token or an id that goes into a header of a request, without its characters; None if nothing is.
+
+    A client that is given such a one says so with all of it, in a stack trace.
+    """
+    if key.isascii() and key.isprintable() and " " not in key:
+        return None
+    lines = len(key.splitlines()) > 1
+    kind = "a line break" if lines else "a space or a tab" if any(map(str.isspace, key)) else "a character that is no ASCII letter or sign"
+    return f"has {kind} within it, which no key has: copy it anew"
 
 
 def sealed(line: str) -> str:
@@ -111,13 +138,18 @@ def split_secret(url: str) -> tuple[str, str]:
     pieces, beyond = parts.query.split("&") if parts.query else [], parts.fragment.split("&")
     names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
     signed = "sig" in names
-    secret = [piece for piece in pieces if is_secret(piece) or (signed and piece.partition("=")[0].lower() in _AZURE_SAS)]
+    secret, kept_pieces = [], []
+    for piece in pieces:
+        public_part, secret_part = _parted(piece)
+        if signed and piece.partition("=")[0].lower() in _AZURE_SAS:
+            public_part, secret_part = None, piece
+        secret += [] if secret_part is None else [secret_part]
+        kept_pieces += [] if public_part is None else [public_part]
     # No server is sent what is behind the `#`, so that a secret there is of no use and is left out.
-    public = [piece for piece in beyond if "=" not in piece or not is_secret(piece)]
+    public = [piece for piece in beyond if "=" not in piece or _parted(piece)[1] is None]
     if not secret and public == beyond:
         return url, ""
-    kept = "&".join(piece for piece in pieces if piece not in secret)
-    return urlunsplit(parts._replace(query=kept, fragment="&".join(public))), "&".join(secret)
+    return urlunsplit(parts._replace(query="&".join(kept_pieces), fragment="&".join(public))), "&".join(secret)
 
 
 def names_a_secret(name: str) -> bool:
@@ -128,9 +160,27 @@ def names_a_secret(name: str) -> bool:
 def is_secret(piece: str) -> bool:
     """Return whether a piece of a query, `name=value`, is a credential: by its name, or by its name and a value like a key's."""
     name, _, value = piece.partition("=")
-    if names_a_secret(unquote(name)):
+    words = _in_words(unquote(name))
+    if names_a_secret(unquote(name)) or _SECRET_IN_QUERY.fullmatch(words.replace("-", "_")) is not None:
         return True
-    return _PERHAPS_SECRET_PARAMETER.fullmatch(_in_words(unquote(name))) is not None and _RANDOM.fullmatch(unquote(value)) is not None
+    return _PERHAPS_SECRET_PARAMETER.fullmatch(words) is not None and _RANDOM.fullmatch(unquote(value)) is not None
+
+
+def hidden_in(piece: str) -> str:
+    """Return what is between two `&` of a query, without the secret that it is, or that follows a `;` in it."""
+    public, secret = _parted(piece)
+    if secret is None:
+        return piece
+    return f"{'' if public is None else f'{public};'}{secret.partition('=')[0]}={HIDDEN}"
+
+
+def _parted(piece: str) -> tuple[str | None, str | None]:
+    """Part what is between two `&` of a query at the `;` from which on it is secret; None for a part that it does not have."""
+    pieces = _SEMICOLON.split(piece)
+    at = next((number for number, each in enumerate(pieces) if is_secret(each)), None)
+    if at is None:
+        return piece, None
+    return ";".join(pieces[:at]) if at else None, ";".join(pieces[at:])
 
 
 def _in_words(name: str) -> str:

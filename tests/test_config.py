@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 
 import pytest
 from kedro.pipeline import node
 from support.kedro_project import Project, edit
 
+from kedro_cloudtrain.backends.runpod.budget import pod_time_s
+from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry
 from kedro_cloudtrain.config import make_settings, selects
+from kedro_cloudtrain.config.bounds import MOST_SECONDS
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.machine import Machine
+from kedro_cloudtrain.jobs.volume_file import parsed
 from kedro_cloudtrain.planning.selectors import unmatched_selectors
+from kedro_cloudtrain.pod import job_folder
 
 
 @pytest.mark.parametrize(
@@ -119,3 +127,32 @@ def test_a_node_without_settings_is_named_all_the_same() -> None:
     assert make_settings({"nodes": {"count": None}}, {"timeout_s": 5}).names_node("count")
     with pytest.raises(ConfigError, match="backend"):
         make_settings({"backend": None})
+
+
+SECONDS = [("defaults", "timeout_s"), ("defaults", "startup_timeout_s"), ("defaults", "checkpoint_every_s"), ("run", "answer_timeout_s")]
+DOLLARS = [("defaults", "max_cost_usd"), ("defaults", "max_price_per_hour_usd"), ("run", "max_cost_usd")]
+OTHERS = [("defaults", "wait_for_capacity_s"), ("defaults", "upload_warn_mb"), ("defaults", "min_ram_gb")]
+
+
+def test_a_number_is_one_that_each_place_it_comes_to_can_take() -> None:
+    for section, name in [*SECONDS, *DOLLARS, *OTHERS]:
+        for value in (math.nan, -1.0, -math.inf, *([math.inf, 1e300, 1e9] if (section, name) in SECONDS or name == "min_ram_gb" else [])):
+            with pytest.raises(ConfigError, match=rf"`{section}\.{name}` is {re.escape(str(value))}: input should be (greater|less) than"):
+                make_settings({section: {name: value}})
+    for section, name in [*DOLLARS, ("defaults", "wait_for_capacity_s"), ("defaults", "upload_warn_mb")]:
+        assert getattr(getattr(make_settings({section: {name: math.inf}}), section), name) == math.inf  # no limit
+    budget = make_settings({"run": {"budget": {"name": "team", "max_cost_usd": math.inf}}}).run.budget
+    assert budget is not None
+    assert budget.max_cost_usd == math.inf
+    with pytest.raises(ConfigError, match=r"timeout_s` is inf: input should be less than or equal to 100000000"):
+        make_settings({"nodes": {"train": {"timeout_s": math.inf}}})
+
+
+def test_the_longest_time_is_one_that_a_client_reads_back_and_a_pod_takes(tmp_path: Path) -> None:
+    settings = make_settings({"defaults": {"timeout_s": MOST_SECONDS, "startup_timeout_s": MOST_SECONDS}}).defaults
+    lives_s = pod_time_s(settings)
+    assert parsed(Machine, json.dumps({"attempt": "a", "lifetime_s": lives_s})) is not None
+    entry = LedgerEntry(name="pod", lifetime_s=lives_s, startup_s=settings.startup_timeout_s)
+    assert LedgerEntry.model_validate_json(entry.model_dump_json()) == entry
+    for field in ("lifetime_s", "timeout_s"):
+        assert job_folder._is_valid(field, lives_s)

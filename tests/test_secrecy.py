@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from kedro_cloudtrain import secrecy
+from kedro_cloudtrain.backends.runpod.account import find_api_key
 from kedro_cloudtrain.config.making import make_settings
-from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
+from kedro_cloudtrain.errors import AuthError, CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.jobs.environment_name import environment_name
+from kedro_cloudtrain.planning.entries import _check_credentials
 from kedro_cloudtrain.secrecy import know, redacted, sealed, variables_of
+from kedro_cloudtrain.storage.bucket import Bucket
+from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.sources import make_source
 
 TOKEN = "PLANTED0token"  # noqa: S105  # a planted one
@@ -134,6 +141,129 @@ def test_an_ordinary_parameter_stays_in_its_url(query: str) -> None:
     url = f"https://h.org/a.csv?{query}#part=1"
     assert secrecy.split_secret(url) == (url, "")
     assert redacted(url) == url == sealed(url)
+
+
+SECRET_IN_QUERY = (
+    *("pass", "user_pass", "userpass", "PASS", "dbPass", "login-pass", "pw", "user_pw", "pat", "ticket", "authTicket", "proxy_ticket"),
+    *("otp", "totp", "psk", "bearer", "cookie", "assertion", "SAMLResponse", "samlart", "jsessionid", "PHPSESSID", "hdnts", "hdnea"),
+    *("access_code", "authCode", "api_pass", "loginPin", "x-signature", "url_signature", "token", "sig", "api_key"),
+)
+ORDINARY = (
+    *("passenger", "passengers", "pass_id", "passes", "compass", "bypass", "first_pass", "boarding_pass", "highpass", "password_policy"),
+    *("pattern", "path", "patient", "pat_id", "spat", "tickets", "ticket_class", "ticketing", "season_ticket", "pin", "postcode", "power"),
+    *("cookies", "otpional", "assertions", "bearers", "session_number", "country_code", "design", "pwd_length", "token_count"),
+)
+
+
+@pytest.mark.parametrize("before", ["?", "?x=1&", "?x=1;", "?x=1;y=2;", ";", "/b;"])
+def test_a_secret_of_a_query_is_found_by_its_name_and_behind_a_semicolon(before: str) -> None:
+    for name in SECRET_IN_QUERY:
+        secrecy._known.clear()  # Each is found by its name, not because it is known.
+        url = f"https://h.org/a{before}{name}=PLANTED"
+        assert redacted(url) == f"https://h.org/a{before}{name}=***"
+        assert redacted(f"{url}&z=3 failed") == f"https://h.org/a{before}{name}=***&z=3 failed"
+        if before.startswith("?"):
+            public, secret = secrecy.split_secret(f"{url}&z=3")
+            assert (secret, "PLANTED" in public, public.endswith("z=3")) == (f"{name}=PLANTED", False, True)
+            assert "PLANTED" not in sealed(f"a @ {url}")
+        else:
+            with pytest.raises(SourceError, match="holds a secret in its path") as refused:
+                make_source(f"{url}.csv")
+            assert "PLANTED" not in str(refused.value)
+    secrecy._known.clear()
+    for name in ORDINARY:
+        url = f"https://h.org/a{before}{name}=PLANTED"
+        assert redacted(url) == url
+        assert secrecy.split_secret(url) == (url, "")
+
+
+@pytest.mark.parametrize(
+    ("query", "public", "secret"),
+    [
+        ("token=a;b", "", "token=a;b"),
+        ("x=1;token=a;b;y=2", "x=1", "token=a;b;y=2"),
+        ("x=1;pass=a;y=2&z=3", "x=1&z=3", "pass=a;y=2"),
+        ("q=a;token=b", "q=a", "token=b"),
+        ("q=a;b;token", "q=a;b;token", ""),
+        ("q=a;b&token=c", "q=a;b", "token=c"),
+    ],
+)
+def test_what_follows_a_secret_up_to_the_next_ampersand_is_hidden_with_it(query: str, public: str, secret: str) -> None:
+    kept, hidden = secrecy.split_secret(f"https://h.org/a?{query}")
+    assert (kept, hidden) == (f"https://h.org/a{'?' if public else ''}{public}", secret)
+    assert (secret.partition("=")[2] or "PLANTED") not in redacted(f"see https://h.org/a?{query} .")
+
+
+@pytest.mark.parametrize("secret", ["line one\nand line two", "tab\tand\x00zero", "clé-d'accès \\ “x”", "a\r\nb: c\r\nLONG-ENOUGH-LINE"])
+def test_a_known_secret_is_hidden_as_python_json_and_urls_write_it(secret: str) -> None:
+    know(secret)
+    for text in (
+        secret,
+        repr(secret),
+        repr(secret.encode()),
+        repr([secret]),
+        json.dumps({"a": secret}),
+        quote(secret, safe=""),
+        str(ValueError(secret.encode())),
+    ):
+        shown = redacted(f"ValueError: Invalid header value {text}")
+        assert "***" in shown
+        for part in secret.split():
+            assert len(part) < 4 or part not in shown
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "rpa_PLANTED\nrest",
+        "rpa_PLANTED\rrest",
+        "rpa_PLANTED rest",
+        "rpa_PLANTED\trest",
+        "rpa_PLANTEDé",
+        "rpa_PLANTED\u2028rest",
+        "rpa_PLANTED\x00rest",
+    ],
+)
+def test_a_key_that_no_header_may_have_is_refused_by_its_place(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = []
+    with monkeypatch.context() as patch:
+        patch.setattr("os.environ", {"RUNPOD_API_KEY": key})
+        with pytest.raises(AuthError, match="RunPod API key in RUNPOD_API_KEY has a") as refused:
+            find_api_key(tmp_path)
+    refusals.append(refused.value)
+    (tmp_path / ".runpod").mkdir()
+    (tmp_path / ".runpod/config.toml").write_text(f"apikey = {json.dumps(key)}\n", encoding="utf-8")
+    monkeypatch.delenv("RUNPOD_API_KEY", raising=False)
+    with pytest.raises(AuthError, match=r"config\.toml has a") as refused:
+        find_api_key(tmp_path)
+    refusals.append(refused.value)
+    for keys, name in (({"access_key": key, "secret_key": "b"}, "access key"), ({"access_key": "a", "secret_key": key}, "secret key")):
+        with pytest.raises(AuthError, match=f"The S3 {name} for the volume vol1 in EU-RO-1 has a") as refused:
+            NetworkVolume("vol1", "EU-RO-1", "http://127.0.0.1:9", keys).read_bytes("a")
+        refusals.append(refused.value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key.replace("\x00", "\n"))
+    with pytest.raises(AuthError, match="The S3 secret key for the bucket b has a") as refused:
+        Bucket("b", "eu-central-1", "http://127.0.0.1:9").read_bytes("a")
+    refusals.append(refused.value)
+    if not {" ", "\t", "é"} & set(key):  # A header may have these.
+        with pytest.raises(SourceError, match="The value of the header X-Token") as refused_header:
+            make_source("https://h.org/a.csv", headers={"X-Token": key})
+        refusals.append(refused_header.value)
+    assert not [refusal for refusal in refusals if "PLANTED" in str(refusal) or "PLANTED" in repr(refusal)]
+
+
+def test_an_entrys_credentials_are_checked_by_their_place() -> None:
+    for fine in (
+        {"key": "a", "secret": "b"},
+        {"token": "{\n  'type': 'service_account'\n}"},
+        {"private_key": "-----BEGIN KEY-----\nx\n"},
+        {"token": "a\n"},
+    ):
+        _check_credentials("shops", fine)
+    with pytest.raises(SourceError, match=r"`credentials\.client_kwargs\.secret` of `shops` has a line break") as refused:
+        _check_credentials("shops", {"client_kwargs": {"secret": "PLANTED\nrest"}})
+    assert "PLANTED" not in str(refused.value)
 
 
 def test_a_variable_of_the_users_own_is_carried_too(monkeypatch: pytest.MonkeyPatch) -> None:

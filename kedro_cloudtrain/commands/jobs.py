@@ -151,13 +151,19 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, environment
     freed_bytes = 0
     for job in old:
         sent = [file for file in job.folder.sent if file not in shared and file.is_file()]
-        freed_bytes += sum(file.stat().st_size for file in (*job.folder.path.rglob("*"), *sent) if file.is_file())
+        # What a link leads to is somebody's own, and stays.
+        linked = job.folder.path.is_symlink()
+        files = [] if linked else [file for file in job.folder.path.rglob("*") if not file.is_symlink()]
+        freed_bytes += sum(file.stat().st_size for file in (*files, *sent) if file.is_file())
         click.echo(job.folder.name)
         if not dry_run:
             job.delete(sent)
             for file in sent:
                 file.unlink()
-            shutil.rmtree(job.folder.path)
+            if linked:
+                job.folder.path.unlink()
+            else:
+                shutil.rmtree(job.folder.path)
     count = f"{counted(len(old), 'job')}, {freed_bytes / 1e6:.1f} MB"
     click.echo(f"{count} would be deleted." if dry_run else f"{count} deleted.")
 

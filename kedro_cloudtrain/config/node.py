@@ -8,6 +8,7 @@ from typing import Literal, Self
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from kedro_cloudtrain.config.bounds import Gigabytes, Megabytes, Seconds, Usd, Wait  # noqa: TC001  # pydantic reads them
 from kedro_cloudtrain.secrecy import sealed, shown
 
 # RunPod's own, which its hosts have cached (its docs, "Pods: official templates"), so that a pod starts without a pull. Both are built from
@@ -55,12 +56,12 @@ class NodeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    timeout_s: float = Field(86_400.0, gt=0)
+    timeout_s: Seconds = 86_400.0
     cache: bool = True
     gpu: Literal["auto", "none"] | tuple[str, ...] = "auto"
     gpu_count: int = Field(1, ge=1)
     vcpu_count: int = Field(4, ge=2)
-    min_ram_gb: float | None = Field(None, gt=0)
+    min_ram_gb: Gigabytes | None = None
     min_vcpu: int | None = Field(None, ge=1, le=32)
     image: str | None = Field(None, min_length=1)
     min_cuda_version: str = Field("12.8", pattern=r"^\d+\.\d+$")
@@ -70,14 +71,14 @@ class NodeSettings(BaseModel):
     extra_index_url: tuple[str, ...] = ()
     credentials: str | None = Field(None, min_length=1)
     install: bool = True
-    max_cost_usd: float | None = Field(None, gt=0)
-    max_price_per_hour_usd: float | None = Field(None, gt=0)
-    startup_timeout_s: float = Field(900.0, gt=0)
+    max_cost_usd: Usd | None = None
+    max_price_per_hour_usd: Usd | None = None
+    startup_timeout_s: Seconds = 900.0
     retries: int = Field(2, ge=0)
-    wait_for_capacity_s: float = Field(0.0, ge=0)
-    upload_warn_mb: float = Field(50.0, ge=0)
+    wait_for_capacity_s: Wait = 0.0
+    upload_warn_mb: Megabytes = 50.0
     group: str | None = Field(None, min_length=1)
-    checkpoint_every_s: float = Field(60.0, gt=0)
+    checkpoint_every_s: Seconds = 60.0
     checkpoint_every_rounds: int | None = Field(None, ge=1)
 
     @field_validator("gpu", mode="before")

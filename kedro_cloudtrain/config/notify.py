@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from kedro_cloudtrain.config.bounds import Seconds  # noqa: TC001  # pydantic reads it
 from kedro_cloudtrain.config.files import place_of
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.secrecy import know, shown
@@ -41,7 +42,7 @@ class NotifySettings(BaseModel):
 
     credentials: str = Field(min_length=1)
     events: tuple[Event, ...] = ("finished", "failed", "budget", "waiting")
-    waiting_s: float = Field(600.0, gt=0, le=1e9)
+    waiting_s: Seconds = 600.0
     urls: tuple[SecretStr, ...] = Field((), exclude=True, repr=False)
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kedro_cloudtrain.config.bounds import Seconds, Usd  # noqa: TC001  # pydantic reads them
 from kedro_cloudtrain.config.notify import NotifySettings  # noqa: TC001  # pydantic needs it
 
 
@@ -29,7 +30,7 @@ class BudgetSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
-    max_cost_usd: float = Field(gt=0)
+    max_cost_usd: Usd
     per: Literal["day", "week", "month"] = "month"
 
 
@@ -53,11 +54,11 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_pods: int | None = Field(None, ge=1)
-    max_cost_usd: float | None = Field(None, gt=0)
+    max_cost_usd: Usd | None = None
     budget: BudgetSettings | None = None
     cache: bool = True
     detach: bool = False
     on_failure: Literal["finish", "cancel"] = "finish"
     report: bool = False
     notify: NotifySettings | None = None
-    answer_timeout_s: float = Field(600.0, gt=0)
+    answer_timeout_s: Seconds = 600.0

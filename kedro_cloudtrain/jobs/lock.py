@@ -16,14 +16,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.errors import ConfigError, LockError
+from kedro_cloudtrain.errors import ConfigError, JobCancelledError, LockError
 from kedro_cloudtrain.jobs.requirements import pin_of, project_hashes
 from kedro_cloudtrain.jobs.requirements_file import CONSTRAINT, REQUIRE_HASHES
 from kedro_cloudtrain.jobs.uv_lock import FILE
 from kedro_cloudtrain.secrecy import sealed, variables_of
 from kedro_cloudtrain.storage.cache import cache_folder
+from kedro_cloudtrain.storage.children import ChildEndedError, run_child
 from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.storage.files import whole
+from kedro_cloudtrain.storage.silence import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -139,19 +141,24 @@ def _uv(
     environment = {name: value for name, value in os.environ.items() if not _SET_HERE.match(name)}
     environment |= variables
     environment |= {"UV_HTTP_RETRIES": environment.get("UV_HTTP_RETRIES", "1"), "NO_COLOR": "1"}
+    silence = Silence.of(f"The package index {' or '.join(_hosts(text)) or 'that uv asks'}")
+    silence.begin(_TIMEOUT_S)
     try:
-        return subprocess.run(
-            [_program(), *arguments],
-            cwd=folder,
-            env=environment,
-            input=text,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        with silence.wait("the releases of the packages"):
+            done = run_child([_program(), *arguments], folder=folder, environment=environment, text=text, timeout_s=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise LockError(f"uv cannot lock its packages now: no answer for {_TIMEOUT_S:g} s.") from None
+    except ChildEndedError:
+        raise JobCancelledError("Its packages were not locked: the run is over.") from None
+    silence.answered()
+    return done
+
+
+def _hosts(text: str) -> list[str]:
+    """Return the hosts of the indexes that requirements name."""
+    urls = re.findall(r"^--(?:extra-)?index-url[= ](\S+)", text, re.MULTILINE)
+    hosts = [re.sub(r"^[^:]*://(?:[^/]*@)?([^/:?#]*).*", r"\1", url) for url in urls]
+    return list(dict.fromkeys(filter(None, hosts)))
 
 
 def _program() -> str:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 STAGES = ("render", "start", "environment", "read", "fit", "save")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class MachineUse:
-    """What one pod was used for, and for how much.
+    """What one pod was used for, and for how much; its price, time and cost are final once it is gone, which may be after its job's end.
 
     Attributes:
         pod: its id; empty if it was never created.

@@ -72,12 +72,14 @@ class Examination:
         api: the client of RunPod's API; None if the API refused the key or did not answer.
         volume: the network volume; None if there is none, or its S3 API refused the keys.
         data_center: where its pods will be.
+        shared_taken_usd: what all clients have spent or reserved of the shared budget; None if there is none, or it cannot be told.
     """
 
     findings: list[Finding] = dataclasses.field(default_factory=list)
     api: RunPodApi | None = None
     volume: S3Store | None = None
     data_center: str | None = None
+    shared_taken_usd: float | None = None
 
     @property
     def problems(self) -> list[Finding]:
@@ -132,7 +134,7 @@ def examine_runpod(settings: Settings, project: Path, *, try_key: bool = False) 
             examination.findings.append(_volume_in_account(examination.api, volume))
         _s3_keys(volume, examination)
         if settings.run.budget is not None and api is not None and examination.volume is not None:
-            examination.findings.append(_shared_budget(settings.run.budget, examination.volume, api))
+            examination.findings.append(_shared_budget(settings.run.budget, examination.volume, api, examination))
     elif volume is not None:
         message = f"{volume.name} is a directory on this computer, which a pod cannot mount."
         fix = "Name a network volume: volume: {id: …, data_center: …}"
@@ -252,10 +254,10 @@ def _s3_keys(volume: S3Store, examination: Examination) -> None:
     examination.findings.append(Finding("S3 keys", ok=True, message=f"accepted by {volume.name}"))
 
 
-def _shared_budget(settings: BudgetSettings, volume: S3Store, api: RunPodApi) -> Finding:
+def _shared_budget(settings: BudgetSettings, volume: S3Store, api: RunPodApi, examination: Examination) -> Finding:
     budget = SharedBudget(volume, settings, api.now)
     try:
-        taken_usd = budget.taken_usd()
+        taken_usd = examination.shared_taken_usd = budget.taken_usd()
     except CloudTrainError as error:
         return Finding.of("shared budget", error)
     message = f"{settings.name}: ${taken_usd:.2f} of ${settings.max_cost_usd:.2f} spent or reserved in {budget.period()}"

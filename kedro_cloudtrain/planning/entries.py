@@ -14,11 +14,12 @@ from kedro.io import AbstractDataset
 from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.jobs.references import reference_in
-from kedro_cloudtrain.secrecy import is_secret, names_a_secret
+from kedro_cloudtrain.secrecy import is_secret, know, names_a_secret
 from kedro_cloudtrain.storage.local_entry import LocalEntry
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source
+from kedro_cloudtrain.storage.urls import CONTROL
 from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.partitions import are_partitions
 from kedro_cloudtrain.worker.values import is_json
@@ -100,6 +101,7 @@ def remote_entry(name: str, dataset: Any, *, ambient: bool) -> RemoteEntry | Non
         return None
     credentials, version = entry.pop("credentials", None) or {}, entry.pop("version", None)
     entry = {key: value for key, value in entry.items() if value is not None and key not in ("metadata", "kwargs")}
+    _check_credentials(name, credentials)
     reachable = credentials or ambient or store[1] in _WEB
     if not reachable or not is_json(credentials) or not is_json(entry) or _holds_a_secret(entry):
         return None
@@ -232,11 +234,26 @@ def is_read_only(dataset: Any) -> bool:
     return getattr(dataset, "_protocol", None) in _WEB
 
 
+def _check_credentials(name: str, value: Any, path: str = "credentials") -> None:
+    """Check an entry's credentials: a file-system client that is given a broken key shows it in a stack trace.
+
+    Raises:
+        SourceError: a text is none that a header may have, and no key or document of several lines; the message has its place alone.
+    """
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_credentials(name, inner, f"{path}.{key}")
+    elif isinstance(value, str) and names_a_secret(path.rpartition(".")[2]):
+        know(value.strip())
+        if CONTROL.search(value.strip()) and not value.lstrip().startswith(("-----BEGIN", "{")):
+            raise SourceError(f"`{path}` of `{name}` has a line break or a control character within it, which no key has: copy it anew.")
+
+
 def _holds_a_secret(value: Any) -> bool:
     """Return whether an entry holds a secret outside its credentials: in `fs_args`, or in a URL's query."""
     if isinstance(value, dict):
         return any(names_a_secret(key) or _holds_a_secret(inner) for key, inner in value.items())
-    return isinstance(value, str) and any(map(is_secret, re.split("[?&#]", value)[1:]))
+    return isinstance(value, str) and any(map(is_secret, re.split("[?&#;]", value)[1:]))
 
 
 def _place(entry: Mapping[str, Any]) -> tuple[str | None, str | None] | None:

@@ -100,14 +100,29 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
     )
 
 
-def run_problems(quotes: Iterable[Quote], run: RunSettings) -> Iterator[str]:
-    """Yield a problem if a pod can never be started within the run's dollars."""
-    limit = run.max_cost_usd
+def run_problems(quotes: Iterable[Quote], run: RunSettings, shared_taken_usd: float | None = None) -> Iterator[str]:
+    """Yield a problem if a pod can never be started within the run's dollars, or within what is left of the shared budget.
+
+    Args:
+        quotes: of the nodes.
+        run: the run's settings.
+        shared_taken_usd: what all clients have spent or reserved of the shared budget; None if there is none, or it is not known.
+    """
+    limit, budget = run.max_cost_usd, run.budget
     worst = max((quoted.worst_usd for quoted in quotes if quoted.worst_usd is not None), default=0.0)
     if limit is not None and worst > limit:
         yield (
             f"run.max_cost_usd is ${limit:.2f}, but the worst case of one pod is ${worst:.2f}: it would not be started. "
             "Raise run.max_cost_usd, or lower the node's timeout_s or max_cost_usd."
+        )
+    if budget is None or shared_taken_usd is None:
+        return
+    left = budget.max_cost_usd - shared_taken_usd
+    if worst > left > 0:  # With nothing left, that is a problem of its own.
+        yield (
+            f"Of the shared budget {budget.name!r}, ${left:.2f} of ${budget.max_cost_usd:.2f} a {budget.per} is left, but the worst case "
+            f"of one pod is ${worst:.2f}: it would not be started. Raise run.budget.max_cost_usd, lower the node's timeout_s or "
+            f"max_cost_usd, or wait for the next {budget.per}."
         )
 
 

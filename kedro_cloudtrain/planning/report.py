@@ -241,7 +241,7 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
             # It is the same for each node.
             (doubts if isinstance(error, ApiError) and error.is_outage else problems).append(error.message)
     quotes = [node.quote for node in nodes]
-    problems += run_problems(quotes, settings.run)
+    problems += run_problems(quotes, settings.run, examination.shared_taken_usd)
     notes = (*run_notes(quotes, settings.run, max_pods), *spend_rate_notes(quotes, account_limits, max_pods))
     return Report(nodes, settings, max_pods, problems, notes, doubts)
 

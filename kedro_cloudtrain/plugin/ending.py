@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kedro_cloudtrain.storage.children import end_children
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
@@ -65,6 +67,7 @@ class Ending:
         if self._number:
             return  # The watching thread ends the process.
         self._number = number
+        end_children()  # A thread that waits for one goes on at once.
         raise SystemExit(128 + number)
 
     @contextlib.contextmanager
@@ -103,7 +106,8 @@ class Ending:
         self._leave(number)
 
     def _leave(self, number: int) -> None:
-        """End the process now."""
+        """End the process now, with the programs that it waits for."""
+        end_children()
         lines = []
         with contextlib.suppress(Exception):
             lines = list(self.last_lines())

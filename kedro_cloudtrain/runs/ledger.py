@@ -14,7 +14,7 @@ from kedro_cloudtrain.errors import ConfigError, DiskError
 from kedro_cloudtrain.jobs.volume_file import bounded_bytes, fault_of, parsed
 from kedro_cloudtrain.runs.record import RunRecord, RunState
 from kedro_cloudtrain.storage.directory import DirectoryVolume
-from kedro_cloudtrain.storage.files import whole
+from kedro_cloudtrain.storage.files import visible, whole
 from kedro_cloudtrain.storage.life_locks import LifeLocks
 from kedro_cloudtrain.storage.s3 import S3Store
 from kedro_cloudtrain.wording import did_you_mean
@@ -59,7 +59,7 @@ class RunLedger:
         if not _BEGINS_WITH_TIME.match(kedros):
             now = dt.datetime.now(tz=dt.UTC)
             kedros = f"{now:%Y-%m-%dT%H.%M.%S}.{now.microsecond // 1000:03d}Z{f'-{kedros}' if kedros else ''}"
-        taken = {file.stem for file in self.folder.glob(f"{kedros}*{_ENDING}")}
+        taken = {file.stem for file in visible(self.folder, _ENDING, kedros)}
         return next(name for number in range(1, len(taken) + 2) if (name := kedros if number == 1 else f"{kedros}-{number}") not in taken)
 
     def open(self, record: RunRecord) -> None:
@@ -103,7 +103,7 @@ class RunLedger:
 
     def ids(self) -> list[str]:
         """Return the ids of all runs, the latest first."""
-        return sorted((file.stem for file in self.folder.glob(f"*{_ENDING}")), reverse=True)
+        return sorted((file.stem for file in visible(self.folder, _ENDING)), reverse=True)
 
     def records(self, since: dt.datetime | None = None, *, paid: bool = False) -> Iterator[RunRecord]:
         """Yield the records, the latest first; one that cannot be read is left out, and kept in `unreadable` with the reason.
@@ -194,7 +194,7 @@ class SharedRuns:
         if isinstance(self._volume, S3Store):
             names = self._volume.names(self._folder)
         else:
-            names = [file.name for file in self._volume.folder(self._folder).glob(f"*{_ENDING}")]
+            names = [file.name for file in visible(self._volume.folder(self._folder), _ENDING)]
         return sorted((PurePosixPath(name).name.removesuffix(_ENDING) for name in names if name.endswith(_ENDING)), reverse=True)
 
     def read(self, name: str) -> RunRecord | None:

@@ -45,3 +45,11 @@ def whole(path: Path, *, keep_same: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def visible(folder: Path, ending: str, prefix: str = "") -> Iterator[Path]:
+    """Yield the files of a folder whose names begin and end as asked, without those that `whole` is still writing.
+
+    The temporary file has the ending of the file that it becomes, so that a pattern as `*.json` finds it, too.
+    """
+    return (file for file in folder.glob(f"{prefix}*{ending}") if not file.name.startswith("."))

@@ -8,6 +8,8 @@ import os
 import threading
 from typing import IO, TYPE_CHECKING
 
+from kedro_cloudtrain.storage.files import visible
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -54,10 +56,14 @@ class LifeLocks:
 
     def sweep(self) -> None:
         """Remove the lock files of clients that are gone."""
-        for file in self._folder.glob(f"*{_ENDING}"):
-            if not self.lives(file.name.removesuffix(_ENDING)):
-                with contextlib.suppress(OSError):
-                    file.unlink(missing_ok=True)
+        for file in visible(self._folder, _ENDING):
+            if file.name == self._file(self._client).name:
+                continue
+            # While it is held: a client that has opened the file, and gets its lock later, sees that it is not there any more.
+            with contextlib.suppress(OSError), file.open("r") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(handle.fileno()).st_ino == file.stat().st_ino:
+                    file.unlink()
 
     def release(self) -> None:
         """Release this client's lock: it lives no more."""

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from kedro_cloudtrain.errors import ApiError, AuthError, ConfigError, SourceError
-from kedro_cloudtrain.secrecy import know
+from kedro_cloudtrain.secrecy import fault_of_key, know
 from kedro_cloudtrain.storage.disk import LOCAL_ERRORS
 from kedro_cloudtrain.storage.s3_client import CONNECT_S, LARGE_READ_S, SMALL_READ_S, BreakError, Moving, make_client
 from kedro_cloudtrain.storage.silence import DEFAULT_LIMIT_S, Silence
@@ -224,13 +224,24 @@ class S3Calls(abc.ABC):
         return self._made_client(LARGE_READ_S)
 
     def _made_client(self, read_timeout_s: float) -> Any:
-        keys = self._keys()
-        know(*(key for key in keys if key))
+        access_key, secret_key = (key.strip() if key else key for key in self._keys())
         with self._lock:
             try:
-                return make_client(self._endpoint_url, self.region, keys, read_timeout_s)
+                return make_client(self._endpoint_url, self.region, (access_key, secret_key), read_timeout_s, self._check_keys)
             except ImportError:
                 raise ConfigError(f'The {self._noun} needs boto3: pip install "kedro-cloudtrain[runpod]"') from None
+
+    def _check_keys(self, keys: Mapping[str, str | None]) -> None:
+        """Check keys before any of them is in a request.
+
+        Raises:
+            AuthError: one of them can be no key.
+        """
+        know(*(key for key in keys.values() if key))
+        for name, key in keys.items():
+            fault = fault_of_key(key or "")
+            if fault is not None:
+                raise AuthError(f"The {name} for the {self._noun} {fault}. {self._hints.wrong_keys}")
 
 
 def sleep(seconds: float, closed: threading.Event) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.storage.multipart import PART_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 CONNECT_S = 10.0
@@ -18,8 +18,21 @@ CONNECT_S = 10.0
 SMALL_READ_S, LARGE_READ_S = 20.0, 120.0
 
 
-def make_client(endpoint_url: str | None, region: str | None, keys: tuple[str | None, str | None], read_timeout_s: float) -> Any:
+def make_client(
+    endpoint_url: str | None,
+    region: str | None,
+    keys: tuple[str | None, str | None],
+    read_timeout_s: float,
+    check: Callable[[Mapping[str, str | None]], None],
+) -> Any:
     """Return a client of boto3's.
+
+    Args:
+        endpoint_url: the server's address; None for AWS's own.
+        region: the S3 region; None leaves it to boto3.
+        keys: the access key and the secret key; None leaves them to boto3's own search.
+        read_timeout_s: how long an answer, or its next piece, is waited for.
+        check: is given the keys by their names, those that boto3 has found as well.
 
     Raises:
         ImportError: boto3 is not installed.
@@ -27,12 +40,20 @@ def make_client(endpoint_url: str | None, region: str | None, keys: tuple[str | 
     import boto3  # noqa: PLC0415  # half a second that only users of an S3 store wait for
     import botocore.session  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
+    from botocore.credentials import Credentials  # noqa: PLC0415
     from botocore.handlers import add_expect_header  # noqa: PLC0415
 
     # A session of its own: threads must not share boto3's default one.
     session = botocore.session.Session()
     boto3_session = boto3.session.Session(botocore_session=session)
     session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
+    found = boto3_session.get_credentials() if keys[0] is None else None
+    # Those that expire come from a server, not from somebody's hand.
+    of_hand = found if type(found) is Credentials else None
+    check(
+        {"S3 access key": keys[0] or getattr(of_hand, "access_key", None), "S3 secret key": keys[1] or getattr(of_hand, "secret_key", None)}
+    )
+    check({"S3 session token": getattr(of_hand, "token", None)})
     client = boto3_session.client(
         "s3",
         endpoint_url=endpoint_url,

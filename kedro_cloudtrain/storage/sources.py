@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.secrecy import split_secret
+from kedro_cloudtrain.secrecy import know, split_secret
 from kedro_cloudtrain.storage.urls import CONTROL, check_url, displayed
 from kedro_cloudtrain.wording import did_you_mean
 from kedro_cloudtrain.worker.locations import FORMATS, Location
@@ -82,6 +82,10 @@ class SentSource:
 
     file: str
     file_format: str = "parquet"
+
+
+# `Bearer` and the like are no secrets.
+_SHORTEST_TOKEN = 12
 
 
 def make_source(
@@ -169,6 +173,8 @@ def _check_headers(value: object) -> dict[str, str]:
             raise SourceError(f"{name!r} is not a valid header name: use letters, digits and hyphens.")
         if not isinstance(content, str) or not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", content.strip()):
             raise SourceError(f"The value of the header {name} is not one line of text: check the credentials.")
+        # A word of it is a token: `Bearer …`.
+        know(*(word for word in (content.strip(), *content.split()) if len(word) >= _SHORTEST_TOKEN))
     # A token that was read from a file ends with the file's line end.
     return {name: content.strip() for name, content in headers.items()}
 

@@ -7,7 +7,7 @@ import re
 from urllib.parse import SplitResult, urlsplit
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.secrecy import is_secret
+from kedro_cloudtrain.secrecy import hidden_in, is_secret
 from kedro_cloudtrain.worker.urls import ascii_url
 
 # Characters that break a line or reverse its direction count: with them, a message would show another name than the one that is read.
@@ -35,6 +35,8 @@ def _reason_against_text(url: str) -> str | None:
         return "has a space or a control character: write it as %20 and the like"
     if "\\" in url:
         return "has a backslash: separate the parts by /"
+    if any(map(is_secret, url.partition("?")[0].partition("#")[0].split(";")[1:])):
+        return "holds a secret in its path: give the dataset `credentials` with `headers`"
     scheme = url.partition(":")[0].lower() if ":" in url else ""
     if scheme in ("http", "https"):
         return None
@@ -74,7 +76,7 @@ def _has_valid_port(parts: SplitResult) -> bool:
 
 def _redact_query(text: str) -> str:
     """Replace the secrets of a query in a text that need not be a URL."""
-    first = re.search(r"[?#]", text)
+    first = re.search(r"[?#;]", text)
     if first is None:
         return text
     return text[: first.end()] + "&".join(map(_redact_piece, text[first.end() :].split("&")))
@@ -83,4 +85,4 @@ def _redact_query(text: str) -> str:
 def _redact_piece(piece: str) -> str:
     if is_secret(piece):  # With what follows a `#`, which a token may hold.
         return f"{piece.partition('=')[0]}=***"
-    return "#".join(f"{part.partition('=')[0]}=***" if is_secret(part) else part for part in piece.split("#"))
+    return re.sub(r"[^#?]+", lambda match: hidden_in(match[0]), piece)

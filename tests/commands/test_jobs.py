@@ -215,6 +215,14 @@ def test_old_jobs_are_taken_away_and_young_ones_stay(project: Project) -> None:
     bad = project.kedro("cloudtrain", "clean", "--older-than", "a month")
     assert bad.returncode == 2
     assert "write an age, for example 30d, 12h or 45m" in bad.stderr
+    outside = young.rename(project.path / "outside")
+    young.symlink_to(outside)
+    grow_old(outside, 40)
+    kept = {file: file.read_bytes() for file in outside.rglob("*") if file.is_file()}
+    done = project.kedro("cloudtrain", "clean")
+    assert (done.returncode, young.name in done.stdout) == (0, True)
+    assert not young.is_symlink()
+    assert kept.items() <= {file: file.read_bytes() for file in outside.rglob("*") if file.is_file()}.items()
 
 
 @pytest.mark.measured

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.http_server import Server
 from support.package_index import add, hash_of, index, wheel
+from support.waiting import wait_until
 
-from kedro_cloudtrain.errors import ConfigError, LockError
+from kedro_cloudtrain.errors import ConfigError, JobCancelledError, LockError
 from kedro_cloudtrain.jobs.lock import lock, unlocked
 from kedro_cloudtrain.jobs.requirements import function_requirements, project_requirements
+from kedro_cloudtrain.storage import children
 
 WHEELS = dict(
     [
@@ -234,3 +240,44 @@ def test_an_option_of_a_requirements_file_is_followed_or_refused_by_name(line: s
     else:
         with pytest.raises(ConfigError, match=rf"requirements\.txt, line 2: no machine is given the option {wanted}\."):
             project_requirements(tmp_path)
+
+
+@pytest.fixture
+def silent_index() -> Iterator[str]:
+    with socket.socket() as deaf:  # It takes a connection, and never answers.
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        yield f"--index-url=http://127.0.0.1:{deaf.getsockname()[1]}/simple/"
+
+
+def test_an_index_that_is_silent_is_named_and_uv_ends_with_the_client(
+    silent_index: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("kedro_cloudtrain.storage.silence._FIRST_LINE_S", 0.2)
+    monkeypatch.setattr("kedro_cloudtrain.storage.silence._LOOK_EVERY_S", 0.1)
+    errors: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            lock(["alpha", silent_index], python="3.12")
+        except JobCancelledError as error:
+            errors.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    wait_until(lambda: "has not answered for" in caplog.text, 20)
+    (process,) = children._running.values()
+    children.end_children()
+    asking.join(10)
+    assert [str(error) for error in errors] == ["Its packages were not locked: the run is over."]
+    assert process.returncode == -signal.SIGKILL
+    assert "The package index 127.0.0.1 has not answered" in caplog.text
+
+
+def test_a_child_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
+    command = ["sh", "-c", "sleep 60 & echo $! > child; wait"]
+    with pytest.raises(subprocess.TimeoutExpired):
+        children.run_child(command, folder=tmp_path, environment=os.environ, text="", timeout_s=0.5)
+    pid = int((tmp_path / "child").read_text())
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2], 10)
+    assert children._running == {}

@@ -13,8 +13,9 @@ from support.package_index import add, index, wheel
 
 from kedro_cloudtrain.backends.runpod.contract import AccountLimits
 from kedro_cloudtrain.backends.runpod.offers import Candidate
+from kedro_cloudtrain.config.run import BudgetSettings, RunSettings
 from kedro_cloudtrain.jobs.requirements import function_requirements, requirements
-from kedro_cloudtrain.planning.quotes import Quote, spend_rate_notes
+from kedro_cloudtrain.planning.quotes import Quote, run_problems, spend_rate_notes
 
 
 def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: Account) -> None:
@@ -245,3 +246,13 @@ def test_a_module_that_the_pod_would_not_have_is_named_before_one_is_asked_for(a
         assert not account.created
         use_settings(account.project, "defaults: {install: true, gpu: none}\nnodes: {summarise: {requirements: [pandas, kedro]}}")
         assert account.run("plan", **environment)[0] == 0
+
+
+@pytest.mark.parametrize(("taken", "worst", "problem"), [(9.5, 0.6, True), (9.5, 0.4, False), (None, 99.0, False), (10.0, 0.6, False)])
+def test_a_pod_that_does_not_fit_the_rest_of_the_shared_budget_is_a_problem(taken: float | None, worst: float, problem: bool) -> None:
+    run = RunSettings(budget=BudgetSettings(name="team", max_cost_usd=10, per="week"))
+    problems = list(run_problems([Quote(worst_usd=0.1), Quote(worst_usd=worst)], run, taken))
+    # Where nothing is left, the examination of the budget says so.
+    assert bool(problems) is problem
+    for sentence in problems:
+        assert "Of the shared budget 'team', $0.50 of $10.00 a week is left, but the worst case of one pod is $0.60" in sentence

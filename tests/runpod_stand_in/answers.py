@@ -84,6 +84,8 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(fault.delay_s)
         if fault.status == 0:
             return self._answer(pod_id)
+        if fault.status == 200:
+            return self.send_json(200, fault.body)
         if fault.worked:
             self._answer_nobody(pod_id)
         if fault.status is None:
@@ -127,15 +129,18 @@ class Handler(BaseHTTPRequestHandler):
     def _answer_account(self) -> None:
         match self.command, self.call.path:
             case "GET", "/v2/pods":
-                self.send_json(200, schemas.ListPodsResponse(pods=[self.stand_in.view(pod) for pod in self.stand_in.living]).json_object())
+                answer = schemas.ListPodsResponse(pods=[self.stand_in.view(pod) for pod in self.stand_in.living]).json_object()
+                self.send_json(200, {"pods": [*answer["pods"], *self.stand_in.odd_pods]})
             case "POST", "/v2/pods":
                 self.send_json(201, self.stand_in.view(self.stand_in.create(self.call.body)).json_object())
             case "GET", "/v2/catalog/gpus":
                 self._check_include()
-                self.send_json(200, schemas.ListGpuTypesResponse(gpus=self.stand_in.offers.gpus).json_object())
+                answer = schemas.ListGpuTypesResponse(gpus=self.stand_in.offers.gpus).json_object()
+                self.send_json(200, {"gpus": [*answer["gpus"], *self.stand_in.offers.odd]})
             case "GET", "/v2/catalog/cpus":
                 self._check_include()
-                self.send_json(200, schemas.ListCpuTypesResponse(cpus=self.stand_in.offers.cpus).json_object())
+                answer = schemas.ListCpuTypesResponse(cpus=self.stand_in.offers.cpus).json_object()
+                self.send_json(200, {"cpus": [*answer["cpus"], *self.stand_in.offers.odd]})
             case "GET", "/v2/account/limits" if self.stand_in.account_limits is not None:
                 self.send_json(200, self.stand_in.account_limits)
             case "GET", "/v2/billing/pods":

@@ -20,6 +20,7 @@ class CallFault:
         delay_s: the delay before anything else, in seconds.
         times: how many calls it affects.
         gpu: the GPU type that a create asks for; None for any.
+        body: with the status 200, the answer, which breaks the contract.
     """
 
     call: str
@@ -30,6 +31,7 @@ class CallFault:
     delay_s: float = 0.0
     times: int = 1
     gpu: str | None = None
+    body: object = None
 
     def matches(self, method: str, path: str, gpu: str | None) -> bool:
         """Return whether the fault affects a call."""
@@ -69,6 +71,10 @@ class Faults:
     ) -> None:
         """Answer the next calls with an error; with `worked` they are carried out first."""
         self._add(CallFault(call, status, detail, dict(headers or {}), worked=worked, times=times))
+
+    def answer_oddly(self, call: str, body: object, times: int = 1) -> None:
+        """Answer the next calls with 200 and a body that breaks the contract."""
+        self._add(CallFault(call, 200, body=body, times=times))
 
     def no_capacity(self, gpu: str | None = None, times: int = 1) -> None:
         """Have no instance of a GPU type, or of any machine, for the next creates."""

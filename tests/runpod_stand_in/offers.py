@@ -53,11 +53,12 @@ def _cpus() -> list[CpuType]:
 
 @dataclasses.dataclass
 class Offers:
-    """GPU types, CPU flavours and network volumes."""
+    """GPU types, CPU flavours and network volumes; `odd` are entries of both catalogues that break the contract."""
 
     gpus: list[GpuType] = dataclasses.field(default_factory=_gpus)
     cpus: list[CpuType] = dataclasses.field(default_factory=_cpus)
     volumes: dict[str, NetworkVolume] = dataclasses.field(default_factory=dict)
+    odd: list[Any] = dataclasses.field(default_factory=list)
 
     def add_volume(self, volume_id: str, data_center: str) -> None:
         """Add a network volume."""

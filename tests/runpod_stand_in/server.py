@@ -43,6 +43,7 @@ class RunPodStandIn:
         faults: the faults to come.
         calls: every request that has arrived.
         pods: every pod that was created, by id.
+        odd_pods: entries of each list of pods that break the contract.
     """
 
     root: Path
@@ -60,6 +61,7 @@ class RunPodStandIn:
     faults: Faults = field(default_factory=Faults)
     calls: list[Call] = field(default_factory=list)
     pods: dict[str, RunningPod] = field(default_factory=dict)
+    odd_pods: list[Any] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         if self.isolated is None:

@@ -72,9 +72,18 @@ class SimulatedAccount(RunPodStandIn):
         times_dearer = self.faults.draw_price()
         pod = SimulatedPod(self, self.caller, request, price * times_dearer, self.faults.draw_pod_fault())
         pod.dear = times_dearer > 1
+        if pod.dear and self.faults.draw_late_price():
+            pod.offered_usd, pod.dear_from = price, self.scheduler.now + self.chance.uniform(1.0, 60.0)
         self.pods[pod.id] = pod  # type: ignore[assignment]
         pod.start()
         return pod
+
+    def view(self, pod: Any) -> schemas.Pod:
+        """Return a pod as the API shows it: at its offer's price, or without one, until it is billed at another."""
+        answer = super().view(pod)
+        if self.scheduler.now < pod.dear_from and not pod.gone:
+            answer.cost = pod.offered_usd if pod.shows_offer else 0.0
+        return answer
 
     def _create_late(self, process: Process, body: Any) -> None:
         self.caller = process
@@ -240,6 +249,10 @@ class SeededFaults(Faults):
         if self._chance.random() * 100 >= max(self.pod_rate / 2, 40.0 * self.all_hang):
             return 1.0
         return float(self._counted("pod: dear", self._chance.choice((1.5, 10.0))))
+
+    def draw_late_price(self) -> bool:
+        """Draw whether a pod is dearer than its offer only a while after its creation."""
+        return self._chance.random() < 0.4 and bool(self._counted("pod: dear later", True))
 
     def _counted(self, kind: str, fault: Any) -> Any:
         self.drawn[kind] = self.drawn.get(kind, 0) + 1

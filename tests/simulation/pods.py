@@ -42,6 +42,9 @@ class SimulatedPod:
         self.usd_per_hour = usd_per_hour
         self.kind = fault
         self.dear = False
+        # Until when it is billed as it was offered.
+        self.dear_from, self.offered_usd = 0.0, 0.0
+        self.shows_offer = account.chance.random() < 0.7
         # The stand-in refuses a pod's key where it has this fault.
         self.fault = type("Fault", (), {"kind": "cannot end"})() if fault == "cannot end" else None
         self.id = f"pod{account.chance.getrandbits(48):012x}"
@@ -80,7 +83,8 @@ class SimulatedPod:
     @property
     def cost_usd(self) -> float:
         end = self.ended_at if self.ended_at is not None else self._scheduler.now
-        return (end - self.born) / 3600 * self.usd_per_hour
+        as_offered_s = min(max(0.0, self.dear_from - self.born), end - self.born)
+        return (as_offered_s * self.offered_usd + (end - self.born - as_offered_s) * self.usd_per_hour) / 3600
 
     @property
     def has_watchdog(self) -> bool:

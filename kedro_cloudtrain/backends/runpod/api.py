@@ -12,11 +12,11 @@ import threading
 import time
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from pydantic import BaseModel, ValidationError
-
-from kedro_cloudtrain.backends.runpod.contract import AccountLimits, Cpu, Gpu, LogLine, NetworkVolumeInfo, Pod, PodRequest
+from kedro_cloudtrain.backends.runpod.answers import Answer, Lists, malformed_list, page_entries, parse
+from kedro_cloudtrain.backends.runpod.contract import AccountLimits, Cpu, Gpu, LogLine, NetworkVolumeInfo, Pod, PodBill, PodRequest
 from kedro_cloudtrain.backends.runpod.quota import Quota
 from kedro_cloudtrain.backends.runpod.refusals import STATUS_PAGE, lacks_capacity, refusal
 from kedro_cloudtrain.errors import ApiError, BackendError, CapacityError
@@ -31,7 +31,8 @@ DEFAULT_BASE_URL = "https://api.runpod.io"
 # The API's front end answers 403 (1010) to a request without a User-Agent (reported).
 _USER_AGENT = "kedro-cloudtrain"
 _MOST_PAGES = 1000
-Answer = TypeVar("Answer", bound=BaseModel)
+# An answer without its list is asked for again: a front end that is at fault may have written it.
+_PAGE_TRIES = 3
 
 _CONNECT_S, _READ_S = 10.0, 60.0
 # Once the run is over: its pods are to be ended soon.
@@ -67,6 +68,7 @@ class RunPodApi:
         self._hurried = threading.Event()
         self._local = threading.local()
         self._quota = Quota(self._pause)
+        self._lists = Lists()
         self._silence = Silence.of(f"RunPod's API ({self.base_url})")
 
     def __repr__(self) -> str:
@@ -96,11 +98,19 @@ class RunPodApi:
 
     def pods(self) -> list[Pod]:
         """Return all pods of the account."""
-        return [_parse(Pod, pod) for pod in self._read_all("/v2/pods", "pods")]
+        return self._lists.parse(Pod, self._read_all("/v2/pods", "pods"))
 
     def pod(self, pod_id: str) -> Pod | None:
         """Return the pod of an id; None if it does not exist."""
-        return self._read_if_found(Pod, f"/v2/pods/{pod_id}")
+        return self._read_if_found(Pod, f"/v2/pods/{quote(pod_id, safe='')}")
+
+    def may_exist(self, pod_id: str) -> bool:
+        """Return whether the pod of an id exists, or may exist, since RunPod does not tell."""
+        try:
+            pod = self.pod(pod_id)
+        except BackendError:
+            return True
+        return pod is not None and pod.status != "TERMINATED"
 
     def find_pod(self, name: str) -> Pod | None:
         """Return the pod of a name; None if no such pod exists any more."""
@@ -119,7 +129,7 @@ class RunPodApi:
         reason, no_capacity, unanswered = "", False, False
         for tried in range(_TRIES):
             try:
-                return _parse(Pod, self._call("POST", "/v2/pods", json=request.body()))
+                return parse(Pod, self._call("POST", "/v2/pods", json=request.body()))
             except _NoAnswerError as error:
                 reason, no_capacity, unanswered = str(error), lacks_capacity(str(error)), True
                 self.unanswered_at[request.name] = time.time()
@@ -154,7 +164,7 @@ class RunPodApi:
         # Pods are never stopped: a stopped pod bills its disk, and may come back without its GPU.
         for tried in range(_TRIES):
             try:
-                self._call_with_retries("DELETE", f"/v2/pods/{pod_id}")
+                self._call_with_retries("DELETE", f"/v2/pods/{quote(pod_id, safe='')}")
             except ApiError as error:
                 if error.status == HTTPStatus.NOT_FOUND:
                     return
@@ -176,7 +186,7 @@ class RunPodApi:
         """
         query = {"source": source} | ({} if since_id else {"tail": str(min(tail, 5000))})
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": since_id} if since_id else {})
-        response = self._send("GET", f"/v2/pods/{pod_id}/logs", params=query, headers=headers, stream=True)
+        response = self._send("GET", f"/v2/pods/{quote(pod_id, safe='')}/logs", params=query, headers=headers, stream=True)
         with response, contextlib.suppress(*_broken_stream_errors()):
             event_id = ""
             # One byte at a time: a larger chunk would wait for lines that are not written yet.
@@ -192,30 +202,29 @@ class RunPodApi:
     def gpus(self, count: int = 1) -> list[Gpu]:
         """Return the GPU types that RunPod offers in its secure cloud, with stock, for pods of `count` GPUs."""
         query = {"include": "AVAILABILITY", "product": "POD", "count": str(count), "cloud": "SECURE"}
-        return [_parse(Gpu, gpu) for gpu in self._read_all("/v2/catalog/gpus", "gpus", query)]
+        return self._lists.parse(Gpu, self._read_all("/v2/catalog/gpus", "gpus", query))
 
     def cpus(self, vcpu_count: int = 4) -> list[Cpu]:
         """Return the CPU flavours that RunPod offers, with stock, for pods of `vcpu_count` vCPUs."""
         query = {"include": "AVAILABILITY", "product": "POD", "vcpuCount": str(vcpu_count)}
-        return [_parse(Cpu, cpu) for cpu in self._read_all("/v2/catalog/cpus", "cpus", query)]
+        return self._lists.parse(Cpu, self._read_all("/v2/catalog/cpus", "cpus", query))
 
     def network_volume(self, volume_id: str) -> NetworkVolumeInfo | None:
         """Return the network volume of an id; None if the account does not have it."""
-        return self._read_if_found(NetworkVolumeInfo, f"/v2/network-volumes/{volume_id}")
+        return self._read_if_found(NetworkVolumeInfo, f"/v2/network-volumes/{quote(volume_id, safe='')}")
 
     def limits(self) -> AccountLimits | None:
         """Return what the account may spend an hour; None where the API does not tell, or the key may not read it (`account:read`)."""
         try:
-            return _parse(AccountLimits, self._call("GET", "/v2/account/limits"))
+            return parse(AccountLimits, self._call("GET", "/v2/account/limits"))
         except BackendError:
             return None  # Nothing depends on it: RunPod itself refuses the pod that would pass the limit.
 
     def bills_usd(self) -> dict[str, float]:
         """Return what RunPod has charged for each pod of the last 30 days, in dollars by pod id; bills are about an hour late."""
         bills: dict[str, float] = {}
-        for record in self._read_all("/v2/billing/pods", "records"):
-            pod_id = str(record.get("podId", ""))
-            bills[pod_id] = bills.get(pod_id, 0.0) + float(record.get("totalAmount", 0.0))
+        for bill in self._lists.parse(PodBill, self._read_all("/v2/billing/pods", "records")):
+            bills[bill.pod_id] = bills.get(bill.pod_id, 0.0) + bill.total_usd
         return bills
 
     def _pause(self, seconds: float) -> None:
@@ -237,23 +246,27 @@ class RunPodApi:
         cursors: set[str] = set()
         page_query = dict(query or {})
         while True:
-            page = self._read(path, page_query)
-            pagination = (page.get("pagination") if isinstance(page, dict) else None) or {}
-            part = page.get(name, []) if isinstance(page, dict) else None
-            if not isinstance(part, list) or not isinstance(pagination, dict):
-                raise ApiError(f"RunPod's API returned a malformed list of {name}: GET {path}. {STATUS_PAGE}")
+            part, cursor = self._read_page(path, name, page_query)
             entries += part
-            cursor = str(pagination.get("nextCursor") or "")
-            if not pagination.get("hasNextPage") or not cursor:
+            if not cursor:
                 return entries
             if cursor in cursors or len(cursors) >= _MOST_PAGES:
                 raise ApiError(f"RunPod's API returned a list of {name} whose pages do not end: GET {path}. {STATUS_PAGE}")
             cursors.add(cursor)
             page_query["cursor"] = cursor
 
+    def _read_page(self, path: str, name: str, query: Mapping[str, str]) -> tuple[list[Any], str]:
+        for tried in range(_PAGE_TRIES):
+            if tried:
+                self._pause(_backoff_s(tried - 1))
+            page = page_entries(self._read(path, query), name)
+            if page is not None:
+                return page
+        raise malformed_list(name, path)
+
     def _read_if_found(self, model: type[Answer], path: str) -> Answer | None:
         try:
-            return _parse(model, self._read(path))
+            return parse(model, self._read(path))
         except ApiError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
@@ -361,11 +374,3 @@ def _broken_stream_errors() -> tuple[type[Exception], ...]:
 
 def _backoff_s(tried: int) -> float:
     return min(_LONGEST_BACKOFF_S, 0.5 * 2.0**tried)
-
-
-def _parse(model: type[Answer], value: object) -> Answer:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        fields = ", ".join(f"`{'.'.join(str(part) for part in finding['loc'])}`" for finding in error.errors())
-        raise ApiError(f"RunPod's API returned a malformed {model.__name__}. Missing or wrong: {fields}.") from None

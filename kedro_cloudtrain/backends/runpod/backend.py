@@ -20,9 +20,9 @@ from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry
 from kedro_cloudtrain.backends.runpod.offers import Candidate
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
+from kedro_cloudtrain.backends.runpod.spending import DearPodError, Spending
 from kedro_cloudtrain.backends.runpod.watching import PodWatch
 from kedro_cloudtrain.errors import CloudTrainError, JobLostError
-from kedro_cloudtrain.jobs.receipt import MachineUse
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.wording import counted
 
@@ -95,10 +95,11 @@ class RunPodBackend:
         watcher.moved(request.folder.name, JobState.STARTING)
         lost: list[tuple[str, str]] = []
         faults: Counter[str] = Counter()
-        spent_usd, sent = 0.0, False
+        spending, dear, sent = Spending(request, self._budget, watcher), dict[str, str](), False
         while len(lost) <= request.settings.retries:
             try:
-                placement = self._attached(request, remote) if request.attach else None
+                # A pod that was found too dear is being ended: nobody attaches to it.
+                placement = self._attached(request, remote, spending) if request.attach and not dear else None
             except _FinishedError as finished:
                 remote.fetch(finished.result)
                 return finished.result
@@ -108,7 +109,7 @@ class RunPodBackend:
                     sent = True
                 try:
                     faulty = [machine for machine, count in faults.items() if count >= _FAULTS_OF_A_KIND]
-                    placement = self._launcher.launch(request, remote, spent_usd, faulty)
+                    placement = self._launcher.launch(request, remote, spending, faulty, dear)
                 except ClaimedError:
                     continue
             ended = "cancelled"
@@ -116,8 +117,13 @@ class RunPodBackend:
             try:
                 watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
                 sighting = self._watch.add(placement.pod_id, placement.name, placement.usd_per_hour)
-                result = Following(request, remote, placement, sighting, watcher, self._pace).result(self._closed)
+                result = Following(request, remote, placement, sighting, watcher, spending, self._pace).result(self._closed)
                 ended = "done"
+            except DearPodError as error:
+                ended = error.message
+                dear[str(placement.candidate)] = ended
+                logger.warning("%s: pod %s is %s: it is ended", request.folder.name, placement.pod_id, ended, extra={"markup": False})
+                watcher.moved(request.folder.name, JobState.STARTING)
             except PodLostError as error:
                 ended = error.message
                 faults[str(placement.candidate)] += isinstance(error, HostFaultError)
@@ -128,7 +134,7 @@ class RunPodBackend:
                 ended = type(error).__name__.removesuffix("Error").lower()
                 raise
             finally:
-                spent_usd += self._end(request, remote, placement, watcher, ended)
+                self._end(remote, placement, spending, ended)
             if ended == "done":
                 return result
         raise JobLostError(
@@ -140,10 +146,11 @@ class RunPodBackend:
         """Start a job on a pod and leave it running; a pod that works on it already is left alone."""
         remote = remote_folder(request.folder, self._volume)
         with contextlib.suppress(ClaimedError, _FinishedError):
-            if request.attach and self._attached(request, remote, detached=True) is not None:
+            spending = Spending(request, self._budget)
+            if request.attach and self._attached(request, remote, spending, detached=True) is not None:
                 return
             remote.send()
-            self._launcher.launch(request, remote, detached=True)
+            self._launcher.launch(request, remote, spending, detached=True)
 
     def kept(self, folder: JobFolder) -> KeptPodJob:
         """Return what an earlier client has left of a job."""
@@ -177,11 +184,12 @@ class RunPodBackend:
             ),
         ]
 
-    def _attached(self, request: JobRequest, remote: RemoteFolder, *, detached: bool = False) -> Placement | None:
+    def _attached(self, request: JobRequest, remote: RemoteFolder, spending: Spending, *, detached: bool = False) -> Placement | None:
         """Return the pod that works on the job already, for a client that is gone or on another computer; None where there is none.
 
         Raises:
             _FinishedError: the job has just been finished.
+            BudgetExceededError: the pod is dearer than this client may pay for.
         """
         while not self._closed.is_set():
             machine = remote.machine()
@@ -190,7 +198,7 @@ class RunPodBackend:
                 return None
             pod = living_pod(self._api, machine)
             if pod is not None:
-                return self._attach(request, machine.name, attempt, machine, pod, detached=detached)
+                return self._attach(request, remote, spending, machine, pod, detached=detached)
             # Asked after the pod: one that is gone by then has written its result, or never will.
             result = remote.result(attempt)
             if result is not None and result.state == "succeeded":
@@ -206,52 +214,59 @@ class RunPodBackend:
             self._closed.wait(1.0)
         return None
 
-    def _attach(self, request: JobRequest, name: str, attempt: str, machine: Machine, pod: Pod, *, detached: bool = False) -> Placement:
-        usd_per_hour = pod.cost or machine.usd_per_hour
+    def _attach(
+        self, request: JobRequest, remote: RemoteFolder, spending: Spending, machine: Machine, pod: Pod, *, detached: bool = False
+    ) -> Placement:
+        name, usd_per_hour = str(machine.name), pod.cost or machine.usd_per_hour
         # By RunPod's own clock: the one of the client that has written the file may have been any.
         age_s = pod.age_s(self._api.now()) or 0.0
         count = machine.gpu_count or machine.vcpu_count or 1
         candidate = Candidate(machine.gpu, None if machine.gpu else str(machine.cpu), count, usd_per_hour, "", 0.0)
-        startup_s, lifetime_s = request.settings.startup_timeout_s, machine.lifetime_s
-        self._budget.reserve(name, request.folder.name, worst_usd(usd_per_hour, startup_s, lifetime_s))
-        self._watch.adopt(
-            LedgerEntry(
-                name=name,
-                job=request.folder.name,
-                usd_per_hour=usd_per_hour,
-                lifetime_s=lifetime_s,
-                startup_s=startup_s,
-                asked_at=time.time() - age_s,
-                pod=pod.id,
-                detached=detached,
-            )
+        attempt, startup_s = str(machine.attempt), request.settings.startup_timeout_s
+        placement = Placement(pod.id, name, attempt, candidate, usd_per_hour, machine.lifetime_s, now_s() - age_s, startup_s)
+        spending.take_over(placement)
+        entry = LedgerEntry(
+            name=name,
+            job=request.folder.name,
+            usd_per_hour=usd_per_hour,
+            lifetime_s=placement.lifetime_s,
+            startup_s=startup_s,
+            asked_at=time.time() - age_s,
+            pod=pod.id,
+            detached=detached,
         )
+        self._watch.adopt(entry)
         request.folder.write_json(request.folder.machine, {**machine.model_dump(mode="json", exclude_none=True), "pod": pod.id})
+        if placement.lifetime_s < machine.lifetime_s:
+            with contextlib.suppress(CloudTrainError):  # This client, too, ends the pod at its deadline.
+                remote.note_terms(attempt, usd_per_hour, placement.lifetime_s)
         logger.info("%s is running on pod %s already: attached to it", request.folder.name, pod.id)
-        return Placement(pod.id, name, attempt, candidate, usd_per_hour, lifetime_s, now_s() - age_s, startup_s)
+        return placement
 
-    def _end(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, ended: str) -> float:
-        """Make sure that the pod ends, record what it was used for, and return what it cost, in dollars."""
-        cost_usd = placement.cost_usd
+    def _end(self, remote: RemoteFolder, placement: Placement, spending: Spending, ended: str) -> None:
+        """Make sure that the pod ends, and record what it was used for; until it is gone it counts with what it may cost."""
+        sighting = self._watch.sighting(placement.pod_id)
 
         def settle() -> None:
-            self._budget.settle(placement.name, placement.cost_usd)
+            worst_case()
+            spending.settle(placement)
 
+        def worst_case() -> float:
+            # Its price may have risen since its job was done.
+            placement.usd_per_hour = max(placement.usd_per_hour, sighting.usd_per_hour if sighting is not None else 0.0)
+            return worst_usd(placement.usd_per_hour, placement.startup_timeout_s, placement.lifetime_s)
+
+        spending.note_end(placement, ended)
         if ended == "done":
             # It has little left to cost, unless it cannot end itself and RunPod does not end it either.
-            worst = worst_usd(placement.usd_per_hour, placement.startup_timeout_s, placement.lifetime_s)
             ending_s = self._pace.release_s + 2 * self._pace.list_every_s
-            self._budget.hold(placement.name, min(worst, cost_usd + placement.usd_per_hour * ending_s / 3600))
-            self._watch.release(placement.pod_id, settle, lambda: self._budget.hold(placement.name, worst))
-        else:
-            if self._watch.terminate(placement.pod_id, settle):  # The worst case of one that is still there stays reserved.
-                settle()
-            with contextlib.suppress(CloudTrainError):
-                self._launcher.revoke(remote, placement.attempt)
-        seconds = now_s() - placement.created_at
-        use = MachineUse(placement.pod_id, str(placement.candidate), placement.usd_per_hour, seconds, cost_usd, ended)
-        watcher.used(request.folder.name, use)
-        return cost_usd
+            spending.hold(placement.name, min(worst_case(), placement.cost_usd + placement.usd_per_hour * ending_s / 3600))
+            self._watch.release(placement.pod_id, settle, lambda: spending.hold(placement.name, worst_case()))
+            return
+        if self._watch.terminate(placement.pod_id, settle):  # The worst case of one that is still there stays reserved.
+            settle()
+        with contextlib.suppress(CloudTrainError):
+            self._launcher.revoke(remote, placement.attempt)
 
 
 def _by_reason(lost: Sequence[tuple[str, str]]) -> str:

@@ -83,11 +83,12 @@ class BucketFolder(RemoteFolder):
 
         Raises:
             JobLostError: the file is not a zip archive.
+            SourceError: the bucket does not have it.
         """
         if not result.outputs:
             return
         packed = self.folder.path / OUTPUTS_ZIP
-        self.volume.download(self.key(OUTPUTS_ZIP), packed)
+        self._bring(OUTPUTS_ZIP)
         self.folder.bytes_passed += packed.stat().st_size
         names = {name for output in result.outputs.values() for name in output.names}
         try:

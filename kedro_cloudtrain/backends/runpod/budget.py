@@ -41,6 +41,11 @@ class Budget:
         with self._lock:
             return sum(self._spent.values())
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit."""
+        return self.max_cost_usd is not None or self._shared is not None
+
     def reserve(self, pod: str, node: str, worst_usd: float) -> None:
         """Reserve the worst case of a pod, in place of what was reserved for it before.
 
@@ -114,8 +119,8 @@ def lifetime_s(node: str, usd_per_hour: float, wanted_s: float, startup_s: float
     if paid_s < min(wanted_s, LEAST_LIFETIME_S):
         need_usd = usd_per_hour * (startup_s + LEAST_LIFETIME_S) / 3600
         raise BudgetExceededError(
-            f"{node} was not started: ${left_usd:.2f} of its max_cost_usd is left, and a machine at ${usd_per_hour:.2f}/h needs at least "
-            f"${need_usd:.2f} with startup_timeout_s {startup_s:g}. Raise max_cost_usd, or lower startup_timeout_s."
+            f"{node} was not started: ${max(0.0, left_usd):.2f} of its max_cost_usd is left, and a machine at ${usd_per_hour:.2f}/h needs "
+            f"at least ${need_usd:.2f} with startup_timeout_s {startup_s:g}. Raise max_cost_usd, or lower startup_timeout_s."
         )
     return min(wanted_s, paid_s)
 

@@ -6,31 +6,57 @@ import contextlib
 import dataclasses
 import datetime as dt
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# What is more, negative, or no number is no price.
+_MOST_USD = 1e6
+_MOST_SECONDS = 1e9
+# It becomes a part of a URL: anything else would ask for, or delete, something that is no pod.
+PodId = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,200}\z")]
+Usd = Annotated[float, Field(ge=0.0, le=_MOST_USD, allow_inf_nan=False)]
+
 
 class _Answer(BaseModel):
-    """An answer. The vendor's contract grows, so unknown fields are ignored."""
+    """An answer. The vendor's contract grows, so unknown fields are ignored.
+
+    A field that has a default only informs: a value that it cannot have leaves it at that, which stands for what is not known. One odd
+    machine must not make a list unreadable in which somebody's pods are looked for.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _unknown_where_it_cannot_be(cls, value: object, parse: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        try:
+            return parse(value)
+        except ValidationError as error:
+            if field.is_required():
+                raise
+            wrong = {finding["loc"][0] for finding in error.errors() if finding["loc"]}
+        if isinstance(value, list):
+            with contextlib.suppress(ValidationError):
+                return parse([each for number, each in enumerate(value) if number not in wrong])
+        return field.get_default()
 
 
 class GpuUse(_Answer):
     """How busy one GPU is, in percent."""
 
-    util: int = 0
-    memory_util: int = Field(0, alias="memoryUtil")
+    util: float = 0.0
+    memory_util: float = Field(0.0, alias="memoryUtil")
 
 
 class PodRuntime(_Answer):
     """A running container; `uptime` is in seconds since its latest start."""
 
-    uptime: int = 0
+    uptime: Annotated[float, Field(ge=0.0, le=_MOST_SECONDS, allow_inf_nan=False)] = 0.0
     gpus: tuple[GpuUse, ...] = ()
 
 
@@ -46,14 +72,15 @@ class Pod(_Answer):
 
     Attributes:
         status: PROVISIONING, STARTING, RUNNING, EXITED, ERROR or TERMINATED.
-        cost: dollars per hour; 0 once the pod has ended.
+        name: empty if it has none.
+        cost: dollars per hour; 0 once the pod has ended, and where RunPod does not say.
         runtime: None until the container runs.
     """
 
-    id: str
+    id: PodId
     name: str = ""
     status: str = ""
-    cost: float = 0.0
+    cost: Usd = 0.0
     data_center: str | None = Field(None, alias="dataCenterId")
     gpu: PodGpu | None = None
     runtime: PodRuntime | None = None
@@ -65,10 +92,10 @@ class Pod(_Answer):
         Args:
             now: the time by the API's own clock, which has written `created_at`.
         """
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OverflowError):
             created = dt.datetime.fromisoformat(self.created_at)
             return max(0.0, (now - created.replace(tzinfo=created.tzinfo or dt.UTC)).total_seconds())
-        return float(self.runtime.uptime) if self.runtime is not None else None
+        return self.runtime.uptime if self.runtime is not None else None
 
 
 class Stock(_Answer):
@@ -96,8 +123,8 @@ class _Offer(_Answer):
 class GpuPrice(_Answer):
     """Dollars per hour for one GPU."""
 
-    secure: float
-    community: float = 0.0
+    secure: Usd
+    community: Usd = 0.0
 
 
 class CudaVersion(_Answer):
@@ -110,7 +137,7 @@ class CudaVersion(_Answer):
 class Gpu(_Offer):
     """A GPU type that RunPod offers; `memory` is its VRAM in GB."""
 
-    memory: int = 0
+    memory: int = Field(0, ge=0)
     secure: bool = True
     price: GpuPrice
     cuda_versions: tuple[CudaVersion, ...] = Field((), alias="cudaVersions")
@@ -126,14 +153,14 @@ class VcpuRange(_Answer):
 class CpuPrice(_Answer):
     """Dollars per hour for one vCPU."""
 
-    per_vcpu: float = Field(alias="securePerVcpu")
+    per_vcpu: Usd = Field(alias="securePerVcpu")
 
 
 class Cpu(_Offer):
     """A CPU flavour that RunPod offers."""
 
     vcpu: VcpuRange = VcpuRange()
-    ram_gb_per_vcpu: float = Field(2.0, alias="ramGbPerVcpu")
+    ram_gb_per_vcpu: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = Field(2.0, alias="ramGbPerVcpu")
     price: CpuPrice
 
 
@@ -144,6 +171,13 @@ class NetworkVolumeInfo(_Answer):
     name: str = ""
     size: int = 0
     data_center: str = Field("", alias="dataCenter")
+
+
+class PodBill(_Answer):
+    """What RunPod has charged for a pod, in dollars, in a part of the time."""
+
+    pod_id: str = Field("", alias="podId")
+    total_usd: float = Field(0.0, alias="totalAmount", allow_inf_nan=False)
 
 
 class AccountLimits(_Answer):

@@ -131,10 +131,12 @@ class Fleet:
         """
         living = [pod for pod in self._api.pods() if pod.status != "TERMINATED"]
         now = self._api.now()
-        self._ledger.sweep({pod.name for pod in living})
+        self._ledger.sweep({pod.name for pod in living}, self._api.may_exist)
         entries = self._ledger.entries()
+        names = {entry.pod: name for name, entry in entries.items() if entry.pod}
         pods = []
-        for pod in living:
+        # A pod that RunPod names no more is known by its id.
+        for pod in (pod if pod.name else pod.model_copy(update={"name": names.get(pod.id, "")}) for pod in living):
             parts = parse_name(pod.name)
             if parts is not None and (self._all or has_name_of(parts[0], self._project)):
                 entry = entries.get(pod.name)

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.clock import now_s
-from kedro_cloudtrain.errors import CloudTrainError, DiskError, JobCancelledError, JobLostError
+from kedro_cloudtrain.backends.runpod.spending import CENT_USD, DearPodError
+from kedro_cloudtrain.errors import CloudTrainError, DiskError, JobCancelledError, JobLostError, SourceError
 from kedro_cloudtrain.jobs.failures import failed_on
 from kedro_cloudtrain.jobs.result import JobState
 
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.placement import Placement
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.backends.runpod.sighting import Sighting
+    from kedro_cloudtrain.backends.runpod.spending import Spending
     from kedro_cloudtrain.jobs.result import JobResult
 
 logger = logging.getLogger("kedro.cloudtrain")
 
 _LOOPS = 3
+# How long outputs are looked for that a result names.
+_OUTPUTS_APPEAR_S = 6.0
+_OUTPUTS_EVERY_S = 0.5
 
 
 class PodLostError(CloudTrainError):
@@ -43,17 +48,27 @@ class Following:
         placement: the pod.
         sighting: the pod, as the lists of pods show it.
         watcher: receives the job's events.
+        spending: what the job's pods may cost.
         pace: the polling intervals and timeouts.
     """
 
     def __init__(
-        self, request: JobRequest, remote: RemoteFolder, placement: Placement, sighting: Sighting, watcher: Watcher, pace: Pace
+        self,
+        request: JobRequest,
+        remote: RemoteFolder,
+        placement: Placement,
+        sighting: Sighting,
+        watcher: Watcher,
+        spending: Spending,
+        pace: Pace,
     ) -> None:
         self._request = request
         self._remote = remote
         self._placement = placement
         self._sighting = sighting
         self._watcher = watcher
+        self._spending = spending
+        self._are_terms_due = False
         self._pace = pace
         self._job = request.folder.name
         self._heartbeats = 0
@@ -66,12 +81,13 @@ class Following:
 
         Raises:
             PodLostError: the pod will not give one.
+            DearPodError: the pod is billed at more than is allowed.
             JobCancelledError: `closed` is set.
             JobError: the job did not succeed.
         """
         while not closed.is_set():
             # Before the volume is read: a pod that is gone by now has written its result already, or never will.
-            loss = self._loss()
+            loss, dear = self._loss(), self._check_price()
             try:
                 result = self._remote.result(self._placement.attempt)
                 if result is None and loss is None:
@@ -83,13 +99,31 @@ class Following:
                 result = None
                 loss = loss or self._loss_of_volume(error)
             if result is not None:
-                return self._finish(result)
+                return self._finish(result, closed)
+            if dear is not None:
+                raise dear
             if loss is not None:
                 raise PodLostError(loss)
             closed.wait(self._pace.result_every_s)
         raise JobCancelledError(
             f"{self._job} was cancelled, since its run is over. Its folder is kept on the volume: {self._remote.key('')}"
         )
+
+    def _check_price(self) -> DearPodError | None:
+        """Hold the pod to the limits by the price that the lists show; return the error if it must be ended for that."""
+        placement, usd_per_hour = self._placement, self._sighting.usd_per_hour
+        try:
+            if usd_per_hour > placement.usd_per_hour + CENT_USD:
+                self._spending.bill(placement, usd_per_hour)
+                self._are_terms_due = True
+            if self._are_terms_due:
+                self._remote.note_terms(placement.attempt, placement.usd_per_hour, placement.lifetime_s)
+                self._are_terms_due = False
+        except DearPodError as error:
+            return error
+        except CloudTrainError as error:  # It is tried again; and this client, too, ends the pod at its deadline.
+            logger.warning("%s: the new price of pod %s: %s", self._job, placement.pod_id, error, extra={"markup": False})
+        return None
 
     def _report_progress(self) -> None:
         """Read the heartbeat and the progress if they are due, and pass them on to the watcher."""
@@ -108,7 +142,7 @@ class Following:
                 self._watcher.moved(self._job, JobState.RUNNING)
                 self._watcher.progressed(self._job, progress)
 
-    def _finish(self, result: JobResult) -> JobResult:
+    def _finish(self, result: JobResult, closed: threading.Event) -> JobResult:
         progress = self._remote.follow()
         if progress is not None:
             self._watcher.progressed(self._job, progress)
@@ -116,11 +150,24 @@ class Following:
             raise HostFaultError(result.error.message)
         if result.state != "succeeded":
             raise failed_on(self._request.folder, result, self._request.timeout_s)
-        self._remote.fetch(result)
+        self._fetch(result, closed)
         if result.started_at is not None and result.finished_at is not None:
             # The pod's clock may be wrong: its durations hold, its times do not.
             result = result.model_copy(update={"started_at": time.time() - (result.finished_at - result.started_at)})
         return result
+
+    def _fetch(self, result: JobResult, closed: threading.Event) -> None:
+        """Download the outputs; a volume may show one of them a moment after the result that names it."""
+        give_up_at = time.monotonic() + _OUTPUTS_APPEAR_S
+        while True:
+            try:
+                self._remote.fetch(result)
+            except SourceError as error:
+                if time.monotonic() >= give_up_at:
+                    raise PodLostError(f"left an output that does not appear: {error.message}") from None
+            else:
+                return
+            closed.wait(_OUTPUTS_EVERY_S)
 
     def _loss_of_volume(self, error: CloudTrainError) -> str | None:
         """Return why the pod is lost if its volume has been silent for too long, else None."""

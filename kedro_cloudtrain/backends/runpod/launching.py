@@ -13,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
+from kedro_cloudtrain.backends.runpod.budget import pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.clock import now_s
 from kedro_cloudtrain.backends.runpod.contract import PodRequest
 from kedro_cloudtrain.backends.runpod.environments import Environments
@@ -22,7 +22,8 @@ from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose, no_cap
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
-from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError, LockError
+from kedro_cloudtrain.backends.runpod.spending import CENT_USD, DearPodError, Spending
+from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, LockError
 from kedro_cloudtrain.jobs.environment_name import environment_name
 from kedro_cloudtrain.jobs.lock import lock, unlocked, uv_release
 from kedro_cloudtrain.jobs.wheels import least_cuda
@@ -30,7 +31,7 @@ from kedro_cloudtrain.secrecy import variables_of
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE, GPU_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from kedro_cloudtrain.backends.backend import JobRequest
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
@@ -46,8 +47,6 @@ logger = logging.getLogger("kedro.cloudtrain")
 
 MOUNT = "/workspace"
 _FORBIDDEN = 403
-# Prices are shown in cents.
-_CENT_USD = 0.005
 # How an API answers that is older than the fields for the host's memory and vCPUs.
 _UNKNOWN_FIELD = (400, 422)
 # A host has more than this for each GPU: what needs less asks for nothing.
@@ -56,10 +55,6 @@ _ANY_HOST_GB = 16.0
 
 class ClaimedError(CloudTrainError):
     """Another client has claimed the job at the same moment."""
-
-
-class _DearPodError(CloudTrainError):
-    """A pod that is billed at more than was offered, and than is allowed."""
 
 
 class Launcher:
@@ -95,15 +90,23 @@ class Launcher:
         self._offers = CachedOffers(api, self._pace.offers_cached_s)
 
     def launch(
-        self, request: JobRequest, remote: RemoteFolder, spent_usd: float = 0.0, faulty: Collection[str] = (), *, detached: bool = False
+        self,
+        request: JobRequest,
+        remote: RemoteFolder,
+        spending: Spending | None = None,
+        faulty: Collection[str] = (),
+        dear: Mapping[str, str] | None = None,
+        *,
+        detached: bool = False,
     ) -> Placement:
         """Create one pod for a job, on the first machine that is free.
 
         Args:
             request: the job.
             remote: its folder on the volume.
-            spent_usd: what its earlier pods have cost, in dollars.
+            spending: what its earlier pods cost, or may still cost; left out, it had none.
             faulty: the kinds of machines whose hosts could not do the job; they come last.
+            dear: the kinds of machines that have turned out to cost more than is allowed, with the reason; they are not taken.
             detached: whether the pod is to be left alone, rather than followed.
 
         Raises:
@@ -114,27 +117,28 @@ class Launcher:
             BackendError: RunPod refuses.
         """
         settings = request.settings
+        spending = spending if spending is not None else Spending(request, self._budget)
         locked: dict[bool, JobRequest] = {}
         give_up_at = time.monotonic() + settings.wait_for_capacity_s
-        refusals: dict[tuple[str, str], int] = {}
-        dear: set[str] = set()
+        known_dear = dict(dear or {})
+        refusals = dict.fromkeys(known_dear.items(), 1)
         while True:
             choice = choose(self._offers, settings, self._volume.data_center, request.workload)
-            candidates = [candidate for candidate in choice.candidates if str(candidate) not in dear]
+            candidates = [candidate for candidate in choice.candidates if str(candidate) not in known_dear]
             for candidate in sorted(candidates, key=lambda candidate: str(candidate) in faulty):
-                if self._closed.is_set():
-                    raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
                 try:
                     on_gpu = candidate.gpu is not None
                     if on_gpu not in locked:
+                        self._check_open(request)
                         locked[on_gpu] = _locked(request, on_gpu=on_gpu)
-                    return self._create(locked[on_gpu], remote, candidate, spent_usd, detached=detached)
+                    self._check_open(request)  # A lock takes its time.
+                    return self._create(locked[on_gpu], remote, candidate, spending, detached=detached)
                 except CapacityError:
                     refusal = (str(candidate), "no instances")
-                except _DearPodError as error:
+                except DearPodError as error:
                     logger.warning("%s: %s is %s: its pod is ended", request.folder.name, candidate, error.message, extra={"markup": False})
                     refusal = (str(candidate), error.message)
-                    dear.add(str(candidate))
+                    known_dear[str(candidate)] = error.message
                 except ApiError as error:
                     if error.status != _FORBIDDEN:
                         raise
@@ -146,21 +150,24 @@ class Launcher:
             logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(tried), extra={"markup": False})
             self._closed.wait(min(self._pace.capacity_every_s, max(0.1, give_up_at - time.monotonic())))
 
+    def _check_open(self, request: JobRequest) -> None:
+        if self._closed.is_set():
+            raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
+
     def revoke(self, remote: RemoteFolder, attempt: str) -> None:
         """Take the job from an attempt, unless another client has it by now."""
         if remote.machine().attempt == attempt:
             remote.revoke()
 
     def _create(
-        self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, spent_usd: float, *, detached: bool = False
+        self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, spending: Spending, *, detached: bool = False
     ) -> Placement:
         settings, job = request.settings, request.folder.name
         attempt = secrets.token_hex(4)
         name = pod_name(self._prefix, job, attempt)
-        left_usd = None if settings.max_cost_usd is None else settings.max_cost_usd - spent_usd
-        pod_lifetime_s = lifetime_s(job, candidate.usd_per_hour, pod_time_s(settings), settings.startup_timeout_s, left_usd)
+        pod_lifetime_s = spending.lifetime_s(name, candidate.usd_per_hour, pod_time_s(settings))
         machine = self._machine(request, candidate, name, attempt, pod_lifetime_s)
-        self._budget.reserve(name, job, worst_usd(candidate.usd_per_hour, settings.startup_timeout_s, pod_lifetime_s))
+        spending.reserve(name, worst_usd(candidate.usd_per_hour, settings.startup_timeout_s, pod_lifetime_s))
         entry = LedgerEntry(
             name=name,
             job=job,
@@ -180,7 +187,7 @@ class Launcher:
             return self._create_pod(pod_request)
 
         def settle(existed: bool) -> None:  # as the watch calls it
-            self._budget.settle(name, (now_s() - created_at) / 3600 * candidate.usd_per_hour if existed else 0.0)
+            spending.free(name, (now_s() - created_at) / 3600 * candidate.usd_per_hour if existed else 0.0)
 
         try:
             # On the volume before the pod is created: whatever happens then, the volume tells what was asked for.
@@ -191,52 +198,40 @@ class Launcher:
         finally:
             if pod is None:
                 if not asked:
-                    self._budget.settle(name, 0.0)
+                    spending.free(name)
                 # If a pod was created after all, it must not begin.
                 with contextlib.suppress(CloudTrainError):
                     self.revoke(remote, attempt)
-        usd_per_hour = pod.cost or candidate.usd_per_hour
-        placement = Placement(pod.id, name, attempt, candidate, usd_per_hour, pod_lifetime_s, created_at, settings.startup_timeout_s)
+        offered = candidate.usd_per_hour
+        placement = Placement(pod.id, name, attempt, candidate, offered, pod_lifetime_s, created_at, settings.startup_timeout_s)
         try:
-            lives_s = self._billed_lifetime_s(request, placement, left_usd)
+            usd_per_hour = self._price(pod, offered)
+            if usd_per_hour > offered + CENT_USD:
+                spending.bill(placement, usd_per_hour)
+            lives_s = placement.lifetime_s
             billed = {"usd_per_hour": usd_per_hour, "lifetime_s": lives_s, "timeout_s": min(request.timeout_s, lives_s)}
             remote.write_machine({**machine, **billed, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
-        except BaseException:
-            if self._watch.terminate(pod.id, lambda: self._budget.settle(name, placement.cost_usd)):
-                self._budget.settle(name, placement.cost_usd)
+        except BaseException as error:
+            spending.note_end(placement, error.message if isinstance(error, DearPodError) else "not used")
+            if self._watch.terminate(pod.id, lambda: spending.settle(placement)):
+                spending.settle(placement)
             with contextlib.suppress(CloudTrainError):
                 self.revoke(remote, attempt)
             raise
         if machine["environment"] and self._volume.mounted:
             Environments(self._volume).remember(machine["environment"])
-        return dataclasses.replace(placement, lifetime_s=lives_s)
+        return placement
 
-    def _billed_lifetime_s(self, request: JobRequest, placement: Placement, left_usd: float | None) -> float:
-        """Return how long a pod may live by the price that is really billed, which the offer need not have had.
-
-        Raises:
-            _DearPodError: the price is over a limit, or leaves the pod no useful time.
-        """
-        settings, offered, billed = request.settings, placement.candidate.usd_per_hour, placement.usd_per_hour
-        if billed <= offered + _CENT_USD:
-            return placement.lifetime_s
-        limit = settings.max_price_per_hour_usd
-        if limit is not None and billed > limit:
-            raise _DearPodError(f"billed at ${billed:.2f}/h instead of ${offered:.2f}/h, over max_price_per_hour_usd {limit:g}")
-        try:
-            lives_s = lifetime_s(request.folder.name, billed, pod_time_s(settings), settings.startup_timeout_s, left_usd)
-            self._budget.reserve(placement.name, request.folder.name, worst_usd(billed, settings.startup_timeout_s, lives_s))
-        except BudgetExceededError as error:
-            raise _DearPodError(f"billed at ${billed:.2f}/h instead of ${offered:.2f}/h, which max_cost_usd does not pay for") from error
-        logger.warning(
-            "%s: pod %s is billed at $%.2f/h, and was offered at $%.2f/h: it is ended after %.0f s at most",
-            request.folder.name,
-            placement.pod_id,
-            billed,
-            offered,
-            lives_s,
-        )
-        return lives_s
+    def _price(self, pod: Pod, offered: float) -> float:
+        """Return a new pod's price in dollars an hour: what RunPod bills, or what it has offered while it does not say."""
+        if pod.cost:
+            return pod.cost
+        with contextlib.suppress(CloudTrainError):  # The lists tell as well, while it is followed.
+            looked_up = self._api.pod(pod.id)
+            if looked_up is not None and looked_up.cost:
+                return looked_up.cost
+        logger.warning("RunPod does not say what pod %s costs: it is taken to cost its offer's $%.2f an hour", pod.id, offered)
+        return offered
 
     def _create_pod(self, pod_request: PodRequest) -> Pod:
         """Create a pod, on a host of the wanted memory and vCPUs if there is one, else on any."""

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kedro_cloudtrain.errors import ConfigError, DiskError
 from kedro_cloudtrain.storage.cache import cache_folder
-from kedro_cloudtrain.storage.files import whole
+from kedro_cloudtrain.storage.files import visible, whole
 from kedro_cloudtrain.storage.life_locks import LifeLocks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 logger = logging.getLogger("kedro.cloudtrain")
@@ -24,6 +24,8 @@ logger = logging.getLogger("kedro.cloudtrain")
 # A create whose answer was lost may still be carried out for so long: the API's longest answer, and a list's delay.
 _MAY_APPEAR_S = 180.0
 _ENDING = ".json"
+# How many pods one sweep asks RunPod for; those of more gone clients wait for the next one.
+_MOST_ASKED = 20
 
 
 class LedgerEntry(BaseModel):
@@ -135,7 +137,7 @@ class PodLedger:
     def entries(self) -> dict[str, LedgerEntry]:
         """Return all entries of this account, by name; of a file that cannot be read, what its own name tells."""
         found: dict[str, LedgerEntry] = {}
-        for file in sorted(self.folder.glob(f"*{_ENDING}")):
+        for file in sorted(visible(self.folder, _ENDING)):
             name = file.name.removesuffix(_ENDING)
             try:
                 entry = LedgerEntry.model_validate_json(file.read_bytes())
@@ -155,17 +157,24 @@ class PodLedger:
         """Return the entries whose client is gone, and was not to leave its pod alone."""
         return {name: entry for name, entry in self.entries().items() if not entry.detached and not self.has_client(entry)}
 
-    def sweep(self, living: Collection[str]) -> None:
-        """Take out what no living client has entered and a list of all the account's pods does not have.
+    def sweep(self, living: Collection[str], exists: Callable[[str], bool]) -> None:
+        """Take out what no living client has entered, and neither a list of all the account's pods nor RunPod itself has any more.
 
         Args:
             living: the names of the account's pods.
+            exists: asks RunPod whether the pod of an id exists, or may exist: a list alone is not believed.
         """
+        asked = 0
         for name, entry in self.entries().items():
             lives = bool(entry.client) and self._lives.lives(entry.client)
             # A list may not have a new pod yet; and a client takes out what it follows itself.
-            if name not in living and entry.is_old and (entry.detached or not lives):
-                self.settle(name)
+            if name in living or not entry.is_old or (lives and not entry.detached):
+                continue
+            if entry.pod is not None:
+                asked += 1
+                if asked > _MOST_ASKED or exists(entry.pod):
+                    continue  # It is asked for again after another list.
+            self.settle(name)
         self._lives.sweep()
 
     def close(self) -> None:

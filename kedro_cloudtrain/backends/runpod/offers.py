@@ -263,6 +263,8 @@ def _vcpu_counts(settings: NodeSettings) -> Sequence[int]:
 
 
 def _price_refusal(candidate: Candidate, settings: NodeSettings) -> str | None:
+    if candidate.usd_per_hour <= 0:  # Nothing is free, and no limit holds for what has no price.
+        return f"{candidate} (RunPod states no price)"
     limit = settings.max_price_per_hour_usd
     if limit is None or candidate.usd_per_hour <= limit:
         return None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.offers import Candidate
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Placement:
     """A pod that has a job.
 
@@ -20,8 +20,8 @@ class Placement:
         name: the pod's unique name.
         attempt: the attempt's eight digits, as in the job's files.
         candidate: the kind of machine.
-        usd_per_hour: the pod's price.
-        lifetime_s: when the pod's own watchdog terminates it, in seconds from its start.
+        usd_per_hour: the pod's price, the highest that RunPod has shown.
+        lifetime_s: when the pod's own watchdog terminates it, in seconds from its start; a price that rises shortens it.
         created_at: when it was created, by the clock that goes on while this computer is asleep.
         startup_timeout_s: when it is given up if it has not started, in seconds from when it is first followed.
     """

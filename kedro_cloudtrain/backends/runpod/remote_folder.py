@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from kedro_cloudtrain.errors import DiskError, JobLostError
+from kedro_cloudtrain.errors import DiskError, JobLostError, SourceError
 from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.result import JobResult
-from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, Count, Name, VolumeRecord, fault_of, parsed
+from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, Count, Name, VolumeRecord, fault_of, parsed, parsed_object
 from kedro_cloudtrain.jobs.worker_archive import pod_archive
 from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.worker.protocol import (
@@ -127,6 +127,12 @@ class RemoteFolder:
         with dispensable(_COPIES):
             self.folder.write_json(self.folder.machine, machine)
 
+    def note_terms(self, attempt: str, usd_per_hour: float, lifetime_s: float) -> None:
+        """Note for a pod, whose watchdog reads it, what it costs and how long it may live, unless another attempt has the job by now."""
+        machine = parsed_object(self._read(MACHINE)) or {}
+        if machine.get("attempt") == attempt:
+            self.write_machine({**machine, "usd_per_hour": usd_per_hour, "lifetime_s": lifetime_s})
+
     def revoke(self) -> None:
         """Take the job from its pod: a pod that sees this terminates itself, even if RunPod's API cannot be reached."""
         self.write_machine({**(self._machine or self.folder.read_json(self.folder.machine) or {}), "attempt": ""})
@@ -203,10 +209,20 @@ class RemoteFolder:
         return heartbeat if heartbeat is not None and heartbeat.attempt == attempt else None
 
     def fetch(self, result: JobResult) -> None:
-        """Download the outputs into the mirror, each to its place and whole."""
+        """Download the outputs into the mirror, each to its place and whole.
+
+        Raises:
+            SourceError: the volume does not have one of them.
+        """
         for output in result.outputs.values():
             for name in output.names:
-                self._with_room(functools.partial(self.volume.download, self.key(name), self.folder.path / name))
+                self._with_room(functools.partial(self._bring, name))
+
+    def _bring(self, name: str) -> None:
+        try:
+            self.volume.download(self.key(name), self.folder.path / name)
+        except SourceError as error:
+            raise SourceError(f"{self.key(name)} is not {self.volume.where}, and the job's result names it") from error
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete some of the job's files on the volume; one that does not exist is not an error."""

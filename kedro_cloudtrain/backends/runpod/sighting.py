@@ -29,7 +29,7 @@ class Sighting:
         released_at: when its job was done.
         unwanted_at: when it was first to be terminated.
         ended_at: when RunPod last answered that it is terminated.
-        usd_per_hour: its price.
+        usd_per_hour: its price, the highest that was shown.
         on_gone: called once the pod is gone.
         on_stays: called once if RunPod does not terminate the pod though its job is done.
     """
@@ -59,6 +59,7 @@ class Sighting:
             self.missing += 1
             return
         self.missing = 0
+        self.usd_per_hour = max(self.usd_per_hour, pod.cost)
         if pod.runtime is not None:
             started_at = now_s() - pod.runtime.uptime
             if self.running_since is None or self.started_at is None:

@@ -123,6 +123,11 @@ class PodWatch:
         self._start()
         return sighting
 
+    def sighting(self, pod_id: str) -> Sighting | None:
+        """Return what the lists have shown of a watched pod; None if it is not watched, or gone."""
+        with self._lock:
+            return self._pods.get(pod_id)
+
     def release(self, pod_id: str, on_gone: Callable[[], None], on_stays: Callable[[], None]) -> None:
         """Let a pod whose job is done terminate itself; if it has not done so in time, terminate it.
 
@@ -265,7 +270,8 @@ class PodWatch:
         with self._lock:
             watched, unanswered = list(self._pods), set(self._unanswered)
         unanswered |= {name for name, entry in self._ledger.own().items() if entry.pod is None}
-        if not watched and not unanswered:
+        # Without a pod of its own, this client names those of clients that are gone, if it has spoken to RunPod at all.
+        if not watched and not unanswered and (self._api.clock_ahead_s is None or not self._ledger.dead()):
             return []
         try:
             living = [pod for pod in self._api.pods() if pod.status != "TERMINATED"]
@@ -289,7 +295,7 @@ class PodWatch:
     def _note_forgotten(self, living: list[Pod]) -> None:
         """Note the pods of clients that are gone, and take those out of the ledger that are gone as well."""
         by_name = {pod.name: pod for pod in living}
-        self._ledger.sweep(by_name)
+        self._ledger.sweep(by_name, self._api.may_exist)
         self.forgotten = {name: by_name[name].cost for name in self._ledger.dead() if name in by_name}
 
     def _keep_listing(self) -> None:
@@ -316,10 +322,10 @@ class PodWatch:
         by_id = {pod.id: pod for pod in pods if pod.status != "TERMINATED"}
         with self._lock:
             watched = dict(self._pods)
-        names = {sighting.name: pod_id for pod_id, sighting in watched.items()}
+        names = {sighting.name: pod_id for pod_id, sighting in watched.items() if sighting.name}
         for pod_id, sighting in watched.items():
             # An older list cannot have the pod, and a new pod may be listed late: one that is missing again is asked for itself.
-            if sighting.added_at <= listed_at and (pod_id in by_id or not sighting.missing or not self._exists(pod_id)):
+            if sighting.added_at <= listed_at and (pod_id in by_id or not sighting.missing or not self._api.may_exist(pod_id)):
                 sighting.update(by_id.get(pod_id))
             if sighting.released_at is None and sighting.unwanted_at is None:
                 continue
@@ -340,13 +346,6 @@ class PodWatch:
                 self.add(pod.id, pod.name, pod.cost).on_gone = lambda on_gone=on_gone: on_gone(True)
                 self.terminate(pod.id)
         self._give_up_unanswered({pod.name for pod in by_id.values()})
-
-    def _exists(self, pod_id: str) -> bool:
-        try:
-            pod = self._api.pod(pod_id)
-        except CloudTrainError:
-            return True  # A list will tell.
-        return pod is not None and pod.status != "TERMINATED"
 
     def _is_late(self, sighting: Sighting, listed_at: float) -> bool:
         """Return whether a pod that a list has should have gone before it."""

@@ -19,7 +19,8 @@ from support.cloud import DATA_CENTER, Cloud
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.account import connect, find_api_key
-from kedro_cloudtrain.backends.runpod.api import RunPodApi, _parse
+from kedro_cloudtrain.backends.runpod.answers import parse
+from kedro_cloudtrain.backends.runpod.api import RunPodApi
 from kedro_cloudtrain.backends.runpod.contract import Gpu, PodRequest
 from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError
 
@@ -172,7 +173,7 @@ def test_an_api_that_cannot_be_reached_is_one_plain_error(api: RunPodApi, monkey
 
 def test_a_malformed_answer_names_the_fields_that_are_wrong() -> None:
     with pytest.raises(ApiError, match=r"returned a malformed Gpu\. Missing or wrong: `id`, `price\.secure`\."):
-        _parse(Gpu, {"name": "L4", "price": {"secure": "cheap"}})
+        parse(Gpu, {"name": "L4", "price": {"secure": "cheap"}})
 
 
 def test_a_netrc_does_not_replace_the_key(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,9 +290,13 @@ PAGES = {
         ({**PAGES, "3": PAGES[""]}, "whose pages do not end"),
         ({"": {"pods": "none"}}, "malformed list of pods"),
         ({"": ["a"]}, "malformed list of pods"),
+        ({"": {}}, "malformed list of pods"),
+        ({"": {"error": "internal"}}, "malformed list of pods"),
+        ({"": {"pods": None}}, "malformed list of pods"),
+        ({**PAGES, "3": {"pagination": {"hasNextPage": False}}}, "malformed list of pods"),
     ],
 )
-def test_a_list_is_followed_to_its_last_page(pages: dict[str, Any], expected: list[str] | str) -> None:
+def test_a_list_is_followed_to_its_last_page(pages: dict[str, Any], expected: list[str] | str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             cursor = parse_qs(urlsplit(self.path).query).get("cursor", [""])[0]
@@ -307,6 +312,7 @@ def test_a_list_is_followed_to_its_last_page(pages: dict[str, Any], expected: li
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         api = RunPodApi(API_KEY, f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(api, "_pause", lambda _: None)
         if isinstance(expected, str):
             with pytest.raises(ApiError, match=expected):
                 api.pods()

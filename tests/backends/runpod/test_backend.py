@@ -526,3 +526,23 @@ def test_a_pod_that_is_taken_over_is_billed_by_runpods_clock(cloud: Cloud, backe
     (use,) = cloud.receipts[-1].machines
     assert 0 < use.cost_usd < 0.02
     first.close()
+
+
+def test_an_output_that_appears_late_is_waited_for_and_one_that_never_does_is_made_anew(
+    cloud: Cloud, backend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.s3.faults.append(StorageFault("HEAD", "outputs/metrics.json", 404, times=2))
+    assert cloud.run(backend)["rmse"] == 1.5
+    assert len(cloud.runpod.pods) == 1
+    monkeypatch.setattr("kedro_cloudtrain.backends.runpod.following._OUTPUTS_APPEAR_S", 0.3)
+    cloud.s3.faults.append(StorageFault("HEAD", "outputs/metrics.json", 404, times=2))
+    assert cloud.run(backend, "again")["rmse"] == 1.5
+    assert len(cloud.runpod.pods) == 3
+    assert "left an output that does not appear: .cloudtrain/jobs/again-" in caplog.text
+    assert "upload FILE" not in caplog.text
+    cloud.s3.faults.append(StorageFault("HEAD", "outputs/metrics.json", 404, times=99))
+    with pytest.raises(
+        JobLostError, match=r"was lost on 1 pod: .* left an output that does not appear: .*outputs/metrics\.json is not on the"
+    ):
+        cloud.run(backend, "never", retries=0)
+    cloud.s3.faults.clear()

@@ -80,7 +80,7 @@ def test_an_entry_stays_as_long_as_its_pod_may_exist(tmp_path: Path, entry: dict
     client.open(LedgerEntry(name="pod", asked_at=time.time() - entry.pop("age_s"), **entry))
     if ended:
         client.close()
-    other.sweep({"pod"} if listed else set())
+    other.sweep({"pod"} if listed else set(), lambda _: False)
     assert ("pod" in other.entries()) is stays
 
 
@@ -90,9 +90,9 @@ def test_an_entry_that_cannot_be_read_stays_until_its_pod_is_gone(tmp_path: Path
     ledger = PodLedger("account", tmp_path)
     assert ledger.entries() == {"pod": LedgerEntry(name="pod")}
     assert ledger.dead() == {}
-    ledger.sweep({"pod"})
+    ledger.sweep({"pod"}, lambda _: False)
     assert "pod" in ledger.entries()
-    ledger.sweep(())
+    ledger.sweep((), lambda _: False)
     assert ledger.entries() == {}
 
 
@@ -294,7 +294,7 @@ def test_a_client_whose_lock_is_taken_away_as_it_begins_is_not_taken_for_gone(tm
     def flock(handle, operation: int) -> None:
         if operation == fcntl.LOCK_EX and not swept:
             swept.append(True)
-            other.sweep(())
+            other.sweep((), lambda _: False)
         real(handle, operation)
 
     monkeypatch.setattr("kedro_cloudtrain.storage.life_locks.fcntl.flock", flock)

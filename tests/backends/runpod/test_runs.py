@@ -132,7 +132,7 @@ def test_a_run_prints_what_it_was_and_what_it_cost(shop: Project, cloud: Cloud) 
     assert done.returncode == 0, output
     for part in (f"backend runpod · volume {cloud.volume_id} in EU-RO-1", "train_mass on NVIDIA L4 at $0.43/h"):
         assert part in output, part
-    assert re.search(r"^train_mass +runpod +done .* \$0\.0\d+$", output, re.MULTILINE), output
+    assert re.search(r"^train_mass +runpod +done .* \$0\.0\d+ .* data/06_models/mass$", output, re.MULTILINE), output
     assert "NVIDIA L4, driver 570.86.10, CUDA 12.8" in output
     (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
     result = json.loads((folder / "result.json").read_text())

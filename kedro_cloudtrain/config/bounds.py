@@ -1,0 +1,19 @@
+"""What a number of a setting may be, so that each place that the number comes to can take it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+# Three years. What a machine is told, and what the client reads back, is bounded likewise: an endless time would be no time to them.
+MOST_SECONDS = 1e8
+MOST_GIGABYTES = 1e5
+
+Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
+# The client alone waits, so that it may wait for ever: `.inf`.
+Wait = Annotated[float, Field(ge=0)]
+# `.inf` is no limit.
+Usd = Annotated[float, Field(gt=0)]
+Gigabytes = Annotated[float, Field(gt=0, le=MOST_GIGABYTES)]
+Megabytes = Annotated[float, Field(ge=0)]

@@ -1,0 +1,68 @@
+"""Programs that this process waits for: none of them outlives it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+# Without a lock, which a signal's handler would wait for in the thread that holds it.
+_running: dict[int, subprocess.Popen[str]] = {}
+
+
+class ChildEndedError(Exception):
+    """A program was ended before its time, since this process ends."""
+
+
+def run_child(
+    command: Sequence[str], *, folder: Path, environment: Mapping[str, str], text: str, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, with a text as its input, and return what it has written; it is ended with all that it has started.
+
+    Raises:
+        TimeoutExpired: it takes longer; it has been ended.
+        ChildEndedError: `end_children` has ended it.
+    """
+    # A group of its own: what it starts, such as a build of a package, is ended with it.
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        start_new_session=True,
+    )
+    _running[process.pid] = process
+    try:
+        output, errors = process.communicate(text, timeout=timeout_s)
+    except BaseException:
+        _end(process)
+        with contextlib.suppress(OSError, ValueError):
+            process.communicate()
+        raise
+    finally:
+        was_ended = _running.pop(process.pid, None) is None
+    if was_ended:
+        raise ChildEndedError(command[0])
+    return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def end_children() -> None:
+    """End every program that is still running, as the process itself ends."""
+    for pid in list(_running):
+        process = _running.pop(pid, None)
+        if process is not None:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
