@@ -193,7 +193,7 @@ def test_runs_are_seen(told: Project) -> None:
 def test_a_run_is_started_from_a_notebook(told: Project) -> None:
     done = told.python("-c", block("how-to/notebooks.md", "python", "# notebook.py"))
     assert "'accuracy'" in done.stdout, done.stderr
-    assert "('train_species', <JobState.SUCCEEDED" in done.stdout
+    assert "('train_species', <JobState.REUSED" in done.stdout
 
 
 @needs_runner_params
