@@ -45,8 +45,9 @@ def make_fields(place: str) -> str:
     model = _at(place)
     schema = model.model_json_schema()
     rows = [
-        (f"`{name}`", meaning, _values(field, schema).removesuffix(" or null"), _default(field))
-        for (name, field), meaning in zip(schema["properties"].items(), _meanings(model), strict=True)
+        (f"`{name}`", meaning, _values(schema["properties"][name], schema).removesuffix(" or null"), _default(schema["properties"][name]))
+        for name, meaning in _meanings(model).items()
+        if not model.model_fields[name].exclude  # what is no key of the file
     ]
     return _table(("key", "meaning", "takes", "default"), rows)
 
@@ -120,7 +121,7 @@ def _at(place: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _meanings(model: type[BaseModel]) -> list[str]:
+def _meanings(model: type[BaseModel]) -> dict[str, str]:
     """Return what a class's docstring says of its fields.
 
     Raises:
@@ -130,7 +131,7 @@ def _meanings(model: type[BaseModel]) -> list[str]:
     if list(described) != list(model.model_fields):
         odd = sorted(set(described) ^ set(model.model_fields)) or "their order"
         raise ValueError(f"{model.__module__}.{model.__name__}: its docstring and its fields differ in {odd}")
-    return list(described.values())
+    return described
 
 
 def _described(docstring: str) -> tuple[str, dict[str, str]]:

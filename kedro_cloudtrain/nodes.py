@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import atexit
 import functools
+import inspect
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.jobs.parameters import OutputKind
+
+_NODE_ARGUMENTS = inspect.signature(kedro_node).parameters
 
 
 class TrainingFunction:
@@ -154,11 +158,27 @@ def training_node(
             f"training_node({data!r}, {parameters!r}) has no outputs. Name at least one of {', '.join(OUTPUT_KINDS)}: "
             f'for example model="my_model".'
         )
-    return kedro_node(
-        TrainingFunction(tuple(kind for kind in OUTPUT_KINDS if kind in outputs)),
-        [data, parameters] if validation is None else [data, parameters, validation],
-        outputs,
-        name=name,
-        tags=tags,
-        namespace=namespace,
-    )
+    preview: dict[str, Any] = {}
+    if name is not None and "preview_fn" in _NODE_ARGUMENTS:
+        # For Kedro-Viz, where Kedro has it.
+        preview["preview_fn"] = functools.partial(_preview, f"{namespace}.{name}" if namespace else name)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*preview_fn.*experimental")
+        return kedro_node(
+            TrainingFunction(tuple(kind for kind in OUTPUT_KINDS if kind in outputs)),
+            [data, parameters] if validation is None else [data, parameters, validation],
+            outputs,
+            name=name,
+            tags=tags,
+            namespace=namespace,
+            **preview,
+        )
+
+
+def _preview(name: str) -> Any:
+    """Return what Kedro-Viz shows of a training node: the receipt of its latest job in the project that is open, and its script."""
+    from kedro.pipeline.preview_contract import TextPreview
+
+    from kedro_cloudtrain.runs.preview import node_text
+
+    return TextPreview(content=node_text(Path.cwd(), name), meta={"language": "python"})

@@ -13,6 +13,7 @@ from support.kedro_project import PARAMETERS, ROOT, Project, make_project
 UV = [sys.executable, "-m", "uv"]
 CATALOG = """
 penguins: {type: kedro_cloudtrain.CloudDataset, dataset_key: datasets/penguins.csv, volume: {path: data/volume}}
+flat_model: {type: kedro_cloudtrain.ModelDataset, filepath: data/06_models/flat}
 "{name}_metrics": {type: kedro_cloudtrain.MetricsDataset, filepath: "data/08_reporting/{name}.json"}
 """
 REGISTRY = """
@@ -26,7 +27,10 @@ def spread(first, second):
 
 
 def register_pipelines():
-    trainings = [training_node("penguins", f"params:{name}", metrics=f"{name}_metrics", name=f"train_{name}") for name in ("mass", "flat")]
+    trainings = [
+        training_node("penguins", "params:mass", metrics="mass_metrics", name="train_mass"),
+        training_node("penguins", "params:flat", metrics="flat_metrics", model="flat_model", name="train_flat"),
+    ]
     return {"__default__": Pipeline([*trainings, node(spread, ["mass_metrics", "flat_metrics"], "both_metrics", name="spread")])}
 """
 PRINT_RUNS = """
@@ -34,7 +38,19 @@ import json
 from mlflow import MlflowClient
 client = MlflowClient("sqlite:///mlflow.db")
 runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-print(json.dumps([{"status": run.info.status, "metrics": run.data.metrics, "params": run.data.params} for run in runs]))
+import mlflow
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+experiments = [run.info.experiment_id for run in runs]
+models = [model.source_run_id for model in client.search_logged_models(experiments) if model.name == "flat_model"]
+
+
+def shown(run):
+    files = [file.path for file in client.list_artifacts(run.info.run_id)]
+    logged = {"artifacts": files, "models": models.count(run.info.run_id)}
+    return {**logged, "status": run.info.status, "metrics": run.data.metrics, "params": run.data.params}
+
+
+print(json.dumps([shown(run) for run in runs]))
 """
 
 
@@ -45,7 +61,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([*UV, "venv", "-q", "--python", sys.executable, environment], check=True, capture_output=True)
     python = environment / "bin/python"
     subprocess.run(
-        [*UV, "pip", "install", "-q", "--python", python, "-e", f"{ROOT}[xgboost]", "kedro-mlflow", "kedro-datasets"],
+        [*UV, "pip", "install", "-q", "--python", python, "-e", f"{ROOT}[xgboost]", "plotly", "kedro-mlflow", "kedro-datasets"],
         check=True,
         capture_output=True,
     )
@@ -78,7 +94,7 @@ def runs(python: Path, project: Project) -> list[dict]:
 
 
 def test_one_run_has_the_metrics_of_all_nodes(python: Path, tracked: Project) -> None:
-    tracked.write("conf/base/cloudtrain.yml", "run: {max_pods: 2}\n")
+    tracked.write("conf/base/cloudtrain.yml", "run: {max_pods: 2, report: true}\n")
     kedro(python, tracked, "--runner=cloudtrain")
     (run,) = runs(python, tracked)
     assert run["status"] == "FINISHED"
@@ -86,6 +102,9 @@ def test_one_run_has_the_metrics_of_all_nodes(python: Path, tracked: Project) ->
     wanted = {f"{name}_metrics.{key}": value for name in ("mass", "flat") for key, value in saved[name].items()}
     assert run["metrics"] == pytest.approx({**wanted, "both_metrics.spread": saved["both"]["spread"]})
     assert any("model_type" in name or "xgboost_regression" in value for name, value in run["params"].items())
+    assert run["models"] == 1
+    (page,) = (tracked.path / ".cloudtrain/reports").glob("*.html")
+    assert {"flat_model_files", page.name} <= set(run["artifacts"])
     # Finished work is reused, and the next run still gets its metrics.
     kedro(python, tracked, "--runner=cloudtrain")
     again, first = runs(python, tracked)

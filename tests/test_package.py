@@ -76,6 +76,9 @@ def test_the_wheel_trains_in_a_clean_environment_beside_a_new_project(tmp_path: 
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "kedro_cloudtrain/templates/xgboost_regression.py.j2" in names
+    assert "kedro_cloudtrain/runs/page.html.j2" in names
+    inside = {name.partition("kedro_cloudtrain/starter/{{ cookiecutter.repo_name }}/")[2] for name in names}
+    assert {".gitignore", ".github/workflows/ci.yml", "conf/local/.gitkeep", "data/volume/datasets/penguins.csv"} <= inside
     assert "kedro_cloudtrain/worker/job.py" in names
     assert "kedro_cloudtrain/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"kedro_cloudtrain"}

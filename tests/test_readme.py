@@ -26,6 +26,7 @@ from kedro_cloudtrain.commands.cli import cloudtrain
 from kedro_cloudtrain.config import VolumeSettings, make_settings
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.planning.entries import dataset_source
+from kedro_cloudtrain.runs.notices import Notices
 
 LOCAL = {"path": "data/volume"}
 
@@ -352,6 +353,13 @@ def test_the_private_index_of_the_page_is_opened_by_its_credentials() -> None:
     assert "@" in line
 
 
+def test_the_notices_of_the_page_are_sent_to_a_service() -> None:
+    values = yaml.safe_load(block("how-to/notify.md", "yaml", "# conf/runpod/cloudtrain.yml"))
+    settings = make_settings(values, credentials=credentials_of("how-to/notify.md"))
+    assert settings.run.notify is not None
+    Notices(settings.run.notify)
+
+
 def test_the_datasets_of_the_reference_are_sources() -> None:
     catalog = DataCatalog.from_config(yaml.safe_load(block("reference/datasets.md", "yaml", "# catalog.yml")))
     sources = {name: dataset_source(catalog[name]) for name in catalog}
@@ -400,9 +408,9 @@ def test_the_reference_has_every_setting_and_runner_parameter(generated: Any) ->
     from kedro_cloudtrain import config
 
     page = generated.on_page_markdown(text_of("reference/settings.md"))
-    models = (config.Settings, config.VolumeSettings, config.NodeSettings, config.RunSettings, config.BudgetSettings)
-    names = {name for model in models for name in model.model_fields} | set(config.RUNNER_PARAMETERS)
-    tables = page.split("## Environment variables")[0]
+    models = (config.Settings, config.VolumeSettings, config.NodeSettings, config.RunSettings, config.BudgetSettings, config.NotifySettings)
+    names = {name for model in models for name, field in model.model_fields.items() if not field.exclude} | set(config.RUNNER_PARAMETERS)
+    tables = page.split("## In an editor")[0]
     assert named_in_first_column(tables) == names
     assert set(config.RUN_PARAMETERS) <= set(re.findall(r"`(\w+)`", tables))
     assert "| `timeout_s` | the job's deadline, in seconds from its start. | number, above 0 | `86400` |" in tables

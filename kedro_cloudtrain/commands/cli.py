@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 from importlib import resources
 from pathlib import Path
@@ -15,6 +17,7 @@ from kedro_cloudtrain.commands.project import env_option, find_pipeline, logs_to
 from kedro_cloudtrain.commands.report import report
 from kedro_cloudtrain.commands.stop import stop
 from kedro_cloudtrain.storage.files import whole
+from kedro_cloudtrain.wording import some_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,21 +44,46 @@ def cloudtrain() -> None:
 @env_option
 @click.pass_obj
 def init(metadata: ProjectMetadata, env: str | None) -> None:
-    """Write a commented cloudtrain.yml into conf/base, or conf/ENV.
+    """Write a commented cloudtrain.yml into conf/base, or conf/ENV, and the schema by which an editor completes and checks it.
 
     A project without a conf/logging.yml gets one: Kedro's default, without the line that Kedro logs to stdout before any command begins.
     """
+    from kedro_cloudtrain.config.schema import SCHEMA_FILE, settings_schema
+
     conf = metadata.project_path / "conf"
-    file = conf / (env or "base") / "cloudtrain.yml"
-    written = [*([] if file.exists() else [file]), *([] if any(conf.glob("logging.y*ml")) else [conf / "logging.yml"])]
+    file, logging, schema = conf / (env or "base") / "cloudtrain.yml", conf / "logging.yml", metadata.project_path / SCHEMA_FILE
+    texts = {
+        target: resources.files("kedro_cloudtrain.templates").joinpath(target.name).read_text(encoding="utf-8")
+        for target in (file, logging)
+    }
+    # The line by which an editor finds the schema.
+    texts[file] = f"# yaml-language-server: $schema={os.path.relpath(schema, file.parent)}\n{texts[file]}"
+    texts[schema] = json.dumps(settings_schema(), indent=2) + "\n"
+    has_logging = any(conf.glob("logging.y*ml"))
+    written = [target for target in texts if not (target.exists() or (target == logging and has_logging))]
     if not written:
         raise click.ClickException(f"{file} exists already; it was left as it is.")
-    templates = resources.files("kedro_cloudtrain.templates")
     for target in written:
         with whole(target) as temporary:
-            temporary.write_text(templates.joinpath(target.name).read_text(encoding="utf-8"), encoding="utf-8")
-    names = " and ".join(str(target.relative_to(metadata.project_path)) for target in written)
+            temporary.write_text(texts[target], encoding="utf-8")
+    names = some_of(str(target.relative_to(metadata.project_path)) for target in written)
     click.echo(f"Wrote {names}. Next: kedro cloudtrain plan")
+
+
+@cloudtrain.command()
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the schema to this file instead of printing it.")
+@click.pass_obj
+def schema(metadata: ProjectMetadata, output: Path | None) -> None:  # noqa: ARG001  # of this release, whatever the project
+    """Print the JSON schema of cloudtrain.yml; an editor's YAML extension completes and checks the file by it."""
+    from kedro_cloudtrain.config.schema import settings_schema
+
+    text = json.dumps(settings_schema(), indent=2)
+    if output is None:
+        click.echo(text)
+        return
+    with whole(output) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    click.echo(f"Wrote {output}")
 
 
 @cloudtrain.command()
@@ -122,7 +150,7 @@ def _machine_plan(planner: Planner, pipelines: Mapping[str, Pipeline], name: str
     from kedro_cloudtrain.planning.plan import MachinePlan
     from kedro_cloudtrain.planning.selectors import goes_to_machine
     from kedro_cloudtrain.planning.training import TrainingPlan
-    from kedro_cloudtrain.wording import did_you_mean, some_of
+    from kedro_cloudtrain.wording import did_you_mean
 
     names = [pipeline] if pipeline else list(pipelines)
     every = {node.name: node for key in names for node in find_pipeline(pipelines, key).nodes}

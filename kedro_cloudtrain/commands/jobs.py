@@ -47,7 +47,7 @@ def jobs(metadata: ProjectMetadata, of_all: bool, as_json: bool, output: Path | 
         logs_to_stderr()
     folders, pods = job_folders(metadata, env, of_all=of_all), pods_of(metadata, env)
     pods_by_job = {folder.name: pod for pod in pods for folder in folders if pod.works_on(folder.name)}
-    bills, spent = bills_of(metadata, env, folders), job_costs(RunLedger(metadata.project_path).records())
+    bills, spent = bills_of(metadata, env, folders), job_costs(RunLedger(metadata.project_path).records(paid=True))
     pods = [pod for pod in pods if pod not in pods_by_job.values()]
     if as_json or output is not None:
         records = [job_record(folder, pods_by_job.get(folder.name), bills.get(folder.name), spent.get(folder.name)) for folder in folders]
@@ -98,6 +98,7 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
     """
     from kedro_cloudtrain.errors import CloudTrainError
     from kedro_cloudtrain.running.display import metric
+    from kedro_cloudtrain.runs.notices import Notices
 
     (kept,) = kept_jobs(metadata, env, [find_job(metadata, env, job)])
     name = kept.folder.name
@@ -106,6 +107,11 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
         click.echo(f"{running}  {progress.step}/{progress.of}  {metric(progress)}")
 
     result = kept.wait(report)
+    notify = read_settings(metadata, env).run.notify
+    if notify is not None:
+        # The run that has left the job is over, and cannot tell of it.
+        error = "" if result is None or result.error is None else result.error.message
+        Notices(notify).job_ended(name, "gone" if result is None else result.state, error)
     if result is None:
         raise click.ClickException(f"{name} is gone and has left no result. What it wrote: kedro cloudtrain logs {name}")
     if result.state != "succeeded":

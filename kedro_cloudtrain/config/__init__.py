@@ -2,6 +2,7 @@
 
 from kedro_cloudtrain.config.making import RUN_PARAMETERS, RUNNER_PARAMETERS, make_settings
 from kedro_cloudtrain.config.node import NodeSettings
+from kedro_cloudtrain.config.notify import NotifySettings
 from kedro_cloudtrain.config.project import ProjectConfig
 from kedro_cloudtrain.config.run import BudgetSettings, RunSettings
 from kedro_cloudtrain.config.settings import Settings, selects
@@ -13,6 +14,7 @@ __all__ = [
     "RUN_PARAMETERS",
     "BudgetSettings",
     "NodeSettings",
+    "NotifySettings",
     "ProjectConfig",
     "RunSettings",
     "Settings",

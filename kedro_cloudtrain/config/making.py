@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from kedro_cloudtrain.config.files import keep_one_kind_of_volume, place_of
+from kedro_cloudtrain.config.notify import with_urls
 from kedro_cloudtrain.config.settings import Settings
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.secrecy import sealed_with, shown
@@ -70,6 +71,8 @@ def make_settings(
         if RUNNER_PARAMETERS[name][0] == "defaults" and isinstance(merged.get("nodes"), dict):
             merged["nodes"] = {selector: _without(node, name) for selector, node in merged["nodes"].items()}
     _give_credentials(merged, credentials or {}, files)
+    if isinstance(merged.get("run"), dict) and "notify" in merged["run"]:
+        merged["run"] = {**merged["run"], "notify": with_urls(merged["run"]["notify"], credentials or {}, files)}
     if isinstance(merged.get("volume"), dict):
         merged["volume"] = keep_one_kind_of_volume(merged["volume"], files)
     try:

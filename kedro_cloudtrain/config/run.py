@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kedro_cloudtrain.config.notify import NotifySettings  # noqa: TC001  # pydantic needs it
+
 
 class BudgetSettings(BaseModel):
     """A budget that the clients of a team share: together they never spend more than it in a period.
@@ -43,6 +45,7 @@ class RunSettings(BaseModel):
         on_failure: what becomes of the jobs that are running when a node fails: `finish` lets them finish and keeps their results,
             `cancel` ends them.
         report: whether the run writes its page when it is over, as `kedro cloudtrain report` does; its last line names the file.
+        notify: who is told of the run, and of what.
         answer_timeout_s: how many seconds the volume, or RunPod's API, may give no answer until the run gives up what it waits for; a line
             of the log tells of a silence from its thirtieth second on.
     """
@@ -56,4 +59,5 @@ class RunSettings(BaseModel):
     detach: bool = False
     on_failure: Literal["finish", "cancel"] = "finish"
     report: bool = False
+    notify: NotifySettings | None = None
     answer_timeout_s: float = Field(600.0, gt=0)

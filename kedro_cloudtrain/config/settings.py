@@ -19,12 +19,11 @@ class Settings(BaseModel):
     """All settings of `cloudtrain.yml`.
 
     Attributes:
-        backend: where machine nodes run: on this computer, or on pods of RunPod.
-        volume: where the keys of the data and the job folders are.
-        defaults: the settings of every node on a machine.
-        nodes: the same for some nodes: by name, glob, `tag:TAG` or `namespace:NAMESPACE`. A later key wins over an earlier one, an exact
-            name over all. A node that is named here runs on a machine, whatever its function is.
-        run: the settings of the run as a whole.
+        backend: where nodes run that go to a machine: `local`, a process on this computer, or `runpod`, a pod.
+        volume: where the keys of `dataset_key` and the job folders are.
+        defaults: the settings of every node that goes to a machine.
+        nodes: the settings of some nodes, by name, glob, `tag:TAG` or `namespace:NAMESPACE`; what is named here goes to a machine.
+        run: the settings of a run as a whole.
 
     Example:
         ```yaml

@@ -13,6 +13,7 @@ from kedro.io import AbstractVersionedDataset, Version
 from kedro.io.core import VersionNotFoundError
 
 from kedro_cloudtrain.errors import ConfigError, SourceError
+from kedro_cloudtrain.runs.scores import best_round
 from kedro_cloudtrain.storage.files import whole
 
 if TYPE_CHECKING:
@@ -145,10 +146,16 @@ class TrainingHistoryDataset(_JsonFile, AbstractVersionedDataset[Any, Any]):
         except ImportError as error:
             raise ConfigError('The chart of a training history needs plotly: pip install "kedro-cloudtrain[viz]"') from error
         rows = self.load()
-        figure = go.Figure(layout={"xaxis": {"title": {"text": "round"}}, "template": "plotly_white", "hovermode": "x unified"})
-        for name in rows.columns.drop("round"):
+        metrics = rows.columns.drop("round")
+        names = dict.fromkeys(name.partition("_")[2] or name for name in metrics)
+        axes = {"xaxis": {"title": {"text": "round"}}, "yaxis": {"title": {"text": ", ".join(names)}}}
+        figure = go.Figure(layout={**axes, "template": "plotly_white", "hovermode": "x unified"})
+        for name in metrics:
             dash = "dot" if name.startswith("train_") else "solid"
             figure.add_scatter(x=rows["round"].tolist(), y=rows[name].tolist(), name=name.replace("_", " ", 1), line={"dash": dash})
+        best = best_round({name: dict(zip(rows["round"].tolist(), rows[name].tolist(), strict=True)) for name in metrics})
+        if best is not None:
+            figure.add_vline(x=best, line={"color": "#e8a13a", "dash": "dash"}, annotation={"text": f"best round {best}"})
         return PlotlyPreview(json.loads(figure.to_json()))
 
 

@@ -57,6 +57,7 @@ class Receipt:
         scores: the numbers among its metrics, by name.
         data: a digest of each input's identity.
         error: why it failed, in a line.
+        folder: the job's folder on this computer.
         device: what has computed: `2 CPU cores`, or `NVIDIA L4, driver 570.86.10, CUDA 12.8, 87 % busy`; empty if nothing has.
     """
 
@@ -78,6 +79,7 @@ class Receipt:
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
     data: Mapping[str, str] = dataclasses.field(default_factory=dict)
     error: str = ""
+    folder: str = ""
 
     @property
     def cost_usd(self) -> float | None:

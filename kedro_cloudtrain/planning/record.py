@@ -123,7 +123,7 @@ class _Recorder:
         run = {
             "backend": digest(settings.backend),
             "volume": digest(settings.volume.model_dump(mode="json")),
-            **{key: digest(value) for key, value in settings.run.model_dump(mode="json").items()},
+            **{key: digest(value) for key, value in settings.run.model_dump(mode="json", exclude={"report", "notify"}).items()},
             "plugin": digest([metadata.version("kedro-cloudtrain"), worker_digest()]),
         }
         return Record(run, {plan.node.name: self._node(plan) for plan in plans}, tuple(self._opaque), self._errors)

@@ -56,6 +56,7 @@ class CloudTrainHooks:
     def before_pipeline_run(self, run_params: dict[str, Any], catalog: DataCatalog) -> None:
         """Keep the configuration for the runner, and start the run's status if it is a `CloudTrainRunner`."""
         self._catalog = catalog
+        self.recorder = None  # an earlier run's, which was interrupted
         if self._latest is not None:
             self._configs[run_params.get("run_id")] = self._latest
             self._run_params[run_params.get("run_id")] = run_params
@@ -77,7 +78,7 @@ class CloudTrainHooks:
     def after_node_run(self, node: Node) -> None:
         """Record that a node is done."""
         if self._status is not None:
-            self._status.node_done(node)
+            self._status.node_done(node, None if self.recorder is None else self.recorder.job_s(node.name))
         if self.recorder is not None:
             self.recorder.node_done(node.name)
 
@@ -105,12 +106,10 @@ class CloudTrainHooks:
 
             place = place_within(self._catalog.get(dataset_name), self._latest.path)
             self.recorder.saved(node.name, dataset_name, place, data, is_metrics=self._is_metrics(dataset_name))
-        if "mlflow" in sys.modules and self._is_metrics(dataset_name):
-            from kedro_cloudtrain.plugin.mlflow import log_metrics
+        if "mlflow" in sys.modules:
+            self._log_to_mlflow(dataset_name, data)
 
-            log_metrics(dataset_name, data)
-
-    @hook_impl
+    @hook_impl(tryfirst=True)  # before kedro-mlflow ends its run
     def after_pipeline_run(self) -> None:
         """Record the end of the run."""
         if self._status is not None:
@@ -118,7 +117,7 @@ class CloudTrainHooks:
             self._status = None
         self._end_record()
 
-    @hook_impl
+    @hook_impl(tryfirst=True)
     def on_pipeline_error(self, error: Exception) -> None:
         """Record that the run has failed."""
         if self._status is not None:
@@ -130,8 +129,23 @@ class CloudTrainHooks:
         """Name the run's page in the last line, where the run has written one."""
         page = self.recorder.page if self.recorder is not None else None
         self.recorder = None
+        if page is not None and "mlflow" in sys.modules:
+            from kedro_cloudtrain.plugin.mlflow import log_page
+
+            log_page(page)
         if page is not None:
             logger.info("The run's page: %s", page, extra={"markup": False})
+
+    def _log_to_mlflow(self, dataset_name: str, data: Any) -> None:
+        """Log metrics and models to MLflow's active run."""
+        from kedro_cloudtrain.datasets import ModelDataset
+        from kedro_cloudtrain.plugin.mlflow import log_metrics, log_model
+        from kedro_cloudtrain.worker.models import TrainedModel
+
+        if self._is_metrics(dataset_name):
+            log_metrics(dataset_name, data)
+        elif self._catalog is not None and isinstance(self._catalog.get(dataset_name), ModelDataset) and isinstance(data, TrainedModel):
+            log_model(dataset_name, data)
 
     def _is_metrics(self, dataset_name: str) -> bool:
         from kedro_cloudtrain.datasets import MetricsDataset

@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import importlib.util
 import logging
+import re
 import shlex
 import socket
 import sys
@@ -17,15 +18,14 @@ from kedro.io import MemoryDataset
 
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, DetachedError
 from kedro_cloudtrain.jobs.owner import project_id
-from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.runs.git import git_state
 from kedro_cloudtrain.runs.job_view import views_of
 from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared
+from kedro_cloudtrain.runs.notices import Notices
 from kedro_cloudtrain.runs.page import write_page
 from kedro_cloudtrain.runs.record import NodeRecord, RunRecord, RunState, flat_parameters
 from kedro_cloudtrain.runs.recorder import RunRecorder, first_line
-from kedro_cloudtrain.secrecy import redacted
-from kedro_cloudtrain.worker.protocol import JOBS
+from kedro_cloudtrain.secrecy import HIDDEN, names_a_secret, redacted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import ProjectConfig, Settings
     from kedro_cloudtrain.jobs.receipt import Receipt
     from kedro_cloudtrain.planning.plan import NodePlan
+    from kedro_cloudtrain.running.display import Display
+
+# A parameter as it is typed: `--params=model.depth=3,api_key=…`.
+_GIVEN = re.compile(r"([A-Za-z_][\w.]*)[=:]([^,=:\s][^,]*)")
 
 logger = logging.getLogger("kedro.cloudtrain")
 
@@ -51,6 +55,7 @@ def recording(
     run_id: str | None,
     plans: Sequence[NodePlan] = (),
     receipts: Sequence[Receipt] = (),
+    display: Display | None = None,
 ) -> Iterator[RunRecorder]:
     """Record the run that the block is.
 
@@ -63,9 +68,14 @@ def recording(
         run_id: Kedro's id of the run.
         plans: the plans of its nodes, where any of them goes to a machine.
         receipts: takes those of the run's jobs.
+        display: knows what the jobs cost while they run.
+
+    Raises:
+        ConfigError: a package is missing that the settings ask for, or nobody can be told of the run as they ask.
     """
     if settings.run.report and importlib.util.find_spec("plotly") is None:
         raise ConfigError('`run.report` needs plotly for its figures: pip install "kedro-cloudtrain[viz]"')
+    notices = None if settings.run.notify is None else Notices(settings.run.notify)
     ledger = RunLedger(project.path)
     volume = settings.volume.make(project.path)
     name = _project_id(project)
@@ -89,30 +99,35 @@ def recording(
     shared = SharedRuns(volume, name) if plans and is_shared(volume, project.path) else None
     recorder = RunRecorder(ledger, record, shared, receipts, {plan.node.name: plan.input_names for plan in plans})
     recorder.begin()
+    if notices is not None and display is not None:
+        notices.watch(record, display.so_far_usd, display.without_machine_s)
+
+    def end(state: RunState, error: str = "", *, soon: bool = False) -> None:
+        recorder.end(state, error, soon=soon)
+        if settings.run.report and not soon:
+            recorder.page = _write_page(ledger, record, project.path)
+        if notices is not None:
+            notices.ended(record, recorder.page, soon=soon)
+
     try:
         yield recorder
     except DetachedError:
-        recorder.end(RunState.DETACHED)
+        end(RunState.DETACHED)
         raise
     except Exception as error:
-        recorder.end(RunState.FAILED, first_line(error))
-        recorder.page = _write_page(ledger, record, settings, plans)
+        end(RunState.FAILED, first_line(error))
         raise
     except BaseException:
-        recorder.end(RunState.INTERRUPTED, soon=True)
+        end(RunState.INTERRUPTED, soon=True)
         raise
-    recorder.end(RunState.SUCCEEDED)
-    recorder.page = _write_page(ledger, record, settings, plans)
+    end(RunState.SUCCEEDED)
 
 
-def _write_page(ledger: RunLedger, record: RunRecord, settings: Settings, plans: Sequence[NodePlan]) -> Path | None:
-    """Write the run's page, if the settings ask for it, and return its place; one that cannot be written does not fail the run."""
-    if not settings.run.report:
-        return None
-    roots = {plan.volume.folder(JOBS).resolve(): None for plan in plans if isinstance(plan, MachinePlan)}
+def _write_page(ledger: RunLedger, record: RunRecord, project: Path) -> Path | None:
+    """Write the run's page and return its place; one that cannot be written does not fail the run."""
     file = ledger.page(record.id)
     try:
-        write_page(file, record, ledger.before(record), views_of(record, list(roots)))
+        write_page(file, record, ledger.before(record), views_of(record, project))
     except (CloudTrainError, OSError) as error:
         logger.warning("The run's page was not written: %s", error, extra={"markup": False})
         return None
@@ -157,7 +172,11 @@ def _command() -> str:
     """Return what a person has typed; empty for a run from Python."""
     if click.get_current_context(silent=True) is None:
         return ""
-    return redacted(shlex.join(["kedro", *sys.argv[1:]]))
+    hidden = [
+        _GIVEN.sub(lambda given: f"{given[1]}={HIDDEN}" if names_a_secret(given[1].rpartition(".")[2]) else given[0], part)
+        for part in sys.argv[1:]
+    ]
+    return redacted(shlex.join(["kedro", *hidden]))
 
 
 def _user() -> str:

@@ -41,6 +41,7 @@ class RunStatus:
         self._catalog = catalog
         self._events: list[dict[str, Any]] = []
         self._started_at: dict[str, float] = {}
+        self._loaded: set[str] = set()
         self._lock = threading.Lock()
         self._written_at = 0.0
         self._later: threading.Timer | None = None
@@ -57,9 +58,19 @@ class RunStatus:
         with self._lock:
             self._started_at[node.name] = time.perf_counter()
 
-    def node_done(self, node: Node) -> None:
-        """Record that a node is done, and its seconds."""
-        duration = time.perf_counter() - self._started_at.get(node.name, time.perf_counter())
+    def node_done(self, node: Node, job_s: float | None = None) -> None:
+        """Record that a node is done, and its seconds.
+
+        Args:
+            node: the node.
+            job_s: how long its job took, in seconds, without the wait for a slot; None for an ordinary node.
+        """
+        duration = job_s if job_s is not None else time.perf_counter() - self._started_at.get(node.name, time.perf_counter())
+        if job_s is not None:
+            # What the machine has read itself passes no hook of Kedro's, and would be shown as skipped.
+            for name in node.inputs:
+                if name not in self._loaded and not name.startswith("params:") and name != "parameters":
+                    self.dataset_used("after_dataset_loaded", name)
         self._add({"event": "after_node_run", "node": node.name, "duration": duration, "status": "success"}, node=str(node))
 
     def node_failed(self, node: Node, error: Exception) -> None:
@@ -68,6 +79,8 @@ class RunStatus:
 
     def dataset_used(self, event: str, name: str) -> None:
         """Record that a dataset was loaded or saved, and its size in bytes."""
+        if event == "after_dataset_loaded":
+            self._loaded.add(name)
         self._add({"event": event, "dataset": name, "status": "Available", "size": self._size(name)}, dataset=name)
 
     def run_done(self) -> None:

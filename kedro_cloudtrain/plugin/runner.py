@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.planning.planner import Planner
     from kedro_cloudtrain.planning.saved_plan import SavedPlan
     from kedro_cloudtrain.plugin.ending import Ending
+    from kedro_cloudtrain.running.display import Display
     from kedro_cloudtrain.storage.threads import DaemonExecutor
 
 # Jobs at once on this computer where `run.max_pods` is left out: each job fits with every core, and two of them would only wait for
@@ -150,6 +151,7 @@ class CloudTrainRunner(SequentialRunner):
         from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
         from kedro_cloudtrain.planning.environments import lock_environments
         from kedro_cloudtrain.planning.planner import Planner
+        from kedro_cloudtrain.running.display import Display
 
         generator = TrainingScriptGenerator(project.templates)
         planner = Planner(catalog, settings, generator, project.path, project.package)
@@ -159,9 +161,10 @@ class CloudTrainRunner(SequentialRunner):
             self._check(self._saved_plan, planner, plans)
         if for_machines:
             _refuse_environments(lock_environments(plans, generator, planner.project))
-        with _recorded(pipeline, catalog, hook_manager, run_id, project, settings, plans, self.receipts):
+        display = Display(_headline(plans, settings))
+        with _recorded(pipeline, catalog, hook_manager, run_id, project, settings, plans, self.receipts, display):
             if for_machines:
-                self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, planner, plans, ending)
+                self._run_with_machines(pipeline, catalog, hook_manager, run_id, project, planner, plans, display, ending)
             else:
                 self._run_nodes(pipeline, catalog, hook_manager, run_id)
 
@@ -188,6 +191,7 @@ class CloudTrainRunner(SequentialRunner):
         project: ProjectConfig,
         planner: Planner,
         plans: Sequence[NodePlan],
+        display: Display,
         ending: Ending,
     ) -> None:
         from kedro_cloudtrain.backends import make_backend
@@ -196,7 +200,6 @@ class CloudTrainRunner(SequentialRunner):
         from kedro_cloudtrain.planning.plan import MachinePlan
         from kedro_cloudtrain.planning.training import model_places
         from kedro_cloudtrain.plugin.executor import CloudTrainExecutor
-        from kedro_cloudtrain.running.display import Display
         from kedro_cloudtrain.running.run import Run
         from kedro_cloudtrain.running.slots import Slots
         from kedro_cloudtrain.storage.silence import silent_servers
@@ -207,7 +210,7 @@ class CloudTrainRunner(SequentialRunner):
             settings.run,
             make_backend(settings, project.path, jobs),
             planner.generator,
-            Display(_headline(plans, settings)),
+            display,
             Slots(jobs),
             self.receipts,
             project_id(project.path),
@@ -331,13 +334,14 @@ def _recorded(
     settings: Settings,
     plans: Sequence[NodePlan] = (),
     receipts: Sequence[Receipt] = (),
+    display: Display | None = None,
 ) -> Iterator[None]:
     """Let the run leave a record, which our hooks, where there are any, fill with what happens to each node."""
     from kedro_cloudtrain.plugin.recording import recording
 
     hooks = hook_manager.get_plugin("cloudtrain") if hasattr(hook_manager, "get_plugin") else None
     run_params = hooks.run_params_of(run_id) if hooks is not None else {}
-    with recording(pipeline, catalog, project, settings, run_params, run_id, plans, receipts) as recorder:
+    with recording(pipeline, catalog, project, settings, run_params, run_id, plans, receipts, display) as recorder:
         if hooks is not None:
             hooks.recorder = recorder
         yield

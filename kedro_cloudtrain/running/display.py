@@ -8,6 +8,7 @@ import datetime as dt
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Self
 
@@ -66,6 +67,9 @@ class Row:
         machine: the kind of machine that it runs on.
         gpu_percent: how busy its GPU is.
         cost_usd: what its machine has cost so far, in dollars.
+        has_machine: whether a machine is paid for now.
+        spent_usd: what its machines that are gone have cost, in dollars.
+        moved_at: when it came into its state, by the monotonic clock.
     """
 
     node: str
@@ -77,9 +81,14 @@ class Row:
     machine: str = ""
     gpu_percent: float | None = None
     cost_usd: float | None = None
+    has_machine: bool = False
+    spent_usd: float = 0.0
+    moved_at: float = dataclasses.field(default_factory=time.monotonic)
 
     def moved(self, job: str, state: JobState) -> None:
         """Record a new state, and log it."""
+        if state is not self.state:
+            self.moved_at = time.monotonic()
         self.state = state
         if state in (JobState.STARTING, JobState.SUCCEEDED, JobState.REUSED):
             event = {
@@ -100,7 +109,7 @@ class Row:
 
     def placed(self, job: str, machine: str, usd_per_hour: float) -> None:
         """Record the machine that the job runs on, and log it with its price."""
-        self.machine, self.cost_usd = machine, 0.0
+        self.machine, self.cost_usd, self.has_machine = machine, 0.0, True
         logger.info("%s on %s at $%.2f/h  [%s]", self.node, machine, usd_per_hour, job, extra={"markup": False})
 
     def busy(self, _job: str, gpu_percent: float | None, cost_usd: float) -> None:
@@ -110,6 +119,13 @@ class Row:
     def used(self, _job: str, use: MachineUse) -> None:
         """Record what a machine has cost in the end."""
         self.gpu_percent, self.cost_usd = None, use.cost_usd
+        self.spent_usd += use.cost_usd
+        self.has_machine, self.moved_at = False, time.monotonic()
+
+    @property
+    def so_far_usd(self) -> float:
+        """What all its machines have cost so far, in dollars."""
+        return self.spent_usd + ((self.cost_usd or 0.0) if self.has_machine else 0.0)
 
     @property
     def machine_use(self) -> str:
@@ -179,6 +195,17 @@ class Display:
     def row(self, node: str) -> Row:
         """Return a node's row, which records the events of its job."""
         return self._rows[node]
+
+    def so_far_usd(self) -> float:
+        """Return what all jobs have cost so far, in dollars."""
+        with self._lock:
+            return sum(row.so_far_usd for row in self._rows.values())
+
+    def without_machine_s(self) -> dict[str, float]:
+        """Return for how many seconds each job that has no machine has been looking for one, by node."""
+        now = time.monotonic()
+        with self._lock:
+            return {row.node: now - row.moved_at for row in self._rows.values() if row.state is JobState.STARTING and not row.has_machine}
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:

@@ -286,6 +286,7 @@ class Job:
             scores=execution.scores,
             data=self.fingerprint.input_digests,
             error=execution.error,
+            folder=str(self.folder.path),
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.jobs.folder import JobFolder
 from kedro_cloudtrain.jobs.result import JobProgress
 from kedro_cloudtrain.jobs.volume_file import bounded_bytes, parsed
-from kedro_cloudtrain.runs.scores import higher_is_better
+from kedro_cloudtrain.runs.scores import best_round
 from kedro_cloudtrain.secrecy import redacted
 from kedro_cloudtrain.terminal import plain_text
 from kedro_cloudtrain.worker.protocol import OUTPUTS
@@ -78,15 +78,15 @@ class JobView:
         )
 
 
-def views_of(record: RunRecord, roots: Sequence[Path]) -> dict[str, JobView]:
-    """Return what the folders of a run's jobs show, by the job's name.
+def views_of(record: RunRecord, project: Path) -> dict[str, JobView]:
+    """Return what the folders of a run's jobs show, by the job's name; those that are not on this computer are left out.
 
     Args:
         record: the run.
-        roots: the folders that may hold its jobs.
+        project: the project's folder.
     """
-    folders = {node.job: next((root / node.job for root in roots if (root / node.job).is_dir()), None) for node in record.nodes if node.job}
-    return {job: JobView.of(JobFolder(path)) for job, path in folders.items() if path is not None}
+    folders = {node.job: project / node.folder for node in record.nodes if node.job and node.folder}
+    return {job: JobView.of(JobFolder(path)) for job, path in folders.items() if path.is_dir()}
 
 
 def _public(text: str) -> str:
@@ -111,19 +111,9 @@ def _curve(folder: JobFolder) -> Curve | None:
     if not steps:
         return None
     names = dict.fromkeys(name for line in rounds.values() for name in line.metrics)
-    best = _best_round(rounds, names)
+    best = best_round({name: {step: line.metrics.get(name) for step, line in rounds.items()} for name in names})
     kept = _thinned(steps, best)
     return Curve(tuple(kept), {name: tuple(_rounded(rounds[step].metrics.get(name)) for step in kept) for name in names}, best)
-
-
-def _best_round(rounds: Mapping[int, JobProgress], names: Mapping[str, None]) -> int | None:
-    """Return the best round by the first metric of the validation rows; the direction is that of its best end, as its name says."""
-    name = next((name for name in names if name.startswith("validation_")), None)
-    values = {step: value for step, line in rounds.items() if name is not None and (value := line.metrics.get(name)) is not None}
-    if name is None or not values:
-        return None
-    direction = higher_is_better(name)
-    return None if direction is None else (max if direction else min)(values, key=lambda step: (values[step], -step if direction else step))
 
 
 def _thinned(steps: Sequence[int], best: int | None) -> list[int]:

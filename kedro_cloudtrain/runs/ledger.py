@@ -7,7 +7,7 @@ import itertools
 import logging
 import re
 import secrets
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError, DiskError
@@ -21,7 +21,6 @@ from kedro_cloudtrain.wording import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from kedro_cloudtrain.storage.volumes import Volume
 
@@ -33,6 +32,8 @@ EARLIER = 30
 # On the volume, beside the jobs.
 _SHARED = ".cloudtrain/runs"
 _ENDING = ".json"
+# Only a machine has it.
+_PAID = b'"usd_per_hour"'
 # As Kedro writes the version of what a run saves, and the id of its session.
 _BEGINS_WITH_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")
 _NO_FILE_NAME = re.compile(r"[^A-Za-z0-9_.-]")
@@ -84,12 +85,17 @@ class RunLedger:
         Raises:
             DiskError: the project's folder cannot be written.
         """
-        with whole(self.folder / f"{record.id}{_ENDING}") as temporary:
+        with whole(self._file(record.id)) as temporary:
             temporary.write_bytes(record_bytes(record))
 
     def close(self) -> None:
         """Let others see that the run is over."""
         self._locks.release()
+
+    def within_project(self, path: str) -> str:
+        """Return a path from the project's folder, if it is in there; else as it is."""
+        place, project = Path(path), self._home.parent
+        return str(place.relative_to(project)) if path and place.is_relative_to(project) else path
 
     def page(self, name: str) -> Path:
         """Return the place of a run's page."""
@@ -99,16 +105,19 @@ class RunLedger:
         """Return the ids of all runs, the latest first."""
         return sorted((file.stem for file in self.folder.glob(f"*{_ENDING}")), reverse=True)
 
-    def records(self, since: dt.datetime | None = None) -> Iterator[RunRecord]:
+    def records(self, since: dt.datetime | None = None, *, paid: bool = False) -> Iterator[RunRecord]:
         """Yield the records, the latest first; one that cannot be read is left out, and kept in `unreadable` with the reason.
 
         Args:
             since: the earliest beginning; left out, all of them.
+            paid: whether only those that have paid for a machine are wanted; the others are not parsed.
         """
         earliest = "" if since is None else f"{since.astimezone(dt.UTC):%Y-%m-%dT%H.%M.%S}"
         for name in self.ids():
             if name < earliest:
                 return
+            if paid and _PAID not in (bounded_bytes(self._file(name)) or b""):
+                continue
             record = self.read(name)
             if record is not None:
                 yield record
@@ -120,7 +129,7 @@ class RunLedger:
 
     def read(self, name: str) -> RunRecord | None:
         """Return the record of an id; None if there is none, or it cannot be read."""
-        content = bounded_bytes(self.folder / f"{name}{_ENDING}")
+        content = bounded_bytes(self._file(name))
         if content is None:
             return None
         record = parsed(RunRecord, content)
@@ -131,6 +140,9 @@ class RunLedger:
             # Killed, or its computer was switched off: nobody could write its end.
             return record.model_copy(update={"state": RunState.INTERRUPTED})
         return record
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}{_ENDING}"
 
     def find(self, name: str) -> RunRecord:
         """Return the record of a run: by its id, the beginning of it, or `latest`.

@@ -67,6 +67,7 @@ class NodeRecord(_Record):
         where: the backend, or `here` for an ordinary node.
         state: a job's state, as `JobState` has it; `waiting` for a node that the run did not come to.
         job: the job's name.
+        folder: the job's folder on the computer of the run, from the project's folder if it is in there.
         why: why the job ran, or was reused.
         error: why it failed, in a line.
         started_at: when it began, in seconds since 1970.
@@ -91,6 +92,7 @@ class NodeRecord(_Record):
     where: str = "here"
     state: str = "waiting"
     job: str = ""
+    folder: str = ""
     why: str = ""
     error: str = ""
     started_at: float | None = None

@@ -97,6 +97,10 @@ class RunRecorder:
         """Record that a node has failed, and why."""
         self._ended(name, JobState.FAILED, first_line(error))
 
+    def job_s(self, name: str) -> float | None:
+        """Return how long a node's job took, in seconds, without its wait for a slot; None for an ordinary node."""
+        return next((receipt.total_s for receipt in reversed(self._receipts) if receipt.node == name), None)
+
     def saved(self, name: str, dataset: str, place: str, value: Any, *, is_metrics: bool) -> None:
         """Record where an output went, and the scores that it holds."""
         with self._lock:
@@ -148,6 +152,7 @@ class RunRecorder:
                 self.record.nodes.append(node)
             names = self._inputs.get(receipt.node, {})
             node.where, node.state, node.job, node.why = receipt.where, str(receipt.state), receipt.job, receipt.why
+            node.folder = self._ledger.within_project(receipt.folder)
             node.error = node.error or redacted(receipt.error)
             node.started_at, node.waited_s, node.total_s = receipt.started_at, receipt.waited_s, receipt.total_s
             if receipt.state.finished and receipt.started_at is not None:

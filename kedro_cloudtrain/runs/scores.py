@@ -47,6 +47,21 @@ def higher_is_better(name: str) -> bool | None:
     return True if words & _HIGHER_IS_BETTER else None
 
 
+def best_round(metrics: Mapping[str, Mapping[int, float | None]]) -> int | None:
+    """Return the round that was best by the first metric of the validation rows; None where its name does not tell which end is better.
+
+    Args:
+        metrics: by name, what was measured after each round; None where nothing was.
+    """
+    name = next((name for name in metrics if name.startswith("validation_")), "")
+    values = {step: value for step, value in metrics.get(name, {}).items() if value is not None and math.isfinite(value)}
+    direction = higher_is_better(name)
+    if direction is None or not values:
+        return None
+    # Of rounds that are equally good the first counts, as for early stopping.
+    return min(values, key=lambda step: (-values[step] if direction else values[step], step))
+
+
 def best_of(name: str, values: Mapping[int, float]) -> set[int]:
     """Return the places of the best values of a score; none where they are all alike, or the name does not tell which is better."""
     direction = higher_is_better(name)

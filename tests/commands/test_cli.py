@@ -156,6 +156,12 @@ def test_init_writes_settings_that_hold_and_leaves_those_there_are(project: Proj
     assert "conf/base/cloudtrain.yml" in done.stdout
     settings = (project.path / "conf/base/cloudtrain.yml").read_text()
     assert project.kedro("cloudtrain", "plan").returncode == 0
+    # An editor finds the schema, which no environment of Kedro's has among its files.
+    relative = settings.partition("\n")[0].removeprefix("# yaml-language-server: $schema=")
+    schema = json.loads((project.path / "conf/base" / relative).read_text())
+    printed = project.kedro("cloudtrain", "schema").stdout
+    assert json.loads(printed[printed.index("{\n") :]) == schema
+    assert "Wrote conf/odd/cloudtrain.yml." in project.kedro("cloudtrain", "init", "--env=odd").stdout
     # What is commented out is what could be written there.
     lines = [re.sub(r"^# (?=(defaults|nodes|run):|  )", "", line) for line in settings.splitlines() if not line.startswith("# volume")]
     assert make_settings(yaml.safe_load("\n".join(lines))).defaults.gpu == "auto"
@@ -182,7 +188,7 @@ def test_what_a_command_makes_is_all_that_stdout_has(project: Project, command: 
 
 def test_init_leaves_a_projects_own_logging_alone_and_completes_what_is_missing(project: Project) -> None:
     own = project.write("conf/logging.yml", "version: 1\n")
-    assert project.kedro("cloudtrain", "init").stdout.count("Wrote conf/base/cloudtrain.yml.") == 1
+    assert "Wrote conf/base/cloudtrain.yml, conf/cloudtrain.schema.json." in project.kedro("cloudtrain", "init").stdout
     assert own.read_text() == "version: 1\n"
     own.unlink()
     done = project.kedro("cloudtrain", "init")

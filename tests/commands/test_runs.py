@@ -132,6 +132,15 @@ def test_a_project_without_runs_or_git_says_what_makes_one(project: Project) -> 
     assert record["git"] is None
 
 
+def test_a_secret_that_was_typed_is_in_no_record(project: Project) -> None:
+    typed_params = "mass.hyperparameters.max_depth=2,service.api_key=geheim1,service.token=geheim2,note=a:b"
+    run(project, "--nodes=train_mass", f"--params={typed_params}")
+    (record,) = records(project)
+    command = "'--params=mass.hyperparameters.max_depth=2,service.api_key=***,service.token=***,note=a:b'"
+    assert record["command"] == f"kedro run --runner=cloudtrain --nodes=train_mass {command}"
+    assert "geheim" not in json.dumps(record)
+
+
 def test_a_failed_and_a_killed_run_leave_theirs_and_a_refused_one_leaves_none(slow: Project) -> None:
     edit(slow, "src/shop/pipeline_registry.py", "return sorted(metrics)", 'raise ValueError("no metrics: https://a:geheim1@example.org")')
     assert slow.kedro("run", "--runner=cloudtrain").returncode == 1

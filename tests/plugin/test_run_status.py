@@ -40,6 +40,9 @@ def test_a_run_leaves_each_nodes_state_and_time(ran: Project) -> None:
     done = {event["node"]: event for event in events if event["event"] == "after_node_run"}
     assert set(done) == {"train_mass", "summarise"}
     assert done["train_mass"]["duration"] > 0
+    # What the machine has read is not skipped, and each dataset was loaded once.
+    loaded = [event["dataset"] for event in events if event["event"] == "after_dataset_loaded"]
+    assert sorted(loaded) == ["mass_metrics", "params:mass", "penguins"]
     assert events[0]["event"] == "before_pipeline_run"
     assert events[-1]["event"] == "after_pipeline_run"
     assert {event["dataset"]: event["size"] for event in events if event["event"] == "after_dataset_saved"}["mass_model"] > 1000
@@ -58,11 +61,19 @@ def test_the_built_pages_hold_the_previews(ran: Project) -> None:
     done = ran.kedro("viz", "build", "--include-previews")
     assert done.returncode == 0, done.stdout + done.stderr
     pages = [json.loads(path.read_text()) for path in (ran.path / "build/api/nodes").iterdir()]
-    previews = {page["preview_type"]: page["preview"] for page in pages if page.get("preview")}
+    previews = {page["preview_type"]: page["preview"] for page in pages if page.get("preview") and "preview_type" in page}
+    # A training node shows its receipt and its script.
+    (panel,) = [page["preview"]["content"] for page in pages if page.get("preview") and "preview_type" not in page]
+    assert "# train_mass in run " in panel
+    assert "rmse" in panel.splitlines()[1]
+    assert "import xgboost" in panel
     texts = [str(page["preview"]) for page in pages if page.get("preview_type") == "JSONPreview"]
     assert previews["TablePreview"]["columns"][0] == "species"
     assert [trace["name"] for trace in previews["PlotlyPreview"]["data"]] == ["train rmse", "validation rmse"]
     assert any("rmse" in text for text in texts)
+    axes = previews["PlotlyPreview"]["layout"]
+    assert (axes["xaxis"]["title"]["text"], axes["yaxis"]["title"]["text"]) == ("round", "rmse")
+    assert axes["annotations"][0]["text"].startswith("best round ")
     assert any("feature" in text and "xgboost" in text for text in texts)
 
 

@@ -198,10 +198,6 @@ def test_a_page_needs_neither_the_volume_nor_a_whole_job_folder(finished: Projec
     done = copy.kedro("cloudtrain", "report", "--output", "gone.html")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Of 1 of its jobs the folder is not there" in (project / "gone.html").read_text()
-    (project / "conf/base/cloudtrain.yml").write_text("volume: {path: [no}")
-    done = copy.kedro("cloudtrain", "report", "--output", "without.html")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "The page is without its jobs' folders: " in done.stderr
 
 
 def test_the_timeline_has_all_of_a_nodes_time_and_tells_what_was_lost() -> None:
@@ -268,6 +264,5 @@ def test_without_plotly_the_message_names_the_extra(monkeypatch: pytest.MonkeyPa
 
 def test_the_views_of_a_run_are_those_of_its_jobs(finished: Project) -> None:
     latest = RunLedger(finished.path).find("latest")
-    root = finished.path / "data/volume/.cloudtrain/jobs"
-    assert set(views_of(latest, [finished.path, root])) == {node.job for node in latest.nodes if node.job}
-    assert views_of(latest, []) == {}
+    assert set(views_of(latest, finished.path)) == {node.job for node in latest.nodes if node.job}
+    assert views_of(latest, finished.path.parent) == {}

@@ -1,0 +1,143 @@
+"""Notices of a run: what is sent to people, by Apprise, when it ends, nears its limit, or waits for a machine."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.runs.record import RunState
+from kedro_cloudtrain.runs.scores import main_score
+from kedro_cloudtrain.secrecy import redacted
+from kedro_cloudtrain.terminal import plain_text
+from kedro_cloudtrain.wording import duration, score_text, usd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from kedro_cloudtrain.config import NotifySettings
+    from kedro_cloudtrain.config.notify import Event
+    from kedro_cloudtrain.runs.record import RunRecord
+
+logger = logging.getLogger("kedro.cloudtrain")
+
+# At this part of its limit a run is told of.
+_NEAR_LIMIT = 0.8
+_LOOKS_EVERY_S = 2.0
+# A receiver that does not answer does not keep a run from its end.
+_SENT_WITHIN_S = 10.0
+_SENT_SOON_S = 1.0
+_MOST_SCORES = 12
+
+
+class Notices:
+    """Sends people word of one run. A receiver that is down never fails the run, and costs it seconds at the most.
+
+    Args:
+        settings: who is told, and of what.
+
+    Raises:
+        ConfigError: Apprise is not installed, or it does not know a URL's service.
+    """
+
+    def __init__(self, settings: NotifySettings) -> None:
+        try:
+            import apprise  # noqa: PLC0415  # an extra
+        except ImportError:
+            raise ConfigError('`run.notify` needs Apprise: pip install "kedro-cloudtrain[notify]"') from None
+        # It logs the URLs that it refuses, and what our own lines say.
+        logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+        self._settings = settings
+        self._receivers: Any = apprise.Apprise()
+        for number, url in enumerate(settings.urls, 1):
+            if not self._receivers.add(url.get_secret_value()):
+                scheme = url.get_secret_value().partition("://")[0]
+                raise ConfigError(
+                    f"`run.notify`: URL {number} of {settings.credentials!r} in credentials.yml ({scheme}://…) is of no service that "
+                    "Apprise knows, or lacks a part. They are listed at https://appriseit.com/services"
+                )
+        self._told: set[tuple[str, str]] = set()
+        self._over = threading.Event()
+
+    def watch(self, record: RunRecord, spent_usd: Callable[[], float], waiting_s: Callable[[], Mapping[str, float]]) -> None:
+        """Look at a run while it goes on, in a thread of its own.
+
+        Args:
+            record: the run's.
+            spent_usd: returns what it has cost so far, in dollars.
+            waiting_s: returns for how many seconds each of its jobs that has no machine has been looking for one, by node.
+        """
+        threading.Thread(target=self._watch, args=(record, spent_usd, waiting_s), name="cloudtrain-notices", daemon=True).start()
+
+    def ended(self, record: RunRecord, page: Path | None = None, *, soon: bool = False) -> None:
+        """Send word of a run that is over.
+
+        Args:
+            record: the run's.
+            page: its page, if it has written one.
+            soon: whether the process is to end soon.
+        """
+        self._over.set()
+        event: Event = "finished" if record.state in (RunState.SUCCEEDED, RunState.DETACHED) else "failed"
+        self._send(event, "", f"{record.pipeline} {record.state}", _summary(record, page), _SENT_SOON_S if soon else _SENT_WITHIN_S)
+
+    def job_ended(self, job: str, state: str, error: str = "") -> None:
+        """Send word of a job that a run had left running."""
+        event: Event = "finished" if state == "succeeded" else "failed"
+        self._send(event, job, f"{job} {state}", error or "The same kedro run again takes its results.", _SENT_WITHIN_S)
+
+    def _watch(self, record: RunRecord, spent_usd: Callable[[], float], waiting_s: Callable[[], Mapping[str, float]]) -> None:
+        limit = record.max_cost_usd
+        while not self._over.wait(_LOOKS_EVERY_S):
+            spent = spent_usd()
+            if limit is not None and spent >= _NEAR_LIMIT * limit:
+                self._send("budget", "", f"{record.pipeline} nears its limit", f"{usd(spent)} of at most {usd(limit)} are spent.", 0.0)
+            for node, seconds in waiting_s().items():
+                if seconds >= self._settings.waiting_s:
+                    text = f"{node} has looked for a machine for {duration(seconds)}. More kinds of machines in `gpu` find one sooner."
+                    self._send("waiting", node, f"{record.pipeline} waits for a machine", text, 0.0)
+
+    def _send(self, event: Event, about: str, title: str, body: str, wait_s: float) -> None:
+        """Send a notice in a thread of its own, each only once, and wait for so many seconds."""
+        if event not in self._settings.events or (event, about) in self._told:
+            return
+        self._told.add((event, about))
+
+        def send() -> None:
+            try:
+                arrived = self._receivers.notify(title=plain_text(redacted(title)), body=plain_text(redacted(body)))
+            except Exception as error:  # noqa: BLE001  # whatever a service's own code raises
+                arrived, reason = False, type(error).__name__
+            else:
+                reason = "the service has refused it or did not answer"
+            if not arrived:
+                logger.warning("`run.notify`: the notice %r did not arrive: %s", title, reason, extra={"markup": False})
+
+        thread = threading.Thread(target=send, name="cloudtrain-notice", daemon=True)
+        began_at = time.monotonic()
+        thread.start()
+        thread.join(wait_s)
+        if wait_s and thread.is_alive():
+            logger.warning(
+                "`run.notify`: the notice %r has not arrived after %.0f s; the run does not wait for it",
+                title,
+                time.monotonic() - began_at,
+                extra={"markup": False},
+            )
+
+
+def _summary(record: RunRecord, page: Path | None) -> str:
+    """Return a run in a few lines: what failed, scores, time, dollars, where to look."""
+    failed = [node for node in record.nodes if node.state not in ("succeeded", "reused", "waiting", "running")]
+    lines = [*([record.error] if record.error else []), *(f"{node.node}: {node.error or node.state}" for node in failed)]
+    scored = [(node.node, score) for node in record.nodes if (score := main_score(node.scores)) is not None]
+    lines += [f"{node}: {name} {score_text(value)}" for node, (name, value) in scored[:_MOST_SCORES]]
+    if len(scored) > _MOST_SCORES:
+        lines.append(f"… and {len(scored) - _MOST_SCORES} more scores")
+    limit = "" if record.max_cost_usd is None else f" of at most {usd(record.max_cost_usd)}"
+    lines.append(f"{duration(record.seconds)}{'' if record.cost_usd is None else f', {usd(record.cost_usd)}{limit}'}, by {record.by}")
+    lines.append(f"Page: {page}" if page is not None else f"To see it: kedro cloudtrain report {record.id}")
+    return "\n".join(dict.fromkeys(lines))
