@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,8 +44,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     return Scheduling(config, log)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let the jobs of tests be forked that run them in pytest's own process, and have one key for all, not a file of this user's."""
+    config.addinivalue_line("markers", "measured: coverage is measured in the commands that the test starts, too")
     os.environ.setdefault("CLOUDTRAIN_SIGNING_KEY", "a key for the tests of this package alone")
     fork_jobs(JOBS.open)
 
@@ -54,6 +55,22 @@ def pytest_sessionfinish() -> None:
     """End the servers of processes."""
     for server in (KEDRO_COMMANDS, JOBS):
         server.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure coverage in pytest's own process, and in the processes of the tests that are marked for it.
+
+    A command takes twice as long where it is measured, and most of them go through lines that others have gone through. So do the cases of
+    some large tables in this process: those have pytest-cov's own marker, `no_cover`.
+    """
+    name = "COVERAGE_PROCESS_CONFIG"
+    how = None if item.get_closest_marker("measured") else os.environ.pop(name, None)
+    try:
+        return (yield)
+    finally:
+        if how is not None:
+            os.environ[name] = how
 
 
 @pytest.fixture(autouse=True)

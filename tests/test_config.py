@@ -55,6 +55,7 @@ def test_a_selector_that_matches_no_node_is_reported_with_the_nearest_name() -> 
     ]
 
 
+@pytest.mark.measured
 def test_a_selector_that_matches_no_node_is_refused_and_one_of_another_pipeline_is_a_note(project: Project) -> None:
     project.write("conf/base/cloudtrain.yml", "nodes: {train_mas: {timeout_s: 60}}\n")
     sentence = "`train_mas` under `nodes` in cloudtrain.yml selects no node of the project. Did you mean `train_mass`?"

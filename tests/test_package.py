@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import pkgutil
 import subprocess
 import sys
 import zipfile
@@ -25,6 +27,16 @@ def test_every_public_name_is_there_and_an_unknown_one_is_an_attribute_error() -
         with pytest.raises(AttributeError, match="no attribute 'nothing'"):
             _ = package.nothing
     assert "training_node" in dir(kedro_cloudtrain)
+
+
+def test_each_module_can_be_imported() -> None:
+    import kedro_cloudtrain
+
+    names = [module.name for module in pkgutil.walk_packages(kedro_cloudtrain.__path__, "kedro_cloudtrain.")]
+    # The first program on a pod finds the others by another name; kedro-mlflow is not installed here.
+    for name in sorted({*names} - {"kedro_cloudtrain.pod.bootstrap"}):
+        assert importlib.import_module(name).__name__ == name
+    assert len(names) > 200
 
 
 def test_kedros_start_imports_nothing_heavy_for_us() -> None:

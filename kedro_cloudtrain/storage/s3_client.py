@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 from typing import TYPE_CHECKING, Any
@@ -24,11 +25,15 @@ def make_client(endpoint_url: str | None, region: str | None, keys: tuple[str | 
         ImportError: boto3 is not installed.
     """
     import boto3  # noqa: PLC0415  # half a second that only users of an S3 store wait for
+    import botocore.session  # noqa: PLC0415
     from botocore.config import Config  # noqa: PLC0415
     from botocore.handlers import add_expect_header  # noqa: PLC0415
 
     # A session of its own: threads must not share boto3's default one.
-    client = boto3.session.Session().client(
+    session = botocore.session.Session()
+    boto3_session = boto3.session.Session(botocore_session=session)
+    session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
+    client = boto3_session.client(
         "s3",
         endpoint_url=endpoint_url,
         region_name=region,
@@ -51,6 +56,14 @@ def make_client(endpoint_url: str | None, region: str | None, keys: tuple[str | 
         # A stream is sent at once, as bytes are: a server that knows no `Expect` would cost a second each.
         client.meta.events.unregister(f"before-call.s3.{operation}", add_expect_header)
     return client
+
+
+@functools.cache
+def _descriptions(data_path: str | None) -> Any:
+    """Return what loads botocore's descriptions of S3 and its regions: megabytes of JSON, which all clients of a process share."""
+    from botocore.loaders import create_loader  # noqa: PLC0415
+
+    return create_loader(data_path)
 
 
 class Moving(io.BytesIO):

@@ -186,6 +186,7 @@ def test_what_a_command_makes_is_all_that_stdout_has(project: Project, command: 
         assert json.loads(done.stdout)["run"]["backend"] == "local"
 
 
+@pytest.mark.measured
 def test_init_leaves_a_projects_own_logging_alone_and_completes_what_is_missing(project: Project) -> None:
     own = project.write("conf/logging.yml", "version: 1\n")
     assert "Wrote conf/base/cloudtrain.yml, conf/cloudtrain.schema.json." in project.kedro("cloudtrain", "init").stdout
@@ -196,6 +197,7 @@ def test_init_leaves_a_projects_own_logging_alone_and_completes_what_is_missing(
     assert "kedro.framework.project" in own.read_text()
 
 
+@pytest.mark.measured
 def test_render_prints_the_script_or_writes_a_job_that_runs_by_hand(project: Project) -> None:
     done = project.kedro("cloudtrain", "render", "train_mass")
     assert 'TARGET_COLUMN = "body_mass_g"' in done.stdout
@@ -215,6 +217,7 @@ def test_render_prints_the_script_or_writes_a_job_that_runs_by_hand(project: Pro
     assert "no pipeline 'other'" in project.kedro("cloudtrain", "render", "train_mass", "-p", "other").stderr
 
 
+@pytest.mark.measured
 def test_jobs_and_logs_tell_what_a_run_has_left(ran: Project, project: Project) -> None:
     done = ran.kedro("cloudtrain", "jobs")
     for word in (ran.jobs[0].name, "done", "xgboost_regression", "344", "12/12 val rmse"):
@@ -227,6 +230,7 @@ def test_jobs_and_logs_tell_what_a_run_has_left(ran: Project, project: Project) 
     assert "No jobs yet" in project.kedro("cloudtrain", "jobs").stdout
 
 
+@pytest.mark.measured
 def test_logs_follow_a_job_until_it_is_done(project: Project) -> None:
     body = "import time\nfor number in range(6):\n    print('line', number, flush=True)\n    time.sleep(0.5)\n"
     project.write("templates/mine.py.j2", body)

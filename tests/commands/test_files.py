@@ -21,6 +21,7 @@ def shop(project: Project, cloud: Cloud) -> Project:
     return project
 
 
+@pytest.mark.measured
 def test_a_file_goes_up_once_and_comes_down_whole(shop: Project, cloud: Cloud) -> None:
     done = shop.kedro("cloudtrain", "upload", str(PENGUINS), "new/p.csv", "--env=runpod")
     assert done.returncode == 0, done.stderr
@@ -36,6 +37,7 @@ def test_a_file_goes_up_once_and_comes_down_whole(shop: Project, cloud: Cloud) -
     assert (shop.path / "data/volume/new/p.csv").is_file()
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -37,6 +37,7 @@ def wait_for(project: Project, folder: Path, *args: str) -> str:
     return printed
 
 
+@pytest.mark.measured
 @needs_runner_params
 def test_a_run_is_left_waited_for_and_taken_up_here(slow: Project) -> None:
     edit(slow, "templates/mine.py.j2", "time.sleep(0.1)", HELD)
@@ -51,6 +52,7 @@ def test_a_run_is_left_waited_for_and_taken_up_here(slow: Project) -> None:
     assert json.loads((slow.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
 
 
+@pytest.mark.measured
 @needs_runner_params
 def test_a_job_that_was_left_on_this_computer_is_stopped(slow: Project) -> None:
     edit(slow, "templates/mine.py.j2", "time.sleep(0.1)", HELD)
@@ -102,6 +104,7 @@ def test_no_more_are_left_at_work_than_may_be(four: Project) -> None:
     assert "Not started" not in again
 
 
+@pytest.mark.measured
 @needs_runner_params
 def test_what_fails_in_a_run_that_is_left_is_said(four: Project) -> None:
     four.write(
@@ -214,6 +217,7 @@ def test_old_jobs_are_taken_away_and_young_ones_stay(project: Project) -> None:
     assert "write an age, for example 30d, 12h or 45m" in bad.stderr
 
 
+@pytest.mark.measured
 def test_what_was_sent_along_goes_with_the_last_job_that_names_it(tmp_path: Path) -> None:
     flights = make_spaceflights(tmp_path)
     flights.write("conf/base/cloudtrain.yml", "nodes: {train_model_node: {}, evaluate_model_node: {}}\n")
@@ -256,6 +260,7 @@ def test_old_jobs_are_taken_from_the_network_volume_by_their_names(shop: Project
     assert "is done already" not in run(shop, "--env=runpod", "--nodes=train_mass")
 
 
+@pytest.mark.measured
 def test_environments_that_no_pod_has_used_for_long_are_taken_from_the_volume(shop: Project, cloud: Cloud) -> None:
     known = Environments(cloud.volume)
     folder = cloud.bucket / ".cloudtrain/environments"

@@ -50,6 +50,7 @@ def test_plan_jobs_and_doctor_have_their_shapes_on_this_computer(quiet: Project)
     assert product(quiet, "doctor")["ok"]
 
 
+@pytest.mark.measured
 def test_with_problems_the_exit_codes_and_the_shapes_stay(quiet: Project) -> None:
     (quiet.path / "data/volume/datasets/penguins.csv").unlink()
     assert product(quiet, "plan")["nodes"][0]["problems"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from support.account import Account
 
 
+@pytest.mark.measured
 def test_gpus_are_listed_cheapest_first_with_the_stock_of_the_volumes_data_center(account: Account) -> None:
     status, output = account.run("gpus")
     assert status == 0

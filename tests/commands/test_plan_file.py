@@ -234,6 +234,7 @@ def test_a_run_of_anything_else_than_the_plan_is_refused(clone: Project, change:
     assert refused(clone) == expected
 
 
+@pytest.mark.measured
 @needs_runner_params
 def test_other_options_than_the_plans_are_refused(clone: Project) -> None:
     options = ("--params=mass.hyperparameters.max_depth=4", "--nodes=train_mass,count")
@@ -292,6 +293,7 @@ def test_a_plan_for_pods_is_held_before_a_pod_is_created(account: Account) -> No
     assert len(account.created) == 1
 
 
+@pytest.mark.measured
 def test_a_plan_with_problems_is_written_and_refused(clone: Project) -> None:
     (clone.path / "data/volume/datasets/penguins.csv").unlink()
     done = clone.kedro("cloudtrain", "plan", "--out", "plan.json")
@@ -324,6 +326,7 @@ def test_what_cannot_be_compared_is_named_and_taken_as_it_is(clone: Project) -> 
 SECRETS = ("planted-query", "planted-header", "planted-password", "planted-parameter", "planted-key")
 
 
+@pytest.mark.measured
 @needs_runner_params
 def test_no_secret_is_in_the_file_and_a_new_one_changes_nothing(clone: Project) -> None:
     with Server({"penguins.csv": (clone.path / "data/volume/datasets/penguins.csv").read_bytes()}) as server:
@@ -422,6 +425,7 @@ def test_a_file_that_is_no_plan_is_named(planned: Project, tmp_path: Path, kind:
     assert "kedro cloudtrain plan --out" in raised.value.message
 
 
+@pytest.mark.measured
 @needs_runner_params
 @pytest.mark.parametrize(
     ("given", "reason"), [("plan=", "`plan` names no file"), ("plan=none.json", "plan=none.json: there is no such file in")]
@@ -434,6 +438,7 @@ def test_a_run_without_its_plan_is_refused_in_a_line(clone: Project, given: str,
     assert clone.jobs == []
 
 
+@pytest.mark.measured
 @needs_runner_params
 def test_a_pipeline_without_a_node_for_a_machine_is_held_as_well(clone: Project) -> None:
     clone.write("conf/base/cloudtrain.yml", "{}\n")

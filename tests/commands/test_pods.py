@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 from support.account import Account
 
 from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry, PodLedger
@@ -25,6 +26,7 @@ def ledger_of(account: Account) -> PodLedger:
     return PodLedger(account.cloud.api.account, Path(account.environment["XDG_CACHE_HOME"]) / "kedro-cloudtrain/pods")
 
 
+@pytest.mark.measured
 def test_reap_ends_what_a_gone_client_has_left_and_asks_before_any_other(account: Account) -> None:
     names = {owner: pod_of(account, f"{owner}-0123456789ab") for owner in ("gone", "alive", "submitted", "late", "elsewhere", "taken")}
     namesake = pod_name("cloudtrain-shop-0a1b2c--", JOB, "deadbeef")
@@ -60,6 +62,7 @@ def test_reap_ends_what_a_gone_client_has_left_and_asks_before_any_other(account
     assert foreign in account.living
 
 
+@pytest.mark.measured
 def test_a_pod_that_cannot_be_ended_is_named_and_fails_the_command(account: Account) -> None:
     name = pod_of(account)
     account.add_pod(name)
@@ -89,6 +92,7 @@ def test_stop_ends_one_job_by_name_beginning_or_node_and_leaves_the_reason_for_i
     assert not account.living
 
 
+@pytest.mark.measured
 def test_stop_leaves_the_result_of_a_job_that_is_done(account: Account) -> None:
     account.add_pod(pod_of(account))
     result = account.bucket / ".cloudtrain/jobs" / JOB / "result.json"
@@ -98,6 +102,7 @@ def test_stop_leaves_the_result_of_a_job_that_is_done(account: Account) -> None:
     assert json.loads(result.read_text())["state"] == "succeeded"
 
 
+@pytest.mark.measured
 def test_jobs_lists_the_pods_of_this_computers_jobs_and_of_others(account: Account) -> None:
     folder = Path(account.environment["XDG_CACHE_HOME"]) / f"kedro-cloudtrain/{account.volume_id}/.cloudtrain/jobs/{JOB}"
     folder.mkdir(parents=True)

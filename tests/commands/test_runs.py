@@ -15,6 +15,8 @@ from support.account import Account
 from support.kedro_project import Project, edit, make_project, run, start
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.measured
+
 
 def typed(project: Project, *args: str, status: int = 0, **environment: str) -> str:
     done = project.kedro("cloudtrain", *args, **environment)

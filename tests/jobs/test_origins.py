@@ -132,6 +132,7 @@ def test_the_dependencies_of_poetry_are_not_lost_silently(tmp_path: Path) -> Non
     assert project_requirements(tmp_path) == ("requests>=2",)
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(("index", "refused"), [("", True), ("--extra-index-url https://example.org/whl\n", False)])
 def test_a_local_version_needs_its_index(index: str, refused: bool, project: Project) -> None:
     project.write("requirements.txt", f"{index}torch==2.5.1+cu121\n")

@@ -141,6 +141,7 @@ def test_a_result_that_cannot_be_read_is_not_reused(project: Project) -> None:
     assert why(project) == "ran: the earlier run's result cannot be read"
 
 
+@pytest.mark.measured
 def test_an_input_without_an_identity_counts_as_changed(project: Project) -> None:
     from support.http_server import Server
     from support.kedro_project import PENGUINS

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from runpod_stand_in import API_KEY
 from support.account import Account
+
+pytestmark = pytest.mark.measured
 
 
 def test_doctor_finds_all_well_and_changes_nothing(account: Account) -> None:

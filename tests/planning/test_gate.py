@@ -25,7 +25,7 @@ KEDROS_OWN = {
 }
 
 
-@pytest.mark.parametrize("first", range(TESTS))
+@pytest.mark.parametrize("first", [pytest.param(0, marks=pytest.mark.measured), *range(1, TESTS)])
 def test_plan_and_run_agree_on_generated_projects(first: int, tmp_path: Path) -> None:
     differing = []
     for number in range(first, PROJECTS, TESTS):

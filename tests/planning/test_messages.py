@@ -49,6 +49,7 @@ def test_an_entry_that_cannot_be_made_is_one_line(project: Project, before: str,
     assert message in ran
 
 
+@pytest.mark.measured
 def test_an_output_that_kedro_cannot_make_is_found_before_the_work(project: Project) -> None:
     edit(project, "conf/base/catalog.yml", "filepath: data/08_reporting/mass.json", "filepath: data/08_reporting/mass.json, filename: x")
     message = "`mass_metrics` of the catalog cannot be made: "
@@ -82,6 +83,7 @@ def test_what_a_hook_raises_about_the_catalog_keeps_its_traceback(project: Proje
     assert "The catalog cannot be made" not in done.stderr
 
 
+@pytest.mark.measured
 def test_other_commands_of_a_project_with_such_an_entry_work(project: Project) -> None:
     edit(project, "conf/base/catalog.yml", KEY, KEY + "  file_format: csvv\n")
     assert project.kedro("cloudtrain", "jobs").returncode == 0
@@ -91,6 +93,7 @@ def test_other_commands_of_a_project_with_such_an_entry_work(project: Project) -
     assert done.stderr.splitlines()[-1].startswith("Error: The catalog cannot be made: ")
 
 
+@pytest.mark.measured
 def test_a_hyperparameter_that_a_library_refuses_is_named_with_its_block(project: Project) -> None:
     edit(project, "conf/base/parameters.yml", "max_depth: 3", "eval_metric: zzzz")
     done = project.kedro("run", "--runner=cloudtrain")
@@ -241,6 +244,7 @@ def test_a_dead_url_has_a_next_step(project: Project) -> None:
     assert re.search(r"could not be read in \d+ tr(y|ies): .*\. Check dataset_url, and the network\.", done.stdout)
 
 
+@pytest.mark.measured
 def test_a_name_that_is_not_found_has_a_near_one_or_a_line_of_names(project: Project) -> None:
     ordinary = project.kedro("cloudtrain", "render", "summarise")
     assert ordinary.returncode == 1
@@ -274,6 +278,7 @@ def count(table):
 """
 
 
+@pytest.mark.measured
 def test_what_a_function_imports_late_and_is_no_python_is_found_by_plan(project: Project) -> None:
     with_count(project)
     project.write("src/shop/late.py", "x = 1\ndef (:\n")

@@ -90,6 +90,7 @@ def test_a_parquet_table_is_judged_by_its_rows_and_columns_and_not_by_its_compre
         assert report["nodes"][0]["machine"] == machine
 
 
+@pytest.mark.measured
 def test_plan_notes_what_the_money_cuts_short(account: Account) -> None:
     use_settings(account.project, "defaults: {gpu: NVIDIA RTX A5000, timeout_s: 36000, max_cost_usd: 1}")
     status, report = account.plan()
@@ -138,6 +139,7 @@ def test_the_note_about_the_accounts_limit_says_how_many_pods_fit() -> None:
     assert not list(spend_rate_notes(quotes, None, max_pods=3))
 
 
+@pytest.mark.measured
 def test_plan_finds_a_missing_file_and_a_volume_elsewhere(account: Account) -> None:
     (account.bucket / "datasets/penguins.csv").unlink()
     account.move_volume("EU-CZ-1")
@@ -172,6 +174,7 @@ def test_plan_prints_once_what_concerns_every_node(account: Account) -> None:
     assert len(account.cloud.runpod.requests("GET /v2/catalog/gpus")) == 1
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("environment", "text", "message"),
     [
@@ -228,6 +231,7 @@ def test_packages_that_no_pod_could_install_are_refused_before_one_is_asked_for(
     assert "Failed to fetch" in planned
 
 
+@pytest.mark.measured
 def test_a_module_that_the_pod_would_not_have_is_named_before_one_is_asked_for(account: Account) -> None:
     use_settings(account.project, "defaults: {install: true, gpu: none}\nnodes: {summarise: {requirements: [pandas]}}")
     stubs = [*requirements("xgboost", gpu=False), *function_requirements(account.project.path, ["pandas"]), "kedro==1.0"]

@@ -60,6 +60,7 @@ def test_finished_work_is_saved_as_a_new_version_too(versioned: Project) -> None
     assert rmse(saved[0]) == rmse(saved[1])
 
 
+@pytest.mark.measured
 def test_a_table_of_ours_has_no_versions_and_says_what_has(project: Project) -> None:
     edit(project, "conf/base/catalog.yml", "  dataset_key:", "  versioned: true\n  dataset_key:")
     done = project.kedro("run", "--runner=cloudtrain")

@@ -18,6 +18,7 @@ import pytest
 from support.cloud import Cloud
 from support.package_index import wheel
 from support.waiting import wait_until
+from uv import find_uv_bin
 
 from kedro_cloudtrain.pod import ending, environment, heartbeat, host, job_folder, start
 from kedro_cloudtrain.pod.log import Log, run_logged
@@ -54,6 +55,16 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     return lambda answer: monkeypatch.setenv("SMI_SAYS", answer)
+
+
+@pytest.fixture
+def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The image's own uv."""
+    program = tmp_path / "image/uv"
+    program.parent.mkdir()
+    program.symlink_to(find_uv_bin())
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return program
 
 
 def result(folder: Path) -> dict:
@@ -199,7 +210,7 @@ def test_the_images_own_python_runs_a_job_without_requirements(folder: Path, log
     assert environment.make_environment(write_machine(folder), log) == sys.executable
 
 
-def test_an_environment_is_packed_for_the_next_pod_and_a_broken_one_is_made_anew(folder: Path, log, tmp_path: Path) -> None:
+def test_an_environment_is_packed_for_the_next_pod_and_a_broken_one_is_made_anew(folder: Path, log, uv: Path, tmp_path: Path) -> None:
     file, content = wheel("tinyfit", "1.0", code="ANSWER = 42")
     (folder / file).write_bytes(content)
     machine = write_machine(folder, requirements=[f"tinyfit @ {(folder / file).as_uri()}"])
@@ -228,19 +239,24 @@ def test_an_environment_is_packed_for_the_next_pod_and_a_broken_one_is_made_anew
     assert (folder / "log.txt").read_text().count("is broken, and is made anew") == 3
 
 
-def test_an_environment_that_cannot_be_kept_still_runs_its_job(folder: Path, log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_that_cannot_be_kept_still_runs_its_job_with_a_uv_that_pip_installs(
+    folder: Path, log, uv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, content = wheel("tinyfit", "1.0", code="ANSWER = 42")
     (folder / file).write_bytes(content)
     machine = write_machine(folder, requirements=[f"tinyfit @ {(folder / file).as_uri()}"])
     (tmp_path / "volume/.cloudtrain/environments").write_text("in the way of the folder")
+    monkeypatch.setenv("PATH", os.defpath)  # an image without uv
+    assert shutil.which("uv") is None
     assert Path(environment.make_environment(machine, log)).exists()
     assert "cannot be kept on the volume" in (folder / "log.txt").read_text()
+    monkeypatch.setenv("PATH", str(uv.parent))
     monkeypatch.setenv("CLOUDTRAIN_COURIER", "1")  # without a volume there is nothing to keep it on
     shutil.rmtree(tmp_path / "disk")
     assert Path(environment.make_environment(machine, log)).exists()
 
 
-def test_an_environment_that_cannot_be_made_leaves_nothing(folder: Path, log) -> None:
+def test_an_environment_that_cannot_be_made_leaves_nothing(folder: Path, log, uv: Path) -> None:
     machine = write_machine(folder, requirements=[f"nosuch @ file://{folder}/nosuch-1.0-py3-none-any.whl"])
     with pytest.raises(environment.InstallError, match="cannot be installed"):
         environment.make_environment(machine, log)

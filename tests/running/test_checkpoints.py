@@ -67,6 +67,7 @@ def test_a_function_goes_on_after_its_process_was_lost(counting: Project) -> Non
     assert not (counting.jobs[0] / "checkpoint").exists()
 
 
+@pytest.mark.measured
 def test_the_same_function_runs_under_any_runner(counting: Project) -> None:
     edit(counting, "conf/base/parameters.yml", "lost_at: 14", "lost_at: 99")
     assert counting.kedro("run").returncode == 0

@@ -175,6 +175,7 @@ def test_one_change_runs_what_is_below_it_again_and_no_other_node(flights: Proje
         assert ran(run(flights)) == again, (file, after)
 
 
+@pytest.mark.measured
 def test_what_was_changed_on_the_volume_is_made_again(flights: Project) -> None:
     select(flights, "preprocess_companies_node")
     run(flights, "--nodes=preprocess_companies_node")
@@ -272,6 +273,7 @@ def test_a_failing_function_is_shown_as_it_failed_there(flights: Project, before
         assert word in output
 
 
+@pytest.mark.measured
 def test_what_cannot_travel_is_refused_with_its_name(flights: Project) -> None:
     nodes, pipeline = "src/shuttles/pipelines/price/nodes.py", "src/shuttles/pipelines/price/pipeline.py"
     edit(flights, nodes, '{"rows": len(shuttles)}', "(row for row in [])")
@@ -285,6 +287,7 @@ def test_what_cannot_travel_is_refused_with_its_name(flights: Project) -> None:
     assert "`counts` of evaluate_model_node holds a generator, which can be read once and only here: that is not data" in output
 
 
+@pytest.mark.measured
 def test_a_large_input_that_exists_only_here_is_sent_with_a_warning(flights: Project) -> None:
     flights.write("conf/base/cloudtrain.yml", "nodes: {train_model_node: {upload_warn_mb: 0.001}}\n")
     output = " ".join(run(flights).split())
@@ -343,6 +346,7 @@ def test_an_input_that_is_not_there_is_named_without_a_stack(flights: Project) -
     assert "Traceback" not in output
 
 
+@pytest.mark.measured
 def test_render_says_what_is_made_by_a_run(flights: Project) -> None:
     select(flights, "train_model_node")
     done = flights.kedro("cloudtrain", "render", "train_model_node")

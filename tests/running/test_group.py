@@ -76,6 +76,7 @@ def test_a_job_that_another_client_has_keeps_no_other_one_of_the_group(four: Pro
     assert [number for number, _ in ran(four.path)] == [1, 2, 3, 0]
 
 
+@pytest.mark.measured
 def test_ctrl_c_does_not_wait_for_what_another_client_has(four: Project) -> None:
     run(four)
     for folder in four.jobs:
@@ -118,12 +119,14 @@ def test_after_a_failure_nothing_more_is_begun(four: Project) -> None:
     assert "not started" not in output
 
 
+@pytest.mark.measured
 def test_a_group_is_one_machine_in_the_plan_too(four: Project) -> None:
     planned = four.kedro("cloudtrain", "plan")
     assert planned.returncode == 0, planned.stdout + planned.stderr
     assert planned.stdout.count("local · group small") == 4
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -248,6 +251,7 @@ def test_the_pod_of_a_killed_client_is_found_again(there: Project, cloud: Cloud,
     wait_until(lambda: not cloud.runpod.living)
 
 
+@pytest.mark.measured
 def test_what_fails_on_a_pod_says_why(there: Project, cloud: Cloud) -> None:
     parameters(there, Path("/workspace"), fails=1)
     done = there.kedro("run", "--runner=cloudtrain", "--env=runpod")
@@ -259,6 +263,7 @@ def test_what_fails_on_a_pod_says_why(there: Project, cloud: Cloud) -> None:
     wait_until(lambda: not cloud.runpod.living)
 
 
+@pytest.mark.measured
 @needs_runner_params
 def test_a_group_is_left_and_taken_up(there: Project, cloud: Cloud) -> None:
     parameters(there, Path("/workspace"), waits=1)
@@ -277,6 +282,7 @@ def test_a_group_is_left_and_taken_up(there: Project, cloud: Cloud) -> None:
     assert len(measured(there)) == 4
 
 
+@pytest.mark.measured
 def test_a_bucket_has_no_groups(there: Project, cloud: Cloud) -> None:
     place = f"volume: {{bucket: {cloud.volume_id}, region: eu-central-1}}\n"
     there.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{place}defaults: {{install: false, gpu: none}}\n")

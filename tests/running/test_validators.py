@@ -170,12 +170,14 @@ def test_a_validator_that_is_off_does_not_run(shop: Project) -> None:
     assert "checked" not in table(shop, "back")
 
 
+@pytest.mark.measured
 def test_an_entry_that_loads_lazily_is_validated_on_the_machine(shop: Project) -> None:
     with_node(shop, "of_parts", "parts", "unvalidated")
     run(shop)
     assert set(table(shop, "unvalidated")["names"]) == {"FIRST.CSV"}
 
 
+@pytest.mark.measured
 def test_a_pod_validates_too(shop: Project, cloud: Cloud) -> None:
     with_node(shop, "same", "penguins", "saved")
     volume = f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n"

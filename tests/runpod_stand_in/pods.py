@@ -114,7 +114,7 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 _OF_HOME = (".cache/uv", ".cache/pip", ".config/uv", ".config/pip", ".pip", ".local/share/uv")
 _LINES_KEPT = 5000
 # The variables that a pod inherits from this computer: how to find programs and packages, and no secret of the user's.
-_INHERITED = re.compile(r"^(HOME|LANG|LC_\w+|TZ|PIP_\w+|UV_\w+|SSL_\w+|REQUESTS_CA_BUNDLE|(https?|no|all)_proxy)$", re.IGNORECASE)
+_INHERITED = re.compile(r"^(HOME|LANG|LC_\w+|TZ|PIP_\w+|UV_\w+|XLA_FLAGS|SSL_\w+|REQUESTS_CA_BUNDLE|(https?|no|all)_proxy)$", re.IGNORECASE)
 
 
 @cache

@@ -164,6 +164,7 @@ def test_a_service_that_apprise_does_not_know_is_refused_before_the_run(project:
     assert project.jobs == []
 
 
+@pytest.mark.measured
 def test_a_run_and_the_wait_for_a_job_that_it_left_tell_of_themselves(slow: Project, receiver: Receiver) -> None:
     slow.write("conf/base/cloudtrain.yml", "run: {notify: {credentials: phone}}\nvolume: ${globals:volume}\n")
     slow.write("conf/local/credentials.yml", f"phone: {{urls: ['{receiver.url}']}}\n")
@@ -179,6 +180,7 @@ def test_a_run_and_the_wait_for_a_job_that_it_left_tell_of_themselves(slow: Proj
     assert "geheim123" not in held + output
 
 
+@pytest.mark.measured
 def test_on_pods_the_limit_is_told_of_while_the_run_goes_on(account: Account, receiver: Receiver) -> None:
     use_settings(
         account.project,

@@ -185,6 +185,7 @@ def test_the_page_follows_the_colours_of_its_reader_and_prints_whole(tmp_path: P
     assert browser.get_log("browser") == []
 
 
+@pytest.mark.measured
 def test_a_page_needs_neither_the_volume_nor_a_whole_job_folder(finished: Project, tmp_path: Path) -> None:
     project = tmp_path / "shop"
     shutil.copytree(finished.path, project)

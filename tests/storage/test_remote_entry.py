@@ -123,6 +123,7 @@ def test_a_store_that_refuses_a_save_loses_no_work(flights: Project, s3_server: 
     assert (job(flights, "train_model_node") / "outputs/regressor.pickle").stat().st_size > 1000
 
 
+@pytest.mark.measured
 def test_plan_and_run_name_the_file_that_is_missing(flights: Project, store: Path, s3_server: S3StandIn) -> None:
     select(flights, "create_model_input_table_node", "train_model_node")
     assert f"s3://{store.name}/reviews.csv" in flights.kedro("cloudtrain", "plan").stdout
@@ -134,6 +135,7 @@ def test_plan_and_run_name_the_file_that_is_missing(flights: Project, store: Pat
     assert "there is no such file" in " ".join((done.stdout + done.stderr).split())
 
 
+@pytest.mark.measured
 def test_a_later_version_that_somebody_else_saved_is_not_taken_for_the_jobs(flights: Project, store: Path) -> None:
     select(flights, "train_model_node")
     run(flights, "--to-nodes=train_model_node")

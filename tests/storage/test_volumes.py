@@ -259,6 +259,7 @@ def test_the_errors_of_a_bucket_speak_of_a_bucket_and_of_its_own_keys(cloud: Clo
     assert not [error for error in errors if "RUNPOD" in error or "the volume" in error]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("status", [500, 502, 503, 524, None])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 def test_a_call_that_fails_for_a_moment_is_tried_again(cloud: Cloud, method: str, status: int | None, tmp_path: Path) -> None:

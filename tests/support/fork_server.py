@@ -5,17 +5,19 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import importlib
+import importlib.util
 import inspect
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import PathDistribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +100,12 @@ def become(request: dict[str, Any]) -> None:
         sys.modules["multiprocessing.process"].ORIGINAL_DIR = request["cwd"]
     os.environ.clear()
     os.environ.update(request["environment"])
-    # This process is measured already, and nothing is gained by measuring its jobs: their worker comes out of an archive.
-    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    if "COVERAGE_PROCESS_CONFIG" in os.environ:  # its test is measured
+        import coverage
+
+        coverage.process_startup(force=True)
+        # Nothing is gained by measuring its jobs: their worker comes out of an archive.
+        del os.environ["COVERAGE_PROCESS_CONFIG"]
     if os.environ.get("PYTHONUNBUFFERED"):
         sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
     if "jobs" not in request:
@@ -117,6 +123,33 @@ def become(request: dict[str, Any]) -> None:
     else:
         sys.argv, sys.path[0] = request["arguments"], os.path.dirname(os.path.abspath(option))  # noqa: PTH100, PTH120
         runpy.run_path(option, run_name="__main__")
+
+
+def modules(library: str) -> list[str]:
+    """Return the module by the name, and with one of the package all that are below it."""
+    found = importlib.util.find_spec(library) if library.startswith("kedro_cloudtrain.") else None
+    below = pkgutil.walk_packages(found.submodule_search_locations, f"{library}.") if found and found.submodule_search_locations else ()
+    return [library, *(module.name for module in below)]
+
+
+def remember_packages() -> None:
+    """Read once what is written about the installed packages: each of Kedro's commands asks three times what all of them offer."""
+    for name in ("entry_points", "metadata", "_normalized_name"):
+        setattr(PathDistribution, name, property(_remembered(getattr(PathDistribution, name).fget)))
+    for package in distributions():
+        _ = package.entry_points, package.metadata, package._normalized_name  # type: ignore[attr-defined]
+
+
+def _remembered(read: Callable[[PathDistribution], Any]) -> Callable[[PathDistribution], Any]:
+    values: dict[str, Any] = {}
+
+    def value(package: PathDistribution) -> Any:
+        place = str(package._path)  # type: ignore[attr-defined]
+        if place not in values:
+            values[place] = read(package)
+        return values[place]
+
+    return value
 
 
 @contextlib.contextmanager
@@ -138,9 +171,13 @@ def leaving_at_once() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    for module in LIBRARIES[sys.argv[1]]:
-        with contextlib.suppress(ImportError):  # an older Kedro has fewer modules
-            importlib.import_module(module)
+    for library in LIBRARIES[sys.argv[1]]:
+        for module in modules(library):
+            with contextlib.suppress(ImportError):  # an older Kedro has fewer modules
+                importlib.import_module(module)
+    remember_packages()
+    if "kedro_cloudtrain.storage.s3_client" in sys.modules:  # a first client reads what botocore knows of S3
+        sys.modules["kedro_cloudtrain.storage.s3_client"].make_client("http://localhost", "any", ("any", "any"), 1)
     if "kedro.framework.project" in sys.modules:
         sys.exit("kedro.framework.project was imported before there was a project")
     inspect.stack()  # remembers each module's file: Kedro's settings look through all of them at every start

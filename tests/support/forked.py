@@ -22,15 +22,16 @@ _TESTS = Path(__file__).parents[1]
 # What Kedro's commands and the nodes of the tests' projects import, and no project can change. Never `kedro.framework.project`, nor
 # what imports it: it reads the configuration of the logging from the working directory and the environment.
 KEDRO_LIBRARIES = (
-    "attr", "attrs", "boto3", "botocore.session", "click", "cloudpickle", "dynaconf", "fsspec", "fsspec.implementations.local",
-    "jinja2", "joblib", "kedro.config", "kedro.framework.hooks", "kedro.io", "kedro.logging", "kedro.pipeline", "kedro.validation",
-    "kedro_datasets.json", "kedro_datasets.pandas.csv_dataset", "kedro_datasets.pandas.excel_dataset",
-    "kedro_datasets.pandas.parquet_dataset", "kedro_datasets.pickle.pickle_dataset", "logging.config", "more_itertools", "omegaconf",
-    "openpyxl", "pandas", "pathspec", "pluggy", "pyarrow.pandas_compat", "pyarrow.parquet", "pydantic", "requests", "rich.console",
-    "rich.live", "rich.logging", "rich.pretty", "rich.table", "rich.traceback", "s3fs", "scipy.stats", "sklearn.ensemble",
-    "sklearn.metrics", "sklearn.model_selection", "tomli_w", "yaml", "kedro_cloudtrain.backends.local",
-    "kedro_cloudtrain.backends.runpod.backend", "kedro_cloudtrain.config", "kedro_cloudtrain.datasets", "kedro_cloudtrain.nodes",
-    "kedro_cloudtrain.running.function", "kedro_cloudtrain.running.training",
+    "appdirs", "attr", "attrs", "boto3", "botocore.session", "click", "cloudpickle", "coverage", "dynaconf", "fsspec",
+    "fsspec.implementations.chained", "fsspec.implementations.local", "jinja2", "joblib", "kedro.config", "kedro.framework.hooks",
+    "kedro.io", "kedro.logging", "kedro.pipeline", "kedro.validation", "kedro_datasets.json", "kedro_datasets.pandas.csv_dataset",
+    "kedro_datasets.pandas.excel_dataset", "kedro_datasets.pandas.parquet_dataset", "kedro_datasets.pickle.pickle_dataset",
+    "kedro_telemetry.masking", "kedro_viz.integrations.kedro.hooks", "kedro_viz.launchers.cli.main", "logging.config", "more_itertools",
+    "omegaconf._impl", "omegaconf.vendor.antlr4.LL1Analyzer", "openpyxl", "pandas", "pathspec", "pluggy", "pyarrow.compute",
+    "pyarrow.pandas_compat", "pyarrow.parquet", "pydantic", "requests", "rich._emoji_codes", "rich.console", "rich.live", "rich.logging",
+    "rich.pretty", "rich.table", "rich.traceback", "s3fs", "scipy.stats", "sklearn.ensemble", "sklearn.metrics", "sklearn.model_selection",
+    "tomli_w", "webbrowser", "yaml",
+    *(f"kedro_cloudtrain.{package}" for package in ("backends", "config", "datasets", "jobs", "nodes", "planning", "running", "storage")),
 )  # fmt: skip
 # What jobs import; of Keras and JAX, that is with the backend that the recipes take.
 JOB_LIBRARIES = (
@@ -142,7 +143,7 @@ class ForkServer:
             return self._address
 
     def stop(self) -> None:
-        """End the server, if it was started; it saves what was measured of its imports."""
+        """End the server, if it was started."""
         if self._process is not None:
             self._control.close()
             self._process.wait(60)
@@ -161,7 +162,8 @@ class ForkServer:
             self._process = subprocess.Popen(
                 [sys.executable, _TESTS / "support/fork_server.py", self._kind, str(server_end.fileno()), str(listener.fileno())],
                 pass_fds=[server_end.fileno(), listener.fileno()],
-                env=environment if self._jobs is not None else unmeasured(environment),
+                # What a command runs is measured, not what the server imports: its tests' own processes import the same.
+                env=unmeasured(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 # A terminal's Ctrl-C is for pytest, which ends the server.

@@ -249,6 +249,7 @@ ROUGHLY = {("xgboost", "pr_auc"), ("catboost", "pr_auc"), ("keras", "roc_auc"), 
 A_POINT = 2e-3
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize(("library", "task"), [(library, task) for library in LIBRARIES[:3] for task in TASKS])
 def test_what_is_watched_is_what_the_metrics_file_has_under_the_name(job: Job, library: str, task: str, weighted: bool) -> None:
@@ -272,6 +273,7 @@ def test_what_is_watched_is_what_the_metrics_file_has_under_the_name(job: Job, l
         ), metric
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("task", TASKS)
 def test_what_keras_watches_is_what_the_metrics_file_has_under_the_name(task: str) -> None:
     random = np.random.default_rng(4)

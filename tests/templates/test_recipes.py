@@ -33,6 +33,7 @@ def numbers(rows: int = 120) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_recipe_trains_on_everything_awkward_at_once(  # noqa: PLR0915  # one process a recipe, and all that it must hold
@@ -137,6 +138,7 @@ def test_early_stopping_keeps_the_best_round(job: Job, library: str) -> None:
     assert np.sqrt(np.mean((saved - predictions["target"]) ** 2)) == pytest.approx(metrics["rmse"], rel=1e-4)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_tables_of_one_column_train(job: Job, library: str) -> None:
     frame = numbers(60)
@@ -156,6 +158,7 @@ def test_tables_of_one_column_train(job: Job, library: str) -> None:
         assert np.isfinite(job.model.predict(frame)).all()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_classes_come_back_in_their_own_type(job: Job, library: str) -> None:
     frame = numbers(90)
@@ -252,6 +255,7 @@ def test_a_users_mistake_is_named(job: Job, library: str) -> None:
             assert word in result["error"]["message"], result["error"]["message"]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("recipe", "hyperparameters"),
     [

@@ -17,6 +17,7 @@ import pytest
 from kedro_cloudtrain.worker import blocks, models
 from kedro_cloudtrain.worker.devices import choose_keras_backend
 
+pytestmark = pytest.mark.no_cover  # other tests go through the same lines
 ROWS = 301
 random = np.random.default_rng(2)
 X = random.normal(size=(ROWS, 6)).astype("float32")
@@ -140,7 +141,8 @@ print(json.dumps({"history": history, "devices": len(model.optimizer.iterations.
 
 def test_two_devices_share_the_rows_of_a_batch_and_learn_what_one_does() -> None:
     _, wanted = fitted_in_single_steps()
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "KERAS_BACKEND": "jax"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    environment = {**os.environ, "XLA_FLAGS": flags, "KERAS_BACKEND": "jax"}
     command = [sys.executable, "-c", DEVICES, str(Path(__file__).parent), str(Path(__file__).parents[2])]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr

@@ -129,6 +129,7 @@ def minutes() -> pd.DataFrame:
     return pd.DataFrame({"x": 1_767_000_000_000 + time, "y": np.sin(time / 60_000) + 0.15 * random.normal(size=len(time))})
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("table", [stores, minutes])
 def test_lightgbm_learns_what_it_learns_by_itself(table) -> None:
     import lightgbm

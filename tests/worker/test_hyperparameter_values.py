@@ -100,6 +100,7 @@ def examples(taken: Values) -> tuple[list[Any], list[Any]]:
     return within, without
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("library", ["xgboost", "lightgbm", "catboost"])
 def test_numbers_within_the_table_are_taken_by_the_library_and_others_are_refused(library: str) -> None:
     differing = []

@@ -128,6 +128,7 @@ def hyperparameters(library: str, objective: str) -> dict[str, Any]:
     return {_NAMES[library][0]: LOSSES.get(objective, objective) if library == "catboost" else objective, **NEEDED.get(objective, {})}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("library", "task", "objective"), CASES)
 def test_an_objective_makes_a_model_of_its_task_or_is_refused(library: str, task: str, objective: str) -> None:
     given = hyperparameters(library, objective)

@@ -125,6 +125,7 @@ def test_a_urls_secret_reaches_the_pod_alone(shop: Project, cloud: Cloud, by_run
         assert not [secret for secret in SECRETS if secret in text], place
 
 
+@pytest.mark.measured
 def test_a_run_prints_what_it_was_and_what_it_cost(shop: Project, cloud: Cloud) -> None:
     done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod")
     output = done.stdout + done.stderr
@@ -232,6 +233,7 @@ def test_the_documented_command_serves_until_it_is_interrupted() -> None:
     assert process.wait(20) == 0
 
 
+@pytest.mark.measured
 def test_the_secrets_of_package_indexes_are_in_no_file_and_no_line(shop: Project, cloud: Cloud) -> None:
     # An index with a password, and a package by a URL with a user and a signed query, as private ones are often written.
     shop.write("templates/mine.py.j2", "import gamma\n" + SLOW_STEPS.replace("sleep(0.1)", "sleep(0)"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,9 +17,10 @@ from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.tables import column_names, read_head, read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+pytestmark = pytest.mark.no_cover  # other tests go through the same lines, and this table of cases is long
 ROWS = range(1, 41)
 
 
@@ -165,41 +167,65 @@ def agree(first: Any, second: Any) -> bool:
     return first is second if first is InputError or second is InputError else same(first, second)
 
 
-def columns_that_differ(location: Location) -> list[str]:
+WAYS = ("turned round", "one", "every other", "float32", "the first rows")
+
+
+def columns_that_differ(location: Location, ways: Sequence[str] = WAYS) -> list[str]:
     """Return how reading some columns, or the first rows, differs from reading all."""
-    found = []
-    whole = outcome(lambda: read_table(location).frame)
+    return differing_from(outcome(lambda: read_table(location).frame), location, ways)
+
+
+def differing_from(whole: Any, location: Location, ways: Sequence[str]) -> list[str]:
+    """Return which ways of reading differ from the outcome of reading all."""
     refused = whole is InputError
     names = ["name", "area", "price"] if refused else list(map(str, whole.columns))
-    for columns in filter(None, (names[::-1], names[1:2], names[::2])):
-        chosen = outcome(lambda columns=columns: read_table(location, columns=columns).frame)
-        if not agree(chosen, whole if refused else with_text_names(whole, columns)):
-            found.append(f"columns {columns}")
-    # What float32 does not tell apart stays wide: see test_digits.py.
-    narrow = outcome(lambda: as_float32(read_table(location, float32=names).frame))
-    if not agree(narrow, whole if refused else as_float32(whole)):
-        found.append("float32")
-    if not refused:
+    return [way for way in ways if not reads_the_same(way, location, whole, names)]
+
+
+def reads_the_same(way: str, location: Location, whole: Any, names: list[str]) -> bool:
+    refused = whole is InputError
+    if way == "float32":
+        # What float32 does not tell apart stays wide: see test_digits.py.
+        narrow = outcome(lambda: as_float32(read_table(location, float32=names).frame))
+        return agree(narrow, whole if refused else as_float32(whole))
+    if way == "the first rows":
+        if refused:
+            return True
         head = read_head(location, rows=3)
         shown = [column_names(location), list(map(str, head.columns))]
         # A line may lack the key of a column.
         alike = all(set(one) <= set(names) if location.format == "jsonl" else one == names for one in shown)
-        if not alike or not 0 < len(head) <= 3:
-            found.append("the first rows")
-    return found
+        return alike and 0 < len(head) <= 3
+    columns = {"turned round": names[::-1], "one": names[1:2], "every other": names[::2]}[way]
+    if not columns:
+        return True
+    chosen = outcome(lambda: read_table(location, columns=columns).frame)
+    return agree(chosen, whole if refused else with_text_names(whole, columns))
 
 
 def as_float32(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({name: "float32" for name in frame.columns if is_number(frame[name])})
 
 
-def disagreements(path: Path, args: dict[str, Any]) -> list[str]:
-    """Return how reading in other ways differs from reading all, and that from what pandas reads."""
+def disagreements(path: Path, args: dict[str, Any], ways: Sequence[str]) -> list[str]:
+    """Return which ways of reading differ from reading all, and whether that differs from what pandas reads."""
     location = Location(str(path), load_args=args)
     whole = outcome(lambda: read_table(location).frame)
     # Blanks are the one thing that is read otherwise: as missing numbers.
     as_pandas = "blanks among numbers" in path.name or agree(whole, as_pandas_reads(path, args))
-    return columns_that_differ(location) + ([] if as_pandas else ["pandas"])
+    return differing_from(whole, location, ways) + ([] if as_pandas else ["pandas"])
+
+
+def two_ways(number: int) -> tuple[str, str]:
+    return WAYS[number % len(WAYS)], WAYS[(number + 2) % len(WAYS)]
+
+
+def test_each_text_and_each_of_load_args_meets_each_way_of_reading() -> None:
+    met = [(file, args, way) for file in range(len(FILES)) for args in range(len(ARGS)) for way in two_ways(file + args)]
+    assert min(Counter((file, way) for file, _, way in met).values()) >= 12
+    assert min(Counter((args, way) for _, args, way in met).values()) >= 12
+    assert len({(file, way) for file, _, way in met}) == len(FILES) * len(WAYS)
+    assert len({(args, way) for _, args, way in met}) == len(ARGS) * len(WAYS)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -212,7 +238,9 @@ def test_the_columns_of_a_text_are_those_of_the_whole_and_the_whole_is_what_pand
     content = FILES[kind]
     path = tmp_path / f"{kind}.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    found = {str(args): disagreements(path, args) for args in ARGS}
+    # Each file meets each of load_args, and each of both meets each way of reading a dozen times.
+    place = list(FILES).index(kind)
+    found = {str(args): disagreements(path, args, two_ways(place + number)) for number, args in enumerate(ARGS)}
     assert {args: differences for args, differences in found.items() if differences} == {}
 
 
