@@ -1,9 +1,8 @@
-"""The example project at the root, as its README has it run."""
+"""The example project at the root, as the README and the tutorial have it run."""
 
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 from support.http_server import Server
 from support.kedro_project import ROOT, Project, needs_runner_params
+from support.pages import block, commands_of
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,9 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Project:
         source = ROOT / name
         shutil.copytree(source, copy.path / name) if source.is_dir() else shutil.copy(source, copy.path)
     shutil.copytree(ROOT / "data/volume/datasets", copy.path / "data/volume/datasets")
-    done = copy.kedro("run", "--runner=cloudtrain", timeout=280)
+    first = block("README.md", "bash", "python3 -m venv .venv && .venv/bin/pip install -q -e")
+    assert first == block("tutorial/penguins.md", "bash", "python3 -m venv .venv")
+    done = copy.kedro(*shlex.split(first.split("&& .venv/bin/kedro")[1]), timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     copy.output = done.stdout + done.stderr
     copy.forks = True
@@ -45,9 +47,12 @@ def test_four_models_and_a_leaderboard_come_of_one_command(example: Project) -> 
 def test_the_same_table_by_url_gives_the_same_model(example: Project) -> None:
     before = (example.path / "data/08_reporting/species.json").read_text()
     content = (ROOT / "data/volume/datasets/penguins.csv").read_bytes()
+    served, typed = commands_of("tutorial/penguins.md", "python -m http.server")
+    assert served.removeprefix("python -m http.server ") == "--directory data/volume 8000"
+    assert "http://127.0.0.1:8000" in (example.path / "conf/http/globals.yml").read_text()
     with Server({"datasets/penguins.csv": content}) as server:
         address = server.url("").rstrip("/")
-        run = ["run", "--runner=cloudtrain", "--env=http", "--nodes=train_species", "--params", f"dataset_server={address}"]
+        run = [*shlex.split(typed)[1:], "--nodes=train_species", "--params", f"dataset_server={address}"]
         done = example.kedro(*run)
         assert done.returncode == 0, done.stdout + done.stderr
         assert any(request.target == "/datasets/penguins.csv" for request in server.requests)
@@ -63,7 +68,8 @@ def test_kedros_own_runner_trains_the_same_model(example: Project) -> None:
 
 
 def test_twelve_models_come_of_the_other_pipeline(example: Project) -> None:
-    done = example.kedro("run", "--runner=cloudtrain", "--pipeline=all_models", timeout=290)
+    typed, _ = commands_of("tutorial/penguins.md", "kedro run --runner=cloudtrain --pipeline=all_models")
+    done = example.kedro(*shlex.split(typed)[1:], timeout=290)
     assert done.returncode == 0, done.stdout + done.stderr
     leaderboard = pd.read_csv(example.path / "data/08_reporting/all_models.csv")
     assert len(leaderboard) == 12
@@ -73,7 +79,9 @@ def test_twelve_models_come_of_the_other_pipeline(example: Project) -> None:
 
 @needs_runner_params
 def test_sixty_models_come_of_the_pipeline_of_segments_and_none_twice(example: Project) -> None:
-    run = ["run", "--runner=cloudtrain", "--pipeline=segments", "--runner-params=max_pods=2"]
+    (typed,) = commands_of("how-to/groups.md", "kedro run --runner=cloudtrain --pipeline=segments")
+    assert typed in commands_of("tutorial/penguins.md", "kedro run --runner=cloudtrain --pipeline=all_models")
+    run = [*shlex.split(typed)[1:], "--runner-params=max_pods=2"]
     done = example.kedro(*run, timeout=290)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "60 training nodes, 2 ordinary nodes" in done.stdout + done.stderr
@@ -90,14 +98,40 @@ def test_on_pods_of_the_stand_in_the_same_models_come_of_the_readmes_command(exa
     files = [example.path / f"data/08_reporting/{model}.json" for model in ("species", "sex", "body_mass", "mass_net")]
     before = [file.read_text() for file in files]
     shutil.rmtree(example.path / "data/08_reporting")
-    command = re.search(r"^python (-m tests\.runpod_stand_in .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert command is not None
-    done = example.python(*shlex.split(command[1]), timeout=280, PYTHONPATH=str(ROOT), XDG_CACHE_HOME=str(tmp_path))
+    command = commands_of("tutorial/pod.md", "python -m tests.runpod_stand_in")
+    assert command == commands_of("README.md", "python -m tests.runpod_stand_in")
+    done = example.python(*shlex.split(command[0])[1:], timeout=280, PYTHONPATH=str(ROOT), XDG_CACHE_HOME=str(tmp_path))
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     assert "backend runpod · volume abc123xyz in EU-RO-1" in output
     assert "The stand-in made 4 pods; 0 had to be ended by it." in output
     assert [file.read_text() for file in files] == before
+
+
+@needs_runner_params
+def test_what_the_tutorial_looks_at_is_there(example: Project) -> None:
+    # The last of this project's tests: it leaves another model of the species.
+    def typed(command: str) -> str:
+        done = example.kedro(*shlex.split(command)[1:])
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    assert "train_species" in typed(commands_of("tutorial/penguins.md", "kedro cloudtrain plan")[0])
+    jobs, log, script = (typed(command) for command in commands_of("tutorial/penguins.md", "kedro cloudtrain jobs"))
+    assert "train_species" in jobs
+    assert "rows" in log
+    assert "max_depth" in script
+    (again,) = [line for line in block("tutorial/penguins.md", "console", "kedro run --runner=cloudtrain").splitlines() if line]
+    assert typed(again).count("is done already: nothing changed") == 4
+    change, runs = commands_of("tutorial/penguins.md", "kedro run --runner=cloudtrain --params=species")
+    assert typed(change).count("is done already: nothing changed") == 3
+    assert typed(runs).count("train_sex roc_auc") >= 3
+    (first, *_) = sorted(file.stem for file in (example.path / ".cloudtrain/runs").glob("*.json"))
+    compare, report = commands_of("tutorial/penguins.md", "kedro cloudtrain runs compare RUN latest")
+    assert "species.hyperparameters.max_depth" in typed(compare.replace("RUN", first))
+    typed(report)
+    code = block("tutorial/penguins.md", "python", "# predict.py")
+    assert "Adelie" in example.python("-c", code).stdout
 
 
 def test_the_projects_files_name_no_place_of_one_computer() -> None:

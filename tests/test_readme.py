@@ -1,117 +1,307 @@
-"""The README is true: its blocks are run as they stand."""
+"""The README and the pages of docs/ are true: their blocks are run as they stand, and none is left out."""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import json
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
+import click
 import pandas as pd
 import pytest
 import yaml
+from kedro.io import DataCatalog
 from support.cloud import Cloud
-from support.kedro_project import PENGUINS, ROOT, Project
+from support.kedro_project import PENGUINS, ROOT, Project, make_project, needs_runner_params
+from support.pages import COPIED, PAGES, Block, block, blocks_of, commands_of, named_in_first_column, section, taken_by, text_of
+from support.spaceflights import make_spaceflights
 
-from kedro_cloudtrain.config import make_settings
+from kedro_cloudtrain.commands.cli import cloudtrain
+from kedro_cloudtrain.config import VolumeSettings, make_settings
+from kedro_cloudtrain.jobs.parameters import TrainingParameters
+from kedro_cloudtrain.planning.entries import dataset_source
 from kedro_cloudtrain.runs.notices import Notices
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+LOCAL = {"path": "data/volume"}
 
 
-def blocks(language: str, title: str = "") -> list[str]:
-    return [text for kind, text in BLOCKS if kind == language and text.startswith(title)]
+def type_all(project: Project, commands: list[str]) -> str:
+    """Type the commands as a page has them; none of them may fail."""
+    output = ""
+    for command in commands:
+        done = project.kedro(*shlex.split(command)[1:])
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        output += done.stdout + done.stderr
+    return output
+
+
+# ------------------------------------------------------------------ no block is left out
+
+
+def copied(page: str) -> set[tuple[str, str]]:
+    return {(each.language, each.first) for each in blocks_of(page) if each.language in COPIED}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_is_run_or_read_by_a_test(page: str) -> None:
+    tests = [Path(__file__), ROOT / "tests/test_example.py", ROOT / "tests/running/test_function.py"]
+    taken = [(language, first) for where, language, first in taken_by(tests) if where == page]
+    left = [
+        each for each in copied(page) if each[0] != "yaml" and not any(each[0] == of and each[1].startswith(first) for of, first in taken)
+    ]
+    assert left == []
+    # A block is known by its first line.
+    assert len(copied(page)) == sum(each.language in COPIED for each in blocks_of(page))
+    assert {each.language for each in blocks_of(page)} <= {*COPIED, "text"}
+
+
+def settings_blocks() -> list[Block]:
+    """Return the blocks that go into a file of the project's conf/; each is read below, whatever its page."""
+    return [each for page in PAGES for each in blocks_of(page) if each.language == "yaml"]
+
+
+@pytest.mark.parametrize("each", settings_blocks(), ids=lambda each: f"{each.page} {each.first}")
+def test_a_block_of_settings_is_valid_where_it_goes(each: Block) -> None:
+    title = re.fullmatch(r"# (?:conf/\w+/)?(cloudtrain|globals|credentials|catalog|parameters)\.yml(?:: .*)?", each.first)
+    assert title is not None, f"{each.page}: the first line names no file: {each.first}"
+    values = yaml.safe_load(each.text.replace("${globals:volume}", json.dumps(LOCAL)))
+    CHECKS[title[1]](values, each.page)
+
+
+def credentials_of(page: str) -> dict[str, Any]:
+    texts = [each.text for each in settings_blocks() if each.page == page and "credentials.yml" in each.first]
+    return {name: entry for text in texts for name, entry in yaml.safe_load(text).items()}
+
+
+def _check_settings(values: dict[str, Any], page: str) -> None:
+    settings = make_settings(values, credentials=credentials_of(page))
+    settings.volume.make(ROOT)
+
+
+def _check_volume(values: dict[str, Any], page: str) -> None:
+    assert str(VolumeSettings.model_validate(values["volume"]).make(ROOT))
+
+
+def _check_credentials(values: dict[str, Any], page: str) -> None:
+    # Another block of the page names each entry.
+    others = [each.text for each in settings_blocks() if each.page == page and "credentials.yml" not in each.first]
+    assert all(any(f"credentials: {name}" in text for text in others) for name in values)
+
+
+def _check_catalog(values: dict[str, Any], page: str) -> None:
+    catalog = DataCatalog.from_config(values, credentials_of(page))
+    assert all(catalog[name] is not None for name in values)
+
+
+def _check_parameters(values: dict[str, Any], page: str) -> None:
+    for name, parameters in values.items():
+        TrainingParameters.parse(parameters, where=name)
+
+
+CHECKS = {
+    "cloudtrain": _check_settings,
+    "globals": _check_volume,
+    "credentials": _check_credentials,
+    "catalog": _check_catalog,
+    "parameters": _check_parameters,
+}
+
+
+# ------------------------------------------------------------------ words and links
+
+
+def command_at(words: list[str]) -> click.Command | None:
+    command: click.Command = cloudtrain
+    for word in words:
+        if not isinstance(command, click.Group) or word not in command.commands:
+            break
+        command = command.commands[word]
+    return None if command is cloudtrain else command
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_that_a_page_names_exists_with_its_options(page: str) -> None:
+    for typed in re.findall(r"kedro cloudtrain ([^`\n>|]+)", text_of(page)):
+        if typed[0] == "…":
+            continue
+        words = typed.split()
+        command = command_at(words)
+        assert command is not None, typed
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word.partition("=")[0].rstrip(".,;:") for word in words if word.startswith("-")} <= known, typed
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_link_to_a_file_leads_to_one(page: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", text_of(page)):
+        assert (PAGES[page].parent / target).is_file(), target
+
+
+# ------------------------------------------------------------------ the first ten minutes, and what comes after them
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that is nothing but what the README says."""
-    from support.kedro_project import make_project
-
+    """A project that is nothing but what the README says, after its first ten minutes: its commands are typed as a user types them."""
     made = make_project(tmp_path_factory.mktemp("readme"), forks=False)
-    catalog, *_ = blocks("yaml", "# catalog.yml")
-    made.write("conf/base/catalog.yml", catalog)
-    made.write("conf/base/parameters.yml", blocks("yaml", "# parameters.yml")[0])
+    made.write("conf/base/catalog.yml", block("README.md", "yaml", "# catalog.yml"))
+    made.write("conf/base/parameters.yml", block("README.md", "yaml", "# parameters.yml"))
     registry = "\n\ndef register_pipelines():\n    return {'__default__': create_pipeline()}\n"
-    made.write("src/shop/pipeline_registry.py", blocks("python", "# pipeline.py")[0] + registry)
+    made.write("src/shop/pipeline_registry.py", block("README.md", "python", "# pipeline.py") + registry)
+    install, init = commands_of("README.md", 'pip install "kedro-cloudtrain[xgboost]"')
+    assert install.startswith("pip install")
+    made.output = type_all(made, [init, *commands_of("README.md", "kedro cloudtrain plan")])
     return made
 
 
-def test_every_kedro_command_in_the_readme_works(project: Project) -> None:
-    commands = [line for text in blocks("console")[:2] for line in text.splitlines() if line.startswith("kedro")]
-    assert len(commands) == 7
-    for command in commands:
-        done = project.kedro(*shlex.split(command)[1:])
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    for command in blocks("console", "kedro cloudtrain plan --out")[0].splitlines():
-        done = project.kedro(*shlex.split(command)[1:])
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    assert "The run is what plan.json has" in done.stdout + done.stderr
-    for command in blocks("console", "kedro cloudtrain runs --limit")[0].splitlines():
-        done = project.kedro(*shlex.split(command)[1:])
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-    code = blocks("python", "# predict.py")[0].replace(
+@pytest.fixture
+def told(project: Project) -> Project:
+    """The same project; its commands are forked, which takes half the time."""
+    return dataclasses.replace(project, forks=True)
+
+
+def test_the_commands_of_the_first_ten_minutes_work(project: Project) -> None:
+    assert "train_species" in project.output
+    code = block("README.md", "python", "# predict.py").replace(
         "print(model.predict(frame))", "import pandas as pd\nframe = pd.read_csv(DATA)\nprint(model.predict(frame))"
     )
     done = project.python("-c", f"DATA = {str(PENGUINS)!r}\n{code}")
     assert "Adelie" in done.stdout, done.stderr
 
 
-def test_the_settings_of_the_readme_hold(project: Project) -> None:
-    project.write("conf/readme/cloudtrain.yml", blocks("yaml", "# cloudtrain.yml")[0])
-    assert " 0.167 h" in project.kedro("cloudtrain", "plan", "--env", "readme").stdout
+@needs_runner_params
+def test_a_run_is_held_to_its_plan(told: Project) -> None:
+    assert "The run is what plan.json has" in type_all(told, commands_of("how-to/plan.md", "kedro cloudtrain plan --out plan.json"))
 
 
-def test_the_budget_of_the_readme_holds() -> None:
-    (text,) = [text for text in blocks("yaml") if "budget:" in text]
-    budget = make_settings(yaml.safe_load(text)).run.budget
-    assert budget is not None
-    assert (budget.name, budget.max_cost_usd, budget.per) == ("team", 200, "week")
+def first_run(project: Project) -> str:
+    name: str = json.loads(project.kedro("cloudtrain", "runs", "--json").stdout)["runs"][-1]["id"]
+    return name
 
 
-def test_the_notices_of_the_readme_are_sent_to_a_service() -> None:
-    (text,) = [text for text in blocks("yaml") if "notify:" in text]
-    settings = make_settings(yaml.safe_load(text), credentials={"my_phone": {"url": "ntfy://my-topic"}})
-    assert settings.run.notify is not None
-    Notices(settings.run.notify)
+def test_runs_are_seen(told: Project) -> None:
+    commands = commands_of("how-to/runs.md", "kedro cloudtrain runs --limit 5")
+    output = type_all(told, [command.replace("RUN", first_run(told)) for command in commands])
+    assert "train_species" in output
+
+
+def test_a_run_is_started_from_a_notebook(told: Project) -> None:
+    done = told.python("-c", block("how-to/notebooks.md", "python", "# notebook.py"))
+    assert "'accuracy'" in done.stdout, done.stderr
+    assert "('train_species', <JobState.REUSED" in done.stdout
+
+
+@needs_runner_params
+def test_a_run_is_left_and_come_back_to(told: Project) -> None:
+    parameters = block("README.md", "yaml", "# parameters.yml")
+    told.write("conf/base/parameters.yml", parameters.replace("n_estimators: 300", "n_estimators: 7"))
+    commands = commands_of("how-to/detach.md", "kedro run --runner=cloudtrain --runner-params detach=true")
+    output = type_all(told, commands)
+    assert "Left running: train_species-" in output
+    assert "is done already" in output
+    type_all(told, commands_of("how-to/resuming.md", "kedro run --runner=cloudtrain"))
+    # A fit that would go on for minutes.
+    endless = parameters.replace("n_estimators: 300", "n_estimators: 900000").replace("  early_stopping_rounds: 30\n", "")
+    told.write("conf/base/parameters.yml", endless)
+    type_all(told, commands[:1])
+    assert "Ended train_species-" in type_all(told, commands_of("how-to/detach.md", "kedro cloudtrain stop train_species"))
+    told.write("conf/base/parameters.yml", parameters)
+
+
+def test_a_volume_that_is_shared_shows_all_that_is_on_it(told: Project) -> None:
+    assert "train_species" in type_all(told, commands_of("how-to/shared-volume.md", "kedro cloudtrain jobs --all"))
+    code = block("how-to/shared-volume.md", "bash", "export CLOUDTRAIN_SIGNING_KEY=")
+    done = subprocess.run(["bash", "-c", f"{code}printf %s $CLOUDTRAIN_SIGNING_KEY"], capture_output=True, text=True, check=True)  # noqa: S607
+    assert re.fullmatch("[0-9a-f]{64}", done.stdout)
+
+
+def test_the_settings_of_the_reference_hold(told: Project) -> None:
+    told.write("conf/readme/cloudtrain.yml", block("reference/settings.md", "yaml", "# cloudtrain.yml"))
+    assert " 0.167 h" in told.kedro("cloudtrain", "plan", "--env", "readme").stdout
+
+
+def test_old_jobs_are_cleaned_up(told: Project) -> None:
+    type_all(told, commands_of("how-to/cleaning-up.md", "kedro cloudtrain clean --older-than 30d --dry-run"))
+    assert told.jobs
+
+
+# ------------------------------------------------------------------ pods
 
 
 @pytest.fixture
 def readmes_volume(cloud: Cloud) -> Path:
-    """The README's own network volume, behind the stand-in."""
-    cloud.runpod.offers.add_volume("abc123xyz", "EU-RO-1")
-    folder = cloud.s3.root / "abc123xyz"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
+    """The pages' own network volumes, behind the stand-in."""
+    for volume in ("abc123xyz", "def456uvw"):
+        cloud.runpod.offers.add_volume(volume, "EU-RO-1")
+        shutil.rmtree(cloud.s3.root / volume, ignore_errors=True)
+        (cloud.s3.root / volume).mkdir()
+    return cloud.s3.root / "abc123xyz"
 
 
-def test_what_the_readme_says_of_runpod_works(project: Project, readmes_volume: Path, cloud: Cloud) -> None:
-    project.write("conf/runpod/globals.yml", blocks("yaml", "# conf/runpod/globals.yml")[0])
-    project.write("conf/runpod/cloudtrain.yml", blocks("yaml", "# conf/runpod/cloudtrain.yml")[0])
+def test_the_tutorials_pods_work_and_leave_nothing_running(told: Project, readmes_volume: Path, cloud: Cloud) -> None:
+    for place in ("conf/base/globals.yml", "conf/runpod/globals.yml", "conf/runpod/cloudtrain.yml"):
+        told.write(place, block("tutorial/pod.md", "yaml", f"# {place}"))
     # A pod of the stand-in has this computer's packages; a registry is no part of a test.
-    project.write("conf/base/cloudtrain.yml", "defaults: {install: false}\n")
-    catalog = (project.path / "conf/base/catalog.yml").read_text()
-    project.write("conf/base/catalog.yml", catalog.replace("{path: data/volume}", "${globals:volume}"))
-    (text,) = [text for text in blocks("console") if "doctor" in text]
-    commands = [line for line in text.splitlines() if line]
+    told.write("conf/base/cloudtrain.yml", "defaults: {install: false}\n")
+    catalog = (told.path / "conf/base/catalog.yml").read_text()
+    told.write("conf/base/catalog.yml", catalog.replace("{path: data/volume}", "${globals:volume}"))
+    commands = commands_of("tutorial/pod.md", "kedro cloudtrain doctor --env=runpod")
     assert len(commands) == 8
-    for command in commands:
-        done = project.kedro(*shlex.split(command)[1:])
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    # Others type some of the same.
+    assert set(commands_of("README.md", "kedro cloudtrain doctor --env=runpod")) < set(commands)
+    assert set(commands_of("how-to/costs.md", "kedro cloudtrain plan --env=runpod")) < set(commands)
+    assert commands_of("tutorial/pod.md", 'pip install "kedro-cloudtrain[runpod]"') == commands_of(
+        "README.md", 'pip install "kedro-cloudtrain[runpod]"'
+    )
+    type_all(told, commands)
     assert (readmes_volume / "datasets/penguins.csv").read_bytes() == PENGUINS.read_bytes()
     assert cloud.runpod.pods
     assert cloud.runpod.living == []
-    assert (project.path / "data/06_models/species/model.json").is_file()
+    assert (told.path / "data/06_models/species/model.json").is_file()
+    assert "train_species" in type_all(told, commands_of("how-to/costs.md", "kedro cloudtrain cost --by node --env=runpod"))
+    type_all(told, commands_of("how-to/cleaning-up.md", "kedro cloudtrain clean --environments --older-than 30d --env=runpod"))
+    type_all(told, commands_of("how-to/cleaning-up.md", "kedro cloudtrain reap --dry-run --env=runpod"))
+    # To another volume, with the same key.
+    for place in ("conf/new/globals.yml", "conf/new/cloudtrain.yml"):
+        told.write(place, block("how-to/moving-volumes.md", "yaml", f"# {place}"))
+    type_all(told, commands_of("how-to/moving-volumes.md", "kedro cloudtrain download datasets/penguins.csv moved.csv --env=runpod"))
+    assert (readmes_volume.with_name("def456uvw") / "datasets/penguins.csv").read_bytes() == PENGUINS.read_bytes()
+    assert "def456uvw" in type_all(told, commands_of("how-to/moving-volumes.md", "kedro cloudtrain doctor --env=new"))
 
 
-def test_a_node_of_ones_own_goes_to_a_machine_as_the_readme_has_it(tmp_path: Path) -> None:
-    from support.kedro_project import make_project
+def test_a_volume_of_init_and_the_one_of_the_tutorial_are_no_two(told: Project) -> None:
+    (told.path / "conf/base/cloudtrain.yml").unlink(missing_ok=True)
+    told.kedro("cloudtrain", "init")
+    for place in ("conf/base/globals.yml", "conf/runpod/globals.yml", "conf/runpod/cloudtrain.yml"):
+        told.write(place, block("tutorial/pod.md", "yaml", f"# {place}"))
+    assert "volume abc123xyz in EU-RO-1" in told.kedro("cloudtrain", "doctor", "--env=runpod").stdout
+    done = told.kedro("cloudtrain", "plan", "--env=runpod")
+    assert "keep one of them" not in done.stdout + done.stderr
 
+
+def test_a_training_is_launched_as_the_reference_has_it(told: Project, readmes_volume: Path, cloud: Cloud) -> None:
+    table = readmes_volume / "datasets/user_123/data.csv"
+    table.parent.mkdir(parents=True)
+    rows = pd.DataFrame({"sqft": range(200), "bedrooms": [1, 2, 3, 4] * 50})
+    rows.assign(price=rows["sqft"] * 3.0 + rows["bedrooms"]).to_csv(table, index=False)
+    code = block("reference/python.md", "python", "# launch.py").replace('{"volume"', '{"defaults": {"install": False}, "volume"')
+    done = told.python("-c", code)
+    assert "'status': 'succeeded'" in done.stdout, done.stderr
+    assert cloud.runpod.living == []
+
+
+# ------------------------------------------------------------------ blocks of single pages
+
+
+def test_a_node_of_ones_own_goes_to_a_machine_as_the_pages_have_it(tmp_path: Path) -> None:
     own = make_project(tmp_path, forks=False)
-    own.write("src/shop/nodes.py", blocks("python", "# nodes.py")[0])
+    own.write("src/shop/nodes.py", block("how-to/resuming.md", "python", "# nodes.py"))
     own.write(
         "src/shop/pipeline_registry.py",
         "from kedro.pipeline import Pipeline, node\nfrom shop.nodes import summarise\n\n\ndef register_pipelines():\n"
@@ -120,7 +310,7 @@ def test_a_node_of_ones_own_goes_to_a_machine_as_the_readme_has_it(tmp_path: Pat
     own.write("conf/base/parameters.yml", "mass: {seed: 3}\n")
     catalog = (own.path / "conf/base/catalog.yml").read_text()
     own.write("conf/base/catalog.yml", f"{catalog}\nsummary: {{type: json.JSONDataset, filepath: data/summary.json}}\n")
-    own.write("conf/functions/cloudtrain.yml", blocks("yaml", "# conf/functions/cloudtrain.yml")[0])
+    own.write("conf/functions/cloudtrain.yml", block("how-to/own-nodes.md", "yaml", "# conf/functions/cloudtrain.yml"))
     done = own.kedro("run", "--runner=cloudtrain", "--env=functions")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 function node" in done.stdout + done.stderr
@@ -128,67 +318,64 @@ def test_a_node_of_ones_own_goes_to_a_machine_as_the_readme_has_it(tmp_path: Pat
     assert [(species["species"], species["rows"]) for species in summary] == [("Adelie", 152), ("Chinstrap", 68), ("Gentoo", 124)]
 
 
-def test_the_group_of_the_readme_is_one() -> None:
-    import yaml
+def test_a_recipe_takes_the_place_of_a_node_of_spaceflights(tmp_path: Path) -> None:
+    flights = make_spaceflights(tmp_path)
+    for file in ("catalog", "parameters"):
+        path = flights.path / f"conf/base/{file}.yml"
+        flights.write(f"conf/base/{file}.yml", path.read_text() + block("tutorial/spaceflights.md", "yaml", f"# {file}.yml"))
+    place = "src/shuttles/pipelines/price/pipeline.py"
+    text = block("tutorial/spaceflights.md", "python", "# pipeline.py") + (flights.path / place).read_text()
+    flights.write(place, text.replace("    return Pipeline(\n        [", "    return Pipeline(\n        [train_price,"))
+    nodes = "preprocess_companies_node,preprocess_shuttles_node,create_model_input_table_node"
+    assert flights.kedro("run", f"--nodes={nodes}").returncode == 0
+    type_all(flights, commands_of("tutorial/spaceflights.md", "kedro run --runner=cloudtrain --nodes=train_price"))
+    assert json.loads((flights.path / "data/08_reporting/price.json").read_text())["r2"] > 0.5
+    importance = pd.read_csv(flights.path / "data/08_reporting/price_importance.csv")
+    assert importance["feature"][0] == "engines"
 
-    from kedro_cloudtrain.config import make_settings
 
-    settings = make_settings(yaml.safe_load(blocks("yaml", "# conf/grouped/cloudtrain.yml")[0]))
+def test_the_group_of_the_page_is_one() -> None:
+    settings = make_settings(yaml.safe_load(block("how-to/groups.md", "yaml", "# conf/grouped/cloudtrain.yml")))
     assert settings.for_node("segments.station_01.train", namespace="segments.station_01").group == "segments"
 
 
-def test_a_volume_of_init_and_the_one_of_the_readme_are_no_two(project: Project) -> None:
-    project.kedro("cloudtrain", "init")
-    for place in ("conf/base/globals.yml", "conf/runpod/globals.yml", "conf/runpod/cloudtrain.yml"):
-        project.write(place, blocks("yaml", f"# {place}")[0])
-    assert "volume abc123xyz in EU-RO-1" in project.kedro("cloudtrain", "doctor", "--env=runpod").stdout.replace("volume ", "volume ")
-    done = project.kedro("cloudtrain", "plan", "--env=runpod")
-    assert "keep one of them" not in done.stdout + done.stderr
-
-
-def test_the_bucket_of_the_readme_is_one(project: Project) -> None:
-    import yaml
-
-    from kedro_cloudtrain.config import make_settings
-
-    settings = make_settings(yaml.safe_load(blocks("yaml", "# conf/pods/cloudtrain.yml")[0]))
-    volume = settings.volume.make(project.path)
+def test_the_bucket_of_the_page_is_one() -> None:
+    settings = make_settings(yaml.safe_load(block("how-to/bucket.md", "yaml", "# conf/pods/cloudtrain.yml")))
+    volume = settings.volume.make(ROOT)
     assert (volume.name, volume.mounted) == ("bucket my-jobs", False)
 
 
-def test_a_training_is_launched_as_the_readme_has_it(project: Project, readmes_volume: Path, cloud: Cloud) -> None:
-    table = readmes_volume / "datasets/user_123/data.csv"
-    table.parent.mkdir(parents=True)
-    rows = pd.DataFrame({"sqft": range(200), "bedrooms": [1, 2, 3, 4] * 50})
-    rows.assign(price=rows["sqft"] * 3.0 + rows["bedrooms"]).to_csv(table, index=False)
-    code = blocks("python", "# launch.py")[0].replace('{"volume"', '{"defaults": {"install": False}, "volume"')
-    done = project.python("-c", code)
-    assert "'status': 'succeeded'" in done.stdout, done.stderr
-    assert cloud.runpod.living == []
+def test_the_private_index_of_the_page_is_opened_by_its_credentials() -> None:
+    values = yaml.safe_load(block("how-to/private-index.md", "yaml", "# conf/runpod/cloudtrain.yml"))
+    (line,) = make_settings(values, credentials=credentials_of("how-to/private-index.md")).defaults.index_lines
+    assert line.startswith("--extra-index-url=https://")
+    assert "packages.example.org/simple" in line
+    assert "@" in line
 
 
-def test_the_datasets_of_the_readme_are_sources() -> None:
-    import yaml
-    from kedro.io import DataCatalog
+def test_the_notices_of_the_page_are_sent_to_a_service() -> None:
+    values = yaml.safe_load(block("how-to/notify.md", "yaml", "# conf/runpod/cloudtrain.yml"))
+    settings = make_settings(values, credentials=credentials_of("how-to/notify.md"))
+    assert settings.run.notify is not None
+    Notices(settings.run.notify)
 
-    from kedro_cloudtrain.planning.entries import dataset_source
 
-    catalog = DataCatalog.from_config(yaml.safe_load(blocks("yaml", "# catalog.yml")[1]))
+def test_the_datasets_of_the_reference_are_sources() -> None:
+    catalog = DataCatalog.from_config(yaml.safe_load(block("reference/datasets.md", "yaml", "# catalog.yml")))
     sources = {name: dataset_source(catalog[name]) for name in catalog}
     assert sources["flights"].url == "https://example.org/flights.parquet?year=2026"
     assert sources["measurements"].load_args == {"sep": ";", "decimal": ","}
     assert sources["weather"].file_format == "csv"
 
 
-def test_the_generator_of_the_readme_gives_a_script(project: Project) -> None:
-    done = project.python("-c", blocks("python", "# generate.py")[0])
+def test_the_generator_of_the_reference_gives_a_script(told: Project) -> None:
+    done = told.python("-c", block("reference/python.md", "python", "# generate.py"))
     assert 'DATASET_KEY = "datasets/user_123/data.csv"' in done.stdout
     compile(done.stdout, "train.py", "exec")
 
 
-def test_the_parameters_of_the_readme_train_a_model() -> None:
+def test_the_parameters_of_imbalance_train_a_model() -> None:
     import numpy as np
-    import yaml
 
     from kedro_cloudtrain.nodes import train
 
@@ -196,72 +383,103 @@ def test_the_parameters_of_the_readme_train_a_model() -> None:
     frame = pd.DataFrame({"age": random.normal(40, 9, 300), "tariff": random.integers(1, 4, 300), "visits": random.poisson(5, 300)})
     frame["revenue"], frame["household"] = random.uniform(1, 9, 300), random.integers(0, 120, 300)
     frame["left"] = np.where((frame["tariff"] == 2) ^ (random.random(300) < 0.2), "yes", "no")
-    trained = train(frame, yaml.safe_load(blocks("yaml", "# parameters.yml: a shop")[0])["churn"])
+    parameters = block("how-to/imbalance-and-weights.md", "yaml", "# parameters.yml: a shop's customers")
+    trained = train(frame, yaml.safe_load(parameters)["churn"])
     assert trained["metrics"]["test_roc_auc"] > 0.6
     assert "validation_auc" in trained["history"].columns
     assert [column["kind"] for column in trained["model"].description["features"]] == ["number", "category", "number"]
 
 
-def test_the_metrics_of_the_readme_are_those_that_each_library_can_watch() -> None:
+# ------------------------------------------------------------------ the reference
+
+
+@pytest.fixture(scope="module")
+def generated() -> Any:
+    """The hook that makes the reference, as mkdocs loads it."""
+    spec = importlib.util.spec_from_file_location("generated", ROOT / "docs/generated.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_has_every_setting_and_runner_parameter(generated: Any) -> None:
+    from kedro_cloudtrain import config
+
+    page = generated.on_page_markdown(text_of("reference/settings.md"))
+    models = (config.Settings, config.VolumeSettings, config.NodeSettings, config.RunSettings, config.BudgetSettings, config.NotifySettings)
+    names = {name for model in models for name, field in model.model_fields.items() if not field.exclude} | set(config.RUNNER_PARAMETERS)
+    tables = page.split("## In an editor")[0]
+    assert named_in_first_column(tables) == names
+    assert set(config.RUN_PARAMETERS) <= set(re.findall(r"`(\w+)`", tables))
+    assert "| `timeout_s` | the job's deadline, in seconds from its start. | number, above 0 | `86400` |" in tables
+
+
+def test_the_reference_has_every_parameter_of_a_training(generated: Any) -> None:
+    from kedro_cloudtrain.jobs.parameters import Validation
+
+    page = generated.on_page_markdown(text_of("reference/recipes.md"))
+    assert set(TrainingParameters.model_fields) | set(Validation.model_fields) <= named_in_first_column(page)
+
+
+def test_a_setting_without_a_description_fails_the_build(generated: Any) -> None:
+    from pydantic import BaseModel
+
+    class Bare(BaseModel):
+        """Attributes:
+        one: is described.
+        """
+
+        one: int = 1
+        two: int = 2
+
+    with pytest.raises(ValueError, match="two"):
+        generated._meanings(Bare)
+
+
+def test_the_reference_has_every_command_and_option(generated: Any) -> None:
+    page = generated.on_page_markdown(text_of("reference/commands.md"))
+    assert {title.split()[0] for title in re.findall(r"^## (.+)$", page, re.MULTILINE)} == set(cloudtrain.commands)
+    for path, command in generated.commands(cloudtrain, "kedro cloudtrain"):
+        told = page.split(f"\n## {path.removeprefix('kedro cloudtrain ')}\n")[1].split("\n## ")[0]
+        assert {option for parameter in command.params for option in parameter.opts if option.startswith("-")} <= set(
+            re.findall(r"`(-[\w-]+)`", told)
+        )
+
+
+def test_the_metrics_of_the_reference_are_those_that_each_library_can_watch() -> None:
     from kedro_cloudtrain.worker.watched_metric import _METRICS
 
-    rows = re.findall(r"^\| (XGBoost|LightGBM|CatBoost|Keras) \|(.*)\|$", section("Recipes"), re.MULTILINE)
+    text = section("reference/recipes.md", "Early stopping and metrics")
+    rows = re.findall(r"^\| (XGBoost|LightGBM|CatBoost|Keras) \|(.*)\|$", text, re.MULTILINE)
     told = {library.lower(): [re.findall(r"`(\w+)`", cell) for cell in cells.split("|")] for library, cells in rows}
     for library, tasks in _METRICS.items():
         assert [sorted(names) for names in told[library]] == [sorted(names) for names in tasks.values()]
 
 
-def test_the_reference_has_every_parameter_of_a_training() -> None:
-    from kedro_cloudtrain.jobs.parameters import TrainingParameters, Validation
-
-    first = section("Recipes").split("```yaml")[0]
-    assert set(re.findall(r"^\| `(\w+)`", first, re.MULTILINE)) == set(TrainingParameters.model_fields)
-    assert set(Validation.model_fields) - {"dataset"} <= set(re.findall(r"\w+", first))
-
-
-def section(title: str) -> str:
-    """The text below a heading, up to the next one."""
-    return README.split(f"## {title}\n", 1)[1].split("\n## ")[0].split("\n### ")[0]
-
-
-def named(title: str) -> set[str]:
-    """What the tables of a section have in code in their first columns."""
-    rows = re.findall(r"^\| (`.*?) \|", section(title), re.MULTILINE)
-    return {name for row in rows for name in re.findall(r"`(.*?)`", row)}
-
-
-def test_the_reference_has_every_setting_and_runner_parameter() -> None:
-    from kedro_cloudtrain.config import RUN_PARAMETERS, RUNNER_PARAMETERS, NodeSettings, RunSettings, Settings
-
-    assert named("Settings") == {*Settings.model_fields, *NodeSettings.model_fields, *RunSettings.model_fields}
-    assert {*RUNNER_PARAMETERS, *RUN_PARAMETERS} <= set(re.findall(r"`(\w+)`", section("Runner parameters")))
-
-
-def test_the_reference_has_every_command_and_option() -> None:
-    from kedro_cloudtrain.commands.cli import cloudtrain
-
-    assert {name.split()[0] for name in named("Commands")} == set(cloudtrain.commands)
-    options = {option for command in cloudtrain.commands.values() for parameter in command.params for option in parameter.opts}
-    assert {option for option in options if option.startswith("--")} - {"--follow"} <= set(re.findall(r"--[\w-]+", section("Commands")))
-
-
-def test_every_error_of_the_reference_can_be_imported_from_the_root() -> None:
+def test_the_reference_has_every_error_of_the_root() -> None:
     import kedro_cloudtrain
 
-    for name in named("Errors"):
+    names = named_in_first_column(text_of("reference/errors.md"))
+    assert names == {name for name in kedro_cloudtrain.__all__ if name.endswith("Error")}
+    for name in names:
         # A run that was left has not failed: its exception is not in the tree.
         root = Exception if name == "DetachedError" else kedro_cloudtrain.CloudTrainError
         assert issubclass(getattr(kedro_cloudtrain, name), root), name
 
 
-def test_every_block_of_the_readme_is_run_by_a_test() -> None:
-    expected = {("bash", 2), ("console", 8), ("python", 5), ("yaml", 13)}
-    assert {(language, sum(1 for kind, _ in BLOCKS if kind == language)) for language, _ in BLOCKS} == expected
+def test_a_page_has_every_command_that_a_reader_looks_for() -> None:
+    told = " ".join(re.findall(r"`([^`]+)`", text_of("README.md").split("## Commands")[1].split("\n## ")[0]))
+    assert set(cloudtrain.commands) <= set(told.split())
 
 
 def test_ci_takes_its_test_command_from_the_readme() -> None:
     ci = (ROOT / ".ci/run").read_text()
     assert "<!-- test -->" in ci
     assert "python -m pytest" not in ci
-    assert blocks("bash")[1].count("\n") == 1
+    assert "mkdocs build --strict" in ci
+    command = block("README.md", "bash", "python3 -m venv .venv && .venv/bin/pip install -q uv")
+    assert "python -m pytest" in command
+    assert command.count("\n") == 1
     assert pd.read_csv(PENGUINS).shape == (344, 8)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, yes: bool, env: str | None) -> None:
     """End the pods that this project's killed clients have left.
 
-    They are ended without a question. A question comes before any other one is ended: a pod whose client still runs, which `--detach` has
-    left running, which another computer has asked for, or which belongs to another project of this name.
+    They are ended without a question. A question comes before any other one is ended: a pod whose client still runs, which a run with
+    `detach` has left running, which another computer has asked for, or which belongs to another project of this name.
     """
     from kedro_cloudtrain.commands import tables
     from kedro_cloudtrain.wording import counted

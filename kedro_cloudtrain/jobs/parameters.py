@@ -56,6 +56,15 @@ ClassWeight = Annotated[str | dict[str, float], BeforeValidator(_check_class_wei
 class Validation(BaseModel):
     """Which rows are held out: a fraction, of the rows or of groups of them; those that a column marks; the latest; or another dataset.
 
+    Attributes:
+        fraction: the share of the rows, or of the groups, that validate; left out, 0.2.
+        test_fraction: the share that is kept for the test, which neither the fit nor the stopping sees.
+        seed: of the random split; left out, that of the training.
+        column: the column that has `train`, `validation` or `test` in each row.
+        time_column: the column by which the latest rows are held out.
+        group_column: the column whose equal values stay in the same part: a customer, a patient.
+        dataset: the dataset of the validation rows, which `training_node(…, validation=…)` names by itself.
+
     Example:
         ```yaml
         validation: {fraction: 0.2, test_fraction: 0.1, seed: 42}
@@ -88,6 +97,20 @@ class Validation(BaseModel):
 
 class TrainingParameters(BaseModel):
     """What a user writes under a model's name in `parameters.yml`.
+
+    Attributes:
+        model_type: a recipe, or the name of a template of your own.
+        target_column: the column to predict.
+        feature_columns: the columns to predict from; left out, every column that has no other role.
+        categorical_columns: the features whose whole numbers are codes of categories; left out, numbers are quantities.
+        weight_column: how much each row counts, in the fit and in the metrics; left out, all rows count alike.
+        class_weight: `balanced`, or a weight for each label: how much a class counts in the fit; left out, all classes count alike.
+        hyperparameters: by the library's own names, a misspelt one is an error; left out, the library's defaults.
+        validation: which rows are held out.
+        early_stopping_rounds: ends the fit when the validation rows have not improved for so many rounds; left out, no early stopping.
+        metric: what is watched for it, by its name in the metrics file; left out, the loss.
+        seed: of the fit, and of the split unless `validation.seed` is given; left out, 42.
+        backend: what Keras computes with; left out, JAX on a pod, and on this computer the first of these that is installed.
 
     Example:
         ```yaml

@@ -1,4 +1,4 @@
-"""What Kedro promises holds for nodes on a machine: each row of the README's table, run by Kedro's own runner and by ours."""
+"""What Kedro promises holds for nodes on a machine: each row of the reference's table, run by Kedro's own runner and by ours."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from support.kedro_project import KEDRO, PENGUINS, ROOT, Project
+from support.kedro_project import KEDRO, PENGUINS, Project
+from support.pages import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -340,14 +341,12 @@ FROM_1_6 = ("`validator:` of an entry", "`--only-missing-outputs`")
 
 
 @pytest.mark.parametrize("feature", FEATURES)
-def test_a_feature_of_kedros_holds_on_a_machine_as_the_readme_says(feature: str, project: Project) -> None:
+def test_a_feature_of_kedros_holds_on_a_machine_as_the_reference_says(feature: str, project: Project) -> None:
     if feature in FROM_1_6 and KEDRO < (1, 6):
         pytest.skip("from Kedro 1.6 on")
     FEATURES[feature](Shop(project))
 
 
-def test_each_row_of_the_readmes_table_is_tried() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("### What of Kedro holds on a machine\n", 1)[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", section, re.MULTILINE)[1:]
+def test_each_row_of_the_references_table_is_tried() -> None:
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", text_of("reference/kedro.md"), re.MULTILINE)[1:]
     assert [name for name, _ in rows] == list(FEATURES)

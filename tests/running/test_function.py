@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from support.cloud import Cloud
 from support.kedro_project import Project, edit, needs_runner_params, run
+from support.pages import block, commands_of
 from support.spaceflights import job, make_spaceflights, ran, score, select
 
 from kedro_cloudtrain.jobs.importable import reason_against
@@ -35,8 +36,12 @@ def versions(project: Project) -> list[Path]:
 def test_the_starters_node_gives_the_same_score_on_this_computer(flights: Project) -> None:
     assert flights.kedro("run").returncode == 0
     alone, before = score(flights), versions(flights)
-    select(flights, "train_model_node")
-    output = run(flights)
+    # As the tutorial has it.
+    flights.write("conf/base/cloudtrain.yml", block("tutorial/spaceflights.md", "yaml", "# conf/base/cloudtrain.yml"))
+    plan, typed = commands_of("tutorial/spaceflights.md", "kedro cloudtrain plan")
+    assert flights.kedro(*plan.split()[1:]).returncode == 0
+    done = flights.kedro(*typed.split()[1:])
+    output = done.stdout + done.stderr
     assert ran(output) == {"train_model_node"}
     assert "1 function node, 5 ordinary nodes" in output
     assert score(flights) == alone
@@ -51,8 +56,10 @@ def test_every_node_may_go_to_a_machine(flights: Project) -> None:
     flights.kedro("run")
     alone = score(flights)
     (flights.path / "data/volume/clean/companies.parquet").unlink()
-    select(flights, "*")
-    output = run(flights)
+    flights.write("conf/base/cloudtrain.yml", block("tutorial/spaceflights.md", "yaml", "# conf/base/cloudtrain.yml: all nodes"))
+    (typed,) = [line for line in block("tutorial/spaceflights.md", "console", "kedro run --runner=cloudtrain").splitlines() if line]
+    done = flights.kedro(*typed.split()[1:])
+    output = done.stdout + done.stderr
     assert len(ran(output)) == 6
     assert score(flights) == alone
     # A key on the volume is read there, and saved there by the machine itself.
