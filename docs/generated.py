@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 # The JSON that is a class of the package itself; that of the other commands has its schema beside the tests that hold it.
 _RECORDS = {"runs": "kedro_cloudtrain.runs.record.RunRecord", "cost": "kedro_cloudtrain.runs.costs.CostGroup"}
 _COMMENT = re.compile(r"^<!-- generated: (\w+) ?(.*?) -->$", re.MULTILINE)
-_LIMITS = {"exclusiveMinimum": "above {}", "minimum": "from {}", "exclusiveMaximum": "below {}", "maximum": "to {}"}
+_LIMITS = {"exclusiveMinimum": "above {:,g}", "minimum": "from {:,g}", "exclusiveMaximum": "below {:,.0f}", "maximum": "at most {:,.0f}"}
 _TYPES = {"string": "text", "number": "number", "integer": "whole number", "boolean": "`true` or `false`", "null": "null"}
 
 

@@ -413,7 +413,7 @@ def test_the_reference_has_every_setting_and_runner_parameter(generated: Any) ->
     tables = page.split("## In an editor")[0]
     assert named_in_first_column(tables) == names
     assert set(config.RUN_PARAMETERS) <= set(re.findall(r"`(\w+)`", tables))
-    assert "| `timeout_s` | the job's deadline, in seconds from its start. | number, above 0 | `86400` |" in tables
+    assert "| `timeout_s` | the job's deadline, in seconds from its start. | number, above 0, at most 100,000,000 | `86400` |" in tables
 
 
 def test_the_reference_has_every_parameter_of_a_training(generated: Any) -> None:

@@ -177,7 +177,7 @@ if __name__ == "__main__":
                 importlib.import_module(module)
     remember_packages()
     if "kedro_cloudtrain.storage.s3_client" in sys.modules:  # a first client reads what botocore knows of S3
-        sys.modules["kedro_cloudtrain.storage.s3_client"].make_client("http://localhost", "any", ("any", "any"), 1)
+        sys.modules["kedro_cloudtrain.storage.s3_client"].make_client("http://localhost", "any", ("any", "any"), 1, lambda keys: None)
     if "kedro.framework.project" in sys.modules:
         sys.exit("kedro.framework.project was imported before there was a project")
     inspect.stack()  # remembers each module's file: Kedro's settings look through all of them at every start
