@@ -30,7 +30,7 @@ def test_the_project_is_whole_and_nothing_in_it_is_a_template_any_more(made: Pro
     files = {str(file.relative_to(made.path)) for file in made.path.rglob("*") if file.is_file()}
     for part in ("pyproject.toml", ".gitignore", ".github/workflows/ci.yml", "conf/local/.gitkeep", "src/my_shop/nodes.py", "README.md"):
         assert part in files
-    assert not [file for file in files if "cookiecutter" in (made.path / file).read_text(encoding="utf-8")]
+    assert not [file for file in files if b"cookiecutter" in (made.path / file).read_bytes()]
     table = made.path / "data/volume/datasets/penguins.csv"
     assert not table.is_symlink()
     assert table.read_bytes() == PENGUINS.read_bytes()

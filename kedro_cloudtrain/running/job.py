@@ -267,20 +267,21 @@ class Job:
         if result is not None and not reused:
             start_s = (result.started_at or execution.asked_at) - execution.asked_at - result.seconds.get("environment", 0.0)
             seconds |= {"start": max(0.0, start_s), **result.seconds}
+        total_s = self.render_s + execution.elapsed_s
         return Receipt(
             node=self.order.node,
             job=self.name,
             where=where,
             state=state,
             seconds=seconds,
-            total_s=self.render_s + execution.elapsed_s,
+            total_s=total_s,
             rows=result.rows.get("read") if result is not None else None,
             rows_per_s=result.rows_per_s if result is not None and not reused else None,
             bytes_read=result.bytes_read if result is not None and not reused else None,
             bytes_passed=self.folder.bytes_passed,
             machines=tuple(execution.machines),
             device="" if result is None else str(result.gpu or result.device_name),
-            started_at=execution.asked_at,
+            started_at=time.time() - total_s,
             waited_s=execution.waited_s,
             why=execution.why,
             scores=execution.scores,

@@ -147,7 +147,7 @@ def test_a_failed_and_a_killed_run_leave_theirs_and_a_refused_one_leaves_none(sl
     edit(slow, "src/shop/pipeline_registry.py", "return sorted(metrics)", 'raise ValueError("no metrics: https://a:geheim1@example.org")')
     assert slow.kedro("run", "--runner=cloudtrain").returncode == 1
     process = start(slow, "--runner-params=cache=false")
-    wait_until(lambda: "round 3" in "".join(log.read_text() for log in slow.path.glob("data/volume/.cloudtrain/jobs/*/log.txt")), 60)
+    wait_until(lambda: len(list((slow.path / ".cloudtrain/runs").glob("2*.json"))) == 2, 60)
     assert records(slow, "--limit=1")[0]["state"] == "running"
     process.kill()
     process.wait(20)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import multiprocessing
-import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,27 +60,29 @@ def test_each_run_has_an_id_of_its_own_that_begins_with_the_time(tmp_path: Path)
         assert "/" not in name
 
 
-def _hold(project: Path, name: str, ready: object, end: object) -> None:
-    ledger = RunLedger(project)
-    ledger.open(record(1, id=name, state=RunState.RUNNING, finished_at=None, client=ledger.client))
-    ready.set()
-    end.wait(60)
-    os._exit(9)  # as a killed run: nothing is written or released
+HOLD = """
+import sys
+from pathlib import Path
+from kedro_cloudtrain.runs.ledger import RunLedger
+from kedro_cloudtrain.runs.record import RunRecord
+
+ledger = RunLedger(Path(sys.argv[1]))
+ledger.open(RunRecord(id=sys.argv[2], client=ledger.client))
+print("ready", flush=True)
+sys.stdin.read()
+"""
 
 
 def test_two_runs_at_once_are_two_records_and_a_killed_one_is_seen_to_be_interrupted(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    ready, end = [context.Event() for _ in range(2)], context.Event()
-    clients = [context.Process(target=_hold, args=(tmp_path, run_id(second), ready[second], end)) for second in range(2)]
-    for client in clients:
-        client.start()
+    commands = [[sys.executable, "-c", HOLD, str(tmp_path), run_id(second)] for second in range(2)]
+    clients = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for command in commands]
     try:
-        assert all(event.wait(60) for event in ready)
+        assert [client.stdout.readline() for client in clients] == ["ready\n"] * 2
         assert [each.state for each in RunLedger(tmp_path).records()] == [RunState.RUNNING] * 2
     finally:
-        end.set()
         for client in clients:
-            client.join(60)
+            client.kill()
+            client.communicate()
     states = [each.state for each in RunLedger(tmp_path).records()]
     assert states == [RunState.INTERRUPTED] * 2
     ledger = RunLedger(tmp_path)
