@@ -169,8 +169,10 @@ class World:
         except Interrupted:
             self.outcome.events.append(f"{self.scheduler.now:.0f} s: {client.name} is interrupted")
         finally:
-            backend.close()
-            client.left = backend.left()
+            try:
+                backend.close()
+            finally:  # As the last lines of a command are printed, by a second signal as well.
+                client.left = backend.left()
         self.scheduler.wait(lambda: all(task.done for task in tasks))
 
     def _run_job(self, client: Client, backend: RunPodBackend, job: Job) -> None:

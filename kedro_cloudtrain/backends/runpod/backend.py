@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import threading
 import time
@@ -117,6 +118,7 @@ class RunPodBackend:
             try:
                 watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
                 sighting = self._watch.add(placement.pod_id, placement.name, placement.usd_per_hour)
+                sighting.is_paid_for = functools.partial(spending.pays_for, placement)
                 result = Following(request, remote, placement, sighting, watcher, spending, self._pace).result(self._closed)
                 ended = "done"
             except DearPodError as error:
@@ -162,6 +164,12 @@ class RunPodBackend:
         self._api.is_closing = True
         self._api.shorten_waits()
         self._watch.close()
+        for name in self._watch.late:
+            logger.warning(
+                "RunPod did not answer the first request for pod %s, and may still create it a second time; that one would end itself. "
+                "See whether it did: kedro cloudtrain reap",
+                name,
+            )
         for name, usd_per_hour in self._watch.forgotten.items():
             logger.warning(
                 "Pod %s is still there, at $%.2f an hour, and the client that asked for it is gone. End it: kedro cloudtrain reap "

@@ -189,6 +189,7 @@ class Following:
         silent_s = now - self._heartbeat_at
         ends_at = (started_at or placement.created_at + placement.startup_timeout_s) + placement.lifetime_s + self._pace.deadline_grace_s
         reasons = {
+            "was ended, since the limits did not pay for it any longer": sighting.unwanted_at is not None,
             "vanished": sighting.missing > 1,
             f"is in the state {sighting.pod.status if sighting.pod else ''}": sighting.pod is not None
             and sighting.pod.status in ("EXITED", "ERROR"),

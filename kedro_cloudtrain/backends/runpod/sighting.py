@@ -30,6 +30,7 @@ class Sighting:
         unwanted_at: when it was first to be terminated.
         ended_at: when RunPod last answered that it is terminated.
         usd_per_hour: its price, the highest that was shown.
+        is_paid_for: returns whether it may live on at a price, in dollars per hour; asks nobody for that.
         on_gone: called once the pod is gone.
         on_stays: called once if RunPod does not terminate the pod though its job is done.
     """
@@ -45,6 +46,7 @@ class Sighting:
     unwanted_at: float | None = None
     ended_at: float | None = None
     usd_per_hour: float = 0.0
+    is_paid_for: Callable[[float], bool] | None = None
     on_gone: Callable[[], None] | None = None
     on_stays: Callable[[], None] | None = None
 
@@ -52,6 +54,12 @@ class Sighting:
     def may_be_forgotten(self) -> bool:
         """Whether a list without the pod means that it is gone: RunPod has ended it, or it was listed before."""
         return self.ended_at is not None or self.pod is not None
+
+    @property
+    def is_unpaid(self) -> bool:
+        """Whether the limits do not pay for it any longer, and it is not being ended yet."""
+        is_used = self.released_at is None and self.unwanted_at is None
+        return is_used and self.is_paid_for is not None and not self.is_paid_for(self.usd_per_hour)
 
     def update(self, pod: Pod | None) -> None:
         """Take over the pod as one list has it; None if the list does not have it."""

@@ -124,7 +124,7 @@ class Spending:
             lives_s = self._allowed_s(placement, usd_per_hour)
         except BudgetExceededError as error:
             # Until it has been ended, it costs what it costs.
-            placement.usd_per_hour = usd_per_hour
+            placement.usd_per_hour, placement.is_too_dear = usd_per_hour, True
             self.hold(placement.name, worst_usd(usd_per_hour, placement.startup_timeout_s, placement.lifetime_s))
             reason = error.message if isinstance(error, _PriceLimitError) else "which max_cost_usd does not pay for"
             raise DearPodError(f"billed at ${usd_per_hour:.2f}/h instead of ${before:.2f}/h, {reason}") from error
@@ -137,6 +137,20 @@ class Spending:
             before,
             lives_s,
         )
+
+    def pays_for(self, placement: Placement, usd_per_hour: float) -> bool:
+        """Return whether a pod at a price, in dollars per hour, may live on; asks neither RunPod nor the volume, which may be silent.
+
+        One that is dearer than its offer may cost what is reserved for it, until the limits are known to allow more.
+        """
+        if placement.is_too_dear:
+            return False
+        with self._lock:
+            reserved_usd = self._usd.get(placement.name)
+        is_limited = self._settings.max_cost_usd is not None or self._budget.is_limited
+        if reserved_usd is None or not is_limited or usd_per_hour <= placement.candidate.usd_per_hour + CENT_USD:
+            return True
+        return placement.cost_at(usd_per_hour) <= reserved_usd
 
     def take_over(self, placement: Placement) -> None:
         """Hold a pod that an earlier client, or another computer's, has created to this client's limits.

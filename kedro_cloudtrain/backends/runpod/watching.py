@@ -43,6 +43,7 @@ class PodWatch:
     Attributes:
         left: the pods that are still there after `close`, or that RunPod has not ended yet while it is at work, with their price in
             dollars per hour.
+        late: the pods, by name, that RunPod may create a second time after `close`, since it has not answered the first request.
         forgotten: the pods of clients that are gone, as the ledger and the last list have them: names, with their price.
     """
 
@@ -63,6 +64,7 @@ class PodWatch:
         self._thread: threading.Thread | None = None
         self._over = False
         self.left: dict[str, float] = {}
+        self.late: list[str] = []
         # Of these, those that no list could be searched for at the end, with their price.
         self._uncertain: dict[str, float] = {}
         self.forgotten: dict[str, float] = {}
@@ -200,6 +202,7 @@ class PodWatch:
             gone = [pod_id for pod_id in self._pods if pod_id not in left and pod_id not in unseen]
         for pod_id in gone:
             self._forget(pod_id)
+        self.late = sorted(name for name, entry in self._ledger.own().items() if name in self._doubled and entry.may_appear)
         self._ledger.close()
         self._over = True
 
@@ -327,6 +330,14 @@ class PodWatch:
             # An older list cannot have the pod, and a new pod may be listed late: one that is missing again is asked for itself.
             if sighting.added_at <= listed_at and (pod_id in by_id or not sighting.missing or not self._api.may_exist(pod_id)):
                 sighting.update(by_id.get(pod_id))
+            if sighting.is_unpaid:  # Who follows it may be waiting for the volume.
+                logger.warning(
+                    "Pod %s is billed at $%.2f an hour, which the limits do not pay for any longer: it is ended",
+                    pod_id,
+                    sighting.usd_per_hour,
+                )
+                self.terminate(pod_id)
+                continue
             if sighting.released_at is None and sighting.unwanted_at is None:
                 continue
             if sighting.missing and sighting.may_be_forgotten:

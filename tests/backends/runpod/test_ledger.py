@@ -314,3 +314,13 @@ def test_stop_tells_the_client_of_its_own_attempt(cloud: Cloud, job: str) -> Non
     fleet = Fleet(cloud.api, "Shop", cloud.volume)
     assert [reason for _, reason in fleet.terminate(fleet.pods())] == [None]
     assert b'"attempt":"deadbeef"' in (cloud.volume.read_bytes(key) or b"")
+
+
+def test_a_pod_that_may_be_created_a_second_time_is_named_and_stays_in_the_ledger(cloud: Cloud, backend, caplog) -> None:
+    cloud.runpod.faults.answer("POST /v2/pods", 502)
+    cloud.run(backend)
+    backend.close()
+    (pod,) = cloud.runpod.pods.values()
+    assert f"did not answer the first request for pod {pod.request.name}, and may still create it a second time" in caplog.text
+    assert backend.left() == []  # It may never be, and would end itself.
+    assert [entry.pod for entry in PodLedger(cloud.api.account).dead().values()] == [None]

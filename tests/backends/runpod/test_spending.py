@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from runpod_stand_in.storage import StorageFault
 from support.cloud import Cloud
 from support.waiting import wait_until
 
@@ -209,3 +210,44 @@ def test_a_pod_that_could_not_be_ended_counts_for_its_node_until_it_is_gone_and_
     assert pod.gone
     assert use.cost_usd > then  # The receipt has what it has cost in the end.
     assert use.cost_usd == pytest.approx(backend._budget.spent_usd)
+
+
+@pytest.mark.parametrize(
+    ("first", "limits"), [("volume", {"max_cost_usd": 0.2}), ("volume", {"run_usd": 0.5}), ("price", {"max_cost_usd": 0.2})]
+)
+def test_a_dear_pod_is_ended_while_the_volume_is_silent(
+    cloud: Cloud, first: str, limits: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = dict(limits)
+    backend = cloud.backend(max_cost_usd=limits.pop("run_usd", None), heartbeat_lost_s=60.0, volume_silent_s=60.0)
+
+    def hang() -> None:
+        cloud.s3.faults += [StorageFault("GET", "result.json", 503, times=999)]
+
+    def run() -> None:
+        with contextlib.suppress(CloudTrainError):
+            cloud.run(backend, body="time.sleep(60)", gpu=L4[:1], timeout_s=600, retries=0, **limits)
+
+    running = threading.Thread(target=run)
+    running.start()
+    wait_until(lambda: bool(cloud.rows) and bool(cloud.runpod.living) and backend._watch._pods != {}, 20)
+    (pod,) = cloud.runpod.living
+    if first == "volume":
+        hang()
+        wait_until(lambda: cloud.s3.faults[0].times < 999, 20)
+        pod.usd_per_hour = 430.0
+    else:
+        pod.usd_per_hour = 430.0
+        hang()
+    wait_until(lambda: pod.gone, 10)
+    assert "at $430.00 an hour" in caplog.text or "billed at $430.00/h" in caplog.text
+    cloud.s3.faults.clear()
+    backend.close()
+    running.join(30)
+    assert len(cloud.runpod.pods) == 1
+
+
+def test_a_dear_pod_lives_on_where_no_limit_is_set(cloud: Cloud, backend: RunPodBackend) -> None:
+    Raise(cloud, 4300.0)
+    cloud.run(backend, body="time.sleep(2)", gpu=L4[:1])
+    assert len(cloud.runpod.pods) == 1
