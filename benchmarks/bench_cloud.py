@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn  # noqa: E402
 from support.cloud import DATA_CENTER, Cloud  # noqa: E402  # after the tests' folder is on the path
 from support.kedro_project import Project, edit, make_project  # noqa: E402
 from support.slow_training import SLOW  # noqa: E402
+
+from kedro_cloudtrain.rehearsal import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn  # noqa: E402
 
 PENGUINS = ROOT / "data/volume/datasets/penguins.csv"
 

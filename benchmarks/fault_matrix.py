@@ -22,10 +22,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bench_cloud import ROOT, Cloud, environment_of, start_cloud, start_s3
-from runpod_stand_in.pods import RunningPod
-from runpod_stand_in.storage import StorageFault
 
 from kedro_cloudtrain.errors import CloudTrainError
+from kedro_cloudtrain.rehearsal.pods import RunningPod
+from kedro_cloudtrain.rehearsal.storage import StorageFault
 
 CREATE, LIST, END, GPUS = "POST /v2/pods", "GET /v2/pods", "DELETE /v2/pods/*", "GET /v2/catalog/gpus"
 RESULT = "result"

@@ -19,7 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench_cloud import Cloud, environment_of, make_slow_project, start_cloud, start_s3
-from runpod_stand_in.storage import StorageFault
+
+from kedro_cloudtrain.rehearsal.storage import StorageFault
 
 WITHIN_S = 5.0
 

@@ -9,10 +9,11 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
 from support.cloud import DATA_CENTER, Cloud
 from support.forked import JOBS, KEDRO_COMMANDS, fork_jobs
 from support.kedro_project import PENGUINS, Project, make_project
+
+from kedro_cloudtrain.rehearsal import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
 
 # Fixtures that several folders share.
 pytest_plugins = ["support.account", "support.four_nodes", "support.slow_training"]
@@ -105,7 +106,7 @@ def cloud(s3_server: S3StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     shutil.copy(PENGUINS, datasets)
     s3_server.faults.clear()
     s3_server.requests.clear()
-    with RunPodStandIn(s3_server.root, {volume_id: DATA_CENTER}) as runpod:
+    with RunPodStandIn(s3_server.root, {volume_id: DATA_CENTER}, hidden=(Path(__file__).parents[1],)) as runpod:
         environment = {
             "RUNPOD_API_BASE_URL": runpod.base_url,
             "RUNPOD_API_KEY": API_KEY,

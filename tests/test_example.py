@@ -98,8 +98,8 @@ def test_on_pods_of_the_stand_in_the_same_models_come_of_the_readmes_command(exa
     files = [example.path / f"data/08_reporting/{model}.json" for model in ("species", "sex", "body_mass", "mass_net")]
     before = [file.read_text() for file in files]
     shutil.rmtree(example.path / "data/08_reporting")
-    command = commands_of("tutorial/pod.md", "python -m tests.runpod_stand_in")
-    assert command == commands_of("README.md", "python -m tests.runpod_stand_in")
+    command = commands_of("tutorial/pod.md", "python -m kedro_cloudtrain.rehearsal")
+    assert command == commands_of("README.md", "python -m kedro_cloudtrain.rehearsal")
     done = example.python(*shlex.split(command[0])[1:], timeout=280, PYTHONPATH=str(ROOT), XDG_CACHE_HOME=str(tmp_path))
     output = done.stdout + done.stderr
     assert done.returncode == 0, output

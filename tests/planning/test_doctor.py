@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from runpod_stand_in import API_KEY
 from support.account import Account
+
+from kedro_cloudtrain.rehearsal import API_KEY
 
 pytestmark = pytest.mark.measured
 

@@ -7,7 +7,6 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from runpod_stand_in.offers import gpu
 from support.account import Account, use_settings
 from support.package_index import add, index, wheel
 
@@ -16,6 +15,7 @@ from kedro_cloudtrain.backends.runpod.offers import Candidate
 from kedro_cloudtrain.config.run import BudgetSettings, RunSettings
 from kedro_cloudtrain.jobs.requirements import function_requirements, requirements
 from kedro_cloudtrain.planning.quotes import Quote, run_problems, spend_rate_notes
+from kedro_cloudtrain.rehearsal.offers import gpu
 
 
 def test_plan_names_machine_price_and_estimate_before_a_cent_is_spent(account: Account) -> None:

@@ -7,11 +7,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from runpod_stand_in import ACCESS_KEY, SECRET_KEY
 from support.cloud import Cloud
 from support.waiting import wait_until
 
 from kedro_cloudtrain.pod import courier
+from kedro_cloudtrain.rehearsal import ACCESS_KEY, SECRET_KEY
 from kedro_cloudtrain.storage.bucket import Bucket
 
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import requests
-from runpod_stand_in import schemas
-from runpod_stand_in.answers import Handler
-from runpod_stand_in.calls import API_KEY, RefusalError
-from runpod_stand_in.faults import NO_CAPACITY, CallFault, Faults
-from runpod_stand_in.offers import Offers
-from runpod_stand_in.quota import Quota
-from runpod_stand_in.server import RunPodStandIn
 
+from kedro_cloudtrain.rehearsal import schemas
+from kedro_cloudtrain.rehearsal.answers import Handler
+from kedro_cloudtrain.rehearsal.calls import API_KEY, RefusalError
+from kedro_cloudtrain.rehearsal.faults import NO_CAPACITY, CallFault, Faults
+from kedro_cloudtrain.rehearsal.offers import Offers
+from kedro_cloudtrain.rehearsal.quota import Quota
+from kedro_cloudtrain.rehearsal.server import RunPodStandIn
 from simulation.pods import SimulatedPod
 from simulation.shims import EPOCH_S
 
@@ -60,7 +60,7 @@ class SimulatedAccount(RunPodStandIn):
 
     def create(self, body: Any) -> Any:
         """Create a pod from a request's body, as the stand-in does."""
-        from runpod_stand_in.server import _parse
+        from kedro_cloudtrain.rehearsal.server import _parse
 
         request = _parse(body, schemas.NewerCreatePodRequest)
         self._check_place(request)

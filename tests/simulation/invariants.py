@@ -6,10 +6,9 @@ import collections
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from runpod_stand_in.calls import API_KEY
-from runpod_stand_in.storage import ACCESS_KEY, SECRET_KEY
-
 from kedro_cloudtrain.config import NodeSettings
+from kedro_cloudtrain.rehearsal.calls import API_KEY
+from kedro_cloudtrain.rehearsal.storage import ACCESS_KEY, SECRET_KEY
 from simulation.client import Client
 
 if TYPE_CHECKING:

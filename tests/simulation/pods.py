@@ -15,8 +15,7 @@ from simulation.scheduler import Process
 from simulation.shims import EPOCH_S
 
 if TYPE_CHECKING:
-    from runpod_stand_in.schemas import CreatePodRequest
-
+    from kedro_cloudtrain.rehearsal.schemas import CreatePodRequest
     from simulation.account import SimulatedAccount
 
 # As `kedro_cloudtrain/pod/ending.py` has them.

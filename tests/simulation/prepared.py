@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from runpod_stand_in.storage import ACCESS_KEY, SECRET_KEY
-
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.rehearsal.storage import ACCESS_KEY, SECRET_KEY
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.storage.network_volume import NetworkVolume

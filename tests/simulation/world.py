@@ -15,9 +15,6 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runpod_stand_in.calls import API_KEY
-from runpod_stand_in.storage import ACCESS_KEY, SECRET_KEY
-
 from kedro_cloudtrain.backends.runpod.api import RunPodApi
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
 from kedro_cloudtrain.backends.runpod.budget import Budget
@@ -26,6 +23,8 @@ from kedro_cloudtrain.backends.runpod.shared_budget import SharedBudget
 from kedro_cloudtrain.config import BudgetSettings, NodeSettings
 from kedro_cloudtrain.errors import CloudTrainError
 from kedro_cloudtrain.jobs.folder import JobFolder
+from kedro_cloudtrain.rehearsal.calls import API_KEY
+from kedro_cloudtrain.rehearsal.storage import ACCESS_KEY, SECRET_KEY
 from kedro_cloudtrain.running.display import Row
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from simulation.account import DATA_CENTER, VOLUME, Session, SimulatedAccount

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from runpod_stand_in import ACCESS_KEY, SECRET_KEY
 
 from kedro_cloudtrain import CloudDataset
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.rehearsal import ACCESS_KEY, SECRET_KEY
 from kedro_cloudtrain.storage.bucket import Bucket
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.sources import make_source

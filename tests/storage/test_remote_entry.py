@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runpod_stand_in import ACCESS_KEY, SECRET_KEY, S3StandIn
-from runpod_stand_in.storage import StorageFault
 from support.cloud import Cloud
 from support.http_server import Server
 from support.kedro_project import Project, run
 from support.spaceflights import CATALOG, job, make_spaceflights, ran, score, select
+
+from kedro_cloudtrain.rehearsal import ACCESS_KEY, SECRET_KEY, S3StandIn
+from kedro_cloudtrain.rehearsal.storage import StorageFault
 
 STORE = """
 reviews: {{type: pandas.CSVDataset, filepath: "s3://{bucket}/reviews.csv", credentials: store}}

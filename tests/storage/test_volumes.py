@@ -12,13 +12,13 @@ import botocore.endpoint
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
-from runpod_stand_in import ACCESS_KEY, SECRET_KEY
-from runpod_stand_in.storage import StorageFault
 from support.cloud import DATA_CENTER, SECRETS, Cloud
 from support.kedro_project import PENGUINS
 
 from kedro_cloudtrain import CloudDataset
 from kedro_cloudtrain.errors import ApiError, AuthError, CloudTrainError, ConfigError, SourceError
+from kedro_cloudtrain.rehearsal import ACCESS_KEY, SECRET_KEY
+from kedro_cloudtrain.rehearsal.storage import StorageFault
 from kedro_cloudtrain.storage import s3_calls
 from kedro_cloudtrain.storage.bucket import Bucket
 from kedro_cloudtrain.storage.directory import DirectoryVolume

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from runpod_stand_in.offers import gpu
 
+from kedro_cloudtrain.rehearsal.offers import gpu
 from support.cloud import SECRETS, Cloud
 from support.kedro_project import Project
 

@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runpod_stand_in import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
-
 from kedro_cloudtrain.backends.runpod.api import RunPodApi
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
 from kedro_cloudtrain.backends.runpod.budget import Budget
@@ -18,6 +16,7 @@ from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.rehearsal import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
 from kedro_cloudtrain.running.display import Row
 from kedro_cloudtrain.running.job import Job
 from kedro_cloudtrain.running.prepare import prepare

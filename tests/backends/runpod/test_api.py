@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from runpod_stand_in import API_KEY
 from support.cloud import DATA_CENTER, Cloud
 from support.waiting import wait_until
 
@@ -23,6 +22,7 @@ from kedro_cloudtrain.backends.runpod.answers import parse
 from kedro_cloudtrain.backends.runpod.api import RunPodApi
 from kedro_cloudtrain.backends.runpod.contract import Gpu, PodRequest
 from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError
+from kedro_cloudtrain.rehearsal import API_KEY
 
 STAND_STILL = "sh -c 'echo one; echo two; sleep 60'"
 

@@ -7,8 +7,6 @@ import threading
 import time
 
 import pytest
-from runpod_stand_in.pods import RunningPod
-from runpod_stand_in.storage import StorageFault
 from support.cloud import SECRETS, Cloud
 from support.waiting import wait_until
 
@@ -28,6 +26,8 @@ from kedro_cloudtrain.errors import (
     JobLostError,
     JobTimeoutError,
 )
+from kedro_cloudtrain.rehearsal.pods import RunningPod
+from kedro_cloudtrain.rehearsal.storage import StorageFault
 from kedro_cloudtrain.running.display import Row
 
 CREATE = "POST /v2/pods"

@@ -6,8 +6,6 @@ import json
 
 import pandas as pd
 import pytest
-from runpod_stand_in import API_KEY, SECRET_KEY
-from runpod_stand_in.storage import StorageFault
 from support.cloud import Cloud
 from support.http_server import Server
 from support.kedro_project import PENGUINS, Project
@@ -16,6 +14,8 @@ from support.waiting import wait_until
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.errors import JobFailedError
+from kedro_cloudtrain.rehearsal import API_KEY, SECRET_KEY
+from kedro_cloudtrain.rehearsal.storage import StorageFault
 
 
 @pytest.fixture

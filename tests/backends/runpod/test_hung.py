@@ -9,12 +9,12 @@ import threading
 import time
 
 import pytest
-from runpod_stand_in.storage import StorageFault
 from support.cloud import Cloud
 from support.kedro_project import Project
 from support.waiting import wait_until
 
 from kedro_cloudtrain.errors import ApiError
+from kedro_cloudtrain.rehearsal.storage import StorageFault
 from kedro_cloudtrain.storage import silence
 from kedro_cloudtrain.storage.silence import Silence
 

@@ -10,9 +10,6 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from runpod_stand_in import RunPodStandIn
-from runpod_stand_in.answers import Handler
-from runpod_stand_in.schemas import ListPodsResponse
 from support.cloud import Cloud
 from support.waiting import wait_until
 
@@ -20,6 +17,9 @@ from kedro_cloudtrain.backends.runpod.fleet import Fleet, PodClient
 from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry, PodLedger
 from kedro_cloudtrain.backends.runpod.pod_names import has_name_of, is_for_job, parse_name, pod_name, pod_prefix
 from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError, ConfigError, JobLostError
+from kedro_cloudtrain.rehearsal import RunPodStandIn
+from kedro_cloudtrain.rehearsal.answers import Handler
+from kedro_cloudtrain.rehearsal.schemas import ListPodsResponse
 from kedro_cloudtrain.storage.cache import cache_folder
 
 if TYPE_CHECKING:

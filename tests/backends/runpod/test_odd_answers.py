@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runpod_stand_in.schemas import ListPodsResponse
 
 from kedro_cloudtrain.backends.runpod.answers import Lists
 from kedro_cloudtrain.backends.runpod.contract import Gpu, Pod, PodBill
@@ -18,6 +17,7 @@ from kedro_cloudtrain.backends.runpod.offers import choose
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError
 from kedro_cloudtrain.jobs.workload import Workload
+from kedro_cloudtrain.rehearsal.schemas import ListPodsResponse
 
 if TYPE_CHECKING:
     from support.cloud import Cloud

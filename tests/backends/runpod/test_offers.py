@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from runpod_stand_in.offers import Offers, gpu
 
 from kedro_cloudtrain.backends.runpod.budget import Budget, lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.contract import Cpu, Gpu
@@ -13,6 +12,7 @@ from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
 from kedro_cloudtrain.jobs.workload import Workload
+from kedro_cloudtrain.rehearsal.offers import Offers, gpu
 
 DATA_CENTER = "EU-RO-1"
 SMALL = Workload("xgboost", 1000, 10)

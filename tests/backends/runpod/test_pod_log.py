@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from runpod_stand_in.pods import RunningPod
 from support.cloud import Cloud
 
 from kedro_cloudtrain.backends.runpod.pod_log import PodLog
+from kedro_cloudtrain.rehearsal.pods import RunningPod
 from kedro_cloudtrain.worker.protocol import JOBS, LOG
 
 JOB = "train-0123456789ab"

@@ -16,13 +16,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from runpod_stand_in import RunPodStandIn
 from support.cloud import SECRETS, Cloud
 from support.http_server import Server
 from support.kedro_project import PENGUINS, ROOT, Project, edit
 from support.package_index import index, wheel
 from support.slow_training import SLOW as SLOW_STEPS
 from support.waiting import wait_until
+
+from kedro_cloudtrain.rehearsal import RunPodStandIn
 
 PLANTED = "a-planted-token"
 # A template that shows when it is at work, and works for a while.
@@ -224,7 +225,7 @@ def running(pod_id: str) -> list[str]:
 def test_the_documented_command_serves_until_it_is_interrupted() -> None:
     from support.kedro_project import ROOT
 
-    code = f"{LISTEN}; sys.argv = ['x']; runpy.run_module('tests.runpod_stand_in', run_name='__main__')"
+    code = f"{LISTEN}; sys.argv = ['x']; runpy.run_module('kedro_cloudtrain.rehearsal', run_name='__main__')"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(5)]

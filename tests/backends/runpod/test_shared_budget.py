@@ -7,7 +7,6 @@ import threading
 import time
 
 import pytest
-from runpod_stand_in.storage import StorageFault
 from support.cloud import Cloud
 
 from kedro_cloudtrain.backends.runpod import shared_budget
@@ -16,6 +15,7 @@ from kedro_cloudtrain.backends.runpod.budget import Budget
 from kedro_cloudtrain.backends.runpod.shared_budget import SharedBudget
 from kedro_cloudtrain.config import BudgetSettings, make_settings
 from kedro_cloudtrain.errors import BudgetExceededError, CloudTrainError, ConfigError
+from kedro_cloudtrain.rehearsal.storage import StorageFault
 
 NOW = dt.datetime(2026, 11, 26, 23, 30, tzinfo=dt.UTC)
 

@@ -9,7 +9,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runpod_stand_in.storage import StorageFault
 from support.cloud import Cloud
 from support.waiting import wait_until
 
@@ -18,13 +17,13 @@ from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry, PodLedger
 from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 from kedro_cloudtrain.backends.runpod.sighting import Sighting
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, CloudTrainError
+from kedro_cloudtrain.rehearsal.storage import StorageFault
 from kedro_cloudtrain.running.display import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runpod_stand_in.pods import RunningPod
-
+    from kedro_cloudtrain.rehearsal.pods import RunningPod
     from kedro_cloudtrain.running.job import Job
 
 L4 = ("NVIDIA L4", "NVIDIA A40")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runpod_stand_in import schemas
+
+from kedro_cloudtrain.rehearsal import schemas
 
 CONTRACT = Path(__file__).parents[4] / "shared" / "runpod" / "openapi-v2.json"
 REQUESTS = {"CreatePodRequest": schemas.CreatePodRequest, "PodActionRequest": schemas.PodActionRequest}

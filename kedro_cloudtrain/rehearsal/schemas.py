@@ -16,6 +16,8 @@ PodStatus = Literal["PROVISIONING", "STARTING", "RUNNING", "EXITED", "ERROR", "T
 PodAction = Literal["start", "stop", "restart", "terminate"]
 CudaRelease = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
 
+_MOST_VARIABLES = 50
+
 
 class Schema(BaseModel):
     """JSON in camelCase; undeclared fields are refused."""
@@ -32,11 +34,15 @@ class RuleError(ValueError):
 
 
 class GpuConfig(Schema):
+    """A type of GPU, and how many."""
+
     id: str
     count: Annotated[int, Field(ge=1)] = 1
 
 
 class CreateGpuConfig(GpuConfig):
+    """The GPUs that a request asks for; the CUDA releases limit the hosts."""
+
     allowed_cuda_versions: list[CudaRelease] | None = None
     min_cuda_version: CudaRelease | None = None
 
@@ -49,30 +55,42 @@ class NewerCreateGpuConfig(CreateGpuConfig):
 
 
 class CreateCpuConfig(Schema):
+    """The CPU flavour that a request asks for."""
+
     id: Annotated[str, Field(min_length=1)]
     vcpu_count: Annotated[int, Field(ge=2)]
 
 
 class CpuConfig(CreateCpuConfig):
+    """The CPU flavour of a pod; `memory` is in GB."""
+
     memory: Annotated[int, Field(ge=1)]
 
 
 class NetworkMount(Schema):
+    """A network volume, and where the pod sees it."""
+
     volume_id: str
     path: str
 
 
 class PersistentMount(Schema):
+    """A disk of the pod's own; `size` is in GB."""
+
     size: Annotated[int, Field(ge=10)]
     path: str
 
 
 class Mounts(Schema):
+    """What a pod mounts."""
+
     persistent: PersistentMount | None = None
     network: Annotated[list[NetworkMount], Field(max_length=1)] = Field(default_factory=list)
 
 
 class CreatePodRequest(Schema):
+    """The body of `POST /v2/pods`."""
+
     name: Annotated[str, Field(min_length=1)]
     image: str
     args: str = ""
@@ -96,7 +114,7 @@ class CreatePodRequest(Schema):
             raise RuleError("vcpuCount must be a power of two")
         if self.gpu is not None and self.gpu.allowed_cuda_versions and self.gpu.min_cuda_version:
             raise RuleError("allowedCudaVersions and minCudaVersion are mutually exclusive")
-        if len(self.env) > 50:
+        if len(self.env) > _MOST_VARIABLES:
             raise RuleError("at most 50 environment variables")
         if self.mounts.network and self.cloud != "SECURE":
             raise RuleError("only the secure cloud mounts network volumes")
@@ -104,23 +122,33 @@ class CreatePodRequest(Schema):
 
 
 class NewerCreatePodRequest(CreatePodRequest):
+    """The same, with the fields that are newer than the contract's file."""
+
     gpu: NewerCreateGpuConfig | None = None
 
 
 class PodActionRequest(Schema):
+    """The body of `POST /v2/pods/ID/action`."""
+
     action: PodAction
 
 
 class Utilization(Schema):
+    """How busy a device is, in percent."""
+
     util: int = 0
 
 
 class PodGpuUtilization(Schema):
+    """How busy a GPU and its memory are, in percent."""
+
     util: int = 0
     memory_util: int = 0
 
 
 class PodRuntime(Schema):
+    """The running container; `uptime` is in seconds."""
+
     uptime: int = 0
     gpus: list[PodGpuUtilization] = Field(default_factory=list)
     cpu: Utilization | None = None
@@ -128,6 +156,8 @@ class PodRuntime(Schema):
 
 
 class PodSshEndpoint(Schema):
+    """Where a pod is reached by SSH."""
+
     host: str
     port: int
     username: str
@@ -135,15 +165,21 @@ class PodSshEndpoint(Schema):
 
 
 class PodSsh(Schema):
+    """Both ways to reach a pod by SSH."""
+
     proxy: PodSshEndpoint | None
     direct: PodSshEndpoint | None
 
 
 class PodGlobalNetworking(Schema):
+    """Whether a pod has an address in the account's own network."""
+
     enabled: bool
 
 
 class Pod(Schema):
+    """A pod, as `GET /v2/pods` shows it; `cost` is in dollars per hour, `disk` in GB."""
+
     id: str
     name: str
     status: PodStatus
@@ -171,31 +207,43 @@ class Pod(Schema):
 
 
 class ListPodsResponse(Schema):
+    """The answer to `GET /v2/pods`."""
+
     pods: list[Pod]
 
 
 class DataCenterAvailability(Schema):
+    """The stock of a machine in one data centre."""
+
     id: str
     name: str
     availability: Availability
 
 
 class CudaVersionAvailability(Schema):
+    """Whether hosts with a CUDA release are there."""
+
     version: CudaRelease
     available: bool
 
 
 class GpuTypePrice(Schema):
+    """Dollars per hour of one GPU, by cloud."""
+
     secure: float
     community: float
 
 
 class GpuTypeMaxCount(Schema):
+    """How many GPUs of a type one pod may have, by cloud."""
+
     secure: int
     community: int
 
 
 class GpuType(Schema):
+    """A type of GPU in the catalogue; `memory` is in GB."""
+
     id: str
     name: str
     pool: str | None
@@ -211,20 +259,28 @@ class GpuType(Schema):
 
 
 class ListGpuTypesResponse(Schema):
+    """The answer to `GET /v2/catalog/gpus`."""
+
     gpus: list[GpuType]
 
 
 class CpuTypeVcpu(Schema):
+    """How many vCPUs a pod of a flavour may have."""
+
     min: int
     max: int
 
 
 class CpuTypePrice(Schema):
+    """Dollars per hour of one vCPU, by product."""
+
     secure_per_vcpu: float
     serverless_per_vcpu: float
 
 
 class CpuType(Schema):
+    """A CPU flavour in the catalogue."""
+
     id: str
     name: str
     group: str
@@ -236,10 +292,14 @@ class CpuType(Schema):
 
 
 class ListCpuTypesResponse(Schema):
+    """The answer to `GET /v2/catalog/cpus`."""
+
     cpus: list[CpuType]
 
 
 class NetworkVolume(Schema):
+    """A network volume; `size` is in GB."""
+
     id: str
     name: str
     size: Annotated[int, Field(ge=10, le=4096)]
@@ -248,6 +308,8 @@ class NetworkVolume(Schema):
 
 
 class PodBillingAmounts(Schema):
+    """Dollars, by what they were charged for."""
+
     total_amount: float
     gpu_amount: float
     cpu_amount: float
@@ -255,12 +317,16 @@ class PodBillingAmounts(Schema):
 
 
 class PodBillingRecord(PodBillingAmounts):
+    """What one pod was charged in a period."""
+
     start_time: str
     end_time: str
     pod_id: str
 
 
 class PodBillingQuery(Schema):
+    """What a bill was asked for."""
+
     start_time: str
     end_time: str
     bucket_size: Literal["hour", "day", "week", "month", "year"]
@@ -268,6 +334,8 @@ class PodBillingQuery(Schema):
 
 
 class PodBillingMetadata(Schema):
+    """A bill's totals."""
+
     query: PodBillingQuery
     record_count: int
     unique_pod_count: int
@@ -275,11 +343,15 @@ class PodBillingMetadata(Schema):
 
 
 class ListPodBillingResponse(Schema):
+    """The answer to `GET /v2/billing/pods`."""
+
     records: list[PodBillingRecord]
     metadata: PodBillingMetadata
 
 
 class ErrorResponse(Schema):
+    """A problem, as every refusal describes it."""
+
     title: str
     status: int
     detail: str

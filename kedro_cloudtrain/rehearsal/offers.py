@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from .schemas import CpuType, CpuTypePrice, CpuTypeVcpu, GpuType, GpuTypeMaxCount, GpuTypePrice, NetworkVolume
+from kedro_cloudtrain.rehearsal.schemas import CpuType, CpuTypePrice, CpuTypeVcpu, GpuType, GpuTypeMaxCount, GpuTypePrice, NetworkVolume
 
 
 def gpu(name: str, memory: int, usd: float, cuda: tuple[str, ...] = ("12.8", "12.9"), **stock: str) -> GpuType:

@@ -3,9 +3,9 @@
 It knows the vendor's contract only, and nothing of the package that is tested with it.
 """
 
-from .calls import API_KEY
-from .faults import Faults
-from .server import RunPodStandIn
-from .storage import ACCESS_KEY, SECRET_KEY, S3StandIn
+from kedro_cloudtrain.rehearsal.calls import API_KEY
+from kedro_cloudtrain.rehearsal.faults import Faults
+from kedro_cloudtrain.rehearsal.server import RunPodStandIn
+from kedro_cloudtrain.rehearsal.storage import ACCESS_KEY, SECRET_KEY, S3StandIn
 
 __all__ = ["ACCESS_KEY", "API_KEY", "SECRET_KEY", "Faults", "RunPodStandIn", "S3StandIn"]

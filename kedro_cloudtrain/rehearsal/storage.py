@@ -147,7 +147,7 @@ class _Proxy(BaseHTTPRequestHandler):
             self._send(status, headers, body, length_sent=len(body) // 2)
         return None
 
-    do_PUT = do_POST = do_DELETE = do_HEAD = do_GET
+    do_PUT = do_POST = do_DELETE = do_HEAD = do_GET  # noqa: N815  # http.server's names
 
     def _forward(self, content: bytes) -> tuple[int, dict[str, str], bytes]:
         """Send the request on to the server, with the caller's Host header, which is signed."""

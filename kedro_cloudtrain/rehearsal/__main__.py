@@ -1,4 +1,4 @@
-"""RunPod on this computer, for a command: `python -m tests.runpod_stand_in -- kedro run --runner=cloudtrain --env=runpod`."""
+"""RunPod on this computer, for a command: `python -m kedro_cloudtrain.rehearsal -- kedro run --runner=cloudtrain --env=runpod`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from . import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
+from kedro_cloudtrain.rehearsal import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
 
 
 def main() -> int:
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.runpod_stand_in", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m kedro_cloudtrain.rehearsal", description=__doc__)
     parser.add_argument("--root", help="the folder of the network volumes; a temporary one by default")
     parser.add_argument("--volume", action="append", metavar="ID=DATA_CENTER", help="a network volume (default: abc123xyz=EU-RO-1)")
     parser.add_argument("--seed", action="append", metavar="KEY=FILE", help="a file that the volumes have from the start")

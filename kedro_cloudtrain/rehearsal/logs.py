@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
-    from .pods import RunningPod
+    from kedro_cloudtrain.rehearsal.pods import RunningPod
 
 
 def stream(handler: BaseHTTPRequestHandler, pod: RunningPod) -> None:

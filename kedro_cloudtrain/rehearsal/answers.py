@@ -7,18 +7,19 @@ import io
 import json
 import re
 import time
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import ValidationError
 
-from . import schemas
-from .calls import API_KEY, Call, RefusalError
-from .logs import stream
+from kedro_cloudtrain.rehearsal import schemas
+from kedro_cloudtrain.rehearsal.calls import API_KEY, Call, RefusalError
+from kedro_cloudtrain.rehearsal.logs import stream
 
 if TYPE_CHECKING:
-    from .server import RunPodStandIn
+    from kedro_cloudtrain.rehearsal.server import RunPodStandIn
 
 
 class Server(ThreadingHTTPServer):
@@ -43,15 +44,18 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def stand_in(self) -> RunPodStandIn:
+        """The account that is asked."""
         return self.server.stand_in
 
     def log_message(self, *args: Any) -> None:
-        pass
+        """Log nothing: `RunPodStandIn.calls` has each call."""
 
     def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time by the stand-in's clock."""
         return email.utils.formatdate((timestamp or time.time()) - self.stand_in.clock_behind_s, usegmt=True)
 
     def do_GET(self) -> None:
+        """Answer a call of any method."""
         url = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -68,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
             body = schemas.ErrorResponse(title="Error", status=refusal.status, detail=refusal.detail).json_object()
             self.send_json(refusal.status, body | ({"errors": refusal.errors} if refusal.errors else {}))
 
-    do_POST = do_DELETE = do_GET
+    do_POST = do_DELETE = do_GET  # noqa: N815  # http.server's names
 
     def _answer_or_fail(self) -> None:
         if not self.headers.get("User-Agent"):
@@ -84,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(fault.delay_s)
         if fault.status == 0:
             return self._answer(pod_id)
-        if fault.status == 200:
+        if fault.status == HTTPStatus.OK:
             return self.send_json(200, fault.body)
         if fault.worked:
             self._answer_nobody(pod_id)
@@ -188,10 +192,12 @@ class Handler(BaseHTTPRequestHandler):
         return self.stand_in.pods[match[1]].end()
 
     def send_json(self, status: int, body: object) -> None:
+        """Answer with JSON; None is an empty body."""
         content = b"" if body is None else json.dumps(body).encode()
-        self._send(status, content, "application/json" if status < 400 else "application/problem+json")
+        self._send(status, content, "application/json" if status < HTTPStatus.BAD_REQUEST else "application/problem+json")
 
     def send_text(self, status: int, text: str) -> None:
+        """Answer with plain text, as a gateway does."""
         self._send(status, text.encode(), "text/plain")
 
     def _send(self, status: int, content: bytes, kind: str) -> None:

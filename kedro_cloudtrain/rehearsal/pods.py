@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .faults import PodFault
-    from .schemas import CreatePodRequest
+    from kedro_cloudtrain.rehearsal.faults import PodFault
+    from kedro_cloudtrain.rehearsal.schemas import CreatePodRequest
 
 # The pod's own root: this computer's programs, an empty folder in place of each that may hold a client's files, the volume at the mount
 # path, and only the pod's own processes.
@@ -109,7 +109,6 @@ class Opener(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Opener())
 """
 _RESTART_PAUSE_S = 0.2
-_CHECKOUT = Path(__file__).resolve().parents[2]
 # Of a user's home, a pod sees what a package index's user has there: it installs as quickly as this computer does.
 _OF_HOME = (".cache/uv", ".cache/pip", ".config/uv", ".config/pip", ".pip", ".local/share/uv")
 _LINES_KEPT = 5000
@@ -136,6 +135,7 @@ class RunningPod:
     Attributes:
         volume: the directory of the network volume that it mounts.
         usd_per_hour: the price of all its GPUs.
+        hidden: folders that it does not see, beside those of every client.
         starts: how often its command has started.
     """
 
@@ -149,6 +149,7 @@ class RunningPod:
     start_delay_s: float = 0.0
     fault: PodFault | None = None
     isolated: bool = True
+    hidden: tuple[Path, ...] = ()
     id: str = field(default_factory=lambda: secrets.token_hex(7))
     key: str = field(default_factory=lambda: f"rpa_pod_{secrets.token_hex(12)}")
     created_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
@@ -296,7 +297,7 @@ class RunningPod:
         """Return what the pod does not see of this computer, what it sees of that nevertheless, and its own temporary folder."""
         home, scratch = Path.home(), self._folder / "tmp"
         scratch.mkdir(exist_ok=True)
-        hidden = {Path(tempfile.gettempdir()).resolve(), home, _CHECKOUT, Path.cwd()} - {Path("/")}
+        hidden = {Path(tempfile.gettempdir()).resolve(), home, Path.cwd(), *self.hidden} - {Path("/")}
         # The interpreter with its packages, and the pod's own programs.
         kept = {Path(sys.prefix), Path(sys.base_prefix), self._folder / "bin", *(home / place for place in _OF_HOME)}
         kept = {place for place in kept if place.is_dir() and any(place.is_relative_to(other) for other in hidden)}

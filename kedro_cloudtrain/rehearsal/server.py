@@ -12,13 +12,13 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from . import schemas
-from .answers import Server
-from .calls import Call, RefusalError
-from .faults import NO_CAPACITY, CallFault, Faults
-from .offers import Offers
-from .pods import RunningPod, namespaces_work
-from .quota import Quota
+from kedro_cloudtrain.rehearsal import schemas
+from kedro_cloudtrain.rehearsal.answers import Server
+from kedro_cloudtrain.rehearsal.calls import Call, RefusalError
+from kedro_cloudtrain.rehearsal.faults import NO_CAPACITY, CallFault, Faults
+from kedro_cloudtrain.rehearsal.offers import Offers
+from kedro_cloudtrain.rehearsal.pods import RunningPod, namespaces_work
+from kedro_cloudtrain.rehearsal.quota import Quota
 
 _BODY_BYTES = 102_400
 
@@ -35,6 +35,7 @@ class RunPodStandIn:
         start_delay_s: how long a host takes to start a container.
         clock_behind_s: how far its clock is behind.
         isolated: whether pods run in namespaces of their own; None uses them if this user may.
+        hidden: folders that its pods do not see, beside the home, the temporary and the current one.
         newer: whether it has the fields that are newer than the contract's file.
         host_ram_gb: the memory of its hosts for each GPU.
         account_limits: the answer to a question for the account's limits, which are not in the contract; None: 404.
@@ -53,6 +54,7 @@ class RunPodStandIn:
     start_delay_s: float = 0.0
     clock_behind_s: float = 0.0
     isolated: bool | None = None
+    hidden: tuple[Path, ...] = ()
     newer: bool = True
     host_ram_gb: int = 64
     account_limits: dict[str, Any] | None = None
@@ -138,6 +140,7 @@ class RunPodStandIn:
             start_delay_s=self.start_delay_s,
             fault=fault,
             isolated=bool(self.isolated),
+            hidden=self.hidden,
         )
         with self._lock:
             self.pods[pod.id] = pod
