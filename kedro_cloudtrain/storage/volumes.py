@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Volume(Protocol):
-    """A store of files by exact keys; nothing is ever listed but the parts of a table.
+    """A store of files by exact keys; nothing is ever listed but the parts of a table, and its versions.
 
     Attributes:
         mounted: whether a job finds it as a directory.
@@ -44,6 +44,10 @@ class Volume(Protocol):
 
     def exists(self, key: str) -> bool:
         """Return whether the volume has a file of this key, or a table of parts."""
+        ...
+
+    def folders(self, key: str) -> list[str]:
+        """Return the names of the folders in a folder; none if there is no such folder."""
         ...
 
     def identity(self, key: str) -> SourceIdentity:
