@@ -14,7 +14,7 @@ from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import bytes_on_disk, can_tell_existence, place_of, table_on_disk
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.storage.identity import source_identity
-from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource, resolved
+from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
 from kedro_cloudtrain.worker.tables import first_look, read_head, repeated_columns, table_shape
@@ -73,11 +73,10 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
     sizes, problems, doubts = dict(entries.sizes), [*_sent_problems(plan, catalog), *entries.problems], [*entries.doubts]
     notes: list[str] = []
     shapes: dict[str, tuple[int, int]] = {}
-    for name, planned in plan.sources.items():
-        if name in plan.made or (isinstance(planned, VolumeSource) and not volume_answers):
+    for name, source in plan.sources.items():
+        if name in plan.made or (isinstance(source, VolumeSource) and not volume_answers):
             continue
         try:
-            source = resolved(planned)
             sizes[name] = source_identity(source, plan.volume).size
             location = _location(source, plan.volume)
             found, doubtful = _look_at_table(plan, name, location, sizes[name])

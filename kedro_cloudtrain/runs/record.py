@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from kedro_cloudtrain.jobs.volume_file import Seconds
+from kedro_cloudtrain.jobs.volume_file import Seconds  # noqa: TC001  # pydantic asks for it when the class is made
 from kedro_cloudtrain.secrecy import HIDDEN, names_a_secret, redacted
 
 if TYPE_CHECKING:

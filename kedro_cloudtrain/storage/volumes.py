@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.sources import VersionedSource
 from kedro_cloudtrain.wording import did_you_mean
 from kedro_cloudtrain.worker.locations import Location
 
@@ -200,6 +201,7 @@ def table_location(source: VolumeSource, volume: Volume) -> Location:
     Raises:
         SourceError: the table does not exist.
     """
+    source = source.at(source.versions.load_key()) if isinstance(source, VersionedSource) else source
     if isinstance(volume, DirectoryVolume):
         with volume.read(source.key) as path:
             return Location(str(path), source.file_format, source.load_args)

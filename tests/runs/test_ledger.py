@@ -70,15 +70,14 @@ def test_the_use_of_every_gpu_of_a_large_run_fits_into_its_record(tmp_path: Path
 @pytest.mark.parametrize(
     "use",
     [
-        None,
-        5,
-        [[1, 2]],
-        {},
+        *(None, 5, [[1, 2]], {}),
         {"seconds": [1.0], "percent": []},
         {"seconds": [1.0], "percent": [101.0]},
         {"seconds": [-1.0], "percent": [1.0]},
-    ]
-    + [{"seconds": ["x"], "percent": [1.0]}, {"seconds": [1.0] * 2_000, "percent": [1.0] * 2_000}, {"seconds": [1e300], "percent": [1.0]}],
+        {"seconds": ["x"], "percent": [1.0]},
+        {"seconds": [1e300], "percent": [1.0]},
+        {"seconds": [1.0] * 2_000, "percent": [1.0] * 2_000},
+    ],
     ids=lambda use: json.dumps(use)[:40],
 )
 def test_a_record_with_another_use_of_a_gpu_is_read_without_it(use: object, tmp_path: Path) -> None:

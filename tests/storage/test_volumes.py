@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import threading
@@ -225,16 +226,20 @@ def test_a_table_that_was_there_before_its_versions_is_named(tmp_path: Path) -> 
         dataset.save(pd.DataFrame({"x": [1]}))
 
 
-def test_a_training_on_a_network_volume_names_the_versions_key(cloud: Cloud) -> None:
+def test_a_training_on_a_network_volume_is_of_the_versions_key_and_size(cloud: Cloud) -> None:
     place = {"id": cloud.volume_id, "data_center": DATA_CENTER, "endpoint_url": cloud.s3.endpoint_url}
-    for version in (FIRST, SECOND):
-        cloud.volume.write_bytes(f"d/t.csv/{version}/t.csv", PENGUINS.read_bytes())
+    table = pd.read_csv(PENGUINS)
+    for version, rows in ((FIRST, 100), (SECOND, 200)):
+        cloud.volume.write_bytes(f"d/t.parquet/{version}/t.parquet", table.head(rows).to_parquet())
     jobs = [
-        cloud.job(data=CloudDataset(dataset_key="d/t.csv", volume=place, credentials=KEYS, version=Version(load, None)).source)
+        cloud.job(data=CloudDataset(dataset_key="d/t.parquet", volume=place, credentials=KEYS, version=Version(load, None)).source)
         for load in (None, SECOND, FIRST)
     ]
     keys = [job.spec["sources"]["data"]["dataset_key"] for job in jobs]
-    assert keys == [f"d/t.csv/{version}/t.csv" for version in (SECOND, SECOND, FIRST)]
+    assert keys == [f"d/t.parquet/{version}/t.parquet" for version in (SECOND, SECOND, FIRST)]
+    # A pod's machine is chosen by the rows.
+    workloads = [dataclasses.replace(job.order, to_pod=True).workload({}) for job in jobs]  # type: ignore[type-var]
+    assert [workload.rows for workload in workloads] == [200, 200, 100]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl", "xlsx"])
