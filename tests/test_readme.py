@@ -130,7 +130,7 @@ def test_every_command_that_a_page_names_exists_with_its_options(page: str) -> N
     for typed in re.findall(r"kedro cloudtrain ([^`\n>|]+)", text_of(page)):
         if typed[0] == "…":
             continue
-        words = typed.split()
+        words = typed.partition(" -- ")[0].split()  # behind it stands another command
         command = command_at(words)
         assert command is not None, typed
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
