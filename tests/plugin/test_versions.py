@@ -120,10 +120,12 @@ def test_a_machine_reads_and_saves_versions_and_does_the_same_version_once(table
     planned = json.loads((tables.path / "plan.json").read_text())
     assert [each["reads"] for each in planned["nodes"]] == [f"{KEY}/{OLD}/penguins.csv", "clean/penguins.parquet"]
     # The latest version is read where it is, and the run's own is saved there; the next node reads that one.
-    run(tables)
+    output = " ".join(run(tables).split())
+    assert f"clean started: clean, reads {KEY}/{NEW}/penguins.csv" in output
     assert spec("clean")["inputs"]["penguins"]["dataset_key"] == f"{KEY}/{NEW}/penguins.csv"
     assert not [path for job in tables.jobs for path in job.glob("inputs/*")]
     (first,) = cleaned()
+    assert f"reads clean/penguins.parquet/{first}/penguins.parquet" in output
     assert spec("count")["inputs"]["clean_penguins"]["dataset_key"] == f"clean/penguins.parquet/{first}/penguins.parquet"
     # The same versions are the same work, and no new version is made of it.
     output = run(tables)
@@ -131,7 +133,7 @@ def test_a_machine_reads_and_saves_versions_and_does_the_same_version_once(table
     assert "count is done already" in output
     assert cleaned() == [first]
     # Another version is other work.
-    output = run(tables, f"--load-versions=penguins:{OLD}")
+    output = run(tables, "--nodes=clean", f"--load-versions=penguins:{OLD}")
     assert "done already" not in output
     assert spec("clean")["inputs"]["penguins"]["dataset_key"] == f"{KEY}/{OLD}/penguins.csv"
     old, second = cleaned()
