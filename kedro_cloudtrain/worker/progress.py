@@ -34,6 +34,8 @@ class Progress:
         self._due = 0.0
         self._before_s = 0.0
         self.of = 0
+        self._fit, self._fits = 0, 1
+        self._earlier_fits_s = 0.0
         self._unwritten: list[tuple[float, dict[str, float]]] = []
         self._history: list[dict[str, Any]] = []
 
@@ -42,6 +44,19 @@ class Progress:
         self.of = rounds
         self._began = monotonic() - self._before_s
 
+    def begin_fit(self, number: int, of: int) -> None:
+        """Begin one of several fits, which have a history each and one progress together.
+
+        Args:
+            number: how many fits are done.
+            of: how many there are.
+        """
+        self._write()
+        if self._history:
+            self._earlier_fits_s += self.seconds
+        self._fit, self._fits = number, of
+        self._history, self._before_s = [], 0.0
+
     def resume(self, history: Sequence[dict[str, Any]], seconds: float) -> None:
         """Take over the rounds that a lost machine has done, and the seconds that they took."""
         self._history = list(history)
@@ -49,7 +64,7 @@ class Progress:
 
     @property
     def rounds(self) -> int:
-        """The number of rounds that are done."""
+        """The number of rounds of this fit that are done."""
         return len(self._history) + len(self._unwritten)
 
     @property
@@ -59,7 +74,7 @@ class Progress:
 
     def started(self) -> None:
         """Write a first line, before the first round is done."""
-        self._file.write(json.dumps({"step": 0, "of": self.of, "metrics": {}, "seconds": 0.0}) + "\n")
+        self._file.write(json.dumps({"step": 0, "of": self.of * self._fits, "metrics": {}, "seconds": 0.0}) + "\n")
         self._file.flush()
 
     def round(self, metrics: dict[str, float]) -> None:
@@ -88,7 +103,9 @@ class Progress:
         for seconds, metrics in self._unwritten:
             step, values = len(self._history) + 1, {name: finite(value) for name, value in metrics.items()}
             self._history.append({"round": step, **values})
-            line = {"step": step, "of": max(self.of, step), "metrics": values, "seconds": round(seconds, 3)}
+            most = max(self.of, step)
+            altogether_s = round(self._earlier_fits_s + seconds, 3)
+            line = {"step": self._fit * most + step, "of": most * self._fits, "metrics": values, "seconds": altogether_s}
             self._file.write(json.dumps(line) + "\n")
         self._unwritten.clear()
         self._file.flush()
@@ -160,3 +177,12 @@ class Progress:
 def finite(value: float) -> float | None:
     """Return the number as a float, or None if it is NaN or infinite, which JSON cannot hold."""
     return float(value) if math.isfinite(value) else None
+
+
+def finite_values(value: Any) -> Any:
+    """Return numbers, with those in lists and mappings, as JSON holds them: None for NaN and infinity."""
+    if isinstance(value, dict):
+        return {name: finite_values(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [finite_values(each) for each in value]
+    return finite(value) if isinstance(value, float) else value
