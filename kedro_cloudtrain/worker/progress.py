@@ -35,6 +35,7 @@ class Progress:
         self._before_s = 0.0
         self.of = 0
         self._fit, self._fits = 0, 1
+        self._holds_out = True
         self._earlier_fits_s = 0.0
         self._unwritten: list[tuple[float, dict[str, float]]] = []
         self._history: list[dict[str, Any]] = []
@@ -44,14 +45,16 @@ class Progress:
         self.of = rounds
         self._began = monotonic() - self._before_s
 
-    def begin_fit(self, number: int, of: int) -> None:
+    def begin_fit(self, number: int, of: int, *, holds_out: bool = True) -> None:
         """Begin one of several fits, which have a history each and one progress together.
 
         Args:
             number: how many fits are done.
             of: how many there are.
+            holds_out: whether rows are held out; else what is measured of `validation` is of the rows that are fitted, and left out.
         """
         self._write()
+        self._holds_out = holds_out
         if self._history:
             self._earlier_fits_s += self.seconds
         self._fit, self._fits = number, of
@@ -83,6 +86,8 @@ class Progress:
         A round may take a few milliseconds: most rounds are only kept, and their lines are written together when a write is due.
         """
         now = monotonic()
+        if not self._holds_out:
+            metrics = {name: value for name, value in metrics.items() if not name.startswith("validation_")}
         self._unwritten.append((now - self._began, metrics))
         step = self.rounds
         if now >= self._due or step == 1:

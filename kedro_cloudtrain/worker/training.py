@@ -254,7 +254,7 @@ class TrainingJob(Job):
         if done:
             self._change_stage("read")  # for the encoding
         self._fold, self._checkpoint_of_fit = fold, None
-        self.progress.begin_fit(done, folds.count + 1)
+        self.progress.begin_fit(done, folds.count + 1, holds_out=fold > 0)
 
     def _encoder(self, frame: pd.DataFrame, class_weight: str | Mapping[str, float] | None) -> PartEncoder:
         if class_weight is not None:

@@ -12,7 +12,11 @@ import pytest
 import xgboost as xgb
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.model_selection import KFold, StratifiedKFold
+from support.kedro_project import Project, edit, run
 from support.recipe_job import FEW_ROUNDS, RECIPES, awkward_table
+
+from kedro_cloudtrain.jobs.folder import JobFolder
+from kedro_cloudtrain.runs.job_view import JobView
 
 if TYPE_CHECKING:
     from support.recipe_job import Job
@@ -158,3 +162,36 @@ def test_a_kept_fold_that_is_broken_is_done_again(job: Job, another_job: Job) ->
     job.run_again(script)
     assert "fold 1 of 2" in job.log
     assert job.output("metrics") == another_job.output("metrics")
+
+
+def test_a_project_has_the_folds_in_its_catalog_its_records_and_its_page(project: Project) -> None:
+    edit(project, "conf/base/parameters.yml", "{fraction: 0.2, seed: 7}", "{folds: 3, seed: 7}")
+    registry = (project.path / "src/shop/pipeline_registry.py").read_text()
+    project.write("src/shop/pipeline_registry.py", registry.replace("tags=[", 'predictions="held_out", tags=[', 1))
+    catalog = (project.path / "conf/base/catalog.yml").read_text()
+    project.write("conf/base/catalog.yml", f"{catalog}held_out: {{type: pandas.CSVDataset, filepath: data/held_out.csv}}\n")
+    planned = project.kedro("cloudtrain", "plan")
+    assert planned.returncode == 0, planned.stdout
+    output = run(project, "--tags=gpu")
+    assert "done after 48 of 48 rounds" in output
+    metrics = json.loads((project.path / "data/08_reporting/mass.json").read_text())
+    assert [fold["rows"] for fold in metrics["folds"]] == [114, 114, 114]
+    assert metrics["rmse_std"] > 0
+    assert len(pd.read_csv(project.path / "data/held_out.csv")) == 342
+    (record,) = (project.path / ".cloudtrain/runs").glob("*.json")
+    assert json.loads(record.read_text())["nodes"][0]["scores"]["rmse"] == metrics["rmse"]
+    # The page's curve is the mean of the folds, and not the rounds of four fits behind one another.
+    (job,) = project.jobs
+    curve = JobView.of(JobFolder(job)).curve
+    assert curve is not None
+    assert list(curve.rounds) == list(range(1, 13))
+    assert set(curve.metrics) == {"train_rmse", "validation_rmse"}
+    # The same again, by Kedro's own runner.
+    assert project.kedro("run", "--tags=gpu").returncode == 0
+    again = json.loads((project.path / "data/08_reporting/mass.json").read_text())
+    assert again["rmse"] == pytest.approx(metrics["rmse"])
+    # A template of one's own that holds out nothing in turn is named before anything runs.
+    project.write("templates/xgboost_regression.py.j2", "print('{{ target_column }}')\n")
+    refused = project.kedro("cloudtrain", "plan")
+    assert refused.returncode == 1
+    assert "makes no use of `validation.folds`" in " ".join(refused.stdout.split())
