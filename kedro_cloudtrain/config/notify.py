@@ -69,7 +69,10 @@ def with_urls(notify: Any, credentials: Mapping[str, Any], files: Sequence[Path]
     urls = entry.get("urls", entry.get("url")) if isinstance(entry, Mapping) else None
     urls = [urls] if isinstance(urls, str) else urls
     if not isinstance(urls, list | tuple) or not urls or not all(isinstance(url, str) and url for url in urls):
-        reason = f"credentials.yml has no {shown(name)} with a `url` or with `urls`.{did_you_mean(name, credentials)}"
+        if name in credentials:
+            reason = f"{shown(name)} in credentials.yml has neither a `url` nor a list of `urls`."
+        else:
+            reason = f"credentials.yml has no {shown(name)} with a `url` or with `urls`.{did_you_mean(name, credentials)}"
         raise ConfigError(f"{place_of(_PLACE, files)}`run.notify.credentials`: {reason}")
     know(*urls)
     return {**notify, "urls": list(urls)}

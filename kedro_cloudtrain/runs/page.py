@@ -12,9 +12,11 @@ import jinja2
 from markupsafe import Markup
 
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.rehearsed import OF_PLAY_MONEY
 from kedro_cloudtrain.runs import figures
 from kedro_cloudtrain.runs.record import RunState
 from kedro_cloudtrain.runs.scores import best_of, main_score
+from kedro_cloudtrain.runs.words import end_text, state_text
 from kedro_cloudtrain.storage.files import whole
 from kedro_cloudtrain.wording import counted, duration, score_text, size, usd
 
@@ -73,10 +75,13 @@ def render_page(record: RunRecord, earlier: Sequence[RunRecord] = (), jobs: Mapp
     nodes.sort(key=lambda node: node.tone != "bad")  # what has failed comes first
     timeline = figures.timeline(record)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"seconds": duration, "size": size, "usd": usd, "moment": _moment, "json": _script_json}
+    environment.filters |= {"seconds": duration, "size": size, "usd": usd, "moment": _moment, "json": _script_json, "end": end_text}
     template = resources.files("kedro_cloudtrain.runs").joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         run=record,
+        state=state_text(record),
+        of_play_money=OF_PLAY_MONEY if record.rehearsed else "",
+        money="play money" if record.rehearsed else "cost",
         is_well=record.state is RunState.SUCCEEDED,
         nodes=nodes,
         failed=[node for node in nodes if node.tone == "bad"],
