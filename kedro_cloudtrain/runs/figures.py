@@ -152,7 +152,7 @@ def scores(node: NodeRecord, runs: Sequence[RunRecord]) -> Figure | None:
     trace = {"x": [f"{run[5:10]} {run[11:16].replace('.', ':')}" for run, _ in points], "y": [value for _, value in points]}
     return {
         "data": [{"type": "scatter", "mode": "lines+markers", "name": name, **trace, "line": line, "marker": {"size": sizes}}],
-        "layout": {"height": 220, "xaxis": {"type": "category", "nticks": 5, "tickangle": 0}, "yaxis": {"title": {"text": name}}},
+        "layout": {"height": 220, "xaxis": {"type": "category"}, "yaxis": {"title": {"text": name}}},
     }
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.rehearsed import OF_PLAY_MONEY
@@ -76,6 +77,7 @@ def render_page(record: RunRecord, earlier: Sequence[RunRecord] = (), jobs: Mapp
     timeline = figures.timeline(record)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"seconds": duration, "size": size, "usd": usd, "moment": _moment, "json": _script_json, "end": end_text}
+    environment.filters["breakable"] = _breakable
     template = resources.files("kedro_cloudtrain.runs").joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         run=record,
@@ -150,6 +152,11 @@ def _counts(nodes: Sequence[NodeView]) -> str:
 
 def _moment(seconds: float | None) -> str:
     return "–" if seconds is None else f"{dt.datetime.fromtimestamp(seconds, tz=dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that a browser may wrap behind its dots and underscores."""
+    return Markup(re.sub(r"([._])(?=[^._])", r"\1<wbr>", str(escape(name))))  # noqa: S704  # escaped, and what is added is no text
 
 
 def _script_json(value: Any) -> str:
