@@ -92,7 +92,7 @@ def recording(
         backend=settings.backend,
         volume=redacted(volume.name),
         max_cost_usd=settings.run.max_cost_usd,
-        rehearsed=is_rehearsed(),
+        rehearsed=is_rehearsed() and settings.backend == "runpod",
         parameters=parameters,
         parameters_digest=digest,
         started_at=time.time(),
