@@ -37,6 +37,7 @@ def jobs(metadata: ProjectMetadata, of_all: bool, as_json: bool, output: Path | 
     """
     from rich.console import Console
 
+    from kedro_cloudtrain.backends.runpod.dear import over_limit
     from kedro_cloudtrain.commands import tables
     from kedro_cloudtrain.commands.job_record import job_record, pod_record
     from kedro_cloudtrain.runs.costs import job_costs
@@ -58,6 +59,10 @@ def jobs(metadata: ProjectMetadata, of_all: bool, as_json: bool, output: Path | 
     if folders:
         dollars = {name: usd(cost) for name, cost in spent.items()} | {name: f"{usd(cost)} billed" for name, cost in bills.items()}
         console.print(tables.jobs_table(folders, dollars | {name: pod.summary for name, pod in pods_by_job.items()}))
+        for folder in folders:
+            pod = pods_by_job.get(folder.name)
+            if pod is not None and (warning := over_limit(folder.name, folder.read_machine(), pod.pod, pod.now)):
+                click.echo(warning)
     elif not pods:
         click.echo("No jobs yet. A run makes them: kedro run --runner=cloudtrain")
     if pods:
@@ -94,7 +99,8 @@ def logs(metadata: ProjectMetadata, job: str, follow: bool, of_all: bool, env: s
 def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
     """Wait until JOB is done: its whole name, the beginning of it, or its node's name. Exits with 1 where it has failed.
 
-    The run that asks for its results takes them: the same `kedro run` again.
+    The run that asks for its results takes them: the same `kedro run` again. A pod whose price has risen over its node's limits is named
+    with the price, and goes on: `kedro cloudtrain stop JOB` ends it.
     """
     from kedro_cloudtrain.errors import CloudTrainError
     from kedro_cloudtrain.running.display import metric

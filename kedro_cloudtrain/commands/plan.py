@@ -12,6 +12,7 @@ from kedro_cloudtrain.commands.json_output import json_options, print_json
 from kedro_cloudtrain.commands.project import (
     env_option,
     find_pipeline,
+    load_versions_option,
     logs_to_stderr,
     open_planner,
     params_option,
@@ -32,10 +33,18 @@ if TYPE_CHECKING:
 @env_option
 @pipeline_option
 @params_option
+@load_versions_option
 @runner_params_option
 @click.pass_obj
 def plan(
-    metadata: ProjectMetadata, as_json: bool, output: Path | None, env: str | None, pipeline: str | None, params: str, runner_params: str
+    metadata: ProjectMetadata,
+    as_json: bool,
+    output: Path | None,
+    env: str | None,
+    pipeline: str | None,
+    params: str,
+    load_versions: str,
+    runner_params: str,
 ) -> None:
     """Show where each node will run, what it reads and may cost, and what is wrong; nothing is run, nothing is paid.
 
@@ -53,7 +62,7 @@ def plan(
 
     if as_json:
         logs_to_stderr()
-    with open_planner(metadata, env, params, runner_params) as (planner, pipelines):
+    with open_planner(metadata, env, params, runner_params, load_versions) as (planner, pipelines):
         nodes = find_pipeline(pipelines, pipeline).nodes
         plans = planner.plan(nodes)
         examined = report(planner, plans, jobs_at_once(planner.settings))

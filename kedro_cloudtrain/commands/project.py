@@ -33,12 +33,15 @@ all_option = click.option("--all", "of_all", is_flag=True, help="Of all projects
 env_option = click.option("--env", "-e", default=None, help="The configuration environment, as for kedro run.")
 pipeline_option = click.option("--pipeline", "-p", default=None, help="The registered pipeline; left out, the default one.")
 params_option = click.option("--params", default="", help="Parameters that override those of parameters.yml, as for kedro run.")
+load_versions_option = click.option(
+    "--load-versions", default="", help="The versions to load of versioned entries, NAME:VERSION, as for kedro run."
+)
 runner_params_option = click.option("--runner-params", default="", help="Settings that override cloudtrain.yml, as for kedro run.")
 
 
 @contextlib.contextmanager
 def open_planner(
-    metadata: ProjectMetadata, env: str | None, params: str = "", runner_params: str = ""
+    metadata: ProjectMetadata, env: str | None, params: str = "", runner_params: str = "", load_versions: str = ""
 ) -> Iterator[tuple[Planner, Mapping[str, Pipeline]]]:
     """Open a session, and yield a planner and the registered pipelines.
 
@@ -53,7 +56,10 @@ def open_planner(
     with _opened(metadata, env, params) as (context, config):
         given = _parameters(runner_params)
         settings = config.settings({name: value for name, value in given.items() if name not in RUN_PARAMETERS})
-        yield Planner(_catalog(context), settings, TrainingScriptGenerator(config.templates), config.path, config.package), pipelines
+        yield (
+            Planner(_catalog(context, load_versions), settings, TrainingScriptGenerator(config.templates), config.path, config.package),
+            pipelines,
+        )
 
 
 def find_pipeline(pipelines: Mapping[str, Pipeline], name: str | None) -> Pipeline:
@@ -142,6 +148,7 @@ def _opened(metadata: ProjectMetadata, env: str | None, params: str) -> Iterator
         yield context, read_config(context)
 
 
+<<<<<<< HEAD
 def _check_environment(metadata: ProjectMetadata, env: str | None) -> None:
     """Check that there is a configuration environment of a name.
 
@@ -161,6 +168,10 @@ def _check_environment(metadata: ProjectMetadata, env: str | None) -> None:
 
 def _catalog(context: Any) -> Any:
     """Return the project's catalog.
+=======
+def _catalog(context: Any, load_versions: str = "") -> Any:
+    """Return the project's catalog, with some versions to load as `kedro run` reads them.
+>>>>>>> hL
 
     Raises:
         ConfigError: Kedro cannot make it.
@@ -168,7 +179,12 @@ def _catalog(context: Any) -> Any:
     from kedro_cloudtrain.planning.catalog import making_the_catalog
 
     with making_the_catalog():
-        return context.catalog
+        if not load_versions:
+            return context.catalog
+        from kedro.framework.cli.utils import _split_load_versions
+
+        read: Any = _split_load_versions
+        return context._get_catalog(load_versions=read(None, None, load_versions))  # noqa: SLF001  # as KedroSession.run does
 
 
 def _parameters(text: str) -> dict[str, Any]:

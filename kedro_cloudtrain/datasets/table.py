@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NewType
 
-from kedro.io import AbstractDataset, Version
+from kedro.io import AbstractVersionedDataset, Version
+from kedro.io.core import VersionNotFoundError
 
 from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.identity import source_identity
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, make_source
+from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource, make_source
+from kedro_cloudtrain.storage.table_versions import existing_versions, key_of_latest, key_of_version, key_to_save
 from kedro_cloudtrain.storage.volumes import make_volume, table_location
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.locations import Location
+from kedro_cloudtrain.worker.protocol import version_key
 from kedro_cloudtrain.worker.tables import column_names, read_head, read_table
 from kedro_cloudtrain.worker.values import write_table
 
@@ -28,10 +33,11 @@ if TYPE_CHECKING:
 TablePreview = NewType("TablePreview", dict[str, Any])
 
 
-class CloudDataset(AbstractDataset[Any, Any]):
+class CloudDataset(AbstractVersionedDataset[Any, Any]):
     """A table that a machine reads itself, by its URL or by its key on the volume.
 
-    For any other node, under any runner and in a notebook, `load()` returns a DataFrame and `save()` writes one to the volume.
+    For any other node, under any runner and in a notebook, `load()` returns a DataFrame and `save()` writes one to the volume. With
+    `versioned: true` each save makes a version of its own, in Kedro's layout: `dataset_key/VERSION/NAME`.
 
     Args:
         dataset_url: the table's URL, http or https; it is read only.
@@ -41,7 +47,7 @@ class CloudDataset(AbstractDataset[Any, Any]):
         load_args: passed to the pandas reader, on this computer and on the machine.
         save_args: passed to the pandas writer.
         credentials: `headers` of a URL, for example a bearer token; `access_key` and `secret_key` of a network volume.
-        version: not possible; a machine saves by the key alone.
+        version: the version to load and the one to save, which Kedro gives to an entry with `versioned: true`; a URL has none.
         metadata: for other plugins; ignored by Kedro.
 
     Raises:
@@ -54,6 +60,12 @@ class CloudDataset(AbstractDataset[Any, Any]):
           type: kedro_cloudtrain.CloudDataset
           dataset_key: datasets/penguins.csv
           volume: {path: data/volume}
+
+        clean_penguins:
+          type: kedro_cloudtrain.CloudDataset
+          dataset_key: clean/penguins.parquet
+          volume: {path: data/volume}
+          versioned: true
 
         flights:
           type: kedro_cloudtrain.CloudDataset
@@ -74,12 +86,7 @@ class CloudDataset(AbstractDataset[Any, Any]):
         version: Version | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        if version is not None:
-            raise ConfigError(
-                "A CloudDataset has no versions: a machine reads and saves it by its key. Leave out `versioned`; or make it an entry such "
-                "as pandas.ParquetDataset with a filepath on S3, whose versions a machine loads and saves."
-            )
-        self.source = make_source(
+        self._source = make_source(
             dataset_url=dataset_url,
             dataset_key=dataset_key,
             file_format=file_format,
@@ -89,10 +96,31 @@ class CloudDataset(AbstractDataset[Any, Any]):
         self.metadata = metadata
         self.save_args = dict(save_args or {})
         self._volume: Volume | None = None
-        if isinstance(self.source, VolumeSource):
+        if isinstance(self._source, VolumeSource):
             if volume is None:
-                raise SourceError(f"dataset_key {self.source.key!r} needs a volume: add `volume: {{path: data/volume}}` to the entry.")
+                raise SourceError(f"dataset_key {self._source.key!r} needs a volume: add `volume: {{path: data/volume}}` to the entry.")
             self._volume = make_volume(volume, _s3_keys(credentials))
+        elif version is not None:
+            raise ConfigError(
+                f"{self._source.redacted} is a URL, which has no versions that could be kept or chosen. Leave out `versioned`; or give the "
+                "entry a dataset_key and a volume instead of the dataset_url, and upload the table as a version: kedro cloudtrain upload "
+                "FILE KEY/VERSION/NAME"
+            )
+        super().__init__(PurePosixPath(self._store_path()), version)
+        self._known_version: str | None = None
+
+    @property
+    def source(self) -> UrlSource | VolumeSource:
+        """The table's place; that of one with versions has the key below which they are."""
+        if self.has_versions and isinstance(self._source, VolumeSource):
+            return VersionedSource(self._source.key, self._source.file_format, self._source.load_args, versions=self)
+        return self._source
+
+    @property
+    def has_versions(self) -> bool:
+        """Whether each save makes a version of its own."""
+        # Not `versioned`: by an attribute of that name, Kedro takes every entry of a class for a versioned one.
+        return self._version is not None
 
     @property
     def volume(self) -> Volume:
@@ -102,15 +130,61 @@ class CloudDataset(AbstractDataset[Any, Any]):
             SourceError: the table is at a URL.
         """
         if self._volume is None:
-            raise SourceError(f"{self.source.redacted} is a URL: it has no volume.")
+            raise SourceError(f"{self._source.redacted} is a URL: it has no volume.")
         return self._volume
 
     @property
     def filepath(self) -> str | None:
-        """The path of the key's file in a directory, by which Kedro-Viz shows its size; None for any other table."""
-        if isinstance(self._volume, DirectoryVolume) and isinstance(self.source, VolumeSource):
-            return str(self._volume.path(self.source.key))
-        return None
+        """The path of the key's file in a directory, by which Kedro-Viz shows its size; None for any other table.
+
+        Of a versioned entry it is the file of the version to load, and as long as there is none, the folder of the versions.
+        """
+        if not isinstance(self._volume, DirectoryVolume):
+            return None
+        with contextlib.suppress(SourceError):
+            return str(self._volume.path(self._load_key()))
+        return str(self.place)
+
+    @property
+    def place(self) -> Path:
+        """The path of the key on this computer's disk, or the bucket and the key as a path; of a URL the host and the path."""
+        return Path(self._filepath)
+
+    @property
+    def known_key(self) -> str | None:
+        """The key of the version to load; None while nobody has asked for it."""
+        return None if self._known_version is None else version_key(self._key, self._known_version)
+
+    @property
+    def save_version(self) -> str:
+        """The version that the run saves."""
+        return str(self.resolve_save_version())
+
+    def load_key(self) -> str:
+        """Return the key of the version to load: the one that was named, or the latest, which stays the same until one is saved.
+
+        Raises:
+            SourceError: there is no such version, or none at all.
+        """
+        key = self.known_key or self.latest_key()
+        self.saved(key)
+        return key
+
+    def latest_key(self) -> str:
+        """Return the key of what a load that begins now would find: the version that was named, or the latest.
+
+        Raises:
+            SourceError: there is no such version, or none at all.
+        """
+        if self._version is not None and self._version.load:
+            return key_of_version(self.volume, self._key, self._version.load)
+        return key_of_latest(self.volume, self._key)
+
+    def saved(self, key: str) -> None:
+        """Record the version that the run loads from now on, unless it was started with another one."""
+        version = PurePosixPath(key).parent.name
+        if self._version is None or self._version.load in (None, version):
+            self._known_version = version
 
     def load(self) -> pd.DataFrame:
         """Read the whole table.
@@ -127,13 +201,18 @@ class CloudDataset(AbstractDataset[Any, Any]):
         Raises:
             SourceError: the table is at a URL, which is read only, or `data` cannot be written in its format.
         """
-        if isinstance(self.source, UrlSource):
-            raise SourceError(f"{self.source.redacted} is a URL, which is read only. Give the entry a dataset_key and a volume to save to.")
-        with self.volume.write(self.source.key) as path:
-            try:
-                write_table(data, path, self.source.file_format, self.save_args)
-            except InputError as error:
-                raise SourceError(str(error)) from error
+        if isinstance(self._source, UrlSource):
+            raise SourceError(
+                f"{self._source.redacted} is a URL, which is read only. Give the entry a dataset_key and a volume to save to."
+            )
+        key = self._save_key()
+        try:
+            with self.volume.write(key) as path:
+                write_table(data, path, self._source.file_format, self.save_args)
+        except InputError as error:
+            raise SourceError(str(error)) from error
+        if self.has_versions:
+            self.saved(key)
 
     def preview(self, nrows: int = 5) -> TablePreview:
         """Return the first rows for Kedro-Viz, without reading the rest."""
@@ -160,31 +239,71 @@ class CloudDataset(AbstractDataset[Any, Any]):
     @contextlib.contextmanager
     def _location(self, *, all_rows: bool = True) -> Iterator[Location]:
         try:
-            if isinstance(self.source, UrlSource):
-                yield self.source.location
-            elif all_rows:
-                with self.volume.read(self.source.key) as path:
-                    yield Location(str(path), self.source.file_format, self.source.load_args)
+            if isinstance(self._source, UrlSource):
+                yield self._source.location
+                return
+            source = VolumeSource(self._load_key(), self._source.file_format, self._source.load_args)
+            if all_rows:
+                with self.volume.read(source.key) as path:
+                    yield Location(str(path), source.file_format, source.load_args)
             else:
-                yield table_location(self.source, self.volume)
+                yield table_location(source, self.volume)
         except InputError as error:
             raise SourceError(str(error)) from error
 
-    def _exists(self) -> bool:
-        if isinstance(self.source, VolumeSource):
-            return self.volume.exists(self.source.key)
+    @property
+    def _key(self) -> str:
+        return self._source.key if isinstance(self._source, VolumeSource) else ""
+
+    def _load_key(self) -> str:
+        return self.load_key() if self.has_versions else self._key
+
+    def _save_key(self) -> str:
+        return key_to_save(self.volume, self._key, self.save_version) if self.has_versions else self._key
+
+    def _store_path(self) -> str:
+        """Return the table's place as Kedro's own datasets keep theirs: a path on this computer, or one that begins with the store."""
+        if isinstance(self._source, UrlSource):
+            return self._source.url.partition("://")[2].partition("?")[0]
+        volume = self.volume
+        return str(volume.path(self._key)) if isinstance(volume, DirectoryVolume) else f"{getattr(volume, 'id', '')}/{self._key}"
+
+    def _fetch_latest_load_version(self) -> str:
         try:
-            source_identity(self.source, None)
+            return PurePosixPath(self.load_key()).parent.name
+        except SourceError as error:
+            raise VersionNotFoundError(error.message) from error
+
+    def _get_versions(self) -> list[str]:
+        return [version_key(self._key, version) for version in existing_versions(self.volume, self._key)]
+
+    def _release(self) -> None:
+        super()._release()
+        self._known_version = None
+
+    def _copy(self, **overwrite_params: Any) -> CloudDataset:
+        # With the same volume: the connections of one to a store cannot be copied.
+        copied = copy.copy(self)
+        copied._known_version = None  # noqa: SLF001  # the same class
+        vars(copied).update(overwrite_params)
+        return copied
+
+    def _exists(self) -> bool:
+        try:
+            if isinstance(self._source, UrlSource):
+                source_identity(self._source, None)
+                return True
+            return self.volume.exists(self._load_key())
         except SourceError:
             return False
-        return True
 
     def _describe(self) -> dict[str, Any]:
         return {
-            "dataset_url": self.source.redacted if isinstance(self.source, UrlSource) else None,
-            "dataset_key": self.source.key if isinstance(self.source, VolumeSource) else None,
+            "dataset_url": self._source.redacted if isinstance(self._source, UrlSource) else None,
+            "dataset_key": self._source.key if isinstance(self._source, VolumeSource) else None,
             "volume": self._volume.name if self._volume is not None else None,
-            "file_format": self.source.file_format,
+            "file_format": self._source.file_format,
+            "version": self._version,
         }
 
 

@@ -27,6 +27,8 @@ class Machine(VolumeRecord):
         created_at: when it was there.
         usd_per_hour: its price.
         lifetime_s: after which it ends itself.
+        max_price_per_hour_usd: the node's limit, to which nobody holds the pod of a run that has left it; None without one.
+        max_cost_usd: the same.
     """
 
     backend: str = ""
@@ -43,3 +45,5 @@ class Machine(VolumeRecord):
     created_at: Moment | None = None
     usd_per_hour: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
     lifetime_s: Seconds = 0.0
+    max_price_per_hour_usd: Annotated[float, Field(ge=0.0)] | None = None
+    max_cost_usd: Annotated[float, Field(ge=0.0)] | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from kedro_cloudtrain.jobs.gpu_use import Point
     from kedro_cloudtrain.jobs.result import JobState
 
 STAGES = ("render", "start", "environment", "read", "fit", "save")
@@ -58,6 +59,7 @@ class Receipt:
         data: a digest of each input's identity.
         error: why it failed, in a line.
         folder: the job's folder on this computer.
+        gpu_use: how busy its GPU was: seconds since its start, and percent.
         device: what has computed: `2 CPU cores`, or `NVIDIA L4, driver 570.86.10, CUDA 12.8, 87 % busy`; empty if nothing has.
     """
 
@@ -80,6 +82,7 @@ class Receipt:
     data: Mapping[str, str] = dataclasses.field(default_factory=dict)
     error: str = ""
     folder: str = ""
+    gpu_use: tuple[Point, ...] = ()
 
     @property
     def cost_usd(self) -> float | None:

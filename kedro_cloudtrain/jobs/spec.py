@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 from kedro_cloudtrain.jobs.parameters import OutputKind, TrainingParameters
 from kedro_cloudtrain.jobs.paths import texts_of_json
 from kedro_cloudtrain.secrecy import split_secret
-from kedro_cloudtrain.storage.sources import SentSource, UrlSource, VolumeSource
+from kedro_cloudtrain.storage.sources import SentSource, UrlSource, VersionedSource, VolumeSource
 
 Source = UrlSource | VolumeSource | SentSource
 SourceFields = dict[str, JsonValue]
@@ -54,7 +54,7 @@ class FunctionSpec(BaseModel):
         inputs: the fields of each dataset's source (see `source_fields`), by the dataset's name.
         parameters: the values that stand in the script itself, by their datasets' names.
         returns: the datasets that take what the function returns, as the node names them.
-        saves: the sources of those that the machine saves itself, with `save_args`.
+        saves: the sources of those that the machine saves itself, with `save_args`, and `versioned` where each save makes a version.
         entries: the catalog entries that the machine loads and saves by their own classes, by name.
         files: the lists of sent files of entries on the client's computer, by the entries' names and the argument that takes their place.
         validators: the validators of what the machine loads and saves itself, as Kedro's catalog has them.
@@ -101,6 +101,15 @@ def source_fields(source: Source) -> SourceFields:
         case SentSource():
             fields["dataset_file"] = source.file
     return {name: value for name, value in fields.items() if value}
+
+
+def target_fields(source: VolumeSource, save_args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return a place on the volume, that a machine saves to, as plain fields.
+
+    The version that a run saves is none of them: it is no part of the work.
+    """
+    versioned: dict[str, JsonValue] = {"versioned": True} if isinstance(source, VersionedSource) else {}
+    return {**source_fields(source), "save_args": dict(save_args), **versioned}
 
 
 def model_type_of(spec: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ from kedro_cloudtrain.planning.digests import Digests, file_digest
 from kedro_cloudtrain.planning.entries import dataset_source, dataset_volume, inner, is_query, local_entry, remote_entry
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.identity import url_identity
-from kedro_cloudtrain.storage.sources import UrlSource
+from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, resolved
 from kedro_cloudtrain.worker.parts import table_parts
 
 if TYPE_CHECKING:
@@ -82,16 +82,18 @@ class Contents:
         return self._of_files(local.files()) if local is not None else self._of_path(dataset)
 
     def _of_source(self, source: UrlSource | VolumeSource, dataset: Any) -> Content:
-        """Look at a table that a machine reads itself."""
+        """Look at a table that a machine reads itself; another version of it is another content, since the work on it is another."""
+        versioned = isinstance(source, VersionedSource)
+        source = resolved(source)
         if isinstance(source, UrlSource):
             return self._identified(url_identity(source))
         volume = dataset_volume(dataset)
         if not isinstance(volume, DirectoryVolume):
-            return self._identified(volume.identity(source.key))
+            return self._identified(volume.identity(source.key), source.key if versioned else None)
         # Not by its time of modification, which a clone of the project does not share.
         with volume.read(source.key) as path:
             parts = {part: path / part for part in table_parts(str(path), path.iterdir())} if path.is_dir() else {"": path}
-            return self._of_files(parts)
+            return self._of_files({f"{source.key} {part}": file for part, file in parts.items()} if versioned else parts)
 
     def _of_memory(self, dataset: Any) -> Content:
         """Look at a value that a hook has put into the catalog."""

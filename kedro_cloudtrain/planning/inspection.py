@@ -7,13 +7,14 @@ import dataclasses
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
+from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import ApiError, CloudTrainError, SourceError
 from kedro_cloudtrain.jobs.spec import is_parameter
 from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import bytes_on_disk, can_tell_existence, place_of, table_on_disk
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.storage.identity import source_identity
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
+from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
 from kedro_cloudtrain.worker.tables import first_look, read_head, repeated_columns, table_shape
@@ -89,6 +90,24 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
     return Look(sizes, tuple(problems), tuple(doubts), tuple(notes), shapes)
 
 
+def missing_versions(plans: Sequence[NodePlan]) -> Iterator[str]:
+    """Yield which versions the machines' inputs lack: a run is refused by them before its first node.
+
+    What another node of the run makes is skipped. A volume that does not answer is waited for by the jobs themselves.
+    """
+    for plan in plans:
+        sources = plan.sources if isinstance(plan, MachinePlan) else {}
+        for name, source in sources.items():
+            if name in plan.made or not isinstance(source, VersionedSource):
+                continue
+            try:
+                source.versions.load_key()
+            except ApiError:
+                continue
+            except CloudTrainError as error:
+                yield f"{plan.node.name}: `{name}`: {error.message}"
+
+
 def _loaded_problems(plan: NodePlan, catalog: CatalogProtocol[Any, Any]) -> Iterator[str]:
     """Yield what an ordinary node could not load; nothing where a node before it may have written it by other means."""
     if plan.problems or plan.made:
@@ -151,7 +170,9 @@ def _existence_problems(dataset: Any, subject: str) -> Iterator[str]:
         # What does not exist takes no time to load, and some of it loads: an IncrementalDataset whose partitions are all confirmed.
         dataset.load()
     except Exception as error:  # noqa: BLE001  # as above
-        if bytes_on_disk(dataset) is not None:
+        if isinstance(dataset, CloudDataset) and dataset.has_versions:
+            yield f"{subject} cannot be loaded: {reason(error)}"
+        elif bytes_on_disk(dataset) is not None:
             yield f"{subject} cannot be loaded: {reason(error)} Check {place_of(dataset)}, and its entry in the catalog."
         else:
             yield f"{subject} does not exist: {place_of(dataset)}. Put the file there, correct the entry, or run the node that makes it."

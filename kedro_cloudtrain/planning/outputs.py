@@ -102,7 +102,8 @@ def _local_path(dataset: Any) -> Path | None:
     """Return the path of a dataset's file or folder on this computer; None for any other."""
     if isinstance(dataset, CloudDataset):
         local = isinstance(dataset.source, VolumeSource) and isinstance(dataset.volume, DirectoryVolume)
-        return Path(str(dataset.filepath)) if local else None
+        # Below the key of a versioned entry there is a folder for each version.
+        return (dataset.place / "version" / dataset.place.name if dataset.has_versions else dataset.place) if local else None
     if isinstance(dataset, ModelDataset | MetricsDataset | TrainingHistoryDataset):
         # Below the path of a versioned entry there is a folder for each version.
         return dataset.filepath / "version" if dataset._version is not None else dataset.filepath  # noqa: SLF001  # as below

@@ -348,14 +348,16 @@ def _recorded(
 
 
 def _refuse(plans: Sequence[NodePlan]) -> None:
-    """Raise if anything is wrong with a plan.
+    """Raise if anything is wrong with a plan, or a version that it reads is missing.
 
     Raises:
         ConfigError: with every problem of every node.
     """
     from kedro_cloudtrain.errors import ConfigError
+    from kedro_cloudtrain.planning.inspection import missing_versions
 
     problems = [f"{plan.node.name}: {problem}" for plan in plans for problem in plan.problems]
+    problems += () if problems else missing_versions(plans)
     if problems:
         raise ConfigError("\n".join(problems))
 

@@ -152,9 +152,11 @@ class CloudTask:
         run, plan = self._run, self._plan
         try:
             job = prepare(plan.order(inputs, run.generator), run.generator, project=run.project)
+            row = run.display.row(plan.node.name)
+            row.reads = plan.reads  # of what has versions, the one that is read
             values = job.run(
                 run.backend,
-                run.display.row(plan.node.name),
+                row,
                 run.receipts,
                 slots=self._slots,
                 reuse=run.settings.cache and plan.settings.cache,

@@ -10,13 +10,13 @@ from kedro_cloudtrain.jobs.code import Codes
 from kedro_cloudtrain.jobs.importable import import_path
 from kedro_cloudtrain.jobs.requirements import function_requirements, own_release
 from kedro_cloudtrain.jobs.sent import SentFiles, SentInput, doubt_about
-from kedro_cloudtrain.jobs.spec import FunctionSpec, dotted_names, is_parameter, source_fields, unpickles, validator_module
+from kedro_cloudtrain.jobs.spec import FunctionSpec, dotted_names, is_parameter, source_fields, target_fields, unpickles, validator_module
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_values
 from kedro_cloudtrain.storage.local_entry import LocalEntry
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
+from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource, resolved
 from kedro_cloudtrain.worker.values import is_json
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ class FunctionOrder:
         """Sort the arguments by how each comes to the machine.
 
         Raises:
-            SourceError: a value cannot be sent.
+            SourceError: a value cannot be sent, or a table has no version yet.
         """
+        read = {name: resolved(source) for name, source in self._read.items()}
         loaded = {name: value for name, value in self.argument_values.items() if isinstance(value, RemoteEntry)}
         # A parameter that is JSON stands in the script, where a person can read it; any other goes along as a file.
         parameters = {name: value for name, value in self.argument_values.items() if is_parameter(name) and is_json(value)}
@@ -112,10 +113,11 @@ class FunctionOrder:
         sent = {
             name: SentInput.of(value, f"`{name}` of {self.node}", to_pod=self.to_pod)
             for name, value in self.argument_values.items()
-            if not any(name in others for others in (self._read, parameters, loaded, files))
+            if not any(name in others for others in (read, parameters, loaded, files))
         }
         doubts = {name: doubt for name, value in parameters.items() if (doubt := doubt_about(value, to_pod=self.to_pod)) is not None}
-        return Inputs(self._read, sent, loaded, parameters, self._entries, files, doubts)
+        saved = [source.versions.save_version for source, _ in self.saves.values() if isinstance(source, VersionedSource)]
+        return Inputs(read, sent, loaded, parameters, self._entries, files, doubts, save_version=next(iter(saved), None))
 
     def code(self, inputs: Inputs) -> Code:
         """Return the project's code that the function's module imports, and that of what runs on the machine besides.
@@ -154,7 +156,7 @@ class FunctionOrder:
             inputs={name: source_fields(sources[name]) for name in self.argument_values if name in sources},
             parameters=dict(inputs.parameters),
             returns=self.returns,
-            saves={name: {**source_fields(source), "save_args": dict(args)} for name, (source, args) in self.saves.items()},
+            saves={name: target_fields(source, args) for name, (source, args) in self.saves.items()},
             entries={
                 **{name: dict(entry.config) for name, entry in self._entries.items()},
                 **{name: dict(entry.config) for name, entry in self._local.items()},

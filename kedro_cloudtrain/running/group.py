@@ -239,5 +239,14 @@ class GroupBackend:
             if watcher.machines:
                 total_s = time.monotonic() - began
                 run.receipts.append(
-                    Receipt(f"group {self._group}", folder.name, self.name, state, {}, total_s, machines=tuple(watcher.machines))
+                    Receipt(
+                        f"group {self._group}",
+                        folder.name,
+                        self.name,
+                        state,
+                        total_s=total_s,
+                        machines=tuple(watcher.machines),
+                        started_at=time.time() - total_s,
+                        gpu_use=watcher.gpu_use.points,
+                    )
                 )

@@ -10,12 +10,14 @@ import json
 import logging
 import secrets
 import threading
+import time
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError
 from kedro_cloudtrain.jobs.fingerprint import job_name
 from kedro_cloudtrain.jobs.folder import JobFolder
+from kedro_cloudtrain.jobs.gpu_use import GpuUse
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.worker_archive import add_member, worker_archive
 from kedro_cloudtrain.storage.directory import DirectoryVolume
@@ -143,6 +145,7 @@ class GroupWatcher:
 
     Attributes:
         machines: what was paid for.
+        gpu_use: how busy the machine's GPU was.
     """
 
     def __init__(self, group: str, members: Sequence[Member]) -> None:
@@ -150,6 +153,8 @@ class GroupWatcher:
         self._group = group
         self._members = members
         self._reached = -1
+        self.gpu_use = GpuUse()
+        self._began = time.monotonic()
 
     def moved(self, job: str, state: JobState) -> None:
         """Log that the machine has started."""
@@ -171,7 +176,9 @@ class GroupWatcher:
         logger.info("group %s on %s at $%.2f/h  [%s]", self._group, machine, usd_per_hour, job, extra={"markup": False})
 
     def busy(self, job: str, gpu_percent: float | None, cost_usd: float) -> None:
-        """Ignored: a group's machine has no row in the display."""
+        """Record how busy the machine's GPU is; a group's machine has no row in the display."""
+        del job, cost_usd
+        self.gpu_use.add(time.monotonic() - self._began, gpu_percent)
 
     def used(self, job: str, use: MachineUse) -> None:
         """Record what the machine was used for."""

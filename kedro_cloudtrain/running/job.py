@@ -22,6 +22,7 @@ from kedro_cloudtrain.errors import (
     SourceError,
     UnsignedError,
 )
+from kedro_cloudtrain.jobs.gpu_use import GpuUse
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.reuse import NOTHING_CHANGED, note, reason_to_run
@@ -288,6 +289,7 @@ class Job:
             data=self.fingerprint.input_digests,
             error=execution.error,
             folder=str(self.folder.path),
+            gpu_use=execution.gpu_use.points,
         )
 
 
@@ -305,6 +307,7 @@ class _Execution:
         why: why it ran, or was reused.
         scores: the numbers among its metrics, by name.
         error: why it failed, in a line.
+        gpu_use: how busy its machine's GPU was.
     """
 
     def __init__(self, watcher: Watcher) -> None:
@@ -321,7 +324,7 @@ class _Execution:
         self.moved = watcher.moved
         self.progressed = watcher.progressed
         self.placed = watcher.placed
-        self.busy = watcher.busy
+        self.gpu_use = GpuUse()
 
     def wait(self) -> None:
         """Record that the job waits for a slot from now on."""
@@ -345,6 +348,11 @@ class _Execution:
     def elapsed_s(self) -> float:
         """Seconds since the run of the job began, without the wait for a slot."""
         return time.perf_counter() - self._created_at - self.waited_s
+
+    def busy(self, job: str, gpu_percent: float | None, cost_usd: float) -> None:
+        """Record how busy the machine's GPU is."""
+        self.gpu_use.add(self.elapsed_s, gpu_percent)
+        self.watcher.busy(job, gpu_percent, cost_usd)
 
     def used(self, job: str, use: MachineUse) -> None:
         """Record what a machine was used for."""

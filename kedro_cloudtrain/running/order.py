@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kedro_cloudtrain.storage.identity import identities_of
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry, entry_environment
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, secrets_environment
+from kedro_cloudtrain.worker.protocol import SAVE_VERSION_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +39,7 @@ class Inputs:
         parameters: the values that stand in the script.
         entries: every catalog entry that the machine loads or saves, whose credentials it needs.
         doubts: what a parameter may refer to on this computer, such as a file: it may change while the parameter stays the same.
+        save_version: the version of what the machine saves on the volume itself; None where no output there has versions.
     """
 
     read: Mapping[str, UrlSource | VolumeSource] = dataclasses.field(default_factory=dict)
@@ -47,6 +49,7 @@ class Inputs:
     entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
     files: Mapping[str, tuple[LocalEntry, SentFiles]] = dataclasses.field(default_factory=dict)
     doubts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    save_version: str | None = None
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -98,9 +101,10 @@ class Inputs:
 
     @property
     def secrets(self) -> dict[str, str]:
-        """What the machine needs to reach the inputs and no file may hold, by the names of environment variables."""
+        """What the machine needs to reach the inputs and to save, and no file may hold, by the names of environment variables."""
+        version = {SAVE_VERSION_VARIABLE: self.save_version} if self.save_version is not None else {}
         urls = [source for source in self.read.values() if isinstance(source, UrlSource)]
-        return secrets_environment(urls) | entry_environment({**self.loaded, **self.entries}.values())
+        return secrets_environment(urls) | entry_environment({**self.loaded, **self.entries}.values()) | version
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,8 @@ from kedro_cloudtrain.errors import JobLostError, SourceError, UnsignedError
 from kedro_cloudtrain.jobs.signing import is_signed
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
-from kedro_cloudtrain.storage.sources import VolumeSource
+from kedro_cloudtrain.storage.sources import VersionedSource, VolumeSource
+from kedro_cloudtrain.storage.table_versions import is_version_of
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.models import load_model
 from kedro_cloudtrain.worker.partitions import holds_pickle, read_partitions
@@ -71,7 +72,7 @@ def read_values(
         names: of the datasets.
         saved: what the machine has saved itself: such a value is its source, or its entry.
         volume: holds what was saved by key.
-        earlier: whether an earlier run did the job, so that an entry's latest version must still be the one that it saved.
+        earlier: whether an earlier run did the job, so that what an entry loads must still be the version that it saved.
 
     Raises:
         JobLostError: an output is missing, or is not what the result says of it.
@@ -82,6 +83,9 @@ def read_values(
         if output is None:
             raise JobLostError(f"{folder.name} is done but has left no `{name}`. Does its script save it? {folder.script}")
         entry = saved.get(name)
+        if isinstance(entry, VersionedSource):
+            values[name] = _version_on_volume(folder, name, output, volume, entry, latest=earlier)
+            continue
         if isinstance(entry, VolumeSource):
             if output.key != entry.key:
                 raise JobLostError(f"{folder.name} has not saved `{name}` as {entry.key}, according to its result.")
@@ -107,6 +111,24 @@ def read_values(
         except InputError as error:
             raise JobLostError(f"`{name}` of {folder.name} cannot be read on this computer: {error}") from error
     return values
+
+
+def _version_on_volume(
+    folder: JobFolder, name: str, output: JobOutput, volume: Volume, source: VersionedSource, *, latest: bool
+) -> VolumeSource:
+    """Return the version of a table that a machine has saved; if `latest`, a load of its entry has to find that one still.
+
+    Raises:
+        JobLostError: it is not there as it was saved, or is not what a load finds.
+    """
+    key = str(output.key)
+    if not is_version_of(key, source.key):
+        raise JobLostError(f"{folder.name} has not saved `{name}` as a version of {source.key}, according to its result.")
+    _compare_on_volume(folder, name, output, volume)
+    if latest and (found := source.versions.latest_key()) != key:
+        raise JobLostError(f"`{name}` has another version, {found}, than {key}, which {folder.name} has saved.")
+    source.versions.saved(key)
+    return source.at(key)
 
 
 def _compare_on_volume(folder: JobFolder, name: str, output: JobOutput, volume: Volume) -> None:

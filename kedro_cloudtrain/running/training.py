@@ -19,7 +19,7 @@ from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_outputs
 from kedro_cloudtrain.runs.scores import scores_of
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, resolved
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.wording import problems_of
 from kedro_cloudtrain.worker.errors import InputError
@@ -104,7 +104,7 @@ class TrainingOrder:
         """Sort the tables: those that the machine reads itself, and those that are sent.
 
         Raises:
-            SourceError: a table cannot be sent.
+            SourceError: a table cannot be sent, or has no version yet.
         """
         sent = {
             name: SentInput.of(table, f"The table `{name}` of {self.node}", table=True, columns=self.columns)
@@ -113,7 +113,11 @@ class TrainingOrder:
         }
         # Some name a file, such as `forcedsplits_filename` of LightGBM; a template of the project's own may open any.
         doubt = doubt_about(self.parameters.hyperparameters, to_pod=self.to_pod)
-        return Inputs(read=self._read, sent=sent, doubts={} if doubt is None else {"hyperparameters": doubt})
+        return Inputs(
+            read={name: resolved(source) for name, source in self._read.items()},
+            sent=sent,
+            doubts={} if doubt is None else {"hyperparameters": doubt},
+        )
 
     def code(self, inputs: Inputs) -> Code | None:  # noqa: ARG002  # whatever they are
         """Return None: a recipe imports nothing of the project."""

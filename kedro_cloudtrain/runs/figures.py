@@ -1,4 +1,4 @@
-"""The figures of a run's page, as plotly's JSON: a timeline, dollars over time, scores over runs, curves, confusion, importance."""
+"""The figures of a run's page, as plotly's JSON: a timeline, dollars and GPU use over time, scores over runs, curves, and the like."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime as dt
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from kedro_cloudtrain.jobs.gpu_use import thinned
 from kedro_cloudtrain.runs.scores import main_score
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ STAGES = {
 }
 _ROW_PX, _AROUND_PX = 26, 70
 _LONGEST_LABEL = 26
+_MOST_IN_LEGEND = 12
+# The points of all jobs of a run together, and of one job of very many.
+_MOST_POINTS, _FEWEST_POINTS = 10_000, 12
 _BEST_COLOUR, _CAP_COLOUR = "#e8a13a", "#d64545"
 
 
@@ -99,6 +103,33 @@ def dollars(record: RunRecord) -> Figure | None:
         cap = {"x": ends, "y": [record.max_cost_usd] * 2, "line": {"color": _CAP_COLOUR, "dash": "dash"}}
         data.append({"type": "scatter", "mode": "lines", "name": "limit", **cap})
     return {"data": data, "layout": {"height": 260, "yaxis": {"tickprefix": "$", "rangemode": "tozero"}, "xaxis": {"type": "date"}}}
+
+
+def gpu_use(record: RunRecord) -> Figure | None:
+    """Draw how busy each job's GPU was over the run's time, a line a job; None where nothing is known of any."""
+    nodes = [node for node in record.nodes if node.gpu_use is not None and node.gpu_use.points and node.started_at is not None]
+    if not nodes:
+        return None
+    most = max(_FEWEST_POINTS, _MOST_POINTS // len(nodes))
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines" if len(points) > 1 else "markers",
+            "name": label,
+            "x": [_moment((node.started_at or 0.0) + at_s) for at_s, _ in points],
+            "y": [percent for _, percent in points],
+            "hovertemplate": "%{fullData.name}<br>%{y:.0f} %<extra></extra>",
+        }
+        for node, label in zip(nodes, labels([node.node for node in nodes]), strict=True)
+        if (points := thinned(node.gpu_use.points if node.gpu_use is not None else [], most))
+    ]
+    layout = {
+        "height": 260,
+        "yaxis": {"ticksuffix": " %", "range": [0, 103]},
+        "xaxis": {"type": "date"},
+        "showlegend": 1 < len(data) <= _MOST_IN_LEGEND,
+    }
+    return {"data": data, "layout": layout}
 
 
 def scores(node: NodeRecord, runs: Sequence[RunRecord]) -> Figure | None:

@@ -83,6 +83,7 @@ def render_page(record: RunRecord, earlier: Sequence[RunRecord] = (), jobs: Mapp
         counts=_counts(nodes),
         timeline=timeline,
         dollars=figures.dollars(record),
+        gpu_use=figures.gpu_use(record),
         # What the client spends on a node is nothing to a reader.
         stages=[name for name in figures.STAGES if name != "render" and any(node.record.seconds.get(name) for node in nodes)],
         colours={trace["name"]: trace["marker"]["color"] for trace in timeline["data"]},

@@ -5,10 +5,11 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from kedro_cloudtrain.jobs.volume_file import Seconds  # noqa: TC001  # pydantic asks for it when the class is made
 from kedro_cloudtrain.secrecy import HIDDEN, names_a_secret, redacted
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 VERSION = 1
 # A parameter that is longer than this, as JSON, is written as its digest.
 _MOST_CHARACTERS = 2_000
+# More than any release writes; what has more is no series of this kind.
+_MOST_POINTS = 1_000
 
 
 class RunState(enum.StrEnum):
@@ -57,6 +60,32 @@ class MachineRecord(_Record):
     ended: str = ""
 
 
+class GpuUseRecord(_Record):
+    """How busy a job's GPU was: `percent`, so many `seconds` after the job's start."""
+
+    seconds: list[Seconds] = Field(max_length=_MOST_POINTS)
+    percent: list[Annotated[float, Field(ge=0.0, le=100.0)]] = Field(max_length=_MOST_POINTS)
+
+    @property
+    def points(self) -> list[tuple[float, float]]:
+        """Each time with its value."""
+        return list(zip(self.seconds, self.percent, strict=True))
+
+    @model_validator(mode="after")
+    def _are_points(self) -> GpuUseRecord:
+        if len(self.seconds) != len(self.percent):
+            raise ValueError("each point has a time and a value")
+        return self
+
+
+def _gpu_use(value: Any) -> GpuUseRecord | None:
+    """Return what a record has of a GPU's use; a record that has anything else there is read all the same."""
+    try:
+        return None if value is None else GpuUseRecord.model_validate(value)
+    except ValidationError:
+        return None
+
+
 class NodeRecord(_Record):
     """What became of one node.
 
@@ -84,6 +113,7 @@ class NodeRecord(_Record):
         scores: its metrics, by name.
         data: the digest of each input's identity, by dataset.
         outputs: where each output went, by dataset.
+        gpu_use: how busy its GPU was; None where it had none, and in an older record.
     """
 
     node: str
@@ -109,6 +139,7 @@ class NodeRecord(_Record):
     scores: dict[str, float] = Field(default_factory=dict)
     data: dict[str, str] = Field(default_factory=dict)
     outputs: dict[str, str] = Field(default_factory=dict)
+    gpu_use: Annotated[GpuUseRecord | None, BeforeValidator(_gpu_use)] = None
 
     @property
     def cost_usd(self) -> float:

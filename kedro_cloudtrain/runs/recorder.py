@@ -10,8 +10,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import CloudTrainError
+from kedro_cloudtrain.jobs.gpu_use import MOST_POINTS, thinned
 from kedro_cloudtrain.jobs.result import JobState
-from kedro_cloudtrain.runs.record import MachineRecord, NodeRecord, RunState
+from kedro_cloudtrain.runs.record import GpuUseRecord, MachineRecord, NodeRecord, RunState
 from kedro_cloudtrain.runs.scores import scores_of
 from kedro_cloudtrain.secrecy import redacted
 
@@ -30,6 +31,8 @@ _WRITTEN_EVERY_S = 1.0
 # A silent volume does not keep a run from its end.
 _SHARED_WITHIN_S = 5.0
 _INTERRUPTED_S = 0.5
+# The points of all jobs together: a record is read whole.
+_MOST_POINTS = 40_000
 
 
 @dataclasses.dataclass
@@ -161,6 +164,9 @@ class RunRecorder:
             node.bytes_read, node.bytes_passed, node.device = receipt.bytes_read, receipt.bytes_passed, receipt.device
             node.scores = {**receipt.scores, **node.scores}
             node.data = {names.get(name, name): digest for name, digest in receipt.data.items()}
+            points = thinned(receipt.gpu_use, min(MOST_POINTS, max(2, _MOST_POINTS // len(self.record.nodes))))
+            if points:
+                node.gpu_use = GpuUseRecord(seconds=[at_s for at_s, _ in points], percent=[percent for _, percent in points])
             node.machines = [MachineRecord(**dataclasses.asdict(use)) for use in receipt.machines]
 
     def _share(self, wait_s: float) -> None:

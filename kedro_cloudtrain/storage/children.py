@@ -6,11 +6,13 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from types import FrameType
 
 # Without a lock, which a signal's handler would wait for in the thread that holds it.
 _running: dict[int, subprocess.Popen[str]] = {}
@@ -29,6 +31,13 @@ def run_child(
         TimeoutExpired: it takes longer; it has been ended.
         ChildEndedError: `end_children` has ended it.
     """
+    with _ended_by_signals():
+        return _run(command, folder, environment, text, timeout_s)
+
+
+def _run(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], text: str, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
     # A group of its own: what it starts, such as a build of a package, is ended with it.
     process = subprocess.Popen(
         command,
@@ -53,6 +62,31 @@ def run_child(
     if was_ended:
         raise ChildEndedError(command[0])
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let what ends this process at once, without a handler of its own, end the programs first.
+
+    Ctrl-C raises, and passes through whatever waits for a program. A run has a handler for each of these signals; a `plan`, or a script
+    that uses this package, has none.
+    """
+    numbers = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    unhandled = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in unhandled:
+        signal.signal(number, _end_all)
+    try:
+        yield
+    finally:
+        for number in unhandled:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end_all(number: int, _: FrameType | None) -> None:
+    """End the programs, and then this process as it would have ended."""
+    end_children()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
 
 
 def end_children() -> None:

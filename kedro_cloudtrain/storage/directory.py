@@ -75,6 +75,11 @@ class DirectoryVolume:
                 return bool(self._parts(path))
         return path.is_file()
 
+    def folders(self, key: str) -> list[str]:
+        """Return the names of the folders in a folder; none if there is no such folder."""
+        path = self.path(key)
+        return [each.name for each in path.iterdir() if each.is_dir()] if path.is_dir() else []
+
     def identity(self, key: str) -> SourceIdentity:
         """Return the time of modification and the size of the file, or of each part, as web servers make an ETag of them.
 

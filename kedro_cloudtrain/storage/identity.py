@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import SourceError
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,11 +50,12 @@ def url_identity(source: UrlSource, timeout_s: float = 30.0) -> SourceIdentity:
 
 
 def source_identity(source: UrlSource | VolumeSource, volume: Volume | None) -> SourceIdentity:
-    """Return a source's identity, from its server or from the volume.
+    """Return a source's identity, from its server or from the volume; of one with versions, that of the version to load.
 
     Raises:
         SourceError: the source does not exist, or cannot be reached.
     """
+    source = resolved(source)
     if isinstance(source, UrlSource):
         return url_identity(source)
     if volume is None:

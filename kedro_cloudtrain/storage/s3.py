@@ -26,7 +26,9 @@ _SMALL_BYTES = 1024 * 1024
 
 
 class S3Store(S3Calls):
-    """Files by exact keys on an S3 server; nothing is ever listed but the parts of a table, and a shared budget's small folder.
+    """Files by exact keys on an S3 server; nothing is ever listed but what is in one small folder.
+
+    That is a table's parts, its versions, or a shared budget's notes.
 
     Its arguments and attributes are those of `S3Calls`.
     """
@@ -90,6 +92,10 @@ class S3Store(S3Calls):
     def names(self, key: str) -> list[str]:
         """Return the names of the files in a folder, which is a small one: RunPod's S3 API takes minutes to list 10,000 files."""
         return sorted(self._listed(key))
+
+    def folders(self, key: str) -> list[str]:
+        """Return the names of the folders in a folder; none if there is no such folder."""
+        return [name.removesuffix("/") for name in self._listed(key) if name.endswith("/")]
 
     def _listed(self, key: str) -> dict[str, Entry]:
         """Return what is below a key, if it is that of a folder."""

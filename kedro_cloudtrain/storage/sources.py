@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.secrecy import know, split_secret
@@ -69,6 +69,71 @@ class VolumeSource:
     def redacted(self) -> str:
         """The key, which holds no secret."""
         return self.key
+
+
+class Versions(Protocol):
+    """The versions of a table on the volume, as the run that reads and saves it sees them."""
+
+    @property
+    def known_key(self) -> str | None:
+        """The key of the version to load; None while nobody has asked for it."""
+        ...
+
+    @property
+    def save_version(self) -> str:
+        """The version that the run saves."""
+        ...
+
+    def load_key(self) -> str:
+        """Return the key of the version to load: the one that was named, or the latest, which stays the same until one is saved.
+
+        Raises:
+            SourceError: there is no such version, or none at all.
+        """
+        ...
+
+    def latest_key(self) -> str:
+        """Return the key of what a load that begins now would find.
+
+        Raises:
+            SourceError: there is no such version, or none at all.
+        """
+        ...
+
+    def saved(self, key: str) -> None:
+        """Record that a machine has saved a version under a key: it is what the run loads from now on."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VersionedSource(VolumeSource):
+    """A table on the volume of which each save makes a version, in Kedro's layout: `KEY/VERSION/NAME`.
+
+    Its key is the folder that holds the versions; what a machine reads is one of them.
+
+    Attributes:
+        versions: those that there are.
+    """
+
+    versions: Versions = dataclasses.field(repr=False, compare=False)
+
+    @property
+    def redacted(self) -> str:
+        """The key of the version to load, as soon as it is known."""
+        return self.versions.known_key or self.key
+
+    def at(self, key: str) -> VolumeSource:
+        """Return one of the versions as a table of its own."""
+        return VolumeSource(key, self.file_format, self.load_args)
+
+
+def resolved(source: UrlSource | VolumeSource) -> UrlSource | VolumeSource:
+    """Return a source as a machine reads it: of one with versions, the version to load.
+
+    Raises:
+        SourceError: there is no such version, or none at all.
+    """
+    return source.at(source.versions.load_key()) if isinstance(source, VersionedSource) else source
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.sources import VersionedSource
 from kedro_cloudtrain.wording import did_you_mean
 from kedro_cloudtrain.worker.locations import Location
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Volume(Protocol):
-    """A store of files by exact keys; nothing is ever listed but the parts of a table.
+    """A store of files by exact keys; nothing is ever listed but the parts of a table, and its versions.
 
     Attributes:
         mounted: whether a job finds it as a directory.
@@ -44,6 +45,10 @@ class Volume(Protocol):
 
     def exists(self, key: str) -> bool:
         """Return whether the volume has a file of this key, or a table of parts."""
+        ...
+
+    def folders(self, key: str) -> list[str]:
+        """Return the names of the folders in a folder; none if there is no such folder."""
         ...
 
     def identity(self, key: str) -> SourceIdentity:
@@ -196,6 +201,7 @@ def table_location(source: VolumeSource, volume: Volume) -> Location:
     Raises:
         SourceError: the table does not exist.
     """
+    source = source.at(source.versions.load_key()) if isinstance(source, VersionedSource) else source
     if isinstance(volume, DirectoryVolume):
         with volume.read(source.key) as path:
             return Location(str(path), source.file_format, source.load_args)

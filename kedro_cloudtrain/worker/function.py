@@ -16,6 +16,7 @@ import sys
 import tempfile
 import types
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from .gpus import find_gpu
 from .inputs import input_location, sent_file, volume_of
 from .job import Job
 from .partitions import are_partitions, holds_pickle, write_partitions
-from .protocol import ATTEMPT_VARIABLE, CODE, CREDENTIALS_VARIABLE, OUTPUTS, SAVE_VERSION_VARIABLE, SENT
+from .protocol import ATTEMPT_VARIABLE, CODE, CREDENTIALS_VARIABLE, OUTPUTS, SAVE_VERSION_VARIABLE, SENT, version_key
 from .results import md5_of
 from .signatures import signed, take_keys
 from .tracebacks import show_as
@@ -85,7 +86,8 @@ class FunctionJob(Job):
         script: the script's `__file__`; the job's files are beside it.
         returns: the datasets of the function's return value, as the node has them: a name, a list of names, a mapping from the keys
             of a returned dict to names, or None.
-        saves: the datasets that the machine saves itself: `dataset_key`, `file_format` and `save_args` by the dataset's name.
+        saves: the datasets that the machine saves itself: `dataset_key`, `file_format` and `save_args` by the dataset's name, and
+            `versioned` where each save makes a version below the key.
         lazy: the datasets that save a dict of callables by calling them.
     """
 
@@ -221,6 +223,7 @@ class FunctionJob(Job):
         stored = {name: value for name, value in with_entry.items() if name not in self._saves}
         parts |= {name: self.validated(catalog, name, value, saved=True) for name, value in with_entry.items() if name in self._saves}
         volume, places = volume_of(self.folder), {}
+        keys = {name: self._key_of(target) for name, target in self._saves.items()}
         for name, value in parts.items():
             if name in stored:
                 continue
@@ -228,7 +231,7 @@ class FunctionJob(Job):
                 self._written[name] = self._write(name, value)
                 continue
             target = self._saves[name]
-            place = volume / target["dataset_key"]
+            place = volume / keys[name]
             place.parent.mkdir(parents=True, exist_ok=True)
             # In the same folder, since a rename cannot cross disks. Some writers choose a format by the extension, so it stays.
             temporary = place.with_name(f".{os.urandom(6).hex()}.{place.name}")
@@ -245,13 +248,22 @@ class FunctionJob(Job):
             else:
                 temporary.replace(place)
             status = place.stat()
-            key = self._saves[name]["dataset_key"]
+            key = keys[name]
             identity = {"key": key, "size": status.st_size, "modified_ns": status.st_mtime_ns}
             # A client identifies a directory's file by size and time, but a network volume's, over its S3 API, by its ETag.
             self._kept[name] = identity | ({"md5": md5_of(place)} if "RUNPOD_POD_ID" in os.environ else {})
             print(f"saved {key}")  # noqa: T201
         for name, value in stored.items():
             self._kept[name] = self._store(name, value, catalog)
+
+    def _key_of(self, target: Mapping[str, Any]) -> str:
+        """Return the key that a part is saved under."""
+        key = str(target["dataset_key"])
+        if not target.get("versioned"):
+            return key
+        # As Kedro writes a version, to the millisecond.
+        now = datetime.now(tz=UTC)
+        return version_key(key, self.save_version or now.strftime(f"%Y-%m-%dT%H.%M.%S.{now.microsecond // 1000:03}Z"))
 
     def _write(self, name: str, value: Any) -> Path:
         """Write a part into the job folder."""

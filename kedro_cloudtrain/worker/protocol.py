@@ -99,3 +99,8 @@ COURIER_VARIABLE = "CLOUDTRAIN_COURIER"
 
 # Each job of a group has these for itself; it shares all other variables with its machine.
 PER_JOB_VARIABLES = (CHECKPOINT_EVERY_S_VARIABLE, CHECKPOINT_EVERY_ROUNDS_VARIABLE, CHECKPOINT_OF_VARIABLE)
+
+
+def version_key(key: str, version: str) -> str:
+    """Return the key of one version of a table on the volume, in the layout of Kedro's own versioned datasets: `KEY/VERSION/NAME`."""
+    return f"{key}/{version}/{key.rpartition('/')[2]}"

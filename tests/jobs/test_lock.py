@@ -281,3 +281,32 @@ def test_a_child_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
     pid = int((tmp_path / "child").read_text())
     wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2], 10)
     assert children._running == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_process_without_a_run_that_is_ended_ends_its_child_first(number: signal.Signals, tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib; from kedro_cloudtrain.storage.children import run_child\n"
+        "run_child(['sh', '-c', 'sleep 60 & echo $! > new; mv new child; wait'], folder=pathlib.Path(), environment=os.environ, text='', "
+        "timeout_s=60)"
+    )
+    client = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
+    try:
+        wait_until((tmp_path / "child").exists, 20)
+        client.send_signal(number)
+        assert client.wait(10) == -number
+        pid = int((tmp_path / "child").read_text())
+        wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2], 10)
+    finally:
+        client.kill()
+
+
+def test_handlers_are_as_before_once_a_child_has_ended(tmp_path: Path) -> None:
+    own = {signal.SIGTERM: lambda *_: None, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in own.items()}
+    try:
+        children.run_child(["true"], folder=tmp_path, environment=os.environ, text="", timeout_s=10)
+        assert {number: signal.getsignal(number) for number in own} == own
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -33,8 +33,8 @@ def refused(project: Project, *commands: str) -> str:
         (KEY, KEY + "  dataset_url: https://example.org/a.csv\n", "Cannot provide both dataset_key and dataset_url."),
         (
             KEY,
-            KEY + "  versioned: true\n",
-            "`penguins` of the catalog cannot be made: A CloudDataset has no versions: a machine reads and saves it by its key.",
+            "  dataset_url: https://example.org/a.csv\n  versioned: true\n",
+            "`penguins` of the catalog cannot be made: https://example.org/a.csv is a URL, which has no versions that could be kept or",
         ),
         (KEY, KEY.replace("key", "keyy"), "CloudDataset has no argument `dataset_keyy`. Did you mean `dataset_key`?"),
         ("CloudDataset\n", "CloudDatset\n", "there is no dataset `kedro_cloudtrain.CloudDatset`. Did you mean `CloudDataset`?"),

@@ -13,8 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError
+from kedro_cloudtrain.jobs.gpu_use import MOST_POINTS
+from kedro_cloudtrain.jobs.receipt import Receipt
+from kedro_cloudtrain.jobs.result import JobState
+from kedro_cloudtrain.jobs.volume_file import MOST_BYTES
 from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared
-from kedro_cloudtrain.runs.record import MachineRecord, NodeRecord, RunRecord, RunState
+from kedro_cloudtrain.runs.record import GpuUseRecord, MachineRecord, NodeRecord, RunRecord, RunState
+from kedro_cloudtrain.runs.recorder import RunRecorder
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 
 
@@ -44,6 +49,49 @@ def test_a_record_is_found_by_its_id_its_beginning_or_as_the_latest(tmp_path: Pa
     with pytest.raises(ConfigError, match=r"A run makes one: kedro run --runner=cloudtrain"):
         RunLedger(tmp_path / "elsewhere").find("latest")
     assert (tmp_path / ".cloudtrain/.gitignore").read_text().endswith("*\n")
+
+
+def test_the_use_of_every_gpu_of_a_large_run_fits_into_its_record(tmp_path: Path) -> None:
+    nodes = [f"train_{number}" for number in range(1_000)]
+    points = tuple((10.0 * number + 0.5, 87.5) for number in range(MOST_POINTS))
+    receipts = [Receipt(node, f"{node}-0", "runpod", JobState.SUCCEEDED, gpu_use=points, started_at=1.0) for node in nodes]
+    ledger = RunLedger(tmp_path)
+    recorder = RunRecorder(ledger, record(nodes=[NodeRecord(node=node) for node in nodes]), receipts=receipts)
+    recorder.begin()
+    recorder.end(RunState.SUCCEEDED)
+    (read,) = ledger.records()
+    for node in read.nodes:
+        assert node.gpu_use is not None
+        assert 20 <= len(node.gpu_use.seconds) <= 40
+        assert set(node.gpu_use.percent) == {87.5}
+    assert (ledger.folder / f"{read.id}.json").stat().st_size < MOST_BYTES / 2
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        *(None, 5, [[1, 2]], {}),
+        {"seconds": [1.0], "percent": []},
+        {"seconds": [1.0], "percent": [101.0]},
+        {"seconds": [-1.0], "percent": [1.0]},
+        {"seconds": ["x"], "percent": [1.0]},
+        {"seconds": [1e300], "percent": [1.0]},
+        {"seconds": [1.0] * 2_000, "percent": [1.0] * 2_000},
+    ],
+    ids=lambda use: json.dumps(use)[:40],
+)
+def test_a_record_with_another_use_of_a_gpu_is_read_without_it(use: object, tmp_path: Path) -> None:
+    ledger = RunLedger(tmp_path)
+    ledger.open(record(nodes=[NodeRecord(node="train", gpu_use=GpuUseRecord(seconds=[1.0], percent=[50.0]))]))
+    file = ledger.folder / f"{run_id(1)}.json"
+    content = json.loads(file.read_text())
+    assert content["nodes"][0]["gpu_use"] == {"seconds": [1.0], "percent": [50.0]}
+    content["nodes"][0]["gpu_use"] = use
+    file.write_text(json.dumps(content))
+    assert [node.gpu_use for node in ledger.find("latest").nodes] == [None]
+    del content["nodes"][0]["gpu_use"]  # as an older release writes it
+    file.write_text(json.dumps(content))
+    assert [node.gpu_use for node in ledger.find("latest").nodes] == [None]
 
 
 def test_each_run_has_an_id_of_its_own_that_begins_with_the_time(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from kedro_cloudtrain.runs import figures
 from kedro_cloudtrain.runs.job_view import Curve, JobView, views_of
 from kedro_cloudtrain.runs.ledger import RunLedger
 from kedro_cloudtrain.runs.page import render_page, write_page
-from kedro_cloudtrain.runs.record import MachineRecord, NodeRecord, RunRecord, RunState
+from kedro_cloudtrain.runs.record import GpuUseRecord, MachineRecord, NodeRecord, RunRecord, RunState
 
 START = 1_795_744_493.0
 HOSTILE = "</script><script>window.hostile = 1</script><img src=x onerror='window.hostile = 2'>{{ 7 * 7 }}"
@@ -51,6 +51,11 @@ def record(nodes: list[NodeRecord], day: int = 27, **fields: Any) -> RunRecord:
         "env": "runpod",
     }
     return RunRecord(nodes=nodes, started_at=START, finished_at=START + 400, **({"state": RunState.SUCCEEDED} | given | fields))
+
+
+def used(*percent: float) -> GpuUseRecord:
+    """A GPU that was looked at every 10 s of a job."""
+    return GpuUseRecord(seconds=[10.0 * (index + 1) for index in range(len(percent))], percent=list(percent))
 
 
 def view(rounds: int = 300) -> JobView:
@@ -155,17 +160,17 @@ def test_what_failed_comes_first_and_nothing_that_a_job_wrote_is_run(tmp_path: P
 
 
 def test_a_page_of_200_nodes_is_small_and_draws_what_is_shown(tmp_path: Path, browser: Any) -> None:
-    nodes = [node(number) for number in range(200)]
+    nodes = [node(number, gpu_use=used(*range(100), *range(100))) for number in range(200)]
     earlier = [record([node(number, scores={"roc_auc": 0.5}) for number in range(200)], day) for day in range(26, 20, -1)]
     write_page(tmp_path / "page.html", record(nodes), earlier, {each.job: view() for each in nodes})
     assert (tmp_path / "page.html").stat().st_size < 8_000_000
     look(browser, tmp_path / "page.html")
-    assert drawn(browser) == 2  # timeline and dollars
+    assert drawn(browser) == 3  # timeline, dollars and the use of the GPUs
     browser.find_element("css selector", "input[type=search]").send_keys("station_123")
     (found,) = [each for each in browser.find_elements("css selector", "details.node") if each.is_displayed()]
     found.find_element("css selector", "summary").click()
     browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 0))")
-    assert drawn(browser) == 6
+    assert drawn(browser) == 7
     assert "best so far" in browser.find_element("css selector", "#receipt").text
     assert browser.get_log("browser") == []
 
@@ -218,6 +223,26 @@ def test_the_dollars_rise_to_what_the_run_has_cost_under_its_limit() -> None:
     assert spent["y"][-1] == pytest.approx(run_record.cost_usd)
     assert limit["y"] == [5.0, 5.0]
     assert figures.dollars(record([NodeRecord(node="here")])) is None
+
+
+def test_the_use_of_each_gpu_is_a_line_and_none_is_drawn_where_nothing_is_known(browser: Any, tmp_path: Path) -> None:
+    nodes = [node(1, gpu_use=used(0.0, 80.0, 100.0)), node(2, gpu_use=used(50.0)), node(3), NodeRecord(node="here")]
+    figure = figures.gpu_use(record(nodes))
+    assert figure is not None
+    assert [(trace["name"], trace["mode"], trace["y"]) for trace in figure["data"]] == [
+        ("station_001", "lines", [0.0, 80.0, 100.0]),
+        ("station_002", "markers", [50.0]),
+    ]
+    # Over the same time as the dollars.
+    assert figure["data"][0]["x"][0] == "2026-11-27 01:55:23.000"
+    write_page(tmp_path / "page.html", record(nodes))
+    look(browser, tmp_path / "page.html", 390)
+    assert "GPU use" in browser.find_element("tag name", "main").text
+    assert len(browser.find_elements("css selector", "#gpu .scatterlayer .trace")) == 2
+    assert len(browser.find_elements("css selector", "#gpu .legendtext")) == 2
+    write_page(tmp_path / "page.html", record([node(3)]))
+    look(browser, tmp_path / "page.html")
+    assert browser.find_elements("css selector", "#gpu") == []
 
 
 def test_labels_are_short_and_no_two_are_alike() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import threading
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import botocore.endpoint
 import pandas as pd
 import pytest
-from kedro.io import DatasetError
+from kedro.io import DataCatalog, DatasetError, Version
 from support.cloud import DATA_CENTER, SECRETS, Cloud
 from support.kedro_project import PENGUINS
 
@@ -156,6 +157,89 @@ def test_a_dataset_on_a_network_volume_is_loaded_saved_and_described(cloud: Clou
         assert secret not in repr(vars(dataset.volume).get("name", ""))
     with pytest.raises(DatasetError, match=r"There is no out/none\.csv on the volume"):
         entry(cloud, "out/none.csv").load()
+
+
+KEY = "out/t.parquet"
+FIRST, SECOND, THIRD = (f"2026-0{month}-01T00.00.00.000Z" for month in (1, 2, 3))
+
+
+@pytest.mark.parametrize("kind", ["directory", "network volume", "bucket"])
+def test_a_versioned_table_is_kept_as_kedro_keeps_its_own(kind: str, cloud: Cloud, tmp_path: Path) -> None:
+    url = cloud.s3.endpoint_url
+    places = {
+        "directory": {"path": str(tmp_path)},
+        "network volume": {"id": cloud.volume_id, "data_center": DATA_CENTER, "endpoint_url": url},
+        "bucket": {"bucket": cloud.volume_id, "region": "eu-central-1", "endpoint_url": url},
+    }
+    config = {"type": "kedro_cloudtrain.CloudDataset", "dataset_key": KEY, "volume": places[kind], "versioned": True}
+    keys = {} if kind == "directory" else {"credentials": "keys"}
+
+    def entry(save: str, load: str | None = None, **more: object) -> CloudDataset:
+        made = DataCatalog.from_config(
+            {"t": {**config, **keys, **more}}, {"keys": KEYS}, save_version=save, load_versions={"t": load} if load else None
+        )
+        dataset = made["t"]
+        assert isinstance(dataset, CloudDataset)
+        return dataset
+
+    first = entry(FIRST)
+    assert not first.exists()
+    with pytest.raises(DatasetError, match=rf"There is no version of {KEY} .*: kedro cloudtrain upload FILE {KEY}/VERSION/t.parquet"):
+        first.load()
+    first.save(pd.DataFrame({"x": [1]}))
+    entry(SECOND).save(pd.DataFrame({"x": [2]}))
+    root = tmp_path if kind == "directory" else cloud.bucket
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("t.parquet") if path.is_file()) == [
+        f"{KEY}/{FIRST}/t.parquet",
+        f"{KEY}/{SECOND}/t.parquet",
+    ]
+    # Within a run, what it has saved is what it loads; any other run loads the latest.
+    latest = entry(THIRD)
+    assert [int(dataset.load()["x"].iloc[0]) for dataset in (first, latest, entry(THIRD, FIRST))] == [1, 2, 1]
+    assert latest.exists()
+    assert latest.resolve_load_version() == SECOND
+    assert latest.list_versions(full_path=False) == [SECOND, FIRST]
+    # A folder in which a save has not ended is no version.
+    (root / KEY / "2027-01-01T00.00.00.000Z").mkdir(parents=True)
+    latest.release()
+    assert latest.resolve_load_version() == SECOND
+    assert not entry(THIRD, THIRD).exists()
+    with pytest.raises(DatasetError, match=f"There is no version {THIRD} of {KEY} .*The latest: {SECOND}, {FIRST}"):
+        entry(THIRD, THIRD).load()
+    with pytest.raises(DatasetError, match="exists already, and each save makes a version"):
+        entry(FIRST).save(pd.DataFrame({"x": [3]}))
+    # `catalog.load(name, version=…)` loads it by a copy, and leaves the entry as it is.
+    catalog = DataCatalog({"t": latest})
+    assert [int(catalog.load("t", version=version)["x"].iloc[0]) for version in (FIRST, None)] == [1, 2]
+    # Without `versioned` it is one table, and there is none.
+    assert not entry(THIRD, versioned=False).exists()
+    with pytest.raises(DatasetError, match="is no version of"):
+        entry(THIRD, "a/b").load()
+
+
+def test_a_table_that_was_there_before_its_versions_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x\n1\n")
+    dataset = CloudDataset(dataset_key="t.csv", volume={"path": str(tmp_path)}, version=Version(None, None))
+    with pytest.raises(DatasetError, match=r"is one table without versions\. .* move it to t.csv/VERSION/t.csv"):
+        dataset.load()
+    with pytest.raises(DatasetError, match="is a file, and has to be a folder"):
+        dataset.save(pd.DataFrame({"x": [1]}))
+
+
+def test_a_training_on_a_network_volume_is_of_the_versions_key_and_size(cloud: Cloud) -> None:
+    place = {"id": cloud.volume_id, "data_center": DATA_CENTER, "endpoint_url": cloud.s3.endpoint_url}
+    table = pd.read_csv(PENGUINS)
+    for version, rows in ((FIRST, 100), (SECOND, 200)):
+        cloud.volume.write_bytes(f"d/t.parquet/{version}/t.parquet", table.head(rows).to_parquet())
+    jobs = [
+        cloud.job(data=CloudDataset(dataset_key="d/t.parquet", volume=place, credentials=KEYS, version=Version(load, None)).source)
+        for load in (None, SECOND, FIRST)
+    ]
+    keys = [job.spec["sources"]["data"]["dataset_key"] for job in jobs]
+    assert keys == [f"d/t.parquet/{version}/t.parquet" for version in (SECOND, SECOND, FIRST)]
+    # A pod's machine is chosen by the rows.
+    workloads = [dataclasses.replace(job.order, to_pod=True).workload({}) for job in jobs]  # type: ignore[type-var]
+    assert [workload.rows for workload in workloads] == [200, 200, 100]
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl", "xlsx"])

@@ -412,7 +412,10 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
         source={"type": "kedro_cloudtrain.CloudDataset", "dataset_url": "ftp://x/a.csv"}
     ),
     "a volume of a misspelt kind": lambda made: made.catalog["first"].update(volume={"pth": "data/volume"}),
-    "versions of what keeps none": lambda made: made.catalog["first"].update(versioned=True),
+    "versions of a URL": lambda made: made.catalog.update(
+        source={"type": "kedro_cloudtrain.CloudDataset", "dataset_url": "https://example.org/a.csv", "versioned": True}
+    ),
+    "versions of a table that has none": lambda made: (_cloud_table(made), made.table.update(versioned=True)),
     "a misspelt type": lambda made: made.catalog["predictions"].update(type="pandas.CSVDatset"),
     "a misspelt type of ours": lambda made: made.catalog["fitted"].update(type="kedro_cloudtrain.ModleDataset"),
     "a misspelt argument": lambda made: made.catalog["source"].update(load_arg={}),

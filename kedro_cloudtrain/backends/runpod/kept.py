@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
+from kedro_cloudtrain.backends.runpod.dear import over_limit
 from kedro_cloudtrain.backends.runpod.pod_log import PodLog
 from kedro_cloudtrain.errors import CloudTrainError, JobLostError, SourceError
 from kedro_cloudtrain.jobs.folder import JobFolder
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.jobs.machine import Machine
     from kedro_cloudtrain.jobs.result import JobProgress, JobResult
+
+logger = logging.getLogger("kedro.cloudtrain")
 
 _WAIT_POLL_S = 5.0
 
@@ -78,17 +82,24 @@ class KeptPodJob:
         return self.folder.is_running() or self.folder.may_be_on_pod()
 
     def wait(self, report: Callable[[str, JobProgress], None]) -> JobResult | None:
-        """Wait until the job is done and return its result; None where its pod is gone and has left none."""
+        """Wait until the job is done and return its result; None where its pod is gone and has left none.
+
+        A pod whose price has risen over the limits of its node is named, and goes on.
+        """
         group = self._group_folder()
         if group is not None:
             # The group's machine reaches the job sooner or later.
             KeptPodJob(self._remote.sibling(group), self._connect).wait(report)
-        api = self._connect()
+        api, dearest = self._connect(), 0.0
         while True:
             machine = self._remote.machine()
             attempt = machine.attempt or ""
             # Asked before the volume: a pod that is gone by then has written its result, or never will.
-            gone = not attempt or (machine.pod is not None and api.pod(machine.pod) is None)
+            pod = api.pod(machine.pod) if attempt and machine.pod is not None else None
+            gone = not attempt or (machine.pod is not None and pod is None)
+            if pod is not None and pod.cost > dearest and (warning := over_limit(self.folder.name, machine, pod, api.now())):
+                logger.warning("%s", warning, extra={"markup": False})
+                dearest = pod.cost
             result = self._remote.result(attempt or None)
             if result is not None or gone:
                 return result

@@ -268,6 +268,8 @@ class Launcher:
             "usd_per_hour": candidate.usd_per_hour,
             "timeout_s": min(request.timeout_s, pod_lifetime_s),
             "lifetime_s": pod_lifetime_s,
+            "max_price_per_hour_usd": settings.max_price_per_hour_usd,
+            "max_cost_usd": settings.max_cost_usd,
             "heartbeat_every_s": self._pace.heartbeat_every_s,
             "requirements": list(request.requirements),
             "environment": environment_name(request.requirements, request.python, image),

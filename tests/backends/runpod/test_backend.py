@@ -450,6 +450,9 @@ def test_progress_log_and_use_are_shown_while_it_runs(cloud: Cloud, backend) -> 
     thread.join()
     (folder,) = cloud.volume.folder(".cloudtrain/jobs").iterdir()
     assert "round 3" in (folder / "log.txt").read_text()
+    points = cloud.receipts[-1].gpu_use
+    assert {percent for _, percent in points} == {87.0}
+    assert all(0.0 <= seconds <= cloud.receipts[-1].total_s for seconds, _ in points)
 
 
 def test_nothing_secret_is_written_or_sent_but_where_it_belongs(cloud: Cloud, backend, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import threading
 import time
@@ -12,11 +13,15 @@ import pytest
 from support.cloud import Cloud
 from support.waiting import wait_until
 
+from kedro_cloudtrain.backends.runpod import kept
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
+from kedro_cloudtrain.backends.runpod.contract import Pod
+from kedro_cloudtrain.backends.runpod.dear import over_limit
 from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry, PodLedger
 from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 from kedro_cloudtrain.backends.runpod.sighting import Sighting
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, CloudTrainError
+from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.rehearsal.storage import StorageFault
 from kedro_cloudtrain.running.display import Row
 
@@ -250,3 +255,63 @@ def test_a_dear_pod_lives_on_where_no_limit_is_set(cloud: Cloud, backend: RunPod
     Raise(cloud, 4300.0)
     cloud.run(backend, body="time.sleep(2)", gpu=L4[:1])
     assert len(cloud.runpod.pods) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "price", "reason"),
+    [
+        ({"max_price_per_hour_usd": 1.0}, 4.3, "billed at $4.30/h instead of $0.43/h, over max_price_per_hour_usd 1. It goes on"),
+        ({"max_cost_usd": 0.5}, 43.0, "at which it costs up to $"),
+    ],
+)
+def test_the_wait_for_a_pod_that_was_left_names_a_price_that_has_risen_over_a_limit(
+    cloud: Cloud,
+    settings: dict[str, Any],
+    price: float,
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept, "_WAIT_POLL_S", 0.05)
+    job = cloud.job(body="while not Path(os.environ['CLOUDTRAIN_VOLUME'], 'go-on').exists(): time.sleep(0.05)", gpu=L4[:1], **settings)
+    client = cloud.backend()
+    client.submit(job.request())
+    client.close()
+    (pod,) = cloud.runpod.pods.values()
+    pod.usd_per_hour = price
+    waiting = kept.KeptPodJob(RemoteFolder(job.folder, cloud.volume), lambda: cloud.api)
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(waiting.wait(lambda *_: None)))
+    thread.start()
+    wait_until(lambda: "is billed at" in caplog.text, 20)
+    time.sleep(0.3)
+    assert not pod.gone
+    (cloud.bucket / "go-on").touch()
+    thread.join(20)
+    assert [result.state for result in results] == ["succeeded"]
+    # Once for a price.
+    (warning,) = [record.getMessage() for record in caplog.records if "is billed at" in record.getMessage()]
+    assert reason in warning
+    assert warning.endswith(f"To end it: kedro cloudtrain stop {job.name}")
+
+
+@pytest.mark.parametrize(
+    ("price", "limits", "over"),
+    [
+        (0.43, {"max_price_per_hour_usd": 0.4}, None),  # It was taken at this price.
+        (0.434, {"max_price_per_hour_usd": 0.4}, None),
+        (0.9, {}, None),
+        (0.9, {"max_price_per_hour_usd": 0.9}, None),
+        (0.9, {"max_price_per_hour_usd": 0.5, "max_cost_usd": 0.1}, "over max_price_per_hour_usd 0.5"),
+        (0.9, {"max_cost_usd": 1.0}, "costs up to $1.05, over max_cost_usd 1; so far $0.45"),
+        (0.9, {"max_cost_usd": 1.1}, None),
+        (0.0, {"max_cost_usd": 0.1}, None),  # It has ended, or RunPod does not say.
+    ],
+)
+def test_a_price_is_over_a_limit_only_where_it_has_risen(price: float, limits: dict[str, float], over: str | None) -> None:
+    began = dt.datetime(2026, 11, 1, tzinfo=dt.UTC)
+    pod = Pod.model_validate({"id": "p1", "cost": price, "createdAt": began.isoformat(), "runtime": {"uptime": 1200.0}})
+    # Ten minutes until it has started, and an hour to live from then on.
+    sentence = over_limit("train", Machine(usd_per_hour=0.43, lifetime_s=3600.0, **limits), pod, began + dt.timedelta(minutes=30))
+    assert (sentence == "") is (over is None)
+    assert over is None or over in sentence
