@@ -148,7 +148,6 @@ def _opened(metadata: ProjectMetadata, env: str | None, params: str) -> Iterator
         yield context, read_config(context)
 
 
-<<<<<<< HEAD
 def _check_environment(metadata: ProjectMetadata, env: str | None) -> None:
     """Check that there is a configuration environment of a name.
 
@@ -166,12 +165,8 @@ def _check_environment(metadata: ProjectMetadata, env: str | None) -> None:
         raise click.ClickException(f"There is no environment {name!r}.{did_you_mean(name, names)} {conf} has: {', '.join(names)}")
 
 
-def _catalog(context: Any) -> Any:
-    """Return the project's catalog.
-=======
 def _catalog(context: Any, load_versions: str = "") -> Any:
     """Return the project's catalog, with some versions to load as `kedro run` reads them.
->>>>>>> hL
 
     Raises:
         ConfigError: Kedro cannot make it.
