@@ -19,19 +19,27 @@ from pathlib import Path
 from typing import Any
 
 _TESTS = Path(__file__).parents[1]
-# What Kedro's commands and the nodes of the tests' projects import, and no project can change. Never `kedro.framework.project`, nor
-# what imports it: it reads the configuration of the logging from the working directory and the environment.
+# What Kedro's commands and the nodes of the tests' projects import, and no project can change: `kedro.framework.project`, too, which
+# reads the configuration of the logging from the working directory and the environment, but that a forked command does again.
 KEDRO_LIBRARIES = (
     "appdirs", "attr", "attrs", "boto3", "botocore.session", "click", "cloudpickle", "coverage", "dynaconf", "fsspec",
-    "fsspec.implementations.chained", "fsspec.implementations.local", "jinja2", "joblib", "kedro.config", "kedro.framework.hooks",
+    "fsspec.implementations.chained", "fsspec.implementations.local", "jinja2", "joblib", "kedro.config",
+    "kedro.framework.cli.cli", "kedro.framework.cli.project", "kedro.framework.hooks", "kedro.framework.session",
     "kedro.io", "kedro.logging", "kedro.pipeline", "kedro.validation", "kedro_datasets.json", "kedro_datasets.pandas.csv_dataset",
     "kedro_datasets.pandas.excel_dataset", "kedro_datasets.pandas.parquet_dataset", "kedro_datasets.pickle.pickle_dataset",
-    "kedro_telemetry.masking", "kedro_viz.integrations.kedro.hooks", "kedro_viz.launchers.cli.main", "logging.config", "more_itertools",
+    "kedro_telemetry.masking", "kedro_telemetry.plugin", "kedro_viz.integrations.kedro.hooks", "kedro_viz.integrations.kedro.run_hooks",
+    "kedro_viz.launchers.cli.main", "logging.config", "more_itertools",
     "omegaconf._impl", "omegaconf.vendor.antlr4.LL1Analyzer", "openpyxl", "pandas", "pathspec", "pluggy", "pyarrow.compute",
+    "pyarrow.dataset",
     "pyarrow.pandas_compat", "pyarrow.parquet", "pydantic", "requests", "rich._emoji_codes", "rich.console", "rich.live", "rich.logging",
     "rich.pretty", "rich.table", "rich.traceback", "s3fs", "scipy.stats", "sklearn.ensemble", "sklearn.metrics", "sklearn.model_selection",
     "tomli_w", "webbrowser", "yaml",
-    *(f"kedro_cloudtrain.{package}" for package in ("backends", "config", "datasets", "jobs", "nodes", "planning", "running", "storage")),
+    *(
+        f"kedro_cloudtrain.{package}"
+        for package in (
+            "backends", "commands", "config", "datasets", "jobs", "nodes", "planning", "plugin", "running", "runs", "storage", "worker"
+        )
+    ),
 )  # fmt: skip
 # What jobs import; of Keras and JAX, that is with the backend that the recipes take.
 JOB_LIBRARIES = (
