@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.cloud import DATA_CENTER, Cloud
@@ -19,6 +20,7 @@ from kedro_cloudtrain.rehearsal import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodSt
 pytest_plugins = ["support.account", "support.four_nodes", "support.slow_training"]
 
 _numbers = itertools.count()
+_FORK_SERVERS = {"commands": KEDRO_COMMANDS, "jobs": JOBS}
 
 
 # Their tests share what takes long to make: a run, or an environment.
@@ -49,12 +51,21 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let the jobs of tests be forked that run them in pytest's own process, and have one key for all, not a file of this user's."""
     config.addinivalue_line("markers", "measured: coverage is measured in the commands that the test starts, too")
     os.environ.setdefault("CLOUDTRAIN_SIGNING_KEY", "a key for the tests of this package alone")
+    for name, address in getattr(config, "workerinput", {}).get("fork_servers", {}).items():
+        _FORK_SERVERS[name].share(address)
     fork_jobs(JOBS.open)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let xdist's workers share the servers of processes."""
+    node.workerinput["fork_servers"] = {name: server.open() for name, server in _FORK_SERVERS.items()}
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
     """End the servers of processes."""
-    for server in (KEDRO_COMMANDS, JOBS):
+    for server in _FORK_SERVERS.values():
         server.stop()
 
 

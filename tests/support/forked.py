@@ -1,4 +1,4 @@
-"""Commands and jobs as processes of their own that need not import their libraries: a server on each of xdist's workers forks them."""
+"""Commands and jobs as processes of their own that need not import their libraries: a server that xdist's workers share forks them."""
 
 from __future__ import annotations
 
@@ -104,16 +104,18 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """A server that forks processes with the libraries of its kind imported; it starts with the first of them.
+    """A server that forks processes with the libraries of its kind imported; it starts when the first of them is asked for.
 
     Args:
         kind: whose libraries.
-        jobs: the server of the jobs that its processes start; it starts with this one.
+        jobs: the server of the jobs that its processes start.
     """
 
     def __init__(self, kind: str, jobs: ForkServer | None = None) -> None:
         self._kind, self._jobs, self._lock = kind, jobs, threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._address = ""
         # As it is before any test: the first command may come in one that has changed it, and would leave no other to be forked.
         self._environment = _read_at_start(os.environ)
 
@@ -144,29 +146,43 @@ class ForkServer:
         return subprocess.CompletedProcess(arguments, process.wait(), stdout, stderr)
 
     def open(self) -> str:
-        """Start the server, if it does not run; return the address where it listens."""
+        """Return the address where the server listens; it starts when somebody connects, who waits until it has its libraries."""
         with self._lock:
-            if self._process is None:
-                self._start_server()
+            if not self._address:
+                self._listen()
             return self._address
 
+    def share(self, address: str) -> None:
+        """Be the server that another process has opened: xdist's workers share those of pytest's first process."""
+        self._address = address
+
     def stop(self) -> None:
-        """End the server, if it was started."""
-        if self._process is not None:
+        """End the server, if this process has opened it."""
+        if self._control is not None:
             self._control.close()
-            self._process.wait(60)
-            self._process = None
+            self._starting.join(60)
+            if self._process is not None:
+                self._process.wait(60)
             Path(self._address).unlink()
             Path(self._address).parent.rmdir()
+            self._control, self._process, self._address = None, None, ""
 
-    def _start_server(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not _READ_AT_START.match(name)} | self._environment
-        self._address = str(Path(tempfile.mkdtemp(prefix="fork-server-")) / "socket")
+    def _listen(self) -> None:
+        address = str(Path(tempfile.mkdtemp(prefix="fork-server-")) / "socket")
         self._control, server_end = socket.socketpair()
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(self._address)
-            # Who connects before the server has its libraries waits.
-            listener.listen(64)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(address)
+        listener.listen(128)
+        self._starting = threading.Thread(target=self._start_when_asked, args=(server_end, listener), daemon=True)
+        self._starting.start()
+        self._address = address
+
+    def _start_when_asked(self, server_end: socket.socket, listener: socket.socket) -> None:
+        with server_end, listener:
+            ready, _, _ = select.select([server_end, listener], [], [])
+            if server_end in ready:  # it is stopped
+                return
+            environment = {name: value for name, value in os.environ.items() if not _READ_AT_START.match(name)} | self._environment
             self._process = subprocess.Popen(
                 [sys.executable, _TESTS / "support/fork_server.py", self._kind, str(server_end.fileno()), str(listener.fileno())],
                 pass_fds=[server_end.fileno(), listener.fileno()],
@@ -177,7 +193,6 @@ class ForkServer:
                 # A terminal's Ctrl-C is for pytest, which ends the server.
                 start_new_session=True,
             )
-        server_end.close()
 
 
 def fork_jobs(server: Callable[[], str]) -> None:
