@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import support.libraries  # noqa: F401  # before all that imports them
+
+# isort: split
 from support.cloud import DATA_CENTER, Cloud
 from support.forked import JOBS, KEDRO_COMMANDS, fork_jobs
 from support.kedro_project import PENGUINS, Project, make_project
