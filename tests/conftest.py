@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
@@ -63,6 +64,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Let xdist's workers share the servers of processes."""
     node.workerinput["fork_servers"] = {name: server.open() for name, server in _FORK_SERVERS.items()}
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the libraries and the tests themselves consist of out of each later look for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
