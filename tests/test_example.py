@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -93,17 +94,19 @@ def test_sixty_models_come_of_the_pipeline_of_segments_and_none_twice(example: P
 
 
 @needs_runner_params
-def test_on_pods_of_the_stand_in_the_same_models_come_of_the_readmes_command(example: Project, tmp_path: Path) -> None:
+def test_on_pods_of_the_stand_in_the_same_models_come_of_the_readmes_command(example: Project) -> None:
     files = [example.path / f"data/08_reporting/{model}.json" for model in ("species", "sex", "body_mass", "mass_net")]
     before = [file.read_text() for file in files]
     shutil.rmtree(example.path / "data/08_reporting")
-    command = commands_of("tutorial/pod.md", "python -m kedro_cloudtrain.rehearsal")
-    assert command == commands_of("README.md", "python -m kedro_cloudtrain.rehearsal")
-    done = example.python(*shlex.split(command[0])[1:], timeout=280, PYTHONPATH=str(ROOT), XDG_CACHE_HOME=str(tmp_path))
+    command = commands_of("tutorial/pod.md", "kedro cloudtrain rehearse")
+    assert command == commands_of("README.md", "kedro cloudtrain rehearse")
+    done = example.kedro(*shlex.split(command[0])[1:], timeout=280)
     output = done.stdout + done.stderr
     assert done.returncode == 0, output
     assert "backend runpod · volume abc123xyz in EU-RO-1" in output
-    assert "The stand-in made 4 pods; 0 had to be ended by it." in output
+    assert re.search(r"of at most \$5\.00 of play money", output)
+    assert re.search(r"Rehearsal over: 4 pods, \$0\.\d+ of play money\.", output)
+    assert "had not ended" not in output
     assert [file.read_text() for file in files] == before
 
 

@@ -130,7 +130,7 @@ def test_every_command_that_a_page_names_exists_with_its_options(page: str) -> N
     for typed in re.findall(r"kedro cloudtrain ([^`\n>|]+)", text_of(page)):
         if typed[0] == "…":
             continue
-        words = typed.split()
+        words = typed.partition(" -- ")[0].split()  # behind it stands another command
         command = command_at(words)
         assert command is not None, typed
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
@@ -294,6 +294,24 @@ def test_a_training_is_launched_as_the_reference_has_it(told: Project, readmes_v
     done = told.python("-c", code)
     assert "'status': 'succeeded'" in done.stdout, done.stderr
     assert cloud.runpod.living == []
+
+
+def test_a_run_is_rehearsed_as_the_page_has_it(told: Project) -> None:
+    for place in ("conf/base/globals.yml", "conf/runpod/globals.yml", "conf/runpod/cloudtrain.yml"):
+        told.write(place, block("tutorial/pod.md", "yaml", f"# {place}"))
+    told.write("conf/base/cloudtrain.yml", "defaults: {install: false}\n")
+    catalog = (told.path / "conf/base/catalog.yml").read_text()
+    told.write("conf/base/catalog.yml", catalog.replace("{path: data/volume}", "${globals:volume}"))
+    assert commands_of("how-to/rehearse.md", 'pip install "kedro-cloudtrain[rehearsal]"')
+    output = type_all(told, commands_of("how-to/rehearse.md", "kedro cloudtrain rehearse --env=runpod"))
+    assert "Rehearsal over: 2 pods" in output
+    assert "done, rehearsed" in output
+    told.write("tests/conftest.py", block("how-to/rehearse.md", "python", "# conftest.py"))
+    told.write("tests/test_pods.py", block("how-to/rehearse.md", "python", "# test_pods.py"))
+    done = told.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", PYTHONPATH=str(told.path / "src"))
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    *_, in_ci = block("how-to/rehearse.md", "bash", "# ci.sh").splitlines()
+    assert in_ci in (ROOT / "starter/{{ cookiecutter.repo_name }}/.github/workflows/ci.yml").read_text()
 
 
 # ------------------------------------------------------------------ blocks of single pages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,17 @@ def test_the_plan_sends_all_three_nodes_to_machines(made: Project) -> None:
     ]
     settings = make_settings(yaml.safe_load((made.path / "conf/runpod/cloudtrain.yml").read_text()) | {"volume": {"path": "x"}})
     assert (settings.backend, settings.run.max_cost_usd, settings.defaults.max_cost_usd) == ("runpod", 3, 1)
+
+
+def test_its_ci_rehearses_it(made: Project) -> None:
+    steps = yaml.safe_load((made.path / ".github/workflows/ci.yml").read_text())["jobs"]["test"]["steps"]
+    (command,) = [step["run"] for step in steps if "rehearse" in step.get("run", "")]
+    assert command in (made.path / "README.md").read_text()
+    # A registry is no part of a test.
+    done = made.kedro(*shlex.split(command)[1:], "--runner-params=install=false", timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Rehearsal over: 3 pods" in done.stderr
+    assert "of at most $3.00 of play money" in done.stdout
 
 
 def test_its_own_tests_pass_and_the_runs_outputs_are_ignored_by_git(made: Project) -> None:

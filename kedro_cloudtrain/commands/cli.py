@@ -14,6 +14,7 @@ import click
 from kedro_cloudtrain.commands import files, jobs, machines, pods, runs
 from kedro_cloudtrain.commands.plan import plan
 from kedro_cloudtrain.commands.project import env_option, find_pipeline, logs_to_stderr, open_planner, params_option, pipeline_option
+from kedro_cloudtrain.commands.rehearse import rehearse
 from kedro_cloudtrain.commands.report import report
 from kedro_cloudtrain.commands.stop import stop
 from kedro_cloudtrain.storage.files import whole
@@ -130,6 +131,7 @@ for command in (
     plan,
     machines.gpus,
     machines.doctor,
+    rehearse,
     jobs.jobs,
     jobs.logs,
     jobs.wait,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import ProjectConfig, Settings
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.planning.planner import Planner
+    from kedro_cloudtrain.storage.volumes import Volume
 
 
 register()  # wherever Kedro loads the commands, the runner has its short name
@@ -166,10 +167,16 @@ def _parameters(text: str) -> dict[str, Any]:
 
 def job_roots(planner: Planner) -> list[Path]:
     """Return the folders that hold the project's jobs, on the volume of its settings, then on those of its datasets."""
+    from kedro_cloudtrain.worker.protocol import JOBS
+
+    return list(dict.fromkeys(volume.folder(JOBS).resolve() for volume in project_volumes(planner)))
+
+
+def project_volumes(planner: Planner) -> list[Volume]:
+    """Return the volume of the project's settings, then those of its datasets."""
     from kedro_cloudtrain.planning.catalog import unmade_entries
     from kedro_cloudtrain.planning.entries import dataset_source, dataset_volume
     from kedro_cloudtrain.storage.sources import VolumeSource
-    from kedro_cloudtrain.worker.protocol import JOBS
 
     volumes = [planner.settings.volume.make(planner.project)]
     names = list(planner.catalog)
@@ -178,4 +185,4 @@ def job_roots(planner: Planner) -> list[Path]:
         dataset = None if name in unmade else planner.catalog.get(name)
         if isinstance(dataset_source(dataset), VolumeSource):
             volumes.append(dataset_volume(dataset))
-    return list(dict.fromkeys(volume.folder(JOBS).resolve() for volume in volumes))
+    return volumes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from kedro_cloudtrain.jobs.result import JobState
+from kedro_cloudtrain.rehearsed import OF_PLAY_MONEY
 from kedro_cloudtrain.running.display import STATE_STYLES, state_word
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
 from kedro_cloudtrain.runs.record import RunState
@@ -38,7 +39,7 @@ def runs_table(records: Iterable[RunRecord]) -> FittedTable:
     for record in records:
         table.add_row(
             record.id,
-            Text(str(record.state), _RUN_STYLES.get(record.state, "")),
+            Text(f"{record.state}, rehearsed" if record.rehearsed else str(record.state), _RUN_STYLES.get(record.state, "")),
             plain_text(record.pipeline),
             _counts(record),
             _scores(record),
@@ -55,7 +56,7 @@ def facts(record: RunRecord) -> Iterator[tuple[str, str]]:
     """Yield what is worth knowing of a run as a whole, each with its name."""
     began = dt.datetime.fromtimestamp(record.started_at, tz=dt.UTC).astimezone()
     took = duration(record.seconds)
-    cost = None if record.cost_usd is None else f"{usd(record.cost_usd)}{_of_limit(record)}"
+    cost = None if record.cost_usd is None else f"{usd(record.cost_usd)}{_of_limit(record)}{OF_PLAY_MONEY if record.rehearsed else ''}"
     lines = {
         "run": f"{record.id}  {record.state}",
         "began": f"{began:%Y-%m-%d %H:%M:%S}{f', took {took}' if took != '–' else ''}",

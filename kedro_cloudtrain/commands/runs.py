@@ -147,7 +147,11 @@ def cost(metadata: ProjectMetadata, since: str | None, by: str, as_json: bool, o
         logs_to_stderr()
     ledger = _ledger(metadata)
     records = list(ledger.records(_moment(since), paid=True))
-    unbilled = [record for record in records if any(machine.pod and machine.billed_usd is None for machine in record.machines)]
+    unbilled = [
+        record
+        for record in records
+        if not record.rehearsed and any(machine.pod and machine.billed_usd is None for machine in record.machines)
+    ]
     if unbilled:
         bills = _bills(metadata, env or unbilled[0].env or None)
         for record in records:

@@ -58,7 +58,7 @@ class _JsonFile:
 
 
 class MetricsDataset(_JsonFile, AbstractVersionedDataset[Any, Any]):
-    """A model's metrics: a JSON object of names and numbers, and of the confusion matrix of a classification.
+    """A model's metrics: a JSON object of names and numbers, of a classification's confusion matrix, and of a cross-validation's folds.
 
     Args:
         filepath: the JSON file.
@@ -159,12 +159,16 @@ class TrainingHistoryDataset(_JsonFile, AbstractVersionedDataset[Any, Any]):
         return PlotlyPreview(json.loads(figure.to_json()))
 
 
+# The metrics of each fold, of a cross-validation.
+_FOLDS = "folds"
 # What the metrics of a classification have besides numbers.
 _NOT_NUMBERS = ("confusion_matrix", "test_confusion_matrix", "classes")
 
 
 def _metric(name: str, value: Any) -> Any:
     """Return a metric as JSON has it; NaN and infinity become null."""
+    if name == _FOLDS and isinstance(value, list) and all(isinstance(fold, dict) for fold in value):
+        return [{inner: _metric(inner, each) for inner, each in fold.items()} for fold in value]
     if value is None or name in _NOT_NUMBERS:
         return value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

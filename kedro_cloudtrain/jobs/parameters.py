@@ -54,10 +54,12 @@ ClassWeight = Annotated[str | dict[str, float], BeforeValidator(_check_class_wei
 
 
 class Validation(BaseModel):
-    """Which rows are held out: a fraction, of the rows or of groups of them; those that a column marks; the latest; or another dataset.
+    """Which rows are held out: a fraction of the rows or groups; those that a column marks; the latest; all in turn; or a dataset.
 
     Attributes:
         fraction: the share of the rows, or of the groups, that validate; left out, 0.2.
+        folds: cross-validates: so many parts of the rows are held out, one after another, and the model is fitted on all rows.
+        stratified: whether each fold has its share of each class; left out, it has in a classification without groups or times.
         test_fraction: the share that is kept for the test, which neither the fit nor the stopping sees.
         seed: of the random split; left out, that of the training.
         column: the column that has `train`, `validation` or `test` in each row.
@@ -74,6 +76,8 @@ class Validation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     fraction: float | None = Field(None, gt=0, lt=1)
+    folds: int | None = Field(None, ge=2)
+    stratified: bool | None = None
     test_fraction: float | None = Field(None, gt=0, lt=1)
     seed: int | None = Field(None, ge=0, lt=2**32)
     column: ColumnName | None = None
@@ -86,11 +90,20 @@ class Validation(BaseModel):
         ways = [name for name in (*SPLITTING, "dataset") if getattr(self, name) is not None]
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(f'`validation.{way}`' for way in ways)} exclude one another: keep one of them")
+        if self.folds is not None and self.fraction is not None:
+            raise ValueError("`validation.folds` and `validation.fraction` exclude one another: keep one of them")
+        if self.stratified is not None and self.folds is None:
+            raise ValueError("`validation.stratified` is about `validation.folds`: add those, or remove it")
+        if self.stratified and self.time_column is not None:
+            raise ValueError(
+                "`validation.stratified` means nothing beside `validation.time_column`: its folds follow one another. Remove it"
+            )
         if ways and ways[0] in ("column", "dataset"):
-            extra = [name for name in ("fraction", "test_fraction", "seed") if getattr(self, name) is not None]
+            extra = [name for name in ("fraction", "folds", "test_fraction", "seed") if getattr(self, name) is not None]
             if extra:
                 raise ValueError(f"`validation.{extra[0]}` means nothing beside `validation.{ways[0]}`: remove it")
-        if (self.fraction or 0.2) + (self.test_fraction or 0) >= 1:
+        held_out = 1 / self.folds if self.folds is not None else self.fraction or 0.2
+        if held_out + (self.test_fraction or 0) >= 1:
             raise ValueError("`validation.fraction` and `validation.test_fraction` leave no rows to fit: their sum must be below 1")
         return self
 

@@ -63,10 +63,13 @@ def problems_before(
         problems += [*_missing_library(library, parameters.backend), *_missing_gpu(library, parameters.hyperparameters)] if local else []
     else:
         problems += _unused(parameters, generator)
-    if parameters.class_weight is not None:
-        problems += weight_conflicts(parameters.hyperparameters)
-        if parameters.model_type.endswith("_regression"):
-            problems.append("`class_weight` is for a classification, and a regression has no classes: remove it.")
+    problems += _without_folds(parameters, generator)
+    problems += weight_conflicts(parameters.hyperparameters) if parameters.class_weight is not None else []
+    if parameters.model_type.endswith("_regression"):
+        of_classes = {"class_weight": parameters.class_weight, "validation.stratified": parameters.validation.stratified}
+        problems += [
+            f"`{name}` is for a classification, and a regression has no classes: remove it." for name, value in of_classes.items() if value
+        ]
     if parameters.validation.dataset is not None and not validation_table:
         name = parameters.validation.dataset
         problems.append(
@@ -74,7 +77,7 @@ def problems_before(
             "Kedro knows that the node needs it."
         )
     if validation_table:
-        given = [key for key in (*SPLITTING, "fraction") if getattr(parameters.validation, key) is not None]
+        given = [key for key in (*SPLITTING, "fraction", "folds") if getattr(parameters.validation, key) is not None]
         problems += [f"The node has a table of validation rows, and `validation.{key}` asks for others: keep one of them." for key in given]
     return problems
 
@@ -90,6 +93,18 @@ def _unused(parameters: TrainingParameters, generator: TrainingScriptGenerator) 
             if not weighs or _script(parameters.model_copy(update={name: without[name]}), generator) == script:
                 yield f"The template `{parameters.model_type}` makes no use of `{name}`: take it out, or use it in the template."
     except TemplateError:
+        return  # Why it makes no script is another problem.
+
+
+def _without_folds(parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
+    """Yield that a template of the project's own, or one that a recipe extends, holds out no folds."""
+    try:
+        if parameters.validation.folds is not None and ".folds(" not in _script(parameters, generator):
+            yield (
+                f"The template `{parameters.model_type}` makes no use of `validation.folds`: take it out, or go through job.folds(…) in "
+                "the template."
+            )
+    except (TemplateError, ConfigError):
         return  # Why it makes no script is another problem.
 
 

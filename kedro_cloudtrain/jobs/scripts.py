@@ -214,9 +214,9 @@ class TrainingScriptGenerator:
         template = f"{parameters.model_type}{_SUFFIX}"
         seed = parameters.seed if parameters.seed is not None else DEFAULT_SEED
         validation = parameters.validation.model_dump(exclude_none=True)
-        if validation_source is None and "column" not in validation:
+        if validation_source is None and "column" not in validation and "folds" not in validation:
             validation = {"fraction": 0.2, **validation}
-        if "time_column" not in validation and "fraction" in validation:
+        if "time_column" not in validation and ("fraction" in validation or "folds" in validation):
             validation.setdefault("seed", seed)
         watched, hyperparameters = self._watched(parameters), dict(parameters.hyperparameters)
         if watched is not None and watched.hyperparameter is not None:
@@ -235,6 +235,7 @@ class TrainingScriptGenerator:
             weighted=parameters.weight_column is not None or parameters.class_weight is not None,
             hyperparameters=hyperparameters,
             validation=validation,
+            folds=parameters.validation.folds,
             early_stopping_rounds=parameters.early_stopping_rounds,
             metric=parameters.metric,
             watched=None if watched is not None and watched.own == LOSS else watched,

@@ -95,14 +95,32 @@ class SampledTarget:
         checks: list[tuple[str | None, Callable[[pd.Series], None]]] = [
             *((name, check_codes) for name in self.categorical),
             (self.parameters.weight_column, lambda values: check_weights(values, whole=whole)),
-            *((getattr(validation, key), functools.partial(check_split_sample, key=key, whole=whole, **shares)) for key in SPLITTING),
+            *(
+                (getattr(validation, key), functools.partial(check_split_sample, key=key, whole=whole and not validation.folds, **shares))
+                for key in SPLITTING
+            ),
         ]
+        are_right = True
         for name, check in checks:
             if name is not None:
                 try:
                     check(rows[name])
                 except InputError as error:
+                    are_right = False
                     yield f"{error} The column is named in {self.place}."
+        if are_right and whole and validation.folds is not None:
+            yield from self._fold_problems(rows)
+
+    def _fold_problems(self, rows: pd.DataFrame) -> Iterator[str]:
+        """Yield why all rows of a table cannot be cross-validated."""
+        from kedro_cloudtrain.worker.folding import fold_rows  # noqa: PLC0415  # only where a table is read
+
+        given = self.parameters.validation.model_dump(exclude_none=True, exclude={"column", "dataset"})
+        classes = None if self.task == "regression" else rows[self.column].factorize()[0]
+        try:
+            fold_rows(rows, classes, **given)
+        except InputError as error:
+            yield f"{error} It stands in {self.place}."
 
     def _order_problems(self, rows: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
         from kedro_cloudtrain.worker.kinds import kind_of  # noqa: PLC0415  # only where a table is read

@@ -18,6 +18,7 @@ from kedro.io import MemoryDataset
 
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, DetachedError
 from kedro_cloudtrain.jobs.owner import project_id
+from kedro_cloudtrain.rehearsed import is_rehearsed
 from kedro_cloudtrain.runs.git import git_state
 from kedro_cloudtrain.runs.job_view import views_of
 from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared
@@ -91,6 +92,7 @@ def recording(
         backend=settings.backend,
         volume=redacted(volume.name),
         max_cost_usd=settings.run.max_cost_usd,
+        rehearsed=is_rehearsed(),
         parameters=parameters,
         parameters_digest=digest,
         started_at=time.time(),

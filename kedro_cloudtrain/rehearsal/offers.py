@@ -1,14 +1,54 @@
-"""The machines that the stand-in offers, and where; tests change them as they like."""
+"""The machines that the stand-in offers, and where."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any, Self
 
-from kedro_cloudtrain.rehearsal.schemas import CpuType, CpuTypePrice, CpuTypeVcpu, GpuType, GpuTypeMaxCount, GpuTypePrice, NetworkVolume
+from kedro_cloudtrain.rehearsal.schemas import (
+    CpuType,
+    CpuTypePrice,
+    CpuTypeVcpu,
+    DataCenterAvailability,
+    GpuType,
+    GpuTypeMaxCount,
+    GpuTypePrice,
+    NetworkVolume,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
-def gpu(name: str, memory: int, usd: float, cuda: tuple[str, ...] = ("12.8", "12.9"), **stock: str) -> GpuType:
+# Names, memory in GB, and play money: of the size of what RunPod asked for in 2026, in dollars per hour.
+_USUAL = (
+    ("NVIDIA A40", 48, 0.40),
+    ("NVIDIA A100 80GB PCIe", 80, 1.64),
+    ("NVIDIA A100-SXM4-80GB", 80, 1.74),
+    ("NVIDIA GeForce RTX 3090", 24, 0.46),
+    ("NVIDIA GeForce RTX 4090", 24, 0.69),
+    ("NVIDIA GeForce RTX 5090", 32, 0.89),
+    ("NVIDIA H100 80GB HBM3", 80, 2.99),
+    ("NVIDIA H100 NVL", 94, 2.79),
+    ("NVIDIA H100 PCIe", 80, 2.39),
+    ("NVIDIA H200", 141, 3.99),
+    ("NVIDIA L4", 24, 0.43),
+    ("NVIDIA L40", 48, 0.99),
+    ("NVIDIA L40S", 48, 0.86),
+    ("NVIDIA RTX 2000 Ada Generation", 16, 0.24),
+    ("NVIDIA RTX 4000 Ada Generation", 20, 0.26),
+    ("NVIDIA RTX 6000 Ada Generation", 48, 0.77),
+    ("NVIDIA RTX A4000", 16, 0.25),
+    ("NVIDIA RTX A4500", 20, 0.25),
+    ("NVIDIA RTX A5000", 24, 0.27),
+    ("NVIDIA RTX A6000", 48, 0.49),
+)
+_CUDA = ("12.8", "12.9")
+_SIZE = re.compile(r"(\d+) ?GB")
+
+
+def gpu(name: str, memory: int, usd: float, *cuda: str, **stock: str) -> GpuType:
     """Return a GPU type: `gpu("NVIDIA L4", 24, 0.43, EU_RO_1="HIGH")`; without stock it is not sold anywhere."""
     places = [{"id": place.replace("_", "-"), "name": place.replace("_", " "), "availability": level} for place, level in stock.items()]
     levels = [str(place["availability"]) for place in places]
@@ -23,7 +63,7 @@ def gpu(name: str, memory: int, usd: float, cuda: tuple[str, ...] = ("12.8", "12
         "price": GpuTypePrice(secure=usd, community=round(usd * 0.8, 2)),
         "maxCount": GpuTypeMaxCount(secure=8, community=4),
         "availability": max(levels, key=["NONE", "LOW", "MEDIUM", "HIGH"].index, default="NONE"),
-        "cudaVersions": [{"version": version, "available": number == 0} for number, version in enumerate(cuda)],
+        "cudaVersions": [{"version": version, "available": number == 0} for number, version in enumerate(cuda or _CUDA)],
     }
     return GpuType.model_validate({**fields, **({"dataCenters": places} if places else {})})
 
@@ -59,6 +99,19 @@ class Offers:
     cpus: list[CpuType] = dataclasses.field(default_factory=_cpus)
     volumes: dict[str, NetworkVolume] = dataclasses.field(default_factory=dict)
     odd: list[Any] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def of_rehearsal(cls, data_centers: Iterable[str], gpus: Iterable[str] = ()) -> Self:
+        """Return the machines of a rehearsal: the vendor's usual ones and those of the names given, in stock in each data centre."""
+        stock = {place.replace("-", "_"): "HIGH" for place in data_centers}
+        machines = {name: (memory_gb, usd) for name, memory_gb, usd in _USUAL}
+        for name in gpus:
+            size = _SIZE.search(name)
+            machines.setdefault(name, (int(size[1]) if size is not None else 24, 1.0))
+        cpus = _cpus()
+        for cpu in cpus:
+            cpu.data_centers = [DataCenterAvailability(id=place, name=place, availability="HIGH") for place in data_centers]
+        return cls([gpu(name, memory_gb, usd, **stock) for name, (memory_gb, usd) in machines.items()], cpus)
 
     def add_volume(self, volume_id: str, data_center: str) -> None:
         """Add a network volume."""

@@ -49,7 +49,7 @@ if [ -n "$volume" ]; then mkdir -p "$root$path"; mount --bind "$volume" "$root$p
 mount -t proc proc "$root/proc"
 exec chroot "$root" "$@"
 """
-_UNSHARE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", _BOX, "box"]
+_UNSHARE = ("--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", _BOX, "box")
 
 _NVIDIA_SMI = """\
 #!/bin/sh
@@ -117,15 +117,23 @@ _INHERITED = re.compile(r"^(HOME|LANG|LC_\w+|TZ|PIP_\w+|UV_\w+|XLA_FLAGS|SSL_\w+
 
 
 @cache
+def _in_namespaces() -> tuple[str, ...] | None:
+    """Return the command that runs another one in namespaces of its own; None if this user may have none."""
+    with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory() as scratch:
+        environment = {**os.environ, "TMPDIR": tempfile.gettempdir()}
+        # Root may mount as it is; others may where the kernel lets them be root in a namespace of users.
+        for as_user in ((), ("--user", "--map-root-user")):
+            command = ("unshare", *as_user, *_UNSHARE)
+            arguments = [*command, root, "/stand-in-mount", root, tempfile.gettempdir(), "", scratch, "true"]
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                if subprocess.run(arguments, env=environment, capture_output=True, timeout=30, check=False).returncode == 0:
+                    return command
+    return None
+
+
 def namespaces_work() -> bool:
     """Return whether this user may mount in a namespace of their own."""
-    with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory() as scratch:
-        command = [*_UNSHARE, root, "/stand-in-mount", root, tempfile.gettempdir(), "", scratch, "true"]
-        environment = {**os.environ, "TMPDIR": tempfile.gettempdir()}
-        try:
-            return subprocess.run(command, env=environment, capture_output=True, timeout=30, check=False).returncode == 0
-        except (OSError, subprocess.SubprocessError):
-            return False
+    return _in_namespaces() is not None
 
 
 @dataclass
@@ -280,7 +288,7 @@ class RunningPod:
         if self.fault is not None and self.fault.kind == "loops":
             command = ["sh", "-c", "echo 'exec format error'; exit 1"]
         if self.isolated:
-            command = [*_UNSHARE, str(root), path, str(self.volume or ""), *self._hide(), *command]
+            command = [*(_in_namespaces() or ()), str(root), path, str(self.volume or ""), *self._hide(), *command]
         return subprocess.Popen(
             command,
             env=environment,

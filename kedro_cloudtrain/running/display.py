@@ -21,6 +21,7 @@ from rich.text import Text
 
 from kedro_cloudtrain.jobs.receipt import STAGES
 from kedro_cloudtrain.jobs.result import JobState
+from kedro_cloudtrain.rehearsed import OF_PLAY_MONEY, is_rehearsed
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
 from kedro_cloudtrain.runs.scores import main_score
 from kedro_cloudtrain.terminal import make_plain, plain_text
@@ -314,5 +315,6 @@ def _total(receipts: Sequence[Receipt], total_s: float | None, max_cost_usd: flo
     parts += [f"{size(count)} {what}" for count, what in ((read, "read by machines"), (passed, "via client")) if count]
     if any(receipt.machines for receipt in receipts):
         cost = usd(sum(receipt.cost_usd or 0.0 for receipt in receipts))
-        parts.append(cost if max_cost_usd is None else f"{cost} of at most {usd(max_cost_usd)}")
+        limit = "" if max_cost_usd is None else f" of at most {usd(max_cost_usd)}"
+        parts.append(f"{cost}{limit}{OF_PLAY_MONEY if is_rehearsed() else ''}")
     return parts

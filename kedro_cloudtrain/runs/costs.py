@@ -78,10 +78,10 @@ def costs(records: Iterable[RunRecord], by: str) -> list[CostGroup]:
 
 
 def paid(records: Iterable[RunRecord]) -> Iterator[tuple[RunRecord, NodeRecord, MachineRecord]]:
-    """Yield each pod that was paid for, once: two runs may have waited for the same one."""
+    """Yield each pod that was paid for, once: two runs may have waited for the same one. Play money is none."""
     seen: set[str] = set()
     for run in records:
-        for node in run.nodes:
+        for node in () if run.rehearsed else run.nodes:
             for machine in node.machines:
                 if machine.pod and machine.pod in seen:
                     continue
@@ -96,7 +96,7 @@ def reconcile(record: RunRecord, bills: Mapping[str, float]) -> bool:
         record: the run's.
         bills: dollars by the pod's id.
     """
-    if record.finished_at is None or time.time() < record.finished_at + _BILLED_AFTER_S:
+    if record.rehearsed or record.finished_at is None or time.time() < record.finished_at + _BILLED_AFTER_S:
         return False
     changed = False
     for machine in record.machines:

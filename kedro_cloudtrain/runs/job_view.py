@@ -104,16 +104,33 @@ def _parameters(folder: JobFolder) -> str:
 
 
 def _curve(folder: JobFolder) -> Curve | None:
-    """Read the rounds of `progress.jsonl`; a resumed fit goes over some of them again, and the later line counts."""
-    lines = (bounded_bytes(folder.progress) or b"").splitlines()
-    rounds = {line.step: line for text in lines if (line := parsed(JobProgress, text)) is not None and line.in_rounds}
+    """Return the curve of a fit; of a cross-validation, the mean of its folds."""
+    metrics = _output(folder, "metrics")
+    is_folded = isinstance(metrics, dict) and "folds" in metrics
+    rounds = _mean_rounds(folder) if is_folded else _rounds(folder)
     steps = sorted(rounds)
     if not steps:
         return None
-    names = dict.fromkeys(name for line in rounds.values() for name in line.metrics)
-    best = best_round({name: {step: line.metrics.get(name) for step, line in rounds.items()} for name in names})
+    names = dict.fromkeys(name for values in rounds.values() for name in values)
+    best = best_round({name: {step: values.get(name) for step, values in rounds.items()} for name in names})
     kept = _thinned(steps, best)
-    return Curve(tuple(kept), {name: tuple(_rounded(rounds[step].metrics.get(name)) for step in kept) for name in names}, best)
+    return Curve(tuple(kept), {name: tuple(_rounded(rounds[step].get(name)) for step in kept) for name in names}, best)
+
+
+def _rounds(folder: JobFolder) -> dict[int, Mapping[str, float | None]]:
+    """Read the rounds of `progress.jsonl`; a resumed fit goes over some of them again, and the later line counts."""
+    lines = (bounded_bytes(folder.progress) or b"").splitlines()
+    return {line.step: line.metrics for text in lines if (line := parsed(JobProgress, text)) is not None and line.in_rounds}
+
+
+def _mean_rounds(folder: JobFolder) -> dict[int, Mapping[str, float | None]]:
+    """Read the history of a cross-validation, whose progress has the rounds of all fits behind one another; empty where it is no output."""
+    rounds: dict[int, Mapping[str, float | None]] = {}
+    for row in _output(folder, "history") or ():
+        if isinstance(row, dict) and isinstance(row.get("round"), int):
+            values = {name: value for name, value in row.items() if name != "round" and isinstance(value, int | float | None)}
+            rounds[row["round"]] = values
+    return rounds
 
 
 def _thinned(steps: Sequence[int], best: int | None) -> list[int]:

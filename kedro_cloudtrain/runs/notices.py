@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.rehearsed import OF_PLAY_MONEY
 from kedro_cloudtrain.runs.record import RunState
 from kedro_cloudtrain.runs.scores import main_score
 from kedro_cloudtrain.secrecy import redacted
@@ -138,6 +139,7 @@ def _summary(record: RunRecord, page: Path | None) -> str:
     if len(scored) > _MOST_SCORES:
         lines.append(f"… and {len(scored) - _MOST_SCORES} more scores")
     limit = "" if record.max_cost_usd is None else f" of at most {usd(record.max_cost_usd)}"
-    lines.append(f"{duration(record.seconds)}{'' if record.cost_usd is None else f', {usd(record.cost_usd)}{limit}'}, by {record.by}")
+    money = "" if record.cost_usd is None else f", {usd(record.cost_usd)}{limit}{OF_PLAY_MONEY if record.rehearsed else ''}"
+    lines.append(f"{duration(record.seconds)}{money}, by {record.by}")
     lines.append(f"Page: {page}" if page is not None else f"To see it: kedro cloudtrain report {record.id}")
     return "\n".join(dict.fromkeys(lines))

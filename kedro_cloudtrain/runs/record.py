@@ -143,6 +143,7 @@ class RunRecord(_Record):
         backend: where machine nodes ran.
         volume: the volume's name.
         max_cost_usd: the run's limit in dollars.
+        rehearsed: whether its RunPod was a stand-in on this computer, and its dollars were play money.
         parameters: the parameters that its nodes read, by dotted name; a long one as its digest, a secret one hidden.
         parameters_digest: of all of them, before any was shortened or hidden.
         started_at: in seconds since 1970.
@@ -164,6 +165,7 @@ class RunRecord(_Record):
     backend: str = ""
     volume: str = ""
     max_cost_usd: float | None = None
+    rehearsed: bool = False
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
     parameters_digest: str = ""
     started_at: float = 0.0

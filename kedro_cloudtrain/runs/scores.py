@@ -42,6 +42,8 @@ def main_score(scores: Mapping[str, float]) -> tuple[str, float] | None:
 def higher_is_better(name: str) -> bool | None:
     """Return whether the higher of two scores is the better one; None where the name does not tell."""
     words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    if "std" in words:
+        return None  # how far folds are apart
     if words & _LOWER_IS_BETTER:
         return False
     return True if words & _HIGHER_IS_BETTER else None

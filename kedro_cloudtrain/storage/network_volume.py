@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.rehearsed import is_rehearsed
 from kedro_cloudtrain.storage.s3 import S3Store
 from kedro_cloudtrain.storage.s3_calls import Hints
 from kedro_cloudtrain.wording import did_you_mean
@@ -62,6 +63,8 @@ class NetworkVolume(S3Store):
         endpoint_url: str | None = None,
         credentials: Mapping[str, str] | None = None,
     ) -> None:
+        if is_rehearsed():  # Whatever is set, the real volume is not touched.
+            endpoint_url = credentials = None
         endpoint_url = endpoint_url or os.environ.get(_ENDPOINT_VARIABLE) or _endpoint_of(data_center)
         super().__init__(id, data_center, endpoint_url, credentials)
         self.data_center: str = data_center

@@ -40,6 +40,9 @@ class Checkpoint:
 
     A function has one checkpoint; several models are several files of it. The checkpoint is removed once the work is done.
 
+    Args:
+        part: the part of the work that the state is of, where a work has several one after another; a function's has one.
+
     Attributes:
         rounds: the number of rounds of the state that was found, or written last; 0 without a state.
         folder: the state's files; None without a state.
@@ -61,9 +64,9 @@ class Checkpoint:
         ```
     """
 
-    def __init__(self) -> None:
+    def __init__(self, part: str = "") -> None:
         place = os.environ.get(CHECKPOINT_VARIABLE)
-        self._place = Path(place) if place else None
+        self._place = Path(place) / part if place else None
         self._every_s = float(os.environ.get(CHECKPOINT_EVERY_S_VARIABLE) or DEFAULT_EVERY_S)
         self._every_rounds = int(os.environ.get(CHECKPOINT_EVERY_ROUNDS_VARIABLE) or 0)
         self.rounds = 0

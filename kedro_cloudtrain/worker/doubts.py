@@ -144,3 +144,9 @@ def _one_for_each_row(distinct: pd.Series, rows: int) -> str:
     if len(distinct) < _UNIQUE_SHARE * rows:
         return ""
     return f" in {rows:,} rows: an id or free text, of which a model learns nothing for other rows. Leave it out of feature_columns."
+
+
+def print_checks(sentences: Iterable[str]) -> None:
+    """Print what a person should look at, a line each."""
+    for sentence in sentences:
+        print(f"check: {sentence}")  # noqa: T201

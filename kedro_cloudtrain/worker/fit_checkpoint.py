@@ -43,13 +43,14 @@ class FitCheckpoint(Checkpoint):
     Args:
         library: xgboost, lightgbm, catboost or keras.
         progress: the fit's progress, which gets the earlier rounds back with the state.
+        part: which of several fits it is.
 
     Attributes:
         rounds: the number of rounds that a lost machine has left, which need not be fitted again.
     """
 
-    def __init__(self, library: str, progress: Progress) -> None:
-        super().__init__()
+    def __init__(self, library: str, progress: Progress, part: str = "") -> None:
+        super().__init__(part)
         self._library = library
         self._progress = progress
         self._earlier: list[dict[str, Any]] = []

@@ -34,6 +34,9 @@ class Progress:
         self._due = 0.0
         self._before_s = 0.0
         self.of = 0
+        self._fit, self._fits = 0, 1
+        self._holds_out = True
+        self._earlier_fits_s = 0.0
         self._unwritten: list[tuple[float, dict[str, float]]] = []
         self._history: list[dict[str, Any]] = []
 
@@ -42,6 +45,21 @@ class Progress:
         self.of = rounds
         self._began = monotonic() - self._before_s
 
+    def begin_fit(self, number: int, of: int, *, holds_out: bool = True) -> None:
+        """Begin one of several fits, which have a history each and one progress together.
+
+        Args:
+            number: how many fits are done.
+            of: how many there are.
+            holds_out: whether rows are held out; else what is measured of `validation` is of the rows that are fitted, and left out.
+        """
+        self._write()
+        self._holds_out = holds_out
+        if self._history:
+            self._earlier_fits_s += self.seconds
+        self._fit, self._fits = number, of
+        self._history, self._before_s = [], 0.0
+
     def resume(self, history: Sequence[dict[str, Any]], seconds: float) -> None:
         """Take over the rounds that a lost machine has done, and the seconds that they took."""
         self._history = list(history)
@@ -49,7 +67,7 @@ class Progress:
 
     @property
     def rounds(self) -> int:
-        """The number of rounds that are done."""
+        """The number of rounds of this fit that are done."""
         return len(self._history) + len(self._unwritten)
 
     @property
@@ -59,7 +77,7 @@ class Progress:
 
     def started(self) -> None:
         """Write a first line, before the first round is done."""
-        self._file.write(json.dumps({"step": 0, "of": self.of, "metrics": {}, "seconds": 0.0}) + "\n")
+        self._file.write(json.dumps({"step": 0, "of": self.of * self._fits, "metrics": {}, "seconds": 0.0}) + "\n")
         self._file.flush()
 
     def round(self, metrics: dict[str, float]) -> None:
@@ -68,6 +86,8 @@ class Progress:
         A round may take a few milliseconds: most rounds are only kept, and their lines are written together when a write is due.
         """
         now = monotonic()
+        if not self._holds_out:
+            metrics = {name: value for name, value in metrics.items() if not name.startswith("validation_")}
         self._unwritten.append((now - self._began, metrics))
         step = self.rounds
         if now >= self._due or step == 1:
@@ -88,7 +108,9 @@ class Progress:
         for seconds, metrics in self._unwritten:
             step, values = len(self._history) + 1, {name: finite(value) for name, value in metrics.items()}
             self._history.append({"round": step, **values})
-            line = {"step": step, "of": max(self.of, step), "metrics": values, "seconds": round(seconds, 3)}
+            most = max(self.of, step)
+            altogether_s = round(self._earlier_fits_s + seconds, 3)
+            line = {"step": self._fit * most + step, "of": most * self._fits, "metrics": values, "seconds": altogether_s}
             self._file.write(json.dumps(line) + "\n")
         self._unwritten.clear()
         self._file.flush()
@@ -160,3 +182,12 @@ class Progress:
 def finite(value: float) -> float | None:
     """Return the number as a float, or None if it is NaN or infinite, which JSON cannot hold."""
     return float(value) if math.isfinite(value) else None
+
+
+def finite_values(value: Any) -> Any:
+    """Return numbers, with those in lists and mappings, as JSON holds them: None for NaN and infinity."""
+    if isinstance(value, dict):
+        return {name: finite_values(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [finite_values(each) for each in value]
+    return finite(value) if isinstance(value, float) else value

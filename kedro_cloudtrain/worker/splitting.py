@@ -121,6 +121,43 @@ def _are_mostly_alone(classes: NDArray[Any]) -> bool:
     return int((sizes == 1).sum()) * 2 > len(classes)
 
 
+def held_out_for_test(
+    frame: pd.DataFrame,
+    classes: NDArray[Any] | None = None,
+    *,
+    test_fraction: float = 0.0,
+    seed: int = 42,
+    time_column: str | None = None,
+    group_column: str | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows that are left and the test rows; see `split_rows` for the arguments.
+
+    Raises:
+        InputError: no rows are left for one of them.
+    """
+    everything = np.arange(len(frame))
+    if not test_fraction:
+        return everything, everything[:0]
+    if time_column is not None:
+        order = np.argsort(times_of(frame[time_column]).to_numpy(), kind="stable")
+        tests = round(len(order) * test_fraction)
+        rest, test = order[: len(order) - tests], order[len(order) - tests :]
+    elif group_column is not None:
+        from sklearn.model_selection import GroupShuffleSplit
+
+        groups = groups_of(frame[group_column])
+        number = len(np.unique(groups))
+        tests = max(1, round(number * test_fraction))
+        if tests >= number:
+            raise InputError(f"The group column `{group_column}` has {number} groups, {tests} for test: none is left to fit on.")
+        ((rest, test),) = GroupShuffleSplit(1, test_size=tests, random_state=seed).split(everything, groups=groups)
+    else:
+        rest, test = _held_out(everything, classes, round(len(everything) * test_fraction), seed)
+    if not len(test):
+        raise InputError(f"The split of {len(frame)} rows leaves no test rows. Raise validation.test_fraction, or use more rows.")
+    return np.sort(rest), np.sort(test)
+
+
 def _by_chance(rows: int, classes: NDArray[Any] | None, fraction: float, test_fraction: float, seed: int) -> Split:
     everything = np.arange(rows)
     rest, test = _held_out(everything, classes, round(rows * test_fraction), seed)
@@ -150,7 +187,7 @@ def _held_out(rows: NDArray[np.int64], classes: NDArray[Any] | None, count: int,
 def _by_group(values: pd.Series, fraction: float, test_fraction: float, seed: int) -> Split:
     from sklearn.model_selection import GroupShuffleSplit
 
-    groups = _groups(values)
+    groups = groups_of(values)
     number = len(np.unique(groups))
     tests, validations = max(1, round(number * test_fraction)) if test_fraction else 0, max(1, round(number * fraction))
     if number <= tests + validations:
@@ -170,7 +207,7 @@ def _by_group(values: pd.Series, fraction: float, test_fraction: float, seed: in
     return Split(*held_out(rest, validations), test)
 
 
-def _groups(values: pd.Series) -> NDArray[np.int64]:
+def groups_of(values: pd.Series) -> NDArray[np.int64]:
     """Return the number of each row's group."""
     groups = np.asarray(pd.factorize(values)[0], dtype=np.int64)
     if (groups < 0).any():
@@ -195,13 +232,13 @@ def check_split_sample(values: pd.Series, key: str, *, whole: bool = False, frac
         InputError: a row marks no part, or has no time or no group; or there are too few groups.
     """
     if key == "time_column":
-        _times(values)
+        times_of(values)
     elif key == "column":
         _parts(values)
     elif whole:
         _by_group(values, fraction, test_fraction, seed=0)
     else:
-        _groups(values)
+        groups_of(values)
 
 
 def _by_column(values: pd.Series) -> Split:
@@ -221,13 +258,13 @@ def _parts(values: pd.Series) -> pd.Series:
 
 
 def _by_time(values: pd.Series, fraction: float, test_fraction: float) -> Split:
-    order = np.argsort(_times(values).to_numpy(), kind="stable")
+    order = np.argsort(times_of(values).to_numpy(), kind="stable")
     tests, validations = round(len(order) * test_fraction), max(1, round(len(order) * fraction))
     first = max(0, len(order) - tests - validations)
     return Split(order[:first], order[first : len(order) - tests], order[len(order) - tests :])
 
 
-def _times(values: pd.Series) -> pd.Series:
+def times_of(values: pd.Series) -> pd.Series:
     """Return what orders the rows."""
     if values.isna().any():
         raise InputError(

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .categories import check_codes
+from .cross_validation import CrossValidation, Fold
 from .devices import choose_device
-from .doubts import doubts, refuse_nested
-from .encoding import Features
+from .doubts import print_checks
 from .errors import HyperparameterError, InputError
 from .fit_checkpoint import FitCheckpoint
+from .folding import fold_rows
 from .hyperparameter_conflicts import weight_conflicts
 from .hyperparameters import by_class, by_place, check_hyperparameters, refuse_constrained_categories
+from .importance import permutation_importance
 from .inputs import input_location
 from .job import Job
 from .metrics import measure
 from .models import load_model, output_of, save_model
 from .objectives import loss_of
 from .part_checks import check_fitted, check_held
-from .progress import finite
+from .part_encoder import PartEncoder
+from .predictions import predictions_table
+from .progress import finite, finite_values
 from .protocol import OUTPUTS
 from .refusals import refusal
 from .results import version_of
 from .roles import Roles
 from .splitting import Part, Split, split_rows
-from .tables import read_table
 from .target import Target
-from .weights import class_weights, refuse_zeros, row_weights
+from .training_table import read_training_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
+    from .encoding import Features
     from .target import Task
 
 
@@ -58,15 +60,17 @@ class TrainingJob(Job):
         features: how the features are encoded; set once the rows are split.
         target: how the target is encoded; set once the table is read.
         progress: the fit's progress, whose `for_xgboost()` and so on return a callback.
-        checkpoint: the fit's state, which is written now and then; set once the job has begun.
     """
 
-    checkpoint: FitCheckpoint
     features: Features
     target: Target
     _roles: Roles
     _names: list[str]
     _earlier_rounds: int | None = None
+    _checkpoint_of_fit: FitCheckpoint | None = None
+    _folds: CrossValidation | None = None
+    _fold = 0  # the fit's number among the folds; 0 where it is none of a fold
+    _test: Part | None = None
 
     def __init__(
         self,
@@ -89,17 +93,26 @@ class TrainingJob(Job):
         self.device, self._device_name, self._gpu = device.kind, device.name, device.gpu
         print(f"{self._library} {version_of(self._library)} on {device}")  # noqa: T201
         check_hyperparameters(self._library, self._hyperparameters, self._task)
-        self.checkpoint = FitCheckpoint(self._library, self.progress)
-        # How many rounds CatBoost has in a snapshot, it does not tell.
-        self._earlier_rounds = None if self._library == "catboost" and self.checkpoint.folder is not None else self.progress.rounds
+
+    @property
+    def checkpoint(self) -> FitCheckpoint:
+        """The fit's state, which is written now and then."""
+        if self._checkpoint_of_fit is None:
+            part = "" if self._folds is None else f"fit-{self._fold}"
+            self._checkpoint_of_fit = FitCheckpoint(self._library, self.progress, part)
+            # How many rounds CatBoost has in a snapshot, it does not tell.
+            has_snapshot = self._library == "catboost" and self._checkpoint_of_fit.folder is not None
+            self._earlier_rounds = None if has_snapshot else self.progress.rounds
+        return self._checkpoint_of_fit
 
     @property
     def rows_per_s(self) -> float | None:
         """The training rows that the fit went through in a second, once a round or an epoch; None if it has not come to its end."""
         seconds, rows = self._seconds.get("fit"), self._rows.get("train")
-        if not seconds or not rows or self._earlier_rounds is None:
+        in_folds = 0 if self._folds is None else self._folds.fitted_rows
+        if not seconds or not rows or self._earlier_rounds is None or in_folds is None:
             return None
-        return round(rows * (self.progress.rounds - self._earlier_rounds) / seconds, 1)
+        return round((in_folds + rows * (self.progress.rounds - self._earlier_rounds)) / seconds, 1)
 
     def explained(self, error: BaseException | None) -> BaseException | None:
         """Return an error of the work, or the hyperparameter that the library has refused by it."""
@@ -125,8 +138,7 @@ class TrainingJob(Job):
             target: the target column.
             features: the feature columns; None takes every column but the target.
             validation: its `column`, `time_column` or `group_column` is read, too.
-            categorical_columns: the features that are categories, even if they hold numbers. A second table, that of the validation rows,
-                has them as well.
+            categorical_columns: the features that are categories, even if they hold numbers; those of a second table as well.
             weight_column: the rows' weights; those of a second table as well.
             dataset_key: the table's path below the volume.
             dataset_url: or its URL.
@@ -138,41 +150,18 @@ class TrainingJob(Job):
             InputError: the table does not exist, has another format, or lacks a column.
         """
         first = not hasattr(self, "target")
-        roles = Roles.of(target, features, validation or {}, categorical=categorical_columns, weight=weight_column)
-        if not first:
-            roles = self._roles.held_out(self._names)
+        given = Roles.of(target, features, validation or {}, categorical=categorical_columns, weight=weight_column)
+        roles = given if first else self._roles.held_out(self._names)
         location = input_location(self.folder, dataset_key, dataset_url, dataset_file, file_format, load_args)
-        try:
-            table = read_table(location, columns=roles.columns, float32=roles.float32)
-        except InputError as error:
-            raise roles.explained(error) from None
+        table = read_training_table(location, roles)
         self._bytes_read += table.bytes_read
-        # Rows are known by their numbers, whatever index load_args or a frame's own has made of a column.
-        frame = table.frame.reset_index(drop=True)
-        # A spreadsheet's header may hold numbers: years, for example.
-        frame.columns = [str(name) for name in frame.columns]
-        roles.require_all(location, list(frame.columns))
-        self._rows["read"] = self._rows.get("read", 0) + len(frame)
-        print(f"read {len(frame):,} rows, {len(frame.columns)} columns from {location.place}")  # noqa: T201
-        _print_checks(table.notes)
-        refuse_nested(frame, location.place)
-        has_target = frame[target].notna()
-        if not has_target.all():
-            print(f"dropped {int((~has_target).sum()):,} rows without a {target}")  # noqa: T201
-            # The index keeps the row numbers of the source.
-            frame = frame[has_target]
-        if frame.empty:
-            raise InputError(f"No row of {location.place} has a `{target}`. Fix target_column, or the data.")
-        for name in roles.categorical:
-            check_codes(frame[name])
-        if roles.weight is not None:
-            row_weights(frame[roles.weight])
+        self._rows["read"] = self._rows.get("read", 0) + table.rows
         if first:
-            self.target = Target.fit(frame[target], self._task)
-            self._roles, self._names = roles, roles.features_in(frame.columns)
+            self.target = Target.fit(table.frame[target], self._task)
+            self._roles, self._names = roles, roles.features_in(table.frame.columns)
             if not self._names:
                 raise InputError(f"{location.place} has no column but the target `{target}`: a model has nothing to learn from.")
-        return frame
+        return table.frame
 
     def split(
         self,
@@ -196,47 +185,95 @@ class TrainingJob(Job):
         Raises:
             InputError: a part that is needed has no rows.
         """
-        target = self.target.encode(frame[self.target.name])
+        encoder = self._encoder(frame, class_weight)
         if validation_frame is None:
-            classes = None if self._task == "regression" else target
+            classes = None if self._task == "regression" else encoder.codes
             split = split_rows(frame, classes, **{name: value for name, value in validation.items() if name != "dataset"})
         else:
             split = Split(np.arange(len(frame)), np.arange(0), np.arange(0))
-        # Each column goes into the matrix of each part by itself: memory holds no table between the frame and these.
-        weight = None if self._roles.weight is None else row_weights(frame[self._roles.weight])
-        rows = None if len(split.train) == len(frame) else split.train
-        self.features, matrix = Features.fit_matrix(frame, self._names, self._roles.categorical, rows)
-        _print_checks(doubts(frame, self._names, self._roles.categorical, rows))
-        numbers = frame.index.to_numpy()
-
-        def taken(places: NDArray[np.int64], matrix: NDArray[np.float32]) -> Part:
-            return Part(matrix, target[places], numbers[places], None if weight is None else weight[places])
-
-        train = taken(split.train, matrix)
-        if validation_frame is None:
-            held = taken(split.validation, self.features.matrix(frame, split.validation))
-        else:
-            held = self._encoded(validation_frame)
-        test = taken(split.test, self.features.matrix(frame, split.test)) if len(split.test) else None
-        for name, part in (("training", train), ("validation", held), ("test", test)):
-            if part is not None and part.weight is not None:
-                refuse_zeros(part.weight, str(self._roles.weight), f"{name} ")
-        if class_weight is not None:
-            for problem in weight_conflicts(self._hyperparameters):
-                raise HyperparameterError(problem)
-            of_classes = class_weights(class_weight, self.target, train.target)
-            train = dataclasses.replace(train, weight=of_classes if train.weight is None else of_classes * train.weight)
-        check_fitted(self._library, self._task, self.target, train)
-        if (doubt := check_held(self._task, self.target, held, self._hyperparameters)) is not None:
-            print(doubt)  # noqa: T201
+        train = self._fitted(encoder, split)
+        held = encoder.encode(split.validation, "validation") if validation_frame is None else encoder.encode_table(validation_frame)
+        test = encoder.encode(split.test, "test") if len(split.test) else None
+        self._check_parts(train, held)
         self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
         print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
         return train, held, test
 
-    def _encoded(self, frame: pd.DataFrame) -> Part:
-        """Return all rows of a table of validation rows."""
-        weight = None if self._roles.weight is None else row_weights(frame[self._roles.weight])
-        return Part(self.features.matrix(frame), self.target.encode(frame[self.target.name]), frame.index.to_numpy(), weight)
+    def folds(
+        self,
+        frame: pd.DataFrame,
+        validation: Mapping[str, Any],
+        early_stopping_rounds: int | None = None,
+        *,
+        class_weight: str | Mapping[str, float] | None = None,
+    ) -> Iterator[tuple[Part, Part, int | None]]:
+        """Yield what each fit of a cross-validation has: the rows of a fold at a time, then all rows.
+
+        `score` takes the outcome of each. The folds that an earlier attempt has done are left out.
+
+        Args:
+            frame: the table.
+            validation: `folds`, `stratified`, `test_fraction`, `seed`, `time_column`, `group_column`.
+            early_stopping_rounds: the folds' early stopping.
+            class_weight: as for `split`.
+
+        Yields:
+            The rows to fit on, those that are held out, and the early stopping. All rows have none to hold out: they are watched
+            themselves, and fitted for `rounds_of` rounds without early stopping.
+
+        Raises:
+            InputError: there are too few rows, groups, or rows of a class.
+        """
+        encoder = self._encoder(frame, class_weight)
+        splits = fold_rows(frame, None if self._task == "regression" else encoder.codes, **validation)
+        self._folds = CrossValidation(len(splits))
+        for number, split in enumerate(splits, 1):
+            if number in self._folds.folds:
+                continue
+            self._begin_fit(self._folds, number, number - 1)
+            train, held = self._fitted(encoder, split), encoder.encode(split.validation, "validation")
+            self._rows["train"] = len(train)
+            print(f"fold {number} of {len(splits)}: train {len(train):,}  validation {len(held):,} rows")  # noqa: T201
+            self._check_parts(train, held)
+            yield train, held, early_stopping_rounds
+        self._begin_fit(self._folds, 0, len(splits))
+        test = splits[0].test
+        everything = np.setdiff1d(np.arange(len(frame)), test)
+        train = self._fitted(encoder, Split(everything, everything[:0], test))
+        self._test = encoder.encode(test, "test") if len(test) else None
+        self._rows |= {"train": len(train), "validation": sum(len(split.validation) for split in splits), "test": len(test)}
+        print(f"all rows: train {len(train):,}  test {len(test):,} rows")  # noqa: T201
+        yield train, train, None
+
+    def rounds_of(self, rounds: int) -> int:
+        """Return the rounds of a fit: those that are asked for, or on all rows as many as the folds' models have on average."""
+        return rounds if self._folds is None or self._fold else min(rounds, self._folds.rounds)
+
+    def _begin_fit(self, folds: CrossValidation, fold: int, done: int) -> None:
+        """Begin the fit of a fold, or of all rows, after so many others."""
+        if done:
+            self._change_stage("read")  # for the encoding
+        self._fold, self._checkpoint_of_fit = fold, None
+        self.progress.begin_fit(done, folds.count + 1, holds_out=fold > 0)
+
+    def _encoder(self, frame: pd.DataFrame, class_weight: str | Mapping[str, float] | None) -> PartEncoder:
+        if class_weight is not None:
+            for problem in weight_conflicts(self._hyperparameters):
+                raise HyperparameterError(problem)
+        return PartEncoder(frame, self.target, self._roles, self._names, class_weight)
+
+    def _fitted(self, encoder: PartEncoder, split: Split) -> Part:
+        """Return the rows to fit on, and print what is doubtful about their features; of folds, about those of all rows."""
+        train = encoder.fit(split.train)
+        self.features = encoder.features
+        if not self._fold:
+            print_checks(encoder.doubts(split.train))
+        return train
+
+    def _check_parts(self, train: Part, held: Part) -> None:
+        check_fitted(self._library, self._task, self.target, train)
+        if (doubt := check_held(self._task, self.target, held, self._hyperparameters)) is not None:
+            print(doubt)  # noqa: T201
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -250,42 +287,62 @@ class TrainingJob(Job):
         refuse_constrained_categories(placed, kinds)
         return by_class(placed, self.target.classes)
 
-    def score(self, native: Any, validation: Part, test: Part | None = None) -> dict[str, Any]:
+    def score(self, native: Any, validation: Part, test: Part | None = None, *, rounds: int = 0) -> dict[str, Any]:
         """Measure the fitted model, and write its metrics and predictions if they are among the outputs.
+
+        Of a cross-validation, the model of a fold is measured alone; with that of all rows, what the folds have shown together is written.
 
         Args:
             native: the library's own object.
             validation: the validation rows.
             test: the test rows.
+            rounds: the rounds of a fold's model, up to the best one.
 
         Returns:
             The metrics of the validation rows, and those of the test rows under `test_` names.
         """
-        output = output_of(self._library, native, self.features, self._task, validation.features)
-        self.target.check_output(output)
-        loss = loss_of(self._library, self._hyperparameters)
-        measured = measure(self.target, validation.target, output, validation.weight, loss)
+        if self._folds is not None and self._fold:
+            measured, output = self._measured(native, validation)
+            history = self._history_of(native)
+            held = (validation.rows, validation.target, output)
+            self._folds.add(self._fold, Fold(measured, rounds or len(history), self._rows["train"], history, *held))
+            return measured
+        if self._folds is None:
+            measured, output = self._measured(native, validation)
+        else:
+            measured, test = self._folds.metrics, self._test
         if test is not None:
-            output_of_test = output_of(self._library, native, self.features, self._task, test.features)
-            tested = measure(self.target, test.target, output_of_test, test.weight, loss)
+            tested, _ = self._measured(native, test)
             measured |= {f"test_{name}": value for name, value in tested.items() if name != "classes"}
         if "metrics" in self._outputs:
-            self._write_json("metrics", _finite(measured))
+            self._write_json("metrics", finite_values(measured))
         if "predictions" in self._outputs:
-            self._write_predictions(validation, output)
+            if self._folds is None:
+                table = predictions_table(self.target, validation.rows, validation.target, output)
+            else:
+                table = self._folds.predictions(self.target)
+            self._written["predictions"] = self._output_file("predictions.parquet")
+            table.to_parquet(self._written["predictions"], index=False)
         shown = {name: value for name, value in measured.items() if isinstance(value, float)}
         print("  ".join(f"{name} {value:.6g}" for name, value in shown.items()))  # noqa: T201
         return measured
 
+    def _measured(self, native: Any, part: Part) -> tuple[dict[str, Any], NDArray[Any]]:
+        """Return a model's metrics on some rows, and its raw output for them."""
+        output = output_of(self._library, native, self.features, self._task, part.features)
+        self.target.check_output(output)
+        return measure(self.target, part.target, output, part.weight, loss_of(self._library, self._hyperparameters)), output
+
     def save(self, native: Any, importance: Sequence[float] | None = None) -> None:
-        """Write the model, the history and the features' importance, if they are among the outputs.
+        """Write the model, the history and the features' importance, if they are among the outputs; of a fold's model nothing.
 
         Args:
             native: the library's own object.
             importance: a number per feature, in the order of the matrix.
         """
-        if self._library == "catboost" and not self.progress.history:
-            self.progress.take_from_catboost(native)
+        if self._folds is not None and self._fold:
+            return  # The model is the one of all rows.
+        fitted = self._history_of(native)
         if "model" in self._outputs:
             folder = self.folder / OUTPUTS / "model"
             save_model(
@@ -294,14 +351,14 @@ class TrainingJob(Job):
                 native,
                 self.features,
                 self.target,
-                rounds=len(self.progress.history),
+                rounds=len(fitted),
                 versions=self._versions(),
             )
             # A model that cannot be loaded has not been saved.
             load_model(folder)
             self._written["model"] = folder
         if "history" in self._outputs:
-            self._write_json("history", self.progress.history)
+            self._write_json("history", fitted if self._folds is None else self._folds.history)
         if "importance" in self._outputs:
             values = [0.0] * len(self.features.columns) if importance is None else [float(value) for value in importance]
             rows = [
@@ -312,8 +369,6 @@ class TrainingJob(Job):
     def permutation_importance(self, native: Any, part: Part, rows: int = 2000) -> list[float] | None:
         """Measure how much the error or the loss on some rows rises when one feature is shuffled among them.
 
-        For a model that keeps no importance of its features (Breiman 2001, "Random Forests", section 10).
-
         Args:
             native: the library's own object.
             part: the rows.
@@ -322,47 +377,24 @@ class TrainingJob(Job):
         Returns:
             A number per feature; None if `importance` is not among the outputs.
         """
-        if "importance" not in self._outputs:
+        if "importance" not in self._outputs or (self._folds is not None and self._fold):
             return None
-        random = np.random.default_rng(0)
         sample = part.take(np.arange(min(rows, len(part))))
-        matrix = sample.features
 
         def error(features: NDArray[np.float32]) -> float:
-            measured = measure(
-                self.target, sample.target, output_of(self._library, native, self.features, self._task, features), sample.weight
-            )
+            output = output_of(self._library, native, self.features, self._task, features)
+            measured = measure(self.target, sample.target, output, sample.weight)
             return float(measured["rmse" if self._task == "regression" else "log_loss"])
 
-        base, rises = error(matrix), []
-        for index in range(matrix.shape[1]):
-            shuffled = matrix.copy()
-            random.shuffle(shuffled[:, index])
-            rises.append(error(shuffled) - base)
-        return rises
+        return permutation_importance(sample.features, error)
+
+    def _history_of(self, native: Any) -> list[dict[str, Any]]:
+        """Return a row for each round of the fit."""
+        if self._library == "catboost" and not self.progress.history:
+            self.progress.take_from_catboost(native)
+        return self.progress.history
 
     def _write_json(self, kind: str, value: Any) -> None:
         file = self._output_file(f"{kind}.json")
         file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         self._written[kind] = file
-
-    def _write_predictions(self, part: Part, output: NDArray[Any]) -> None:
-        import pandas as pd  # imported already when the table was read
-
-        truth = part.target if self._task == "regression" else np.array(self.target.classes)[part.target]
-        frame = pd.DataFrame({"row": part.rows, "target": truth, "prediction": self.target.decode(output)})
-        if self._task != "regression":
-            for label, values in zip(self.target.classes, self.target.probabilities(output).T, strict=True):
-                frame[f"probability_{label}"] = values
-        file = self._output_file("predictions.parquet")
-        frame.to_parquet(file, index=False)
-        self._written["predictions"] = file
-
-
-def _print_checks(sentences: Iterable[str]) -> None:
-    for sentence in sentences:
-        print(f"check: {sentence}")  # noqa: T201
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: finite(value) if isinstance(value, float) else value for name, value in values.items()}

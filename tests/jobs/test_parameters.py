@@ -77,6 +77,13 @@ REFUSED = [
         {"validation": {"group_column": "shop", "time_column": "day"}},
         "`validation.time_column` and `validation.group_column` exclude one another",
     ),
+    ({"validation": {"folds": 5, "fraction": 0.2}}, "`validation.folds` and `validation.fraction` exclude one another"),
+    ({"validation": {"folds": 1}}, "folds"),
+    ({"validation": {"folds": 5, "column": "part"}}, "`validation.folds` means nothing beside `validation.column`"),
+    ({"validation": {"folds": 5, "dataset": "held"}}, "`validation.folds` means nothing beside `validation.dataset`"),
+    ({"validation": {"stratified": True}}, "`validation.stratified` is about `validation.folds`"),
+    ({"validation": {"folds": 5, "stratified": True, "time_column": "day"}}, "`validation.stratified` means nothing beside"),
+    ({"validation": {"folds": 2, "test_fraction": 0.6}}, "leave no rows to fit"),
     ({"validation": {"group_column": "shop", "column": "part"}}, "`validation.column` and `validation.group_column` exclude one another"),
     ({"validation": {"group_column": "shop", "dataset": "held"}}, "`validation.group_column` and `validation.dataset` exclude one another"),
     (

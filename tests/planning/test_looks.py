@@ -156,6 +156,29 @@ def test_values_that_no_other_row_can_mend_are_problems(
     assert "`price` in parameters.yml" in problem
 
 
+@pytest.mark.parametrize("kind", ["text", "sent", "pickled"])  # of parquet, a sample is looked at
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"validation": {"folds": 5, "group_column": "word"}}, "the group column `word` has 3 groups"),
+        ({"validation": {"folds": 99}}, "there are 60 rows to hold out"),
+        ({"validation": {"folds": 60, "time_column": "day"}}, "there are 60 rows to hold out"),
+        (
+            {"model_type": "lightgbm_binary_classification", "target_column": "yes", "validation": {"folds": 31}},
+            "the most frequent class of the target has 30 rows",
+        ),
+    ],
+)
+def test_a_table_that_is_too_small_for_its_folds_is_a_problem(
+    kind: str, parameters: dict[str, Any], words: str, frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    (problem,) = look(tmp_path, table(tmp_path, frame[:60], kind), **parameters).problems
+    assert words in problem
+    assert "`price` in parameters.yml" in problem
+    fits = {**parameters, "validation": {**parameters["validation"], "folds": 3}}
+    assert not look(tmp_path, table(tmp_path, frame[:60], kind), **fits).problems
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "parameters",

@@ -104,6 +104,13 @@ SPECS: dict[str, dict[str, Any]] = {
         "outputs": EVERYTHING,
     },
 }
+# A cross-validation, with what changes it.
+FOLDED: dict[str, dict[str, Any]] = {
+    "xgboost_regression": {"validation": {"folds": 5}, "early_stopping_rounds": 30},
+    "lightgbm_multiclass_classification": {"validation": {"folds": 3, "stratified": False}, "class_weight": "balanced"},
+    "catboost_binary_classification": {"validation": {"folds": 5, "group_column": "customer", "test_fraction": 0.2}},
+    "keras_regression": {"validation": {"folds": 4, "time_column": "year"}, "weight_column": "rooms", "early_stopping_rounds": 5},
+}
 FUNCTION = FunctionSpec(
     name="score",
     function="shop.pipelines.scoring.nodes:score",
@@ -147,6 +154,10 @@ def scripts() -> dict[str, str]:
     jobs = {f"segment-{number}-0123456789ab": {"CLOUDTRAIN_CHECKPOINT_EVERY_S": "60.0"} for number in (1, 2)}
     return {
         **{recipe: generator.render(spec) for recipe, spec in recipes.items()},
+        **{
+            f"{recipe}_folds": generator.render(training_spec(recipe, {"dataset_key": "t.csv", "target_column": "y", **fields}))
+            for recipe, fields in FOLDED.items()
+        },
         "function": generator.render_function(FUNCTION),
         "function_of_parameters": generator.render_function(PLAIN_FUNCTION),
         "group": generator.render_group("segments", "2026-01-31T12.00.00.000Z", jobs),
@@ -181,7 +192,10 @@ def scripts_with_parameters() -> dict[str, str]:
         weights = [{"weight_column": "exposure"}]
         weights += [{"class_weight": "balanced"}, {"class_weight": {"a": 2}, **held}] if task != "regression" else []
         metrics = [{"metric": name, "early_stopping_rounds": 5} for name in METRICS[library][task]]
-        for number, more in enumerate([*weights, {"categorical_columns": ["shop"]}, *metrics, {**weights[0], **metrics[-1]}]):
+        folded = [{**each, "validation": {"folds": 5}} for each in (weights[0], metrics[0])]
+        for number, more in enumerate(
+            [*folded, *weights, {"categorical_columns": ["shop"]}, {"validation": {"folds": 5}}, *metrics, {**weights[0], **metrics[-1]}]
+        ):
             fields = {"dataset_key": "t.csv", "target_column": "y", **more}
             written[f"{recipe}_{number}"] = TrainingScriptGenerator().render(training_spec(recipe, fields))
     return written

@@ -34,6 +34,7 @@ from kedro_cloudtrain import (
     TrainingScriptGenerator,
     training_node,
 )
+from kedro_cloudtrain.rehearsal import Rehearsal, Seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,3 +158,11 @@ def advice(error: CloudTrainError) -> str:
 
 def left(error: DetachedError) -> str:
     return error.job
+
+
+def rehearsed(folder: Path) -> float:
+    with Rehearsal({"abc123xyz": "EU-RO-1"}, [Seed(folder)], faults=["vanish"], gpus=["NVIDIA L4"]) as rehearsal:
+        assert_type(rehearsal.environment, dict[str, str])
+        assert_type(rehearsal.volume(), Path)
+        assert all(pod.gone for pod in rehearsal.pods)
+        return rehearsal.cost_usd

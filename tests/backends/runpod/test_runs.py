@@ -222,18 +222,6 @@ def running(pod_id: str) -> list[str]:
     return commands
 
 
-def test_the_documented_command_serves_until_it_is_interrupted() -> None:
-    from support.kedro_project import ROOT
-
-    code = f"{LISTEN}; sys.argv = ['x']; runpy.run_module('kedro_cloudtrain.rehearsal', run_name='__main__')"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(5)]
-    assert all(line.startswith("export RUNPOD_") for line in lines)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
-
-
 @pytest.mark.measured
 def test_the_secrets_of_package_indexes_are_in_no_file_and_no_line(shop: Project, cloud: Cloud) -> None:
     # An index with a password, and a package by a URL with a user and a signed query, as private ones are often written.

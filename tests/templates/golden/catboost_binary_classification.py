@@ -52,7 +52,7 @@ with TrainingJob(
         for part in (train, validation)
     )
 
-    # CatBoost's own snapshots are the checkpoint: it goes on from the one that a lost machine left.
+    # CatBoost's own snapshots are the checkpoint: it goes on from that of a lost machine.
     model = CatBoost({**params, "iterations": rounds, **job.checkpoint.for_catboost()})
     job.progress.begin(rounds)
     with job.stage("fit"):

@@ -51,7 +51,7 @@ with TrainingJob(
         task_type="GPU" if job.device == "cuda" else "CPU",
     )
     if "subsample" in params:
-        params.setdefault("bootstrap_type", "Bernoulli")  # the default, Bayesian, draws no sample
+        params.setdefault("bootstrap_type", "Bernoulli")  # Bayesian, the default, draws none
     rounds = take(params, "iterations", 1000)
     categories = job.features.category_indexes
     train_pool, validation_pool = (
@@ -59,7 +59,7 @@ with TrainingJob(
         for part in (train, validation)
     )
 
-    # CatBoost's own snapshots are the checkpoint: it goes on from the one that a lost machine left.
+    # CatBoost's own snapshots are the checkpoint: it goes on from that of a lost machine.
     model = CatBoost({**params, "iterations": rounds, **job.checkpoint.for_catboost()})
     job.progress.begin(rounds)
     with job.stage("fit"):

@@ -56,20 +56,21 @@ with TrainingJob(__file__, "keras", "binary_classification", HYPERPARAMETERS, OU
     parts = [inputs[0]]
     for size in job.features.vocabulary_sizes:
         inputs.append(keras.Input((1,), dtype="int32"))
-        embedding = keras.layers.Embedding(size, min(params["embedding_size"], size))(inputs[-1])
+        width = min(params["embedding_size"], size)
+        embedding = keras.layers.Embedding(size, width)(inputs[-1])
         parts.append(keras.layers.Flatten()(embedding))
     hidden = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     for units in params["hidden_units"]:
         penalty = keras.regularizers.L2(params["l2"])
-        hidden = keras.layers.Dense(units, params["activation"], kernel_regularizer=penalty)(hidden)
+        dense = keras.layers.Dense(units, params["activation"], kernel_regularizer=penalty)
+        hidden = dense(hidden)
         if params["batch_normalization"]:
             hidden = keras.layers.BatchNormalization()(hidden)
         hidden = keras.layers.Dropout(params["dropout"])(hidden)
     prediction = keras.layers.Dense(1, activation="sigmoid")(hidden)
     model = keras.Model(inputs, prediction)
-    optimizer = keras.optimizers.get(
-        {"class_name": params["optimizer"], "config": {"learning_rate": params["learning_rate"]}}
-    )
+    settings = {"learning_rate": params["learning_rate"]}
+    optimizer = keras.optimizers.get({"class_name": params["optimizer"], "config": settings})
     # The same layers, fitted in blocks of batches: on JAX, a block is one compiled loop.
     blocks = in_blocks(model, params["batch_size"])
     blocks.compile(optimizer, loss="binary_crossentropy", metrics=["accuracy"])
@@ -89,7 +90,7 @@ with TrainingJob(__file__, "keras", "binary_classification", HYPERPARAMETERS, OU
             train.target,
             validation_data=(validation_inputs, validation.target),
             epochs=params["epochs"],
-            initial_epoch=job.checkpoint.rounds,  # those that a lost machine left in a checkpoint
+            initial_epoch=job.checkpoint.rounds,  # those in a lost machine's checkpoint
             callbacks=job.checkpoint.for_keras(callbacks, SEED),
             verbose=0,
         )

@@ -56,23 +56,25 @@ with TrainingJob(__file__, "keras", "multiclass_classification", HYPERPARAMETERS
     parts = [inputs[0]]
     for size in job.features.vocabulary_sizes:
         inputs.append(keras.Input((1,), dtype="int32"))
-        embedding = keras.layers.Embedding(size, min(params["embedding_size"], size))(inputs[-1])
+        width = min(params["embedding_size"], size)
+        embedding = keras.layers.Embedding(size, width)(inputs[-1])
         parts.append(keras.layers.Flatten()(embedding))
     hidden = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     for units in params["hidden_units"]:
         penalty = keras.regularizers.L2(params["l2"])
-        hidden = keras.layers.Dense(units, params["activation"], kernel_regularizer=penalty)(hidden)
+        dense = keras.layers.Dense(units, params["activation"], kernel_regularizer=penalty)
+        hidden = dense(hidden)
         if params["batch_normalization"]:
             hidden = keras.layers.BatchNormalization()(hidden)
         hidden = keras.layers.Dropout(params["dropout"])(hidden)
+    loss = "sparse_categorical_crossentropy"
     prediction = keras.layers.Dense(len(job.target.classes), activation="softmax")(hidden)
     model = keras.Model(inputs, prediction)
-    optimizer = keras.optimizers.get(
-        {"class_name": params["optimizer"], "config": {"learning_rate": params["learning_rate"]}}
-    )
+    settings = {"learning_rate": params["learning_rate"]}
+    optimizer = keras.optimizers.get({"class_name": params["optimizer"], "config": settings})
     # The same layers, fitted in blocks of batches: on JAX, a block is one compiled loop.
     blocks = in_blocks(model, params["batch_size"])
-    blocks.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    blocks.compile(optimizer, loss=loss, metrics=["accuracy"])
 
     callbacks = [job.progress.for_keras()]
     if EARLY_STOPPING_ROUNDS:
@@ -89,7 +91,7 @@ with TrainingJob(__file__, "keras", "multiclass_classification", HYPERPARAMETERS
             train.target,
             validation_data=(validation_inputs, validation.target),
             epochs=params["epochs"],
-            initial_epoch=job.checkpoint.rounds,  # those that a lost machine left in a checkpoint
+            initial_epoch=job.checkpoint.rounds,  # those in a lost machine's checkpoint
             callbacks=job.checkpoint.for_keras(callbacks, SEED),
             verbose=0,
         )

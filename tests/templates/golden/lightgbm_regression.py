@@ -58,7 +58,7 @@ with TrainingJob(
         booster = lgb.train(
             params,
             dtrain,
-            rounds - job.checkpoint.rounds,  # those that a lost machine left in a checkpoint
+            rounds - job.checkpoint.rounds,  # those in a lost machine's checkpoint
             valid_sets=[dtrain, dvalidation],
             valid_names=["train", "validation"],
             init_model=job.checkpoint.model,

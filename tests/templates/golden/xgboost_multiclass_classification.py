@@ -66,7 +66,7 @@ with TrainingJob(__file__, "xgboost", "multiclass_classification", HYPERPARAMETE
         booster = xgb.train(
             params,
             dtrain,
-            rounds - job.checkpoint.rounds,  # those that a lost machine left in a checkpoint
+            rounds - job.checkpoint.rounds,  # those in a lost machine's checkpoint
             evals=[(dtrain, "train"), (dvalidation, "validation")],
             verbose_eval=False,
             xgb_model=job.checkpoint.model,

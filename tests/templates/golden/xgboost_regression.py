@@ -56,7 +56,7 @@ with TrainingJob(__file__, "xgboost", "regression", HYPERPARAMETERS, OUTPUTS) as
         booster = xgb.train(
             params,
             dtrain,
-            rounds - job.checkpoint.rounds,  # those that a lost machine left in a checkpoint
+            rounds - job.checkpoint.rounds,  # those in a lost machine's checkpoint
             evals=[(dtrain, "train"), (dvalidation, "validation")],
             verbose_eval=False,
             xgb_model=job.checkpoint.model,

@@ -1,0 +1,92 @@
+"""The faults that a rehearsal can have, by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from kedro_cloudtrain.rehearsal.storage import StorageFault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kedro_cloudtrain.rehearsal.server import RunPodStandIn
+    from kedro_cloudtrain.rehearsal.storage import S3StandIn
+
+# How long a pod lives that vanishes: long enough to begin its job.
+_VANISHES_AFTER_S = 3.0
+_SLOW_S = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class NamedFault:
+    """A fault by its name.
+
+    Attributes:
+        about: what happens, in a few words.
+        plan: lets it happen so many times.
+    """
+
+    about: str
+    plan: Callable[[RunPodStandIn, S3StandIn, int], object]
+
+
+def _pod(kind: str) -> Callable[[RunPodStandIn, S3StandIn, int], object]:
+    return lambda runpod, _, times: runpod.faults.befall(kind, times)
+
+
+def _vanish(runpod: RunPodStandIn, _: S3StandIn, times: int) -> None:
+    runpod.faults.befall("vanishes", times, _VANISHES_AFTER_S)
+
+
+def _silent_volume(_: RunPodStandIn, s3: S3StandIn, times: int) -> None:
+    s3.faults += [StorageFault(method, status=503, times=times) for method in ("GET", "HEAD", "PUT", "POST", "DELETE")]
+
+
+NAMED_FAULTS = {
+    "vanish": NamedFault("a pod is gone a few seconds after its start, with all that it did", _vanish),
+    "never-starts": NamedFault("a pod is paid for and its container never starts", _pod("never starts")),
+    "loops": NamedFault("a pod's command fails at once, over and over", _pod("loops")),
+    "errors": NamedFault("a pod is in the state ERROR", _pod("errors")),
+    "no-cuda": NamedFault("a pod's host answers, and no library opens its GPU", _pod("no cuda")),
+    "dear": NamedFault("a pod is billed at ten times its offer", _pod("dear")),
+    "cannot-end": NamedFault("a pod may not terminate itself", _pod("cannot end")),
+    "no-capacity": NamedFault("no machine is free", lambda runpod, _, times: runpod.faults.no_capacity(times=times)),
+    "lost-answer": NamedFault(
+        "a pod is created and the answer is lost", lambda runpod, _, times: runpod.faults.lose_answer("POST /v2/pods", times)
+    ),
+    "api-down": NamedFault(
+        "the list of pods is answered by 503", lambda runpod, _, times: runpod.faults.answer("GET /v2/pods", 503, times=times)
+    ),
+    "api-slow": NamedFault(
+        "the list of pods is answered late", lambda runpod, _, times: runpod.faults.slow("GET /v2/pods", _SLOW_S, times)
+    ),
+    "cannot-terminate": NamedFault(
+        "RunPod refuses to terminate a pod", lambda runpod, _, times: runpod.faults.answer("DELETE /v2/pods/*", 500, times=times)
+    ),
+    "volume-down": NamedFault("the volume answers by 503", _silent_volume),
+}
+
+
+def plan_fault(text: str, runpod: RunPodStandIn, s3: S3StandIn) -> None:
+    """Let a fault happen that is written as `NAME`, once, or as `NAME:TIMES`.
+
+    Raises:
+        ValueError: there is no fault of that name, or the number is none.
+    """
+    name, times = parse_fault(text)
+    NAMED_FAULTS[name].plan(runpod, s3, times)
+
+
+def parse_fault(text: str) -> tuple[str, int]:
+    """Return a fault's name and how many times it happens, as `NAME` or `NAME:TIMES` has them.
+
+    Raises:
+        ValueError: there is no fault of that name, or the number is none.
+    """
+    name, _, times = text.partition(":")
+    if name not in NAMED_FAULTS:
+        raise ValueError(f"there is no fault {name!r}: {', '.join(NAMED_FAULTS)}")
+    if times and (not times.isdigit() or not int(times)):
+        raise ValueError(f"{text!r}: behind the colon stands how many times it happens, 1 or more")
+    return name, int(times or 1)

@@ -1,0 +1,114 @@
+"""Train a Keras regression model. By hand: python train.py"""
+
+import sys
+from pathlib import Path
+
+# The archive beside this script holds cloudtrain_worker: reading, encoding, metrics, saving.
+sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
+
+from cloudtrain_worker import TrainingJob, auto_batch_size, choose_keras_backend, in_blocks
+
+choose_keras_backend()  # KERAS_BACKEND if it is set, else a backend that is installed
+import keras  # noqa: E402  # Keras reads its backend when it is imported
+
+DATASET_KEY = "t.csv"
+TARGET_COLUMN = "y"
+FEATURE_COLUMNS = None  # every other column
+WEIGHT_COLUMN = "rooms"
+HYPERPARAMETERS = {}
+VALIDATION = {"folds": 4, "time_column": "year"}
+EARLY_STOPPING_ROUNDS = 5
+SEED = 42
+OUTPUTS = ["model", "metrics"]
+
+with TrainingJob(__file__, "keras", "regression", HYPERPARAMETERS, OUTPUTS) as job:
+    table = job.read(
+        TARGET_COLUMN,
+        FEATURE_COLUMNS,
+        VALIDATION,
+        weight_column=WEIGHT_COLUMN,
+        dataset_key=DATASET_KEY,
+    )
+    # Each fold is held out once; then all rows are fitted, for as many rounds as the folds took.
+    for train, validation, early_stopping_rounds in job.folds(
+        table, VALIDATION, EARLY_STOPPING_ROUNDS
+    ):
+        params = {
+            "hidden_units": [64, 32],
+            "activation": "relu",
+            "dropout": 0.0,
+            "l2": 0.0,
+            "batch_normalization": False,
+            "embedding_size": 8,
+            "optimizer": "adam",
+            "learning_rate": 0.001,
+            "epochs": 100,
+            "batch_size": "auto",
+            **HYPERPARAMETERS,
+        }
+        if params["batch_size"] == "auto":
+            params["batch_size"] = auto_batch_size(len(train))
+        params["epochs"] = job.rounds_of(params["epochs"])
+        keras.utils.set_random_seed(SEED)
+
+        # The numbers are standardised, and behind them are the flags of those that may be missing.
+        # Each category has an embedding, whose place 0 is a missing or an unknown value.
+        train_inputs, validation_inputs = (
+            job.features.network_inputs(part.features) for part in (train, validation)
+        )
+        inputs = [keras.Input(train_inputs[0].shape[1:])]
+        parts = [inputs[0]]
+        for size in job.features.vocabulary_sizes:
+            inputs.append(keras.Input((1,), dtype="int32"))
+            width = min(params["embedding_size"], size)
+            embedding = keras.layers.Embedding(size, width)(inputs[-1])
+            parts.append(keras.layers.Flatten()(embedding))
+        hidden = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+        for units in params["hidden_units"]:
+            penalty = keras.regularizers.L2(params["l2"])
+            dense = keras.layers.Dense(units, params["activation"], kernel_regularizer=penalty)
+            hidden = dense(hidden)
+            if params["batch_normalization"]:
+                hidden = keras.layers.BatchNormalization()(hidden)
+            hidden = keras.layers.Dropout(params["dropout"])(hidden)
+        # The last layer scales up to the target's own unit, and the loss is in units of its
+        # variance: inside the network, numbers stay near 1.
+        mean = float(train.target.mean())
+        scale = max(float(train.target.std()), 1e-6 * abs(mean)) or 1.0
+        prediction = keras.layers.Rescaling(scale, offset=mean)(keras.layers.Dense(1)(hidden))
+        unit = scale**-2
+        model = keras.Model(inputs, prediction)
+        settings = {"learning_rate": params["learning_rate"]}
+        optimizer = keras.optimizers.get({"class_name": params["optimizer"], "config": settings})
+        # The same layers, fitted in blocks of batches: on JAX, a block is one compiled loop.
+        blocks = in_blocks(model, params["batch_size"])
+        blocks.compile(optimizer, loss="mse", loss_weights=unit, weighted_metrics=["mse", "mae"])
+
+        callbacks = [job.progress.for_keras()]
+        if early_stopping_rounds:
+            callbacks.append(
+                keras.callbacks.EarlyStopping(
+                    "val_loss", patience=early_stopping_rounds, restore_best_weights=True
+                )
+            )
+        train = train.without_features()  # the network has its own: memory need not hold both
+        job.progress.begin(params["epochs"])
+        with job.stage("fit"):
+            blocks.fit(
+                train_inputs,
+                train.target,
+                sample_weight=train.weight / train.weight.mean(),  # the loss is a weighted mean
+                validation_data=(
+                    validation_inputs,
+                    validation.target,
+                    validation.weight / validation.weight.mean(),
+                ),
+                epochs=params["epochs"],
+                initial_epoch=job.checkpoint.rounds,  # those in a lost machine's checkpoint
+                callbacks=job.checkpoint.for_keras(callbacks, SEED),
+                verbose=0,
+            )
+
+        rounds = callbacks[-1].best_epoch + 1 if early_stopping_rounds else params["epochs"]
+        job.score(model, validation, rounds=rounds)
+        job.save(model, importance=job.permutation_importance(model, validation))
