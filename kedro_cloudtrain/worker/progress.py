@@ -25,7 +25,8 @@ class Progress:
         file: the progress file.
 
     Attributes:
-        of: the most rounds that there can be.
+        of: the most rounds that there can be in this fit.
+        most: the most that there can be in one of several fits.
     """
 
     def __init__(self, file: Path) -> None:
@@ -33,7 +34,7 @@ class Progress:
         self._began = monotonic()
         self._due = 0.0
         self._before_s = 0.0
-        self.of = 0
+        self.of = self.most = 0
         self._fit, self._fits = 0, 1
         self._holds_out = True
         self._earlier_fits_s = 0.0
@@ -42,7 +43,7 @@ class Progress:
 
     def begin(self, rounds: int) -> None:
         """Begin a fit of at most `rounds` rounds."""
-        self.of = rounds
+        self.of, self.most = rounds, max(self.most, rounds)
         self._began = monotonic() - self._before_s
 
     def begin_fit(self, number: int, of: int, *, holds_out: bool = True) -> None:
@@ -77,7 +78,7 @@ class Progress:
 
     def started(self) -> None:
         """Write a first line, before the first round is done."""
-        self._file.write(json.dumps({"step": 0, "of": self.of * self._fits, "metrics": {}, "seconds": 0.0}) + "\n")
+        self._file.write(json.dumps({"step": 0, "of": self.most * self._fits, "metrics": {}, "seconds": 0.0}) + "\n")
         self._file.flush()
 
     def round(self, metrics: dict[str, float]) -> None:
@@ -108,7 +109,7 @@ class Progress:
         for seconds, metrics in self._unwritten:
             step, values = len(self._history) + 1, {name: finite(value) for name, value in metrics.items()}
             self._history.append({"round": step, **values})
-            most = max(self.of, step)
+            most = max(self.most, step)
             altogether_s = round(self._earlier_fits_s + seconds, 3)
             line = {"step": self._fit * most + step, "of": most * self._fits, "metrics": values, "seconds": altogether_s}
             self._file.write(json.dumps(line) + "\n")

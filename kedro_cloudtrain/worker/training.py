@@ -55,7 +55,6 @@ class TrainingJob(Job):
         outputs: the outputs to write, of `model`, `metrics`, `history`, `importance` and `predictions`.
 
     Attributes:
-        folder: the job folder.
         device: `cuda` or `cpu`.
         features: how the features are encoded; set once the rows are split.
         target: how the target is encoded; set once the table is read.
@@ -247,6 +246,7 @@ class TrainingJob(Job):
 
     def rounds_of(self, rounds: int) -> int:
         """Return the rounds of a fit: those that are asked for, or on all rows as many as the folds' models have on average."""
+        self.progress.most = max(self.progress.most, rounds)
         return rounds if self._folds is None or self._fold else min(rounds, self._folds.rounds)
 
     def _begin_fit(self, folds: CrossValidation, fold: int, done: int) -> None:
