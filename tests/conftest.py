@@ -15,7 +15,7 @@ import support.libraries  # noqa: F401  # before all that imports them
 
 # isort: split
 from support.cloud import DATA_CENTER, Cloud
-from support.forked import JOBS, KEDRO_COMMANDS, fork_jobs
+from support.forked import JOBS, KEDRO_COMMANDS, KEDRO_LIBRARIES, fork_jobs, import_all
 from support.kedro_project import PENGUINS, Project, make_project
 
 from kedro_cloudtrain.rehearsal import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
@@ -67,7 +67,13 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave what the libraries and the tests themselves consist of out of each later look for garbage."""
+    """Import what the server of commands has imported: its modules' own lines are measured here alone.
+
+    What the libraries and the tests themselves consist of is left out of each later look for garbage.
+    """
+    for library in KEDRO_LIBRARIES:
+        if library.startswith("kedro_cloudtrain."):
+            import_all(library)
     gc.collect()
     gc.freeze()
 

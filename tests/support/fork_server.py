@@ -5,13 +5,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import importlib.util
 import inspect
 import itertools
 import json
 import logging.config
 import os
-import pkgutil
 import runpy
 import select
 import signal
@@ -25,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from support.forked import JOB_LIBRARIES, KEDRO_LIBRARIES, fork_jobs
+from support.forked import JOB_LIBRARIES, KEDRO_LIBRARIES, fork_jobs, import_all
 
 del sys.path[0]
 
@@ -131,13 +129,6 @@ def become(request: dict[str, Any]) -> None:
         runpy.run_path(option, run_name="__main__")
 
 
-def modules(library: str) -> list[str]:
-    """Return the module by the name, and with one of the package all that are below it."""
-    found = importlib.util.find_spec(library) if library.startswith("kedro_cloudtrain.") else None
-    below = pkgutil.walk_packages(found.submodule_search_locations, f"{library}.") if found and found.submodule_search_locations else ()
-    return [library, *(module.name for module in below)]
-
-
 def remember_packages() -> None:
     """Read once what is written about the installed packages: each of Kedro's commands asks three times what all of them offer."""
     for name in ("entry_points", "metadata", "_normalized_name"):
@@ -201,9 +192,7 @@ def no_logging_configured() -> Iterator[None]:
 if __name__ == "__main__":
     with no_logging_configured():
         for library in LIBRARIES[sys.argv[1]]:
-            for module in modules(library):
-                with contextlib.suppress(ImportError):  # an older Kedro has fewer modules
-                    importlib.import_module(module)
+            import_all(library)
     remember_packages()
     if "kedro_cloudtrain.jobs.worker_archive" in sys.modules:  # what is the same for each job of this package
         archives = sys.modules["kedro_cloudtrain.jobs.worker_archive"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import pkgutil
 import re
 import select
 import signal
@@ -216,6 +218,15 @@ def fork_jobs(server: Callable[[], str]) -> None:
             return _start(server(), request, log, log, options["pass_fds"])
 
     subprocess.Popen = Popen  # type: ignore[misc]
+
+
+def import_all(library: str) -> None:
+    """Import the module by the name, and with one of this package all that are below it."""
+    found = importlib.util.find_spec(library) if library.startswith("kedro_cloudtrain.") else None
+    below = pkgutil.walk_packages(found.submodule_search_locations, f"{library}.") if found and found.submodule_search_locations else ()
+    for name in (library, *(module.name for module in below)):
+        with suppress(ImportError):  # an older Kedro has fewer modules
+            importlib.import_module(name)
 
 
 def _start(address: str, request: dict[str, Any], stdout: int, stderr: int, pass_fds: Sequence[int] = ()) -> ForkedProcess:
