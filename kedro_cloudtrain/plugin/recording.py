@@ -99,7 +99,8 @@ def recording(
         nodes=_nodes(pipeline, plans),
     )
     shared = SharedRuns(volume, name) if plans and is_shared(volume, project.path) else None
-    recorder = RunRecorder(ledger, record, shared, receipts, {plan.node.name: plan.input_names for plan in plans})
+    so_far = display.receipts_so_far if display is not None else tuple
+    recorder = RunRecorder(ledger, record, shared, receipts, {plan.node.name: plan.input_names for plan in plans}, so_far)
     recorder.begin()
     if notices is not None and display is not None:
         notices.watch(record, display.so_far_usd, display.without_machine_s)
