@@ -87,8 +87,8 @@ def rehearse(
     Left out, the command is: kedro run --runner=cloudtrain, with --env.
 
     The pods are processes that see the volume, and neither the project's folder, the home folder nor your environment, as far as this
-    user may hide them: what would be missing on a pod is missing here. GPUs are computed on the CPU, and the dollars are play money. What
-    the run saves goes where the catalog says.
+    user may hide them: what would be missing on a pod is mostly missing here. GPUs are computed on the CPU, and the dollars are play
+    money. What the run saves goes where the catalog says. A fault that found no occasion is named, and ends the rehearsal with 1.
 
     kedro cloudtrain rehearse --seed data/volume -- kedro run --runner=cloudtrain --env=runpod
     """
