@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import support.libraries  # noqa: F401  # before all that imports them
+
+# isort: split
 from support.cloud import DATA_CENTER, Cloud
-from support.forked import JOBS, KEDRO_COMMANDS, fork_jobs
+from support.forked import JOBS, KEDRO_COMMANDS, KEDRO_LIBRARIES, fork_jobs, import_all
 from support.kedro_project import PENGUINS, Project, make_project
 
 from kedro_cloudtrain.rehearsal import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
@@ -19,6 +24,7 @@ from kedro_cloudtrain.rehearsal import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodSt
 pytest_plugins = ["support.account", "support.four_nodes", "support.slow_training"]
 
 _numbers = itertools.count()
+_FORK_SERVERS = {"commands": KEDRO_COMMANDS, "jobs": JOBS}
 
 
 # Their tests share what takes long to make: a run, or an environment.
@@ -49,12 +55,33 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let the jobs of tests be forked that run them in pytest's own process, and have one key for all, not a file of this user's."""
     config.addinivalue_line("markers", "measured: coverage is measured in the commands that the test starts, too")
     os.environ.setdefault("CLOUDTRAIN_SIGNING_KEY", "a key for the tests of this package alone")
+    for name, address in getattr(config, "workerinput", {}).get("fork_servers", {}).items():
+        _FORK_SERVERS[name].share(address)
     fork_jobs(JOBS.open)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let xdist's workers share the servers of processes."""
+    node.workerinput["fork_servers"] = {name: server.open() for name, server in _FORK_SERVERS.items()}
+
+
+def pytest_collection_finish() -> None:
+    """Import what the server of commands has imported: its modules' own lines are measured here alone.
+
+    What the libraries and the tests themselves consist of is left out of each later look for garbage.
+    """
+    for library in KEDRO_LIBRARIES:
+        if library.startswith("kedro_cloudtrain."):
+            import_all(library)
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
     """End the servers of processes."""
-    for server in (KEDRO_COMMANDS, JOBS):
+    for server in _FORK_SERVERS.values():
         server.stop()
 
 

@@ -18,7 +18,7 @@ from support.pages import block, commands_of
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the example project, run once by our runner, and by the command that its reader types."""
-    copy = Project(tmp_path_factory.mktemp("example"), forks=False)
+    copy = Project(tmp_path_factory.mktemp("example"))
     for name in ("src", "conf", "pyproject.toml", ".telemetry"):
         source = ROOT / name
         shutil.copytree(source, copy.path / name) if source.is_dir() else shutil.copy(source, copy.path)
@@ -28,7 +28,6 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Project:
     done = copy.kedro(*shlex.split(first.split("&& .venv/bin/kedro")[1]), timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     copy.output = done.stdout + done.stderr
-    copy.forks = True
     return copy
 
 

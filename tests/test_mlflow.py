@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.kedro_project import PARAMETERS, ROOT, Project, make_project
+from support.environments import make_environment
+from support.kedro_project import PARAMETERS, Project, make_project
 
-UV = [sys.executable, "-m", "uv"]
 CATALOG = """
 penguins: {type: kedro_cloudtrain.CloudDataset, dataset_key: datasets/penguins.csv, volume: {path: data/volume}}
 flat_model: {type: kedro_cloudtrain.ModelDataset, filepath: data/06_models/flat}
@@ -57,15 +57,8 @@ print(json.dumps([shown(run) for run in runs]))
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment of its own: kedro-mlflow would take part in every other test's runs."""
-    environment = tmp_path_factory.mktemp("mlflow") / "environment"
-    subprocess.run([*UV, "venv", "-q", "--python", sys.executable, environment], check=True, capture_output=True)
-    python = environment / "bin/python"
-    subprocess.run(
-        [*UV, "pip", "install", "-q", "--python", python, "-e", f"{ROOT}[xgboost]", "plotly", "kedro-mlflow", "kedro-datasets"],
-        check=True,
-        capture_output=True,
-    )
-    return python
+    needed = [line for line in importlib.metadata.requires("kedro-cloudtrain") or () if "extra ==" not in line]
+    return make_environment(tmp_path_factory.mktemp("mlflow") / "environment", "kedro-mlflow", "kedro-datasets", *needed)
 
 
 @pytest.fixture(scope="module")
@@ -94,25 +87,31 @@ def runs(python: Path, project: Project) -> list[dict]:
     return logged
 
 
-def test_one_run_has_the_metrics_of_all_nodes(python: Path, tracked: Project) -> None:
+@pytest.fixture(scope="module")
+def logged(python: Path, tracked: Project) -> tuple[dict, dict, dict, dict]:
+    """What is logged of a run on machines, of the next one, and of one by Kedro's own runner; and what the first has saved."""
     tracked.write("conf/base/cloudtrain.yml", "run: {max_pods: 2, report: true}\n")
     kedro(python, tracked, "--runner=cloudtrain")
-    run = runs(python, tracked)[0]
-    assert run["status"] == "FINISHED"
     saved = {name: json.loads((tracked.path / f"data/08_reporting/{name}.json").read_text()) for name in ("mass", "flat", "both")}
+    (page,) = (tracked.path / ".cloudtrain/reports").glob("*.html")
+    kedro(python, tracked, "--runner=cloudtrain")
+    kedro(python, tracked)
+    own, again, first = runs(python, tracked)
+    return first, again, own, {**saved, "page": page.name}
+
+
+def test_one_run_has_the_metrics_of_all_nodes(logged: tuple[dict, dict, dict, dict]) -> None:
+    run, again, _, saved = logged
+    assert run["status"] == "FINISHED"
     wanted = {f"{name}_metrics.{key}": value for name in ("mass", "flat") for key, value in saved[name].items()}
     assert run["metrics"] == pytest.approx({**wanted, "both_metrics.spread": saved["both"]["spread"]})
     assert any("model_type" in name or "xgboost_regression" in value for name, value in run["params"].items())
     assert run["models"] == 1
-    (page,) = (tracked.path / ".cloudtrain/reports").glob("*.html")
-    assert {"flat_model_files", page.name} <= set(run["artifacts"])
+    assert {"flat_model_files", saved["page"]} <= set(run["artifacts"])
     # Finished work is reused, and the next run still gets its metrics.
-    kedro(python, tracked, "--runner=cloudtrain")
-    again, first = runs(python, tracked)[:2]
-    assert again["metrics"] == first["metrics"]
+    assert again["metrics"] == run["metrics"]
 
 
-def test_kedros_own_runner_logs_the_same(python: Path, tracked: Project) -> None:
-    kedro(python, tracked)
-    run = runs(python, tracked)[0]
+def test_kedros_own_runner_logs_the_same(logged: tuple[dict, dict, dict, dict]) -> None:
+    _, _, run, _ = logged
     assert {"mass_metrics.rmse", "flat_metrics.rmse", "both_metrics.spread"} <= set(run["metrics"])

@@ -64,8 +64,8 @@ class Watcher(Protocol):
         """Called when the fit has come further."""
         ...
 
-    def placed(self, job: str, machine: str, usd_per_hour: float) -> None:
-        """Called when the job has got a machine."""
+    def placed(self, job: str, machine: str, usd_per_hour: float, pod: str) -> None:
+        """Called when the job has got a machine, which is a pod of an id."""
         ...
 
     def busy(self, job: str, gpu_percent: float | None, cost_usd: float) -> None:

@@ -58,7 +58,8 @@ def init(metadata: ProjectMetadata, env: str | None) -> None:
         for target in (file, logging)
     }
     # The line by which an editor finds the schema.
-    texts[file] = f"# yaml-language-server: $schema={os.path.relpath(schema, file.parent)}\n{texts[file]}"
+    editors_line = f"# yaml-language-server: $schema={os.path.relpath(schema, file.parent)}"
+    texts[file] = f"{editors_line}\n{texts[file]}"
     texts[schema] = json.dumps(settings_schema(), indent=2) + "\n"
     has_logging = any(conf.glob("logging.y*ml"))
     written = [target for target in texts if not (target.exists() or (target == logging and has_logging))]
@@ -69,6 +70,8 @@ def init(metadata: ProjectMetadata, env: str | None) -> None:
             temporary.write_text(texts[target], encoding="utf-8")
     names = some_of(str(target.relative_to(metadata.project_path)) for target in written)
     click.echo(f"Wrote {names}. Next: kedro cloudtrain plan")
+    if schema in written and file not in written and editors_line not in file.read_text(encoding="utf-8"):
+        click.echo(f"For an editor to find the schema, begin {file.relative_to(metadata.project_path)} with this line: {editors_line}")
 
 
 @cloudtrain.command()

@@ -141,10 +141,28 @@ def logs_to_stderr() -> None:
 def _opened(metadata: ProjectMetadata, env: str | None, params: str) -> Iterator[tuple[Any, ProjectConfig]]:
     from kedro.framework.session import KedroSession
 
+    _check_environment(metadata, env)
     sessions: Any = KedroSession
     with sessions.create(metadata.project_path, env=env, runtime_params=_parameters(params)) as session:
         context: Any = session.load_context()
         yield context, read_config(context)
+
+
+def _check_environment(metadata: ProjectMetadata, env: str | None) -> None:
+    """Check that there is a configuration environment of a name.
+
+    Raises:
+        ClickException: there is none.
+    """
+    from kedro.framework.project import settings
+
+    from kedro_cloudtrain.wording import did_you_mean
+
+    name = env or os.environ.get("KEDRO_ENV")
+    conf = metadata.project_path / str(settings.CONF_SOURCE)
+    if name and conf.is_dir() and not (conf / name).is_dir():
+        names = sorted(place.name for place in conf.iterdir() if place.is_dir())
+        raise click.ClickException(f"There is no environment {name!r}.{did_you_mean(name, names)} {conf} has: {', '.join(names)}")
 
 
 def _catalog(context: Any, load_versions: str = "") -> Any:

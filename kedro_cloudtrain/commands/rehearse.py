@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.rehearsal.rehearsal import Rehearsal, Seed
 
 
+_WHY_NOT = {"no-cuda": "no pod had a GPU"}
+
+
 class _Fault(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.3 on
     """`NAME`, or `NAME:TIMES`."""
 
@@ -84,24 +87,27 @@ def rehearse(
     Left out, the command is: kedro run --runner=cloudtrain, with --env.
 
     The pods are processes that see the volume, and neither the project's folder, the home folder nor your environment, as far as this
-    user may hide them: what would be missing on a pod is missing here. GPUs are computed on the CPU, and the dollars are play money. What
-    the run saves goes where the catalog says.
+    user may hide them: what would be missing on a pod is mostly missing here. GPUs are computed on the CPU, and the dollars are play
+    money. What the run saves goes where the catalog says. A fault that found no occasion is named, and ends the rehearsal with 1.
 
     kedro cloudtrain rehearse --seed data/volume -- kedro run --runner=cloudtrain --env=runpod
     """
     logs_to_stderr()
-    env = env or _env_of(command) or os.environ.get("KEDRO_ENV")
-    with _rehearsal(metadata, env, [_seed(text) for text in seeds], faults, keep) as rehearsal:
+    of_command = _env_of(command)
+    if env is not None and of_command not in (None, env):
+        raise click.UsageError(f"--env is {env}, and the command has --env={of_command}: name one environment.")
+    env = env or of_command or os.environ.get("KEDRO_ENV")
+    given = [_seed(text) for text in seeds]
+    _check_kept(keep, given)
+    with _rehearsal(metadata, env, given, faults, keep) as rehearsal:
         _introduce(rehearsal)
-        status = _serve(rehearsal) if serve else _run(list(command) or _default_command(env), rehearsal)
-        left = len(rehearsal.runpod.living)
-        dollars, pods = rehearsal.cost_usd, len(rehearsal.pods)
-    from kedro_cloudtrain.wording import counted, usd
-
-    click.echo(f"Rehearsal over: {counted(pods, 'pod')}, {usd(dollars)} of play money.", err=True)
-    if left:
-        click.echo(f"{counted(left, 'pod')} had not ended with the command: on RunPod, they would go on, and be paid for.", err=True)
-    sys.exit(status)
+        status = _serve(rehearsal) if serve else _run(list(command) or ["kedro", "run", "--runner=cloudtrain"], rehearsal, env)
+        lines = list(_last_lines(rehearsal, status, keep))
+        has_missed = any(not fault.happened() for fault in rehearsal.faults)
+    for line in lines:
+        click.echo(line, err=True)
+    # A rehearsal of a fault that has not happened has shown nothing of it.
+    sys.exit(status or (1 if has_missed and not serve else 0))
 
 
 @contextlib.contextmanager
@@ -163,9 +169,54 @@ def _seed(text: str) -> Seed:
     return Seed(source, key if equals else "")
 
 
+def _check_kept(keep: Path | None, seeds: Sequence[Seed]) -> None:
+    """Check the folder that the volumes are to be kept in.
+
+    Raises:
+        UsageError: it is a seed, lies in one or has one in it; or it has something else in it.
+    """
+    from kedro_cloudtrain.rehearsal.rehearsal import VOLUMES
+
+    if keep is None:
+        return
+    place = keep.resolve()
+    for seed in seeds:
+        source = seed.source.resolve()
+        if place.is_relative_to(source) or source.is_relative_to(place):
+            raise click.UsageError(f"--keep {keep} and --seed {seed.source} lie in one another: keep the volumes in a folder of their own.")
+    if place.is_dir() and any(place.iterdir()) and not (place / VOLUMES).is_dir():
+        raise click.UsageError(f"--keep {keep}: the folder has something else in it. Name an empty one, or one that a rehearsal has kept.")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"--keep {keep}: the folder cannot be made ({error.strerror}). Name another one.") from None
+
+
+def _last_lines(rehearsal: Rehearsal, status: int, keep: Path | None) -> Iterator[str]:
+    """Yield what a rehearsal has come to."""
+    from kedro_cloudtrain.wording import counted, usd
+
+    yield f"Rehearsal over: {counted(len(rehearsal.pods), 'pod')}, {usd(rehearsal.cost_usd)} of play money."
+    left = len(rehearsal.runpod.living)
+    if left:
+        yield f"{counted(left, 'pod')} had not ended with the command: on RunPod, they would go on, and be paid for."
+    for fault in rehearsal.faults:
+        happened = fault.happened()
+        if happened < fault.times:
+            what = f"happened {happened} of {fault.times} times" if happened else "did not happen"
+            yield f"The fault {fault.name} {what}: {_WHY_NOT.get(fault.name, 'there was no occasion for it')}."
+    if status and keep is None:
+        yield "What its jobs have left is gone with it. To look at their logs, rehearse again with --keep FOLDER."
+    elif status:
+        yield f"What its jobs have written: kedro cloudtrain rehearse --keep {shlex.quote(str(keep))} -- kedro cloudtrain logs JOB"
+
+
 def _introduce(rehearsal: Rehearsal) -> None:
     volumes = ", ".join(f"{volume.id} in {volume.data_center}" for volume in rehearsal.runpod.offers.volumes.values())
     click.echo(f"Rehearsal on this computer: volume {volumes}, play money.", err=True)
+    if any(fault.name == "never-starts" for fault in rehearsal.faults):
+        waits = "A pod that never starts is waited for as long as startup_timeout_s says. For less: --runner-params=startup_timeout_s=20"
+        click.echo(waits, err=True)
     if not rehearsal.runpod.isolated:
         click.echo(
             "This user may not hide files from the pods (unshare is refused or missing): they see those of this computer, and what they "
@@ -183,10 +234,6 @@ def _env_of(command: Sequence[str]) -> str | None:
     return None
 
 
-def _default_command(env: str | None) -> list[str]:
-    return ["kedro", "run", "--runner=cloudtrain", *([f"--env={env}"] if env else [])]
-
-
 def _serve(rehearsal: Rehearsal) -> int:
     """Print the rehearsal's environment, and wait for Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
@@ -196,8 +243,11 @@ def _serve(rehearsal: Rehearsal) -> int:
     return 0
 
 
-def _run(command: list[str], rehearsal: Rehearsal) -> int:
-    """Run a command to its end, and return its exit status; the signals that end this process are the command's to answer."""
+def _run(command: list[str], rehearsal: Rehearsal, env: str | None) -> int:
+    """Run a command to its end, and return its exit status; the signals that end this process are the command's to answer.
+
+    A Kedro command that names no environment has that of the rehearsal.
+    """
     # The programs beside this Python come first, as in an activated environment.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     program = shutil.which(command[0], path=path)
@@ -205,7 +255,8 @@ def _run(command: list[str], rehearsal: Rehearsal) -> int:
         raise click.ClickException(
             f"There is no program {command[0]!r}: behind -- stands a command, such as kedro run --runner=cloudtrain."
         )
-    process = subprocess.Popen([program, *command[1:]], env={**os.environ, "PATH": path, **rehearsal.environment})
+    named = {"KEDRO_ENV": env} if env else {}
+    process = subprocess.Popen([program, *command[1:]], env={**os.environ, "PATH": path, **named, **rehearsal.environment})
 
     def pass_on(number: int, _: Any) -> None:
         process.send_signal(number)

@@ -19,7 +19,7 @@ _PLAIN_KINDS = ("string", "empty", "boolean", "integer", "floating")
 
 
 class Paths:
-    """Tells which texts are paths of this computer: each text, and each folder, is looked up once."""
+    """Knows which texts are paths of this computer: each text, and each folder, is looked up once."""
 
     def __init__(self) -> None:
         self._folders: dict[str, bool] = {}

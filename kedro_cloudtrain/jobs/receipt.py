@@ -34,6 +34,10 @@ class MachineUse:
     cost_usd: float
     ended: str
 
+    def so_far(self, seconds: float) -> MachineUse:
+        """Return what the pod was used for after so many seconds."""
+        return dataclasses.replace(self, seconds=seconds, cost_usd=seconds / 3600 * self.usd_per_hour)
+
 
 @dataclasses.dataclass(frozen=True)
 class Receipt:

@@ -92,14 +92,15 @@ def recording(
         backend=settings.backend,
         volume=redacted(volume.name),
         max_cost_usd=settings.run.max_cost_usd,
-        rehearsed=is_rehearsed(),
+        rehearsed=is_rehearsed() and settings.backend == "runpod",
         parameters=parameters,
         parameters_digest=digest,
         started_at=time.time(),
         nodes=_nodes(pipeline, plans),
     )
     shared = SharedRuns(volume, name) if plans and is_shared(volume, project.path) else None
-    recorder = RunRecorder(ledger, record, shared, receipts, {plan.node.name: plan.input_names for plan in plans})
+    so_far = display.receipts_so_far if display is not None else tuple
+    recorder = RunRecorder(ledger, record, shared, receipts, {plan.node.name: plan.input_names for plan in plans}, so_far)
     recorder.begin()
     if notices is not None and display is not None:
         notices.watch(record, display.so_far_usd, display.without_machine_s)

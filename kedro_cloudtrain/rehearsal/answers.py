@@ -116,6 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         if pod is None:
             raise RefusalError(401, "invalid api key")
         if pod.fault is not None and pod.fault.kind == "cannot end":
+            pod.fault.happened = True
             raise RefusalError(403, "this key may not do that")
         return pod.id
 

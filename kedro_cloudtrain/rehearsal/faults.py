@@ -41,21 +41,23 @@ class CallFault:
         return self.times > 0 and method == wanted_method and alike and self.gpu in (None, gpu)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class PodFault:
     """A fault of a pod.
 
     Attributes:
         kind: `never starts`; `loops`: its command fails at once, over and over; `vanishes`: it is gone, with all its processes;
             `cannot end`: its key does not permit it to terminate itself; `errors`: it is in the state ERROR; `no cuda`: its driver
-            answers, and no library opens its GPU; `dear`: it is billed at ten times its offer.
+            answers, and no library opens its GPU, which a pod without one cannot have; `dear`: it is billed at ten times its offer.
         after_s: when the pod vanishes, in seconds from its start.
         when_file: the file on its volume that makes the pod vanish as soon as it exists.
+        happened: whether it has happened to a pod.
     """
 
     kind: Literal["never starts", "loops", "vanishes", "cannot end", "errors", "no cuda", "dear"]
     after_s: float | None = None
     when_file: str | None = None
+    happened: bool = False
 
 
 class Faults:
@@ -68,30 +70,32 @@ class Faults:
 
     def answer(
         self, call: str, status: int, detail: str = "", times: int = 1, headers: dict[str, str] | None = None, *, worked: bool = False
-    ) -> None:
+    ) -> CallFault:
         """Answer the next calls with an error; with `worked` they are carried out first."""
-        self._add(CallFault(call, status, detail, dict(headers or {}), worked=worked, times=times))
+        return self._add(CallFault(call, status, detail, dict(headers or {}), worked=worked, times=times))
 
     def answer_oddly(self, call: str, body: object, times: int = 1) -> None:
         """Answer the next calls with 200 and a body that breaks the contract."""
         self._add(CallFault(call, 200, body=body, times=times))
 
-    def no_capacity(self, gpu: str | None = None, times: int = 1) -> None:
+    def no_capacity(self, gpu: str | None = None, times: int = 1) -> CallFault:
         """Have no instance of a GPU type, or of any machine, for the next creates."""
-        self._add(CallFault("POST /v2/pods", 400, NO_CAPACITY, times=times, gpu=gpu))
+        return self._add(CallFault("POST /v2/pods", 400, NO_CAPACITY, times=times, gpu=gpu))
 
-    def lose_answer(self, call: str, times: int = 1, *, worked: bool = True) -> None:
+    def lose_answer(self, call: str, times: int = 1, *, worked: bool = True) -> CallFault:
         """Cut the connection of the next calls without an answer; with `worked` they are carried out first."""
-        self._add(CallFault(call, None, worked=worked, times=times))
+        return self._add(CallFault(call, None, worked=worked, times=times))
 
-    def slow(self, call: str, delay_s: float, times: int = 1) -> None:
+    def slow(self, call: str, delay_s: float, times: int = 1) -> CallFault:
         """Answer the next calls late."""
-        self._add(CallFault(call, 0, delay_s=delay_s, times=times))
+        return self._add(CallFault(call, 0, delay_s=delay_s, times=times))
 
-    def befall(self, kind: str, times: int = 1, after_s: float | None = None, when_file: str | None = None) -> None:
+    def befall(self, kind: str, times: int = 1, after_s: float | None = None, when_file: str | None = None) -> list[PodFault]:
         """Make a fault befall the next pods."""
+        faults = [PodFault(kind, after_s, when_file) for _ in range(times)]  # type: ignore[arg-type]
         with self._lock:
-            self._pods += [PodFault(kind, after_s, when_file) for _ in range(times)]  # type: ignore[arg-type]
+            self._pods += faults
+        return faults
 
     def clear(self) -> None:
         """Forget all faults."""
@@ -108,11 +112,15 @@ class Faults:
                     return fault
         return None
 
-    def take_pod_fault(self) -> PodFault | None:
-        """Return the fault of a new pod, and count it off; None if there is none."""
+    def take_pod_fault(self, *, has_gpu: bool = True) -> PodFault | None:
+        """Return the fault of a new pod, and count it off; None if there is none that it can have."""
         with self._lock:
-            return self._pods.pop(0) if self._pods else None
+            fault = next((fault for fault in self._pods if has_gpu or fault.kind != "no cuda"), None)
+            if fault is not None:
+                self._pods.remove(fault)
+            return fault
 
-    def _add(self, fault: CallFault) -> None:
+    def _add(self, fault: CallFault) -> CallFault:
         with self._lock:
             self._calls.append(fault)
+        return fault

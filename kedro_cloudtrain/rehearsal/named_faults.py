@@ -10,6 +10,7 @@ from kedro_cloudtrain.rehearsal.storage import StorageFault
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kedro_cloudtrain.rehearsal.faults import CallFault, Faults
     from kedro_cloudtrain.rehearsal.server import RunPodStandIn
     from kedro_cloudtrain.rehearsal.storage import S3StandIn
 
@@ -24,58 +25,81 @@ class NamedFault:
 
     Attributes:
         about: what happens, in a few words.
-        plan: lets it happen so many times.
+        plan: lets it happen so many times; returns what counts how often it has.
     """
 
     about: str
-    plan: Callable[[RunPodStandIn, S3StandIn, int], object]
+    plan: Callable[[RunPodStandIn, S3StandIn, int], Callable[[], int]]
 
 
-def _pod(kind: str) -> Callable[[RunPodStandIn, S3StandIn, int], object]:
-    return lambda runpod, _, times: runpod.faults.befall(kind, times)
+@dataclasses.dataclass(frozen=True)
+class PlannedFault:
+    """A fault that is to happen.
+
+    Attributes:
+        name: as it was asked for.
+        times: how often it is to happen.
+        happened: returns how often it has.
+    """
+
+    name: str
+    times: int
+    happened: Callable[[], int]
 
 
-def _vanish(runpod: RunPodStandIn, _: S3StandIn, times: int) -> None:
-    runpod.faults.befall("vanishes", times, _VANISHES_AFTER_S)
+def _pod(kind: str) -> Callable[[RunPodStandIn, S3StandIn, int], Callable[[], int]]:
+    def plan(runpod: RunPodStandIn, _: S3StandIn, times: int) -> Callable[[], int]:
+        faults = runpod.faults.befall(kind, times, _VANISHES_AFTER_S if kind == "vanishes" else None)
+        return lambda: sum(fault.happened for fault in faults)
+
+    return plan
 
 
-def _silent_volume(_: RunPodStandIn, s3: S3StandIn, times: int) -> None:
-    s3.faults += [StorageFault(method, status=503, times=times) for method in ("GET", "HEAD", "PUT", "POST", "DELETE")]
+def _call(fault_of: Callable[[Faults, int], CallFault]) -> Callable[[RunPodStandIn, S3StandIn, int], Callable[[], int]]:
+    def plan(runpod: RunPodStandIn, _: S3StandIn, times: int) -> Callable[[], int]:
+        fault = fault_of(runpod.faults, times)
+        return lambda: times - fault.times
+
+    return plan
+
+
+def _silent_volume(_: RunPodStandIn, s3: S3StandIn, times: int) -> Callable[[], int]:
+    faults = [StorageFault(method, status=503, times=times) for method in ("GET", "HEAD", "PUT", "POST", "DELETE")]
+    s3.faults += faults
+    return lambda: min(times, sum(times - fault.times for fault in faults))
 
 
 NAMED_FAULTS = {
-    "vanish": NamedFault("a pod is gone a few seconds after its start, with all that it did", _vanish),
+    "vanish": NamedFault("a pod is gone a few seconds after its start, with all that it did", _pod("vanishes")),
     "never-starts": NamedFault("a pod is paid for and its container never starts", _pod("never starts")),
     "loops": NamedFault("a pod's command fails at once, over and over", _pod("loops")),
     "errors": NamedFault("a pod is in the state ERROR", _pod("errors")),
     "no-cuda": NamedFault("a pod's host answers, and no library opens its GPU", _pod("no cuda")),
     "dear": NamedFault("a pod is billed at ten times its offer", _pod("dear")),
     "cannot-end": NamedFault("a pod may not terminate itself", _pod("cannot end")),
-    "no-capacity": NamedFault("no machine is free", lambda runpod, _, times: runpod.faults.no_capacity(times=times)),
+    "no-capacity": NamedFault("no machine is free", _call(lambda faults, times: faults.no_capacity(times=times))),
     "lost-answer": NamedFault(
-        "a pod is created and the answer is lost", lambda runpod, _, times: runpod.faults.lose_answer("POST /v2/pods", times)
+        "a pod is created and the answer is lost", _call(lambda faults, times: faults.lose_answer("POST /v2/pods", times))
     ),
     "api-down": NamedFault(
-        "the list of pods is answered by 503", lambda runpod, _, times: runpod.faults.answer("GET /v2/pods", 503, times=times)
+        "the list of pods is answered by 503", _call(lambda faults, times: faults.answer("GET /v2/pods", 503, times=times))
     ),
-    "api-slow": NamedFault(
-        "the list of pods is answered late", lambda runpod, _, times: runpod.faults.slow("GET /v2/pods", _SLOW_S, times)
-    ),
+    "api-slow": NamedFault("the list of pods is answered late", _call(lambda faults, times: faults.slow("GET /v2/pods", _SLOW_S, times))),
     "cannot-terminate": NamedFault(
-        "RunPod refuses to terminate a pod", lambda runpod, _, times: runpod.faults.answer("DELETE /v2/pods/*", 500, times=times)
+        "RunPod refuses to terminate a pod", _call(lambda faults, times: faults.answer("DELETE /v2/pods/*", 500, times=times))
     ),
     "volume-down": NamedFault("the volume answers by 503", _silent_volume),
 }
 
 
-def plan_fault(text: str, runpod: RunPodStandIn, s3: S3StandIn) -> None:
+def plan_fault(text: str, runpod: RunPodStandIn, s3: S3StandIn) -> PlannedFault:
     """Let a fault happen that is written as `NAME`, once, or as `NAME:TIMES`.
 
     Raises:
         ValueError: there is no fault of that name, or the number is none.
     """
     name, times = parse_fault(text)
-    NAMED_FAULTS[name].plan(runpod, s3, times)
+    return PlannedFault(name, times, NAMED_FAULTS[name].plan(runpod, s3, times))
 
 
 def parse_fault(text: str) -> tuple[str, int]:

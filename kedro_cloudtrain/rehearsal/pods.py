@@ -111,6 +111,9 @@ sys.meta_path.insert(0, Opener())
 _RESTART_PAUSE_S = 0.2
 # Of a user's home, a pod sees what a package index's user has there: it installs as quickly as this computer does.
 _OF_HOME = (".cache/uv", ".cache/pip", ".config/uv", ".config/pip", ".pip", ".local/share/uv")
+# The folders at the root that every system has; what lies in others, a pod's host does not have.
+_OF_A_SYSTEM = {"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "usr", "var"}
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LINES_KEPT = 5000
 # The variables that a pod inherits from this computer: how to find programs and packages, and no secret of the user's.
 _INHERITED = re.compile(r"^(HOME|LANG|LC_\w+|TZ|PIP_\w+|UV_\w+|XLA_FLAGS|SSL_\w+|REQUESTS_CA_BUNDLE|(https?|no|all)_proxy)$", re.IGNORECASE)
@@ -238,11 +241,15 @@ class RunningPod:
 
     def _live(self) -> None:
         if self.fault is not None and self.fault.kind == "never starts":
+            self.fault.happened = True
             return
         if self._over.wait(self.start_delay_s):
             return
         if self.fault is not None and self.fault.kind == "vanishes":
             threading.Thread(target=self._vanish, args=(self.fault,), daemon=True).start()
+        if self.fault is not None and self.fault.kind == "errors":
+            self.starts, self.running_since, self.fault.happened = 1, time.monotonic(), True
+            return
         while not self._over.is_set():
             with self._lock:
                 if self._over.is_set():
@@ -268,6 +275,7 @@ class RunningPod:
                 if self._over.wait(0.02):
                     return
         if not self._over.wait(fault.after_s or 0.0):
+            fault.happened = True
             self.end()
 
     def _spawn(self) -> subprocess.Popen[str]:
@@ -285,6 +293,8 @@ class RunningPod:
             args = args.replace(path, str(link))
             environment = {name: value.replace(path, str(link)) for name, value in environment.items()}
         command = shlex.split(args)
+        if self.fault is not None and self.fault.kind in ("loops", "no cuda"):
+            self.fault.happened = True
         if self.fault is not None and self.fault.kind == "loops":
             command = ["sh", "-c", "echo 'exec format error'; exit 1"]
         if self.isolated:
@@ -305,7 +315,8 @@ class RunningPod:
         """Return what the pod does not see of this computer, what it sees of that nevertheless, and its own temporary folder."""
         home, scratch = Path.home(), self._folder / "tmp"
         scratch.mkdir(exist_ok=True)
-        hidden = {Path(tempfile.gettempdir()).resolve(), home, Path.cwd(), *self.hidden} - {Path("/")}
+        others = {place for place in Path("/").iterdir() if place.is_dir() and not place.is_symlink() and place.name not in _OF_A_SYSTEM}
+        hidden = {Path(tempfile.gettempdir()).resolve(), home, Path.cwd(), *others, *self.hidden} - {Path("/")}
         # The interpreter with its packages, and the pod's own programs.
         kept = {Path(sys.prefix), Path(sys.base_prefix), self._folder / "bin", *(home / place for place in _OF_HOME)}
         kept = {place for place in kept if place.is_dir() and any(place.is_relative_to(other) for other in hidden)}
@@ -328,7 +339,7 @@ class RunningPod:
             "RUNPOD_API_KEY": self.key,
         }
         machine = {
-            "PATH": os.pathsep.join([*programs, os.environ.get("PATH", os.defpath)]),
+            "PATH": os.pathsep.join([*programs, _PATH if self.isolated else os.environ.get("PATH", os.defpath)]),
             "PYTHONPATH": str(self._folder / "bin"),
             "TMPDIR": tempfile.gettempdir(),
             "STAND_IN_GPU": gpu.id if gpu is not None else "",

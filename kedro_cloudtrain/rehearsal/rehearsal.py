@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.rehearsal.pods import RunningPod
 
+# Of a rehearsal's folder, where its volumes are.
+VOLUMES = "volumes"
 # A directory volume's jobs are not data: a network volume has none at first.
 _JOBS = ".cloudtrain"
 
@@ -64,6 +66,7 @@ class Rehearsal:
     Attributes:
         runpod: the account, with its pods, its calls and its faults.
         s3: the volumes' S3 server.
+        faults: what is to go wrong, with how often it has.
     """
 
     def __init__(
@@ -86,7 +89,7 @@ class Rehearsal:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             self.folder = (self._kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rehearsal-")))).resolve()
-            root = self.folder / "volumes"
+            root = self.folder / VOLUMES
             for volume_id in self._volumes:
                 (root / volume_id).mkdir(parents=True, exist_ok=True)
                 for seed in self._seeds:
@@ -94,8 +97,7 @@ class Rehearsal:
             offers = Offers.of_rehearsal(self._volumes.values(), self._gpus)
             self.s3 = stack.enter_context(S3StandIn(root))
             self.runpod = stack.enter_context(RunPodStandIn(root, self._volumes, offers=offers, hidden=(*self._hidden, self.folder)))
-            for fault in self._faults:
-                plan_fault(fault, self.runpod, self.s3)
+            self.faults = [plan_fault(fault, self.runpod, self.s3) for fault in self._faults]
             self._stack = stack.pop_all()
         return self
 
@@ -126,4 +128,4 @@ class Rehearsal:
 
     def volume(self, volume_id: str | None = None) -> Path:
         """Return the folder that a volume's pods mount; without an id, that of the first volume."""
-        return self.folder / "volumes" / (volume_id or next(iter(self._volumes)))
+        return self.folder / VOLUMES / (volume_id or next(iter(self._volumes)))

@@ -128,7 +128,7 @@ class RunPodStandIn:
         if cpu is not None and request.cpu is not None:
             price = cpu.price.secure_per_vcpu * request.cpu.vcpu_count
         mount = next(iter(request.mounts.network), None)
-        fault = self.faults.take_pod_fault()
+        fault = self.faults.take_pod_fault(has_gpu=request.gpu is not None)
         pod = RunningPod(
             request,
             place=request.data_center_ids[0] if request.data_center_ids else "EU-RO-1",
@@ -142,6 +142,8 @@ class RunPodStandIn:
             isolated=bool(self.isolated),
             hidden=self.hidden,
         )
+        if fault is not None and fault.kind == "dear":
+            fault.happened = True
         with self._lock:
             self.pods[pod.id] = pod
         pod.start()

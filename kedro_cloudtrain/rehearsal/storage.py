@@ -60,7 +60,10 @@ class S3StandIn:
         # With a cache time of zero, rclone would read a folder over and over while two requests need it.
         options += ["--vfs-cache-mode", "off", "--dir-cache-time", "20ms"]
         self._log = tempfile.TemporaryFile()
-        self._process = subprocess.Popen([rclone, "serve", "s3", str(self.root), *options], stdout=subprocess.DEVNULL, stderr=self._log)
+        # In a session of its own: Ctrl-C is for the client, whose volume stays until it has ended.
+        self._process = subprocess.Popen(
+            [rclone, "serve", "s3", str(self.root), *options], stdout=subprocess.DEVNULL, stderr=self._log, start_new_session=True
+        )
         try:
             self._port = self._wait_for_port()
         except BaseException:
@@ -114,6 +117,11 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, s3: S3StandIn) -> None:
         super().__init__(("127.0.0.1", 0), _Proxy)
         self.s3 = s3
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Leave a caller without an answer that is gone itself, or whose volume has just been closed."""
+        if not isinstance(sys.exc_info()[1], OSError | http.client.HTTPException):
+            super().handle_error(request, client_address)
 
 
 class _Proxy(BaseHTTPRequestHandler):

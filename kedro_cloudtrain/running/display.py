@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kedro_cloudtrain.jobs.receipt import STAGES
+from kedro_cloudtrain.jobs.receipt import STAGES, MachineUse, Receipt
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.rehearsed import OF_PLAY_MONEY, is_rehearsed
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
@@ -28,9 +28,8 @@ from kedro_cloudtrain.terminal import make_plain, plain_text
 from kedro_cloudtrain.wording import counted, score_text, size, usd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from kedro_cloudtrain.jobs.receipt import MachineUse, Receipt
     from kedro_cloudtrain.jobs.result import JobProgress
 
 # Kedro's default logging shows INFO below `kedro` alone.
@@ -71,6 +70,9 @@ class Row:
         has_machine: whether a machine is paid for now.
         spent_usd: what its machines that are gone have cost, in dollars.
         moved_at: when it came into its state, by the monotonic clock.
+        job: the job's name; empty until it is started.
+        use: what the machine is used for that is paid for now.
+        uses: what the machines before it were used for.
     """
 
     node: str
@@ -85,12 +87,19 @@ class Row:
     has_machine: bool = False
     spent_usd: float = 0.0
     moved_at: float = dataclasses.field(default_factory=time.monotonic)
+    job: str = ""
+    use: MachineUse | None = None
+    uses: list[MachineUse] = dataclasses.field(default_factory=list)
+    _placed_at: float = 0.0
+    _started_at: float | None = None
 
     def moved(self, job: str, state: JobState) -> None:
         """Record a new state, and log it."""
         if state is not self.state:
             self.moved_at = time.monotonic()
-        self.state = state
+        self.state, self.job = state, job
+        if state is JobState.STARTING and self._started_at is None:
+            self._started_at = time.time()
         if state in (JobState.STARTING, JobState.SUCCEEDED, JobState.REUSED):
             event = {
                 JobState.STARTING: f"started: {self.kind}, reads {self.reads}",
@@ -108,9 +117,11 @@ class Row:
         if not self.live and progress.in_rounds and progress.step // quarter > before // quarter and progress.step < progress.of:
             logger.info("%s %d/%d %s  [%s]", self.node, progress.step, progress.of, metric(progress), job, extra={"markup": False})
 
-    def placed(self, job: str, machine: str, usd_per_hour: float) -> None:
+    def placed(self, job: str, machine: str, usd_per_hour: float, pod: str) -> None:
         """Record the machine that the job runs on, and log it with its price."""
         self.machine, self.cost_usd, self.has_machine = machine, 0.0, True
+        self.use = MachineUse(pod, machine, usd_per_hour, 0.0, 0.0, "")
+        self._placed_at = time.monotonic()
         logger.info("%s on %s at $%.2f/h  [%s]", self.node, machine, usd_per_hour, job, extra={"markup": False})
 
     def busy(self, _job: str, gpu_percent: float | None, cost_usd: float) -> None:
@@ -121,12 +132,24 @@ class Row:
         """Record what a machine has cost in the end."""
         self.gpu_percent, self.cost_usd = None, use.cost_usd
         self.spent_usd += use.cost_usd
+        self.use = None
+        self.uses.append(use)
         self.has_machine, self.moved_at = False, time.monotonic()
 
     @property
     def so_far_usd(self) -> float:
         """What all its machines have cost so far, in dollars."""
         return self.spent_usd + ((self.cost_usd or 0.0) if self.has_machine else 0.0)
+
+    def receipt_so_far(self) -> Receipt | None:
+        """Return what the job has taken so far; None where it is not under way."""
+        if self._started_at is None or self.state not in (JobState.STARTING, JobState.RUNNING):
+            return None
+        uses = list(self.uses)
+        if self.use is not None:
+            uses.append(self.use.so_far(time.monotonic() - self._placed_at))
+        total_s = time.time() - self._started_at
+        return Receipt(self.node, self.job, "", self.state, total_s=total_s, machines=tuple(uses), started_at=self._started_at)
 
     @property
     def machine_use(self) -> str:
@@ -186,6 +209,12 @@ class Display:
         self._rows: dict[str, Row] = {}
         self._lock = threading.Lock()
         self._live: Live | None = None
+        self._machines: list[Callable[[], Receipt | None]] = []
+
+    def add_machine(self, receipt_so_far: Callable[[], Receipt | None]) -> None:
+        """Add a machine that has no row, a group's: what returns its receipt so far, None once it is gone."""
+        with self._lock:
+            self._machines.append(receipt_so_far)
 
     def add(self, row: Row) -> None:
         """Add a job's row."""
@@ -201,6 +230,12 @@ class Display:
         """Return what all jobs have cost so far, in dollars."""
         with self._lock:
             return sum(row.so_far_usd for row in self._rows.values())
+
+    def receipts_so_far(self) -> list[Receipt]:
+        """Return what each job that is under way has taken so far."""
+        with self._lock:
+            sources = [*(row.receipt_so_far for row in self._rows.values()), *self._machines]
+        return [receipt for source in sources if (receipt := source()) is not None]
 
     def without_machine_s(self) -> dict[str, float]:
         """Return for how many seconds each job that has no machine has been looking for one, by node."""

@@ -220,6 +220,7 @@ class GroupBackend:
 
     def _run_machine(self, machine: GroupMachine) -> None:
         run, folder, watcher = self._run, machine.folder, GroupWatcher(self._group, machine.members)
+        run.display.add_machine(watcher.receipt_so_far)
         request = machine.request()
         began, state = time.monotonic(), JobState.FAILED
         try:

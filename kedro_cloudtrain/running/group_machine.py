@@ -18,6 +18,7 @@ from kedro_cloudtrain.errors import CloudTrainError, ConfigError
 from kedro_cloudtrain.jobs.fingerprint import job_name
 from kedro_cloudtrain.jobs.folder import JobFolder
 from kedro_cloudtrain.jobs.gpu_use import GpuUse
+from kedro_cloudtrain.jobs.receipt import MachineUse, Receipt
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.worker_archive import add_member, worker_archive
 from kedro_cloudtrain.storage.directory import DirectoryVolume
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from kedro_cloudtrain.backends.backend import JobRequest, Watcher
-    from kedro_cloudtrain.jobs.receipt import MachineUse
     from kedro_cloudtrain.jobs.result import JobProgress
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 
@@ -154,7 +154,8 @@ class GroupWatcher:
         self._members = members
         self._reached = -1
         self.gpu_use = GpuUse()
-        self._began = time.monotonic()
+        self._began, self._began_at = time.monotonic(), time.time()
+        self._use: tuple[str, MachineUse, float] | None = None
 
     def moved(self, job: str, state: JobState) -> None:
         """Log that the machine has started."""
@@ -171,8 +172,9 @@ class GroupWatcher:
             member.end()
         self._reached = max(self._reached, progress.step)
 
-    def placed(self, job: str, machine: str, usd_per_hour: float) -> None:
-        """Log the kind of machine and its price."""
+    def placed(self, job: str, machine: str, usd_per_hour: float, pod: str) -> None:
+        """Record the machine, and log its kind and its price."""
+        self._use = (job, MachineUse(pod, machine, usd_per_hour, 0.0, 0.0, ""), time.monotonic())
         logger.info("group %s on %s at $%.2f/h  [%s]", self._group, machine, usd_per_hour, job, extra={"markup": False})
 
     def busy(self, job: str, gpu_percent: float | None, cost_usd: float) -> None:
@@ -183,7 +185,17 @@ class GroupWatcher:
     def used(self, job: str, use: MachineUse) -> None:
         """Record what the machine was used for."""
         del job
+        self._use = None
         self.machines.append(use)
+
+    def receipt_so_far(self) -> Receipt | None:
+        """Return what the machine has taken so far; None where none is paid for."""
+        if self._use is None:
+            return None
+        job, use, placed_at = self._use
+        machines = (*self.machines, use.so_far(time.monotonic() - placed_at))
+        total_s = time.monotonic() - self._began
+        return Receipt(f"group {self._group}", job, "", JobState.RUNNING, total_s=total_s, machines=machines, started_at=self._began_at)
 
 
 def _packed(folders: Iterable[JobFolder]) -> bytes:

@@ -7,6 +7,8 @@ import datetime as dt
 import time
 from typing import TYPE_CHECKING
 
+from kedro_cloudtrain.runs.record import RunState
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -96,7 +98,11 @@ def reconcile(record: RunRecord, bills: Mapping[str, float]) -> bool:
         record: the run's.
         bills: dollars by the pod's id.
     """
-    if record.rehearsed or record.finished_at is None or time.time() < record.finished_at + _BILLED_AFTER_S:
+    ended_at = record.finished_at
+    if ended_at is None and record.state is not RunState.RUNNING:
+        # Of a killed client: when it last wrote what its pods had cost.
+        ended_at = max((node.started_at + node.total_s for node in record.nodes if node.started_at is not None), default=record.started_at)
+    if record.rehearsed or ended_at is None or time.time() < ended_at + _BILLED_AFTER_S:
         return False
     changed = False
     for machine in record.machines:

@@ -17,7 +17,7 @@ from kedro_cloudtrain.runs.scores import scores_of
 from kedro_cloudtrain.secrecy import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from kedro_cloudtrain.jobs.receipt import Receipt
@@ -28,6 +28,8 @@ logger = logging.getLogger("kedro.cloudtrain")
 
 # A run of many small nodes does not write its record for each of them.
 _WRITTEN_EVERY_S = 1.0
+# One of long jobs writes it for the dollars so far.
+_KEPT_EVERY_S = 20.0
 # A silent volume does not keep a run from its end.
 _SHARED_WITHIN_S = 5.0
 _INTERRUPTED_S = 0.5
@@ -52,6 +54,7 @@ class RunRecorder:
         shared: takes it for others, at the beginning and at the end.
         receipts: those of the run's jobs so far.
         inputs: by node, the dataset that each of its job's inputs is, where the job has a name of its own for it.
+        so_far: returns what the jobs that are under way have taken so far.
 
     Attributes:
         record: the record so far.
@@ -65,6 +68,7 @@ class RunRecorder:
         shared: SharedRuns | None = None,
         receipts: Sequence[Receipt] = (),
         inputs: Mapping[str, Mapping[str, str]] | None = None,
+        so_far: Callable[[], Sequence[Receipt]] = tuple,
     ) -> None:
         self.record = record
         self.page: Path | None = None
@@ -72,6 +76,8 @@ class RunRecorder:
         self._shared = shared
         self._receipts = receipts
         self._inputs = inputs or {}
+        self._so_far = so_far
+        self._over = threading.Event()
         self._nodes = {node.node: node for node in record.nodes}
         self._begun: dict[str, _Begun] = {}
         self._lock = threading.Lock()
@@ -87,10 +93,15 @@ class RunRecorder:
             self._writes = False
             logger.warning("The run leaves no record: %s", error.message, extra={"markup": False})
         self._share(0.0)
+        threading.Thread(target=self._keep_writing, name="cloudtrain-recorder", daemon=True).start()
 
     def node_started(self, name: str) -> None:
         """Record when a node begins."""
         self._begun[name] = _Begun(time.time(), time.perf_counter())
+        with self._lock:
+            node = self._nodes.get(name)
+            if node is not None and node.kind == "ordinary":
+                node.state, node.started_at = str(JobState.RUNNING), self._begun[name].at
 
     def node_done(self, name: str) -> None:
         """Record that a node is done."""
@@ -121,6 +132,7 @@ class RunRecorder:
             error: why it failed, in a line.
             soon: whether the process is to end soon, so that a slow volume is not waited for.
         """
+        self._over.set()
         with self._lock:
             self.record.state, self.record.error, self.record.finished_at = state, redacted(error), time.time()
         self._write()
@@ -147,14 +159,28 @@ class RunRecorder:
             self._take_receipts()
             self._ledger.write(self.record)
 
+    def _keep_writing(self) -> None:
+        """Write the record now and then: whoever looks at the run, or at what a killed one has left, sees its jobs and their pods."""
+        known: set[str] = set()
+        while not self._over.wait(_WRITTEN_EVERY_S):
+            so_far = self._so_far()
+            # A pod costs money from its first second on.
+            found = {f"{receipt.job} {machine.pod}" for receipt in so_far for machine in receipt.machines} | {each.job for each in so_far}
+            if so_far and (found - known or time.monotonic() > self._written_at + _KEPT_EVERY_S):
+                self._write()
+                self._share(0.0)
+            known = found
+
     def _take_receipts(self) -> None:
-        for receipt in list(self._receipts):
+        done = list(self._receipts)
+        nodes = {receipt.node for receipt in done}
+        for receipt in (*(receipt for receipt in self._so_far() if receipt.node not in nodes), *done):
             node = self._nodes.get(receipt.node)
             if node is None:  # A group's machine has a receipt of its own.
                 node = self._nodes[receipt.node] = NodeRecord(node=receipt.node, kind="group", model="")
                 self.record.nodes.append(node)
             names = self._inputs.get(receipt.node, {})
-            node.where, node.state, node.job, node.why = receipt.where, str(receipt.state), receipt.job, receipt.why
+            node.where, node.state, node.job, node.why = receipt.where or node.where, str(receipt.state), receipt.job, receipt.why
             node.folder = self._ledger.within_project(receipt.folder)
             node.error = node.error or redacted(receipt.error)
             node.started_at, node.waited_s, node.total_s = receipt.started_at, receipt.waited_s, receipt.total_s

@@ -187,6 +187,16 @@ def test_what_a_command_makes_is_all_that_stdout_has(project: Project, command: 
 
 
 @pytest.mark.measured
+def test_init_tells_how_settings_that_are_there_find_their_schema(project: Project) -> None:
+    project.write("conf/base/cloudtrain.yml", "backend: local\n")
+    done = project.kedro("cloudtrain", "init")
+    line = "# yaml-language-server: $schema=../cloudtrain.schema.json"
+    assert f"begin conf/base/cloudtrain.yml with this line: {line}" in done.stdout
+    project.write("conf/base/cloudtrain.yml", f"{line}\nbackend: local\n")
+    (project.path / "conf/cloudtrain.schema.json").unlink()
+    assert "with this line" not in project.kedro("cloudtrain", "init").stdout
+
+
 def test_init_leaves_a_projects_own_logging_alone_and_completes_what_is_missing(project: Project) -> None:
     own = project.write("conf/logging.yml", "version: 1\n")
     assert "Wrote conf/base/cloudtrain.yml, conf/cloudtrain.schema.json." in project.kedro("cloudtrain", "init").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ ON_RUNPOD = ("--env=runpod",)
 
 def product(project: Project, command: str, *options: str, **environment: str) -> dict[str, Any]:
     """Return what a command prints as JSON, checked; it is the same in a file."""
-    printed = project.kedro("cloudtrain", command, "--json", *options, **environment)
-    written = project.kedro("cloudtrain", command, "--output", "made/product.json", *options, **environment)
+    with ThreadPoolExecutor(2) as threads:
+        ways = [("--json",), ("--output", "made/product.json")]
+        printed, written = threads.map(lambda way: project.kedro("cloudtrain", command, *way, *options, **environment), ways)
     assert printed.returncode == written.returncode, printed.stderr + written.stderr
     value = json.loads(printed.stdout)
     SCHEMAS[command].model_validate(value)

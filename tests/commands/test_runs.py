@@ -148,13 +148,15 @@ def test_a_failed_and_a_killed_run_leave_theirs_and_a_refused_one_leaves_none(sl
     assert slow.kedro("run", "--runner=cloudtrain").returncode == 1
     process = start(slow, "--runner-params=cache=false")
     wait_until(lambda: len(list((slow.path / ".cloudtrain/runs").glob("2*.json"))) == 2, 60)
-    assert records(slow, "--limit=1")[0]["state"] == "running"
+    wait_until(lambda: records(slow, "--limit=1")[0]["nodes"][0]["state"] == "running", 60)
+    (running,) = records(slow, "--limit=1")
+    assert (running["state"], running["nodes"][0]["job"].startswith("train_mass-")) == ("running", True)
     process.kill()
     process.wait(20)
     edit(slow, "conf/base/parameters.yml", "target_column: body_mass_g", "target_colum: body_mass_g")
     assert slow.kedro("run", "--runner=cloudtrain").returncode == 1
     killed, failed = records(slow)
-    assert (killed["state"], killed["finished_at"]) == ("interrupted", None)
+    assert (killed["state"], killed["finished_at"], killed["nodes"][0]["state"]) == ("interrupted", None, "running")
     assert (failed["state"], failed["error"]) == ("failed", "ValueError: no metrics: https://***@example.org")
     assert [(node["state"], node["error"]) for node in failed["nodes"]] == [
         ("succeeded", ""),

@@ -96,8 +96,13 @@ def test_what_would_break_on_a_pod_breaks_and_the_rest_works(shop: Project, tmp_
     # The machine that the settings name is offered, and what it costs is marked.
     assert "NVIDIA Unheard-Of 96GB" in output
     assert "of play money" in done.stdout
+    assert f"kedro cloudtrain rehearse --keep {kept} -- kedro cloudtrain logs JOB" in done.stderr
     # Nothing is done twice in what was kept, and no real run takes it for its own.
     shop.write("src/shop/weighing.py", WEIGHING.replace("@PROJECT@/conf/weights.csv", "/dev/null"))
+    # The command has the rehearsal's environment. No pod had a GPU, and so nothing was seen of that fault.
+    again = rehearse(shop, "--env=runpod", "--fault=no-cuda", "--keep", kept, "--", "kedro", "run", "--runner=cloudtrain", "--nodes=count")
+    assert (again.returncode, "The fault no-cuda did not happen: no pod had a GPU." in again.stderr) == (1, True), again.stderr
+    assert again.stdout.count("is done already: nothing changed") == 1
     again = rehearse(shop, "--keep", kept, "--", "kedro", "run", "--runner=cloudtrain", "--env=runpod", "--nodes=weigh,count")
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("is done already: nothing changed") == 1
@@ -105,7 +110,7 @@ def test_what_would_break_on_a_pod_breaks_and_the_rest_works(shop: Project, tmp_
     assert not (cache_folder() / "abc123xyz").exists()
     # The records say what they are, and no dollar of them counts.
     runs = json.loads(shop.kedro("cloudtrain", "runs", "--json").stdout.partition("\n{")[2].join(("{", "")))["runs"]
-    assert [run["rehearsed"] for run in runs] == [True, True]
+    assert [run["rehearsed"] for run in runs] == [True, True, True]
     assert "done, rehearsed" in shop.kedro("cloudtrain", "runs").stdout
     assert "of play money" in shop.kedro("cloudtrain", "runs", "show").stdout
     assert "No run has paid for a machine" in shop.kedro("cloudtrain", "cost").stdout
@@ -124,6 +129,13 @@ def test_what_would_break_on_a_pod_breaks_and_the_rest_works(shop: Project, tmp_
         (["--seed=../a=pyproject.toml"], "'../a' is no key of a volume"),
         (["--seed=/a=pyproject.toml"], "'/a' is no key of a volume"),
         (["--env=runpod", "--", "nosuchprogram"], "There is no program 'nosuchprogram'"),
+        (["--env=runpod", "--", "kedro", "run", "--env=base"], "--env is runpod, and the command has --env=base: name one"),
+        (["--env=runpot"], "There is no environment 'runpot'. Did you mean `runpod`?"),
+        (["--env=runpod", "--seed=data/volume", "--keep=data/volume"], "lie in one another"),
+        (["--env=runpod", "--seed=data", "--keep=data/kept"], "lie in one another"),
+        (["--env=runpod", "--seed=data/volume", "--keep=."], "lie in one another"),
+        (["--env=runpod", "--keep=conf"], "--keep conf: the folder has something else in it"),
+        (["--env=runpod", "--keep=/proc/kept"], "--keep /proc/kept: the folder cannot be made"),
         (["--env=bucket"], "keeps its jobs in the bucket jobs, and a rehearsal has network volumes alone"),
     ],
 )
@@ -135,17 +147,24 @@ def test_a_mistake_is_named_before_anything_begins(shop: Project, args: list[str
     assert "Traceback" not in done.stderr
 
 
-def test_a_signal_to_the_rehearsal_ends_its_command_and_its_pods(shop: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_rehearsal_ends_its_command_and_its_pods(shop: Project, tmp_path: Path, number: signal.Signals) -> None:
     shop.write("src/shop/weighing.py", "import time\n\n\ndef weigh(parts):\n    time.sleep(60)\n")
     code = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); runpy.run_module('kedro', run_name='__main__')"
-    command = [sys.executable, "-c", code, "cloudtrain", "rehearse", "--keep", str(tmp_path), "--env=runpod"]
+    command = [sys.executable, "-c", code, "cloudtrain", "rehearse", "--keep", str(tmp_path / "kept"), "--env=runpod"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = subprocess.Popen(command, cwd=shop.path, env=shop.environment(), text=True, **pipes)  # type: ignore[call-overload]
-    jobs = tmp_path / "volumes/abc123xyz/.cloudtrain/jobs"
+    process = subprocess.Popen(  # type: ignore[call-overload]
+        command, cwd=shop.path, env=shop.environment(), text=True, start_new_session=True, **pipes
+    )
+    jobs = tmp_path / "kept/volumes/abc123xyz/.cloudtrain/jobs"
     wait_until(lambda: any(jobs.glob("weigh-*/heartbeat.json")), 60)
-    process.send_signal(signal.SIGTERM)
+    if number is signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal sends it: to all that were started there
+    else:
+        process.send_signal(number)
     output = process.communicate(timeout=60)[0]
-    assert process.returncode == 143, output
+    assert process.returncode == 128 + number, output
+    assert "Traceback" not in output
     assert "had not ended" not in output
     assert "of play money" in output
 
@@ -220,6 +239,10 @@ BECOMES = {
 }
 
 
+# A job without a GPU has no occasion for the first, and no pod that ends itself for the second.
+HAPPENS = set(NAMED_FAULTS) - {"no-cuda", "cannot-terminate"}
+
+
 @pytest.mark.parametrize("name", NAMED_FAULTS)
 def test_each_fault_happens_and_the_client_answers_it(rehearsal: Rehearsal, name: str, caplog: pytest.LogCaptureFixture) -> None:
     cloud = Cloud(rehearsal.runpod, rehearsal.s3, "abc123xyz", rehearsal.environment)
@@ -228,13 +251,14 @@ def test_each_fault_happens_and_the_client_answers_it(rehearsal: Rehearsal, name
     job_may = {"startup_timeout_s": 2, "wait_for_capacity_s": 0, "max_price_per_hour_usd": 1.0}
     expected, text = BECOMES[name]
     job = cloud.job(body="import time; time.sleep(0.7)", **job_may)
-    named_faults.plan_fault(name, rehearsal.runpod, rehearsal.s3)
+    fault = named_faults.plan_fault(name, rehearsal.runpod, rehearsal.s3)
     with pytest.raises(expected) if isinstance(expected, type) else contextlib.nullcontext() as raised:
         job.run(backend, Row("train", "mine", "penguins"), cloud.receipts)
     message = raised.value.message if raised is not None else ""
     assert text in f"{message} {caplog.text}"
     assert isinstance(expected, type) or len(rehearsal.pods) == expected
     backend.close()
+    assert fault.happened() == (1 if name in HAPPENS else 0)
     assert rehearsal.runpod.living == []
     assert rehearsal.cost_usd >= 0
     assert not any(fault.times > 0 for fault in rehearsal.s3.faults if fault.method == "GET")

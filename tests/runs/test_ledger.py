@@ -6,17 +6,21 @@ import datetime as dt
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.waiting import wait_until
 
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError
 from kedro_cloudtrain.jobs.gpu_use import MOST_POINTS
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.volume_file import MOST_BYTES
+from kedro_cloudtrain.running.display import Display, Row
+from kedro_cloudtrain.runs.costs import reconcile
 from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared
 from kedro_cloudtrain.runs.record import GpuUseRecord, MachineRecord, NodeRecord, RunRecord, RunState
 from kedro_cloudtrain.runs.recorder import RunRecorder
@@ -205,3 +209,33 @@ def test_a_folder_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
     (tmp_path / ".cloudtrain").write_text("a file in its place")
     with pytest.raises(CloudTrainError, match="cannot be written"):
         RunLedger(tmp_path).open(record(1))
+
+
+def test_a_pod_that_is_paid_for_is_in_the_record_while_it_works_and_is_billed_if_its_client_is_killed(tmp_path: Path) -> None:
+    row = Row("train", "xgboost", "t.csv")
+    ledger, shared = RunLedger(tmp_path), SharedRuns(DirectoryVolume(tmp_path / "volume"), "shop")
+    display = Display("a run")
+    display.add(row)
+    nodes = [NodeRecord(node="train", where="runpod"), NodeRecord(node="report")]
+    running = record(nodes=nodes, state=RunState.RUNNING, finished_at=None)
+    recorder = RunRecorder(ledger, running, shared, [], {}, display.receipts_so_far)
+    recorder.begin()
+    recorder.node_started("report")
+    row.moved("train-0123", JobState.STARTING)
+    row.placed("train-0123", "NVIDIA L4", 3600.0, "pod1")
+    wait_until(lambda: any(True for each in RunLedger(tmp_path).records() for _ in each.machines), 10)
+    wait_until(lambda: (seen := shared.read(running.id)) is not None and any(seen.machines), 10)
+    (seen,) = RunLedger(tmp_path).records(paid=True)
+    train, report = seen.nodes
+    assert (train.state, train.job, train.where, report.state) == ("starting", "train-0123", "runpod", "running")
+    (machine,) = seen.machines
+    assert (machine.pod, machine.machine, machine.usd_per_hour) == ("pod1", "NVIDIA L4", 3600.0)
+    assert machine.cost_usd == pytest.approx(machine.seconds, rel=0.01)
+    # Nobody writes its end.
+    recorder._over.set()
+    ledger.close()
+    for node in seen.nodes:
+        node.started_at = time.time() - 9e4
+    killed = seen.model_copy(update={"state": RunState.INTERRUPTED})
+    assert reconcile(killed, {"pod1": 7.5})
+    assert killed.cost_usd == 7.5

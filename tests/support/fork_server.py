@@ -5,11 +5,11 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
-import importlib.util
 import inspect
+import itertools
 import json
+import logging.config
 import os
-import pkgutil
 import runpy
 import select
 import signal
@@ -17,12 +17,13 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from importlib.metadata import PathDistribution, distributions
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from support.forked import JOB_LIBRARIES, KEDRO_LIBRARIES, fork_jobs
+from support.forked import JOB_LIBRARIES, KEDRO_LIBRARIES, fork_jobs, import_all
 
 del sys.path[0]
 
@@ -86,9 +87,8 @@ def _leave_server(request: dict[str, Any], stdout: int, stderr: int, reply: int,
     if request["new_session"]:
         os.setsid()
     os.write(reply, f"{os.getpid()}\n".encode())
-    for descriptor in set(range(3, 1024)) - set(passed):
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
+    for before, after in itertools.pairwise([2, *sorted(passed), 1024]):
+        os.closerange(before + 1, after)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # after a fork Python's own generator is seeded anew, NumPy's is not
 
@@ -101,8 +101,10 @@ def become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     if "COVERAGE_PROCESS_CONFIG" in os.environ:  # its test is measured
-        import coverage
+        import coverage.inorout
 
+        # Which files no test goes through, pytest's own processes note: a command would look up each file of the package.
+        coverage.inorout.InOrOut.find_possibly_unexecuted_files = lambda _: iter(())  # type: ignore[method-assign]
         coverage.process_startup(force=True)
         # Nothing is gained by measuring its jobs: their worker comes out of an archive.
         del os.environ["COVERAGE_PROCESS_CONFIG"]
@@ -115,6 +117,8 @@ def become(request: dict[str, Any]) -> None:
         fork_jobs(lambda: request["jobs"])
     option, *arguments = request["arguments"]
     if option == "-m":
+        if arguments[0] == "kedro" and "kedro.framework.project" in sys.modules:
+            sys.modules["kedro.framework.project"].LOGGING.__init__()  # as its import does, with this folder and this environment
         sys.argv, sys.path[0] = arguments, request["cwd"]
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
     elif option == "-c":
@@ -125,19 +129,15 @@ def become(request: dict[str, Any]) -> None:
         runpy.run_path(option, run_name="__main__")
 
 
-def modules(library: str) -> list[str]:
-    """Return the module by the name, and with one of the package all that are below it."""
-    found = importlib.util.find_spec(library) if library.startswith("kedro_cloudtrain.") else None
-    below = pkgutil.walk_packages(found.submodule_search_locations, f"{library}.") if found and found.submodule_search_locations else ()
-    return [library, *(module.name for module in below)]
-
-
 def remember_packages() -> None:
     """Read once what is written about the installed packages: each of Kedro's commands asks three times what all of them offer."""
     for name in ("entry_points", "metadata", "_normalized_name"):
         setattr(PathDistribution, name, property(_remembered(getattr(PathDistribution, name).fget)))
+    for name in ("_top_level_declared", "_top_level_inferred"):  # which modules a package has installed: its files are many
+        setattr(metadata, name, _remembered(getattr(metadata, name)))
     for package in distributions():
         _ = package.entry_points, package.metadata, package._normalized_name  # type: ignore[attr-defined]
+    metadata.packages_distributions()
 
 
 def _remembered(read: Callable[[PathDistribution], Any]) -> Callable[[PathDistribution], Any]:
@@ -170,19 +170,39 @@ def leaving_at_once() -> Iterator[None]:
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
+def stack(_context: int = 1) -> list[inspect.FrameInfo]:
+    """Return what `inspect.stack` does, but for the lines of source: Kedro's settings ask four times at every start for the files alone."""
+    frame, found = sys._getframe(1), []
+    while frame:
+        found.append(inspect.FrameInfo(frame, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, None, None))
+        frame = frame.f_back  # type: ignore[assignment]
+    return found
+
+
+@contextlib.contextmanager
+def no_logging_configured() -> Iterator[None]:
+    """Keep `kedro.framework.project` from configuring the logging as it is imported: each command does, in its own folder."""
+    configure, logging.config.dictConfig = logging.config.dictConfig, lambda _: None
+    try:
+        yield
+    finally:
+        logging.config.dictConfig = configure
+
+
 if __name__ == "__main__":
-    for library in LIBRARIES[sys.argv[1]]:
-        for module in modules(library):
-            with contextlib.suppress(ImportError):  # an older Kedro has fewer modules
-                importlib.import_module(module)
+    with no_logging_configured():
+        for library in LIBRARIES[sys.argv[1]]:
+            import_all(library)
     remember_packages()
+    if "kedro_cloudtrain.jobs.worker_archive" in sys.modules:  # what is the same for each job of this package
+        archives = sys.modules["kedro_cloudtrain.jobs.worker_archive"]
+        _ = archives.worker_archive(), archives.worker_archive(bytecode=True), archives.pod_archive()
     if "kedro_cloudtrain.storage.s3_client" in sys.modules:  # a first client reads what botocore knows of S3
         sys.modules["kedro_cloudtrain.storage.s3_client"].make_client("http://localhost", "any", ("any", "any"), 1, lambda keys: None)
-    if "kedro.framework.project" in sys.modules:
-        sys.exit("kedro.framework.project was imported before there was a project")
-    inspect.stack()  # remembers each module's file: Kedro's settings look through all of them at every start
+    inspect.stack()  # remembers each module's file
     # Those that have none would be looked for in all modules, for each frame.
     inspect.modulesbyfile.update({f"<frozen {name}>": name for name in _FROZEN})  # type: ignore[attr-defined]
+    inspect.stack = stack
     gc.collect()
     gc.freeze()
     with leaving_at_once():

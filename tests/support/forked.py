@@ -1,9 +1,11 @@
-"""Commands and jobs as processes of their own that need not import their libraries: a server on each of xdist's workers forks them."""
+"""Commands and jobs as processes of their own that need not import their libraries: a server that xdist's workers share forks them."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import pkgutil
 import re
 import select
 import signal
@@ -19,19 +21,27 @@ from pathlib import Path
 from typing import Any
 
 _TESTS = Path(__file__).parents[1]
-# What Kedro's commands and the nodes of the tests' projects import, and no project can change. Never `kedro.framework.project`, nor
-# what imports it: it reads the configuration of the logging from the working directory and the environment.
+# What Kedro's commands and the nodes of the tests' projects import, and no project can change: `kedro.framework.project`, too, which
+# reads the configuration of the logging from the working directory and the environment, but that a forked command does again.
 KEDRO_LIBRARIES = (
     "appdirs", "attr", "attrs", "boto3", "botocore.session", "click", "cloudpickle", "coverage", "dynaconf", "fsspec",
-    "fsspec.implementations.chained", "fsspec.implementations.local", "jinja2", "joblib", "kedro.config", "kedro.framework.hooks",
+    "fsspec.implementations.chained", "fsspec.implementations.local", "jinja2", "joblib", "kedro.config",
+    "kedro.framework.cli.cli", "kedro.framework.cli.project", "kedro.framework.hooks", "kedro.framework.session",
     "kedro.io", "kedro.logging", "kedro.pipeline", "kedro.validation", "kedro_datasets.json", "kedro_datasets.pandas.csv_dataset",
     "kedro_datasets.pandas.excel_dataset", "kedro_datasets.pandas.parquet_dataset", "kedro_datasets.pickle.pickle_dataset",
-    "kedro_telemetry.masking", "kedro_viz.integrations.kedro.hooks", "kedro_viz.launchers.cli.main", "logging.config", "more_itertools",
+    "kedro_telemetry.masking", "kedro_telemetry.plugin", "kedro_viz.integrations.kedro.hooks", "kedro_viz.integrations.kedro.run_hooks",
+    "kedro_viz.launchers.cli.main", "logging.config", "more_itertools",
     "omegaconf._impl", "omegaconf.vendor.antlr4.LL1Analyzer", "openpyxl", "pandas", "pathspec", "pluggy", "pyarrow.compute",
+    "pyarrow.dataset",
     "pyarrow.pandas_compat", "pyarrow.parquet", "pydantic", "requests", "rich._emoji_codes", "rich.console", "rich.live", "rich.logging",
     "rich.pretty", "rich.table", "rich.traceback", "s3fs", "scipy.stats", "sklearn.ensemble", "sklearn.metrics", "sklearn.model_selection",
     "tomli_w", "webbrowser", "yaml",
-    *(f"kedro_cloudtrain.{package}" for package in ("backends", "config", "datasets", "jobs", "nodes", "planning", "running", "storage")),
+    *(
+        f"kedro_cloudtrain.{package}"
+        for package in (
+            "backends", "commands", "config", "datasets", "jobs", "nodes", "planning", "plugin", "running", "runs", "storage", "worker"
+        )
+    ),
 )  # fmt: skip
 # What jobs import; of Keras and JAX, that is with the backend that the recipes take.
 JOB_LIBRARIES = (
@@ -96,16 +106,18 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """A server that forks processes with the libraries of its kind imported; it starts with the first of them.
+    """A server that forks processes with the libraries of its kind imported; it starts when the first of them is asked for.
 
     Args:
         kind: whose libraries.
-        jobs: the server of the jobs that its processes start; it starts with this one.
+        jobs: the server of the jobs that its processes start.
     """
 
     def __init__(self, kind: str, jobs: ForkServer | None = None) -> None:
         self._kind, self._jobs, self._lock = kind, jobs, threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._address = ""
         # As it is before any test: the first command may come in one that has changed it, and would leave no other to be forked.
         self._environment = _read_at_start(os.environ)
 
@@ -136,29 +148,43 @@ class ForkServer:
         return subprocess.CompletedProcess(arguments, process.wait(), stdout, stderr)
 
     def open(self) -> str:
-        """Start the server, if it does not run; return the address where it listens."""
+        """Return the address where the server listens; it starts when somebody connects, who waits until it has its libraries."""
         with self._lock:
-            if self._process is None:
-                self._start_server()
+            if not self._address:
+                self._listen()
             return self._address
 
+    def share(self, address: str) -> None:
+        """Be the server that another process has opened: xdist's workers share those of pytest's first process."""
+        self._address = address
+
     def stop(self) -> None:
-        """End the server, if it was started."""
-        if self._process is not None:
+        """End the server, if this process has opened it."""
+        if self._control is not None:
             self._control.close()
-            self._process.wait(60)
-            self._process = None
+            self._starting.join(60)
+            if self._process is not None:
+                self._process.wait(60)
             Path(self._address).unlink()
             Path(self._address).parent.rmdir()
+            self._control, self._process, self._address = None, None, ""
 
-    def _start_server(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not _READ_AT_START.match(name)} | self._environment
-        self._address = str(Path(tempfile.mkdtemp(prefix="fork-server-")) / "socket")
+    def _listen(self) -> None:
+        address = str(Path(tempfile.mkdtemp(prefix="fork-server-")) / "socket")
         self._control, server_end = socket.socketpair()
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(self._address)
-            # Who connects before the server has its libraries waits.
-            listener.listen(64)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(address)
+        listener.listen(128)
+        self._starting = threading.Thread(target=self._start_when_asked, args=(server_end, listener), daemon=True)
+        self._starting.start()
+        self._address = address
+
+    def _start_when_asked(self, server_end: socket.socket, listener: socket.socket) -> None:
+        with server_end, listener:
+            ready, _, _ = select.select([server_end, listener], [], [])
+            if server_end in ready:  # it is stopped
+                return
+            environment = {name: value for name, value in os.environ.items() if not _READ_AT_START.match(name)} | self._environment
             self._process = subprocess.Popen(
                 [sys.executable, _TESTS / "support/fork_server.py", self._kind, str(server_end.fileno()), str(listener.fileno())],
                 pass_fds=[server_end.fileno(), listener.fileno()],
@@ -169,7 +195,6 @@ class ForkServer:
                 # A terminal's Ctrl-C is for pytest, which ends the server.
                 start_new_session=True,
             )
-        server_end.close()
 
 
 def fork_jobs(server: Callable[[], str]) -> None:
@@ -193,6 +218,15 @@ def fork_jobs(server: Callable[[], str]) -> None:
             return _start(server(), request, log, log, options["pass_fds"])
 
     subprocess.Popen = Popen  # type: ignore[misc]
+
+
+def import_all(library: str) -> None:
+    """Import the module by the name, and with one of this package all that are below it."""
+    found = importlib.util.find_spec(library) if library.startswith("kedro_cloudtrain.") else None
+    below = pkgutil.walk_packages(found.submodule_search_locations, f"{library}.") if found and found.submodule_search_locations else ()
+    for name in (library, *(module.name for module in below)):
+        with suppress(ImportError):  # an older Kedro has fewer modules
+            importlib.import_module(name)
 
 
 def _start(address: str, request: dict[str, Any], stdout: int, stderr: int, pass_fds: Sequence[int] = ()) -> ForkedProcess:

@@ -6,13 +6,12 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from packaging.requirements import Requirement
+from support.environments import make_environment
 from support.recipe_job import TASKS, Job
 
 # Runs the scripts, and predicts with a model that JAX has fitted.
@@ -40,26 +39,6 @@ def frame(rows: int = 90) -> pd.DataFrame:
     return table
 
 
-def uv(*arguments: str | Path, text: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "uv", "-q", *arguments], input=text, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def add_tensorflow(folder: Path) -> None:
-    """Install TensorFlow, and what it needs and this environment lacks, into a folder.
-
-    In this environment itself Keras would import it with every model that it saves, whatever it computes with.
-    """
-    here = {name: importlib.metadata.version(name) for name in ("keras", "numpy")}
-    name = "tensorflow-cpu" if platform.machine() == "x86_64" else "tensorflow"  # which has no CUDA elsewhere
-    wanted = "\n".join([f"{name}>=2.18", *(f"{name}=={release}" for name, release in here.items())])
-    lines = uv("pip", "compile", "--no-header", "--no-annotate", "-", text=wanted).splitlines()
-    installed = {each.metadata["Name"].lower().replace("_", "-") for each in importlib.metadata.distributions()}
-    missing = [line for line in lines if Requirement(line).name not in installed]
-    uv("pip", "install", "--no-deps", "--target", folder, "-r", "-", text="\n".join(missing))
-
-
 def test_tensorflow_fits_each_recipe_and_either_backend_predicts_by_the_others_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,12 +51,15 @@ def test_tensorflow_fits_each_recipe_and_either_backend_predicts_by_the_others_m
     fitted_here = Job(tmp_path / "jax", tmp_path / "volume", monkeypatch)
     assert fitted_here.run_here("keras_regression", "regression.parquet", "regression", hyperparameters=FEW)["versions"]["jax"]
 
-    add_tensorflow(tmp_path / "packages")
+    # In this environment itself Keras would import it with every model that it saves, whatever it computes with.
+    name = "tensorflow-cpu" if platform.machine() == "x86_64" else "tensorflow"  # which has no CUDA elsewhere
+    here = [f"{each}=={importlib.metadata.version(each)}" for each in ("keras", "numpy")]
+    python = make_environment(tmp_path / "environment", f"{name}>=2.18", *here)
     predicted = tmp_path / "predicted.npy"
     arguments = [*scripts, fitted_here.folder / "outputs/model", tmp_path / "volume/regression.parquet", predicted]
     environment = {name: value for name, value in os.environ.items() if name not in ("KERAS_BACKEND", "PYTHONDONTWRITEBYTECODE")}
-    environment |= {"PYTHONPATH": str(tmp_path / "packages"), "CLOUDTRAIN_VOLUME": str(tmp_path / "volume")}
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], env=environment, capture_output=True, text=True, check=False)
+    environment |= {"CLOUDTRAIN_VOLUME": str(tmp_path / "volume")}
+    done = subprocess.run([python, "-c", SCRIPT, *arguments], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
     np.testing.assert_allclose(np.load(predicted), fitted_here.model.predict(table), rtol=1e-5, atol=1e-5)

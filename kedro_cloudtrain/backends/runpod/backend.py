@@ -116,7 +116,7 @@ class RunPodBackend:
             ended = "cancelled"
             remote.rewind()
             try:
-                watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour)
+                watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour, placement.pod_id)
                 sighting = self._watch.add(placement.pod_id, placement.name, placement.usd_per_hour)
                 sighting.is_paid_for = functools.partial(spending.pays_for, placement)
                 result = Following(request, remote, placement, sighting, watcher, spending, self._pace).result(self._closed)

@@ -124,7 +124,6 @@ def test_each_pod_has_an_entry_while_it_exists(cloud: Cloud, backend) -> None:
 @pytest.mark.parametrize("status", [403, None], ids=["refused", "no answer"])
 def test_a_pod_whose_creation_was_not_answered_is_found_and_ended(cloud: Cloud, status: int | None) -> None:
     backend = cloud.backend()
-    backend._api.shorten_waits()
     cloud.runpod.faults.befall("never starts")
     cloud.runpod.faults.lose_answer("POST /v2/pods", worked=True)
     if status is None:
@@ -234,7 +233,6 @@ def test_a_pod_that_is_listed_late_is_not_taken_for_gone(cloud: Cloud, backend, 
 
 def test_a_refusal_after_a_create_that_was_not_answered_is_none(cloud: Cloud) -> None:
     backend = cloud.backend()
-    backend._api.shorten_waits()
     cloud.runpod.faults.answer("POST /v2/pods", 502)
     cloud.runpod.faults.no_capacity()
     with pytest.raises(CapacityError):
@@ -250,7 +248,7 @@ def test_a_refusal_after_a_create_that_was_not_answered_is_none(cloud: Cloud) ->
 
 def test_a_create_that_is_in_flight_when_the_run_ends_is_named(cloud: Cloud) -> None:
     backend = cloud.backend()
-    backend._api.shorten_waits()
+    backend._api._pause = lambda seconds: time.sleep(min(seconds, 0.02))  # type: ignore[method-assign]
     cloud.runpod.faults.answer("POST /v2/pods", 502, times=9)
     with pytest.raises(ApiError, match="gave no answer to the creation"):
         cloud.run(backend)
