@@ -141,7 +141,7 @@ def comparison_table(comparison: Comparison, width: int) -> FittedTable | Table:
     for name, cells in rows:
         fitted.add_row(name, *cells)
     of_name = min(max((cell_len(name) for name, _ in rows), default=0), width * 2 // 5)
-    of_run = (width - of_name) // len(runs) - _GAP
+    of_run = (width - of_name - _GAP * (len(runs) + 1)) // len(runs)
     if fitted.fits(width) or of_run < _NARROWEST:
         return fitted
     table = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP, 0, 0), pad_edge=False, show_edge=False, collapse_padding=True)

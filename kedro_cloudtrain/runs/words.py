@@ -26,7 +26,7 @@ _ENDED: dict[str, str] = {
     "disk": "this computer's disk did not take its outputs",
 }
 # An error's class without `Error`, in small letters, as a record has it where the run itself could not go on with a pod.
-_ONE_WORD = re.compile(r"[a-z]+")
+_ONE_WORD = re.compile(r"[a-z_]+")
 _NO_NAMES = {"vanished": "it vanished", "joblost": "it left no result", "unsigned": "its output was not signed"}
 _DIGITS_OF_ID = re.compile(r"-[0-9a-f]{6}$")
 # A pipeline that nobody has named.
