@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,9 +57,23 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let the jobs of tests be forked that run them in pytest's own process, and have one key for all, not a file of this user's."""
     config.addinivalue_line("markers", "measured: coverage is measured in the commands that the test starts, too")
     os.environ.setdefault("CLOUDTRAIN_SIGNING_KEY", "a key for the tests of this package alone")
+    _share_compilations()
     for name, address in getattr(config, "workerinput", {}).get("fork_servers", {}).items():
         _FORK_SERVERS[name].share(address)
     fork_jobs(JOBS.open)
+
+
+def _share_compilations() -> None:
+    """Let the tests' processes share what JAX has compiled: half of what a small network costs.
+
+    All of them find the same folder, this session's alone; the first makes it, and xdist's workers inherit it.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="cloudtrain-tests-jax-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 @pytest.hookimpl(optionalhook=True)
