@@ -19,8 +19,12 @@ KeyPath = tuple[str | int, ...]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return ` Did you mean …?` with the one of `names` that is nearest to `name`, or an empty string if none is near."""
-    matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    """Return ` Did you mean …?` with the one of `names` that is nearest to `name`, or an empty string if none is near.
+
+    A name that is among them is not misspelt: what is wrong is something else, and no other name is suggested.
+    """
+    names = list(names)
+    matches = [] if name in names else difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f" Did you mean `{matches[0]}`?" if matches else ""
 
 

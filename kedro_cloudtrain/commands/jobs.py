@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from kedro.framework.startup import ProjectMetadata
 
+    from kedro_cloudtrain.config import Settings
     from kedro_cloudtrain.jobs.result import JobProgress
 
 _AGES_S = {"d": 86_400.0, "h": 3600.0, "m": 60.0}
@@ -99,10 +100,11 @@ def logs(metadata: ProjectMetadata, job: str, follow: bool, of_all: bool, env: s
 def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
     """Wait until JOB is done: its whole name, the beginning of it, or its node's name. Exits with 1 where it has failed.
 
-    The run that asks for its results takes them: the same `kedro run` again. A pod whose price has risen over its node's limits is named
-    with the price, and goes on: `kedro cloudtrain stop JOB` ends it.
+    The record of the run that has left it gets its end. The run that asks for its results takes them: the same `kedro run` again. A pod
+    whose price has risen over its node's limits is named with the price, and goes on: `kedro cloudtrain stop JOB` ends it.
     """
     from kedro_cloudtrain.errors import CloudTrainError
+    from kedro_cloudtrain.jobs.owner import project_id
     from kedro_cloudtrain.running.display import metric
     from kedro_cloudtrain.runs.notices import Notices
 
@@ -113,17 +115,33 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
         click.echo(f"{running}  {progress.step}/{progress.of}  {metric(progress)}")
 
     result = kept.wait(report)
-    notify = read_settings(metadata, env).run.notify
-    if notify is not None:
+    settings = read_settings(metadata, env)
+    _enter_end(metadata, settings, name, gone=result is None)
+    reason = "" if result is None or result.error is None else result.error.headline
+    if settings.run.notify is not None:
         # The run that has left the job is over, and cannot tell of it.
-        error = "" if result is None or result.error is None else result.error.message
-        Notices(notify).job_ended(name, "gone" if result is None else result.state, error)
+        state = "gone" if result is None else result.state
+        Notices(settings.run.notify).job_ended(project_id(metadata.project_path), name, state, reason)
     if result is None:
         raise click.ClickException(f"{name} is gone and has left no result. What it wrote: kedro cloudtrain logs {name}")
     if result.state != "succeeded":
-        reason = result.error.message if result.error is not None else ""
         raise CloudTrainError(f"{name} {result.state}: {reason.removesuffix('.')}. What it wrote: kedro cloudtrain logs {name}")
     click.echo(f"{name} is done.")
+
+
+def _enter_end(metadata: ProjectMetadata, settings: Settings, job: str, *, gone: bool) -> None:
+    """Enter the end of a job into the records of the runs that have left it, here and where others see them."""
+    from kedro_cloudtrain.errors import CloudTrainError
+    from kedro_cloudtrain.jobs.owner import project_id
+    from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared
+
+    volume = settings.volume.make(metadata.project_path)
+    try:
+        for record in RunLedger(metadata.project_path).enter_end(job, gone=gone):
+            if is_shared(volume, metadata.project_path):
+                SharedRuns(volume, record.project or project_id(metadata.project_path)).write(record)
+    except CloudTrainError as error:
+        click.echo(f"The record of the run does not have the end of {job}: {error.message}", err=True)
 
 
 @click.command()

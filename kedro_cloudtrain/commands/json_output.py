@@ -36,12 +36,21 @@ def print_json(value: Any, output: Path | None) -> None:
     Raises:
         ClickException: the file cannot be written.
     """
-    text = redacted(json.dumps(value, indent=2, ensure_ascii=False))
+    print_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", output)
+
+
+def print_text(text: str, output: Path | None) -> None:
+    """Print text that another program reads, or write it to a file.
+
+    Raises:
+        ClickException: the file cannot be written.
+    """
+    text = redacted(text)
     if output is None:
-        click.echo(text)
+        click.echo(text, nl=False)
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text + "\n", encoding="utf-8")
+        output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise click.ClickException(f"--output {output} cannot be written: {error.strerror}. Name another file.") from error

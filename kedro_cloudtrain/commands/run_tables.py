@@ -7,16 +7,20 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from rich import box
+from rich.cells import cell_len
+from rich.table import Table
 from rich.text import Text
 
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.rehearsed import OF_PLAY_MONEY
 from kedro_cloudtrain.running.display import STATE_STYLES, state_word
-from kedro_cloudtrain.running.fitted_table import Column, FittedTable
+from kedro_cloudtrain.running.fitted_table import Column, FittedTable, folded
 from kedro_cloudtrain.runs.record import RunState
 from kedro_cloudtrain.runs.scores import main_score
+from kedro_cloudtrain.runs.words import ends, money_text, state_text
 from kedro_cloudtrain.terminal import plain_text
-from kedro_cloudtrain.wording import counted, duration, score_text, usd
+from kedro_cloudtrain.wording import counted, duration, score_text, some_of, usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +33,11 @@ _RUN_STYLES = {RunState.SUCCEEDED: "green", RunState.FAILED: "red", RunState.INT
 # A run of more trainings has its scores in `show`.
 _MOST_SCORES = 3
 _BEST = " ✓"
+# Between the columns of a comparison, and what a value needs that is to be read in one.
+_GAP = 2
+_NARROWEST = 10
+# By what an input is known to be the same.
+_KINDS = {"etag": "the ETag of its file", "time": "the time of its file", "content": "its content"}
 
 
 def runs_table(records: Iterable[RunRecord]) -> FittedTable:
@@ -39,7 +48,7 @@ def runs_table(records: Iterable[RunRecord]) -> FittedTable:
     for record in records:
         table.add_row(
             record.id,
-            Text(f"{record.state}, rehearsed" if record.rehearsed else str(record.state), _RUN_STYLES.get(record.state, "")),
+            Text(state_text(record), _RUN_STYLES.get(record.state, "")),
             plain_text(record.pipeline),
             _counts(record),
             _scores(record),
@@ -58,7 +67,7 @@ def facts(record: RunRecord) -> Iterator[tuple[str, str]]:
     took = duration(record.seconds)
     cost = None if record.cost_usd is None else f"{usd(record.cost_usd)}{_of_limit(record)}{OF_PLAY_MONEY if record.rehearsed else ''}"
     lines = {
-        "run": f"{record.id}  {record.state}",
+        "run": f"{record.id}  {state_text(record)}",
         "began": f"{began:%Y-%m-%d %H:%M:%S}{f', took {took}' if took != '–' else ''}",
         "by": record.by,
         "command": record.command or "from Python",
@@ -76,7 +85,10 @@ def nodes_table(record: RunRecord) -> FittedTable:
     """Lay a run's nodes out as a table: state, what was trained, machine, main score, seconds, dollars, where the outputs went."""
     ranks = {"state": 0, "model": 1, "where": 3, "score": 0, "wait": 4, "time": 0, "cost": 0, "outputs": 5, "job": 6}
     right = {"wait", "time", "cost"}
-    table = FittedTable(Column("node"), *(Column(name, right=name in right, rank=rank) for name, rank in ranks.items()))
+    # A column's header says it once for all of its figures.
+    names = {"cost": "play money"} if record.rehearsed else {}
+    columns = (Column(names.get(name, name), right=name in right, rank=rank) for name, rank in ranks.items())
+    table = FittedTable(Column("node"), *columns)
     for node in record.nodes:
         score = main_score(node.scores)
         table.add_row(
@@ -95,27 +107,64 @@ def nodes_table(record: RunRecord) -> FittedTable:
 
 
 def remarks(record: RunRecord) -> Iterator[str]:
-    """Yield why nodes have failed or ran, and what to do next."""
+    """Yield why nodes ran or were reused, why they have failed, what became of their pods, and what to do next."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for node in record.nodes:
+        if node.why:
+            reasons.setdefault(("reused" if node.state == JobState.REUSED else "ran", node.why), []).append(node.node)
+    for (what, why), nodes in reasons.items():
+        yield plain_text(f"{some_of(nodes)}: {what}, {why}")
     for node in record.nodes:
         if node.error:
             yield plain_text(f"{node.node}: {node.error}")
-        lost = [machine for machine in node.machines if machine.ended not in ("done", "")]
-        if lost:
-            yield f"{node.node}: {counted(len(lost), 'pod')} lost ({', '.join(machine.ended for machine in lost)})"
+        for end in ends(node):
+            yield plain_text(f"{node.node}: {end}")
     if record.state is RunState.DETACHED:
         yield "Its jobs were left running. The same run again, without detach, takes their results."
+    elif record.state is RunState.SUCCEEDED and any(node.state == JobState.WAITING for node in record.nodes):
+        yield "Its jobs were left running and are done. The same run again, without detach, takes their results and goes on."
 
 
-def comparison_table(comparison: Comparison) -> FittedTable:
-    """Lay a comparison out as a table: a column a run, the better of its scores marked."""
-    table = FittedTable(Column(""), *(Column(run.id, right=True) for run in comparison.runs))
-    parts = (comparison.facts, comparison.parameters, comparison.data, comparison.scores, comparison.costs)
-    for number_of_part, lines in enumerate(part for part in parts if part):
-        if number_of_part:
-            table.add_row("", *("" for _ in comparison.runs))
-        for line in lines:
-            table.add_row(line.name, *_cells(line))
+def comparison_table(comparison: Comparison, width: int) -> FittedTable | Table:
+    """Lay a comparison out as a table: a column a run, the better of its scores marked.
+
+    Where it is wider than so many characters, each value is wrapped within its column, and runs go on standing side by side; only where
+    there are more runs than that leaves room for, their values stand below one another.
+    """
+    runs = comparison.runs
+    parts = (comparison.facts, comparison.parameters, comparison.data, comparison.incomparable, comparison.scores, comparison.costs)
+    rows: list[tuple[str, list[Text]]] = []
+    for lines in (part for part in parts if part):
+        rows += [("", [Text("") for _ in runs])] if rows else []
+        rows += [(line.name, _cells(line, runs)) for line in lines]
+    fitted = FittedTable(Column(""), *(Column(run.id, right=True) for run in runs))
+    for name, cells in rows:
+        fitted.add_row(name, *cells)
+    of_name = min(max((cell_len(name) for name, _ in rows), default=0), width * 2 // 5)
+    of_run = (width - of_name - _GAP * (len(runs) + 1)) // len(runs)
+    if fitted.fits(width) or of_run < _NARROWEST:
+        return fitted
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP, 0, 0), pad_edge=False, show_edge=False, collapse_padding=True)
+    table.add_column("", width=of_name, overflow="fold")
+    for run in runs:
+        table.add_column(Text("\n").join(folded(Text(run.id), of_run)), width=of_run, overflow="fold", justify="right")
+    for name, cells in rows:
+        table.add_row(Text("\n").join(folded(Text(name), of_name)), *cells)
     return table
+
+
+def comparison_remarks(comparison: Comparison) -> Iterator[str]:
+    """Yield what the table cannot show: that nothing differs, or that nobody knows it."""
+    if not comparison.parameters and not comparison.data:
+        yield "Parameters do not differ." if comparison.incomparable else "Neither parameters nor data differ."
+    for line in comparison.incomparable:
+        identities = [str(value or "").rpartition(":")[0] for value in line.values]
+        kinds = dict.fromkeys(_KINDS.get(kind, "an unknown identity") for kind in identities)
+        yield plain_text(
+            f"Whether {line.name} differs cannot be told: a run knows it by {' and another by '.join(kinds)}."
+            if len(kinds) > 1
+            else f"Whether {line.name} differs cannot be told: each run knows it by {next(iter(kinds))}, which is another on each volume."
+        )
 
 
 def costs_table(groups: Sequence[CostGroup], by: str) -> FittedTable:
@@ -175,14 +224,14 @@ def _difference(dollars: float) -> str:
     return f"{'−' if dollars < 0 else '+'}{usd(abs(dollars))}"
 
 
-def _cells(line: Line) -> list[Text]:
-    cells = [Text(_shown(line, value)) for value in line.values]
+def _cells(line: Line, runs: Sequence[RunRecord]) -> list[Text]:
+    cells = [Text(_shown(line, value, run)) for value, run in zip(line.values, runs, strict=True)]
     for place in line.best:
         cells[place] = Text(f"{cells[place].plain}{_BEST}", "green")
     return cells
 
 
-def _shown(line: Line, value: Any) -> str:
+def _shown(line: Line, value: Any, run: RunRecord) -> str:
     if value is None:
         return "–"
     if isinstance(value, str):
@@ -190,5 +239,5 @@ def _shown(line: Line, value: Any) -> str:
     if isinstance(value, float) and line.name == "seconds":
         return duration(value)
     if isinstance(value, float) and line.name == "dollars":
-        return usd(value)
+        return money_text(run, value)
     return score_text(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

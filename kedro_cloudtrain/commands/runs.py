@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 import itertools
 import re
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from kedro_cloudtrain.commands.json_output import json_options, print_json
+from kedro_cloudtrain.commands.json_output import json_options, print_json, print_text
 from kedro_cloudtrain.commands.project import env_option, logs_to_stderr, read_settings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kedro.framework.startup import ProjectMetadata
 
-    from kedro_cloudtrain.runs.ledger import RunLedger
+    from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns
     from kedro_cloudtrain.runs.record import RunRecord
 
 _AGES = {"d": "days", "h": "hours", "m": "minutes"}
@@ -36,7 +36,7 @@ since_option = click.option(
 @since_option
 @click.option("--pipeline", "-p", default=None, help="Only runs of this pipeline.")
 @click.option("--all", "of_all", is_flag=True, help="Also the runs that other computers have left on the volume.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print a line a node, for a spreadsheet.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print a line a node, for a spreadsheet; with --output, write it to that file.")
 @json_options
 @env_option
 @click.pass_context
@@ -60,6 +60,8 @@ def runs(
     from kedro_cloudtrain.commands import run_tables, tables
 
     metadata: ProjectMetadata = context.obj
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv are two forms of the same: name one of them.")
     if as_json or as_csv:
         logs_to_stderr()
     ledger = _ledger(metadata)
@@ -67,17 +69,17 @@ def runs(
     chosen = (record for record in found if pipeline is None or record.pipeline == pipeline)
     table = not (as_json or as_csv or output is not None)
     records = list(itertools.islice(chosen, limit or (20 if table else None)))
-    if as_json or output is not None:
-        print_json({"version": 1, "runs": [record.model_dump(mode="json") for record in records]}, output)
     if as_csv:
-        _print_csv(records)
+        print_text(_csv(records), output)
+    elif not table:
+        print_json({"version": 1, "runs": [record.model_dump(mode="json") for record in records]}, output)
     if table and not records:
         click.echo(
             "No runs yet. A run leaves a record: kedro run --runner=cloudtrain" if pipeline is None and since is None else "No such runs."
         )
     elif table:
         tables.print_table(run_tables.runs_table(records))
-    _warn_of_unreadable(ledger.unreadable, str(ledger.folder))
+    _warn_of_unreadable(ledger)
 
 
 @runs.command()
@@ -112,19 +114,19 @@ def compare(metadata: ProjectMetadata, run: tuple[str, ...], as_json: bool, outp
     from kedro_cloudtrain.commands import run_tables, tables
     from kedro_cloudtrain.runs.comparison import Comparison
 
+    ledger = _ledger(metadata)
     if len(run) < 2:  # noqa: PLR2004
-        raise click.UsageError(f"`compare` takes two runs or more: kedro cloudtrain runs compare {run[0]} latest")
+        raise click.UsageError(_second_run(ledger, run[0]))
     if as_json:
         logs_to_stderr()
-    ledger = _ledger(metadata)
     comparison = Comparison.of([ledger.find(name) for name in run])
     if as_json or output is not None:
         print_json(comparison.json(), output)
     if as_json:
         return
-    tables.print_table(run_tables.comparison_table(comparison))
-    if not comparison.parameters and not comparison.data:
-        click.echo("Neither parameters nor data differ.")
+    tables.print_comparison(comparison)
+    for line in run_tables.comparison_remarks(comparison):
+        click.echo(line)
 
 
 @click.command()
@@ -165,7 +167,7 @@ def cost(metadata: ProjectMetadata, since: str | None, by: str, as_json: bool, o
         click.echo("No run has paid for a machine." if since is None else "No run has paid for a machine since then.")
     elif not as_json:
         tables.print_table(run_tables.costs_table(groups, by))
-    _warn_of_unreadable(ledger.unreadable, str(ledger.folder))
+    _warn_of_unreadable(ledger)
 
 
 def _ledger(metadata: ProjectMetadata) -> RunLedger:
@@ -192,7 +194,7 @@ def _records(metadata: ProjectMetadata, ledger: RunLedger, env: str | None, sinc
         if earliest is not None and record.started_at < earliest.timestamp():
             return
         yield record
-    _warn_of_unreadable(shared.unreadable, "the volume")
+    _warn_of_unreadable(shared)
 
 
 def _moment(since: str | None) -> dt.datetime | None:
@@ -228,11 +230,27 @@ def _bills(metadata: ProjectMetadata, env: str | None) -> dict[str, float]:
         return {}
 
 
-def _print_csv(records: Sequence[RunRecord]) -> None:
-    """Print a line for each node of each run."""
+def _second_run(ledger: RunLedger, run: str) -> str:
+    """Return what to type where only one run was named, with another run that there is.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    named = ledger.find(run)
+    others = [other for other in ledger.ids() if other != named.id]
+    if not others:
+        return f"`compare` takes two runs or more, and {named.id} is the only one so far."
+    # The one before it, or the latest.
+    other = next((other for other in others if other < named.id), others[0])
+    return f"`compare` takes two runs or more: kedro cloudtrain runs compare {' '.join(sorted((other, named.id)))}"
+
+
+def _csv(records: Sequence[RunRecord]) -> str:
+    """Return a line for each node of each run."""
     from kedro_cloudtrain.runs.scores import main_score
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     names = (
         "run",
         "state",
@@ -247,6 +265,8 @@ def _print_csv(records: Sequence[RunRecord]) -> None:
         "seconds",
         "cost_usd",
         "device",
+        "env",
+        "rehearsed",
     )
     writer.writerow(names)
     for record in records:
@@ -254,10 +274,12 @@ def _print_csv(records: Sequence[RunRecord]) -> None:
         for node in record.nodes:
             score, value = main_score(node.scores) or ("", "")
             figures = (score, value, round(node.total_s, 3), round(node.cost_usd, 6) if node.machines else "")
-            row = (record.id, record.state, record.pipeline, started, node.node, node.model, node.state, node.job, *figures, node.device)
-            writer.writerow(row)
+            of_node = (node.node, node.model, node.state, node.job, *figures, node.device)
+            # Money of a rehearsal is play money: whoever adds it up can leave it out.
+            writer.writerow((record.id, record.state, record.pipeline, started, *of_node, record.env, str(record.rehearsed).lower()))
+    return text.getvalue()
 
 
-def _warn_of_unreadable(unreadable: dict[str, str], place: str) -> None:
-    for name, reason in unreadable.items():
-        click.echo(f"Left out: the record of run {name} {reason} ({place}).", err=True)
+def _warn_of_unreadable(ledger: RunLedger | SharedRuns) -> None:
+    for name, reason in ledger.unreadable.items():
+        click.echo(f"Left out: the record of run {name} {reason} ({ledger.place(name)}).", err=True)

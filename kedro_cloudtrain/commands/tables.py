@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from kedro_cloudtrain.commands.run_tables import comparison_table
 from kedro_cloudtrain.jobs.spec import model_type_of
 from kedro_cloudtrain.running.display import STATE_STYLES, metric, state_word
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
@@ -19,11 +20,18 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.contract import Gpu
     from kedro_cloudtrain.backends.runpod.fleet import JobPod
     from kedro_cloudtrain.jobs.folder import JobFolder
+    from kedro_cloudtrain.runs.comparison import Comparison
 
 
 def print_table(table: FittedTable) -> None:
     """Print a table to stdout."""
     Console(soft_wrap=True).print(table)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print a comparison of runs to stdout, as wide as the console."""
+    console = Console()
+    console.print(comparison_table(comparison, console.width), soft_wrap=False)
 
 
 def pods_table(pods: Sequence[JobPod]) -> FittedTable:

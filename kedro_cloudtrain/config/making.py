@@ -99,7 +99,10 @@ def _give_credentials(merged: dict[str, Any], credentials: Mapping[str, Any], fi
             continue
         entry = credentials.get(name)
         if not isinstance(entry, Mapping) or not {"password", "token"} & entry.keys():
-            reason = f"credentials.yml has no {shown(name)} with a `password` or a `token`.{did_you_mean(name, credentials)}"
+            if name in credentials:
+                reason = f"{shown(name)} in credentials.yml has neither a `password` nor a `token`."
+            else:
+                reason = f"credentials.yml has no {shown(name)} with a `password` or a `token`.{did_you_mean(name, credentials)}"
             raise ConfigError(f"{place_of((*path, 'credentials'), files)}`{'.'.join(path)}.credentials`: {reason}")
         urls = {key: block.get(key, defaults.get(key) if "credentials" in block else None) for key in ("index_url", "extra_index_url")}
         made[path] = block | {key: _with_user(url, name, entry) for key, url in urls.items() if url is not None}

@@ -27,7 +27,8 @@ class NotifySettings(BaseModel):
     Attributes:
         credentials: the entry of credentials.yml with the `url` of the service, or with several `urls`, as Apprise writes them:
             `slack://…`, `mailto://…`, `ntfy://…`.
-        events: of what: `finished`; `failed`, or interrupted; `budget`, at 80 % of `run.max_cost_usd`; `waiting`, for a machine.
+        events: of what: `finished`, or left running; `failed`, or interrupted; `budget`, at 80 % of `run.max_cost_usd`; `waiting`, for a
+            machine.
         waiting_s: after how many seconds without a machine a job counts as waiting.
         urls: the services, once the entry has been read.
 
@@ -69,7 +70,10 @@ def with_urls(notify: Any, credentials: Mapping[str, Any], files: Sequence[Path]
     urls = entry.get("urls", entry.get("url")) if isinstance(entry, Mapping) else None
     urls = [urls] if isinstance(urls, str) else urls
     if not isinstance(urls, list | tuple) or not urls or not all(isinstance(url, str) and url for url in urls):
-        reason = f"credentials.yml has no {shown(name)} with a `url` or with `urls`.{did_you_mean(name, credentials)}"
+        if name in credentials:
+            reason = f"{shown(name)} in credentials.yml has neither a `url` nor a list of `urls`."
+        else:
+            reason = f"credentials.yml has no {shown(name)} with a `url` or with `urls`.{did_you_mean(name, credentials)}"
         raise ConfigError(f"{place_of(_PLACE, files)}`run.notify.credentials`: {reason}")
     know(*urls)
     return {**notify, "urls": list(urls)}

@@ -30,7 +30,7 @@ def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTr
     if not error.traceback:
         return JobFailedError(f"{folder.name}: {error.message}\n{log_end(folder)}{next_step(folder)}")
     return JobFailedError(
-        f"{folder.name} failed in its {error.stage} stage.\n{error.traceback.rstrip()}\n\n"
+        f"{folder.name} failed in its {error.stage} stage: {error.headline}\n{error.traceback.rstrip()}\n\n"
         f"{log_end(folder, before='Traceback (most recent call last):')}{next_step(folder)}"
     )
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from kedro_cloudtrain.storage.identity import KIND
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -23,6 +25,7 @@ class Fingerprint(BaseModel):
         inputs: each input's identity (ETag, or size and time, or the content's sha256) by the input's name; None if it has no identity.
         code: sha256 of the code that the script imports.
         requirements: what the job installs, as pip writes it.
+        kinds: what each identity was made of, by the input's name: `etag`, `time` or `content`; not part of what names the work.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -31,12 +34,18 @@ class Fingerprint(BaseModel):
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     code: str = ""
     requirements: tuple[str, ...] = ()
+    kinds: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, script: str, inputs: Mapping[str, JsonValue], code: str, requirements: Sequence[str] = ()) -> Self:
         """Return the fingerprint of a script and what it needs."""
         digest = hashlib.sha256(script.encode()).hexdigest()
-        return cls(script=digest, inputs=dict(inputs), code=code, requirements=tuple(requirements))
+        kinds = {name: str(identity.get(KIND, "etag")) if isinstance(identity, dict) else "content" for name, identity in inputs.items()}
+        contents: dict[str, JsonValue] = {
+            name: {key: value for key, value in identity.items() if key != KIND} if isinstance(identity, dict) else identity
+            for name, identity in inputs.items()
+        }
+        return cls(script=digest, inputs=contents, code=code, requirements=tuple(requirements), kinds=kinds)
 
     @property
     def digest(self) -> str:
@@ -51,9 +60,10 @@ class Fingerprint(BaseModel):
 
     @property
     def input_digests(self) -> dict[str, str]:
-        """Twelve digits of each input's identity; `unknown` where it has none."""
+        """The kind of each input's identity and twelve digits of it, as `etag:0123456789ab`; `unknown` where it has none."""
         digests = {
-            name: hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12] for name, identity in self.inputs.items()
+            name: f"{self.kinds.get(name, 'etag')}:{hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]}"
+            for name, identity in self.inputs.items()
         }
         return digests | dict.fromkeys(self.unidentified, "unknown")
 

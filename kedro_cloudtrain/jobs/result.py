@@ -50,6 +50,14 @@ class JobFailure(VolumeRecord):
     input_error: bool = False
     about: str = "data"
 
+    @property
+    def headline(self) -> str:
+        """The error in a line: with its class where the script raised it, since its text alone may say little."""
+        text = self.message.strip().partition("\n")[0]
+        if self.input_error or not self.traceback:
+            return text or self.type
+        return f"{self.type}: {text}" if text else self.type
+
 
 class JobOutput(VolumeRecord):
     """One output, in the job folder or on the volume.

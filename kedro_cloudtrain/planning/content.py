@@ -103,7 +103,7 @@ class Contents:
         return Content(digest, opaque="" if digest is not None else "it is in memory, and is no data that can be compared")
 
     def _identified(self, identity: SourceIdentity, version: str | None = None) -> Content:
-        digest = self._digests.of([dataclasses.asdict(identity), version])
+        digest = self._digests.of([identity.content, version])
         return Content(digest, opaque="" if identity.known else "its server gives neither an ETag nor a date")
 
     def _of_path(self, dataset: Any) -> Content:

@@ -23,7 +23,7 @@ from kedro_cloudtrain.planning.quotes import (
     workload_of,
 )
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
-from kedro_cloudtrain.wording import size
+from kedro_cloudtrain.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -190,16 +190,17 @@ class Report:
         return table
 
     def limits(self) -> str:
-        """Return a line about the run's dollars: what it will probably cost, and its limits."""
+        """Return a line about the run's dollars: what it will probably cost, where that is known, and its limits."""
         limit = self.settings.run.max_cost_usd
         most = "no limit (run.max_cost_usd)" if limit is None else f"at most ${limit:.2f} (run.max_cost_usd)"
         budget = self.settings.run.budget
         shared = "" if budget is None else f", of the shared budget {budget.name}: ${budget.max_cost_usd:.2f} a {budget.per}"
         prices = most_usd_per_hour((node.quote for node in self.nodes), self.max_pods)
         hourly = f" for up to ${sum(prices):.2f} an hour" if prices else ""
-        return (
-            f"The run: probably {usd_range(self.estimate_usd)}, {most}{shared}, {self.max_pods} pods at once{hourly}. Estimates are rough."
-        )
+        pods = f"{counted(self.max_pods, 'pod')} at once{hourly}"
+        if self.estimate_usd is None:
+            return f"The run: {most}{shared}, {pods}."
+        return f"The run: probably {usd_range(self.estimate_usd)}, {most}{shared}, {pods}. Estimates are rough."
 
 
 def usd_range(dollars: tuple[float, float] | None) -> str:

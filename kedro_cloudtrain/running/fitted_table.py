@@ -87,6 +87,11 @@ class FittedTable:
         """Add a line about all rows, which is broken between two of its parts where it is too wide."""
         self._total = parts
 
+    def fits(self, width: int) -> bool:
+        """Return whether each row is a line of so many characters."""
+        columns = [self._columns[0], *(column for column in self._columns[1:] if column.has_values)]
+        return len(_beside(columns, width)) == len(columns)
+
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[Text]:
         for line in self._lines(options.max_width):
             # Unwrapped: what is wider than the console by itself, a URL for example, is left to the terminal.
@@ -102,8 +107,8 @@ class FittedTable:
         yield _joined([column.aligned(Text(column.name), column.width) for column in beside], "bold")
         yield Text("─" * min(width, sum(column.width for column in beside) + _GAP * (len(beside) - 1)))
         for row, style in enumerate(self._styles):
-            *folded, name = _folded(named.cells[row], width)
-            yield from folded
+            *lines, name = folded(named.cells[row], width)
+            yield from lines
             figures = [column.aligned(column.cells[row], column.width) for column in beside[1:]]
             yield _joined([named.aligned(name, named.width), *figures], style)
             yield from _below(below, row, width)
@@ -158,7 +163,7 @@ def _wrapped(line: str, width: int) -> Iterator[Text]:
         yield Text(part, "dim")
 
 
-def _folded(name: Text, width: int) -> list[Text]:
+def folded(name: Text, width: int) -> list[Text]:
     """Fold a name after the last joint that fits, where it is wider than a line."""
     lines = []
     while name.cell_len > width:

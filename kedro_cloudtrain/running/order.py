@@ -74,7 +74,7 @@ class Inputs:
         identities, sizes = identities_of(self.read, volume)
         for name, entry in self.loaded.items():
             identity = entry.identity(self.versions.get(name))
-            identities[name], sizes[name] = (dataclasses.asdict(identity) if identity.known else None), identity.size
+            identities[name], sizes[name] = identity.described, identity.size
         identities |= {name: files.contents.digest for name, (_, files) in self.files.items()}
         return identities | {name: sent.identity for name, sent in self.sent.items()} | dict.fromkeys(self.doubts), sizes
 

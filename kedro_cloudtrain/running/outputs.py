@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import grp
 import hashlib
 import os
@@ -160,7 +159,7 @@ def _compare_on_store(folder: JobFolder, entry: RemoteEntry, output: JobOutput, 
     version = None if stored.get("version") is None else str(stored["version"])
     try:
         latest_version = entry.load_version()
-        identity = dataclasses.asdict(entry.identity(version))
+        identity = entry.identity(version).content
     except SourceError as error:
         raise JobLostError(f"{folder.name} has saved `{entry.name}`, but now: {error.message}") from error
     if {**identity, "version": version} != stored:

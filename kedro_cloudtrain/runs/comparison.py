@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.runs.record import NodeRecord, RunRecord
 
+# What stands for the identity of an input that has none.
+_UNKNOWN = "unknown"
+
 
 @dataclasses.dataclass(frozen=True)
 class Line:
@@ -42,6 +45,8 @@ class Comparison:
         parameters: those that differ.
         scores: all that any run has, the better ones marked.
         data: the inputs that differ, by a digest of their identity.
+        incomparable: the inputs of which nobody knows whether they differ: their identities are of different kinds, such as a file's time
+            here and an ETag on a volume.
         facts: commit, environment and the like, where they differ.
         costs: seconds and dollars.
     """
@@ -50,6 +55,7 @@ class Comparison:
     parameters: tuple[Line, ...]
     scores: tuple[Line, ...]
     data: tuple[Line, ...]
+    incomparable: tuple[Line, ...]
     facts: tuple[Line, ...]
     costs: tuple[Line, ...]
 
@@ -64,24 +70,36 @@ class Comparison:
             "backend": [run.backend for run in runs],
             "commit": [None if run.git is None else str(run.git) for run in runs],
             "state": [str(run.state) for run in runs],
+            "rehearsed": [run.rehearsed for run in runs],
         }
         costs: dict[str, list[Any]] = {"seconds": [run.seconds for run in runs], "dollars": [run.cost_usd for run in runs]}
         scores = _of_nodes(runs, lambda node: node.scores)
+        inputs = [line for line in _of_nodes(runs, lambda node: node.data) if line.differs or None in _kinds(line, runs)]
+        differing = [line for line in inputs if _is_known_to_differ(line, runs)]
         return cls(
             tuple(runs),
             tuple(line for line in parameters if line.differs),
             tuple(dataclasses.replace(line, best=_best(line)) for line in scores),
-            tuple(line for line in _of_nodes(runs, lambda node: node.data) if line.differs),
+            tuple(differing),
+            tuple(line for line in inputs if line not in differing),
             tuple(line for name, values in facts.items() if (line := Line(name, tuple(values))).differs),
             tuple(Line(name, tuple(values)) for name, values in costs.items() if any(value is not None for value in values)),
         )
 
     def json(self) -> dict[str, Any]:
         """Return the comparison as plain JSON; `best` has the places of the better values, counted from 0."""
-        parts = {"parameters": self.parameters, "scores": self.scores, "data": self.data, "facts": self.facts, "costs": self.costs}
+        parts = {
+            "parameters": self.parameters,
+            "scores": self.scores,
+            "data": self.data,
+            "incomparable": self.incomparable,
+            "facts": self.facts,
+            "costs": self.costs,
+        }
         return {
             "version": 1,
             "runs": [run.id for run in self.runs],
+            "rehearsed": [run.rehearsed for run in self.runs],
             **{
                 part: [{"name": line.name, "values": list(line.values), "best": sorted(line.best)} for line in lines]
                 for part, lines in parts.items()
@@ -97,6 +115,27 @@ def _of_nodes(runs: Sequence[RunRecord], values: Callable[[NodeRecord], dict[str
         nodes = [run.node(node_name) for run in runs]
         lines.append(Line(f"{node_name}.{name}", tuple(None if node is None else values(node).get(name) for node in nodes)))
     return lines
+
+
+def _kinds(line: Line, runs: Sequence[RunRecord]) -> list[str | None]:
+    """Return within what each run's identity of an input can be compared; None where it has none that could be."""
+    return [None if value in (None, _UNKNOWN) else _kind(value, run) for value, run in zip(line.values, runs, strict=True)]
+
+
+def _kind(identity: str, run: RunRecord) -> str:
+    kind = identity.rpartition(":")[0]
+    # A record of an older release does not say what an identity was made of, and a file's time is the file's own on each volume.
+    return f"{kind} {run.backend} {run.volume}" if kind in ("", "time") else kind
+
+
+def _is_known_to_differ(line: Line, runs: Sequence[RunRecord]) -> bool:
+    """Return whether two runs have different identities of the same kind, or one of them does not have the input."""
+    if None in line.values:
+        return True
+    values: dict[str | None, set[Any]] = {}
+    for value, kind in zip(line.values, _kinds(line, runs), strict=True):
+        values.setdefault(kind, set()).add(value)
+    return any(len(each) > 1 for each in values.values())
 
 
 def _best(line: Line) -> frozenset[int]:

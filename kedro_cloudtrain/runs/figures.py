@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.jobs.gpu_use import thinned
 from kedro_cloudtrain.runs.scores import main_score
+from kedro_cloudtrain.runs.words import was_lost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from kedro_cloudtrain.runs.job_view import Curve
-    from kedro_cloudtrain.runs.record import MachineRecord, NodeRecord, RunRecord
+    from kedro_cloudtrain.runs.record import NodeRecord, RunRecord
 
 Figure = dict[str, Any]
 
@@ -29,7 +30,10 @@ STAGES = {
     "call": "#1f9d76",
     "save": "#7fc8a9",
     "runs here": "#8d7bb8",
+    "rest": "#a59c8c",
 }
+# What is shorter is a matter of rounding.
+_SHORTEST_REST_S = 0.05
 _ROW_PX, _AROUND_PX = 26, 70
 _LONGEST_LABEL = 26
 _MOST_IN_LEGEND = 12
@@ -148,7 +152,7 @@ def scores(node: NodeRecord, runs: Sequence[RunRecord]) -> Figure | None:
     trace = {"x": [f"{run[5:10]} {run[11:16].replace('.', ':')}" for run, _ in points], "y": [value for _, value in points]}
     return {
         "data": [{"type": "scatter", "mode": "lines+markers", "name": name, **trace, "line": line, "marker": {"size": sizes}}],
-        "layout": {"height": 220, "xaxis": {"type": "category", "nticks": 5, "tickangle": 0}, "yaxis": {"title": {"text": name}}},
+        "layout": {"height": 220, "xaxis": {"type": "category"}, "yaxis": {"title": {"text": name}}},
     }
 
 
@@ -218,19 +222,20 @@ def _stages(node: NodeRecord) -> list[tuple[str, float, float]]:
     begins = node.started_at or 0.0
     stages = [("waits for a slot", begins - node.waited_s, node.waited_s)] if node.waited_s > 0 else []
     seconds: Mapping[str, float] = node.seconds or {"runs here": node.total_s}
-    lost_s = min(seconds.get("start", 0.0), sum(machine.seconds for machine in _lost(node)))
-    parts = {"lost": lost_s, **seconds}
-    if "start" in parts:
-        parts["start"] -= lost_s
+    # A job that failed or was cancelled has told of no stage, or of some; its time is its time all the same.
+    parts = {**seconds, "rest": max(0.0, node.total_s - sum(seconds.get(stage, 0.0) for stage in STAGES))}
+    parts["lost"] = sum(machine.seconds for machine in node.machines if was_lost(machine))
+    parts["lost"] = min(parts["lost"], parts.get("start", 0.0) + parts["rest"])
+    from_start = min(parts["lost"], parts.get("start", 0.0))
+    parts["start"] = parts.get("start", 0.0) - from_start
+    parts["rest"] -= parts["lost"] - from_start
+    if parts["rest"] < _SHORTEST_REST_S:
+        del parts["rest"]
     for stage in STAGES:
         if parts.get(stage, 0.0) > 0:
             stages.append((stage, begins, parts[stage]))
             begins += parts[stage]
     return stages
-
-
-def _lost(node: NodeRecord) -> Sequence[MachineRecord]:
-    return node.machines[:-1] if node.state in ("succeeded", "running") else node.machines
 
 
 def _machine_spans(node: NodeRecord, record: RunRecord) -> list[tuple[float, float, float]]:

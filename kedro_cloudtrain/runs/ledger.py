@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import itertools
 import logging
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import ConfigError, DiskError
 from kedro_cloudtrain.jobs.volume_file import bounded_bytes, fault_of, parsed
+from kedro_cloudtrain.runs.closing import bring_up_to_date
 from kedro_cloudtrain.runs.record import RunRecord, RunState
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.files import visible, whole
@@ -34,6 +36,8 @@ _SHARED = ".cloudtrain/runs"
 _ENDING = ".json"
 # Only a machine has it.
 _PAID = b'"usd_per_hour"'
+# A run that was left; what its jobs have cost is not known before they are done.
+_LEFT = f'"{RunState.DETACHED}"'.encode()
 # As Kedro writes the version of what a run saves, and the id of its session.
 _BEGINS_WITH_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d\.\d{3}Z")
 _NO_FILE_NAME = re.compile(r"[^A-Za-z0-9_.-]")
@@ -116,7 +120,7 @@ class RunLedger:
         for name in self.ids():
             if name < earliest:
                 return
-            if paid and _PAID not in (bounded_bytes(self._file(name)) or b""):
+            if paid and not any(mark in (bounded_bytes(self._file(name)) or b"") for mark in (_PAID, _LEFT)):
                 continue
             record = self.read(name)
             if record is not None:
@@ -139,7 +143,32 @@ class RunLedger:
         if record.state is RunState.RUNNING and not self._locks.lives(record.client):
             # Killed, or its computer was switched off: nobody could write its end.
             return record.model_copy(update={"state": RunState.INTERRUPTED})
+        if record.state is RunState.DETACHED and bring_up_to_date(record, self._home.parent):
+            # Its jobs' folders may be cleaned one day.
+            with contextlib.suppress(DiskError, OSError):
+                self.write(record)
         return record
+
+    def enter_end(self, job: str, *, gone: bool) -> list[RunRecord]:
+        """Enter the end of a job into the records of the runs that have left it, and return those.
+
+        Args:
+            job: the job's name.
+            gone: whether it is over without a result.
+
+        Raises:
+            DiskError: the project's folder cannot be written.
+        """
+        left = [name for name in self.ids() if _LEFT in (content := bounded_bytes(self._file(name)) or b"") and job.encode() in content]
+        records = [record for name in left if (record := self.read(name)) is not None]
+        for record in records:
+            if gone and bring_up_to_date(record, self._home.parent, [job]):
+                self.write(record)
+        return records
+
+    def place(self, name: str) -> str:
+        """Return where the record of an id is, for a message."""
+        return str(self._file(name))
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}{_ENDING}"
@@ -160,7 +189,7 @@ class RunLedger:
             raise ConfigError(f"{len(matches)} runs begin with {name!r}: {matches[0]}, {matches[1]}{', …' if len(matches) > 2 else ''}.")  # noqa: PLR2004
         record = self.read(matches[0])
         if record is None:
-            raise ConfigError(f"The record of run {matches[0]} {self.unreadable.get(matches[0], 'is gone')}: {self.folder}")
+            raise ConfigError(f"The record of run {matches[0]} {self.unreadable.get(matches[0], 'is gone')}: {self.place(matches[0])}")
         return record
 
 
@@ -208,6 +237,10 @@ class SharedRuns:
         if record is None:
             self.unreadable[name] = fault_of(content)
         return record
+
+    def place(self, name: str) -> str:
+        """Return where the record of an id is, for a message."""
+        return f"{self._folder}/{name}{_ENDING} {self._volume.where}"
 
 
 def record_bytes(record: RunRecord) -> bytes:

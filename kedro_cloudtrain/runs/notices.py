@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.rehearsed import OF_PLAY_MONEY
 from kedro_cloudtrain.runs.record import RunState
 from kedro_cloudtrain.runs.scores import main_score
+from kedro_cloudtrain.runs.words import ends, money_text, project_name, state_text, title_of
 from kedro_cloudtrain.secrecy import redacted
 from kedro_cloudtrain.terminal import plain_text
 from kedro_cloudtrain.wording import duration, score_text, usd
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config.notify import Event
     from kedro_cloudtrain.runs.record import RunRecord
 
+# Apprise's own words.
+Type = Literal["info", "success", "warning", "failure"]
+
 logger = logging.getLogger("kedro.cloudtrain")
 
 # At this part of its limit a run is told of.
@@ -32,6 +36,13 @@ _LOOKS_EVERY_S = 2.0
 _SENT_WITHIN_S = 10.0
 _SENT_SOON_S = 1.0
 _MOST_SCORES = 12
+# By what is told, what a receiver makes of it: a colour, an icon, a priority.
+_TYPES: dict[RunState, Type] = {
+    RunState.SUCCEEDED: "success",
+    RunState.DETACHED: "info",
+    RunState.INTERRUPTED: "warning",
+    RunState.FAILED: "failure",
+}
 
 
 class Notices:
@@ -83,25 +94,38 @@ class Notices:
         """
         self._over.set()
         event: Event = "finished" if record.state in (RunState.SUCCEEDED, RunState.DETACHED) else "failed"
-        self._send(event, "", f"{record.pipeline} {record.state}", _summary(record, page), _SENT_SOON_S if soon else _SENT_WITHIN_S)
+        kind, wait_s = _TYPES.get(record.state, "failure"), _SENT_SOON_S if soon else _SENT_WITHIN_S
+        self._send(event, "", f"{title_of(record)}: {state_text(record)}", _summary(record, page), kind, wait_s)
 
-    def job_ended(self, job: str, state: str, error: str = "") -> None:
-        """Send word of a job that a run had left running."""
-        event: Event = "finished" if state == "succeeded" else "failed"
-        self._send(event, job, f"{job} {state}", error or "The same kedro run again takes its results.", _SENT_WITHIN_S)
+    def job_ended(self, project: str, job: str, state: str, error: str = "") -> None:
+        """Send word of a job that a run had left running.
+
+        Args:
+            project: the project's id.
+            job: the job's name.
+            state: how it has ended.
+            error: why it failed.
+        """
+        title = f"{project_name(project)}: {job}"
+        if state == "succeeded":
+            self._send("finished", job, f"{title} done", "The same kedro run again takes its results.", "success", _SENT_WITHIN_S)
+            return
+        text = error or f"What it wrote: kedro cloudtrain logs {job}"
+        self._send("failed", job, f"{title} {state}", text, "warning" if state == "cancelled" else "failure", _SENT_WITHIN_S)
 
     def _watch(self, record: RunRecord, spent_usd: Callable[[], float], waiting_s: Callable[[], Mapping[str, float]]) -> None:
         limit = record.max_cost_usd
         while not self._over.wait(_LOOKS_EVERY_S):
             spent = spent_usd()
             if limit is not None and spent >= _NEAR_LIMIT * limit:
-                self._send("budget", "", f"{record.pipeline} nears its limit", f"{usd(spent)} of at most {usd(limit)} are spent.", 0.0)
+                text = f"{usd(spent)} of at most {money_text(record, limit)} are spent."
+                self._send("budget", "", f"{title_of(record)} nears its limit", text, "warning", 0.0)
             for node, seconds in waiting_s().items():
                 if seconds >= self._settings.waiting_s:
                     text = f"{node} has looked for a machine for {duration(seconds)}. More kinds of machines in `gpu` find one sooner."
-                    self._send("waiting", node, f"{record.pipeline} waits for a machine", text, 0.0)
+                    self._send("waiting", node, f"{title_of(record)} waits for a machine", text, "warning", 0.0)
 
-    def _send(self, event: Event, about: str, title: str, body: str, wait_s: float) -> None:
+    def _send(self, event: Event, about: str, title: str, body: str, kind: Type, wait_s: float) -> None:
         """Send a notice in a thread of its own, each only once, and wait for so many seconds."""
         if event not in self._settings.events or (event, about) in self._told:
             return
@@ -109,7 +133,7 @@ class Notices:
 
         def send() -> None:
             try:
-                arrived = self._receivers.notify(title=plain_text(redacted(title)), body=plain_text(redacted(body)))
+                arrived = self._receivers.notify(title=plain_text(redacted(title)), body=plain_text(redacted(body)), notify_type=kind)
             except Exception as error:  # noqa: BLE001  # whatever a service's own code raises
                 arrived, reason = False, type(error).__name__
             else:
@@ -133,7 +157,11 @@ class Notices:
 def _summary(record: RunRecord, page: Path | None) -> str:
     """Return a run in a few lines: what failed, scores, time, dollars, where to look."""
     failed = [node for node in record.nodes if node.state not in ("succeeded", "reused", "waiting", "running")]
-    lines = [*([record.error] if record.error else []), *(f"{node.node}: {node.error or node.state}" for node in failed)]
+    # The run's own error is most often that of a node.
+    own = record.error and not any(node.error and (node.error in record.error or record.error in node.error) for node in failed)
+    lines = [record.error] if own else []
+    for node in failed:
+        lines += [f"{node.node}: {node.error or node.state}", *(f"{node.node}: {end}" for end in ends(node))]
     scored = [(node.node, score) for node in record.nodes if (score := main_score(node.scores)) is not None]
     lines += [f"{node}: {name} {score_text(value)}" for node, (name, value) in scored[:_MOST_SCORES]]
     if len(scored) > _MOST_SCORES:

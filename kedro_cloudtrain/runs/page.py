@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.rehearsed import OF_PLAY_MONEY
 from kedro_cloudtrain.runs import figures
 from kedro_cloudtrain.runs.record import RunState
 from kedro_cloudtrain.runs.scores import best_of, main_score
+from kedro_cloudtrain.runs.words import end_text, state_text
 from kedro_cloudtrain.storage.files import whole
 from kedro_cloudtrain.wording import counted, duration, score_text, size, usd
 
@@ -73,10 +76,14 @@ def render_page(record: RunRecord, earlier: Sequence[RunRecord] = (), jobs: Mapp
     nodes.sort(key=lambda node: node.tone != "bad")  # what has failed comes first
     timeline = figures.timeline(record)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"seconds": duration, "size": size, "usd": usd, "moment": _moment, "json": _script_json}
+    environment.filters |= {"seconds": duration, "size": size, "usd": usd, "moment": _moment, "json": _script_json, "end": end_text}
+    environment.filters["breakable"] = _breakable
     template = resources.files("kedro_cloudtrain.runs").joinpath("page.html.j2").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         run=record,
+        state=state_text(record),
+        of_play_money=OF_PLAY_MONEY if record.rehearsed else "",
+        money="play money" if record.rehearsed else "cost",
         is_well=record.state is RunState.SUCCEEDED,
         nodes=nodes,
         failed=[node for node in nodes if node.tone == "bad"],
@@ -145,6 +152,11 @@ def _counts(nodes: Sequence[NodeView]) -> str:
 
 def _moment(seconds: float | None) -> str:
     return "–" if seconds is None else f"{dt.datetime.fromtimestamp(seconds, tz=dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that a browser may wrap behind its dots and underscores."""
+    return Markup(re.sub(r"([._])(?=[^._])", r"\1<wbr>", str(escape(name))))  # noqa: S704  # escaped, and what is added is no text
 
 
 def _script_json(value: Any) -> str:

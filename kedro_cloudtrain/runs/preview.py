@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.runs.job_view import views_of
 from kedro_cloudtrain.runs.ledger import RunLedger
 from kedro_cloudtrain.runs.scores import main_score
+from kedro_cloudtrain.runs.words import money_text
 from kedro_cloudtrain.terminal import plain_text
-from kedro_cloudtrain.wording import duration, score_text, usd
+from kedro_cloudtrain.wording import duration, score_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ def _receipt(record: RunRecord, node: NodeRecord) -> list[str]:
     ]
     return [
         f"{node.node} in run {record.id}",
-        ", ".join(part for part in (*parts, usd(node.cost_usd) if node.machines else "", node.device) if part),
+        ", ".join(part for part in (*parts, money_text(record, node.cost_usd) if node.machines else "", node.device) if part),
         *([stages] if stages else []),
         *([f"why: {node.why}"] if node.why else []),
         *([f"error: {node.error}"] if node.error else []),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import filecmp
 import os
 import shutil
@@ -90,9 +91,9 @@ class DirectoryVolume:
         """
         with self.read(key) as path:
             if path.is_dir():
-                return folder_identity(self._parts(path))
+                return dataclasses.replace(folder_identity(self._parts(path)), kind="time")
             stat = path.stat()
-            return SourceIdentity(etag=f"{stat.st_mtime_ns:x}-{stat.st_size:x}", size=stat.st_size)
+            return SourceIdentity(etag=f"{stat.st_mtime_ns:x}-{stat.st_size:x}", size=stat.st_size, kind="time")
 
     def largest_file(self, key: str) -> tuple[str, int]:
         """Return the key and the size of the file, or of the largest part of a table of parts.

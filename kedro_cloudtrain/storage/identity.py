@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, resolved
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kedro_cloudtrain.storage.volumes import Volume
+
+# Where an identity in plain JSON has its kind.
+KIND = "kind"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,16 +25,28 @@ class SourceIdentity:
         etag: the server's or the volume's word for the content.
         modified: when the source was last modified, where there is no ETag.
         size: in bytes; None if the server does not tell it.
+        kind: what the ETag is: the server's own, or made of the time of a file's modification.
     """
 
     etag: str | None = None
     modified: str | None = None
     size: int | None = None
+    kind: Literal["etag", "time"] = dataclasses.field(default="etag", compare=False)
 
     @property
     def known(self) -> bool:
         """Whether the identity can tell one content from another."""
         return bool(self.etag or (self.modified and self.size is not None))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What stands for the source's content, as plain JSON."""
+        return {"etag": self.etag, "modified": self.modified, "size": self.size}
+
+    @property
+    def described(self) -> dict[str, Any] | None:
+        """Its content with the kind of the identity; None where it cannot tell one content from another."""
+        return {**self.content, KIND: self.kind} if self.known else None
 
 
 def url_identity(source: UrlSource, timeout_s: float = 30.0) -> SourceIdentity:
@@ -70,5 +85,5 @@ def identities_of(sources: Mapping[str, UrlSource | VolumeSource], volume: Volum
         SourceError: a source does not exist, or cannot be reached.
     """
     identities = {name: source_identity(source, volume) for name, source in sources.items()}
-    plain = {name: dataclasses.asdict(identity) if identity.known else None for name, identity in identities.items()}
+    plain = {name: identity.described for name, identity in identities.items()}
     return plain, {name: identity.size for name, identity in identities.items()}

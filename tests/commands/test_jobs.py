@@ -15,6 +15,8 @@ from support.spaceflights import make_spaceflights
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.environments import Environments
+from kedro_cloudtrain.runs.costs import paid
+from kedro_cloudtrain.runs.ledger import RunLedger
 
 
 def leave(project: Project, *args: str) -> str:
@@ -82,6 +84,12 @@ def test_a_run_is_left_waited_for_and_taken_up_on_pods(shop: Project, cloud: Clo
     assert len(cloud.runpod.pods) == 1
     (folder,) = (cloud.bucket / ".cloudtrain/jobs").iterdir()
     wait_for(shop, folder, "--env=runpod")
+    # The runs that have left it are over, and what the pod has cost is known, once.
+    left = list(RunLedger(shop.path).records())
+    assert [(record.state, record.nodes[0].state, record.nodes[0].scores) for record in left] == [("done", "succeeded", {"rmse": 2.5})] * 2
+    (machine,) = left[1].nodes[0].machines
+    assert machine.cost_usd > 0
+    assert [machine.pod for _, _, machine in paid(left)] == list(cloud.runpod.pods)
     assert "is done already" in run(shop, "--env=runpod")
     assert len(cloud.runpod.pods) == 1
     assert json.loads((shop.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
@@ -130,11 +138,14 @@ def test_a_wait_for_what_fails_or_is_gone_says_so(shop: Project, cloud: Cloud) -
     done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
     assert done.returncode == 1
     assert "is gone and has left no result" in done.stderr
+    lost = RunLedger(shop.path).find("latest")
+    assert (lost.state, lost.nodes[0].state, lost.error) == ("failed", "lost", "it is gone and has left no result")
     edit(shop, "templates/mine.py.j2", 'print("round", step, flush=True)', "raise ValueError('no such thing')")
     leave(shop, "--env=runpod")
     done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
     assert done.returncode == 1
-    assert "failed" in done.stderr
+    assert "failed: ended with exit code 1 and left no result. What it wrote" in done.stderr
+    assert RunLedger(shop.path).find("latest").error == "ended with exit code 1 and left no result"
     done = shop.kedro("cloudtrain", "wait", "train_none", "--env=runpod")
     assert "There is no job 'train_none'" in done.stderr
 

@@ -176,6 +176,11 @@ def test_an_interrupted_and_a_detached_run_are_told_apart(slow: Project) -> None
     assert [node["state"] for node in detached["nodes"]] == ["running", "waiting"]
     assert "The same run again, without detach, takes their results." in typed(slow, "runs", "show")
     typed(slow, "wait", "train_mass")
+    (closed, _) = records(slow)
+    assert (closed["id"], closed["state"]) == (detached["id"], "done")
+    assert [node["state"] for node in closed["nodes"]] == ["succeeded", "waiting"]
+    assert closed["nodes"][0]["scores"]["rmse"] > 0
+    assert "train_mass: ran, an earlier run did not finish" in typed(slow, "runs", "show", detached["id"])
 
 
 def test_a_broken_record_is_named_beside_the_others(runs: Project, project: Project) -> None:
@@ -188,6 +193,7 @@ def test_a_broken_record_is_named_beside_the_others(runs: Project, project: Proj
     done = project.kedro("cloudtrain", "runs")
     assert done.returncode == 0
     assert f"Left out: the record of run {broken.stem} cannot be read as one" in done.stderr
+    assert str(broken) in done.stderr
     assert len([line for line in done.stdout.splitlines() if line.startswith("20")]) == 2
 
 

@@ -12,9 +12,11 @@ from support.package_index import add, index, wheel
 
 from kedro_cloudtrain.backends.runpod.contract import AccountLimits
 from kedro_cloudtrain.backends.runpod.offers import Candidate
+from kedro_cloudtrain.config import make_settings
 from kedro_cloudtrain.config.run import BudgetSettings, RunSettings
 from kedro_cloudtrain.jobs.requirements import function_requirements, requirements
 from kedro_cloudtrain.planning.quotes import Quote, run_problems, spend_rate_notes
+from kedro_cloudtrain.planning.report import Report
 from kedro_cloudtrain.rehearsal.offers import gpu
 
 
@@ -256,3 +258,9 @@ def test_a_pod_that_does_not_fit_the_rest_of_the_shared_budget_is_a_problem(take
     assert bool(problems) is problem
     for sentence in problems:
         assert "Of the shared budget 'team', $0.50 of $10.00 a week is left, but the worst case of one pod is $0.60" in sentence
+
+
+def test_a_run_without_an_estimate_is_not_probably_a_dash() -> None:
+    settings = make_settings({"run": {"max_cost_usd": 5}})
+    assert Report([], settings, 4).limits() == "The run: at most $5.00 (run.max_cost_usd), 4 pods at once."
+    assert "1 pod at once." in Report([], settings, 1).limits()

@@ -71,32 +71,67 @@ def record(state: RunState = RunState.SUCCEEDED, **fields: Any) -> RunRecord:
         NodeRecord(node="score", state="failed", error="ValueError: https://a:geheim456@example.org"),
     ]
     return RunRecord(
-        **({"id": "r1", "pipeline": "nightly", "by": "anna@laptop", "nodes": nodes, "finished_at": 90.0, "state": state} | fields)
+        **(
+            {"id": "r1", "project": "shop-0a1b2c", "pipeline": "nightly", "by": "anna@laptop", "nodes": nodes}
+            | {"finished_at": 90.0, "state": state}
+            | fields
+        )
     )
 
 
 def test_a_notice_has_state_scores_dollars_and_the_place_of_the_page(receiver: Receiver, tmp_path: Any) -> None:
     told(receiver).ended(record(max_cost_usd=5.0), tmp_path / "r1.html")
     (notice,) = receiver.notices
-    assert notice["title"] == "nightly done"
+    assert notice["title"] == "shop, nightly: done"
     for part in ("train: rmse 1.25", "$0.50 of at most $5.00", "1:30 min", str(tmp_path / "r1.html"), "score: ValueError: https://***@"):
         assert part in notice["message"]
     assert "geheim" not in json.dumps(notice["message"])
 
 
 @pytest.mark.parametrize(
-    ("state", "events", "titles"),
+    ("state", "events", "fields", "told_of"),
     [
-        (RunState.FAILED, ("finished", "failed"), ["nightly failed"]),
-        (RunState.INTERRUPTED, ("failed",), ["nightly interrupted"]),
-        (RunState.DETACHED, ("finished",), ["nightly detached"]),
-        (RunState.FAILED, ("finished",), []),
-        (RunState.SUCCEEDED, ("budget",), []),
+        (RunState.SUCCEEDED, ("finished",), {}, [("shop, nightly: done", "success")]),
+        (RunState.FAILED, ("finished", "failed"), {}, [("shop, nightly: failed", "failure")]),
+        (RunState.INTERRUPTED, ("failed",), {}, [("shop, nightly: interrupted", "warning")]),
+        (RunState.DETACHED, ("finished",), {}, [("shop, nightly: detached", "info")]),
+        # A pipeline that nobody has named is not named, and a rehearsal is no run that costs anything.
+        (RunState.SUCCEEDED, ("finished",), {"pipeline": "__default__"}, [("shop: done", "success")]),
+        (RunState.FAILED, ("failed",), {"pipeline": "__default__", "rehearsed": True}, [("shop: failed, rehearsed", "failure")]),
+        (RunState.SUCCEEDED, ("finished",), {"project": ""}, [("nightly: done", "success")]),
+        (RunState.FAILED, ("finished",), {}, []),
+        (RunState.SUCCEEDED, ("budget",), {}, []),
     ],
 )
-def test_people_are_told_of_what_they_ask_for(receiver: Receiver, state: RunState, events: tuple[str, ...], titles: list[str]) -> None:
-    told(receiver, events=events).ended(record(state))
-    assert receiver.titles == titles
+def test_people_are_told_of_what_they_ask_for(
+    receiver: Receiver, state: RunState, events: tuple[str, ...], fields: dict[str, Any], told_of: list[tuple[str, str]]
+) -> None:
+    told(receiver, events=events).ended(record(state, **fields))
+    assert [(notice["title"], notice["type"]) for notice in receiver.notices] == told_of
+
+
+def test_an_error_is_told_once_and_so_is_what_became_of_its_pod(receiver: Receiver) -> None:
+    error = "score-0123456789ab failed in its call stage: FileNotFoundError: [Errno 2] No such file or directory: 'x.csv'"
+    failed = NodeRecord(node="score", state="failed", error=error, machines=[MachineRecord(pod="p", cost_usd=0.5, ended="jobfailed")])
+    told(receiver).ended(record(RunState.FAILED, nodes=[failed], error=f"JobFailedError: {error}", rehearsed=True))
+    (notice,) = receiver.notices
+    assert notice["message"].count("FileNotFoundError") == 1
+    assert "score: 1 pod ended, since its job failed" in notice["message"]
+    assert "$0.50 of play money" in notice["message"]
+
+
+@pytest.mark.parametrize(
+    ("state", "title", "kind"),
+    [
+        ("succeeded", "shop: train-0a done", "success"),
+        ("failed", "shop: train-0a failed", "failure"),
+        ("gone", "shop: train-0a gone", "failure"),
+        ("cancelled", "shop: train-0a cancelled", "warning"),
+    ],
+)
+def test_a_job_that_was_left_is_told_of_by_its_project(receiver: Receiver, state: str, title: str, kind: str) -> None:
+    told(receiver).job_ended("shop-0a1b2c", "train-0a", state)
+    assert [(notice["title"], notice["type"]) for notice in receiver.notices] == [(title, kind)]
 
 
 def test_a_run_near_its_limit_and_a_job_without_a_machine_are_told_of_once(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +146,9 @@ def test_a_run_near_its_limit_and_a_job_without_a_machine_are_told_of_once(recei
     wait_until(lambda: len(receiver.notices) == 2, 10)
     time.sleep(0.2)
     notices.ended(record())
-    assert receiver.titles[:2] == ["nightly nears its limit", "nightly waits for a machine"]
-    assert receiver.titles[2:] == ["nightly done"]
+    assert receiver.titles[:2] == ["shop, nightly nears its limit", "shop, nightly waits for a machine"]
+    assert receiver.titles[2:] == ["shop, nightly: done"]
+    assert [notice["type"] for notice in receiver.notices] == ["warning", "warning", "success"]
     assert receiver.notices[0]["message"] == "$0.80 of at most $1.00 are spent."
     assert "train has looked for a machine for 1:01 min" in receiver.notices[1]["message"]
 
@@ -122,7 +158,7 @@ def test_a_receiver_that_is_down_or_slow_is_a_line_of_the_log(
 ) -> None:
     receiver.status = 500
     told(receiver).ended(record())
-    assert "the notice 'nightly done' did not arrive" in caplog.text
+    assert "the notice 'shop, nightly: done' did not arrive" in caplog.text
     monkeypatch.setattr("kedro_cloudtrain.runs.notices._SENT_WITHIN_S", 0.1)
     receiver.delay_s = 1.0
     began_at = time.monotonic()
@@ -139,8 +175,8 @@ def test_a_receiver_that_is_down_or_slow_is_a_line_of_the_log(
     [
         ({"credentials": "phone"}, {}, "credentials.yml has no 'phone' with a `url` or with `urls`"),
         ({"credentials": "phone"}, {"phne": {"url": "json://a"}}, "Did you mean `phne`"),
-        ({"credentials": "phone"}, {"phone": {"urls": []}}, "with a `url` or with `urls`"),
-        ({"credentials": "phone"}, {"phone": "json://geheim123"}, "with a `url` or with `urls`"),
+        ({"credentials": "phone"}, {"phone": {"urls": []}}, "'phone' in credentials.yml has neither a `url` nor a list of `urls`."),
+        ({"credentials": "phone"}, {"phone": "json://geheim123"}, "'phone' in credentials.yml has neither a `url` nor"),
         ({"url": "slack://geheim123"}, {}, "such a URL is a secret. Put it into credentials.yml"),
         ({"credentials": "phone", "events": ["done"]}, {"phone": {"url": "json://a"}}, "run.notify.events"),
         ({"credentials": "phone", "when": 1}, {"phone": {"url": "json://a"}}, "when"),
@@ -171,10 +207,10 @@ def test_a_run_and_the_wait_for_a_job_that_it_left_tell_of_themselves(slow: Proj
     run(slow, "--runner-params=detach=true")
     assert slow.kedro("cloudtrain", "wait", "train_mass").returncode == 0
     output = run(slow)
-    assert receiver.titles[0] == "__default__ detached"
-    assert receiver.titles[1].startswith("train_mass-")
-    assert receiver.titles[1].endswith(" succeeded")
-    assert receiver.titles[2] == "__default__ done"
+    assert receiver.titles[0] == "shop: detached"
+    assert receiver.titles[1].startswith("shop: train_mass-")
+    assert receiver.titles[1].endswith(" done")
+    assert receiver.titles[2] == "shop: done"
     assert "train_mass: rmse 2.5" in receiver.notices[2]["message"]
     held = "".join(file.read_text(errors="replace") for file in slow.path.rglob("*") if file.is_file() and file.name != "credentials.yml")
     assert "geheim123" not in held + output

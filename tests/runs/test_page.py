@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from support.kedro_project import Project, make_project, run
 
 from kedro_cloudtrain.jobs.folder import JobFolder
+from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.runs import figures
 from kedro_cloudtrain.runs.job_view import Curve, JobView, views_of
 from kedro_cloudtrain.runs.ledger import RunLedger
@@ -100,6 +102,30 @@ def look(browser: Any, file: Path, width: int = 1280) -> None:
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
+def cut_labels(browser: Any) -> list[str]:
+    """The labels of axes that reach out of their figure, lie across, or run into the one before."""
+    return browser.execute_script(
+        """
+        var cut = [];
+        document.querySelectorAll(".figure[data-drawn]").forEach(function (figure) {
+          var frame = figure.getBoundingClientRect();
+          ["xtick", "ytick"].forEach(function (kind) {
+            var before = null;
+            figure.querySelectorAll("." + kind + " text").forEach(function (label) {
+              var box = label.getBoundingClientRect();
+              var outside = box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
+              var across = /rotate\\((?!0,)/.test(label.getAttribute("transform") || "");
+              var meets = kind === "xtick" && before && box.left < before.right && box.top < before.bottom;
+              if (outside || across || meets) { cut.push(figure.dataset.figure + ": " + label.textContent); }
+              before = box;
+            });
+          });
+        });
+        return cut;
+        """
+    )
+
+
 def drawn(browser: Any) -> int:
     return len(browser.find_elements("css selector", ".figure .main-svg:first-child"))
 
@@ -136,6 +162,34 @@ def test_the_page_of_a_real_run_can_be_clicked_through(finished: Project, browse
     for part in ("train_mass", "rmse", "data/06_models/mass", "import xgboost", "body_mass_g", "best round"):
         assert part in text
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize(("width", "name"), [(390, "failed"), (768, "failed"), (1280, "failed"), (390, "short")])
+def test_no_label_is_cut_and_rows_that_open_have_a_mark(tmp_path: Path, browser: Any, width: int, name: str) -> None:
+    names = ("train_xgboost_multiclass_classification_model", "train_mass", "evaluate")
+    nodes = [node(number).model_copy(update={"node": name}) for number, name in enumerate(names)]
+    error = f"FileNotFoundError: {'/very/long/path' * 9}"
+    failed = nodes[1].model_copy(update={"state": "failed", "error": error, "seconds": {"render": 2.9}, "total_s": 196.0})
+    runs = {
+        "failed": record([nodes[0], failed, NodeRecord(node="summarise")], state=RunState.FAILED),
+        # Of parts of seconds the labels are the longest.
+        "short": record([NodeRecord(node=names[0], started_at=START, total_s=3.1, state="failed")], state=RunState.FAILED),
+    }
+    earlier = [record(nodes, day) for day in range(26, 16, -1)]
+    write_page(tmp_path / "page.html", runs[name], earlier, {nodes[0].job: view()})
+    look(browser, tmp_path / "page.html", width)
+    browser.execute_script("document.querySelectorAll('details.node').forEach(function (node) { node.open = true; })")
+    browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 0))")
+    assert drawn(browser) == {"failed": 7, "short": 1}[name]
+    assert cut_labels(browser) == []
+    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    mark = "return getComputedStyle(document.querySelector('details.node > summary'), '::before').content"
+    is_open = browser.execute_script(mark)
+    browser.execute_script("document.querySelector('details.node > summary').click()")
+    assert (is_open, browser.execute_script(mark)) == ('"▼"', '"▶"')
+    if width == 1280:  # The whole table is in sight.
+        hidden = "var table = document.querySelector('#receipt .scroll'); return table.scrollWidth - table.clientWidth"
+        assert browser.execute_script(hidden) <= 0
 
 
 def test_what_failed_comes_first_and_nothing_that_a_job_wrote_is_run(tmp_path: Path, browser: Any) -> None:
@@ -212,6 +266,32 @@ def test_the_timeline_has_all_of_a_nodes_time_and_tells_what_was_lost() -> None:
     figure = figures.timeline(record([lost, NodeRecord(node="here", started_at=START, total_s=2.0), NodeRecord(node="never")]))
     seconds = {trace["name"]: sum(trace["x"]) / 1000 for trace in figure["data"]}
     assert seconds == {"waits for a slot": 10.0, "lost": 200.0, "start": 50.0, "fit": 60.0, "runs here": 2.0}
+
+
+@pytest.mark.parametrize("state", [*JobState])
+def test_the_bars_of_a_node_are_as_long_as_it_took_in_every_state(state: str) -> None:
+    stages: list[dict[str, float]] = [{"render": 0.1}, {"render": 2.9, "start": 20.0}, {"render": 1.0, "start": 100.0, "fit": 95.0}]
+    for seconds, ended in itertools.product(stages, ("done", "jobfailed", "cancelled", "vanished")):
+        pod = MachineRecord(pod="p", seconds=107.0, ended=ended)
+        shown = figures.timeline(record([node(0, state=str(state), seconds=seconds, total_s=196.0, waited_s=0.0, machines=[pod])]))
+        bars = {trace["name"]: trace["x"][0] / 1000 for trace in shown["data"]}
+        assert sum(bars.values()) == pytest.approx(196.0, abs=0.1)
+        # A pod whose job failed was not lost.
+        assert ("lost" in bars) == (ended == "vanished")
+
+
+def test_the_page_of_a_rehearsal_marks_its_money_and_names_its_volume() -> None:
+    failed = node(1, state="failed", machines=[MachineRecord(pod="p", seconds=1.0, cost_usd=0.01, ended="jobfailed")])
+    page = render_page(record([failed], state=RunState.FAILED, rehearsed=True)).partition("<script>")[0]
+    assert "failed, rehearsed</span></h1>" in page
+    for part in ("of play money</b>", "<h2>Dollars of play money</h2>", '<th class="n">play money</th>', "the rehearsal's volume is gone"):
+        assert part in page
+    assert "the jobs were cleaned" not in page
+    assert "jobfailed" not in page
+    assert "its job failed" in page
+    earnest = render_page(record([failed], state=RunState.FAILED)).partition("<script>")[0]
+    assert "play money" not in earnest
+    assert "rehears" not in earnest
 
 
 def test_the_dollars_rise_to_what_the_run_has_cost_under_its_limit() -> None:

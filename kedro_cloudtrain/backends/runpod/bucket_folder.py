@@ -29,6 +29,8 @@ from kedro_cloudtrain.worker.protocol import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.storage.s3 import S3Store
@@ -78,14 +80,18 @@ class BucketFolder(RemoteFolder):
             STORE_VARIABLE: self._bucket.presigned(self.key(STORE), lasts_s),
         }
 
-    def fetch(self, result: JobResult) -> None:
+    def fetch(self, result: JobResult, kinds: Collection[str] | None = None) -> None:
         """Download the outputs, which the pod has packed into one file, and unpack them in the mirror.
+
+        Args:
+            result: names them.
+            kinds: which of them; they come with all others, so that nothing is downloaded for a part of them.
 
         Raises:
             JobLostError: the file is not a zip archive.
             SourceError: the bucket does not have it.
         """
-        if not result.outputs:
+        if not result.outputs or kinds is not None:
             return
         packed = self.folder.path / OUTPUTS_ZIP
         self._bring(OUTPUTS_ZIP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -102,6 +103,9 @@ class KeptPodJob:
                 dearest = pod.cost
             result = self._remote.result(attempt or None)
             if result is not None or gone:
+                if result is not None and result.state == "succeeded":
+                    with contextlib.suppress(CloudTrainError):  # Whoever takes the outputs is told what is wrong with them.
+                        self._remote.fetch(result, ["metrics"])
                 return result
             progress = self._remote.follow() if self._remote.heartbeat(attempt) is not None else None
             if progress is not None:

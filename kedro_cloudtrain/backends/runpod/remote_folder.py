@@ -33,7 +33,7 @@ from kedro_cloudtrain.worker.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from kedro_cloudtrain.jobs.folder import JobFolder
@@ -208,14 +208,18 @@ class RemoteFolder:
         heartbeat = self._latest_heartbeat()
         return heartbeat if heartbeat is not None and heartbeat.attempt == attempt else None
 
-    def fetch(self, result: JobResult) -> None:
+    def fetch(self, result: JobResult, kinds: Collection[str] | None = None) -> None:
         """Download the outputs into the mirror, each to its place and whole.
+
+        Args:
+            result: names them.
+            kinds: which of them; left out, all.
 
         Raises:
             SourceError: the volume does not have one of them.
         """
-        for output in result.outputs.values():
-            for name in output.names:
+        for kind, output in result.outputs.items():
+            for name in output.names if kinds is None or kind in kinds else ():
                 self._with_room(functools.partial(self._bring, name))
 
     def _bring(self, name: str) -> None:
