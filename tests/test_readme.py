@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,14 @@ CHECKS = {
     "catalog": _check_catalog,
     "parameters": _check_parameters,
 }
+
+
+def test_the_readme_names_every_extra_that_a_user_installs() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rows = re.search(r"\| extra \| adds \|\n(.*?)\n\n", text_of("README.md"), re.DOTALL)
+    assert rows is not None
+    # Those of this repository's own are named where they are used.
+    assert named_in_first_column(rows[1]) == set(extras) - {"docs", "example", "test"}
 
 
 # ------------------------------------------------------------------ words and links
