@@ -115,7 +115,8 @@ class Row:
         self.progress = progress
         quarter = max(1, progress.of // _LOG_STEPS)
         if not self.live and progress.in_rounds and progress.step // quarter > before // quarter and progress.step < progress.of:
-            logger.info("%s %d/%d %s  [%s]", self.node, progress.step, progress.of, metric(progress), job, extra={"markup": False})
+            done = " ".join(filter(None, [f"{progress.step}/{progress.of}", metric(progress)]))
+            logger.info("%s %s  [%s]", self.node, done, job, extra={"markup": False})
 
     def placed(self, job: str, machine: str, usd_per_hour: float, pod: str) -> None:
         """Record the machine that the job runs on, and log it with its price."""
@@ -179,7 +180,8 @@ class Row:
     def _done(self) -> str:
         if self.progress is None or not self.progress.in_rounds:
             return "done"
-        return f"done after {self.progress.step} of {self.progress.of} rounds {metric(self.progress)}"
+        units = counted(self.progress.of, plain_text(self.progress.unit))
+        return " ".join(filter(None, [f"done after {self.progress.step} of {units}", metric(self.progress)]))
 
 
 def state_word(state: JobState) -> str:
