@@ -40,7 +40,7 @@ class PredictionFunction:
         return predict(data, model, keep=self.keep)
 
 
-def predict(data: Any, model: Any, *, keep: Sequence[str] = ()) -> Any:
+def predict(data: Any, model: Any, *, keep: tuple[str, ...] = ()) -> Any:
     """Predict the rows of a table on this computer, by the script that a machine would run, in a process of its own.
 
     Args:
@@ -70,7 +70,7 @@ def predict(data: Any, model: Any, *, keep: Sequence[str] = ()) -> Any:
     if problems := missing_library(trained.library):
         raise ConfigError("\n".join(problems))
     order = PredictionOrder(
-        node="predict", model_name="the given model", model=trained, data=data, volume=scratch_volume(), keep=tuple(keep)
+        node="predict", model_name="the given model", model=trained, data=data, volume=scratch_volume(), keep=keep
     )
     watcher = Row("predict", f"{trained.library} prediction", "the given table")
     return prepare(order, TrainingScriptGenerator(own_templates())).run(LocalBackend(), watcher, [])[PREDICTIONS]

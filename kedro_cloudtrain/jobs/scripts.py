@@ -317,7 +317,7 @@ class TrainingScriptGenerator:
             table=_without_inferred_format(spec.sources["data"]),
             model={"dataset_file": spec.files["model"]},
             keep=list(spec.keep),
-            save=spec.save,
+            save=None if spec.save is None else _without_inferred_format(spec.save),
         )
 
     def render_group(self, name: str, run: str, jobs: Mapping[str, Mapping[str, str]]) -> str:

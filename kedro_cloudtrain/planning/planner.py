@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.code import Codes
 from kedro_cloudtrain.planning.catalog import unmade_entries, without_transcoding
-from kedro_cloudtrain.planning.function import plan_function
+from kedro_cloudtrain.planning.function import plan_function, table_names
 from kedro_cloudtrain.planning.outputs import output_problems
 from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
 from kedro_cloudtrain.planning.prediction import PredictionPlan, is_prediction, plan_prediction
@@ -90,7 +90,7 @@ class Planner:
         except ConfigError as error:
             return NodePlan(node, (error.message,), where, made)
         tables = read_tables(node)
-        reading = Reading(where, volume, made & set(tables))
+        reading = Reading(where, volume, made & set(table_names(node)))
         reading.problems += output_problems(node, self.catalog, kinds_of_outputs(node))
         reading.problems += validator_problems(node, self.catalog)
         for name in tables:

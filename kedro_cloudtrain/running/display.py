@@ -38,7 +38,7 @@ logger = logging.getLogger("kedro.cloudtrain")
 _BAR_WIDTH = 26
 _WIDTH_OF_A_FILE = 160
 # Columns of the receipts that stay beside the node's name the longest where a console is narrow.
-_MOST_WANTED = ("state", "total", "cost", "score", "where", "fit", "call", "rows", "read", "bytes read", "device", "model")
+_MOST_WANTED = ("state", "total", "cost", "score", "where", "fit", "call", "predict", "rows", "read", "bytes read", "device", "model")
 # The headline, the line that counts the jobs not shown, and the cursor's.
 _LINES_BESIDE = 3
 # A log gets a line for each quarter of a fit's rounds.
@@ -317,8 +317,8 @@ def receipts_table(receipts: Iterable[Receipt], models: Mapping[str, str] | None
     through the client, dollars, the main score, the GPUs if there were any, and where each model went.
     """
     receipts, models = list(receipts), models or {}
-    calls = any("call" in receipt.seconds for receipt in receipts)
-    stages = [name for stage in STAGES for name in ((stage, "call") if stage == "fit" and calls else (stage,))]
+    others = [stage for stage in ("call", "predict") if any(stage in receipt.seconds for receipt in receipts)]
+    stages = [name for stage in STAGES for name in ((stage, *others) if stage == "fit" else (stage,))]
     ranks = {name: rank for rank, name in enumerate(_MOST_WANTED)}
     figures = (*stages, "total", "rows", "rows/s", "bytes read", "via client", "cost")
     devices = ("device",) if any("driver" in receipt.device for receipt in receipts) else ()

@@ -110,7 +110,7 @@ class PredictionOrder:
             sources={"data": source_fields(inputs.sources["data"])},
             files={"model": inputs.files["model"].contents.source.file},
             keep=self.keep,
-            save=None if self.save is None else target_fields(self.save, {}),
+            save=None if self.save is None else target_fields(self.save),
         )
         return Rendered(spec.model_dump(mode="json"), generator.render_prediction(spec))
 

@@ -114,6 +114,13 @@ def as_arrow(frame: pd.DataFrame) -> Any:
     return pa.table(columns)
 
 
+def beside(first: Any, second: Any) -> Any:
+    """Return two of pyarrow's tables of the same rows as one; one without columns has no number of rows either."""
+    import pyarrow as pa
+
+    return pa.table({name: table.column(name) for table in (first, second) for name in table.column_names})
+
+
 def pieces_of(location: Location, wanted: Wanted) -> ParquetPieces | TextPieces | WholePieces:
     """Return a table in pieces."""
     from .parquet_pieces import ParquetPieces

@@ -12,7 +12,7 @@ from .inputs import input_location, laid_out, volume_of
 from .job import Job
 from .matching import mismatches, unknown_categories
 from .models import load_model
-from .pieces import Wanted, as_arrow, pieces_of
+from .pieces import Wanted, as_arrow, beside, pieces_of
 from .protocol import OUTPUTS
 from .results import version_of
 from .saved_table import SavedTable
@@ -132,11 +132,8 @@ class PredictionJob(Job):
         Raises:
             OutputError: the disk does not take them.
         """
-        table, predicted = self._piece.kept, as_arrow(predictions)
-        for name in predicted.column_names:
-            table = table.append_column(name, predicted.column(name))
         with _on_disk():
-            self._parts.write_piece(table)
+            self._parts.write_piece(beside(self._piece.kept, as_arrow(predictions)))
         self.progress.round({})
 
     def save(self) -> None:
