@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ print(json.dumps({"rows_per_s": done / seconds, "peak_bytes": peak}))
 """
 
 
-def frames(rows: int, columns: int):
+def frames(rows: int, columns: int) -> Iterator[pd.DataFrame]:
     random = np.random.default_rng(0)
     for start in range(0, rows, WRITTEN_AT_ONCE):
         count = min(WRITTEN_AT_ONCE, rows - start)

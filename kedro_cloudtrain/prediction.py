@@ -69,9 +69,7 @@ def predict(data: Any, model: Any, *, keep: tuple[str, ...] = ()) -> Any:
     trained = model_of(model, "The model of the prediction node")
     if problems := missing_library(trained.library):
         raise ConfigError("\n".join(problems))
-    order = PredictionOrder(
-        node="predict", model_name="the given model", model=trained, data=data, volume=scratch_volume(), keep=keep
-    )
+    order = PredictionOrder(node="predict", model_name="the given model", model=trained, data=data, volume=scratch_volume(), keep=keep)
     watcher = Row("predict", f"{trained.library} prediction", "the given table")
     return prepare(order, TrainingScriptGenerator(own_templates())).run(LocalBackend(), watcher, [])[PREDICTIONS]
 

@@ -110,7 +110,9 @@ def test_a_column_of_text_has_the_type_of_all_its_rows_in_each_piece(model: Trai
 def test_a_column_of_json_has_the_type_of_all_its_rows_in_each_piece(model: TrainedModel, tmp_path: Path, case: list[Any]) -> None:
     rows = json.loads(flights(21).to_json(orient="records", date_format="iso"))
     for name in ("carrier", "distance"):
-        lines = [{key: value for key, value in {**row, name: value}.items() if value is not None} for row, value in zip(rows, case, strict=True)]
+        lines = [
+            {key: value for key, value in {**row, name: value}.items() if value is not None} for row, value in zip(rows, case, strict=True)
+        ]
         file = tmp_path / f"{name}.jsonl"
         file.write_text("\n".join(map(json.dumps, lines)))
         location = Location(str(file))
