@@ -240,6 +240,12 @@ def test_the_machine_saves_parquet_on_its_own_volume_and_nothing_else(made: Flig
     assert (plan.problems, plan.saved_by_machine("scores")) == ((), by_machine)
 
 
+def test_what_a_validator_has_to_see_comes_back(made: Flights, monkeypatch: pytest.MonkeyPatch) -> None:
+    validators = {("scores", "save"): "shop.schemas.Scores"}
+    monkeypatch.setattr("kedro_cloudtrain.planning.prediction.validator_of", lambda _, name, mode: validators.get((name, mode)))
+    assert not made.plan().saved_by_machine("scores")
+
+
 PARAMETERS = {"model_type": "lightgbm_regression", "target_column": "delay", "feature_columns": ["distance", "speed"]}
 
 

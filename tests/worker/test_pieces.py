@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.http_server import Server
 from support.small_models import flights, train
 
 from kedro_cloudtrain.worker.errors import InputError
@@ -210,3 +211,33 @@ def test_pieces_are_of_as_many_rows_as_their_columns_allow(model: TrainedModel) 
     # A network predicts in batches of 4,096 rows.
     assert all(Wanted.of(model.features.columns, [f"{n}" for n in range(count)]).rows % 4096 == 0 for count in range(0, 500, 17))
     assert np.all(np.diff([Wanted.of(model.features.columns, [f"{n}" for n in range(count)]).rows for count in range(60)]) <= 0)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_table_behind_a_url_is_read_in_pieces_too(model: TrainedModel, tmp_path: Path, ending: str, ranges: bool) -> None:
+    frame = flights(40).assign(unused="x" * 1000)
+    content = write(frame, tmp_path / f"flights.{ending}").read_bytes()
+    with Server({f"flights.{ending}": content}, ranges=ranges) as server:
+        location = Location(server.url(f"flights.{ending}"))
+        predicted, _, _ = read(model, location)
+        whole = read_table(Location(str(tmp_path / f"flights.{ending}"))).frame
+    pd.testing.assert_frame_equal(predicted, model.predict_table(whole), check_exact=True)
+
+
+def test_a_server_that_breaks_off_amid_the_pieces_is_asked_for_the_rest(
+    model: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = write(flights(40), tmp_path / "flights.parquet").read_bytes()
+    monkeypatch.setattr("kedro_cloudtrain.worker.ranges.sleep", lambda _: None)
+    with Server({"flights.parquet": content}) as server:
+        location = Location(server.url("flights.parquet"))
+        whole, _, _ = read(model, location)
+        pieces = pieces_of(location, Wanted(model.features.columns, KEEP, ROWS))
+        predicted = []
+        for piece in pieces.read():
+            predicted.append(model.predict_table(piece.frame))
+            if piece.number == 2:
+                server.statuses.extend([500] * 3)
+    pd.testing.assert_frame_equal(pd.concat(predicted, ignore_index=True), whole, check_exact=True)
+    assert any("range" not in request.headers for request in server.requests if request.method == "GET")
