@@ -207,7 +207,6 @@ def test_a_table_is_predicted(told: Project) -> None:
         # Nothing of it came here, and with the same model nothing is done again.
         output = type_all(told, ["kedro run --runner=cloudtrain"])
         assert re.search(r"score +local +reused", output)
-        assert "xgboost prediction" in type_all(told, ["kedro cloudtrain runs show"])
         assert "job.write(model.predict_table(rows))" in type_all(told, ["kedro cloudtrain render score"])
     finally:
         registry.write_text(before)

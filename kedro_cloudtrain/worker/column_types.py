@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .columns import blanks_among_numbers, is_number
+from .columns import is_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -23,6 +23,7 @@ class ColumnTypes:
     Args:
         exact: the columns in which 7 and 7.0 are two values: a gap in a later piece changes those of the earlier ones.
         blanks_of: returns the blanks by which a column of numbers looks like text.
+        without_blanks: the columns whose blanks were read as gaps, which is right if numbers are left.
 
     Attributes:
         wrong: the columns that some piece was read with another type than the whole table has: `text`, `decimal`, or `blanks`, which are
@@ -31,9 +32,13 @@ class ColumnTypes:
     """
 
     def __init__(
-        self, exact: Collection[str] = (), blanks_of: Callable[[str, pd.Series], list[str]] = lambda _, values: blanks_among_numbers(values)
+        self,
+        exact: Collection[str],
+        blanks_of: Callable[[str, pd.Series], list[str]],
+        without_blanks: Collection[str] = (),
     ) -> None:
         self._exact = exact
+        self._without_blanks = without_blanks
         self._blanks_of = blanks_of
         self._types: dict[str, str] = {}
         self._seen: dict[str, set[str]] = {}
@@ -55,6 +60,8 @@ class ColumnTypes:
         if kind == _DECIMAL:
             # A whole number and the decimal of it are the same number, unless it is a long one.
             return bool(before & {"long", *({"whole"} if name in self._exact else ())})
+        if name in self._without_blanks and kind not in (*_NUMBERS, _EMPTY):
+            return True
         return kind == _BLANKS or (kind != "long" and bool(before))
 
     def _type_of(self, name: str, values: pd.Series) -> str:
@@ -90,8 +97,3 @@ def _joined(first: str, second: str) -> str:
     if both <= set(_NUMBERS):
         return _DECIMAL
     return _BLANKS if both <= {*_NUMBERS, _BLANKS} else _TEXT
-
-
-def given_types(wrong: dict[str, str]) -> dict[str, Any]:
-    """Return the types to read the columns with that were guessed wrong, but for those with blanks."""
-    return {name: {_DECIMAL: "float64"}.get(kind, "str") for name, kind in wrong.items() if kind != _BLANKS}

@@ -11,7 +11,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from . import delimited, json_lines
-from .column_types import ColumnTypes, given_types
+from .column_types import ColumnTypes
 from .ranges import local_file
 from .readers import explained, reader_args, require
 from .whole_pieces import read_whole
@@ -41,6 +41,9 @@ class TextPieces:
         self._location = location
         self._wanted = wanted
         self._labels: dict[str, Any] = {}
+        # What the rows have shown: types to read columns with, and the blanks among the numbers of others.
+        self._dtypes: dict[str, str] = {}
+        self._blanks: dict[str, list[str]] = {}
         self.bytes_read = 0
 
     def read(self, begin: int = 0) -> Iterator[Piece]:
@@ -52,19 +55,17 @@ class TextPieces:
                 args = reader_args(location, path)
             in_pieces = module.can_be_read_in_pieces(args)
             while in_pieces:
-                types = yield from self._guessed(path, args, begin)
+                types = yield from self._guessed(path, self._with_types(args), begin)
                 if not types.wrong:
                     return
-                begin, changed = 0, self._with_types(args, types)
                 # JSON has types of its own beside pandas' guesses: only the whole shows them.
-                in_pieces = location.format != "jsonl" and changed != args
-                args = changed
+                begin, in_pieces = 0, location.format != "jsonl" and self._learn(types)
             yield from wanted.pieces_of(read_whole(path, location, wanted), begin)
 
     def _guessed(self, path: Path, args: Mapping[str, Any], begin: int) -> Generator[Piece, None, ColumnTypes]:
         """Yield the pieces as pandas guesses them, and return the columns' types; none any more once one was guessed wrong."""
         location, wanted = self._location, self._wanted
-        types = ColumnTypes(wanted.category_names, lambda name, values: delimited.blanks_of(name, values, args))
+        types = ColumnTypes(wanted.category_names, lambda name, values: delimited.blanks_of(self._labels[name], values, args), self._blanks)
         header: dict[str, None] = {}
         frames = self._frames(path, args)
         number = 0
@@ -109,15 +110,27 @@ class TextPieces:
             for frame in json_lines.json_pieces(text, args, self._wanted.rows):
                 yield frame, 1.0 if packed else file.tell() / size
 
-    def _with_types(self, args: Mapping[str, Any], types: ColumnTypes) -> dict[str, Any]:
-        """Return the arguments of pandas' reader with the types that it is to read some columns with, and the blanks that are gaps."""
+    def _learn(self, types: ColumnTypes) -> bool:
+        """Take over what the rows have shown, and return whether that is anything new."""
+        before = (dict(self._dtypes), dict(self._blanks))
+        for name, kind in types.wrong.items():
+            if kind == "blanks":
+                self._blanks[name] = sorted({*self._blanks.get(name, ()), *types.blanks[name]})
+            elif kind == "decimal":
+                self._dtypes[name] = "float64"
+            else:
+                self._blanks.pop(name, None)
+                self._dtypes[name] = "str"
+        return before != (self._dtypes, self._blanks)
+
+    def _with_types(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of pandas' reader with what the rows have shown."""
         changed, given = dict(args), args.get("na_values")
-        blanks = {self._labels[name]: sorted(types.blanks[name]) for name, kind in types.wrong.items() if kind == "blanks"}
-        if blanks:
+        if self._blanks:
             values = [given] if isinstance(given, str | int | float) else given or []
             others = values if isinstance(values, dict) else {self._labels[name]: values for name in self._wanted.names}
+            blanks = {self._labels[name]: texts for name, texts in self._blanks.items()}
             changed["na_values"] = {**others, **delimited.with_blanks(given, blanks)}
-        dtypes = {self._labels[name]: dtype for name, dtype in given_types(types.wrong).items()}
-        if dtypes and isinstance(args.get("dtype"), dict | None):
-            changed["dtype"] = {**(args.get("dtype") or {}), **dtypes}
+        if self._dtypes and isinstance(args.get("dtype"), dict | None):
+            changed["dtype"] = {**(args.get("dtype") or {}), **{self._labels[name]: dtype for name, dtype in self._dtypes.items()}}
         return changed

@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.http_server import Server
 from support.small_models import flights, train
 
@@ -84,6 +86,8 @@ LATER: dict[str, tuple[list[Any], list[Any]]] = {
     "truths and a later text": ([True] * 20 + ["x"], ["True"] * 20 + ["x"]),
     "numbers and a later blank": ([7] * 20 + [" "], [7.0] * 20 + [None]),
     "blanks, then text": ([7, " "] * 10 + ["x"], ["7", " "] * 10 + ["x"]),
+    "blanks, then a day that looks like a number": ([" "] * 14 + ["2026-01-02"] * 7, [" "] * 14 + ["2026-01-02"] * 7),
+    "blanks, then long whole numbers": ([" "] * 14 + [2**53 + 1] * 7, [None] * 14 + [float(2**53 + 1)] * 7),
     "nothing, then a text": ([None] * 20 + ["x"], [None] * 20 + ["x"]),
     "nothing at all": ([None] * 21, [None] * 21),
     "numbers, then truths": ([7] * 20 + [True], ["7"] * 20 + ["True"]),
@@ -105,6 +109,24 @@ def test_a_column_of_text_has_the_type_of_all_its_rows_in_each_piece(model: Trai
         pd.testing.assert_frame_equal(predicted, model.predict_table(whole), check_exact=True)
         if name != "distance":
             assert kept.column(name).to_pylist() == expected
+
+
+CELLS = st.sampled_from(["", " ", "7", "007", "1.5", "9007199254740993", "True", "x", "NA", "2026-01-02", "1e3", "-"])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=15, max_size=21))
+def test_any_text_is_in_pieces_what_it_is_as_a_whole(model: TrainedModel, tmp_path: Path, cells: list[tuple[str, str]]) -> None:
+    frame = flights(len(cells)).astype({"distance": object, "carrier": object})
+    frame[["carrier", "distance"]] = cells
+    frame.to_csv(tmp_path / "any.csv", index=False)
+    location = Location(str(tmp_path / "any.csv"))
+    whole = read_table(location).frame
+    predicted, kept, _ = read(model, location, ("carrier", "distance"))
+    pd.testing.assert_frame_equal(predicted, model.predict_table(whole), check_exact=True)
+    for name in kept.column_names:
+        values = [None if pd.isna(value) else value for value in whole[name].tolist()]
+        assert kept.column(name).to_pylist() == values
 
 
 @pytest.mark.parametrize("case", [["007"] * 20 + ["x"], [7] * 20 + [None], [7] * 20 + [" "], [True] * 20 + [3], ["x"] * 20 + [None]])
@@ -166,7 +188,7 @@ def test_a_folder_of_parts_is_one_table_though_a_part_lacks_a_column_or_has_it_a
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "xlsx", "parquet"])
-@pytest.mark.parametrize("begin", [1, 3])
+@pytest.mark.parametrize("begin", [3])
 def test_the_pieces_go_on_where_an_earlier_attempt_has_ended(model: TrainedModel, tmp_path: Path, ending: str, begin: int) -> None:
     location = Location(str(write(flights(40), tmp_path / f"flights.{ending}")))
     everything, all_kept, _ = read(model, location, ("seats",))
