@@ -1,6 +1,6 @@
 """Measure a prediction node: its peak memory for two sizes of table, and its rows a second against a loop of the library's own.
 
-python benchmarks/predict.py [--rows 1000000] [--more-rows 4000000] [--columns 15] [--library xgboost] [--format parquet] [--runs 3]
+python benchmarks/predict.py [--rows 1000000] [--more-rows 4000000] [--columns 15] [--library xgboost] [--format parquet] [--runs 5]
 """
 
 import argparse
@@ -47,7 +47,7 @@ elif library == "lightgbm":
 elif library == "catboost":
     import catboost
     booster = catboost.CatBoost().load_model(model)
-    predict = lambda frame: booster.predict(frame.astype("float32"))
+    predict = lambda frame: booster.predict(frame.to_numpy("float32"))
 def frames():
     if file_format == "csv":
         yield from pd.read_csv(table, chunksize=rows)
@@ -121,7 +121,7 @@ parser.add_argument("--columns", type=int, default=15)
 parser.add_argument("--rounds", type=int, default=100)
 parser.add_argument("--library", choices=["xgboost", "lightgbm", "catboost"], default="xgboost")
 parser.add_argument("--format", choices=["parquet", "csv", "jsonl"], default="parquet")
-parser.add_argument("--runs", type=int, default=3)
+parser.add_argument("--runs", type=int, default=5)
 args = parser.parse_args()
 
 with tempfile.TemporaryDirectory() as scratch:

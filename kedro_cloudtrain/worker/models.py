@@ -76,6 +76,14 @@ class TrainedModel:
         """The classes of a classification, in the order of `predict_proba`'s columns."""
         return list(self.description["target"]["classes"])
 
+    def open(self) -> None:
+        """Import the library and load its file now, not with the first prediction.
+
+        Raises:
+            InputError: the library cannot load the file.
+        """
+        _ = self._native
+
     def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
         """Predict each row: a number (float64), or a label in the type that the training table had; shape (rows,).
 

@@ -75,6 +75,7 @@ class PredictionJob(Job):
         # Trees predict on the CPU, to the bit as on any other computer.
         device = choose_device(model.library, {}, model.task) if model.library in ON_GPU else cpu()
         self.device, self._device_name, self._gpu = device.kind, device.name, device.gpu
+        model.open()
         self._packages = [model.library, *self._packages]
         print(f"{model.library} {version_of(model.library)} on {device}")  # noqa: T201
         return model
