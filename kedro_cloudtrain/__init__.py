@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.nodes import training_node
     from kedro_cloudtrain.plugin.runner import CloudTrainRunner
+    from kedro_cloudtrain.prediction import prediction_node
     from kedro_cloudtrain.running.pod_manager import RunPodPodManager
     from kedro_cloudtrain.worker.checkpoints import Checkpoint
 
@@ -62,6 +63,7 @@ __all__ = [
     "TemplateError",
     "TrainingHistoryDataset",
     "TrainingScriptGenerator",
+    "prediction_node",
     "training_node",
 ]
 
@@ -93,6 +95,7 @@ _HOME = {
     "TemplateError": "errors",
     "TrainingHistoryDataset": "datasets",
     "TrainingScriptGenerator": "jobs.scripts",
+    "prediction_node": "prediction",
     "training_node": "nodes",
 }
 

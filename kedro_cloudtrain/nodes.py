@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
-import inspect
-import tempfile
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-
-from kedro.pipeline import node as kedro_node
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.parameters import OUTPUT_KINDS
+from kedro_cloudtrain.machine_node import machine_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +15,6 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.jobs.parameters import OutputKind
-
-_NODE_ARGUMENTS = inspect.signature(kedro_node).parameters
 
 
 class TrainingFunction:
@@ -81,12 +73,11 @@ def train(
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.running.display import Row
     from kedro_cloudtrain.running.prepare import prepare
+    from kedro_cloudtrain.running.scratch import own_templates, scratch_volume
     from kedro_cloudtrain.running.training import TrainingOrder
-    from kedro_cloudtrain.storage.directory import DirectoryVolume
 
     checked = TrainingParameters.parse(parameters, where="The training node's parameters")
-    templates = Path("templates")
-    generator = TrainingScriptGenerator(templates if templates.is_dir() else None)
+    generator = TrainingScriptGenerator(own_templates())
     check_training(checked, generator, validation_table=validation is not None)
     training = TrainingOrder(
         node=checked.model_type,
@@ -94,18 +85,10 @@ def train(
         data=data,
         validation=validation,
         outputs=cast("tuple[OutputKind, ...]", kinds),
-        volume=DirectoryVolume(_scratch_volume()),
+        volume=scratch_volume(),
     )
     watcher = Row(checked.model_type, library_of(checked.model_type), "the given table")
     return prepare(training, generator).run(LocalBackend(), watcher, [])
-
-
-@functools.cache
-def _scratch_volume() -> Path:
-    """Make a folder for this process's jobs. It is removed when the process ends, with every model that was not saved."""
-    folder = tempfile.TemporaryDirectory(prefix="cloudtrain-")
-    atexit.register(folder.cleanup)
-    return Path(folder.name)
 
 
 def training_node(
@@ -158,27 +141,11 @@ def training_node(
             f"training_node({data!r}, {parameters!r}) has no outputs. Name at least one of {', '.join(OUTPUT_KINDS)}: "
             f'for example model="my_model".'
         )
-    preview: dict[str, Any] = {}
-    if name is not None and "preview_fn" in _NODE_ARGUMENTS:
-        # For Kedro-Viz, where Kedro has it.
-        preview["preview_fn"] = functools.partial(_preview, f"{namespace}.{name}" if namespace else name)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*preview_fn.*experimental")
-        return kedro_node(
-            TrainingFunction(tuple(kind for kind in OUTPUT_KINDS if kind in outputs)),
-            [data, parameters] if validation is None else [data, parameters, validation],
-            outputs,
-            name=name,
-            tags=tags,
-            namespace=namespace,
-            **preview,
-        )
-
-
-def _preview(name: str) -> Any:
-    """Return what Kedro-Viz shows of a training node: the receipt of its latest job in the project that is open, and its script."""
-    from kedro.pipeline.preview_contract import TextPreview
-
-    from kedro_cloudtrain.runs.preview import node_text
-
-    return TextPreview(content=node_text(Path.cwd(), name), meta={"language": "python"})
+    return machine_node(
+        TrainingFunction(tuple(kind for kind in OUTPUT_KINDS if kind in outputs)),
+        [data, parameters] if validation is None else [data, parameters, validation],
+        outputs,
+        name=name,
+        tags=tags,
+        namespace=namespace,
+    )

@@ -189,6 +189,30 @@ def test_a_run_is_held_to_its_plan(told: Project) -> None:
     assert "The run is what plan.json has" in type_all(told, commands_of("how-to/plan.md", "kedro cloudtrain plan --out plan.json"))
 
 
+def test_a_table_is_predicted(told: Project) -> None:
+    registry = told.path / "src/shop/pipeline_registry.py"
+    before, catalog = registry.read_text(), told.path / "conf/base/catalog.yml"
+    entries = catalog.read_text()
+    try:
+        told.write("src/shop/scoring.py", block("how-to/predict.md", "python", "# pipeline.py"))
+        both = "\n\nfrom shop import scoring\n\n\ndef register_pipelines():\n"
+        both += "    return {'__default__': create_pipeline() + scoring.create_pipeline()}\n"
+        told.write("src/shop/pipeline_registry.py", before + both)
+        told.write("conf/base/catalog.yml", entries + block("how-to/predict.md", "yaml", "# conf/base/catalog.yml: the predictions"))
+        output = type_all(told, commands_of("how-to/predict.md", "kedro cloudtrain plan"))
+        assert "1 training node, 1 prediction node" in output
+        scores = pd.read_parquet(told.path / "data/volume/datasets/scores.parquet")
+        assert list(scores.columns[:2]) == ["island", "prediction"]
+        assert scores["island"].tolist() == pd.read_csv(PENGUINS)["island"].tolist()
+        # Nothing of it came here, and with the same model nothing is done again.
+        output = type_all(told, ["kedro run --runner=cloudtrain"])
+        assert re.search(r"score +local +reused", output)
+        assert "job.write(model.predict_table(rows))" in type_all(told, ["kedro cloudtrain render score"])
+    finally:
+        registry.write_text(before)
+        catalog.write_text(entries)
+
+
 def first_run(project: Project) -> str:
     name: str = json.loads(project.kedro("cloudtrain", "runs", "--json").stdout)["runs"][-1]["id"]
     return name

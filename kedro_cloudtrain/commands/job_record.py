@@ -35,6 +35,7 @@ def job_record(
         "state": str(folder.state()),
         "model_type": model_type_of(spec),
         "function": spec.get("function"),
+        "predicts_by": spec.get("predicts_by"),
         "rendered_at": _moment(folder.spec.stat().st_mtime),
         "started_at": _moment(result.started_at) if result is not None else None,
         "finished_at": _moment(result.finished_at) if result is not None else None,

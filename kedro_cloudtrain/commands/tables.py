@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kedro_cloudtrain.commands.run_tables import comparison_table
-from kedro_cloudtrain.jobs.spec import model_type_of
+from kedro_cloudtrain.jobs.spec import work_of
 from kedro_cloudtrain.running.display import STATE_STYLES, metric, state_word
 from kedro_cloudtrain.running.fitted_table import Column, FittedTable
 from kedro_cloudtrain.terminal import plain_text
@@ -86,7 +86,7 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
         table.add_row(
             folder.name,
             Text(state_word(state), STATE_STYLES.get(state, "")),
-            str(spec.get("function") or model_type_of(spec) or f"{len(folder.jobs)} jobs"),
+            work_of(spec) or f"{len(folder.jobs)} jobs",
             f"{when:%Y-%m-%d %H:%M}",
             f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
             f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",

@@ -60,7 +60,7 @@ def problems_before(
             weighted = parameters.weight_column is not None
             problems += metric_problems(library, task, parameters.metric, parameters.hyperparameters, weighted=weighted)
         problems += _exact_categories(library, parameters)
-        problems += [*_missing_library(library, parameters.backend), *_missing_gpu(library, parameters.hyperparameters)] if local else []
+        problems += [*missing_library(library, parameters.backend), *_missing_gpu(library, parameters.hyperparameters)] if local else []
     else:
         problems += _unused(parameters, generator)
     problems += _without_folds(parameters, generator)
@@ -186,7 +186,13 @@ def _missing_gpu(library: str, given: Mapping[str, Any]) -> list[str]:
     return sentences if sentences and find_gpu() is None else []
 
 
-def _missing_library(library: str, backend: str | None = None) -> list[str]:
+def missing_library(library: str, backend: str | None = None) -> list[str]:
+    """Return that a library, or what Keras is to compute with, is not installed here; nothing where it is.
+
+    Args:
+        library: xgboost, lightgbm, catboost or keras.
+        backend: what Keras is to compute with; None for any that is installed.
+    """
     named = (os.environ.get("KERAS_BACKEND") or backend) if library == "keras" else None
     extra = "tensorflow" if named == "tensorflow" else library
     install = f'pip install "kedro-cloudtrain[{extra}]"' + (" torch" if named == "torch" else "")

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-# The worker reads, splits and measures with these, whatever the library.
-_WORKER = ("numpy", "pandas", "pyarrow", "scikit-learn")
+# The worker reads, predicts and writes with these, whatever the library, and splits and measures with scikit-learn.
+_TABLES = ("numpy", "pandas", "pyarrow")
+_WORKER = (*_TABLES, "scikit-learn")
 # A function's inputs and outputs travel as these write them.
 _VALUES = ("cloudpickle", "pandas", "pyarrow")
 # These load and save a catalog entry.
@@ -43,8 +44,9 @@ def requirements(
     file_formats: tuple[str, ...] = (),
     over_http: bool = False,
     project: Path | None = None,
+    fitted_with: Mapping[str, str] | None = None,
 ) -> tuple[str, ...]:
-    """Return what a training needs.
+    """Return what a training needs, or a prediction.
 
     Versions are those of the project's `uv.lock`, else of this computer, so that it can load a model that a machine has saved. A package
     that is not installed on this computer is bounded as in this package's own metadata.
@@ -57,13 +59,16 @@ def requirements(
         file_formats: the formats of the tables.
         over_http: whether a table is a URL.
         project: the project's folder, if there is one.
+        fitted_with: of a prediction, the versions that its model was fitted with: the library is installed in the same one.
 
     Raises:
         ConfigError: the project's `uv.lock` is not valid.
     """
     locked = {} if project is None else locked_releases(project)
-    pinned = [_library_pinned(package, locked, gpu=gpu) for package in packages(library, backend)]
-    names = dict.fromkeys([*_WORKER, *_readers(file_formats, over_http=over_http)])
+    of_library = {**locked, **{name: version.partition("+")[0] for name, version in (fitted_with or {}).items()}}
+    pinned = [_library_pinned(package, of_library, gpu=gpu) for package in packages(library, backend)]
+    worker = _WORKER if fitted_with is None else _TABLES
+    names = dict.fromkeys([*worker, *_readers(file_formats, over_http=over_http)])
     return (*(_pinned(name, locked=locked) for name in names), *pinned)
 
 

@@ -149,10 +149,14 @@ class JobResult(VolumeRecord):
 
 
 class JobProgress(VolumeRecord):
-    """One line of `progress.jsonl`: a round, the number of rounds, its metrics, and the seconds since the fit began."""
+    """One line of `progress.jsonl`: a round, the number of rounds, its metrics, and the seconds since the fit began.
+
+    A prediction has the pieces of its table in the place of rounds.
+    """
 
     step: Count
     of: Count
+    unit: str = "round"
     metrics: dict[str, float | None] = Field(default_factory=dict)
     seconds: Seconds = 0.0
 

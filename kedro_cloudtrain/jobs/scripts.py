@@ -26,11 +26,11 @@ from kedro_cloudtrain.worker.watched_metric import LOSS, metric_problems, watche
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from kedro_cloudtrain.jobs.spec import FunctionSpec
+    from kedro_cloudtrain.jobs.spec import FunctionSpec, PredictionSpec
     from kedro_cloudtrain.worker.watched_metric import WatchedMetric
 
 _SUFFIX = ".py.j2"
-_NOT_MODEL_TYPES = ("function", "group")
+_NOT_MODEL_TYPES = ("function", "group", "predict")
 _LINE_WIDTH = 100
 _LONGEST_ASSIGNMENT = len("EARLY_STOPPING_ROUNDS = ")
 # The names that a function's script uses itself.
@@ -302,6 +302,22 @@ class TrainingScriptGenerator:
             files=spec.files,
             lazy=list(spec.lazy),
             load_versions=spec.load_versions,
+        )
+
+    def render_prediction(self, spec: PredictionSpec) -> str:
+        """Render the script that predicts a table's rows.
+
+        Raises:
+            TemplateError: names the template and the line, before anything runs or costs money.
+        """
+        return self._script(
+            f"predict{_SUFFIX}",
+            predicts_by=spec.predicts_by,
+            library=spec.library,
+            table=_without_inferred_format(spec.sources["data"]),
+            model={"dataset_file": spec.files["model"]},
+            keep=list(spec.keep),
+            save=None if spec.save is None else _without_inferred_format(spec.save),
         )
 
     def render_group(self, name: str, run: str, jobs: Mapping[str, Mapping[str, str]]) -> str:

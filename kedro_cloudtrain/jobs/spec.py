@@ -88,6 +88,30 @@ class FunctionSpec(BaseModel):
         return self.function.partition(":")[2]
 
 
+class PredictionSpec(BaseModel):
+    """All that a machine must know to predict a table's rows, as plain JSON; never a secret.
+
+    Attributes:
+        name: the node's name.
+        predicts_by: the model's dataset.
+        library: the model's library.
+        sources: the fields of the table's source (see `source_fields`) as `data`.
+        files: the sent list of the files of the model's folder as `model`.
+        keep: the columns of the table that stand beside each row's prediction.
+        save: the place on the volume that the machine saves the predictions to; None where they come back.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    predicts_by: str
+    library: str
+    sources: dict[Literal["data"], SourceFields]
+    files: dict[Literal["model"], str]
+    keep: tuple[str, ...] = ()
+    save: dict[str, JsonValue] | None = None
+
+
 def source_fields(source: Source) -> SourceFields:
     """Return a source as plain fields: its place as `dataset_url`, `dataset_key` or `dataset_file`, its format and its `load_args`."""
     fields: SourceFields = {"file_format": source.file_format}
@@ -103,13 +127,13 @@ def source_fields(source: Source) -> SourceFields:
     return {name: value for name, value in fields.items() if value}
 
 
-def target_fields(source: VolumeSource, save_args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+def target_fields(source: VolumeSource, save_args: Mapping[str, JsonValue] | None = None) -> dict[str, JsonValue]:
     """Return a place on the volume, that a machine saves to, as plain fields.
 
     The version that a run saves is none of them: it is no part of the work.
     """
     versioned: dict[str, JsonValue] = {"versioned": True} if isinstance(source, VersionedSource) else {}
-    return {**source_fields(source), "save_args": dict(save_args), **versioned}
+    return {**source_fields(source), **({} if save_args is None else {"save_args": dict(save_args)}), **versioned}
 
 
 def model_type_of(spec: Mapping[str, Any]) -> str | None:
@@ -120,6 +144,12 @@ def model_type_of(spec: Mapping[str, Any]) -> str | None:
     parameters = spec.get("parameters")
     model_type = {**spec, **(parameters if isinstance(parameters, dict) else {})}.get("model_type")
     return model_type if isinstance(model_type, str) else None
+
+
+def work_of(spec: Mapping[str, Any]) -> str | None:
+    """Return what the job of a `job.json` does, in a word: the function that it calls, what it trains, or what it predicts by."""
+    function, model = spec.get("function"), spec.get("predicts_by")
+    return str(function) if function else f"predicts by {model}" if model else model_type_of(spec)
 
 
 def validator_module(validator: JsonValue) -> str:

@@ -9,6 +9,8 @@ _BYTES_A_CELL = 12
 _LIBRARY_GB = 2.0
 # Of the host: the table as it is read, the matrix and its parts. benchmarks/recipes.py shows the peaks.
 _RAM_BYTES_A_CELL = 24
+# Several copies of a piece are in memory at a time: as it is read, as the library takes it, as it is written.
+_CELLS_OF_A_PIECE = 20e6
 # CatBoost divides its data among its GPUs; the others hold all of it on each.
 _SHARED_BY_GPUS = ("catboost",)
 
@@ -24,6 +26,7 @@ class Workload:
         size_bytes: the size of the table's file.
         device: `cuda` or `cpu` where the hyperparameters leave no other.
         why_device: the hyperparameter that leaves none, as a clause.
+        in_pieces: whether no more than a piece of the table is in memory at a time.
     """
 
     library: str
@@ -32,6 +35,7 @@ class Workload:
     size_bytes: int | None = None
     device: str | None = None
     why_device: str = ""
+    in_pieces: bool = False
 
     @property
     def cells(self) -> float | None:
@@ -43,12 +47,17 @@ class Workload:
     @property
     def memory_gb(self) -> float:
         """The memory of its device that the fit is expected to take, in GB."""
-        return _LIBRARY_GB + (self.cells or 0.0) * _BYTES_A_CELL / 1e9
+        return _LIBRARY_GB + self._cells_at_once * _BYTES_A_CELL / 1e9
 
     @property
     def ram_gb(self) -> float:
         """The memory of the host that reading and encoding are expected to take, in GB."""
-        return _LIBRARY_GB + (self.cells or 0.0) * _RAM_BYTES_A_CELL / 1e9
+        return _LIBRARY_GB + self._cells_at_once * _RAM_BYTES_A_CELL / 1e9
+
+    @property
+    def _cells_at_once(self) -> float:
+        cells = self.cells or 0.0
+        return min(cells, _CELLS_OF_A_PIECE) if self.in_pieces else cells
 
     @property
     def shares_gpus(self) -> bool:

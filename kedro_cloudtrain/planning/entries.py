@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
 
-from kedro_cloudtrain.datasets import CloudDataset
+from kedro_cloudtrain.datasets import CloudDataset, ModelDataset
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.jobs.references import reference_in
 from kedro_cloudtrain.secrecy import is_secret, know, names_a_secret
@@ -225,6 +225,13 @@ def bytes_on_disk(dataset: Any) -> int | None:
 def can_tell_existence(dataset: Any) -> bool:
     """Return whether a dataset knows if its data exists: one without a check of its own answers that it does not."""
     return type(dataset)._exists is not AbstractDataset._exists  # noqa: SLF001  # Kedro's base class has no public name for it
+
+
+def is_on_this_computer(dataset: Any) -> bool:
+    """Return whether a load of an entry asks no other computer, as far as that is certain."""
+    dataset = inner(dataset)
+    in_memory = type(dataset).__name__ == "MemoryDataset"
+    return in_memory or isinstance(dataset, ModelDataset) or getattr(dataset, "_protocol", None) in ("file", "local")
 
 
 def is_read_only(dataset: Any) -> bool:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from kedro_cloudtrain.datasets import CloudDataset
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.jobs.importable import reason_against
 from kedro_cloudtrain.jobs.requirements import is_index, is_path, needs_own_index, own_requirements, project_requirements
 from kedro_cloudtrain.jobs.spec import is_parameter
 from kedro_cloudtrain.planning.entries import local_entry, reason_not_to_send, remote_entry, saves_lazily
+from kedro_cloudtrain.planning.outputs import saved_on_volume
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.validators import validator_of
 from kedro_cloudtrain.running.function import FunctionOrder
 from kedro_cloudtrain.running.order import Inputs
-from kedro_cloudtrain.storage.sources import VolumeSource
-from kedro_cloudtrain.storage.volumes import same_volume
-from kedro_cloudtrain.worker.values import is_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,12 +25,13 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from kedro_cloudtrain.config import NodeSettings
+    from kedro_cloudtrain.datasets import CloudDataset
     from kedro_cloudtrain.jobs.code import Codes
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.planning.reading import Reading
     from kedro_cloudtrain.storage.local_entry import LocalEntry
     from kedro_cloudtrain.storage.remote_entry import RemoteEntry
-    from kedro_cloudtrain.storage.sources import UrlSource
+    from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,6 +53,11 @@ class FunctionPlan(MachinePlan):
     local_entries: Mapping[str, LocalEntry] = dataclasses.field(default_factory=dict)
     validators: Mapping[str, JsonValue] = dataclasses.field(default_factory=dict)
     lazy: tuple[str, ...] = ()
+
+    @property
+    def noun(self) -> str:
+        """What kind of node it is."""
+        return "function"
 
     @property
     def kind(self) -> str:
@@ -181,7 +184,8 @@ def plan_function(
                 "CloudDataset, or take the node out of `nodes` in cloudtrain.yml."
             )
     lazy = tuple(name for name in node.outputs if name not in entries and saves_lazily(catalog.get(name)))
-    saves = {name: place for name in node.outputs if (place := _saved_on_volume(plan, catalog.get(name))) is not None}
+    places = {name: source for name in node.outputs if (source := saved_on_volume(plan, catalog.get(name))) is not None}
+    saves = {name: (source, cast("CloudDataset", catalog.get(name)).save_args) for name, source in places.items()}
     loaded = [name for name in plan.tables if name in {**plan.sources, **entries, **local_entries}]
     saved = [name for name in node.outputs if name in {**saves, **entries}]
     validators = {
@@ -216,11 +220,3 @@ def _requirement_problems(plan: FunctionPlan) -> Iterator[str]:
                     f"the project requires {line}, a path on this computer, which no pod has. Give it by URL; or list what the node needs "
                     "under `requirements` in cloudtrain.yml: a package of yours that is installed with pip install -e travels by itself."
                 )
-
-
-def _saved_on_volume(plan: FunctionPlan, dataset: Any) -> tuple[VolumeSource, dict[str, Any]] | None:
-    """Return where a machine saves an output itself, a key on its volume; None where the output comes back to the client."""
-    if not isinstance(dataset, CloudDataset) or not isinstance(dataset.source, VolumeSource):
-        return None
-    reachable = plan.volume.mounted and same_volume(dataset.volume, plan.volume)
-    return (dataset.source, dataset.save_args) if reachable and is_json(dataset.save_args) else None

@@ -17,6 +17,7 @@ from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
+from kedro_cloudtrain.worker.readers import READ_WHOLE
 from kedro_cloudtrain.worker.tables import first_look, read_head, repeated_columns, table_shape
 from kedro_cloudtrain.worker.values import is_frame
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 _LARGEST_LOOK_BYTES = 64 * 1024 * 1024
 # So many rows show what a target holds; another kind of value that comes later is the machine's to find.
 _SAMPLED_ROWS = 200
-_READ_WHOLE = ("xlsx", "xls")
 _READER_OF = {"xlsx": "openpyxl", "xls": "xlrd"}
 
 
@@ -125,7 +125,7 @@ def _sent_problems(plan: MachinePlan, catalog: CatalogProtocol[Any, Any]) -> Ite
         if dataset is None:
             continue
         problems = list(_existence_problems(dataset, f"`{name}` would be sent from this computer, but"))
-        yield from problems or (_sent_table_problems(plan, name, dataset) if plan.columns else ())
+        yield from problems or (_sent_table_problems(plan, name, dataset) if name in plan.checked_tables else ())
 
 
 def _sent_table_problems(plan: MachinePlan, name: str, dataset: Any) -> Iterator[str]:
@@ -203,26 +203,27 @@ def _look_at_table(
     """Look at a table's columns and first rows: return what is wrong with it for the training, and what is doubtful."""
     from kedro_cloudtrain.worker.doubts import doubts  # noqa: PLC0415  # pandas, which takes half a second
 
-    if location.in_pieces and location.format in _READ_WHOLE and not location.is_url and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
+    if location.in_pieces and location.format in READ_WHOLE and not location.is_url and (size_bytes or 0) > _LARGEST_LOOK_BYTES:
         return [], []
     if plan.where != "local" and importlib.util.find_spec(_READER_OF.get(location.format, "pandas")) is None:
         return [], []  # Only the machine will have the reader.
-    target = plan.target_of(name)
+    sample = plan.sample_of(name)
     columns, nested, rows = first_look(location, rows=_SAMPLED_ROWS, by_pandas=by_pandas)
     problems = list(_table_problems(plan, name, columns, nested))
-    categorical = target.categorical if target is not None else ()
+    categorical = sample.categorical if sample is not None else ()
     notes = [f"`{name}`: {doubt}" for doubt in doubts(rows, plan.features_of(columns), categorical)] if rows is not None else []
     numbered = any("." in column and column.rpartition(".")[0] in columns for column in columns)
     notes += [f"`{name}`: {note}" for note in (repeated_columns(location) if numbered else ())]
     # The first rows of a text are all of it if there are fewer than those asked for.
     whole = rows is not None and len(rows) < _SAMPLED_ROWS
-    if rows is None and columns and (target is not None or not location.in_pieces):
+    if rows is None and columns and (sample is not None or not location.in_pieces):
         # Of a remote file, these columns alone are fetched.
-        named = columns[:1] if target is None else [*target.columns, *target.constrained(plan.features_of(columns))]
+        named = columns[:1] if sample is None else [*sample.columns, *sample.constrained(plan.features_of(columns))]
         wanted = [column for column in dict.fromkeys(named) if column in columns]
         rows = read_head(dataclasses.replace(location, load_args={"columns": wanted}), rows=_SAMPLED_ROWS) if wanted else None
     if rows is not None:
         problems += _row_problems(plan, name, location.place, columns, rows, whole=whole)
+        notes += [f"`{name}`: {note}" for note in (sample.notes(rows.rename(columns=str)) if sample is not None else ())]
     return problems, notes
 
 
@@ -239,12 +240,12 @@ def _table_problems(plan: MachinePlan, name: str, columns: Sequence[str], nested
 
 def _row_problems(plan: MachinePlan, name: str, place: str, columns: Sequence[str], rows: pd.DataFrame, *, whole: bool) -> Iterator[str]:
     """Yield what is wrong with the values of a table's rows."""
-    target = plan.target_of(name)
-    if rows.empty:
+    sample = plan.sample_of(name)
+    if rows.empty and plan.needs_rows:
         yield f"`{name}`: {place} has no rows. Check the file."
-    elif target is not None and set(target.columns) <= set(columns):
+    elif sample is not None and set(sample.columns) <= set(columns) and not rows.empty:
         rows = rows.rename(columns=str)
-        yield from target.problems(rows.loc[:, ~rows.columns.duplicated()], plan.features_of(columns), whole=whole)
+        yield from sample.problems(rows.loc[:, ~rows.columns.duplicated()], plan.features_of(columns), whole=whole)
 
 
 def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> Iterator[str]:

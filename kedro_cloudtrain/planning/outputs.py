@@ -11,7 +11,8 @@ from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset
 from kedro_cloudtrain.planning.entries import dataset_kind, is_read_only
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.sources import VolumeSource
-from kedro_cloudtrain.worker.values import without_writer
+from kedro_cloudtrain.storage.volumes import same_volume
+from kedro_cloudtrain.worker.values import is_json, without_writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.jobs.parameters import OutputKind
+    from kedro_cloudtrain.planning.plan import MachinePlan
 
 # The outputs of a training that each dataset can save.
 _TABLES: tuple[OutputKind, ...] = ("history", "importance", "predictions")
@@ -80,6 +82,19 @@ def output_problems(node: Node, catalog: CatalogProtocol[Any, Any], kinds: Seque
         reason = _reason_against(path, is_file=_is_file(dataset), replaces=isinstance(dataset, _OURS)) if path is not None else None
         if reason is not None:
             yield f"its output `{name}` cannot be saved at {path}: {reason}"
+
+
+def saved_on_volume(plan: MachinePlan, dataset: Any) -> VolumeSource | None:
+    """Return where a machine saves an output itself, a key on its volume; None where the output comes back to the client.
+
+    Args:
+        plan: the node that makes it.
+        dataset: the output's.
+    """
+    if not isinstance(dataset, CloudDataset) or not isinstance(dataset.source, VolumeSource):
+        return None
+    reachable = plan.volume.mounted and same_volume(dataset.volume, plan.volume)
+    return dataset.source if reachable and is_json(dataset.save_args) else None
 
 
 def _saves(dataset: Any, kind: OutputKind) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-    from kedro_cloudtrain.planning.target import SampledTarget
+    from kedro_cloudtrain.planning.sample import Sample
     from kedro_cloudtrain.running.order import Order
     from kedro_cloudtrain.storage.local_entry import LocalEntry
     from kedro_cloudtrain.storage.remote_entry import RemoteEntry
@@ -44,6 +44,11 @@ class NodePlan:
     def group(self) -> str | None:
         """The group whose machine the node shares; None where it has a machine of its own."""
         return None
+
+    @property
+    def noun(self) -> str:
+        """What kind of node it is, as a run's record and its first line have it."""
+        return "ordinary"
 
     @property
     def kind(self) -> str:
@@ -134,8 +139,18 @@ class MachinePlan(NodePlan, abc.ABC):
         """Return the columns that a model learns from, of those that a table has."""
         return ()
 
-    def target_of(self, name: str) -> SampledTarget | None:  # noqa: ARG002  # most nodes have none
-        """Return the target that a training has in one of its tables; None for any other node, and where its task is not known."""
+    @property
+    def checked_tables(self) -> Sequence[str]:
+        """The inputs that are looked at as tables also where they are sent."""
+        return ()
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether a table without rows is a mistake."""
+        return True
+
+    def sample_of(self, name: str) -> Sample | None:  # noqa: ARG002  # most nodes have none
+        """Return what the first rows of one of its tables are checked for; None where nothing is known of them."""
         return None
 
     def machine_input(self, name: str) -> UrlSource | VolumeSource | RemoteEntry | LocalEntry | None:

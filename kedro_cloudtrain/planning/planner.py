@@ -12,9 +12,11 @@ from kedro_cloudtrain.planning.catalog import unmade_entries, without_transcodin
 from kedro_cloudtrain.planning.function import plan_function, table_names
 from kedro_cloudtrain.planning.outputs import output_problems
 from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
+from kedro_cloudtrain.planning.prediction import PredictionPlan, is_prediction, plan_prediction
 from kedro_cloudtrain.planning.reading import Reading
+from kedro_cloudtrain.planning.recipes import is_recipe, kinds_of_outputs, read_tables
 from kedro_cloudtrain.planning.selectors import goes_to_machine
-from kedro_cloudtrain.planning.training import TrainingInputs, is_training, output_kinds, plan_training
+from kedro_cloudtrain.planning.training import is_training, plan_training
 from kedro_cloudtrain.planning.validators import validator_of, validator_problems
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Planner:
         self.unmade.update(unmade_entries(self.catalog, [name for node in nodes for name in (*node.inputs, *node.outputs)]))
         outputs = frozenset(without_transcoding(name) for node in nodes for name in node.outputs)
         plans = [self._plan(node, outputs) for node in nodes]
+        plans = [plan.with_trained(plans) if isinstance(plan, PredictionPlan) else plan for plan in plans]
         shared = [plan for plan in plans if isinstance(plan, MachinePlan) and plan.group is not None]
         more = {
             plan.node: problem
@@ -86,24 +89,26 @@ class Planner:
             volume = self.settings.volume.make(self.project)
         except ConfigError as error:
             return NodePlan(node, (error.message,), where, made)
-        tables = TrainingInputs.of(node).tables if is_training(node) else table_names(node)
-        reading = Reading(where, volume, made & set(tables))
-        reading.problems += output_problems(node, self.catalog, output_kinds(node))
+        tables = read_tables(node)
+        reading = Reading(where, volume, made & set(table_names(node)))
+        reading.problems += output_problems(node, self.catalog, kinds_of_outputs(node))
         reading.problems += validator_problems(node, self.catalog)
         for name in tables:
             dataset = self.catalog.get(name)
             # A recipe has none of the project's code: what validates its table runs in this process.
-            if not is_training(node) or validator_of(self.catalog, name, "load") is None:
+            if not is_recipe(node) or validator_of(self.catalog, name, "load") is None:
                 reading.add(name, dataset)
             elif where != "local":
                 reading.problems.append(
                     f"`{name}` has a validator, which would have to run on the machine that reads it, and a recipe has none of the "
-                    "project's code. Validate it in a function node before this one, which may go to a machine as well, and train on what "
-                    "that node returns."
+                    "project's code. Validate it in a function node before this one, which may go to a machine as well, and let this one "
+                    "read what that node returns."
                 )
         settings = self.settings.for_node(node.name, node.tags, node.namespace)
         if is_training(node):
             return plan_training(node, reading, settings, self.catalog, self.generator, self.project)
+        if is_prediction(node):
+            return plan_prediction(node, reading, settings, self.catalog, self.project)
         return plan_function(node, reading, settings, self.catalog, self.project, self.codes)
 
 

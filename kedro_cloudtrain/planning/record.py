@@ -19,6 +19,7 @@ from kedro_cloudtrain.planning.content import Contents
 from kedro_cloudtrain.planning.digests import Digests, file_digest, modules_of
 from kedro_cloudtrain.planning.function import FunctionPlan
 from kedro_cloudtrain.planning.plan import MachinePlan
+from kedro_cloudtrain.planning.prediction import PredictionPlan
 from kedro_cloudtrain.planning.training import TrainingPlan, is_training, planned_script
 from kedro_cloudtrain.planning.validators import validator_of
 
@@ -148,7 +149,7 @@ class _Recorder:
 
     def _work(self, plan: NodePlan) -> dict[str, Digest]:
         node: Any = plan.node
-        function = self._digests.of("a training" if is_training(node) else node.func)
+        function = self._digests.of(_recipe(plan) or node.func)
         if function is None:
             self._note(f"{node.name}: its function holds what cannot be compared")
         # As the node has them: Kedro's own lists of names have lost which argument is which.
@@ -226,6 +227,13 @@ class _Recorder:
 
     def _note(self, text: str) -> None:
         self._opaque[text] = None
+
+
+def _recipe(plan: NodePlan) -> list[Any] | None:
+    """Return what stands for the function of a recipe's node; None for any other node, whose function is its own."""
+    if isinstance(plan, PredictionPlan):
+        return ["a prediction", list(plan.keep)]
+    return None if not is_training(plan.node) else ["a training"]
 
 
 def _config(dataset: AbstractDataset[Any, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.config import selects
-from kedro_cloudtrain.planning.training import is_training
+from kedro_cloudtrain.planning.recipes import is_recipe
 from kedro_cloudtrain.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -68,5 +68,5 @@ def is_name(selector: str) -> bool:
 
 
 def goes_to_machine(settings: Settings, node: Node) -> bool:
-    """Return whether a node goes to a machine: a training node always does, any other if `nodes` names it."""
-    return is_training(node) or settings.names_node(node.name, node.tags, node.namespace)
+    """Return whether a node goes to a machine: one of training or prediction always does, any other if `nodes` names it."""
+    return is_recipe(node) or settings.names_node(node.name, node.tags, node.namespace)

@@ -83,6 +83,10 @@ class SampledTarget:
         yield from self._order_problems(rows, features)
         yield from self._named_problems(rows, whole=whole)
 
+    def notes(self, rows: pd.DataFrame) -> Iterator[str]:  # noqa: ARG002  # of a training, all columns are looked at for that
+        """Yield nothing."""
+        yield from ()
+
     def _named_problems(self, rows: pd.DataFrame, *, whole: bool) -> Iterator[str]:
         """Yield what is wrong with the values of the columns that parameters name beside the target."""
         # The imports are late: only where a table is read.

@@ -81,12 +81,17 @@ class TrainingPlan(MachinePlan):
     task: Task | None = None
     project: Path | None = None
 
-    def target_of(self, name: str) -> SampledTarget | None:
+    def sample_of(self, name: str) -> SampledTarget | None:
         """Return the target that the training has in one of its tables; None where its task is not known."""
         if self.parameters is None or self.task is None:
             return None
         held_out = name == self.inputs.validation and name != self.inputs.data
         return SampledTarget(self.parameters, self.task, self.inputs.parameters_place, held_out)
+
+    @property
+    def noun(self) -> str:
+        """What kind of node it is."""
+        return "training"
 
     @property
     def kind(self) -> str:
@@ -112,6 +117,11 @@ class TrainingPlan(MachinePlan):
     def sized_tables(self) -> list[str]:
         """The table that is trained on."""
         return [self.inputs.data]
+
+    @property
+    def checked_tables(self) -> list[str]:
+        """The tables, once it is known which columns they need."""
+        return self.tables if self.columns else []
 
     @property
     def column_count(self) -> int | None:

@@ -145,8 +145,7 @@ def _nodes(pipeline: Pipeline, plans: Sequence[NodePlan]) -> list[NodeRecord]:
         if plan is None or plan.where == "here":
             nodes.append(NodeRecord(node=node.name))
         else:
-            kind = "training" if plan.model_type or plan.input_names else "function"
-            nodes.append(NodeRecord(node=node.name, kind=kind, model=plan.model_type or plan.kind, where=plan.where))
+            nodes.append(NodeRecord(node=node.name, kind=plan.noun, model=plan.model_type or plan.kind, where=plan.where))
     return nodes
 
 

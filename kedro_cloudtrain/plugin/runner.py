@@ -126,7 +126,7 @@ class CloudTrainRunner(SequentialRunner):
         _refuse_selectors(settings, pipeline)
         self._make_executor = None
         self.receipts = []
-        for_machines = any(_is_training(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes)
+        for_machines = any(_is_recipe(node) or settings.names_node(node.name, node.tags, node.namespace) for node in pipeline.nodes)
         if not for_machines and self._saved_plan is None:
             with _recorded(pipeline, catalog, hook_manager, run_id, project, settings):
                 self._run_nodes(pipeline, catalog, hook_manager, run_id)
@@ -318,10 +318,11 @@ def _refuse_selectors(settings: Settings, pipeline: Pipeline) -> None:
         raise ConfigError("\n".join(unmatched))
 
 
-def _is_training(node: Node) -> bool:
+def _is_recipe(node: Node) -> bool:
     from kedro_cloudtrain.nodes import TrainingFunction  # loaded already, if the pipeline has one
+    from kedro_cloudtrain.prediction import PredictionFunction
 
-    return isinstance(node.func, TrainingFunction)
+    return isinstance(node.func, TrainingFunction | PredictionFunction)
 
 
 def _project_config(hook_manager: Any, run_id: str | None) -> ProjectConfig:
@@ -384,12 +385,8 @@ def _refuse_environments(environments: Environments) -> None:
 
 
 def _headline(plans: Sequence[NodePlan], settings: Settings) -> str:
-    from kedro_cloudtrain.planning.function import FunctionPlan
-    from kedro_cloudtrain.planning.training import TrainingPlan
     from kedro_cloudtrain.wording import counted
 
-    trainings = sum(isinstance(plan, TrainingPlan) for plan in plans)
-    functions = sum(isinstance(plan, FunctionPlan) for plan in plans)
-    counts = [(trainings, "training"), (functions, "function"), (len(plans) - trainings - functions, "ordinary")]
-    nodes = ", ".join(counted(count, f"{kind} node") for count, kind in counts if count or kind != "function")
+    counts = {noun: sum(plan.noun == noun for plan in plans) for noun in ("training", "prediction", "function", "ordinary")}
+    nodes = ", ".join(counted(count, f"{noun} node") for noun, count in counts.items() if count or noun in ("training", "ordinary"))
     return f"cloudtrain   {nodes} · backend {settings.backend} · volume {settings.volume}"

@@ -38,7 +38,7 @@ logger = logging.getLogger("kedro.cloudtrain")
 _BAR_WIDTH = 26
 _WIDTH_OF_A_FILE = 160
 # Columns of the receipts that stay beside the node's name the longest where a console is narrow.
-_MOST_WANTED = ("state", "total", "cost", "score", "where", "fit", "call", "rows", "read", "bytes read", "device", "model")
+_MOST_WANTED = ("state", "total", "cost", "score", "where", "fit", "call", "predict", "rows", "read", "bytes read", "device", "model")
 # The headline, the line that counts the jobs not shown, and the cursor's.
 _LINES_BESIDE = 3
 # A log gets a line for each quarter of a fit's rounds.
@@ -115,7 +115,8 @@ class Row:
         self.progress = progress
         quarter = max(1, progress.of // _LOG_STEPS)
         if not self.live and progress.in_rounds and progress.step // quarter > before // quarter and progress.step < progress.of:
-            logger.info("%s %d/%d %s  [%s]", self.node, progress.step, progress.of, metric(progress), job, extra={"markup": False})
+            done = " ".join(filter(None, [f"{progress.step}/{progress.of}", metric(progress)]))
+            logger.info("%s %s  [%s]", self.node, done, job, extra={"markup": False})
 
     def placed(self, job: str, machine: str, usd_per_hour: float, pod: str) -> None:
         """Record the machine that the job runs on, and log it with its price."""
@@ -179,7 +180,8 @@ class Row:
     def _done(self) -> str:
         if self.progress is None or not self.progress.in_rounds:
             return "done"
-        return f"done after {self.progress.step} of {self.progress.of} rounds {metric(self.progress)}"
+        units = counted(self.progress.of, plain_text(self.progress.unit))
+        return " ".join(filter(None, [f"done after {self.progress.step} of {units}", metric(self.progress)]))
 
 
 def state_word(state: JobState) -> str:
@@ -315,8 +317,8 @@ def receipts_table(receipts: Iterable[Receipt], models: Mapping[str, str] | None
     through the client, dollars, the main score, the GPUs if there were any, and where each model went.
     """
     receipts, models = list(receipts), models or {}
-    calls = any("call" in receipt.seconds for receipt in receipts)
-    stages = [name for stage in STAGES for name in ((stage, "call") if stage == "fit" and calls else (stage,))]
+    others = [stage for stage in ("call", "predict") if any(stage in receipt.seconds for receipt in receipts)]
+    stages = [name for stage in STAGES for name in ((stage, *others) if stage == "fit" else (stage,))]
     ranks = {name: rank for rank, name in enumerate(_MOST_WANTED)}
     figures = (*stages, "total", "rows", "rows/s", "bytes read", "via client", "cost")
     devices = ("device",) if any("driver" in receipt.device for receipt in receipts) else ()

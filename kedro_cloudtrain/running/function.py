@@ -12,11 +12,11 @@ from kedro_cloudtrain.jobs.requirements import function_requirements, own_releas
 from kedro_cloudtrain.jobs.sent import SentFiles, SentInput, doubt_about
 from kedro_cloudtrain.jobs.spec import FunctionSpec, dotted_names, is_parameter, source_fields, target_fields, unpickles, validator_module
 from kedro_cloudtrain.jobs.workload import Workload
-from kedro_cloudtrain.running.order import Inputs, Rendered
+from kedro_cloudtrain.running.order import Inputs, Rendered, save_version
 from kedro_cloudtrain.running.outputs import read_values
 from kedro_cloudtrain.storage.local_entry import LocalEntry
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry
-from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource, resolved
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, resolved
 from kedro_cloudtrain.worker.values import is_json
 
 if TYPE_CHECKING:
@@ -109,15 +109,15 @@ class FunctionOrder:
         loaded = {name: value for name, value in self.argument_values.items() if isinstance(value, RemoteEntry)}
         # A parameter that is JSON stands in the script, where a person can read it; any other goes along as a file.
         parameters = {name: value for name, value in self.argument_values.items() if is_parameter(name) and is_json(value)}
-        files = {name: (entry, SentFiles.of(entry.files())) for name, entry in self._local.items()}
+        files = {name: SentFiles.of(entry.files()) for name, entry in self._local.items()}
         sent = {
             name: SentInput.of(value, f"`{name}` of {self.node}", to_pod=self.to_pod)
             for name, value in self.argument_values.items()
             if not any(name in others for others in (read, parameters, loaded, files))
         }
         doubts = {name: doubt for name, value in parameters.items() if (doubt := doubt_about(value, to_pod=self.to_pod)) is not None}
-        saved = [source.versions.save_version for source, _ in self.saves.values() if isinstance(source, VersionedSource)]
-        return Inputs(read, sent, loaded, parameters, self._entries, files, doubts, save_version=next(iter(saved), None))
+        version = save_version(source for source, _ in self.saves.values())
+        return Inputs(read, sent, loaded, parameters, self._entries, files, doubts, save_version=version)
 
     def code(self, inputs: Inputs) -> Code:
         """Return the project's code that the function's module imports, and that of what runs on the machine besides.
@@ -162,7 +162,7 @@ class FunctionOrder:
                 **{name: dict(entry.config) for name, entry in self._local.items()},
             },
             validators=dict(self._validators),
-            files={name: {entry.argument: files.contents.source.file} for name, (entry, files) in inputs.files.items()},
+            files={name: {self._local[name].argument: files.contents.source.file} for name, files in inputs.files.items()},
             lazy=self.lazy,
             load_versions=inputs.versions,
         )

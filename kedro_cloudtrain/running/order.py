@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kedro_cloudtrain.storage.identity import identities_of
 from kedro_cloudtrain.storage.remote_entry import RemoteEntry, entry_environment
-from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, secrets_environment
+from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource, secrets_environment
 from kedro_cloudtrain.worker.protocol import SAVE_VERSION_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from kedro_cloudtrain.config import NodeSettings
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.sent import SentFiles, SentInput
     from kedro_cloudtrain.jobs.spec import Source
     from kedro_cloudtrain.jobs.workload import Workload
-    from kedro_cloudtrain.storage.local_entry import LocalEntry
     from kedro_cloudtrain.storage.volumes import Volume
 
 
@@ -34,7 +33,7 @@ class Inputs:
     Attributes:
         read: the tables that the machine reads itself.
         sent: the values that exist only in this process, and are sent along.
-        files: the catalog entries whose files are sent along, with the files.
+        files: the files that are sent along in place of a value: those of a catalog entry, or of a model.
         loaded: the catalog entries that the machine loads by the entries' own classes.
         parameters: the values that stand in the script.
         entries: every catalog entry that the machine loads or saves, whose credentials it needs.
@@ -47,7 +46,7 @@ class Inputs:
     loaded: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     entries: Mapping[str, RemoteEntry] = dataclasses.field(default_factory=dict)
-    files: Mapping[str, tuple[LocalEntry, SentFiles]] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, SentFiles] = dataclasses.field(default_factory=dict)
     doubts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     save_version: str | None = None
 
@@ -75,18 +74,18 @@ class Inputs:
         for name, entry in self.loaded.items():
             identity = entry.identity(self.versions.get(name))
             identities[name], sizes[name] = identity.described, identity.size
-        identities |= {name: files.contents.digest for name, (_, files) in self.files.items()}
+        identities |= {name: files.contents.digest for name, files in self.files.items()}
         return identities | {name: sent.identity for name, sent in self.sent.items()} | dict.fromkeys(self.doubts), sizes
 
     @property
     def all_sent(self) -> dict[str, SentInput | SentFiles]:
         """What is sent along, by input."""
-        return {**self.sent, **{name: files for name, (_, files) in self.files.items()}}
+        return {**self.sent, **self.files}
 
     @property
     def sent_files(self) -> tuple[SentInput, ...]:
         """Every file that is sent along, once."""
-        files = [file for _, files in self.files.values() for file in (files.contents, *files.files)]
+        files = [file for files in self.files.values() for file in (files.contents, *files.files)]
         return tuple({file.name: file for file in (*self.sent.values(), *files)}.values())
 
     @property
@@ -107,6 +106,11 @@ class Inputs:
         return secrets_environment(urls) | entry_environment({**self.loaded, **self.entries}.values()) | version
 
 
+def save_version(sources: Iterable[VolumeSource]) -> str | None:
+    """Return the version of what a machine saves on the volume itself; None where none of that has versions."""
+    return next((source.versions.save_version for source in sources if isinstance(source, VersionedSource)), None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Rendered:
     """A job's spec as plain JSON, and its script."""
@@ -116,7 +120,7 @@ class Rendered:
 
 
 class Order(Protocol):
-    """What a node asks of a machine: a training, or a call of a user's function."""
+    """What a node asks of a machine: a training, a prediction, or a call of a user's function."""
 
     @property
     def node(self) -> str:

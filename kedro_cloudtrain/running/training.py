@@ -10,14 +10,14 @@ from pydantic import ValidationError
 
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.jobs.origins import Origins
 from kedro_cloudtrain.jobs.parameters import library_of
-from kedro_cloudtrain.jobs.requirements import own_release, requirements, with_given
+from kedro_cloudtrain.jobs.requirements import own_release
 from kedro_cloudtrain.jobs.sent import SentInput, doubt_about
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_outputs
+from kedro_cloudtrain.running.packages import recipe_requirements
 from kedro_cloudtrain.runs.scores import scores_of
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, resolved
 from kedro_cloudtrain.storage.volumes import table_location
@@ -195,12 +195,4 @@ def training_requirements(
     Raises:
         ConfigError: `requirements`, or the project's `uv.lock`, is not valid.
     """
-    names = requirements(
-        library_of(parameters.model_type),
-        backend=parameters.backend,
-        gpu=settings.gpu != "none" if gpu is None else gpu,
-        file_formats=tuple(table.file_format for table in tables),
-        over_http=any(isinstance(table, UrlSource) for table in tables),
-        project=project,
-    )
-    return with_given(names, Origins().resolved((*settings.index_lines, *settings.requirements)))
+    return recipe_requirements(library_of(parameters.model_type), settings, tables, project, gpu=gpu, backend=parameters.backend)

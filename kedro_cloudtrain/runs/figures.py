@@ -28,6 +28,7 @@ STAGES = {
     "read": "#4f86c6",
     "fit": "#1f9d76",
     "call": "#1f9d76",
+    "predict": "#1f9d76",
     "save": "#7fc8a9",
     "runs here": "#8d7bb8",
     "rest": "#a59c8c",

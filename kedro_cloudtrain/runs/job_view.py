@@ -28,6 +28,8 @@ _MOST_SCRIPT_CHARACTERS = 20_000
 _MOST_CLASSES = 40
 _MOST_FEATURES = 25
 _DIGITS = 5
+# Of a function's job, and of a prediction's.
+_SHOWN_OF_SPEC = ("function", "arguments", "predicts_by", "keep", "save")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _text(content: bytes | None) -> str:
 
 def _parameters(folder: JobFolder) -> str:
     spec = folder.read_json(folder.spec) or {}
-    values = spec.get("parameters") or {name: spec[name] for name in ("function", "arguments") if name in spec}
+    values = spec.get("parameters") or {name: spec[name] for name in _SHOWN_OF_SPEC if name in spec}
     return _public(json.dumps(values, indent=2, ensure_ascii=False, default=str)) if values else ""
 
 
@@ -112,6 +114,8 @@ def _curve(folder: JobFolder) -> Curve | None:
     if not steps:
         return None
     names = dict.fromkeys(name for values in rounds.values() for name in values)
+    if not names:
+        return None  # the pieces of a prediction, of which nothing is measured
     best = best_round({name: {step: values.get(name) for step, values in rounds.items()} for name in names})
     kept = _thinned(steps, best)
     return Curve(tuple(kept), {name: tuple(_rounded(rounds[step].get(name)) for step in kept) for name in names}, best)

@@ -91,7 +91,7 @@ class NodeRecord(_Record):
 
     Attributes:
         node: its name; of a group's machine, the group's.
-        kind: `training`, `function`, `group` or `ordinary`.
+        kind: `training`, `prediction`, `function`, `group` or `ordinary`.
         model: what was trained: `xgboost_regression`; empty for any other node.
         where: the backend, or `here` for an ordinary node.
         state: a job's state, as `JobState` has it; `waiting` for a node that the run did not come to.

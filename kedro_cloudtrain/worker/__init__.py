@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from .group import run_group
     from .hyperparameters import take, with_defaults
     from .models import load_model
+    from .prediction import PredictionJob
     from .training import TrainingJob
 
 __all__ = [
     "FunctionJob",
     "InputError",
+    "PredictionJob",
     "TrainingJob",
     "auto_batch_size",
     "choose_keras_backend",
@@ -35,6 +37,7 @@ __all__ = [
 _HOME = {
     "FunctionJob": "function",
     "InputError": "errors",
+    "PredictionJob": "prediction",
     "TrainingJob": "training",
     "auto_batch_size": "blocks",
     "choose_keras_backend": "devices",

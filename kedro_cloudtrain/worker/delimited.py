@@ -40,10 +40,10 @@ def read_delimited(
         float32: the columns whose numbers become float32.
     """
     frame = _read(path, args, choose, float32)
-    blanks = {label: _blanks(label, frame[label], args) for label in frame.columns}
+    blanks = {label: blanks_of(label, frame[label], args) for label in frame.columns}
     suspects = [label for label, texts in blanks.items() if texts]
     if suspects:
-        again = _read(path, {**args, "na_values": _with_blanks(args.get("na_values"), blanks)}, lambda _: suspects, float32)
+        again = _read(path, {**args, "na_values": with_blanks(args.get("na_values"), blanks)}, lambda _: suspects, float32)
         for label in suspects:
             if is_number(again[label]):
                 frame[label] = again[label]
@@ -65,8 +65,8 @@ def read_first_rows(file: Any, args: Mapping[str, Any]) -> pd.DataFrame:
         return pd.read_csv(file, **{**args, **more})
 
     frame = read({})
-    blanks = {label: texts for label in dict.fromkeys(frame.columns) if (texts := _blanks(label, frame[label], args))}
-    again = read({"na_values": _with_blanks(args.get("na_values"), blanks)}) if blanks else frame
+    blanks = {label: texts for label in dict.fromkeys(frame.columns) if (texts := blanks_of(label, frame[label], args))}
+    again = read({"na_values": with_blanks(args.get("na_values"), blanks)}) if blanks else frame
     for label in blanks:
         if is_number(again[label]):
             frame[label] = again[label]
@@ -80,7 +80,7 @@ def _read(path: Path, args: Mapping[str, Any], choose: Callable[[Sequence[Any]],
 
     # With low_memory, pandas guesses types in pieces, and leaves numbers and texts in one column.
     at_once = {**args, "low_memory": False} if _is_read_by_c(args) else args
-    if not (_is_read_by_c(args) and set(args) <= _IN_PIECES):
+    if not can_be_read_in_pieces(args):
         whole = pd.read_csv(path, **at_once)
         return whole[choose(list(whole.columns))]
     kept: dict[Any, list[pd.Series]] = {}
@@ -106,6 +106,11 @@ def _read(path: Path, args: Mapping[str, Any], choose: Callable[[Sequence[Any]],
     frame = pd.DataFrame(columns, columns=None if columns else header[:0], copy=False)
     frame.index = indexes[0].append(indexes[1:])
     return frame
+
+
+def can_be_read_in_pieces(args: Mapping[str, Any]) -> bool:
+    """Return whether a table that is read in pieces is the one that is read at once, but for the types that pandas guesses."""
+    return _is_read_by_c(args) and set(args) <= _IN_PIECES
 
 
 def _is_read_by_c(args: Mapping[str, Any]) -> bool:
@@ -135,7 +140,7 @@ def _pieces(path: Path, args: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
             yield piece
 
 
-def _blanks(label: Any, values: pd.Series, args: Mapping[str, Any]) -> list[str]:
+def blanks_of(label: Any, values: pd.Series, args: Mapping[str, Any]) -> list[str]:
     """Return the blanks by which a column of numbers looks like text to pandas; none if what it holds is the user's choice."""
     dtype = args.get("dtype")
     chosen = label in dtype if isinstance(dtype, dict) else dtype is not None
@@ -151,7 +156,7 @@ def _blanks(label: Any, values: pd.Series, args: Mapping[str, Any]) -> list[str]
     return blanks_among_numbers(values)
 
 
-def _with_blanks(given: Any, blanks: Mapping[Any, Sequence[str]]) -> dict[Any, list[Any]]:
+def with_blanks(given: Any, blanks: Mapping[Any, Sequence[str]]) -> dict[Any, list[Any]]:
     """Return `na_values` for each column with its blanks, beside those that are given."""
 
     def given_for(label: Any) -> list[Any]:

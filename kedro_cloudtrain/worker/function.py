@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import filecmp
 import importlib.util
 import itertools
 import json
@@ -16,18 +15,17 @@ import sys
 import tempfile
 import types
 import zipfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .devices import cpu
 from .errors import InputError, OutputError
 from .gpus import find_gpu
-from .inputs import input_location, sent_file, volume_of
+from .inputs import input_location, laid_out, sent_file, volume_of
 from .job import Job
 from .partitions import are_partitions, holds_pickle, write_partitions
-from .protocol import ATTEMPT_VARIABLE, CODE, CREDENTIALS_VARIABLE, OUTPUTS, SAVE_VERSION_VARIABLE, SENT, version_key
-from .results import md5_of
+from .protocol import ATTEMPT_VARIABLE, CODE, CREDENTIALS_VARIABLE, OUTPUTS
+from .saved_table import SavedTable, save_version
 from .signatures import signed, take_keys
 from .tracebacks import show_as
 from .values import is_frame, read_value, write_table, write_value
@@ -148,13 +146,8 @@ class FunctionJob(Job):
         placed = {name: dict(entry) for name, entry in entries.items()}
         for name, lists in files.items():
             for argument, contents in lists.items():
-                folder = Path(tempfile.mkdtemp(prefix="cloudtrain-files-"))
-                atexit.register(shutil.rmtree, folder, ignore_errors=True)
-                for place, sent in json.loads(sent_file(self.folder, contents).read_text(encoding="utf-8")).items():
-                    (folder / place).parent.mkdir(parents=True, exist_ok=True)
-                    file = sent_file(self.folder, f"{SENT}/{sent}")
-                    (folder / place).symlink_to(file)
-                    self._bytes_read += file.stat().st_size
+                folder, size = laid_out(self.folder, contents)
+                self._bytes_read += size
                 # A path takes the folder, and a filepath its one file; a file that is a folder of files is what a filepath takes as well.
                 only = next(folder.iterdir())
                 single = argument == "filepath" and only.is_symlink() and len(list(folder.iterdir())) == 1
@@ -201,7 +194,7 @@ class FunctionJob(Job):
     @property
     def save_version(self) -> str | None:
         """The version that the run saves; None, in a script that is run by hand, lets Kedro choose one."""
-        return os.environ.get(SAVE_VERSION_VARIABLE)
+        return save_version()
 
     def save(self, returned: Any, catalog: Any = None) -> None:
         """Save the function's return value, each part where it belongs.
@@ -222,48 +215,22 @@ class FunctionJob(Job):
         with_entry = {name: value for name, value in parts.items() if catalog is not None and name in catalog}
         stored = {name: value for name, value in with_entry.items() if name not in self._saves}
         parts |= {name: self.validated(catalog, name, value, saved=True) for name, value in with_entry.items() if name in self._saves}
-        volume, places = volume_of(self.folder), {}
-        keys = {name: self._key_of(target) for name, target in self._saves.items()}
-        for name, value in parts.items():
-            if name in stored:
-                continue
-            if name not in self._saves:
-                self._written[name] = self._write(name, value)
-                continue
-            target = self._saves[name]
-            place = volume / keys[name]
-            place.parent.mkdir(parents=True, exist_ok=True)
-            # In the same folder, since a rename cannot cross disks. Some writers choose a format by the extension, so it stays.
-            temporary = place.with_name(f".{os.urandom(6).hex()}.{place.name}")
-            places[name] = (temporary, place)
-            try:
-                write_table(value, temporary, target["file_format"], target.get("save_args") or {})
-            except BaseException:
-                for written, _ in places.values():
-                    written.unlink(missing_ok=True)
-                raise
-        for name, (temporary, place) in places.items():
-            if place.is_file() and filecmp.cmp(temporary, place, shallow=False):
-                temporary.unlink()  # The same content stays untouched, so that the nodes below see no change.
-            else:
-                temporary.replace(place)
-            status = place.stat()
-            key = keys[name]
-            identity = {"key": key, "size": status.st_size, "modified_ns": status.st_mtime_ns}
-            # A client identifies a directory's file by size and time, but a network volume's, over its S3 API, by its ETag.
-            self._kept[name] = identity | ({"md5": md5_of(place)} if "RUNPOD_POD_ID" in os.environ else {})
-            print(f"saved {key}")  # noqa: T201
+        tables = {name: SavedTable(volume_of(self.folder), target) for name, target in self._saves.items()}
+        try:
+            for name, value in parts.items():
+                if name in tables:
+                    target = self._saves[name]
+                    write_table(value, tables[name].temporary, target["file_format"], target.get("save_args") or {})
+                elif name not in stored:
+                    self._written[name] = self._write(name, value)
+        except BaseException:
+            for table in tables.values():
+                table.temporary.unlink(missing_ok=True)
+            raise
+        for name, table in tables.items():
+            self._kept[name] = table.commit()
         for name, value in stored.items():
             self._kept[name] = self._store(name, value, catalog)
-
-    def _key_of(self, target: Mapping[str, Any]) -> str:
-        """Return the key that a part is saved under."""
-        key = str(target["dataset_key"])
-        if not target.get("versioned"):
-            return key
-        # As Kedro writes a version, to the millisecond.
-        now = datetime.now(tz=UTC)
-        return version_key(key, self.save_version or now.strftime(f"%Y-%m-%dT%H.%M.%S.{now.microsecond // 1000:03}Z"))
 
     def _write(self, name: str, value: Any) -> Path:
         """Write a part into the job folder."""

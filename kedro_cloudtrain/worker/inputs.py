@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from .protocol import JOBS, READ_TIMEOUT_VARIABLE, SPEC, URL_SECRETS_VARIABLE, VOLUME_VARIABLE
+from .protocol import JOBS, READ_TIMEOUT_VARIABLE, SENT, SPEC, URL_SECRETS_VARIABLE, VOLUME_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +45,24 @@ def sent_file(folder: Path, file: str) -> Path:
     """Return the path of a sent input: beside the script, or in the folder that the jobs of a volume share."""
     beside = folder / file
     return beside if beside.exists() else folder.parents[1] / file
+
+
+def laid_out(folder: Path, contents: str) -> tuple[Path, int]:
+    """Lay out sent files at their places, for as long as this process lives, and return their folder and their size in bytes.
+
+    Args:
+        folder: the job's.
+        contents: the sent list of the files.
+    """
+    place = Path(tempfile.mkdtemp(prefix="cloudtrain-files-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    size = 0
+    for name, sent in json.loads(sent_file(folder, contents).read_text(encoding="utf-8")).items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        file = sent_file(folder, f"{SENT}/{sent}")
+        (place / name).symlink_to(file)
+        size += file.stat().st_size
+    return place, size
 
 
 def volume_of(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .columns import one_type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -32,24 +32,23 @@ def read_lines(path: Path, args: Mapping[str, Any], columns: Sequence[str] | Non
     Returns:
         The columns, and the names of all.
     """
-    import pandas as pd
-
-    if not set(args) <= _IN_PIECES:
+    if not can_be_read_in_pieces(args):
         whole = read_json_lines(path, args)
         return whole, list(whole.columns)
     pieces: list[pd.DataFrame] = []
     header: dict[str, None] = {}
-    with pd.read_json(path, lines=True, chunksize=PIECE_LINES, convert_axes=False, **args) as reader:
-        for piece in reader:
-            # A line may lack a key that others have; a column is missing if no line has it.
-            header.update(dict.fromkeys(piece.columns))
-            pieces.append(piece if columns is None else piece[[*piece.columns.intersection(columns)]].copy())
+    for piece in json_pieces(path, args, PIECE_LINES):
+        # A line may lack a key that others have; a column is missing if no line has it.
+        header.update(dict.fromkeys(piece.columns))
+        pieces.append(piece if columns is None else piece[[*piece.columns.intersection(columns)]].copy())
     names = [name for name in header if columns is None or name in columns]
     doubtful = [
         name
         for name in names
         if not _is_certain([piece[name] for piece in pieces if name in piece], len(pieces)) or (len(pieces) > 1 and _is_cast(name, args))
     ]
+    import pandas as pd
+
     frame = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
     if doubtful:
         # "007" became 7 in a piece in which all values look like numbers, and stayed text in another piece.
@@ -59,6 +58,14 @@ def read_lines(path: Path, args: Mapping[str, Any], columns: Sequence[str] | Non
     return frame[names], list(header)
 
 
+def json_pieces(file: Any, args: Mapping[str, Any], lines: int) -> Iterator[pd.DataFrame]:
+    """Yield a file in pieces of so many lines, each with the types that it shows itself."""
+    import pandas as pd
+
+    with pd.read_json(file, lines=True, chunksize=lines, convert_axes=False, **args) as reader:
+        yield from reader
+
+
 def read_json_lines(file: Any, args: Mapping[str, Any]) -> pd.DataFrame:
     """Read a whole file, with the columns' names as text: pandas makes numbers of names that look like numbers, if all of them do."""
     import pandas as pd
@@ -66,6 +73,11 @@ def read_json_lines(file: Any, args: Mapping[str, Any]) -> pd.DataFrame:
     frame: pd.DataFrame = pd.read_json(file, lines=True, **{"convert_axes": False, **args})
     frame.columns = [str(name) for name in frame.columns]
     return frame
+
+
+def can_be_read_in_pieces(args: Mapping[str, Any]) -> bool:
+    """Return whether a table that is read in pieces is the one that is read at once, but for the types that pandas guesses."""
+    return set(args) <= _IN_PIECES
 
 
 def _is_cast(name: str, args: Mapping[str, Any]) -> bool:

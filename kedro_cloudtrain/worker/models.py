@@ -76,6 +76,14 @@ class TrainedModel:
         """The classes of a classification, in the order of `predict_proba`'s columns."""
         return list(self.description["target"]["classes"])
 
+    def open(self) -> None:
+        """Import the library and load its file now, not with the first prediction.
+
+        Raises:
+            InputError: the library cannot load the file.
+        """
+        _ = self._native
+
     def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
         """Predict each row: a number (float64), or a label in the type that the training table had; shape (rows,).
 
@@ -98,17 +106,33 @@ class TrainedModel:
             raise InputError(f"{self!r} is a regression, which has no probabilities: call predict.")
         return pd.DataFrame(self._target.probabilities(self._output(frame)), index=frame.index, columns=self.classes)
 
+    def predict_table(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Predict each row as `predict` and `predict_proba` do, at once.
+
+        Returns:
+            A frame with the same index: `prediction`, and of a classification `probability_…` for each class.
+
+        Raises:
+            InputError: the frame lacks a column.
+        """
+        import pandas as pd
+
+        from .predictions import prediction_columns
+
+        return pd.DataFrame(prediction_columns(self._target, self._output(frame)), index=frame.index)
+
     def _output(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         import numpy as np
 
-        matrix = self._features.matrix(frame)
+        matrix = self.features.matrix(frame)
         if not len(matrix):
             # Two of the libraries fail on an empty matrix.
             return np.empty((0, len(self.classes)) if self.task == "multiclass_classification" else 0)
-        return output_of(self.library, self._native, self._features, self.task, matrix)
+        return output_of(self.library, self._native, self.features, self.task, matrix)
 
     @functools.cached_property
-    def _features(self) -> Features:
+    def features(self) -> Features:
+        """How a frame's columns become the matrix that the library gets."""
         from .encoding import Column, Features  # imports pandas, which only a prediction needs
 
         return Features(tuple(Column(**{**column, "categories": tuple(column["categories"])}) for column in self.description["features"]))

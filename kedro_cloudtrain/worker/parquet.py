@@ -38,12 +38,12 @@ def read_parquet(file: Any, location: Location, columns: Sequence[str] | None, f
     import pyarrow as pa
 
     with explained(location):
-        parts = _parts(file)
+        parts = parquet_parts(file)
         chosen = parquet_args(location)
         names = dict.fromkeys(name for part in parts for name in part.schema_arrow.names) if len(parts) > 1 else parts[0].schema_arrow.names
         require(location, chosen, list(names))
         # pandas makes an index of some columns: they are none of the table's.
-        require(location, columns, [name for name in (names if chosen is None else chosen) if name not in _index(parts[0])])
+        require(location, columns, [name for name in (names if chosen is None else chosen) if name not in parquet_index(parts[0])])
         wanted = chosen if columns is None else list(columns)
         tables = [part.read(columns=_held(part, wanted), use_pandas_metadata=True) for part in parts]
         table = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
@@ -81,17 +81,17 @@ def parquet_names(file: Any, location: Location) -> list[str]:
     """Return the names of a parquet table's columns."""
     with explained(location):
         chosen = parquet_args(location)
-        parts = _parts(file)
+        parts = parquet_parts(file)
         held = dict.fromkeys(str(name) for part in parts for name in part.schema_arrow.names)
         require(location, chosen, list(held))
         names = held if chosen is None else chosen
         # pandas makes an index again of one that was written as a column.
-        return [name for name in names if name not in _index(parts[0])]
+        return [name for name in names if name not in parquet_index(parts[0])]
 
 
 def parquet_shape(file: Any) -> tuple[int, int]:
     """Return how many rows and columns a table has, by its footer."""
-    parts = _parts(file)
+    parts = parquet_parts(file)
     return sum(part.metadata.num_rows for part in parts), len(parts[0].schema_arrow.names)
 
 
@@ -102,7 +102,7 @@ def parquet_nested(file: Any, location: Location) -> list[str]:
     types = pa.types
     nested = (types.is_nested, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
     with explained(location):
-        schema = _parts(file)[0].schema_arrow
+        schema = parquet_parts(file)[0].schema_arrow
         return [field.name for field in schema if any(is_kind(field.type) for is_kind in nested)]
 
 
@@ -110,7 +110,7 @@ def parquet_head(file: Any, location: Location, rows: int) -> pd.DataFrame:
     """Read a parquet table's first rows."""
     with explained(location):
         columns = parquet_args(location)
-        parts = _parts(file)
+        parts = parquet_parts(file)
         # The first part of a table may be an empty one.
         part = next((part for part in parts if part.metadata.num_rows), parts[0])
         # Without a choice of row groups, pyarrow fetches all of them before it returns the first rows.
@@ -120,12 +120,19 @@ def parquet_head(file: Any, location: Location, rows: int) -> pd.DataFrame:
         return frame
 
 
-def _parts(file: Any) -> list[Any]:
+def parquet_parts(file: Any, **options: Any) -> list[Any]:
+    """Open the files of a table.
+
+    Args:
+        file: its file, or the folder of its parts.
+        **options: of pyarrow's `ParquetFile`; left out, the columns that are read are fetched at once.
+    """
     import pyarrow.parquet as pq
 
+    options = options or {"pre_buffer": True}
     if isinstance(file, Path) and file.is_dir():
-        return [pq.ParquetFile(file / name, pre_buffer=True) for name in table_parts(str(file), file.iterdir())]
-    return [pq.ParquetFile(file, pre_buffer=True)]
+        return [pq.ParquetFile(file / name, **options) for name in table_parts(str(file), file.iterdir())]
+    return [pq.ParquetFile(file, **options)]
 
 
 def _held(part: Any, names: Iterable[str] | None) -> list[str] | None:
@@ -133,7 +140,7 @@ def _held(part: Any, names: Iterable[str] | None) -> list[str] | None:
     return None if names is None else [name for name in names if name in part.schema_arrow.names]
 
 
-def _index(part: Any) -> list[str]:
+def parquet_index(part: Any) -> list[str]:
     """Return the columns of which pandas makes an index."""
     return [name for name in (part.schema_arrow.pandas_metadata or {}).get("index_columns", []) if isinstance(name, str)]
 

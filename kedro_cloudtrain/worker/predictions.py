@@ -1,4 +1,4 @@
-"""The predictions that a training leaves: a row for each row that was held out."""
+"""Predictions as tables: of the rows that a training has held out, and of any table's rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from .target import Target
 
+PREDICTION = "prediction"
+PROBABILITY = "probability_"
+
 
 def predictions_table(target: Target, rows: NDArray[np.int64], truth: NDArray[Any], output: NDArray[Any]) -> pd.DataFrame:
     """Lay predictions out as a table: `row`, `target`, `prediction`, and of a classification `probability_…` for each class.
@@ -22,10 +25,19 @@ def predictions_table(target: Target, rows: NDArray[np.int64], truth: NDArray[An
         truth: float32 values, or codes of the classes; shape (rows,).
         output: the library's raw output for the rows.
     """
-    is_number = target.task == "regression"
-    names = truth if is_number else np.array(target.classes)[truth]
-    table = pd.DataFrame({"row": rows, "target": names, "prediction": target.decode(output)})
-    if not is_number:
-        for label, values in zip(target.classes, target.probabilities(output).T, strict=True):
-            table[f"probability_{label}"] = values
-    return table
+    names = truth if target.task == "regression" else np.array(target.classes)[truth]
+    return pd.DataFrame({"row": rows, "target": names, **prediction_columns(target, output)})
+
+
+def prediction_columns(target: Target, output: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return the columns of predictions: `prediction`, and of a classification `probability_…` for each class.
+
+    Args:
+        target: the task and the classes.
+        output: the library's raw output.
+    """
+    columns = {PREDICTION: target.decode(output)}
+    if target.task != "regression":
+        probabilities = target.probabilities(output).T
+        columns |= {f"{PROBABILITY}{label}": values for label, values in zip(target.classes, probabilities, strict=True)}
+    return columns

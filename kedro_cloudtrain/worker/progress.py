@@ -27,7 +27,10 @@ class Progress:
     Attributes:
         of: the most rounds that there can be in this fit.
         most: the most that there can be in one of several fits.
+        unit: what a step is: a `round` of a fit, or a `piece` of a table.
     """
+
+    unit = "round"
 
     def __init__(self, file: Path) -> None:
         self._file = file.open("w", encoding="utf-8")
@@ -64,6 +67,7 @@ class Progress:
     def resume(self, history: Sequence[dict[str, Any]], seconds: float) -> None:
         """Take over the rounds that a lost machine has done, and the seconds that they took."""
         self._history = list(history)
+        self._unwritten.clear()
         self._before_s = seconds
 
     @property
@@ -78,7 +82,7 @@ class Progress:
 
     def started(self) -> None:
         """Write a first line, before the first round is done."""
-        self._file.write(json.dumps({"step": 0, "of": self.most * self._fits, "metrics": {}, "seconds": 0.0}) + "\n")
+        self._write_line({"step": self.rounds, "of": self.most * self._fits, "metrics": {}, "seconds": 0.0})
         self._file.flush()
 
     def round(self, metrics: dict[str, float]) -> None:
@@ -95,7 +99,7 @@ class Progress:
             self._write()
             self._due = now + _FLUSH_EVERY_S
         if step == 1 or step % max(1, self.of // _LOG_LINES) == 0:
-            print(f"round {step}/{self.of}  " + "  ".join(f"{name} {value:.6g}" for name, value in metrics.items()))  # noqa: T201
+            print("  ".join([f"{self.unit} {step}/{self.of}", *(f"{name} {value:.6g}" for name, value in metrics.items())]))  # noqa: T201
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -112,9 +116,13 @@ class Progress:
             most = max(self.most, step)
             altogether_s = round(self._earlier_fits_s + seconds, 3)
             line = {"step": self._fit * most + step, "of": most * self._fits, "metrics": values, "seconds": altogether_s}
-            self._file.write(json.dumps(line) + "\n")
+            self._write_line(line)
         self._unwritten.clear()
         self._file.flush()
+
+    def _write_line(self, line: dict[str, Any]) -> None:
+        unit = {} if self.unit == Progress.unit else {"unit": self.unit}
+        self._file.write(json.dumps({**line, **unit}) + "\n")
 
     def close(self) -> None:
         """Write the rounds that are left, and close the file."""

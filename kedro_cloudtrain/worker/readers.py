@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .locations import Location
 
 TEXT = ("csv", "tsv", "jsonl")
+READ_WHOLE = ("xlsx", "xls")
 _MAGIC_BYTES = 8
 _PACKINGS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip"}
 

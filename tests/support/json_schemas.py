@@ -81,10 +81,11 @@ class Plan(_Exactly):
 
 
 class Progress(_Exactly):
-    """How far a fit is."""
+    """How far a fit is, in rounds; or a prediction, in pieces of its table."""
 
     step: int
     of: int
+    unit: str
     metrics: dict[str, float | None]
     seconds: float
 
@@ -134,6 +135,7 @@ class Job(_Exactly):
     state: Literal["waiting", "running", "succeeded", "failed", "timed out", "lost", "cancelled"]
     model_type: str | None
     function: str | None
+    predicts_by: str | None
     rendered_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None

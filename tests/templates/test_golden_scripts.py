@@ -1,4 +1,4 @@
-"""The scripts that the shipped templates give, word by word: twelve recipes, a function's and a group's."""
+"""The scripts that the shipped templates give, word by word: twelve recipes, a function's, a prediction's and a group's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from support.recipe_job import EVERYTHING, RECIPES
 
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-from kedro_cloudtrain.jobs.spec import FunctionSpec, TrainingSpec
+from kedro_cloudtrain.jobs.spec import FunctionSpec, PredictionSpec, TrainingSpec
 from kedro_cloudtrain.worker.watched_metric import _METRICS as METRICS
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -134,6 +134,24 @@ PLAIN_FUNCTION = FunctionSpec(
 )
 
 
+PREDICTION = PredictionSpec(
+    name="score",
+    predicts_by="delay_model",
+    library="xgboost",
+    sources={"data": {"dataset_key": "datasets/flights.parquet", "file_format": "parquet"}},
+    files={"model": "inputs/0123456789abcdef.json"},
+    keep=("carrier", "date"),
+    save={"dataset_key": "datasets/scores.parquet", "file_format": "parquet", "versioned": True},
+)
+PLAIN_PREDICTION = PredictionSpec(
+    name="score",
+    predicts_by="delay_model",
+    library="keras",
+    sources={"data": {"dataset_url": "https://example.org/flights", "file_format": "csv", "load_args": {"sep": ";"}}},
+    files={"model": "inputs/0123456789abcdef.json"},
+)
+
+
 def training_spec(recipe: str, fields: dict[str, Any]) -> TrainingSpec:
     fields = dict(fields)
     data = {name: fields.pop(name) for name in ("dataset_key", "dataset_url", "dataset_file", "file_format", "load_args") if name in fields}
@@ -160,6 +178,8 @@ def scripts() -> dict[str, str]:
         },
         "function": generator.render_function(FUNCTION),
         "function_of_parameters": generator.render_function(PLAIN_FUNCTION),
+        "predict": generator.render_prediction(PREDICTION),
+        "predict_by_url": generator.render_prediction(PLAIN_PREDICTION),
         "group": generator.render_group("segments", "2026-01-31T12.00.00.000Z", jobs),
     }
 

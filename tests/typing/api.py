@@ -32,6 +32,7 @@ from kedro_cloudtrain import (
     TemplateError,
     TrainingHistoryDataset,
     TrainingScriptGenerator,
+    prediction_node,
     training_node,
 )
 from kedro_cloudtrain.rehearsal import Rehearsal, Seed
@@ -55,7 +56,10 @@ def nodes() -> list[Node]:
         tags=["models"],
         namespace="birds",
     )
-    return [node, training_node("penguins", "params:species", metrics="species_metrics", tags="models")]
+    scores = prediction_node(
+        "penguins", "species_model", predictions="scores", keep=["island"], name="score", tags=["models"], namespace="birds"
+    )
+    return [node, scores, training_node("penguins", "params:species", metrics="species_metrics", tags="models")]
 
 
 def tables(frame: pd.DataFrame) -> None:

@@ -1,0 +1,62 @@
+"""Whether a table's values are what a model has learned from: what is not counts as missing, and a prediction is made without it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .kinds import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from .encoding import Column, Features
+
+_NOUNS = {"number": "numbers", "boolean": "true and false", "date": "dates", "category": "text"}
+_SHOWN = 5
+
+
+def mismatches(features: Features, frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the columns none of whose values a model can use, and which it has learned otherwise: each as a clause.
+
+    Args:
+        features: the model's.
+        frame: some rows of the table; a column that it lacks is passed over.
+    """
+    for column, values in _unused(features, frame):
+        if column.kind != "category":
+            held = _NOUNS[kind_of(values)]
+            yield (
+                f"column `{column.name}` holds {held} (such as {values.iloc[0]!r}), and the model was trained on {_NOUNS[column.kind]}: "
+                "each would count as missing"
+            )
+
+
+def unknown_categories(features: Features, frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the columns of categories none of whose values the model knows: each as a clause.
+
+    Args:
+        features: the model's.
+        frame: some rows of the table; a column that it lacks is passed over.
+    """
+    for column, values in _unused(features, frame):
+        if column.kind == "category":
+            known = ", ".join(column.categories[:_SHOWN]) + (", …" if len(column.categories) > _SHOWN else "")
+            yield (
+                f"column `{column.name}` has none of the model's {len(column.categories)} categories ({known}) in its first rows, but such "
+                f"as {values.iloc[0]!r}: each counts as missing"
+            )
+
+
+def _unused(features: Features, frame: pd.DataFrame) -> Iterator[tuple[Column, pd.Series]]:
+    """Yield each column that has values, all of which the model takes for missing."""
+    names = {str(name): name for name in reversed(frame.columns)}
+    for column in features.columns:
+        if column.name not in names:
+            continue
+        values = frame[names[column.name]].dropna()
+        if len(values) and bool(np.isnan(column.encode(values)).all()):
+            yield column, values

@@ -1,0 +1,29 @@
+"""Predict by delay_model, a model of keras. By hand: python train.py"""
+
+import sys
+from pathlib import Path
+
+# The archive beside this script holds cloudtrain_worker: reading, predicting, saving.
+sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
+
+from cloudtrain_worker import PredictionJob
+
+TABLE = {
+    "dataset_url": "https://example.org/flights",
+    "file_format": "csv",
+    "load_args": {"sep": ";"},
+}
+# The list of the files of the model's folder.
+MODEL = {"dataset_file": "inputs/0123456789abcdef.json"}
+# The columns that stand beside each row's prediction.
+KEEP = []
+
+with PredictionJob(__file__, KEEP) as job:
+    model = job.load_model(**MODEL)
+
+    with job.stage("predict"):
+        # Never more of the table is in memory than a piece of it.
+        for rows in job.pieces(model, **TABLE):
+            job.write(model.predict_table(rows))
+
+    job.save()
