@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kedro_cloudtrain.config import NodeSettings
@@ -33,6 +33,7 @@ class JobRequest:
         environment: what the job's process finds in its environment beside the usual, such as the secrets of a URL.
         attach: whether a machine that works on the same job already, for a client that is gone, is taken over.
         members: the jobs that run within this one, where it is a group.
+        kinds: the outputs that come back; left out, all.
     """
 
     folder: JobFolder
@@ -46,6 +47,7 @@ class JobRequest:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     attach: bool = False
     members: tuple[JobFolder, ...] = ()
+    kinds: tuple[str, ...] | None = None
 
     @property
     def timeout_s(self) -> float:
@@ -86,11 +88,12 @@ class KeptJob(Protocol):
 
     folder: JobFolder
 
-    def result(self, *, log: bool = False) -> JobResult | None:
+    def result(self, *, log: bool = False, kinds: Collection[str] | None = None) -> JobResult | None:
         """Return the job's result, with its outputs in the folder on this computer; None where it has none.
 
         Args:
-            log: whether the job's log is brought to the folder as well.
+            log: whether the job's log and its progress are brought to the folder as well.
+            kinds: which of the outputs; left out, all.
 
         Raises:
             JobLostError: there is a result file, and it is not a result.
@@ -99,6 +102,10 @@ class KeptJob(Protocol):
 
     def discard(self, result: JobResult) -> None:
         """Delete a result whose outputs are not what it describes: the job has to run again."""
+        ...
+
+    def prune(self) -> None:
+        """Let the job, which is a trial, end at its next round."""
         ...
 
     def group(self) -> JobFolder | None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.errors import CloudTrainError, HyperparameterError, JobFailedError, JobLostError, JobTimeoutError, SourceError
+from kedro_cloudtrain.errors import (
+    CloudTrainError,
+    HyperparameterError,
+    JobFailedError,
+    JobLostError,
+    JobPrunedError,
+    JobTimeoutError,
+    SourceError,
+)
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
@@ -15,8 +23,9 @@ if TYPE_CHECKING:
 def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTrainError:
     """Return the error of a result that is not a success."""
     error = result.error
-    if result.state == "timed out":
-        return timed_out(folder, timeout_s)
+    if result.state in ("timed out", "pruned"):
+        pruned = JobPrunedError(f"{folder.name} was ended by the search that had asked for it, which has seen enough of it.")
+        return pruned if result.state == "pruned" else timed_out(folder, timeout_s)
     if error is None:
         return JobFailedError(f"{folder.name} failed without an error message.\n{log_end(folder)}{next_step(folder)}")
     if result.state == "lost":

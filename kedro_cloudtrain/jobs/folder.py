@@ -47,7 +47,7 @@ class JobFolder:
         self.path = path
         self.bytes_passed = 0
         self.lock_fd: int | None = None
-        self._progress_size = 0
+        self._progress_size = self._rounds_end = 0
 
     def __repr__(self) -> str:
         return f"JobFolder({str(self.path)!r})"
@@ -91,6 +91,11 @@ class JobFolder:
     def checkpoint(self) -> Path:
         """`checkpoint/latest.json`: the state that another attempt continues from."""
         return self.path / protocol.CHECKPOINT / protocol.LATEST
+
+    @property
+    def prune(self) -> Path:
+        """`prune`: a trial ends where it finds it."""
+        return self.path / protocol.PRUNE
 
     @property
     def outputs(self) -> Path:
@@ -254,7 +259,7 @@ class JobFolder:
         Its checkpoint stays: the work itself knows whether the checkpoint is its own.
         """
         self.result.unlink(missing_ok=True)
-        for file in (self.log, self.progress, self.machine, self.saved):
+        for file in (self.log, self.progress, self.machine, self.saved, self.prune):
             file.unlink(missing_ok=True)
         shutil.rmtree(self.outputs, ignore_errors=True)
 
@@ -320,6 +325,20 @@ class JobFolder:
             return None
         self._progress_size = size
         return self.last_progress()
+
+    def new_rounds(self) -> list[JobProgress]:
+        """Return each round of the progress file that was not returned before, in order; a line that is not whole yet is left."""
+        try:
+            with self.progress.open("rb") as stream:
+                # A shorter file is another attempt's.
+                start = self._rounds_end if stream.seek(0, os.SEEK_END) >= self._rounds_end else 0
+                stream.seek(start)
+                content = stream.read()
+        except FileNotFoundError:
+            return []
+        whole_lines = content[: content.rfind(b"\n") + 1]
+        self._rounds_end = start + len(whole_lines)
+        return [progress for line in whole_lines.splitlines() if (progress := parsed(JobProgress, line)) is not None]
 
     def last_progress(self) -> JobProgress | None:
         """Return the last whole line of the progress file, however long the file is."""

@@ -24,6 +24,7 @@ class JobState(enum.StrEnum):
     TIMED_OUT = "timed out"
     LOST = "lost"
     CANCELLED = "cancelled"
+    PRUNED = "pruned"
 
     @property
     def finished(self) -> bool:
@@ -122,7 +123,7 @@ class GpuReport(VolumeRecord):
 class JobResult(VolumeRecord):
     """`result.json`, the end of a job: written by the script, or on a pod by the bootstrap if the script could not."""
 
-    state: Literal["succeeded", "failed", "timed out", "lost", "cancelled"]
+    state: Literal["succeeded", "failed", "timed out", "lost", "cancelled", "pruned"]
     attempt: str | None = None
     error: JobFailure | None = None
     outputs: dict[str, JobOutput] = Field(default_factory=dict)

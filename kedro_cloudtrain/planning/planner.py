@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import Settings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.planning.training import TrainingPlan
 
 # What each node of a group may set for itself; everything else is set for their machine.
 _PER_NODE_SETTINGS = {"cache", "requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"}
@@ -103,8 +104,17 @@ class Planner:
                 )
         settings = self.settings.for_node(node.name, node.tags, node.namespace)
         if is_training(node):
-            return plan_training(node, reading, settings, self.catalog, self.generator, self.project)
+            plan = plan_training(node, reading, settings, self.catalog, self.generator, self.project)
+            return plan.with_problems(*self._detached_search(plan))
         return plan_function(node, reading, settings, self.catalog, self.project, self.codes)
+
+    def _detached_search(self, plan: TrainingPlan) -> list[str]:
+        """Return that a search is not left running: this client asks for each trial once those before it are done."""
+        if plan.parameters is None or plan.parameters.search is None or not self.settings.run.detach:
+            return []
+        return [
+            "`run.detach` leaves jobs running, and a search needs its client until its last trial: run it without, or take `search` out."
+        ]
 
 
 def _group_problems(plans: Sequence[MachinePlan]) -> Iterator[tuple[MachinePlan, list[str]]]:

@@ -143,7 +143,7 @@ class GroupBackend:
         member = self._join(Member(request, watcher))
         if member.error is not None:
             raise member.error
-        result = self.kept(request.folder).result(log=True)
+        result = self.kept(request.folder).result(log=True, kinds=request.kinds)
         if result is None:
             raise JobLostError(f"{member.job} left no result on the machine of its group {self._group}.\n{next_step(request.folder)}")
         if result.state != "succeeded":

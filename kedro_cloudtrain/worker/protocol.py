@@ -24,6 +24,8 @@ BOOTSTRAP = "bootstrap.py"
 POD_ARCHIVE = "pod.zip"
 COURIER = "courier.py"
 STORE = "store.json"
+# Of a trial that is not worth going on with: its fit looks for the file, and ends.
+PRUNE = "prune"
 # Files of a job folder that the machine writes.
 LOG = "log.txt"
 PROGRESS = "progress.jsonl"
@@ -39,6 +41,8 @@ OUTPUTS = "outputs"
 SENT = "inputs"
 CHECKPOINT = "checkpoint"
 LATEST = "latest.json"
+# The state of a job that ended by PRUNE.
+PRUNED = "pruned"
 # Marks an attempt that has started: the attempt's eight digits follow.
 STARTED = "started-"
 # The client's own notes, which are sent to no machine.
@@ -62,6 +66,7 @@ ON_VOLUME = (
     COURIER,
     STORE,
     MEMBERS,
+    PRUNE,
     OUTPUTS_ZIP,
     CHECKPOINT_ZIP,
 )

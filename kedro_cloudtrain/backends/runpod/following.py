@@ -161,7 +161,7 @@ class Following:
         give_up_at = time.monotonic() + _OUTPUTS_APPEAR_S
         while True:
             try:
-                self._remote.fetch(result)
+                self._remote.fetch(result, self._request.kinds)
             except SourceError as error:
                 if time.monotonic() >= give_up_at:
                     raise PodLostError(f"left an output that does not appear: {error.message}") from None

@@ -28,6 +28,7 @@ from kedro_cloudtrain.worker.protocol import (
     MACHINE,
     ON_VOLUME,
     POD_ARCHIVE,
+    PRUNE,
     RESULT,
     STARTED,
 )
@@ -70,7 +71,10 @@ class RemoteFolder:
 
     Attributes:
         folder: its mirror on this computer; what is read from the volume is put there, so that it reads like a local job's folder.
+        packs_outputs: whether the outputs are one file, so that one of them comes with all others.
     """
+
+    packs_outputs = False
 
     def __init__(self, folder: JobFolder, volume: Volume) -> None:
         self.folder = folder
@@ -136,6 +140,10 @@ class RemoteFolder:
     def revoke(self) -> None:
         """Take the job from its pod: a pod that sees this terminates itself, even if RunPod's API cannot be reached."""
         self.write_machine({**(self._machine or self.folder.read_json(self.folder.machine) or {}), "attempt": ""})
+
+    def prune(self) -> None:
+        """Write the file at which a trial ends."""
+        self._write(PRUNE, b"")
 
     def result(self, attempt: str | None = None) -> JobResult | None:
         """Return the result of an attempt, or of the latest one; None if there is no result yet.
