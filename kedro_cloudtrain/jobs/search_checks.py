@@ -7,7 +7,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.jobs.parameters import library_of, task_of
-from kedro_cloudtrain.wording import did_you_mean
+from kedro_cloudtrain.wording import counted, did_you_mean
 from kedro_cloudtrain.worker.hyperparameter_devices import chosen_device
 from kedro_cloudtrain.worker.objectives import loss_of
 from kedro_cloudtrain.worker.watched_metric import MEASURED, OF_AN_OBJECTIVE, more_is_better
@@ -48,6 +48,20 @@ def goal_of(parameters: TrainingParameters, search: Search) -> Goal:
 def drawn(parameters: TrainingParameters, values: dict[str, object]) -> TrainingParameters:
     """Return the parameters of a trial: the fixed hyperparameters, and those that were drawn."""
     return parameters.model_copy(update={"search": None, "hyperparameters": {**parameters.hyperparameters, **values}})
+
+
+def described(parameters: TrainingParameters, search: Search) -> str:
+    """Return a search in a sentence: its trials, what it looks for, and what ends it."""
+    goal = goal_of(parameters, search)
+    ends = [
+        *([f"{search.timeout_s:g} s have passed"] if search.timeout_s is not None else []),
+        *([f"${search.max_cost_usd:.2f} are spent"] if search.max_cost_usd is not None else []),
+    ]
+    trials, least = counted(search.most_trials, "trial"), "highest" if goal.maximize else "lowest"
+    at_once = f", {search.parallel} at once" if search.parallel > 1 else ", one after another"
+    pruned = f", pruned by {search.pruner}" if search.pruner != "none" else ""
+    until = f"; none begins once {' or '.join(ends)}" if ends else ""
+    return f"searches {', '.join(search.space)}: {trials} by {search.sampler}{pruned} for the {least} {goal.metric}{at_once}{until}"
 
 
 def search_problems(parameters: TrainingParameters, search: Search, check: Callable[[TrainingParameters], Iterable[str]]) -> list[str]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.planning.target import SampledTarget
     from kedro_cloudtrain.running.order import Order
     from kedro_cloudtrain.storage.local_entry import LocalEntry
@@ -59,6 +60,16 @@ class NodePlan:
     def timeout_s(self) -> float | None:
         """When the node's job is ended, in seconds from its start; None for an ordinary node."""
         return None
+
+    @property
+    def search(self) -> Search | None:
+        """What is searched; None for any node that is none."""
+        return None
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing about the node, a sentence each."""
+        return []
 
     @property
     def tables(self) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.contract import AccountLimits
     from kedro_cloudtrain.backends.runpod.offers import Choice, Offers
     from kedro_cloudtrain.config import NodeSettings, RunSettings
+    from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.planning.plan import MachinePlan
 
@@ -98,6 +99,26 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
         tuple(_notes(choice, settings, workload, lives_s, cpu)),
         problems,
     )
+
+
+def of_search(price: Quote, search: Search) -> Quote:
+    """Return what the trials of a search may cost together, of what one of them may cost.
+
+    A machine is kept from one trial to the next, so its start is paid for once; `worst_usd` stays that of one pod.
+    """
+    if price.candidate is None or price.estimate_usd is None or price.worst_usd is None:
+        return price
+    usd_per_s, trials = price.candidate.usd_per_hour / 3600, search.most_trials
+    most = price.worst_usd * trials
+    bound = "its trials"
+    if search.max_cost_usd is not None and search.max_cost_usd + price.worst_usd * search.parallel < most:
+        most, bound = search.max_cost_usd + price.worst_usd * search.parallel, "search.max_cost_usd and what is under way then"
+    low, high = (
+        min(most, (start_s * search.parallel * usd_per_s) + max(0.0, usd - start_s * usd_per_s) * trials)
+        for start_s, usd in zip(_BEFORE_FIT_S, price.estimate_usd, strict=True)
+    )
+    note = f"the search costs at most ${most:.2f} in the worst case: {bound}"
+    return dataclasses.replace(price, estimate_usd=(low, high), notes=(*price.notes, note))
 
 
 def run_problems(quotes: Iterable[Quote], run: RunSettings, shared_taken_usd: float | None = None) -> Iterator[str]:

@@ -15,6 +15,7 @@ from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.quotes import (
     Quote,
     most_usd_per_hour,
+    of_search,
     quote,
     run_notes,
     run_problems,
@@ -57,7 +58,7 @@ class NodeReport:
     @property
     def notes(self) -> list[str]:
         """What is worth knowing about the node, a sentence each."""
-        return [*self.look.notes, *self.quote.notes]
+        return [*self.plan.notes, *self.look.notes, *self.quote.notes]
 
     @property
     def where(self) -> str:
@@ -266,5 +267,7 @@ def _quoted(nodes: Sequence[NodeReport], offers: Offers, data_center: str | None
             price = dataclasses.replace(price, estimate_usd=None, worst_usd=None)
         if group is not None:
             groups.add(group)
+        if plan.search is not None:
+            price = of_search(price, plan.search)
         quoted.append(dataclasses.replace(node, quote=price))
     return quoted

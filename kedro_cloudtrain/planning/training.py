@@ -10,6 +10,7 @@ from kedro.io import MemoryDataset
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, task_of
 from kedro_cloudtrain.jobs.preflight import check_training, problems_before, problems_on_pod, without_search
+from kedro_cloudtrain.jobs.search_checks import described
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.planning.entries import place_within
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.parameters import NodeOutput, OutputKind
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.planning.reading import Reading
     from kedro_cloudtrain.worker.target import Task
@@ -97,6 +99,16 @@ class TrainingPlan(MachinePlan):
     def model_type(self) -> str | None:
         """What is trained; None where another node makes the parameters."""
         return self.parameters.model_type if self.parameters is not None else None
+
+    @property
+    def search(self) -> Search | None:
+        """What is searched; None for a training that fits one model."""
+        return self.parameters.search if self.parameters is not None else None
+
+    @property
+    def notes(self) -> list[str]:
+        """How many trials a search has, and what ends it."""
+        return [] if self.parameters is None or self.search is None else [described(self.parameters, self.search)]
 
     @property
     def tables(self) -> list[str]:

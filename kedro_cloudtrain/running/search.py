@@ -165,8 +165,7 @@ class TrainingSearch:
             while True:
                 while len(running) < self._search.parallel and number < self._search.most_trials and not self._is_over(study):
                     asked = study.ask()
-                    if self._search.parallel > 1 and self.file is not None:
-                        study.note_asked()
+                    study.note_asked()
                     running[executor.submit(self._run_trial, study, asked)] = asked
                     number += 1
                 if not running:

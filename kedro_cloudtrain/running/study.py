@@ -14,6 +14,7 @@ import json
 import logging
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.storage.disk import writing
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kedro.cloudtrain")
 
-# The study's own attribute: what was asked and is not told, by the trials' numbers.
+# The study's own attribute: what was asked while others were under way, and is not written yet, by the trials' numbers.
 _ASKED = "asked"
 _LOCK_POLL_S = 0.2
 _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
@@ -107,19 +108,24 @@ class Study:
                 load_if_exists=True,
             )
         self._written = len(self._study.get_trials(deepcopy=False))
-        waiting = self._study.user_attrs.get(_ASKED, {})
-        for number in sorted(map(int, waiting)):
-            if number >= self._written:
-                self._study.enqueue_trial(waiting[str(number)])
+        self._asked: dict[int, dict[str, Any]] = {int(number): asked for number, asked in self._study.user_attrs.get(_ASKED, {}).items()}
 
     def ask(self) -> Asked:
-        """Ask for the next trial."""
+        """Ask for the next trial: what an earlier client has asked for beside others, else what follows from those that are done."""
         space = {name: self._distribution(dimension) for name, dimension in self._search.space.items()}
         with self._lock, self._quiet():
-            number = sum(trial.state.name != "WAITING" for trial in self._study.get_trials(deepcopy=False))
+            trials = self._study.get_trials(deepcopy=False)
+            number, study_id = len(trials), self._memory.get_study_id_from_name(self.name)
             self._study.sampler = self._sampler(number)
+            before = self._asked.get(number)
+            if before is not None:
+                self._study.enqueue_trial(before["params"])
             trial = self._study.ask(space)
-            self._attributes[trial.number] = dict(self._memory.get_study_system_attrs(self._memory.get_study_id_from_name(self.name)))
+            for key, value in before["attributes"].items() if before is not None else ():
+                self._memory.set_study_system_attr(study_id, key, value)
+            self._attributes[number] = dict(self._memory.get_study_system_attrs(study_id))
+            if not all(earlier.state.is_finished() for earlier in trials):
+                self._asked[number] = {"params": trial.params, "attributes": self._attributes[number]}
         values = {name: _decoded(self._search.space[name], value) for name, value in trial.params.items()}
         return Asked(trial.number, values, trial)
 
@@ -205,8 +211,9 @@ class Study:
         return table
 
     def note_asked(self) -> None:
-        """Write down what is asked, before it begins: another client asks the same."""
-        self._set_asked(self._open())
+        """Write down what is asked beside others that are under way, before it begins: another client asks the same."""
+        if self.file is not None and self._asked:
+            self._set_asked(self._open())
 
     def flush(self) -> None:
         """Write the trials that are done to the file, as far as all before them are."""
@@ -231,9 +238,9 @@ class Study:
 
     def _set_asked(self, kept: optuna.Study) -> None:
         with self._lock:
-            trials = self._study.get_trials(deepcopy=False)
-        asked = {str(trial.number): trial.params for trial in trials[self._written :] if trial.params}
-        if kept.user_attrs.get(_ASKED, {}) != asked:
+            self._asked = {number: asked for number, asked in self._asked.items() if number >= self._written}
+            asked = {str(number): asked for number, asked in self._asked.items()}
+        if asked or kept.user_attrs.get(_ASKED):
             kept.set_user_attr(_ASKED, asked)
 
     def _load(self, *, fresh: bool) -> None:
@@ -272,7 +279,9 @@ class Study:
         before = self._optuna.logging.get_verbosity()
         self._optuna.logging.set_verbosity(self._optuna.logging.WARNING)
         try:
-            yield
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", self._optuna.exceptions.ExperimentalWarning)
+                yield
         finally:
             self._optuna.logging.set_verbosity(before)
 
