@@ -33,7 +33,12 @@ class JobRequest:
         environment: what the job's process finds in its environment beside the usual, such as the secrets of a URL.
         attach: whether a machine that works on the same job already, for a client that is gone, is taken over.
         members: the jobs that run within this one, where it is a group.
+<<<<<<< HEAD
         kinds: the outputs that come back; left out, all.
+=======
+        keep_s: for how many seconds the machine of a group waits for more jobs once it has none.
+        is_wanted: returns whether another machine is to take over where this one is lost; None where it always is.
+>>>>>>> kept
     """
 
     folder: JobFolder
@@ -47,7 +52,12 @@ class JobRequest:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     attach: bool = False
     members: tuple[JobFolder, ...] = ()
+<<<<<<< HEAD
     kinds: tuple[str, ...] | None = None
+=======
+    keep_s: float = 0.0
+    is_wanted: Callable[[], bool] | None = None
+>>>>>>> kept
 
     @property
     def timeout_s(self) -> float:
@@ -165,6 +175,19 @@ class Backend(Protocol):
 
         Raises:
             BackendError: it cannot be started.
+        """
+        ...
+
+    def deliver(self, request: JobRequest, files: Mapping[Path, bytes], members: Sequence[JobFolder] = ()) -> None:
+        """Write further files of a job's folder, for its machine, which runs, or is about to.
+
+        Args:
+            request: the job, or the group.
+            files: their contents, in the order in which they have to be there.
+            members: more jobs of the group; what they need is there before the files are, and `machine.json` names the group in each.
+
+        Raises:
+            BackendError: they cannot be brought.
         """
         ...
 

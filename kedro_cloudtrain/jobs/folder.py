@@ -30,7 +30,7 @@ _LOG_POLL_S = 0.2
 # A pod that was asked for and has not started is given up long before that.
 _STARTS_WITHIN_S = 86_400.0
 # Enough for the last two lines of progress.jsonl, whose metrics are a handful of numbers.
-_PROGRESS_TAIL_BYTES = 512
+_PROGRESS_TAIL_BYTES = 2048
 _LOG_TAIL_BYTES = 32_768
 
 
@@ -131,6 +131,25 @@ class JobFolder:
     def members(self) -> Path:
         """`members.zip`: the folders of a group's jobs, if its machine is a pod."""
         return self.path / protocol.MEMBERS
+
+    @property
+    def closing(self) -> Path:
+        """`close.json`: lets a machine that is kept end once it has done its jobs."""
+        return self.path / protocol.CLOSE
+
+    @property
+    def ending(self) -> Path:
+        """`end.json`: lets the machine of a group end this job."""
+        return self.path / protocol.END
+
+    def batch(self, number: int) -> tuple[Path, Path]:
+        """Return `batch-N.json` and `batch-N.zip`: further jobs for a machine that is kept, and their folders, if it is a pod."""
+        return self.path / protocol.batch_file(number), self.path / protocol.batch_members(number)
+
+    @property
+    def batches(self) -> list[Path]:
+        """The files of all further batches."""
+        return sorted(file for pattern in (protocol.batch_file, protocol.batch_members) for file in self.path.glob(pattern("*")))
 
     @property
     def needed(self) -> list[Path]:
@@ -259,7 +278,11 @@ class JobFolder:
         Its checkpoint stays: the work itself knows whether the checkpoint is its own.
         """
         self.result.unlink(missing_ok=True)
+<<<<<<< HEAD
         for file in (self.log, self.progress, self.machine, self.saved, self.prune):
+=======
+        for file in (self.log, self.progress, self.machine, self.saved, self.closing, self.ending, *self.batches):
+>>>>>>> kept
             file.unlink(missing_ok=True)
         shutil.rmtree(self.outputs, ignore_errors=True)
 

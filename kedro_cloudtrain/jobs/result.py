@@ -150,12 +150,23 @@ class JobResult(VolumeRecord):
 
 
 class JobProgress(VolumeRecord):
-    """One line of `progress.jsonl`: a round, the number of rounds, its metrics, and the seconds since the fit began."""
+    """One line of `progress.jsonl`: a round, the number of rounds, its metrics, and the seconds since the fit began.
+
+    Attributes:
+        step: the round, or how many jobs of a group are done.
+        of: the number of rounds, or of jobs.
+        metrics: those of the round.
+        seconds: since the fit began.
+        job: the job of a group that runs.
+        member: that job's own progress.
+    """
 
     step: Count
     of: Count
     metrics: dict[str, float | None] = Field(default_factory=dict)
     seconds: Seconds = 0.0
+    job: str = ""
+    member: JobProgress | None = None
 
     @property
     def in_rounds(self) -> bool:

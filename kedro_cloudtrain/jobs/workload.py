@@ -9,6 +9,8 @@ _BYTES_A_CELL = 12
 _LIBRARY_GB = 2.0
 # Of the host: the table as it is read, the matrix and its parts. benchmarks/recipes.py shows the peaks.
 _RAM_BYTES_A_CELL = 24
+# For a table of fewer cells, a GPU pod takes longer to start, and to install CUDA's packages, than a CPU takes to fit it.
+_GPU_CELLS = 20_000_000
 # CatBoost divides its data among its GPUs; the others hold all of it on each.
 _SHARED_BY_GPUS = ("catboost",)
 
@@ -39,6 +41,17 @@ class Workload:
         if self.rows is not None and self.columns is not None:
             return float(self.rows * self.columns)
         return self.size_bytes / 8 if self.size_bytes is not None else None
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it computes on a GPU where there is one."""
+        # LightGBM's wheel has no CUDA, and with 10 million rows its CPU training is faster than its GPU training anyway.
+        return self.library != "lightgbm" and self.device != "cpu"
+
+    @property
+    def is_worth_a_gpu(self) -> bool:
+        """Whether a GPU is worth its price."""
+        return self.uses_gpu and (self.device == "cuda" or self.cells is None or self.cells >= _GPU_CELLS)
 
     @property
     def memory_gb(self) -> float:

@@ -16,6 +16,7 @@ from kedro_cloudtrain.planning.reading import Reading
 from kedro_cloudtrain.planning.selectors import goes_to_machine
 from kedro_cloudtrain.planning.training import TrainingInputs, is_training, output_kinds, plan_training
 from kedro_cloudtrain.planning.validators import validator_of, validator_problems
+from kedro_cloudtrain.running.group_environment import PER_NODE_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import Settings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.planning.training import TrainingPlan
-
-# What each node of a group may set for itself; everything else is set for their machine.
-_PER_NODE_SETTINGS = {"cache", "requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +55,10 @@ class Planner:
         outputs = frozenset(without_transcoding(name) for node in nodes for name in node.outputs)
         plans = [self._plan(node, outputs) for node in nodes]
         shared = [plan for plan in plans if isinstance(plan, MachinePlan) and plan.group is not None]
-        more = {
-            plan.node: problem
-            for name in dict.fromkeys(plan.group for plan in shared)
-            for plan, problem in _group_problems([plan for plan in shared if plan.group == name])
-        }
+        more = {plan.node: problems for plan in plans if isinstance(plan, MachinePlan) and (problems := [*_keeping_problems(plan)])}
+        for name in dict.fromkeys(plan.group for plan in shared):
+            for plan, problems in _group_problems([plan for plan in shared if plan.group == name]):
+                more.setdefault(plan.node, []).extend(problems)
         return [plan.with_problems(*more.get(plan.node, ())) for plan in plans]
 
     @functools.cached_property
@@ -117,6 +114,21 @@ class Planner:
         ]
 
 
+def _keeping_problems(plan: MachinePlan) -> Iterator[str]:
+    """Yield why a node's machine cannot be kept for more jobs."""
+    keep_s, timeout_s = plan.settings.keep_s, plan.settings.timeout_s
+    if keep_s > timeout_s:
+        yield (
+            f"`keep_s: {keep_s:g}` is more than `timeout_s: {timeout_s:g}`, after which the machine ends whatever it does. Lower keep_s, "
+            "or raise timeout_s, in cloudtrain.yml."
+        )
+    if keep_s and plan.where == "runpod" and not plan.volume.mounted:
+        yield (
+            f"`keep_s: {keep_s:g}` needs a network volume or this computer, and {plan.volume.name} is a bucket, of which a pod reads only "
+            "files that were named when it started. Leave keep_s out in cloudtrain.yml."
+        )
+
+
 def _group_problems(plans: Sequence[MachinePlan]) -> Iterator[tuple[MachinePlan, list[str]]]:
     """Report why nodes cannot share a machine, by the plan of each."""
     first = plans[0]
@@ -124,7 +136,7 @@ def _group_problems(plans: Sequence[MachinePlan]) -> Iterator[tuple[MachinePlan,
         problems = []
         if first.where == "runpod" and not first.volume.mounted:
             problems.append(f"`group: {plan.group}` needs a network volume or this computer, and {first.volume.name} is a bucket.")
-        first_settings, settings = (shared.settings.model_dump(exclude=_PER_NODE_SETTINGS) for shared in (first, plan))
+        first_settings, settings = (shared.settings.model_dump(exclude=set(PER_NODE_SETTINGS)) for shared in (first, plan))
         other = next((key for key in first_settings if first_settings[key] != settings[key]), None)
         if other is not None:
             problems.append(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain import wording
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
-from kedro_cloudtrain.backends.runpod.offers import Candidate, cheapest_cpu, choose, uses_gpu, why_no_gpu
+from kedro_cloudtrain.backends.runpod.offers import Candidate, cheapest_cpu, choose, why_no_gpu
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _estimate_usd(usd_per_hour: float, workload: Workload, most_usd: float) -> t
 def _memory_problems(choice: Choice, workload: Workload) -> Iterator[str]:
     """Yield a problem if the table does not fit into the memory of the largest GPU."""
     gpus = [candidate for candidate in choice.candidates if candidate.gpu is not None]
-    if not gpus or not uses_gpu(workload) or workload.cells is None:
+    if not gpus or not workload.uses_gpu or workload.cells is None:
         return  # It fits in the memory of the host.
     largest = max(gpus, key=lambda candidate: candidate.memory_gb)
     if not workload.fits(largest.memory_gb, largest.count):
@@ -217,7 +217,7 @@ def _notes(choice: Choice, settings: NodeSettings, workload: Workload, lives_s: 
     """Yield what is worth knowing; `cpu` is the CPU pod that would do as well as the GPU that was asked for."""
     first, *others = choice.candidates
     if cpu is not None and cpu.usd_per_hour < first.usd_per_hour:
-        verdict = "does not use its GPU" if not uses_gpu(workload) else "is not worth a GPU"
+        verdict = "does not use its GPU" if not workload.uses_gpu else "is not worth a GPU"
         yield (
             f"{workload.library} {verdict}: {why_no_gpu(workload)}. A CPU pod ({cpu}) costs ${cpu.usd_per_hour:.2f}/h instead of "
             f"${first.usd_per_hour:.2f}/h: gpu: auto or gpu: none takes it."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,8 +15,6 @@ from kedro_cloudtrain.jobs.failures import failed_on
 from kedro_cloudtrain.jobs.result import JobState
 
 if TYPE_CHECKING:
-    import threading
-
     from kedro_cloudtrain.backends.backend import JobRequest, Watcher
     from kedro_cloudtrain.backends.runpod.pace import Pace
     from kedro_cloudtrain.backends.runpod.placement import Placement
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kedro.cloudtrain")
 
 _LOOPS = 3
+# Of a heartbeat: the script has begun.
+_JOB_STAGE = "job"
 # How long outputs are looked for that a result names.
 _OUTPUTS_APPEAR_S = 6.0
 _OUTPUTS_EVERY_S = 0.5
@@ -75,6 +77,17 @@ class Following:
         # A silence is not one while this computer is asleep; a deadline passes all the same.
         self._began_at = self._heartbeat_at = self._volume_answered_at = time.monotonic()
         self._next_progress_at = self._next_heartbeat_at = 0.0
+        self._handed_in_at: float | None = None
+        self._look_now = threading.Event()
+
+    def hand_in(self) -> None:
+        """Look often from now on, since the machine has got another job."""
+        self._handed_in_at, self._next_progress_at = time.monotonic(), 0.0
+        self.look()
+
+    def look(self) -> None:
+        """Look now."""
+        self._look_now.set()
 
     def result(self, closed: threading.Event) -> JobResult:
         """Wait for the result.
@@ -104,7 +117,8 @@ class Following:
                 raise dear
             if loss is not None:
                 raise PodLostError(loss)
-            closed.wait(self._pace.result_every_s)
+            if self._look_now.wait(self._pace.look_again_s(self._pace.result_every_s, self._ran_s)):
+                self._look_now.clear()
         raise JobCancelledError(
             f"{self._job} was cancelled, since its run is over. Its folder is kept on the volume: {self._remote.key('')}"
         )
@@ -133,14 +147,21 @@ class Following:
             self._next_heartbeat_at = now + self._pace.heartbeat_every_s
             heartbeat = self._remote.heartbeat(self._placement.attempt)
             if heartbeat is not None and heartbeat.number != self._heartbeats:
+                if heartbeat.stage == _JOB_STAGE and self._handed_in_at is None:
+                    self._handed_in_at = now
                 self._heartbeats, self._heartbeat_at = heartbeat.number, time.monotonic()
             self._watcher.busy(self._job, heartbeat.gpu_percent if heartbeat is not None else None, self._placement.cost_usd)
         if now >= self._next_progress_at:
-            self._next_progress_at = now + self._pace.progress_every_s
+            self._next_progress_at = now + self._pace.look_again_s(self._pace.progress_every_s, self._ran_s)
             progress = self._remote.follow() if self._heartbeats else None
             if progress is not None:
                 self._watcher.moved(self._job, JobState.RUNNING)
                 self._watcher.progressed(self._job, progress)
+
+    @property
+    def _ran_s(self) -> float:
+        """For how long the latest job of the machine has run, in seconds."""
+        return math.inf if self._handed_in_at is None else time.monotonic() - self._handed_in_at
 
     def _finish(self, result: JobResult, closed: threading.Event) -> JobResult:
         progress = self._remote.follow()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+# What a job has taken so far, in intervals: one that is done is noticed after a fifth of its time more, at most.
+_SHARE = 5
+
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
@@ -36,3 +39,7 @@ class Pace:
     capacity_every_s: float = 30.0
     claim_s: float = 0.7
     claim_holds_s: float = 60.0
+
+    def look_again_s(self, most_s: float, ran_s: float) -> float:
+        """Return when a job is looked at again that has run for so many seconds: the longer it runs, the later, and in `most_s` at most."""
+        return min(most_s, max(self.result_every_s, ran_s) / _SHARE)

@@ -99,10 +99,18 @@ class RemoteFolder:
             self._write(file.name, file.read_bytes())
         self._write(BOOTSTRAP, resources.files("kedro_cloudtrain.pod").joinpath(BOOTSTRAP).read_bytes())
         self._write(POD_ARCHIVE, pod_archive())
+        self.send_inputs(folder)
+
+    def send_inputs(self, folder: JobFolder) -> None:
+        """Write the sent inputs of a job, or of a group's jobs, to the volume."""
         for file in folder.sent:
             # A sent input is named by its content, so one that another job has sent is not sent again.
             if self.volume.upload(file, f"{INPUTS}/{file.name}"):
                 folder.bytes_passed += file.stat().st_size
+
+    def add(self, file: Path) -> None:
+        """Write one more file of the folder to the volume."""
+        self._write(file.name, file.read_bytes())
 
     def command(self, mount: str) -> str:
         """Return the pod's command, one short line; all else is in the folder, on the volume that the pod mounts."""
@@ -248,7 +256,8 @@ class RemoteFolder:
         """
         result = self._last_result()
         outputs = [name for output in result.outputs.values() for name in output.names] if result is not None else []
-        self.delete(dict.fromkeys((RESULT, *outputs, *self._checkpoint_names(), *self._markers(result), *ON_VOLUME)))
+        batches = [file.name for file in self.folder.batches]
+        self.delete(dict.fromkeys((RESULT, *outputs, *self._checkpoint_names(), *self._markers(result), *batches, *ON_VOLUME)))
 
     def delete_sent(self, names: Iterable[str]) -> None:
         """Delete sent inputs of the volume's jobs."""
