@@ -102,8 +102,9 @@ def train(
     watcher = Row(checked.model_type, library_of(checked.model_type), "the given table")
     if checked.search is not None:
         from kedro_cloudtrain.running.search import TrainingSearch
+        from kedro_cloudtrain.running.trial_machines import OwnMachines
 
-        return TrainingSearch(training, generator, LocalBackend(), watcher).run([])
+        return TrainingSearch(training, generator, OwnMachines(LocalBackend()), watcher).run([])
     return prepare(training, generator).run(LocalBackend(), watcher, [])
 
 

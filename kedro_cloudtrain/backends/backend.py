@@ -33,12 +33,9 @@ class JobRequest:
         environment: what the job's process finds in its environment beside the usual, such as the secrets of a URL.
         attach: whether a machine that works on the same job already, for a client that is gone, is taken over.
         members: the jobs that run within this one, where it is a group.
-<<<<<<< HEAD
         kinds: the outputs that come back; left out, all.
-=======
         keep_s: for how many seconds the machine of a group waits for more jobs once it has none.
         is_wanted: returns whether another machine is to take over where this one is lost; None where it always is.
->>>>>>> kept
     """
 
     folder: JobFolder
@@ -52,12 +49,9 @@ class JobRequest:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     attach: bool = False
     members: tuple[JobFolder, ...] = ()
-<<<<<<< HEAD
     kinds: tuple[str, ...] | None = None
-=======
     keep_s: float = 0.0
     is_wanted: Callable[[], bool] | None = None
->>>>>>> kept
 
     @property
     def timeout_s(self) -> float:
@@ -112,6 +106,10 @@ class KeptJob(Protocol):
 
     def discard(self, result: JobResult) -> None:
         """Delete a result whose outputs are not what it describes: the job has to run again."""
+        ...
+
+    def refresh(self) -> None:
+        """Bring what is new of the job's progress to the folder on this computer."""
         ...
 
     def prune(self) -> None:

@@ -45,6 +45,9 @@ class KeptProcess:
         """Delete a result whose outputs are not what it describes."""
         self.folder.result.unlink(missing_ok=True)
 
+    def refresh(self) -> None:
+        """Do nothing: the folder on this computer is all there is."""
+
     def prune(self) -> None:
         """Let the job, which is a trial, end at its next round."""
         self.folder.write(self.folder.prune, b"")

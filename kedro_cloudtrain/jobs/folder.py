@@ -278,11 +278,7 @@ class JobFolder:
         Its checkpoint stays: the work itself knows whether the checkpoint is its own.
         """
         self.result.unlink(missing_ok=True)
-<<<<<<< HEAD
-        for file in (self.log, self.progress, self.machine, self.saved, self.prune):
-=======
-        for file in (self.log, self.progress, self.machine, self.saved, self.closing, self.ending, *self.batches):
->>>>>>> kept
+        for file in (self.log, self.progress, self.machine, self.saved, self.prune, self.closing, self.ending, *self.batches):
             file.unlink(missing_ok=True)
         shutil.rmtree(self.outputs, ignore_errors=True)
 

@@ -171,14 +171,21 @@ class CloudTask:
     def _search(self, order: TrainingOrder, *, reuse: bool) -> dict[str, Any]:
         """Search the hyperparameters of a training, and return its outputs by kind."""
         from kedro_cloudtrain.running.search import STUDIES, TrainingSearch
+        from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines
 
-        run = self._run
+        run, searched = self._run, order.parameters.search
+        # In a bucket a pod does not see what comes later.
+        kept = searched is not None and (order.volume.mounted or not order.to_pod)
+        machines = (
+            KeptMachines(run, order.node, searched.parallel, order.settings.timeout_s)
+            if kept and searched is not None
+            else OwnMachines(run.backend, run.slots)
+        )
         search = TrainingSearch(
             order,
             run.generator,
-            run.backend,
+            machines,
             run.display.row(order.node),
-            slots=self._slots,
             reuse=reuse,
             project=run.project,
             studies=None if order.project is None else order.project / STUDIES,

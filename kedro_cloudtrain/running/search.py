@@ -28,7 +28,7 @@ from kedro_cloudtrain.jobs.search_checks import drawn, goal_of
 from kedro_cloudtrain.running.job import state_after
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.study import Study, hold
-from kedro_cloudtrain.running.trial import TrialOrder, TrialSlots, TrialWatcher, more_is_better
+from kedro_cloudtrain.running.trial import TrialOrder, TrialWatcher, more_is_better
 from kedro_cloudtrain.runs.scores import scores_of
 from kedro_cloudtrain.storage.threads import DaemonExecutor
 from kedro_cloudtrain.wording import counted, score_text, usd
@@ -37,15 +37,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from kedro_cloudtrain.backends.backend import Backend
     from kedro_cloudtrain.jobs.receipt import MachineUse
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.running.display import Row
     from kedro_cloudtrain.running.job import Job
-    from kedro_cloudtrain.running.slots import SlotSource
     from kedro_cloudtrain.running.study import Asked, Told
     from kedro_cloudtrain.running.training import TrainingOrder
+    from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines
 
 logger = logging.getLogger("kedro.cloudtrain")
 
@@ -78,9 +77,8 @@ class TrainingSearch:
     Args:
         order: what the node asks for; its parameters have a search.
         generator: knows the templates.
-        backend: runs the trials.
+        machines: run the trials.
         row: the node's row in the display.
-        slots: a trial waits for one of the run's before it begins.
         reuse: whether what earlier runs have found is taken.
         project: the project's id.
         studies: the folder of the studies; None keeps the study in memory.
@@ -90,10 +88,9 @@ class TrainingSearch:
         self,
         order: TrainingOrder,
         generator: TrainingScriptGenerator,
-        backend: Backend,
+        machines: OwnMachines | KeptMachines,
         row: Row,
         *,
-        slots: SlotSource | None = None,
         reuse: bool = True,
         project: str = "",
         studies: Path | None = None,
@@ -102,8 +99,8 @@ class TrainingSearch:
             raise ConfigError(f"{order.node} has no `search`.")
         self._began = time.monotonic()
         self._order, self._search = order, order.parameters.search
-        self._generator, self._backend, self._row, self._project = generator, backend, row, project
-        self._run_slots, self._slots = slots, TrialSlots(slots) if slots is not None else None
+        self._generator, self._machines, self._row, self._project = generator, machines, row, project
+        self._parallel = min(self._search.parallel, machines.at_once or self._search.parallel)
         self._goal = goal_of(order.parameters, self._search)
         common = TrialOrder.of(order)
         self._base = prepare(common, generator, project=project)
@@ -114,7 +111,7 @@ class TrainingSearch:
         self.name = job_name(order.node, _digest(self._base.fingerprint.digest, self._search, self._seed))
         self.file = None if studies is None else studies / f"{job_name(order.node, '').rstrip('-')}.db"
         self._ran = self._reused = self._new_failures = 0
-        self._machines: list[MachineUse] = []
+        self._uses: list[MachineUse] = []
         self._first_error: CloudTrainError | None = None
         self._end = ""
 
@@ -141,6 +138,7 @@ class TrainingSearch:
             best = study.best()
             if best is None:
                 raise self._nothing_found(study)
+            self._machines.release()
             winner = self._job(best.values, winner=True)
             values = self._winner_values(winner)
             state = JobState.SUCCEEDED if self._ran else JobState.REUSED
@@ -150,6 +148,7 @@ class TrainingSearch:
             state, error = state_after(raised) or JobState.CANCELLED, raised.message.partition("\n")[0]
             raise
         finally:
+            self._machines.close()
             scores = scores_of(values.get("metrics")) if winner is not None and not error else {}
             receipts.append(self._receipt(state, winner, scores, error))
             self._row.moved(winner.name if winner is not None else self.name, state)
@@ -157,13 +156,13 @@ class TrainingSearch:
 
     def _ask_and_tell(self, study: Study) -> None:
         """Run trials until there are as many as are wanted, or the search's budget ends."""
-        executor = DaemonExecutor(self._search.parallel, "cloudtrain-trial")
+        executor = DaemonExecutor(self._parallel, "cloudtrain-trial")
         running: dict[concurrent.futures.Future[_Outcome], Asked] = {}
         number, best = len(study.told), study.best()
         self._show(number, best)
         try:
             while True:
-                while len(running) < self._search.parallel and number < self._search.most_trials and not self._is_over(study):
+                while len(running) < self._parallel and number < self._search.most_trials and not self._is_over(study):
                     asked = study.ask()
                     study.note_asked()
                     running[executor.submit(self._run_trial, study, asked)] = asked
@@ -204,19 +203,18 @@ class TrainingSearch:
         def report(step: int, name: str, value: float) -> bool:
             return study.report(asked, step, value if more_is_better(name) == self._goal.maximize else -value)
 
-        watcher = TrialWatcher(
-            job.folder, self._row, report if self._search.pruner != "none" else None, self._backend.kept(job.folder).prune
-        )
+        judged = report if self._search.pruner != "none" else None
+        watcher = TrialWatcher(self._machines.backend.kept(job.folder), self._row, judged)
         error: CloudTrainError | None = None
         values: dict[str, Any] = {}
         try:
-            values = job.run(self._backend, watcher, receipts, slots=self._slots, reuse=self._reuse)
+            values = job.run(self._machines.backend, watcher, receipts, slots=self._machines.slots, reuse=self._reuse)
         except BudgetExceededError as raised:
             return _Outcome("", error=raised)
         except (JobFailedError, JobTimeoutError, JobLostError, JobPrunedError, HyperparameterError) as raised:
             error = raised
         finally:
-            self._machines += [machine for receipt in receipts for machine in receipt.machines]
+            self._uses += [use for receipt in receipts for use in receipt.machines]
         watcher.look()
         receipt = receipts[0] if receipts else None
         if watcher.pruned or isinstance(error, JobPrunedError):
@@ -253,7 +251,7 @@ class TrainingSearch:
         facts = {
             "job": receipt.job if receipt is not None else None,
             "seconds": round(receipt.total_s, 3) if receipt is not None else None,
-            "usd": receipt.cost_usd if receipt is not None else None,
+            "usd": self._usd_of(receipt) if receipt is not None else None,
             **({"error": error.message} if error is not None and outcome.state == "failed" else {}),
         }
         told = study.tell(asked, outcome.state, outcome.score, facts)
@@ -271,6 +269,13 @@ class TrainingSearch:
         self._show(len(study.told), best)
         return best
 
+    def _usd_of(self, receipt: Receipt) -> float | None:
+        """Return what a trial has cost: its own machines, or its share of those that are kept, by its time."""
+        if receipt.machines or receipt.state is JobState.REUSED:
+            return receipt.cost_usd
+        prices = [use.usd_per_hour for use in self._machines.used]
+        return round(receipt.total_s / 3600 * prices[-1], 6) if prices else None
+
     def _show(self, done: int, best: Told | None) -> None:
         """Show in the display how far the search is."""
         row, most = self._row, self._search.most_trials
@@ -287,16 +292,16 @@ class TrainingSearch:
     def _winner_values(self, job: Job) -> dict[str, Any]:
         """Return all outputs of the best trial; where they are gone, or the code has changed since, it runs again."""
         try:
-            return job.outputs(self._backend)
+            return job.outputs(self._machines.backend)
         except JobLostError as error:
             logger.info("%s runs again: %s", job.name, error.message, extra={"markup": False})
         receipts: list[Receipt] = []
         try:
             self._ran += 1
-            watcher = TrialWatcher(job.folder, self._row, None, lambda: None)
-            return job.run(self._backend, watcher, receipts, slots=self._slots, reuse=self._reuse)
+            watcher = TrialWatcher(self._machines.backend.kept(job.folder), self._row)
+            return job.run(self._machines.backend, watcher, receipts, slots=self._machines.slots, reuse=self._reuse)
         finally:
-            self._machines += [machine for receipt in receipts for machine in receipt.machines]
+            self._uses += [use for receipt in receipts for use in receipt.machines]
 
     def _nothing_found(self, study: Study) -> CloudTrainError:
         """Return why there is no best trial: the first one's error, in its own class."""
@@ -312,18 +317,18 @@ class TrainingSearch:
 
     def _await_other_client(self) -> None:
         """Called while another client searches the same."""
-        if self._run_slots is not None:
-            self._run_slots.check_open(self.name)
+        if self._machines.slots is not None:
+            self._machines.slots.check_open(self.name)
 
     @property
     def _spent_usd(self) -> float:
-        return sum(machine.cost_usd for machine in self._machines)
+        return sum(use.cost_usd for use in (*self._uses, *self._machines.used))
 
     def _log_end(self, study: Study, best: Told, importance: Mapping[str, float]) -> None:
         """Log what was found, why the search has ended, and what opens its study."""
         node, told = self._order.node, study.told
         if self._end:
-            spent = f", {usd(self._spent_usd)} spent" if self._machines else ""
+            spent = f", {usd(self._spent_usd)} spent" if self._spent_usd else ""
             logger.warning(
                 "%s: %d of %d trials%s: %s. The best so far is the result.",
                 node,
@@ -354,10 +359,10 @@ class TrainingSearch:
         return Receipt(
             node=self._order.node,
             job=winner.name if winner is not None else self.name,
-            where=self._backend.name,
+            where=self._machines.backend.name,
             state=state,
             total_s=total_s,
-            machines=tuple(self._machines),
+            machines=(*self._uses, *self._machines.used),
             started_at=time.time() - total_s,
             why=f"search: {counted(self._ran, 'trial')} run, {self._reused} reused{failed}",
             scores=scores,

@@ -7,21 +7,19 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import JobError
-from kedro_cloudtrain.jobs.result import JobState
+from kedro_cloudtrain.errors import BackendError, SourceError
 from kedro_cloudtrain.running.order import Inputs
 from kedro_cloudtrain.running.outputs import read_outputs
 from kedro_cloudtrain.running.training import TrainingOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
+    from kedro_cloudtrain.backends.backend import KeptJob
     from kedro_cloudtrain.jobs.folder import JobFolder
-    from kedro_cloudtrain.jobs.receipt import MachineUse
-    from kedro_cloudtrain.jobs.result import JobProgress, JobResult
+    from kedro_cloudtrain.jobs.result import JobProgress, JobResult, JobState
     from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.running.display import Row
-    from kedro_cloudtrain.running.slots import SlotSource
     from kedro_cloudtrain.storage.volumes import Volume
 
 # Of the first twenty rounds each counts, of the next twenty every second one, of the next forty every fourth, and so on: Optuna's file
@@ -108,75 +106,47 @@ class TrialWatcher:
     It does not matter when it is looked at: rounds that were done meanwhile are not counted.
 
     Args:
-        folder: the job's folder.
+        kept: the job, as its backend has it.
         row: the search's row in the display.
-        report: reports a round and what it has measured; returns whether the trial is to be pruned.
-        prune: lets the job end.
+        report: reports a round, by its number, the name of what was measured and its value; returns whether the trial is to be pruned.
+            None where nothing is pruned.
 
     Attributes:
         pruned: whether the trial is to be pruned.
-        began: whether a machine has begun with it.
     """
 
-    def __init__(self, folder: JobFolder, row: Row, report: Callable[[int, str, float], bool] | None, prune: Callable[[], None]) -> None:
-        self.pruned = self.began = False
-        self._folder = folder
+    def __init__(self, kept: KeptJob, row: Row, report: Callable[[int, str, float], bool] | None = None) -> None:
+        self.pruned = False
+        self._kept = kept
         self._report = report
-        self._prune = prune
         self._last = 0
-        self.placed, self.busy, self._used = row.placed, row.busy, row.used
+        self.placed, self.busy, self.used = row.placed, row.busy, row.used
 
     def moved(self, job: str, state: JobState) -> None:
-        """Record that a machine has begun with it; the search's own row shows the search."""
-        del job
-        self.began = self.began or state in (JobState.STARTING, JobState.RUNNING)
+        """Do nothing: the row shows the search, and not each of its trials."""
 
     def progressed(self, job: str, progress: JobProgress) -> None:
         """Look at the rounds that are new."""
         del job, progress
-        self.look()
-        if self.pruned:
-            # Each time: a machine that replaces a lost one has not seen it.
-            self._prune()
-
-    def used(self, job: str, use: MachineUse) -> None:
-        """Pass on what a machine was used for."""
-        self._used(job, use)
+        if self._report is None:
+            return
+        with contextlib.suppress(BackendError, SourceError):  # The next look has them, or the last.
+            self._kept.refresh()
+            self.look()
+            if self.pruned:
+                # Each time: a machine that replaces a lost one has not seen it.
+                self._kept.prune()
 
     def look(self) -> None:
         """Report the rounds that are new, up to the first after which the trial is to be pruned."""
         if self._report is None:
             return
-        for progress in self._folder.new_rounds():
+        for progress in self._kept.folder.new_rounds():
             measured = next(((name, value) for name, value in progress.metrics.items() if name.startswith("validation_")), None)
             if self.pruned or progress.step <= self._last or not counts(progress.step) or measured is None or measured[1] is None:
                 continue
             self._last = progress.step
             self.pruned = self._report(progress.step, measured[0].removeprefix("validation_"), measured[1])
-
-
-class TrialSlots:
-    """The slots of a run, as trials get them: one that fails is not the failure of the run.
-
-    Args:
-        slots: the run's.
-    """
-
-    def __init__(self, slots: SlotSource) -> None:
-        self._slots = slots
-        self.check_open = slots.check_open
-
-    @contextlib.contextmanager
-    def hold(self, job: str, *, detached: bool = False) -> Iterator[None]:
-        """Wait for a slot and hold it for the block."""
-        failed: JobError | None = None
-        with self._slots.hold(job, detached=detached):
-            try:
-                yield
-            except JobError as error:
-                failed = error
-        if failed is not None:
-            raise failed
 
 
 def counts(step: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from support.toy_backend import ROUNDS, ToyBackend, bowl, studies_of
 
+from kedro_cloudtrain.backends.local import LocalBackend
 from kedro_cloudtrain.errors import (
     BackendError,
     BudgetExceededError,
@@ -17,6 +19,7 @@ from kedro_cloudtrain.errors import (
     HyperparameterError,
     JobCancelledError,
     JobFailedError,
+    JobPrunedError,
 )
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.receipt import Receipt
@@ -27,7 +30,8 @@ from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.search import TrainingSearch
 from kedro_cloudtrain.running.slots import Slots
 from kedro_cloudtrain.running.training import TrainingOrder
-from kedro_cloudtrain.running.trial import counts, more_is_better
+from kedro_cloudtrain.running.trial import TrialOrder, TrialWatcher, counts, more_is_better
+from kedro_cloudtrain.running.trial_machines import OwnMachines
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 
 DEPTH, RATE = {"int": [2, 9]}, {"float": [0.01, 0.5], "log": True}
@@ -68,9 +72,8 @@ def search(
     """Search in a folder, where an earlier search may have left its jobs, and, `kept`, its study."""
     row, receipts = Row("train_species", "xgboost", "kinds"), []
     order = order_of(folder, **options)
-    runs = TrainingSearch(
-        order, TrainingScriptGenerator(), backend, row, slots=slots, reuse=reuse, studies=studies_of(folder) if kept else None
-    )
+    studies = studies_of(folder) if kept else None
+    runs = TrainingSearch(order, TrainingScriptGenerator(), OwnMachines(backend, slots), row, reuse=reuse, studies=studies)
     try:
         values = runs.run(receipts)
     finally:
@@ -252,6 +255,43 @@ def test_a_pruned_trial_is_no_result_for_a_node_with_the_same_hyperparameters(tm
     backend, receipts = ToyBackend(), []
     assert plain.run(backend, Row("train_species", "xgboost", "kinds"), receipts, reuse=True)["metrics"]["log_loss"] == bowl(values)
     assert (backend.jobs, receipts[0].why) == ([plain.name], "a search has ended it early")
+
+
+ENDLESS = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
+from cloudtrain_worker.job import Job
+
+with Job(__file__, []) as job:
+    job.progress.begin(10_000)
+    try:
+        for step in range(10_000):
+            job.progress.round({"validation_mlogloss": 1.0})
+            time.sleep(0.02)
+    except Exception as error:
+        raise RuntimeError("as a library puts it") from error
+"""
+
+
+def test_a_trial_that_is_pruned_ends_on_its_machine(tmp_path: Path) -> None:
+    order = TrialOrder.of(dataclasses.replace(order_of(tmp_path), given_script=ENDLESS))
+    job, backend, row = prepare(order, TrainingScriptGenerator()), LocalBackend(), Row("train_species", "xgboost", "kinds")
+    job.folder.path.mkdir(parents=True)
+    job.folder.prune.touch()  # an earlier attempt's, which counts for nothing
+    reported: list[int] = []
+
+    def report(step: int, name: str, value: float) -> bool:
+        assert (name, value) == ("mlogloss", 1.0)
+        reported.append(step)
+        return step >= 8
+
+    receipts: list[Receipt] = []
+    with pytest.raises(JobPrunedError):
+        job.run(backend, TrialWatcher(backend.kept(job.folder), row, report), receipts)
+    assert reported == list(range(1, 9))
+    assert receipts[0].state == job.folder.state() == JobState.PRUNED
+    assert "pruned by the search that has asked for it" in job.folder.log.read_text()
 
 
 def test_lists_are_drawn_as_lists(tmp_path: Path) -> None:

@@ -71,6 +71,10 @@ class KeptPodJob:
             self._remote.delete([self.folder.result.name])
         self.folder.result.unlink(missing_ok=True)
 
+    def refresh(self) -> None:
+        """Bring what is new of the job's log and its progress to the folder on this computer."""
+        self._remote.follow()
+
     def prune(self) -> None:
         """Let the job, which is a trial, end at its next round; without a network volume, its pod does not see that, and it goes on."""
         self._remote.prune()

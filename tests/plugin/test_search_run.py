@@ -1,0 +1,77 @@
+"""A search in a project: planned, run on one machine that is kept, gone on with, and shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from support.kedro_project import Project, edit, make_project, run
+
+from kedro_cloudtrain.worker.models import load_model
+
+PARAMETERS = """
+mass:
+  model_type: xgboost_regression
+  target_column: body_mass_g
+  feature_columns: [bill_length_mm, flipper_length_mm, species]
+  hyperparameters: {n_estimators: 30}
+  search:
+    space: {max_depth: {int: [2, 6]}, learning_rate: {float: [0.005, 0.5], log: true}}
+    n_trials: 6
+    pruner: median
+    max_cost_usd: 2
+  validation: {fraction: 0.2, seed: 7}
+"""
+REGISTRY = """
+from kedro.pipeline import Pipeline
+
+from kedro_cloudtrain import training_node
+
+
+def register_pipelines():
+    mass = training_node(
+        "penguins", "params:mass", model="mass_model", metrics="mass_metrics", trials="mass_trials", name="train_mass"
+    )
+    return {"__default__": Pipeline([mass])}
+"""
+TRIALS = """
+mass_trials: {type: kedro_datasets.pandas.CSVDataset, filepath: data/08_reporting/trials.csv}
+"""
+
+
+def searching(folder: Path) -> Project:
+    project = make_project(folder)
+    project.write("conf/base/parameters.yml", PARAMETERS)
+    project.write("src/shop/pipeline_registry.py", REGISTRY)
+    catalog = project.path / "conf/base/catalog.yml"
+    catalog.write_text(catalog.read_text() + TRIALS)
+    return project
+
+
+def test_a_project_searches_on_one_machine_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    project = searching(tmp_path)
+    planned = project.kedro("cloudtrain", "plan")
+    assert planned.returncode == 0, planned.stdout
+    described = "searches max_depth, learning_rate: 6 trials by tpe, pruned by median for the lowest rmse, one after another"
+    assert f"{described}; none begins once $2.00 are spent" in planned.stdout
+
+    output = run(project)
+    trials = pd.read_csv(project.path / "data/08_reporting/trials.csv")
+    assert list(trials) == ["number", "state", "max_depth", "learning_rate", "score", "seconds", "usd", "job"]
+    metrics = json.loads((project.path / "data/08_reporting/mass.json").read_text())
+    assert metrics["rmse"] == trials["score"].min()
+    # One machine for all: a folder of its own beside those of the trials.
+    assert sorted(job.name.rpartition("-")[0] for job in project.jobs) == ["group-train_mass", *["train_mass"] * 6]
+    best = trials.loc[trials["score"].idxmin()]
+    folder = project.path / "data/volume/.cloudtrain/jobs" / best["job"]
+    assert load_model(folder / "outputs/model").description == load_model(project.path / "data/06_models/mass").description
+    assert f"of 6 trials number {best['number']} is the best: rmse" in " ".join(output.split())
+
+    edit(project, "conf/base/parameters.yml", "n_trials: 6", "n_trials: 7")
+    run(project)
+    longer = pd.read_csv(project.path / "data/08_reporting/trials.csv")
+    pd.testing.assert_frame_equal(longer.iloc[:6], trials, check_dtype=False)
+    shown = project.kedro("cloudtrain", "runs", "show", "latest", "--json").stdout
+    record = json.loads(shown[shown.index("{\n") :])["run"]  # behind a line of Kedro's own
+    assert [(node["node"], node["why"]) for node in record["nodes"]] == [("train_mass", "search: 1 trial run, 6 reused")]
