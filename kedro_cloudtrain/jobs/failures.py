@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.errors import (
     CloudTrainError,
+    DetachedError,
     HyperparameterError,
+    JobCancelledError,
     JobFailedError,
     JobLostError,
     JobPrunedError,
     JobTimeoutError,
+    NotStartedError,
     SourceError,
 )
+from kedro_cloudtrain.jobs.result import JobState
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
@@ -69,3 +73,17 @@ def next_step(folder: JobFolder) -> str:
     if folder.checkpoint.is_file():
         lines.append("It left a checkpoint: the same command as before continues from it.")
     return "\n".join(lines)
+
+
+def state_after(error: Exception) -> JobState | None:
+    """Return the state in which an error leaves a job; None where it was not started."""
+    if isinstance(error, NotStartedError):
+        return None
+    kinds = {
+        DetachedError: JobState.RUNNING,
+        JobTimeoutError: JobState.TIMED_OUT,
+        JobCancelledError: JobState.CANCELLED,
+        JobLostError: JobState.LOST,
+        JobPrunedError: JobState.PRUNED,
+    }
+    return next((state for kind, state in kinds.items() if isinstance(error, kind)), JobState.FAILED)

@@ -173,14 +173,10 @@ class CloudTask:
         from kedro_cloudtrain.running.search import STUDIES, TrainingSearch
         from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines
 
-        run, searched = self._run, order.parameters.search
-        # In a bucket a pod does not see what comes later.
-        kept = searched is not None and (order.volume.mounted or not order.to_pod)
-        machines = (
-            KeptMachines(run, order.node, searched.parallel, order.settings.timeout_s)
-            if kept and searched is not None
-            else OwnMachines(run.backend, run.slots)
-        )
+        run, parallel = self._run, order.parameters.search.parallel if order.parameters.search is not None else 1
+        # Of a bucket a pod does not see what comes later.
+        kept = order.volume.mounted or not order.to_pod
+        machines = KeptMachines(run, order.node, parallel, order.settings.timeout_s) if kept else OwnMachines(run.backend, run.slots)
         search = TrainingSearch(
             order,
             run.generator,

@@ -15,14 +15,12 @@ from kedro_cloudtrain.errors import (
     CloudTrainError,
     ConfigError,
     DetachedError,
-    JobCancelledError,
     JobLostError,
     JobPrunedError,
-    JobTimeoutError,
-    NotStartedError,
     SourceError,
     UnsignedError,
 )
+from kedro_cloudtrain.jobs.failures import state_after
 from kedro_cloudtrain.jobs.gpu_use import GpuUse
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
@@ -235,9 +233,11 @@ class Job:
         kept = backend.kept(self.folder)
         result = None
         try:
-            result = kept.result(log=self.order.trial, kinds=self._kinds)
+            result = kept.result(kinds=self._kinds)
             if result is None or result.state != "succeeded":
                 return None
+            if self.order.trial:
+                kept.refresh()  # its rounds tell whether it is to be pruned
             values = self.order.values(self.folder, result, earlier=True)
         except (JobLostError, SourceError) as error:
             logger.info("%s runs again: %s", self.name, error, extra={"markup": False})
@@ -383,17 +383,3 @@ class _Execution:
         """Record what a machine was used for."""
         self.machines.append(use)
         self.watcher.used(job, use)
-
-
-def state_after(error: Exception) -> JobState | None:
-    """Return the state in which an error leaves a job; None where it was not started."""
-    if isinstance(error, NotStartedError):
-        return None
-    kinds = {
-        DetachedError: JobState.RUNNING,
-        JobTimeoutError: JobState.TIMED_OUT,
-        JobCancelledError: JobState.CANCELLED,
-        JobLostError: JobState.LOST,
-        JobPrunedError: JobState.PRUNED,
-    }
-    return next((state for kind, state in kinds.items() if isinstance(error, kind)), JobState.FAILED)

@@ -21,11 +21,11 @@ from kedro_cloudtrain.errors import (
     JobPrunedError,
     JobTimeoutError,
 )
+from kedro_cloudtrain.jobs.failures import state_after
 from kedro_cloudtrain.jobs.fingerprint import job_name
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobProgress, JobState
 from kedro_cloudtrain.jobs.search_checks import drawn, goal_of
-from kedro_cloudtrain.running.job import state_after
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.study import Study, hold
 from kedro_cloudtrain.running.trial import TrialOrder, TrialWatcher, more_is_better

@@ -131,7 +131,7 @@ class Job(_Exactly):
 
     name: str
     node: str | None
-    state: Literal["waiting", "running", "succeeded", "failed", "timed out", "lost", "cancelled"]
+    state: Literal["waiting", "running", "succeeded", "failed", "timed out", "lost", "cancelled", "pruned"]
     model_type: str | None
     function: str | None
     rendered_at: AwareDatetime
