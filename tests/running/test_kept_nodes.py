@@ -13,6 +13,9 @@ from support.four_nodes import parameters, ran
 from support.kedro_project import Project, run, start
 from support.waiting import wait_until
 
+from kedro_cloudtrain.config import make_settings
+from kedro_cloudtrain.errors import ConfigError
+
 REGISTRY = """
 import os
 import time
@@ -119,3 +122,27 @@ def test_a_job_that_came_later_is_found_again_after_its_client_was_killed(
         pods = request.getfixturevalue("cloud").runpod
         assert len(pods.pods) == 2
         wait_until(lambda: not pods.living)
+
+
+def test_a_plan_shows_what_keeping_may_cost_and_refuses_what_cannot_be(there: Project, cloud: Cloud) -> None:
+    planned = there.kedro("cloudtrain", "plan", "--env=runpod", "--json")
+    nodes = json.loads(planned.stdout[planned.stdout.index("{") :])["nodes"]
+    assert [node["keep_s"] for node in nodes] == [60.0, 60.0, 60.0]
+    for node in nodes:
+        (note,) = [note for note in node["notes"] if "is kept 60 s" in note]
+        assert f"${node['usd_per_hour'] / 60:.4f} at most each time, within the pod's worst case (${node['worst_usd']:.2f})" in note
+    place = f"volume: {{bucket: {cloud.volume_id}, region: eu-central-1}}\n"
+    there.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{place}defaults: {{install: false, gpu: none}}\n")
+    there.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {keep_s: 60, timeout_s: 50}}\n')
+    refused = there.kedro("run", "--runner=cloudtrain", "--env=runpod")
+    output = " ".join((refused.stdout + refused.stderr).split())
+    assert refused.returncode == 1
+    assert "step_0: `keep_s: 60` is more than `timeout_s: 50`" in output
+    assert f"`keep_s: 60` needs a network volume or this computer, and bucket {cloud.volume_id} is a bucket" in output
+    assert cloud.runpod.pods == {}
+
+
+@pytest.mark.parametrize("keep_s", [-1, float("nan"), float("inf"), "long"])
+def test_no_machine_is_kept_for_what_is_no_time(keep_s: object) -> None:
+    with pytest.raises(ConfigError, match=r"defaults\.keep_s"):
+        make_settings({"defaults": {"keep_s": keep_s}})
