@@ -47,6 +47,11 @@ class NodePlan:
         return None
 
     @property
+    def keep_s(self) -> float:
+        """For how many seconds its machine waits for the run's next job."""
+        return 0.0
+
+    @property
     def kind(self) -> str:
         """What runs on the machine: the library that is trained, the name of a template, or that of a function."""
         return ""
@@ -111,6 +116,11 @@ class MachinePlan(NodePlan, abc.ABC):
     def group(self) -> str | None:
         """The group whose machine the node shares; None where it has a machine of its own."""
         return self.settings.group
+
+    @property
+    def keep_s(self) -> float:
+        """For how many seconds its machine waits for the run's next job."""
+        return self.settings.keep_s
 
     @property
     def timeout_s(self) -> float | None:

@@ -234,5 +234,11 @@ def _notes(choice: Choice, settings: NodeSettings, workload: Workload, lives_s: 
             f"max_cost_usd ${settings.max_cost_usd:g} ends it after {lives_s / 3600:.2g} h, before its timeout_s "
             f"({settings.timeout_s / 3600:.3g} h)"
         )
+    if settings.keep_s:
+        idle_s = min(settings.keep_s, lives_s)
+        yield (
+            f"its pod is kept {settings.keep_s:g} s for the run's next job: ${first.usd_per_hour * idle_s / 3600:.4f} at most each time, "
+            f"within the pod's worst case (${worst_usd(first.usd_per_hour, settings.startup_timeout_s, lives_s):.2f})"
+        )
     if workload.cells is None:
         yield "the size of its table is not known: the upper estimate is its worst case"

@@ -66,7 +66,8 @@ class NodeReport:
         where = self.plan.where
         if where == "runpod":
             where = f"pod · {self.quote.machine}" if self.quote.candidate is not None else "pod"
-        return where if self.plan.group is None else f"{where} · group {self.plan.group}"
+        where = where if self.plan.group is None else f"{where} · group {self.plan.group}"
+        return f"{where} · kept {self.plan.keep_s:g} s" if self.plan.keep_s else where
 
     @property
     def size(self) -> int | None:
@@ -80,6 +81,7 @@ class NodeReport:
             "name": plan.node.name,
             "where": plan.where,
             "group": plan.group,
+            "keep_s": plan.keep_s,
             "trains": plan.model_type,
             "machine": None if quoted.candidate is None else str(quoted.candidate),
             "stock": None if quoted.candidate is None else quoted.candidate.stock,

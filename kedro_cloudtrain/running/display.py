@@ -325,6 +325,7 @@ def receipts_table(receipts: Iterable[Receipt], models: Mapping[str, str] | None
     receipts, models = list(receipts), models or {}
     calls = any("call" in receipt.seconds for receipt in receipts)
     stages = [name for stage in STAGES for name in ((stage, "call") if stage == "fit" and calls else (stage,))]
+    stages += ["idle"] if any("idle" in receipt.seconds for receipt in receipts) else []
     ranks = {name: rank for rank, name in enumerate(_MOST_WANTED)}
     figures = (*stages, "total", "rows", "rows/s", "bytes read", "via client", "cost")
     devices = ("device",) if any("driver" in receipt.device for receipt in receipts) else ()

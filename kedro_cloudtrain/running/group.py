@@ -161,7 +161,7 @@ class GroupBackend:
             member.end(error)
             return True
         if taken:
-            logger.info("%s goes to the machine of %s, which is kept  [%s]", member.job, self._label, machine.folder.name)
+            logger.info("%s goes to a machine that is kept  [%s]", member.job, machine.folder.name, extra={"markup": False})
             with self._lock:
                 self._unplaced.discard(member)
             self._settled()

@@ -114,7 +114,7 @@ class GroupMachine:
         folder.write(folder.script, script.encode())
         folder.write(folder.archive, worker_archive(bytecode=isinstance(request.volume, DirectoryVolume)), counted=False)
         if not isinstance(request.volume, DirectoryVolume):
-            folder.write(folder.members, _packed(request.members))
+            folder.write(folder.members, _packed(request.members, folder.archive))
 
     def open(self, request: JobRequest, backend: Backend, watcher: GroupWatcher) -> None:
         """Let further jobs come from now on, where the machine is kept."""
@@ -224,7 +224,7 @@ class GroupMachine:
         batch, archive = self.folder.batch(self._batches)
         packed = b""
         if not isinstance(request.volume, DirectoryVolume):
-            packed = _packed(member.request.folder for member in members)
+            packed = _packed((member.request.folder for member in members), self.folder.archive)
         content = {
             "run": self._run,
             "jobs": self._environments(members, kept=True),
@@ -250,11 +250,13 @@ def close_left(request: JobRequest, backend: Backend) -> None:
             backend.deliver(request, {request.folder.closing: json.dumps({"run": run, "batches": 0}).encode()})
 
 
-def _packed(folders: Iterable[JobFolder]) -> bytes:
-    """Pack the folders of jobs, as far as a machine needs them."""
-    buffer = io.BytesIO()
+def _packed(folders: Iterable[JobFolder], archive_there: Path) -> bytes:
+    """Pack the folders of jobs, as far as a machine needs them; the worker's archive it has itself."""
+    buffer, there = io.BytesIO(), archive_there.read_bytes()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder in folders:
             for file in folder.needed:
-                add_member(archive, f"{folder.name}/{file.name}", file.read_bytes())
+                content = file.read_bytes()
+                if file.name != archive_there.name or content != there:
+                    add_member(archive, f"{folder.name}/{file.name}", content)
     return buffer.getvalue()

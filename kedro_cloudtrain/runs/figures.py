@@ -29,6 +29,7 @@ STAGES = {
     "fit": "#1f9d76",
     "call": "#1f9d76",
     "save": "#7fc8a9",
+    "idle": "#e6dcc8",
     "runs here": "#8d7bb8",
     "rest": "#a59c8c",
 }

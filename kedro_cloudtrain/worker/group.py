@@ -113,6 +113,9 @@ class _Machine:
         places = [self._folder.parent / job for job in batch.jobs]
         self._count += len(places)
         for place in places:
+            if not (place / ARCHIVE).exists() and (self._folder / ARCHIVE).exists():
+                shutil.copyfile(self._folder / ARCHIVE, place / f".{ARCHIVE}")
+                (place / f".{ARCHIVE}").replace(place / ARCHIVE)
             if not self._is_done(place):
                 _clear(place)
                 # By it, a client that looks for this job finds its group.
@@ -140,6 +143,9 @@ class _Machine:
                 if batch is not None:
                     self._batches += 1
                     return batch
+                self._locks.take()
+                if self._locks.is_client_gone:
+                    return None
                 if closed.get("run") == self._run and int(closed.get("batches") or 0) <= self._batches:
                     return None
                 sleep(_LOOK_EVERY_S if waited_s < _LATER_S else _LOOK_LATER_EVERY_S)

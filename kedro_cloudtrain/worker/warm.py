@@ -18,7 +18,7 @@ import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .protocol import PACKAGE, SCRIPT
+from .protocol import GPU_VARIABLE, PACKAGE, SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,15 +27,21 @@ if TYPE_CHECKING:
 CAN_FORK = sys.platform == "linux"
 _OF_TRAININGS = ("numpy", "pandas", "pyarrow.parquet", "sklearn.metrics", "sklearn.model_selection")
 _OF_TABLES = ("numpy", "pandas", "pyarrow.parquet")
-# Only these are imported before a fork: none of them has threads of its own by then, and none opens a GPU before it computes.
-_NAMED = ("numpy", "pandas", "scipy", "sklearn", "xgboost", "lightgbm", "catboost")
+# Only these are imported before a fork: none of them has threads of its own by then.
+_NAMED = ("numpy", "pandas", "scipy", "sklearn")
+# These compute on a GPU where there is one, and a GPU that is open does not survive a fork: there, each job imports them itself.
+_MAY_OPEN_GPU = ("xgboost", "lightgbm", "catboost")
+_GPU_DEVICE = Path("/dev/nvidiactl")
 _SURVIVE_NO_FORK = ("torch", "tensorflow", "jax", "keras")
 _LENGTH_BYTES = 8
 
 
 def libraries_of(script: str) -> tuple[str, ...]:
     """Return the modules that a job's script is sure to import, of those that survive a fork."""
-    named = [name for name in _NAMED if re.search(rf"^\s*(import|from) {name}\b", script, re.MULTILINE)]
+    has_gpu = bool(os.environ.get(GPU_VARIABLE)) or _GPU_DEVICE.exists()
+    named = [
+        name for name in (*_NAMED, *(() if has_gpu else _MAY_OPEN_GPU)) if re.search(rf"^\s*(import|from) {name}\b", script, re.MULTILINE)
+    ]
     implied = _OF_TRAININGS if "TrainingJob" in script else _OF_TABLES if "job.load(" in script else ()
     return tuple(dict.fromkeys((*implied, *named)))
 

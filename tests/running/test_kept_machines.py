@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,8 +17,9 @@ from support.waiting import wait_until
 from kedro_cloudtrain.backends.backend import Backend
 from kedro_cloudtrain.backends.local import LocalBackend
 from kedro_cloudtrain.config import NodeSettings, RunSettings
+from kedro_cloudtrain.errors import JobCancelledError, JobFailedError, JobLostError, JobTimeoutError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
-from kedro_cloudtrain.jobs.result import JobProgress
+from kedro_cloudtrain.jobs.result import JobProgress, JobState
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.running.display import Display, Row
 from kedro_cloudtrain.running.group import GroupBackend
@@ -45,19 +48,34 @@ class Watching(Row):
         super().progressed(job, progress)
 
 
+class CountedSlots(Slots):
+    """Slots of which a test can see how many are free, and take some away."""
+
+    @property
+    def free(self) -> int:
+        return self._free
+
+    def take(self, count: int) -> None:
+        self._free -= count
+        self.count -= count
+
+
 class Site:
     """A place where jobs run on machines that are kept.
 
     Attributes:
         run: the run that they belong to.
+        files: what the machines see of the volume.
     """
 
-    def __init__(self, volume: Any, backend: Backend, slots: int = 2) -> None:
-        self.volume, self.slots = volume, Slots(slots)
+    def __init__(self, volume: Any, backend: Backend, files: Path, slots: int = 2) -> None:
+        self.files = files
+        self.volume, self.slots = volume, CountedSlots(slots)
         self.run = Run(RunSettings(), backend, TrainingScriptGenerator(), Display(""), self.slots)
         self.machines = DaemonExecutor(4, "test-machine")
         self.threads = ThreadPoolExecutor(8)
         self.rows: dict[str, Watching] = {}
+        self.jobs: dict[str, Job] = {}
 
     def group(self, keep_s: float = 30.0, **options: Any) -> GroupBackend:
         return GroupBackend("small", self.run, self.machines, keep_s, **options)
@@ -70,9 +88,15 @@ class Site:
             outputs=("metrics",),
             volume=self.volume,
             settings=NodeSettings.model_validate({"timeout_s": 60, "gpu": "none", "install": False, "retries": 1, **settings}),
-            given_script=script(RECORD + body),
+            given_script=script(RECORD + textwrap.dedent(body)),
         )
-        return prepare(order, TrainingScriptGenerator())
+        self.jobs[name] = prepare(order, TrainingScriptGenerator())
+        return self.jobs[name]
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no machine is there any more."""
+        return self.slots.free == self.slots.count
 
     def start(self, backend: GroupBackend, job: Job) -> Any:
         """Start a job as the executor does, and return its future."""
@@ -88,7 +112,7 @@ class Site:
 def on_this_computer(root: Path) -> Iterator[Site]:
     (root / "datasets").mkdir(exist_ok=True)
     (root / "datasets/penguins.csv").write_text("body_mass_g\n1\n")
-    site = Site(DirectoryVolume(root), LocalBackend())
+    site = Site(DirectoryVolume(root), LocalBackend(), root)
     try:
         yield site
     finally:
@@ -99,7 +123,7 @@ def on_this_computer(root: Path) -> Iterator[Site]:
 
 @contextmanager
 def on_pods(cloud: Cloud) -> Iterator[Site]:
-    site = Site(cloud.volume, cloud.backend(jobs=2))
+    site = Site(cloud.volume, cloud.backend(jobs=2), cloud.bucket)
     try:
         yield site
     finally:
@@ -123,6 +147,12 @@ def machines_of(site: Site) -> list[str]:
     return sorted(folder.name for folder in Path(jobs).iterdir() if folder.name.startswith("group-"))
 
 
+def ran(job: Job, site: Site) -> list[int]:
+    """The processes that have started a job, one for each time that it ran."""
+    file = Path(site.files) / ".cloudtrain/jobs" / job.folder.name / "ran"
+    return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
 def test_a_job_that_comes_later_runs_on_the_machine_that_is_kept(site: Site) -> None:
     group = site.group()
     first, second = site.job("first"), site.job("second", "print('hello from the second', flush=True)")
@@ -130,6 +160,145 @@ def test_a_job_that_comes_later_runs_on_the_machine_that_is_kept(site: Site) -> 
     assert site.start(group, second).result(60)["rmse"] == 1.5
     assert len(machines_of(site)) == 1
     assert "hello from the second" in second.folder.log.read_text()
+    assert ran(first, site) == ran(second, site)  # the process that has forked both
+    began = time.monotonic()
     group.release()
     group.release()
-    wait_until(lambda: site.slots._free == 2)
+    wait_until(lambda: site.is_free)
+    assert time.monotonic() - began < 10, "it is kept for 30 s"
+    for receipt in site.run.receipts[2:]:
+        assert receipt.node == "group small"
+        assert 0 < receipt.seconds["idle"] < 10
+
+
+@pytest.mark.parametrize("keep_s", [0.0, 30.0])
+def test_a_job_of_a_group_reports_its_own_progress(site: Site, keep_s: float) -> None:
+    body = """
+    with open('progress.jsonl', 'w', buffering=1) as progress:
+        for step in range(1, 5):
+            progress.write(json.dumps({"step": step, "of": 4, "metrics": {"rmse": 10.0 / step}, "seconds": 0.1 * step}) + "\\n")
+            time.sleep(0.4)
+    """
+    group = site.group(keep_s)
+    site.start(group, site.job("first", body)).result(60)
+    site.start(group, site.job("second", body)).result(60)
+    group.release()
+    for node in ("first", "second"):
+        steps = [progress.step for progress in site.rows[node].steps]
+        assert set(steps) <= {1, 2, 3, 4}
+        assert len(set(steps)) >= 2, "it is seen while it runs"
+        assert steps == sorted(steps)
+        assert site.rows[node].steps[-1].metrics["rmse"] == 10.0 / steps[-1]
+        assert all(progress.of == 4 for progress in site.rows[node].steps)
+
+
+def test_jobs_that_come_while_the_machine_is_busy_wait_behind_each_other(site: Site) -> None:
+    group = site.group()
+    first = site.start(group, site.job("first", "time.sleep(2.5)"))
+    wait_until(lambda: site.rows["first"].state is not JobState.WAITING)
+    later = [site.job(f"later{number}") for number in range(3)]
+    futures = [site.start(group, job) for job in later]
+    (folder,) = [Path(site.volume.folder(".cloudtrain/jobs")) / name for name in machines_of(site)]
+    wait_until(lambda: len(list(folder.glob("batch-*.json"))) == 3)
+    group.release()  # what the machine has is done all the same
+    assert [future.result(60)["rmse"] for future in (first, *futures)] == [1.5] * 4
+    assert len(machines_of(site)) == 1
+    assert [len(ran(job, site)) for job in later] == [1, 1, 1]
+
+
+def test_whether_the_machine_was_over_is_settled_by_the_machine(tmp_path: Path) -> None:
+    """Jobs that come just when the machine stops waiting are done once each, on that machine or on the next."""
+    with on_this_computer(tmp_path) as site:
+        group = site.group(keep_s=0.25)
+        jobs = [site.job(f"job{number}") for number in range(10)]
+        for number, job in enumerate(jobs):
+            assert site.start(group, job).result(60)["rmse"] == 1.5
+            time.sleep(0.17 + 0.02 * (number % 6))
+        assert [len(ran(job, site)) for job in jobs] == [1] * len(jobs)
+        assert 1 < len(machines_of(site)) <= len(jobs)
+
+
+def test_a_machine_that_nobody_feeds_ends_itself(site: Site) -> None:
+    group = site.group(keep_s=0.5)
+    site.start(group, site.job("first")).result(60)
+    wait_until(lambda: site.is_free)
+    site.start(group, site.job("second")).result(60)
+    assert len(machines_of(site)) == 2
+    for receipt in [receipt for receipt in site.run.receipts if receipt.node == "group small"]:
+        assert receipt.seconds["idle"] == pytest.approx(0.5, abs=0.4)
+
+
+def test_a_job_that_breaks_ends_only_itself(tmp_path: Path) -> None:
+    with on_this_computer(tmp_path) as site:
+        group = site.group()
+        site.start(group, site.job("first")).result(60)
+        with pytest.raises(JobLostError, match="SIGSEGV"):
+            site.start(group, site.job("breaks", "import signal\nos.kill(os.getpid(), signal.SIGSEGV)")).result(60)
+        with pytest.raises(JobFailedError, match="exit code 3"):
+            site.start(group, site.job("leaves", "sys.exit(3)")).result(60)
+        with pytest.raises(JobTimeoutError, match="deadline of 1 s"):
+            site.start(group, site.job("hangs", "time.sleep(60)", timeout_s=1)).result(60)
+        ended = site.start(group, site.job("ended", "time.sleep(60)"))
+        wait_until(lambda: len(ran(site.jobs["ended"], site)) == 1)
+        group.end(site.jobs["ended"].folder.name)
+        with pytest.raises(JobCancelledError, match="was ended"):
+            ended.result(60)
+        assert site.start(group, site.job("last")).result(60)["rmse"] == 1.5
+        assert len(machines_of(site)) == 1
+
+
+def test_a_job_that_the_deadline_of_the_machine_cuts_short_has_its_own_time_elsewhere(tmp_path: Path) -> None:
+    with on_this_computer(tmp_path) as site:
+        group = site.group(keep_s=5.0)
+        site.start(group, site.job("first", timeout_s=6)).result(60)
+        late = site.job("late", "time.sleep(60 if len(Path('ran').read_text().split()) == 1 else 0)", timeout_s=6)
+        assert site.start(group, late).result(60)["rmse"] == 1.5
+        assert len(ran(late, site)) == 2
+        assert len(machines_of(site)) == 2
+
+
+def test_a_machine_without_a_job_makes_room_for_another_one(tmp_path: Path) -> None:
+    with on_this_computer(tmp_path) as site:
+        site.slots.take(1)
+        group, other = site.group(), GroupBackend("other", site.run, site.machines)
+        site.start(group, site.job("first")).result(60)
+        began = time.monotonic()
+        site.start(other, site.job("second")).result(60)
+        assert time.monotonic() - began < 15, "the machine is kept for 30 s"
+
+
+def test_jobs_that_are_ready_together_are_spread_and_those_that_follow_take_what_is_free(tmp_path: Path) -> None:
+    with on_this_computer(tmp_path) as site:
+        group = site.group(spread=True)
+        jobs = [site.job(f"job{number}", "time.sleep(0.4)") for number in range(6)]
+        assert [future.result(60)["rmse"] for future in [site.start(group, job) for job in jobs]] == [1.5] * 6
+        assert len(machines_of(site)) == 2, "as many as there are slots"
+        assert [len(ran(job, site)) for job in jobs] == [1] * 6
+        group.expect_no_more()
+        wait_until(lambda: site.is_free)
+
+
+def test_a_pod_without_a_job_is_not_replaced_where_it_is_lost(cloud: Cloud) -> None:
+    with on_pods(cloud) as site:
+        group = site.group()
+        site.start(group, site.job("first")).result(60)
+        next(iter(cloud.runpod.pods.values())).end()
+        wait_until(lambda: site.is_free)
+        assert len(cloud.runpod.pods) == 1
+        assert site.start(group, site.job("second")).result(60)["rmse"] == 1.5
+        assert len(cloud.runpod.pods) == 2
+
+
+def test_a_pod_that_is_lost_with_a_job_that_came_later_is_replaced(cloud: Cloud) -> None:
+    with on_pods(cloud) as site:
+        group = site.group()
+        first = site.job("first")
+        second = site.job("second", "while not (Path('/workspace') / 'go').exists(): time.sleep(0.05)")
+        site.start(group, first).result(60)
+        waiting = site.start(group, second)
+        wait_until(lambda: len(ran(second, site)) == 1)
+        next(iter(cloud.runpod.pods.values())).end()
+        (cloud.bucket / "go").touch()
+        assert waiting.result(60)["rmse"] == 1.5
+        assert [len(ran(job, site)) for job in (first, second)] == [1, 2]
+        assert len(cloud.runpod.pods) == 2

@@ -43,6 +43,7 @@ class PlannedNode(_Exactly):
     name: str
     where: Literal["here", "local", "runpod"]
     group: str | None
+    keep_s: float
     trains: str | None
     machine: str | None
     stock: str | None

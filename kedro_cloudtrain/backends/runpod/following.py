@@ -76,7 +76,7 @@ class Following:
         self._heartbeats = 0
         # A silence is not one while this computer is asleep; a deadline passes all the same.
         self._began_at = self._heartbeat_at = self._volume_answered_at = time.monotonic()
-        self._next_progress_at = self._next_heartbeat_at = 0.0
+        self._next_progress_at = self._next_log_at = self._next_heartbeat_at = self._next_result_at = 0.0
         self._handed_in_at: float | None = None
         self._look_now = threading.Event()
 
@@ -102,7 +102,7 @@ class Following:
             # Before the volume is read: a pod that is gone by now has written its result already, or never will.
             loss, dear = self._loss(), self._check_price()
             try:
-                result = self._remote.result(self._placement.attempt)
+                result = self._result(is_due=loss is not None)
                 if result is None and loss is None:
                     self._report_progress()
                 self._volume_answered_at = time.monotonic()
@@ -122,6 +122,14 @@ class Following:
         raise JobCancelledError(
             f"{self._job} was cancelled, since its run is over. Its folder is kept on the volume: {self._remote.key('')}"
         )
+
+    def _result(self, *, is_due: bool) -> JobResult | None:
+        """Read the result; that of a machine which is kept is looked for at the usual pace alone, since its jobs end without one."""
+        now = time.monotonic()
+        if self._request.keep_s and now < self._next_result_at and not is_due:
+            return None
+        self._next_result_at = now + self._pace.result_every_s
+        return self._remote.result(self._placement.attempt)
 
     def _check_price(self) -> DearPodError | None:
         """Hold the pod to the limits by the price that the lists show; return the error if it must be ended for that."""
@@ -153,7 +161,11 @@ class Following:
             self._watcher.busy(self._job, heartbeat.gpu_percent if heartbeat is not None else None, self._placement.cost_usd)
         if now >= self._next_progress_at:
             self._next_progress_at = now + self._pace.look_again_s(self._pace.progress_every_s, self._ran_s)
-            progress = self._remote.follow() if self._heartbeats else None
+            # Its log is copied at the usual pace.
+            log = now >= self._next_log_at
+            if log:
+                self._next_log_at = now + self._pace.progress_every_s
+            progress = self._remote.follow(log=log) if self._heartbeats else None
             if progress is not None:
                 self._watcher.moved(self._job, JobState.RUNNING)
                 self._watcher.progressed(self._job, progress)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-# What a job has taken so far, in intervals: one that is done is noticed after a fifth of its time more, at most.
-_SHARE = 5
+# A job that is done is noticed after so much of its own time more, at most; and so often more than later it is looked at when it begins.
+_SHARE, _OFTEN = 0.1, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,4 +42,4 @@ class Pace:
 
     def look_again_s(self, most_s: float, ran_s: float) -> float:
         """Return when a job is looked at again that has run for so many seconds: the longer it runs, the later, and in `most_s` at most."""
-        return min(most_s, max(self.result_every_s, ran_s) / _SHARE)
+        return min(most_s, max(self.result_every_s / _OFTEN, ran_s * _SHARE))

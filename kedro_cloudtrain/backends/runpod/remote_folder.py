@@ -175,12 +175,15 @@ class RemoteFolder:
         self._with_room(lambda: self.folder.write(self.folder.result, content))
         return result
 
-    def follow(self) -> JobProgress | None:
+    def follow(self, *, log: bool = True) -> JobProgress | None:
         """Copy what is new of the log and the progress into the mirror; return the latest round if it is new.
 
         Until the attempt's first heartbeat, the volume may still have an earlier attempt's files.
+
+        Args:
+            log: whether the log is copied as well.
         """
-        for file in (self.folder.log, self.folder.progress):
+        for file in (self.folder.log, self.folder.progress) if log else (self.folder.progress,):
             start = self._offsets.get(file.name, 0)
             content = self.volume.read_bytes(self.key(file.name), start, _PIECE_BYTES)
             if content:
