@@ -54,7 +54,7 @@ def run_on_pod() -> None:
             settings=NodeSettings.model_validate({"gpu": "none", "install": False}),
         )
         began = time.perf_counter()
-        searching = TrainingSearch(order, generator, KeptMachines(run, "tune", 1, 3600.0), run.display.row("tune"), studies=folder)
+        searching = TrainingSearch(order, generator, KeptMachines(run, "tune", 1, order.settings), run.display.row("tune"), studies=folder)
         receipts: list[Any] = []
         trials = searching.run(receipts)["trials"]
         total_s = time.perf_counter() - began

@@ -121,6 +121,7 @@ def _shared_machine(plan: MachinePlan, *, detach: bool) -> str | None:
     if plan.group is not None:
         return f"group {plan.group}"
     # What is left alone gets no more jobs.
-    if detach or not plan.settings.keep_s:
+    # And the trials of a search have machines of their own, which it keeps itself.
+    if detach or not plan.settings.keep_s or plan.search is not None:
         return None
     return json.dumps(machine_settings(plan.settings), default=str)

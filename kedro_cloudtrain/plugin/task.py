@@ -12,6 +12,7 @@ from kedro.io import DatasetError
 from kedro_cloudtrain.errors import DetachedError, DiskError, HyperparameterError, NotStartedError, SourceError
 from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import as_cached, place_of
+from kedro_cloudtrain.running.group import GroupBackend
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.storage.disk import LOCAL_ERRORS, disk_error
@@ -171,12 +172,17 @@ class CloudTask:
     def _search(self, order: TrainingOrder, *, reuse: bool) -> dict[str, Any]:
         """Search the hyperparameters of a training, and return its outputs by kind."""
         from kedro_cloudtrain.running.search import STUDIES, TrainingSearch
-        from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines
+        from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines, TrialSlots
 
         run, parallel = self._run, order.parameters.search.parallel if order.parameters.search is not None else 1
-        # Of a bucket a pod does not see what comes later.
-        kept = order.volume.mounted or not order.to_pod
-        machines = KeptMachines(run, order.node, parallel, order.settings.timeout_s) if kept else OwnMachines(run.backend, run.slots)
+        machines: OwnMachines | KeptMachines
+        if isinstance(run.backend, GroupBackend):
+            # Another node has made the parameters, so that nobody knew of the search when the node got its machine.
+            machines = OwnMachines(run.backend, run.backend.gathering)
+        elif order.to_pod and not order.volume.mounted:
+            machines = OwnMachines(run.backend, TrialSlots(run.slots))  # Of a bucket a pod does not see what comes later.
+        else:
+            machines = KeptMachines(run, order.node, parallel, order.settings)
         search = TrainingSearch(
             order,
             run.generator,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from kedro_cloudtrain.backends.backend import Backend
+    from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.receipt import MachineUse, Receipt
     from kedro_cloudtrain.running.run import Run
     from kedro_cloudtrain.running.slots import SlotSource
@@ -61,7 +62,7 @@ class OwnMachines:
 
     Args:
         backend: runs the trials.
-        slots: the run's; None where there is no run.
+        slots: what a trial gets its slot from; None where there is no run.
 
     Attributes:
         backend: runs the trials.
@@ -69,10 +70,10 @@ class OwnMachines:
         at_once: how many may run at once; None for any number.
     """
 
-    def __init__(self, backend: Backend, slots: Slots | None = None) -> None:
+    def __init__(self, backend: Backend, slots: SlotSource | None = None) -> None:
         self.backend = backend
-        self.slots: SlotSource | None = None if slots is None else TrialSlots(slots)
-        self.at_once = None if slots is None else slots.count
+        self.slots = slots
+        self.at_once = slots.count if isinstance(slots, Slots) else None
 
     @property
     def used(self) -> list[MachineUse]:
@@ -93,7 +94,7 @@ class KeptMachines:
         run: the run, whose backend has the machines.
         node: the node's name, by which the machines go as well.
         parallel: how many machines there are.
-        timeout_s: after how many seconds a machine ends, whatever it does.
+        settings: what `cloudtrain.yml` sets for the node.
 
     Attributes:
         backend: runs the trials.
@@ -101,12 +102,13 @@ class KeptMachines:
         at_once: how many may run at once.
     """
 
-    def __init__(self, run: Run, node: str, parallel: int, timeout_s: float) -> None:
+    def __init__(self, run: Run, node: str, parallel: int, settings: NodeSettings) -> None:
         self._run, self._node = run, node
         self._receipts: list[Receipt] = []
         self._threads = DaemonExecutor(parallel + 1, "cloudtrain-machine")
         own = dataclasses.replace(run, slots=TrialSlots(run.slots), receipts=self._receipts)
-        self.backend = GroupBackend(node, own, self._threads, min(_KEEP_S, timeout_s), spread=True, label=node)
+        keep_s = settings.keep_s or min(_KEEP_S, settings.timeout_s)
+        self.backend = GroupBackend(node, own, self._threads, keep_s, spread=True, label=node)
         self.slots: SlotSource | None = self.backend.gathering
         self.at_once: int | None = run.slots.count
 

@@ -31,7 +31,7 @@ from kedro_cloudtrain.running.search import TrainingSearch
 from kedro_cloudtrain.running.slots import Slots
 from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.running.trial import TrialOrder, TrialWatcher, counts, more_is_better
-from kedro_cloudtrain.running.trial_machines import OwnMachines
+from kedro_cloudtrain.running.trial_machines import OwnMachines, TrialSlots
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 
 DEPTH, RATE = {"int": [2, 9]}, {"float": [0.01, 0.5], "log": True}
@@ -73,7 +73,14 @@ def search(
     row, receipts = Row("train_species", "xgboost", "kinds"), []
     order = order_of(folder, **options)
     studies = studies_of(folder) if kept else None
-    runs = TrainingSearch(order, TrainingScriptGenerator(), OwnMachines(backend, slots), row, reuse=reuse, studies=studies)
+    runs = TrainingSearch(
+        order,
+        TrainingScriptGenerator(),
+        OwnMachines(backend, None if slots is None else TrialSlots(slots)),
+        row,
+        reuse=reuse,
+        studies=studies,
+    )
     try:
         values = runs.run(receipts)
     finally:
@@ -111,6 +118,14 @@ def test_a_search_that_was_killed_and_then_made_longer_has_the_trials_of_one_run
     # One of the killed search was not done; those that were are not run again.
     assert sum(jobs) == 12 + 1
     assert parts.trials["state"].isin(["complete", "pruned"]).all()
+
+
+def test_what_a_killed_client_had_no_time_to_write_is_asked_again_and_found_among_the_jobs(tmp_path: Path) -> None:
+    first = search(tmp_path, ToyBackend(), pruner="median", n_trials=9)  # whose study is gone with its process
+    again = ToyBackend()
+    assert search(tmp_path, again, pruner="median", n_trials=9).facts == first.facts
+    # A pruned trial has no result, so that it runs once more, to the round at which it is pruned.
+    assert again.jobs == list(first.trials.query("state == 'pruned'")["job"])
 
 
 def test_the_same_seed_asks_the_same_and_another_seed_something_else(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def search_on(backend: Backend, volume: Any, folder: Path, slots: Slots, *, seco
         volume=volume,
         settings=NodeSettings.model_validate({"timeout_s": 60, "gpu": "none", "install": False, "retries": 1}),
     )
-    machines = KeptMachines(run, "tune", search.get("parallel", 1), 60.0)
+    machines = KeptMachines(run, "tune", search.get("parallel", 1), order.settings)
     receipts: list[Receipt] = []
     values = TrainingSearch(order, generator, machines, run.display.row("tune"), studies=folder / "studies").run(receipts)
     return values, receipts[0]
