@@ -43,10 +43,19 @@ class GroupBackend:
             machine has what it needs.
         spread: whether jobs that are ready at the same time get a machine each, as far as there are slots, instead of one together.
         label: what its machines are called; left out, `group NAME`.
+        quiet: whether the log does not say which job goes where.
     """
 
     def __init__(
-        self, group: str, run: Run, machines: Executor, keep_s: float = 0.0, *, spread: bool = False, label: str | None = None
+        self,
+        group: str,
+        run: Run,
+        machines: Executor,
+        keep_s: float = 0.0,
+        *,
+        spread: bool = False,
+        label: str | None = None,
+        quiet: bool = False,
     ) -> None:
         self.name = run.backend.name
         self.gathering = Gathering(run.slots, self._settled)
@@ -56,6 +65,7 @@ class GroupBackend:
         self._machines = machines
         self._keep_s = keep_s
         self._spread = spread
+        self._log_level = logging.DEBUG if quiet else logging.INFO
         self._lock = threading.Lock()
         self._open: list[GroupMachine] = []
         # Jobs that no machine has got yet.
@@ -166,7 +176,7 @@ class GroupBackend:
             member.end(error)
             return True
         if taken:
-            logger.info("%s goes to a machine that is kept  [%s]", member.job, machine.folder.name, extra={"markup": False})
+            logger.log(self._log_level, "%s goes to a machine that is kept  [%s]", member.job, machine.folder.name, extra={"markup": False})
             with self._lock:
                 self._unplaced.discard(member)
             self._settled()

@@ -112,6 +112,7 @@ class TrainingSearch:
         self.file = None if studies is None else studies / f"{job_name(order.node, '').rstrip('-')}.db"
         self._ran = self._reused = self._new_failures = 0
         self._uses: list[MachineUse] = []
+        self._states: Mapping[str, int] = {}
         self._first_error: CloudTrainError | None = None
         self._end = ""
 
@@ -135,6 +136,7 @@ class TrainingSearch:
                     self._ask_and_tell(study)
                 finally:
                     study.flush()
+                    self._states = Counter(told.state for told in study.told)
             best = study.best()
             if best is None:
                 raise self._nothing_found(study)
@@ -282,6 +284,9 @@ class TrainingSearch:
         found = "" if best is None or best.score is None else f", best {self._goal.metric} {score_text(best.score)}"
         row.trials = f"trial {min(done + 1, most)} of {most}{found}"
         row.progress = JobProgress(step=min(done, most), of=most)
+        if kept := self._machines.used:
+            row.machine, row.spent_usd = kept[-1].machine, self._spent_usd
+            row.cost_usd = row.spent_usd
         if row.state is not JobState.RUNNING:
             row.moved(self.name, JobState.RUNNING)
 
@@ -353,9 +358,14 @@ class TrainingSearch:
         if self.file is not None:
             logger.info("%s: the study %s is in %s", node, self.name, self.file, extra={"markup": False})
 
+    @property
+    def _why(self) -> str:
+        """The numbers of trials: `search: 9 trials run, 31 reused; of all 12 pruned, 1 failed`."""
+        kinds = [f"{count} {state}" for state in ("pruned", "failed") if (count := self._states.get(state, 0))]
+        return f"search: {counted(self._ran, 'trial')} run, {self._reused} reused" + (f"; of all {', '.join(kinds)}" if kinds else "")
+
     def _receipt(self, state: JobState, winner: Job | None, scores: Mapping[str, float], error: str) -> Receipt:
         total_s = time.monotonic() - self._began
-        failed = f", {self._new_failures} failed" if self._new_failures else ""
         return Receipt(
             node=self._order.node,
             job=winner.name if winner is not None else self.name,
@@ -364,7 +374,7 @@ class TrainingSearch:
             total_s=total_s,
             machines=(*self._uses, *self._machines.used),
             started_at=time.time() - total_s,
-            why=f"search: {counted(self._ran, 'trial')} run, {self._reused} reused{failed}",
+            why=self._why,
             scores=scores,
             data=self._base.fingerprint.input_digests,
             error=error,

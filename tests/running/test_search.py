@@ -237,6 +237,7 @@ def test_a_trial_that_fails_is_not_the_end_unless_all_do(tmp_path: Path) -> None
     assert set(found.trials["state"]) == {"complete", "failed"}
     assert (found.trials["state"] == "failed").equals(found.trials["grow_policy"] == "depthwise")
     slots.check_open("another job")  # The run goes on.
+    assert found.receipt.why == f"search: 8 trials run, 0 reused; of all {(found.trials['state'] == 'failed').sum()} failed"
 
     def all_fail(values: dict[str, Any]) -> float:
         raise HyperparameterError(f"trial of depth {values['max_depth']} was refused")

@@ -71,7 +71,7 @@ def test_trials_share_one_machine_and_one_that_is_pruned_is_ended_there(tmp_path
     assert len(pruned) > 0
     assert min(rounds) < 20
     assert len(list(folder.glob("group-tune-*"))) == 1
-    assert receipt.why == "search: 9 trials run, 0 reused"
+    assert receipt.why == f"search: 9 trials run, 0 reused; of all {len(pruned)} pruned"
     slots.check_open("another job")
     assert slots._free == 1
 
@@ -84,6 +84,7 @@ def test_trials_on_a_pod_that_is_kept_leave_their_metrics_and_the_best_all_its_o
         backend.close()
     trials = values["trials"]
     assert list(trials["state"]) == ["complete"] * 6
+    assert receipt.why == "search: 6 trials run, 0 reused"
     # One pod, on the receipt of the search; a trial's dollars are its share.
     assert len({use.pod for use in receipt.machines}) == len(receipt.machines) == 1
     assert 0 < trials["usd"].sum() <= receipt.cost_usd * 1.5
