@@ -17,7 +17,7 @@ from support.waiting import wait_until
 from kedro_cloudtrain.backends.backend import Backend
 from kedro_cloudtrain.backends.local import LocalBackend
 from kedro_cloudtrain.config import NodeSettings, RunSettings
-from kedro_cloudtrain.errors import ApiError, JobCancelledError, JobFailedError, JobLostError, JobTimeoutError
+from kedro_cloudtrain.errors import ApiError, DetachedError, JobCancelledError, JobFailedError, JobLostError, JobTimeoutError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.result import JobProgress, JobState
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
@@ -332,3 +332,18 @@ def test_a_job_that_cannot_be_brought_to_its_machine_fails_and_the_next_one_gets
 
 def refuse(*_: object) -> None:
     raise ApiError("no answer")
+
+
+def test_a_machine_is_not_kept_for_nobody(tmp_path: Path) -> None:
+    """Neither where the run has no other node for it, nor where the run leaves it."""
+    with on_this_computer(tmp_path) as site:
+        last, left = site.group(), site.group()
+        last.expect_no_more()
+        site.job("last").run(last, Watching("last"), [], slots=last.gathering)
+        wait_until(lambda: site.is_free)
+        with pytest.raises(DetachedError):
+            site.job("left").run(left, Watching("left"), [], slots=left.gathering, detach=True)
+        jobs = Path(site.volume.folder(".cloudtrain/jobs"))
+        scripts = [(jobs / name / "train.py").read_text() for name in machines_of(site)]
+        assert ["KEEP_S" in script for script in scripts] == [False, False]
+        wait_until(lambda: all((jobs / name / "result.json").exists() for name in machines_of(site)))
