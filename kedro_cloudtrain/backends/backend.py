@@ -186,6 +186,11 @@ class Backend(Protocol):
         """End every job that still runs, and refuse new ones."""
         ...
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` has begun."""
+        ...
+
     def left(self) -> Sequence[str]:
         """Return, after `close`, a sentence for each machine that could not be ended, with its price and what ends it."""
         ...

@@ -105,6 +105,11 @@ class LocalBackend:
         """End every job that still runs; the threads that wait for them do it, each within its grace period."""
         self._closed.set()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` has begun."""
+        return self._closed.is_set()
+
     def left(self) -> tuple[str, ...]:
         """Return nothing: a process is ended by this computer itself."""
         return ()

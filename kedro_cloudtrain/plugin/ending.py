@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # From the signal to the end of the process; what is orderly takes a fraction of it.
 _WITHIN_S = 4.0
+# For the machines, where the end of the command was not reached.
+_MACHINES_S = 2.0
 # For what the streams still hold, whose reader may have gone.
 _FLUSH_S = 0.3
 _SHOW_CURSOR = "\x1b[?25h"
@@ -31,15 +33,18 @@ class Ending:
     """What ends a run that a signal has come to.
 
     The first signal raises in the main thread, so that every `finally` is passed: pods are ended, and the last lines are printed. A command
-    that has not ended some seconds later, or that gets a second signal, ends at once, whatever hangs. A process that is no command of ours,
-    such as a notebook's, is never ended so, nor is one that goes on after the command, such as a service that has called it.
+    that has not ended some seconds later, or that gets a second signal, ends at once, whatever hangs: also where the main thread has lost
+    what was raised in it, as it does with what is raised in a `__del__`. A process that is no command of ours, such as a notebook's, is
+    never ended so, nor is one that goes on after the command, such as a service that has called it.
 
     Attributes:
         last_lines: returns what has to be printed where that was not reached.
+        end_machines: ends what costs money, unless that has begun.
     """
 
     def __init__(self) -> None:
         self.last_lines: Callable[[], Sequence[str]] = tuple
+        self.end_machines: Callable[[], object] = tuple
         self._number = 0
 
     @contextlib.contextmanager
@@ -108,6 +113,9 @@ class Ending:
     def _leave(self, number: int) -> None:
         """End the process now, with the programs that it waits for."""
         end_children()
+        ending = threading.Thread(target=self.end_machines, name="cloudtrain-ending", daemon=True)
+        ending.start()
+        ending.join(_MACHINES_S)
         lines = []
         with contextlib.suppress(Exception):
             lines = list(self.last_lines())

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
     from pluggy import PluginManager
 
+    from kedro_cloudtrain.backends.backend import Backend
     from kedro_cloudtrain.config import ProjectConfig, Settings
     from kedro_cloudtrain.jobs.receipt import Receipt
     from kedro_cloudtrain.planning.environments import Environments
@@ -220,6 +222,7 @@ class CloudTrainRunner(SequentialRunner):
         models, began_at = model_places(plans, catalog, project.path), time.monotonic()
         try:
             ending.last_lines = lambda: (*run.backend.left(), *silent_servers())
+            ending.end_machines = partial(_close, run.backend)
             with run.display:
                 self._run_nodes(pipeline, catalog, hook_manager, run_id)
         finally:
@@ -257,6 +260,12 @@ class CloudTrainRunner(SequentialRunner):
             AbstractRunner._run(self, *args)  # noqa: SLF001  # past SequentialRunner's message about synchronous mode
         else:
             super()._run(*args)
+
+
+def _close(backend: Backend) -> None:
+    """End the machines, unless that has begun."""
+    if not backend.is_closed:
+        backend.close()
 
 
 def _thread_runner(max_workers: Any, *, is_async: bool) -> ThreadRunner:

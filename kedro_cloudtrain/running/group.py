@@ -119,6 +119,11 @@ class GroupBackend:
     def close(self) -> None:
         """Do nothing: the machine is ended by the backend itself, which other jobs share."""
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the backend itself is closed."""
+        return self._run.backend.is_closed
+
     def left(self) -> Sequence[str]:
         """Return nothing: the backend itself knows."""
         return ()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # A block's rows: with a hundred columns it is 13 MB, which a GPU takes in a millisecond.
 _ROWS = 32_768
 _SMALLEST, _LARGEST = 128, 8192
+# The training rows may take so much of a GPU's memory: the network and its optimiser are small beside them.
+_SHARE_OF_ROWS = 0.3
 _STEPS_OF_AN_EPOCH = 1000
 
 
@@ -25,7 +29,8 @@ def in_blocks(model: Any, batch_size: int) -> Any:
 
     Its steps are those of the model itself, in the same order, an epoch's incomplete batch among them. What it learns, the model has
     learned: they share their variables. `compile` compiles both, and `fit` takes all that the model's own takes, except `batch_size`.
-    On JAX, the rows of a batch are spread over all of the machine's devices.
+    On JAX, the rows of a batch are spread over all of the machine's devices. A single GPU gets the training rows once, where its memory
+    holds them, and picks those of a block itself: it would wait for a computer that gathers them.
 
     Args:
         model: a functional Keras model, not compiled yet.
@@ -52,13 +57,51 @@ def in_blocks(model: Any, batch_size: int) -> Any:
         def train_step(self, state: Any, data: Any) -> Any:
             return _scan(super().train_step, state, data, batch_size)
 
+        def fit(self, x: Any, y: Any, *, sample_weight: Any = None, validation_data: Any, **more: Any) -> Any:
+            table = (x, y) if sample_weight is None else (x, y, sample_weight)
+            if not _fits_device(table):
+                return super().fit(x, y, sample_weight=sample_weight, validation_data=validation_data, **more)
+            self._begin_on_device(table)
+            # By the rows' numbers Keras could not build its loss and its metrics. A block of validation rows is what it evaluates later.
+            self.test_on_batch(*_rows_of(validation_data, slice(batch_size * steps)))
+            self.reset_metrics()
+            self.optimizer.build(self.trainable_variables)
+            return super().fit(np.arange(len(y), dtype="int32"), validation_data=validation_data, **more)
+
+        def _begin_on_device(self, table: Any) -> None:
+            """Let a block be the numbers of its rows, which the compiled step picks from a table on the device."""
+            import jax
+
+            table, step = jax.device_put(table), super().train_step
+
+            def train(state: Any, rows: Any, table: Any) -> tuple[Any, Any]:
+                return _scan(step, state, _rows_of(table, rows), batch_size)
+
+            compiled_step = jax.jit(train, donate_argnums=0)  # as Keras compiles its own
+            self.train_function = lambda state, blocks: compiled_step(state, next(blocks), table)
+
     return (CompiledBlocks if compiled else Blocks)(model.input, model.output)
+
+
+def _rows_of(table: Any, rows: Any) -> Any:
+    """Return some rows of each array."""
+    import jax
+
+    return jax.tree.map(lambda array: array[rows], table)
+
+
+def _fits_device(table: Any) -> bool:
+    """Return whether JAX has a single device, with a memory of its own that holds a table."""
+    import jax
+
+    device, *others = jax.local_devices()
+    memory = device.memory_stats() or {}  # a CPU's are the host's
+    return not others and sum(array.nbytes for array in jax.tree.leaves(table)) <= _SHARE_OF_ROWS * memory.get("bytes_limit", 0)
 
 
 def _scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, block: Any, batch_size: int) -> tuple[Any, Any]:
     """Take a step with each batch of a block, and return the last step's logs and the state after it; for JAX to compile."""
     import jax
-    import numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     # Keras's `DataParallel` takes no batch that its devices cannot share out equally, which an epoch's last may be.

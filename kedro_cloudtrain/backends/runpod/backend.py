@@ -205,6 +205,11 @@ class RunPodBackend:
                 usd_per_hour,
             )
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` has begun."""
+        return self._closed.is_set()
+
     def left(self) -> list[str]:
         """Return a sentence for each pod that could not be ended, or that is not known to have ended yet while `close` is at work."""
         end = "kedro cloudtrain reap, or https://console.runpod.io/pods"

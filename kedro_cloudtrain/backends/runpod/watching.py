@@ -190,6 +190,8 @@ class PodWatch:
         for _ in range(_FINAL_LISTS):
             if not left:
                 break
+            with self._lock:  # Whoever ends this process meanwhile names them.
+                self.left |= {pod_id: self._pods[pod_id].usd_per_hour for pod_id in left if pod_id in self._pods}
             self._terminate_all(left)
             time.sleep(min(1.0, self._pace.list_every_s))  # A list may have a pod for a moment longer.
             left = self._find_living()

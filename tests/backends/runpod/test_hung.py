@@ -40,8 +40,24 @@ def shop(project: Project, cloud: Cloud) -> Project:
     return project
 
 
-def start(shop: Project) -> subprocess.Popen[str]:
-    code = f"{LISTEN}; runpy.run_module('kedro', run_name='__main__')"
+# The main thread loses what the signal raises in it, as it does where that comes into a `__del__`.
+LOSE = """
+import kedro.runner.runner as runner
+from concurrent.futures import wait
+
+def lossy(*args, **more):
+    while True:
+        try:
+            return wait(*args, **more)
+        except SystemExit:
+            pass
+
+runner.wait = lossy
+"""
+
+
+def start(shop: Project, before: str = "") -> subprocess.Popen[str]:
+    code = f"{before}\n{LISTEN}; runpy.run_module('kedro', run_name='__main__')"
     command = [sys.executable, "-c", code, "run", "--runner=cloudtrain", "--env=runpod"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen(command, cwd=shop.path, env=shop.environment(), start_new_session=True, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
@@ -66,6 +82,14 @@ def test_a_run_whose_volume_hangs_ends_soon_and_without_its_pod(shop: Project, c
     cloud.s3.faults.insert(0, StorageFault("GET", "machine.json", 0, times=3))
     process = start(shop)
     wait_until(lambda: len(cloud.runpod.living) == 1, 60)
+    seconds, output = ended(process, signal.SIGTERM)
+    assert (seconds < WITHIN_S, process.returncode, cloud.runpod.living) == (True, 143, []), output
+    assert "Traceback" not in output
+
+
+def test_a_run_whose_main_thread_has_lost_the_signal_ends_soon_and_without_its_pod(shop: Project, cloud: Cloud) -> None:
+    process = start(shop, LOSE)
+    wait_until((cloud.bucket / "at-work").exists, 60)
     seconds, output = ended(process, signal.SIGTERM)
     assert (seconds < WITHIN_S, process.returncode, cloud.runpod.living) == (True, 143, []), output
     assert "Traceback" not in output
