@@ -90,14 +90,16 @@ class CloudTrainExecutor(Executor):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool | None:
         run, detach = self._run, self._run.settings.detach
-        for group in self._groups.values():
-            # No node is ready any more: what is kept ends once it has done the jobs that it has.
-            group.release()
         interrupted = error is not None and not isinstance(error, Exception)
         if interrupted or (error is not None and not detach):
             run.slots.close()
         if interrupted or (error is not None and run.settings.on_failure == "cancel" and not detach):
             run.backend.close()
+        else:
+            for group in self._groups.values():
+                # No node is ready any more: what is kept ends once it has done the jobs that it has.
+                group.expect_no_more()
+                group.release()
         if interrupted:
             ends_at = time.monotonic() + _INTERRUPTED_S
             for executor in (self._machines, self._members, self._ordinary):

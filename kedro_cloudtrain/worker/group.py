@@ -194,9 +194,9 @@ class _Machine:
             returncode = job.wait(timeout_s, lambda member: self._report(progress, place.name, member))
         if not (place / RESULT).is_file():
             write_result(place, {**_without_result(job, returncode, timeout_s), **_about(began)})
-        fault = _read(place / RESULT).get("error")
-        if isinstance(fault, dict) and fault.get("type") == MachineError.__name__:
-            write_result(self._folder, {"state": "failed", "error": fault, **self.figures()})
+        result = _read(place / RESULT)
+        if _is_fault(result):
+            write_result(self._folder, {"state": "failed", "error": result["error"], **self.figures()})
             raise SystemExit(1)
 
     def _report(self, progress: TextIO, job: str = "", member: Mapping[str, Any] | None = None) -> None:
@@ -204,8 +204,9 @@ class _Machine:
         progress.write(json.dumps(line | ({"job": job, "member": member} if member is not None else {})) + "\n")
 
     def _is_done(self, place: Path) -> bool:
+        """Return whether a job has ended on this machine, or on the lost one that it replaces: its client has been told how."""
         machine, result = _read(place / MACHINE), _read(place / RESULT)
-        return machine.get("run") == self._run and result.get("state") == "succeeded"
+        return machine.get("run") == self._run and bool(result) and not _is_fault(result)
 
     def _own_keys(self, job: str, batch: _Batch) -> dict[str, str]:
         """Return the variable with a job's own key alone: no job signs for another."""
@@ -227,6 +228,12 @@ def _without_result(job: GroupJob, returncode: int, timeout_s: float) -> dict[st
         hint = " (out of memory, often)" if name == "SIGKILL" else ""
         return {"state": "lost", "error": {"message": f"killed by {name}{hint}"}}
     return {"state": "failed", "error": {"message": f"ended with exit code {returncode} and left no result"}}
+
+
+def _is_fault(result: Mapping[str, Any]) -> bool:
+    """Return whether the machine could not do a job, which another one may."""
+    error = result.get("error")
+    return isinstance(error, dict) and error.get("type") == MachineError.__name__
 
 
 def _clear(place: Path) -> None:

@@ -17,7 +17,7 @@ from support.waiting import wait_until
 from kedro_cloudtrain.backends.backend import Backend
 from kedro_cloudtrain.backends.local import LocalBackend
 from kedro_cloudtrain.config import NodeSettings, RunSettings
-from kedro_cloudtrain.errors import JobCancelledError, JobFailedError, JobLostError, JobTimeoutError
+from kedro_cloudtrain.errors import ApiError, DetachedError, JobCancelledError, JobFailedError, JobLostError, JobTimeoutError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.result import JobProgress, JobState
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
@@ -171,15 +171,14 @@ def test_a_job_that_comes_later_runs_on_the_machine_that_is_kept(site: Site) -> 
         assert 0 < receipt.seconds["idle"] < 10
 
 
-@pytest.mark.parametrize("keep_s", [0.0, 30.0])
-def test_a_job_of_a_group_reports_its_own_progress(site: Site, keep_s: float) -> None:
+def test_a_job_of_a_group_reports_its_own_progress(site: Site) -> None:
     body = """
     with open('progress.jsonl', 'w', buffering=1) as progress:
         for step in range(1, 5):
             progress.write(json.dumps({"step": step, "of": 4, "metrics": {"rmse": 10.0 / step}, "seconds": 0.1 * step}) + "\\n")
             time.sleep(0.4)
     """
-    group = site.group(keep_s)
+    group = site.group(keep_s=30.0 if site.run.backend.name == "local" else 0.0)
     site.start(group, site.job("first", body)).result(60)
     site.start(group, site.job("second", body)).result(60)
     group.release()
@@ -302,3 +301,49 @@ def test_a_pod_that_is_lost_with_a_job_that_came_later_is_replaced(cloud: Cloud)
         assert waiting.result(60)["rmse"] == 1.5
         assert [len(ran(job, site)) for job in (first, second)] == [1, 2]
         assert len(cloud.runpod.pods) == 2
+
+
+def test_who_waits_for_a_job_on_a_pod_does_not_wait_for_what_the_pod_is_kept_for(cloud: Cloud) -> None:
+    with on_pods(cloud) as site:
+        group = site.group()
+        jobs = [site.job("first"), site.job("second")]
+        for job in jobs:
+            site.start(group, job).result(60)
+        began = time.monotonic()
+        for job in jobs:
+            result = site.run.backend.kept(job.folder).wait(lambda *_: None)
+            assert result is not None
+            assert result.state == "succeeded"
+        assert time.monotonic() - began < 15, "the pod is kept for 30 s"
+        assert len(cloud.runpod.living) == 1
+
+
+def test_a_job_that_cannot_be_brought_to_its_machine_fails_and_the_next_one_gets_another(cloud: Cloud) -> None:
+    with on_pods(cloud) as site:
+        group = site.group()
+        site.start(group, site.job("first")).result(60)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(site.run.backend, "deliver", refuse)
+            with pytest.raises(ApiError, match="no answer"):
+                site.start(group, site.job("second")).result(60)
+        assert site.start(group, site.job("third")).result(60)["rmse"] == 1.5
+        assert len(cloud.runpod.pods) == 2
+
+
+def refuse(*_: object) -> None:
+    raise ApiError("no answer")
+
+
+def test_a_machine_is_not_kept_for_nobody(tmp_path: Path) -> None:
+    """Neither where the run has no other node for it, nor where the run leaves it."""
+    with on_this_computer(tmp_path) as site:
+        last, left = site.group(), site.group()
+        last.expect_no_more()
+        site.job("last").run(last, Watching("last"), [], slots=last.gathering)
+        wait_until(lambda: site.is_free)
+        with pytest.raises(DetachedError):
+            site.job("left").run(left, Watching("left"), [], slots=left.gathering, detach=True)
+        jobs = Path(site.volume.folder(".cloudtrain/jobs"))
+        scripts = [(jobs / name / "train.py").read_text() for name in machines_of(site)]
+        assert ["KEEP_S" in script for script in scripts] == [False, False]
+        wait_until(lambda: all((jobs / name / "result.json").exists() for name in machines_of(site)))

@@ -155,7 +155,7 @@ class Following:
             self._next_heartbeat_at = now + self._pace.heartbeat_every_s
             heartbeat = self._remote.heartbeat(self._placement.attempt)
             if heartbeat is not None and heartbeat.number != self._heartbeats:
-                if heartbeat.stage == _JOB_STAGE and self._handed_in_at is None:
+                if heartbeat.stage == _JOB_STAGE and self._request.keep_s and self._handed_in_at is None:
                     self._handed_in_at = now
                 self._heartbeats, self._heartbeat_at = heartbeat.number, time.monotonic()
             self._watcher.busy(self._job, heartbeat.gpu_percent if heartbeat is not None else None, self._placement.cost_usd)
@@ -172,7 +172,7 @@ class Following:
 
     @property
     def _ran_s(self) -> float:
-        """For how long the latest job of the machine has run, in seconds."""
+        """For how long the latest job of a machine that is kept has run, in seconds; others are looked at in equal intervals."""
         return math.inf if self._handed_in_at is None else time.monotonic() - self._handed_in_at
 
     def _finish(self, result: JobResult, closed: threading.Event) -> JobResult:

@@ -98,8 +98,12 @@ class KeptPodJob:
         """
         group = self._group_folder()
         if group is not None:
-            # The group's machine reaches the job sooner or later.
-            KeptPodJob(self._remote.sibling(group), self._connect).wait(report)
+            # The group's machine reaches the job sooner or later; one that is kept goes on after it.
+            KeptPodJob(self._remote.sibling(group), self._connect)._wait(report, self._remote)  # noqa: SLF001  # its own class's
+        return self._wait(report)
+
+    def _wait(self, report: Callable[[str, JobProgress], None], member: RemoteFolder | None = None) -> JobResult | None:
+        """Wait until the job is done, or the job of a group that runs on its machine."""
         api, dearest = self._connect(), 0.0
         while True:
             machine = self._remote.machine()
@@ -116,6 +120,8 @@ class KeptPodJob:
                     with contextlib.suppress(CloudTrainError):  # Whoever takes the outputs is told what is wrong with them.
                         self._remote.fetch(result, ["metrics"])
                 return result
+            if member is not None and member.result(attempt) is not None:
+                return None
             progress = self._remote.follow() if self._remote.heartbeat(attempt) is not None else None
             if progress is not None:
                 report(self.folder.name, progress)
