@@ -17,6 +17,7 @@ CloudTrainError
 │   └── ApiError            the vendor's API refuses, in its own words
 └── JobError
     ├── JobFailedError      the script raised: its traceback, the end of its log, its folder
+    ├── JobPrunedError      the search that has asked for it has seen enough of it
     ├── JobTimeoutError     its deadline ended it
     ├── JobLostError        its process is gone and left no result
     │   └── UnsignedError   an output is a pickle that is not signed by this client's key
@@ -140,6 +141,10 @@ class JobError(CloudTrainError):
 
 class JobFailedError(JobError):
     """The job's script raised."""
+
+
+class JobPrunedError(JobError):
+    """The search that has asked for the job has ended it: by its first rounds, it is not among the best."""
 
 
 class JobTimeoutError(JobError):

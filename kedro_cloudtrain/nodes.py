@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any, cast
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.jobs.parameters import OUTPUT_KINDS
+from kedro_cloudtrain.jobs.parameters import NODE_OUTPUTS, OUTPUT_KINDS
 from kedro_cloudtrain.machine_node import machine_node
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from kedro.pipeline.node import Node
 
-    from kedro_cloudtrain.jobs.parameters import OutputKind
+    from kedro_cloudtrain.jobs.parameters import NodeOutput, OutputKind
 
 
 class TrainingFunction:
@@ -24,7 +24,7 @@ class TrainingFunction:
         kinds: the kinds of the node's outputs, in their order.
     """
 
-    def __init__(self, kinds: tuple[OutputKind, ...]) -> None:
+    def __init__(self, kinds: tuple[NodeOutput, ...]) -> None:
         self.kinds = kinds
         # Kedro and Kedro-Viz show a function's name, docstring and source.
         functools.update_wrapper(self, train)
@@ -59,7 +59,8 @@ def train(
         kinds: the outputs to return.
 
     Returns:
-        The value of each kind: `model` a `TrainedModel`, `metrics` a dict, `history`, `importance` and `predictions` DataFrames.
+        The value of each kind: `model` a `TrainedModel`, `metrics` a dict, `history`, `importance`, `predictions`
+        and, of a search, `trials` DataFrames.
 
     Raises:
         ConfigError: a parameter is not valid.
@@ -69,7 +70,7 @@ def train(
     # The imports are late, because defining a pipeline needs none of them.
     from kedro_cloudtrain.backends.local import LocalBackend
     from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of
-    from kedro_cloudtrain.jobs.preflight import check_training
+    from kedro_cloudtrain.jobs.preflight import check_training, without_search
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.running.display import Row
     from kedro_cloudtrain.running.prepare import prepare
@@ -79,15 +80,22 @@ def train(
     checked = TrainingParameters.parse(parameters, where="The training node's parameters")
     generator = TrainingScriptGenerator(own_templates())
     check_training(checked, generator, validation_table=validation is not None)
+    if (problem := without_search(checked, kinds)) is not None:
+        raise ConfigError(problem)
     training = TrainingOrder(
         node=checked.model_type,
         parameters=checked,
         data=data,
         validation=validation,
-        outputs=cast("tuple[OutputKind, ...]", kinds),
+        outputs=cast("tuple[OutputKind, ...]", tuple(kind for kind in kinds if kind != "trials")),
         volume=scratch_volume(),
     )
     watcher = Row(checked.model_type, library_of(checked.model_type), "the given table")
+    if checked.search is not None:
+        from kedro_cloudtrain.running.search import TrainingSearch
+        from kedro_cloudtrain.running.trial_machines import OwnMachines
+
+        return TrainingSearch(training, generator, OwnMachines(LocalBackend()), watcher).run([])
     return prepare(training, generator).run(LocalBackend(), watcher, [])
 
 
@@ -100,6 +108,7 @@ def training_node(
     history: str | None = None,
     importance: str | None = None,
     predictions: str | None = None,
+    trials: str | None = None,
     validation: str | None = None,
     name: str | None = None,
     tags: str | Iterable[str] | None = None,
@@ -115,6 +124,7 @@ def training_node(
         history: the dataset that the training history is saved to, a DataFrame with a row for each round.
         importance: the dataset that the features' importance is saved to, a DataFrame.
         predictions: the dataset that the predictions for the validation rows are saved to, a DataFrame.
+        trials: the dataset that the trials of a search are saved to, a DataFrame with a row for each; see `Search`.
         validation: the dataset of the validation rows, if they are a table of their own.
         name: the node's name.
         tags: the node's tags.
@@ -128,21 +138,22 @@ def training_node(
         training_node("penguins", "params:species", model="species_model", metrics="species_metrics", name="train_species")
         ```
     """
-    datasets: dict[OutputKind, str | None] = {
+    datasets: dict[NodeOutput, str | None] = {
         "model": model,
         "metrics": metrics,
         "history": history,
         "importance": importance,
         "predictions": predictions,
+        "trials": trials,
     }
-    outputs: dict[str, str] = {kind: dataset for kind in OUTPUT_KINDS if (dataset := datasets[kind])}
+    outputs: dict[str, str] = {kind: dataset for kind in NODE_OUTPUTS if (dataset := datasets[kind])}
     if not outputs:
         raise ConfigError(
             f"training_node({data!r}, {parameters!r}) has no outputs. Name at least one of {', '.join(OUTPUT_KINDS)}: "
             f'for example model="my_model".'
         )
     return machine_node(
-        TrainingFunction(tuple(kind for kind in OUTPUT_KINDS if kind in outputs)),
+        TrainingFunction(tuple(kind for kind in NODE_OUTPUTS if kind in outputs)),
         [data, parameters] if validation is None else [data, parameters, validation],
         outputs,
         name=name,

@@ -390,6 +390,13 @@ def test_the_group_of_the_page_is_one() -> None:
     assert settings.for_node("segments.station_01.train", namespace="segments.station_01").group == "segments"
 
 
+def test_the_machines_of_the_page_are_kept() -> None:
+    settings = make_settings(yaml.safe_load(block("how-to/groups.md", "yaml", "# conf/kept/cloudtrain.yml")))
+    tuned, reported = settings.for_node("tune", {"tuning"}), settings.for_node("report", {"reports"})
+    assert (tuned.group, tuned.keep_s, reported.group, reported.keep_s) == ("tuning", 120.0, None, 60.0)
+    assert max(tuned.keep_s, reported.keep_s) < tuned.timeout_s
+
+
 def test_the_bucket_of_the_page_is_one() -> None:
     settings = make_settings(yaml.safe_load(block("how-to/bucket.md", "yaml", "# conf/pods/cloudtrain.yml")))
     volume = settings.volume.make(ROOT)

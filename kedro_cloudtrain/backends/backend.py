@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from kedro_cloudtrain.config import NodeSettings
@@ -33,6 +33,9 @@ class JobRequest:
         environment: what the job's process finds in its environment beside the usual, such as the secrets of a URL.
         attach: whether a machine that works on the same job already, for a client that is gone, is taken over.
         members: the jobs that run within this one, where it is a group.
+        kinds: the outputs that come back; left out, all.
+        keep_s: for how many seconds the machine of a group waits for more jobs once it has none.
+        is_wanted: returns whether another machine is to take over where this one is lost; None where it always is.
     """
 
     folder: JobFolder
@@ -46,6 +49,9 @@ class JobRequest:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     attach: bool = False
     members: tuple[JobFolder, ...] = ()
+    kinds: tuple[str, ...] | None = None
+    keep_s: float = 0.0
+    is_wanted: Callable[[], bool] | None = None
 
     @property
     def timeout_s(self) -> float:
@@ -86,11 +92,12 @@ class KeptJob(Protocol):
 
     folder: JobFolder
 
-    def result(self, *, log: bool = False) -> JobResult | None:
+    def result(self, *, log: bool = False, kinds: Collection[str] | None = None) -> JobResult | None:
         """Return the job's result, with its outputs in the folder on this computer; None where it has none.
 
         Args:
-            log: whether the job's log is brought to the folder as well.
+            log: whether the job's log and its progress are brought to the folder as well.
+            kinds: which of the outputs; left out, all.
 
         Raises:
             JobLostError: there is a result file, and it is not a result.
@@ -99,6 +106,14 @@ class KeptJob(Protocol):
 
     def discard(self, result: JobResult) -> None:
         """Delete a result whose outputs are not what it describes: the job has to run again."""
+        ...
+
+    def refresh(self) -> None:
+        """Bring what is new of the job's progress to the folder on this computer."""
+        ...
+
+    def prune(self) -> None:
+        """Let the job, which is a trial, end at its next round."""
         ...
 
     def group(self) -> JobFolder | None:
@@ -158,6 +173,19 @@ class Backend(Protocol):
 
         Raises:
             BackendError: it cannot be started.
+        """
+        ...
+
+    def deliver(self, request: JobRequest, files: Mapping[Path, bytes], members: Sequence[JobFolder] = ()) -> None:
+        """Write further files of a job's folder, for its machine, which runs, or is about to.
+
+        Args:
+            request: the job, or the group.
+            files: their contents, in the order in which they have to be there.
+            members: more jobs of the group; what they need is there before the files are, and `machine.json` names the group in each.
+
+        Raises:
+            BackendError: they cannot be brought.
         """
         ...
 

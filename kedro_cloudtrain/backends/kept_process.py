@@ -12,7 +12,7 @@ from kedro_cloudtrain.jobs.folder import JobFolder
 from kedro_cloudtrain.jobs.result import JobResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from kedro_cloudtrain.jobs.result import JobProgress
@@ -33,7 +33,7 @@ class KeptProcess:
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
 
-    def result(self, *, log: bool = False) -> JobResult | None:  # noqa: ARG002  # the log is where it was written
+    def result(self, *, log: bool = False, kinds: Collection[str] | None = None) -> JobResult | None:  # noqa: ARG002  # all is in place
         """Return the job's result; None where it has none.
 
         Raises:
@@ -44,6 +44,13 @@ class KeptProcess:
     def discard(self, result: JobResult) -> None:  # noqa: ARG002  # it is the only one
         """Delete a result whose outputs are not what it describes."""
         self.folder.result.unlink(missing_ok=True)
+
+    def refresh(self) -> None:
+        """Do nothing: the folder on this computer is all there is."""
+
+    def prune(self) -> None:
+        """Let the job, which is a trial, end at its next round."""
+        self.folder.write(self.folder.prune, b"")
 
     def group(self) -> JobFolder | None:
         """Return None: a group's process holds its jobs, so that a client that has come to hold one knows that the process is over."""

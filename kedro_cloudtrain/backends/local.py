@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,15 +19,19 @@ from kedro_cloudtrain.jobs.result import JobResult, JobState
 from kedro_cloudtrain.pod.cores import thread_variables, usable_cores
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.disk import dispensable, writing
-from kedro_cloudtrain.worker.protocol import MASTER_KEY_VARIABLE, TIMEOUT_VARIABLE, VOLUME_VARIABLE
+from kedro_cloudtrain.worker.protocol import LOCKS_VARIABLE, MASTER_KEY_VARIABLE, TIMEOUT_VARIABLE, VOLUME_VARIABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from kedro_cloudtrain.backends.backend import JobRequest, Watcher
     from kedro_cloudtrain.jobs.folder import JobFolder
 
 # How soon `close` is noticed.
 _POLL_S = 0.1
 _PROGRESS_EVERY_S = 0.25
+_LEAST_S = 0.02
 # Ctrl-C has to end everything within 2 s: half of that is for the script to end by itself.
 _GRACE_S = 1.0
 
@@ -47,6 +52,9 @@ class LocalBackend:
         self._cores = usable_cores()
         self._jobs = jobs
         self._closed = threading.Event()
+        # Of machines that are kept: to pass them the locks of their later jobs, and when that was last.
+        self._sockets: dict[str, socket.socket] = {}
+        self._handed_in_at: dict[str, float] = {}
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
         """Run a job and return its result, which the folder's `result.json` alone decides."""
@@ -60,6 +68,9 @@ class LocalBackend:
             returncode = self._watch(process, folder, watcher, deadline)
         finally:
             _end_group(process)
+            self._handed_in_at.pop(folder.name, None)
+            if (passing := self._sockets.pop(folder.name, None)) is not None:
+                passing.close()
         if returncode is None and self._closed.is_set():
             if folder.last_result() is None:
                 folder.write_json(folder.result, {"state": "cancelled"})
@@ -78,6 +89,13 @@ class LocalBackend:
     def submit(self, request: JobRequest) -> None:
         """Start a job and leave it running: it holds its folder until it is done, and knows its deadline."""
         self._start(request)
+
+    def deliver(self, request: JobRequest, files: Mapping[Path, bytes], members: Sequence[JobFolder] = ()) -> None:
+        """Write further files of a job's folder, and pass the locks of further jobs to the group's process."""
+        self._pass_locks(request.folder, members)
+        for file, content in files.items():
+            request.folder.write(file, content)
+        self._handed_in_at[request.folder.name] = time.monotonic()
 
     def kept(self, folder: JobFolder) -> KeptProcess:
         """Return what an earlier client has left of a job."""
@@ -108,9 +126,18 @@ class LocalBackend:
         environment.pop(MASTER_KEY_VARIABLE, None)
         if isinstance(request.volume, DirectoryVolume):
             environment[VOLUME_VARIABLE] = str(request.volume.root.resolve())
+        members = list(request.members)
+        theirs: socket.socket | None = None
+        if request.keep_s:
+            # Each lock is passed, so that the process can release it once its job is done.
+            self._sockets[request.folder.name], theirs = socket.socketpair()
+            environment[LOCKS_VARIABLE] = str(theirs.fileno())
+            self._pass_locks(request.folder, members)
+            members.clear()
+        inherited = [folder.lock_fd for folder in (request.folder, *members) if folder.lock_fd is not None]
         with writing(request.folder.log):
             opened = request.folder.log.open("wb")
-        with opened as log:
+        with opened as log, theirs or contextlib.nullcontext():
             process = subprocess.Popen(
                 [sys.executable, request.folder.script.name],
                 cwd=request.folder.path,
@@ -121,7 +148,7 @@ class LocalBackend:
                 # A group of its own: a terminal's Ctrl-C reaches the client alone, and the client ends the whole group.
                 start_new_session=True,
                 # The child holds the job as well: when the client is killed, the job stays held until the child is done.
-                pass_fds=[folder.lock_fd for folder in (request.folder, *request.members) if folder.lock_fd is not None],
+                pass_fds=[*inherited, *([theirs.fileno()] if theirs is not None else [])],
             )
         request.folder.record_process(process.pid)
         with dispensable("What runs the jobs"):
@@ -130,6 +157,14 @@ class LocalBackend:
                 {"backend": self.name, "pid": process.pid, "started_at": time.time(), "timeout_s": request.timeout_s},
             )
         return process
+
+    def _pass_locks(self, group: JobFolder, members: Sequence[JobFolder]) -> None:
+        """Let the process of a group hold its jobs: if this client is killed, they stay held until they are done."""
+        passing = self._sockets.get(group.name)
+        for member in members if passing is not None else ():
+            if passing is not None and member.lock_fd is not None:
+                with contextlib.suppress(OSError):  # The process is gone.
+                    socket.send_fds(passing, [member.name.encode()], [member.lock_fd])
 
     def _watch(self, process: subprocess.Popen[bytes], folder: JobFolder, watcher: Watcher, deadline: float) -> int | None:
         """Wait for the process and return its exit code; None where it did not end by itself."""
@@ -152,13 +187,14 @@ class LocalBackend:
                         watcher.moved(folder.name, JobState.RUNNING)
                         running = True
                     watcher.progressed(folder.name, progress)
-                # The longer a fit runs, the less often its progress is read.
-                look_again = now + max(_PROGRESS_EVERY_S, min(2.0, (now - began) / 40))
+                # The longer a fit runs, the less often its progress is read; at first, as soon as it may have done something.
+                ran_s = now - self._handed_in_at.get(folder.name, began)
+                look_again = now + min(max(_PROGRESS_EVERY_S, min(2.0, ran_s / 40)), max(_LEAST_S, ran_s / 5))
             if returncode is not None:
                 return returncode
             if now >= deadline or self._closed.is_set():
                 return None
-            ended.wait(min(_POLL_S, deadline - now))
+            ended.wait(min(_POLL_S, max(_LEAST_S, look_again - now), deadline - now))
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -11,6 +11,8 @@ MOST_SECONDS = 1e8
 MOST_GIGABYTES = 1e5
 
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
+# None, or some.
+Pause = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 # The client alone waits, so that it may wait for ever: `.inf`.
 Wait = Annotated[float, Field(ge=0)]
 # `.inf` is no limit.

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from kedro_cloudtrain.config.bounds import Gigabytes, Megabytes, Seconds, Usd, Wait  # noqa: TC001  # pydantic reads them
+from kedro_cloudtrain.config.bounds import Gigabytes, Megabytes, Pause, Seconds, Usd, Wait  # noqa: TC001  # pydantic reads them
 from kedro_cloudtrain.secrecy import sealed, shown
 
 # RunPod's own, which its hosts have cached (its docs, "Pods: official templates"), so that a pod starts without a pull. Both are built from
@@ -21,7 +21,7 @@ CPU_IMAGE = "runpod/base:1.0.2-ubuntu2404"
 class NodeSettings(BaseModel):
     """Settings of one node, or of every node below `defaults`.
 
-    All but `timeout_s`, `cache`, `upload_warn_mb`, `group` and the checkpoints matter to pods alone.
+    All but `timeout_s`, `cache`, `upload_warn_mb`, `group`, `keep_s` and the checkpoints matter to pods alone.
 
     Attributes:
         timeout_s: the job's deadline, in seconds from its start.
@@ -50,6 +50,8 @@ class NodeSettings(BaseModel):
         upload_warn_mb: the size in megabytes above which an input that exists in the client's process alone is sent with a warning.
         group: nodes of the same group that are ready at the same time share a machine and run on it one after another; `timeout_s` and
             `max_cost_usd` are then for all of them together.
+        keep_s: for how many seconds a machine whose jobs are done waits for the run's next job, before it ends; with `group` for a job of
+            the group, else for one of any node with the same settings for its machine.
         checkpoint_every_s: how many seconds apart a fit, or a function that uses `Checkpoint`, saves a state to resume from.
         checkpoint_every_rounds: how many rounds apart instead; CatBoost, which writes its own, goes by the seconds.
     """
@@ -78,6 +80,7 @@ class NodeSettings(BaseModel):
     wait_for_capacity_s: Wait = 0.0
     upload_warn_mb: Megabytes = 50.0
     group: str | None = Field(None, min_length=1)
+    keep_s: Pause = 0.0
     checkpoint_every_s: Seconds = 60.0
     checkpoint_every_rounds: int | None = Field(None, ge=1)
 

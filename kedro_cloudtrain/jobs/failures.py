@@ -5,7 +5,19 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.errors import CloudTrainError, HyperparameterError, JobFailedError, JobLostError, JobTimeoutError, SourceError
+from kedro_cloudtrain.errors import (
+    CloudTrainError,
+    DetachedError,
+    HyperparameterError,
+    JobCancelledError,
+    JobFailedError,
+    JobLostError,
+    JobPrunedError,
+    JobTimeoutError,
+    NotStartedError,
+    SourceError,
+)
+from kedro_cloudtrain.jobs.result import JobState
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.folder import JobFolder
@@ -15,8 +27,9 @@ if TYPE_CHECKING:
 def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTrainError:
     """Return the error of a result that is not a success."""
     error = result.error
-    if result.state == "timed out":
-        return timed_out(folder, timeout_s)
+    if result.state in ("timed out", "pruned"):
+        pruned = JobPrunedError(f"{folder.name} was ended by the search that had asked for it, which has seen enough of it.")
+        return pruned if result.state == "pruned" else timed_out(folder, timeout_s)
     if error is None:
         return JobFailedError(f"{folder.name} failed without an error message.\n{log_end(folder)}{next_step(folder)}")
     if result.state == "lost":
@@ -60,3 +73,17 @@ def next_step(folder: JobFolder) -> str:
     if folder.checkpoint.is_file():
         lines.append("It left a checkpoint: the same command as before continues from it.")
     return "\n".join(lines)
+
+
+def state_after(error: Exception) -> JobState | None:
+    """Return the state in which an error leaves a job; None where it was not started."""
+    if isinstance(error, NotStartedError):
+        return None
+    kinds = {
+        DetachedError: JobState.RUNNING,
+        JobTimeoutError: JobState.TIMED_OUT,
+        JobCancelledError: JobState.CANCELLED,
+        JobLostError: JobState.LOST,
+        JobPrunedError: JobState.PRUNED,
+    }
+    return next((state for kind, state in kinds.items() if isinstance(error, kind)), JobState.FAILED)

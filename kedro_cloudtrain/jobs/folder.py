@@ -30,7 +30,7 @@ _LOG_POLL_S = 0.2
 # A pod that was asked for and has not started is given up long before that.
 _STARTS_WITHIN_S = 86_400.0
 # Enough for the last two lines of progress.jsonl, whose metrics are a handful of numbers.
-_PROGRESS_TAIL_BYTES = 512
+_PROGRESS_TAIL_BYTES = 2048
 _LOG_TAIL_BYTES = 32_768
 
 
@@ -47,7 +47,7 @@ class JobFolder:
         self.path = path
         self.bytes_passed = 0
         self.lock_fd: int | None = None
-        self._progress_size = 0
+        self._progress_size = self._rounds_end = 0
 
     def __repr__(self) -> str:
         return f"JobFolder({str(self.path)!r})"
@@ -93,6 +93,11 @@ class JobFolder:
         return self.path / protocol.CHECKPOINT / protocol.LATEST
 
     @property
+    def prune(self) -> Path:
+        """`prune`: a trial ends where it finds it."""
+        return self.path / protocol.PRUNE
+
+    @property
     def outputs(self) -> Path:
         """`outputs/`: what the script leaves."""
         return self.path / protocol.OUTPUTS
@@ -126,6 +131,25 @@ class JobFolder:
     def members(self) -> Path:
         """`members.zip`: the folders of a group's jobs, if its machine is a pod."""
         return self.path / protocol.MEMBERS
+
+    @property
+    def closing(self) -> Path:
+        """`close.json`: lets a machine that is kept end once it has done its jobs."""
+        return self.path / protocol.CLOSE
+
+    @property
+    def ending(self) -> Path:
+        """`end.json`: lets the machine of a group end this job."""
+        return self.path / protocol.END
+
+    def batch(self, number: int) -> tuple[Path, Path]:
+        """Return `batch-N.json` and `batch-N.zip`: further jobs for a machine that is kept, and their folders, if it is a pod."""
+        return self.path / protocol.batch_file(number), self.path / protocol.batch_members(number)
+
+    @property
+    def batches(self) -> list[Path]:
+        """The files of all further batches."""
+        return sorted(file for pattern in (protocol.batch_file, protocol.batch_members) for file in self.path.glob(pattern("*")))
 
     @property
     def needed(self) -> list[Path]:
@@ -254,7 +278,7 @@ class JobFolder:
         Its checkpoint stays: the work itself knows whether the checkpoint is its own.
         """
         self.result.unlink(missing_ok=True)
-        for file in (self.log, self.progress, self.machine, self.saved):
+        for file in (self.log, self.progress, self.machine, self.saved, self.prune, self.closing, self.ending, *self.batches):
             file.unlink(missing_ok=True)
         shutil.rmtree(self.outputs, ignore_errors=True)
 
@@ -320,6 +344,20 @@ class JobFolder:
             return None
         self._progress_size = size
         return self.last_progress()
+
+    def new_rounds(self) -> list[JobProgress]:
+        """Return each round of the progress file that was not returned before, in order; a line that is not whole yet is left."""
+        try:
+            with self.progress.open("rb") as stream:
+                # A shorter file is another attempt's.
+                start = self._rounds_end if stream.seek(0, os.SEEK_END) >= self._rounds_end else 0
+                stream.seek(start)
+                content = stream.read()
+        except FileNotFoundError:
+            return []
+        whole_lines = content[: content.rfind(b"\n") + 1]
+        self._rounds_end = start + len(whole_lines)
+        return [progress for line in whole_lines.splitlines() if (progress := parsed(JobProgress, line)) is not None]
 
     def last_progress(self) -> JobProgress | None:
         """Return the last whole line of the progress file, however long the file is."""

@@ -25,6 +25,7 @@ class Machine(VolumeRecord):
         vcpu_count: how many of its cores.
         claimed_at: when the pod was asked for, in seconds since 1970.
         created_at: when it was there.
+        started_at: when a process on this computer began.
         usd_per_hour: its price.
         lifetime_s: after which it ends itself.
         max_price_per_hour_usd: the node's limit, to which nobody holds the pod of a run that has left it; None without one.
@@ -43,6 +44,7 @@ class Machine(VolumeRecord):
     vcpu_count: Count = 0
     claimed_at: Moment = 0.0
     created_at: Moment | None = None
+    started_at: Moment | None = None
     usd_per_hour: Annotated[float, Field(ge=0.0, le=1e6)] = 0.0
     lifetime_s: Seconds = 0.0
     max_price_per_hour_usd: Annotated[float, Field(ge=0.0)] | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.search_space import Search  # noqa: TC001  # pydantic reads the annotation
 from kedro_cloudtrain.wording import problems_of
 from kedro_cloudtrain.worker.roles import SPLITTING
 from kedro_cloudtrain.worker.yaml_words import put_in_quotes
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.worker.target import Task
 
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
+NodeOutput = OutputKind | Literal["trials"]
 KerasBackend = Literal["jax", "tensorflow", "torch"]
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
 TASKS: tuple[Task, ...] = ("regression", "binary_classification", "multiclass_classification")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("model", "metrics", "history", "importance", "predictions")
+# What a node may name: of a search also the table of its trials, which no job makes.
+NODE_OUTPUTS: tuple[NodeOutput, ...] = (*OUTPUT_KINDS, "trials")
 
 
 def _check_name(name: object) -> object:
@@ -119,6 +123,7 @@ class TrainingParameters(BaseModel):
         weight_column: how much each row counts, in the fit and in the metrics; left out, all rows count alike.
         class_weight: `balanced`, or a weight for each label: how much a class counts in the fit; left out, all classes count alike.
         hyperparameters: by the library's own names, a misspelt one is an error; left out, the library's defaults.
+        search: what of the hyperparameters is searched, and how; left out, one model is fitted.
         validation: which rows are held out.
         early_stopping_rounds: ends the fit when the validation rows have not improved for so many rounds; left out, no early stopping.
         metric: what is watched for it, by its name in the metrics file; left out, the loss.
@@ -146,6 +151,7 @@ class TrainingParameters(BaseModel):
     weight_column: ColumnName | None = Field(None, min_length=1)
     class_weight: ClassWeight | None = None
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
+    search: Search | None = None
     validation: Validation = Validation()
     early_stopping_rounds: int | None = Field(None, ge=1)
     metric: str | None = Field(None, min_length=1)
@@ -195,6 +201,15 @@ class TrainingParameters(BaseModel):
         library = library_of(self.model_type)
         if self.backend is not None and library != "keras":
             raise ValueError(f"`backend` is {self.backend!r}: it is what Keras computes with, and {library} is not Keras. Remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _searched_is_not_fixed(self) -> Self:
+        twice = [name for name in self.hyperparameters if self.search is not None and name in self.search.space]
+        if twice:
+            raise ValueError(
+                f"`{twice[0]}` stands in `hyperparameters` and in `search.space`: it is fixed or searched, so keep one of them"
+            )
         return self
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import library_of
+from kedro_cloudtrain.jobs.search_checks import of_all, pruner_problems, search_problems
 from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.worker.devices import KERAS_BACKENDS
 from kedro_cloudtrain.worker.errors import InputError
@@ -42,11 +43,24 @@ def problems_before(
         validation_table: whether the node has a table of validation rows.
         local: whether the job will run with this interpreter, which then needs the library.
     """
-    problems = []
     try:
         generator.check_model_type(parameters.model_type)
     except TemplateError as error:
         return [error.message]
+    if parameters.search is None:
+        return _problems_of_fit(parameters, generator, validation_table=validation_table, local=local)
+
+    def check(trial: TrainingParameters) -> list[str]:
+        return _problems_of_fit(trial, generator, validation_table=validation_table, local=local)
+
+    return [*search_problems(parameters, parameters.search, check), *_without_rounds(parameters, generator)]
+
+
+def _problems_of_fit(
+    parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool, local: bool
+) -> list[str]:
+    """Return what is wrong with the parameters of one fit, a sentence each."""
+    problems = []
     library = library_of(parameters.model_type)
     if generator.is_shipped(parameters.model_type):
         task = parameters.model_type.removeprefix(f"{library}_")
@@ -108,8 +122,28 @@ def _without_folds(parameters: TrainingParameters, generator: TrainingScriptGene
         return  # Why it makes no script is another problem.
 
 
+def _without_rounds(parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
+    """Yield that a search's pruner would have nothing to judge by."""
+    if parameters.search is None:
+        return
+    try:
+        script = None if generator.is_shipped(parameters.model_type) else _script(parameters, generator)
+    except (TemplateError, ConfigError):
+        return  # Why it makes no script is another problem.
+    yield from pruner_problems(parameters, parameters.search, script)
+
+
 def _script(parameters: TrainingParameters, generator: TrainingScriptGenerator) -> str:
     return generator.render(TrainingSpec(name="train", parameters=parameters, sources={"data": {"dataset_file": "table"}}))
+
+
+def without_search(parameters: TrainingParameters, outputs: Sequence[str]) -> str | None:
+    """Return what is wrong with a node that saves trials, and has none; None where that is not so."""
+    if parameters.search is not None or "trials" not in outputs:
+        return None
+    return (
+        "The node saves `trials`, and its parameters have no `search`: add it beside `hyperparameters`, or take `trials=` out of the node."
+    )
 
 
 def check_training(
@@ -133,6 +167,11 @@ def problems_on_pod(parameters: TrainingParameters, gpu: str | Sequence[str], gp
         gpu: `auto`, `none`, or GPU types.
         gpu_count: how many GPUs.
     """
+    search = parameters.search
+    if search is not None:
+        yield from dict.fromkeys(of_all(parameters, search, lambda trial: problems_on_pod(trial, gpu, gpu_count)))
+        yield from pruner_problems(parameters, search, None, gpu)
+        return
     library, given = library_of(parameters.model_type), parameters.hyperparameters
     task = parameters.model_type.removeprefix(f"{library}_")
     chosen = chosen_device(library, given)

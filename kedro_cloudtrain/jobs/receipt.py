@@ -49,7 +49,7 @@ class Receipt:
         where: the backend.
         state: how it ended.
         seconds: by stage: `render` (in this process), `start` (until the script's first line has run), `environment` (packages, on a
-            pod), `read`, `fit` (or the `call` of a function), `save`.
+            pod), `read`, `fit` (or the `call` of a function), `save`; of a machine that was kept, `idle`: while it had no job.
         total_s: from the first stage to the last, in seconds.
         rows: the rows read; None if the job did not come so far.
         rows_per_s: the training rows that a fit went through in a second, once a round or an epoch.

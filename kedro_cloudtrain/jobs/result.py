@@ -24,6 +24,7 @@ class JobState(enum.StrEnum):
     TIMED_OUT = "timed out"
     LOST = "lost"
     CANCELLED = "cancelled"
+    PRUNED = "pruned"
 
     @property
     def finished(self) -> bool:
@@ -122,7 +123,7 @@ class GpuReport(VolumeRecord):
 class JobResult(VolumeRecord):
     """`result.json`, the end of a job: written by the script, or on a pod by the bootstrap if the script could not."""
 
-    state: Literal["succeeded", "failed", "timed out", "lost", "cancelled"]
+    state: Literal["succeeded", "failed", "timed out", "lost", "cancelled", "pruned"]
     attempt: str | None = None
     error: JobFailure | None = None
     outputs: dict[str, JobOutput] = Field(default_factory=dict)
@@ -152,6 +153,15 @@ class JobProgress(VolumeRecord):
     """One line of `progress.jsonl`: a round, the number of rounds, its metrics, and the seconds since the fit began.
 
     A prediction has the pieces of its table in the place of rounds.
+
+    Attributes:
+        step: the round, or how many jobs of a group are done.
+        of: the number of rounds, or of jobs.
+        unit: what a step is: a `round`, or a `piece`.
+        metrics: those of the round.
+        seconds: since the fit began.
+        job: the job of a group that runs.
+        member: that job's own progress.
     """
 
     step: Count
@@ -159,6 +169,8 @@ class JobProgress(VolumeRecord):
     unit: str = "round"
     metrics: dict[str, float | None] = Field(default_factory=dict)
     seconds: Seconds = 0.0
+    job: str = ""
+    member: JobProgress | None = None
 
     @property
     def in_rounds(self) -> bool:

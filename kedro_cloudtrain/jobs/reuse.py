@@ -59,6 +59,8 @@ def _end_of_earlier_run(folder: JobFolder) -> str:
         return "the earlier run's result cannot be read"
     if result is None or result.state == "cancelled":
         return "an earlier run did not finish"
+    if result.state == "pruned":
+        return "a search has ended it early"
     return "the earlier run failed, or its outputs are gone"
 
 

@@ -320,13 +320,13 @@ class TrainingScriptGenerator:
             save=None if spec.save is None else _without_inferred_format(spec.save),
         )
 
-    def render_group(self, name: str, run: str, jobs: Mapping[str, Mapping[str, str]]) -> str:
+    def render_group(self, name: str, run: str, jobs: Mapping[str, Mapping[str, str]], keep_s: float = 0.0) -> str:
         """Render the script that runs jobs one after another, each with the environment variables that it has for itself.
 
         Raises:
             TemplateError: names the template and the line, before anything runs or costs money.
         """
-        return self._script(f"group{_SUFFIX}", name=name, run=run, jobs={job: dict(own) for job, own in jobs.items()})
+        return self._script(f"group{_SUFFIX}", name=name, run=run, jobs={job: dict(own) for job, own in jobs.items()}, keep_s=keep_s)
 
     def _script(self, template: str, **values: Any) -> str:
         try:

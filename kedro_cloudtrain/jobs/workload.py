@@ -11,6 +11,8 @@ _LIBRARY_GB = 2.0
 _RAM_BYTES_A_CELL = 24
 # Several copies of a piece are in memory at a time: as it is read, as the library takes it, as it is written.
 _CELLS_OF_A_PIECE = 20e6
+# For a table of fewer cells, a GPU pod takes longer to start, and to install CUDA's packages, than a CPU takes to fit it.
+_GPU_CELLS = 20_000_000
 # CatBoost divides its data among its GPUs; the others hold all of it on each.
 _SHARED_BY_GPUS = ("catboost",)
 
@@ -43,6 +45,17 @@ class Workload:
         if self.rows is not None and self.columns is not None:
             return float(self.rows * self.columns)
         return self.size_bytes / 8 if self.size_bytes is not None else None
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it computes on a GPU where there is one."""
+        # LightGBM's wheel has no CUDA, and with 10 million rows its CPU training is faster than its GPU training anyway.
+        return self.library != "lightgbm" and self.device != "cpu"
+
+    @property
+    def is_worth_a_gpu(self) -> bool:
+        """Whether a GPU is worth its price."""
+        return self.uses_gpu and (self.device == "cuda" or self.cells is None or self.cells >= _GPU_CELLS)
 
     @property
     def memory_gb(self) -> float:

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
 
-    from kedro_cloudtrain.jobs.parameters import OutputKind
+    from kedro_cloudtrain.jobs.parameters import NodeOutput
     from kedro_cloudtrain.planning.plan import MachinePlan
 
 # The outputs of a training that each dataset can save.
-_TABLES: tuple[OutputKind, ...] = ("history", "importance", "predictions")
-_SAVES: Mapping[type, tuple[OutputKind, ...]] = {
+_TABLES: tuple[NodeOutput, ...] = ("history", "importance", "predictions", "trials")
+_SAVES: Mapping[type, tuple[NodeOutput, ...]] = {
     ModelDataset: ("model",),
     MetricsDataset: ("metrics",),
     TrainingHistoryDataset: ("history",),
@@ -59,7 +59,7 @@ _OF_ONE_FILE = (
 _OURS = (CloudDataset, MetricsDataset, TrainingHistoryDataset)
 
 
-def output_problems(node: Node, catalog: CatalogProtocol[Any, Any], kinds: Sequence[OutputKind] = ()) -> Iterator[str]:
+def output_problems(node: Node, catalog: CatalogProtocol[Any, Any], kinds: Sequence[NodeOutput] = ()) -> Iterator[str]:
     """Yield why each of a node's outputs could not be saved.
 
     Args:
@@ -97,7 +97,7 @@ def saved_on_volume(plan: MachinePlan, dataset: Any) -> VolumeSource | None:
     return dataset.source if reachable and is_json(dataset.save_args) else None
 
 
-def _saves(dataset: Any, kind: OutputKind) -> bool:
+def _saves(dataset: Any, kind: NodeOutput) -> bool:
     """Return whether a dataset can save an output of a training; one that is not known is taken to."""
     known = next((kinds for each, kinds in _SAVES.items() if isinstance(dataset, each)), None)
     if known is None and type(dataset).__module__.startswith("kedro_datasets.pandas"):

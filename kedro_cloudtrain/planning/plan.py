@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.planning.sample import Sample
     from kedro_cloudtrain.running.order import Order
     from kedro_cloudtrain.storage.local_entry import LocalEntry
@@ -51,6 +52,11 @@ class NodePlan:
         return "ordinary"
 
     @property
+    def keep_s(self) -> float:
+        """For how many seconds its machine waits for the run's next job."""
+        return 0.0
+
+    @property
     def kind(self) -> str:
         """What runs on the machine: the library that is trained, the name of a template, or that of a function."""
         return ""
@@ -64,6 +70,16 @@ class NodePlan:
     def timeout_s(self) -> float | None:
         """When the node's job is ended, in seconds from its start; None for an ordinary node."""
         return None
+
+    @property
+    def search(self) -> Search | None:
+        """What is searched; None for any node that is none."""
+        return None
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing about the node, a sentence each."""
+        return []
 
     @property
     def tables(self) -> list[str]:
@@ -105,6 +121,11 @@ class MachinePlan(NodePlan, abc.ABC):
     def group(self) -> str | None:
         """The group whose machine the node shares; None where it has a machine of its own."""
         return self.settings.group
+
+    @property
+    def keep_s(self) -> float:
+        """For how many seconds its machine waits for the run's next job."""
+        return self.settings.keep_s
 
     @property
     def timeout_s(self) -> float | None:

@@ -18,6 +18,7 @@ from kedro_cloudtrain.planning.recipes import is_recipe, kinds_of_outputs, read_
 from kedro_cloudtrain.planning.selectors import goes_to_machine
 from kedro_cloudtrain.planning.training import is_training, plan_training
 from kedro_cloudtrain.planning.validators import validator_of, validator_problems
+from kedro_cloudtrain.running.group_environment import PER_NODE_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import Settings
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-
-# What each node of a group may set for itself; everything else is set for their machine.
-_PER_NODE_SETTINGS = {"cache", "requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"}
+    from kedro_cloudtrain.planning.training import TrainingPlan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +58,10 @@ class Planner:
         plans = [self._plan(node, outputs) for node in nodes]
         plans = [plan.with_trained(plans) if isinstance(plan, PredictionPlan) else plan for plan in plans]
         shared = [plan for plan in plans if isinstance(plan, MachinePlan) and plan.group is not None]
-        more = {
-            plan.node: problem
-            for name in dict.fromkeys(plan.group for plan in shared)
-            for plan, problem in _group_problems([plan for plan in shared if plan.group == name])
-        }
+        more = {plan.node: problems for plan in plans if isinstance(plan, MachinePlan) and (problems := [*_keeping_problems(plan)])}
+        for name in dict.fromkeys(plan.group for plan in shared):
+            for plan, problems in _group_problems([plan for plan in shared if plan.group == name]):
+                more.setdefault(plan.node, []).extend(problems)
         return [plan.with_problems(*more.get(plan.node, ())) for plan in plans]
 
     @functools.cached_property
@@ -106,10 +104,34 @@ class Planner:
                 )
         settings = self.settings.for_node(node.name, node.tags, node.namespace)
         if is_training(node):
-            return plan_training(node, reading, settings, self.catalog, self.generator, self.project)
+            plan = plan_training(node, reading, settings, self.catalog, self.generator, self.project)
+            return plan.with_problems(*self._detached_search(plan))
         if is_prediction(node):
             return plan_prediction(node, reading, settings, self.catalog, self.project)
         return plan_function(node, reading, settings, self.catalog, self.project, self.codes)
+
+    def _detached_search(self, plan: TrainingPlan) -> list[str]:
+        """Return that a search is not left running: this client asks for each trial once those before it are done."""
+        if plan.parameters is None or plan.parameters.search is None or not self.settings.run.detach:
+            return []
+        return [
+            "`run.detach` leaves jobs running, and a search needs its client until its last trial: run it without, or take `search` out."
+        ]
+
+
+def _keeping_problems(plan: MachinePlan) -> Iterator[str]:
+    """Yield why a node's machine cannot be kept for more jobs."""
+    keep_s, timeout_s = plan.settings.keep_s, plan.settings.timeout_s
+    if keep_s > timeout_s:
+        yield (
+            f"`keep_s: {keep_s:g}` is more than `timeout_s: {timeout_s:g}`, after which the machine ends whatever it does. Lower keep_s, "
+            "or raise timeout_s, in cloudtrain.yml."
+        )
+    if keep_s and plan.where == "runpod" and not plan.volume.mounted:
+        yield (
+            f"`keep_s: {keep_s:g}` needs a network volume or this computer, and {plan.volume.name} is a bucket, of which a pod reads only "
+            "files that were named when it started. Leave keep_s out in cloudtrain.yml."
+        )
 
 
 def _group_problems(plans: Sequence[MachinePlan]) -> Iterator[tuple[MachinePlan, list[str]]]:
@@ -119,7 +141,7 @@ def _group_problems(plans: Sequence[MachinePlan]) -> Iterator[tuple[MachinePlan,
         problems = []
         if first.where == "runpod" and not first.volume.mounted:
             problems.append(f"`group: {plan.group}` needs a network volume or this computer, and {first.volume.name} is a bucket.")
-        first_settings, settings = (shared.settings.model_dump(exclude=_PER_NODE_SETTINGS) for shared in (first, plan))
+        first_settings, settings = (shared.settings.model_dump(exclude=set(PER_NODE_SETTINGS)) for shared in (first, plan))
         other = next((key for key in first_settings if first_settings[key] != settings[key]), None)
         if other is not None:
             problems.append(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain import wording
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
-from kedro_cloudtrain.backends.runpod.offers import Candidate, cheapest_cpu, choose, uses_gpu, why_no_gpu
+from kedro_cloudtrain.backends.runpod.offers import Candidate, cheapest_cpu, choose, why_no_gpu
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.runpod.contract import AccountLimits
     from kedro_cloudtrain.backends.runpod.offers import Choice, Offers
     from kedro_cloudtrain.config import NodeSettings, RunSettings
+    from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.planning.plan import MachinePlan
 
@@ -100,6 +101,26 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
     )
 
 
+def of_search(price: Quote, search: Search) -> Quote:
+    """Return what the trials of a search may cost together, of what one of them may cost.
+
+    A machine is kept from one trial to the next, so its start is paid for once; `worst_usd` stays that of one pod.
+    """
+    if price.candidate is None or price.estimate_usd is None or price.worst_usd is None:
+        return price
+    usd_per_s, trials = price.candidate.usd_per_hour / 3600, search.most_trials
+    most = price.worst_usd * trials
+    bound = "its trials"
+    if search.max_cost_usd is not None and search.max_cost_usd + price.worst_usd * search.parallel < most:
+        most, bound = search.max_cost_usd + price.worst_usd * search.parallel, "search.max_cost_usd and what is under way then"
+    low, high = (
+        min(most, (start_s * search.parallel * usd_per_s) + max(0.0, usd - start_s * usd_per_s) * trials)
+        for start_s, usd in zip(_BEFORE_FIT_S, price.estimate_usd, strict=True)
+    )
+    note = f"the search costs at most ${most:.2f} in the worst case: {bound}"
+    return dataclasses.replace(price, estimate_usd=(low, high), notes=(*price.notes, note))
+
+
 def run_problems(quotes: Iterable[Quote], run: RunSettings, shared_taken_usd: float | None = None) -> Iterator[str]:
     """Yield a problem if a pod can never be started within the run's dollars, or within what is left of the shared budget.
 
@@ -179,7 +200,7 @@ def _estimate_usd(usd_per_hour: float, workload: Workload, most_usd: float) -> t
 def _memory_problems(choice: Choice, workload: Workload) -> Iterator[str]:
     """Yield a problem if the table does not fit into the memory of the largest GPU."""
     gpus = [candidate for candidate in choice.candidates if candidate.gpu is not None]
-    if not gpus or not uses_gpu(workload) or workload.cells is None:
+    if not gpus or not workload.uses_gpu or workload.cells is None:
         return  # It fits in the memory of the host.
     largest = max(gpus, key=lambda candidate: candidate.memory_gb)
     if not workload.fits(largest.memory_gb, largest.count):
@@ -196,7 +217,7 @@ def _notes(choice: Choice, settings: NodeSettings, workload: Workload, lives_s: 
     """Yield what is worth knowing; `cpu` is the CPU pod that would do as well as the GPU that was asked for."""
     first, *others = choice.candidates
     if cpu is not None and cpu.usd_per_hour < first.usd_per_hour:
-        verdict = "does not use its GPU" if not uses_gpu(workload) else "is not worth a GPU"
+        verdict = "does not use its GPU" if not workload.uses_gpu else "is not worth a GPU"
         yield (
             f"{workload.library} {verdict}: {why_no_gpu(workload)}. A CPU pod ({cpu}) costs ${cpu.usd_per_hour:.2f}/h instead of "
             f"${first.usd_per_hour:.2f}/h: gpu: auto or gpu: none takes it."
@@ -212,6 +233,12 @@ def _notes(choice: Choice, settings: NodeSettings, workload: Workload, lives_s: 
         yield (
             f"max_cost_usd ${settings.max_cost_usd:g} ends it after {lives_s / 3600:.2g} h, before its timeout_s "
             f"({settings.timeout_s / 3600:.3g} h)"
+        )
+    if settings.keep_s:
+        idle_s = min(settings.keep_s, lives_s)
+        yield (
+            f"its pod is kept {settings.keep_s:g} s for the run's next job: ${first.usd_per_hour * idle_s / 3600:.4f} at most each time, "
+            f"within the pod's worst case (${worst_usd(first.usd_per_hour, settings.startup_timeout_s, lives_s):.2f})"
         )
     if workload.cells is None:
         yield "the size of its table is not known: the upper estimate is its worst case"

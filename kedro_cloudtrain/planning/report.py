@@ -15,6 +15,7 @@ from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.quotes import (
     Quote,
     most_usd_per_hour,
+    of_search,
     quote,
     run_notes,
     run_problems,
@@ -57,7 +58,7 @@ class NodeReport:
     @property
     def notes(self) -> list[str]:
         """What is worth knowing about the node, a sentence each."""
-        return [*self.look.notes, *self.quote.notes]
+        return [*self.plan.notes, *self.look.notes, *self.quote.notes]
 
     @property
     def where(self) -> str:
@@ -65,7 +66,8 @@ class NodeReport:
         where = self.plan.where
         if where == "runpod":
             where = f"pod · {self.quote.machine}" if self.quote.candidate is not None else "pod"
-        return where if self.plan.group is None else f"{where} · group {self.plan.group}"
+        where = where if self.plan.group is None else f"{where} · group {self.plan.group}"
+        return f"{where} · kept {self.plan.keep_s:g} s" if self.plan.keep_s else where
 
     @property
     def size(self) -> int | None:
@@ -79,6 +81,7 @@ class NodeReport:
             "name": plan.node.name,
             "where": plan.where,
             "group": plan.group,
+            "keep_s": plan.keep_s,
             "trains": plan.model_type,
             "machine": None if quoted.candidate is None else str(quoted.candidate),
             "stock": None if quoted.candidate is None else quoted.candidate.stock,
@@ -266,5 +269,7 @@ def _quoted(nodes: Sequence[NodeReport], offers: Offers, data_center: str | None
             price = dataclasses.replace(price, estimate_usd=None, worst_usd=None)
         if group is not None:
             groups.add(group)
+        if plan.search is not None:
+            price = of_search(price, plan.search)
         quoted.append(dataclasses.replace(node, quote=price))
     return quoted

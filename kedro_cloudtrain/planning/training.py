@@ -9,7 +9,8 @@ from kedro.io import MemoryDataset
 
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, task_of
-from kedro_cloudtrain.jobs.preflight import check_training, problems_before, problems_on_pod
+from kedro_cloudtrain.jobs.preflight import check_training, problems_before, problems_on_pod, without_search
+from kedro_cloudtrain.jobs.search_checks import described
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.planning.entries import place_within
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.config import NodeSettings
-    from kedro_cloudtrain.jobs.parameters import OutputKind
+    from kedro_cloudtrain.jobs.parameters import NodeOutput, OutputKind
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+    from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.planning.reading import Reading
     from kedro_cloudtrain.worker.target import Task
@@ -102,6 +104,16 @@ class TrainingPlan(MachinePlan):
     def model_type(self) -> str | None:
         """What is trained; None where another node makes the parameters."""
         return self.parameters.model_type if self.parameters is not None else None
+
+    @property
+    def search(self) -> Search | None:
+        """What is searched; None for a training that fits one model."""
+        return self.parameters.search if self.parameters is not None else None
+
+    @property
+    def notes(self) -> list[str]:
+        """How many trials a search has, and what ends it."""
+        return [] if self.parameters is None or self.search is None else [described(self.parameters, self.search)]
 
     @property
     def tables(self) -> list[str]:
@@ -181,7 +193,7 @@ class TrainingPlan(MachinePlan):
         parameters = TrainingParameters.parse(inputs[names.parameters], where=names.parameters_place)
         if parameters != self.parameters:
             check_training(parameters, generator, validation_table=names.validation is not None, local=self.where == "local")
-            if problems := pod_problems(self, parameters, generator):
+            if problems := [*search_problems(self, parameters), *pod_problems(self, parameters, generator)]:
                 raise ConfigError("\n".join(problems))
         needed = {column for columns in self.columns.values() for column in columns}
         # A template of the project's own may read more than what is named.
@@ -192,7 +204,7 @@ class TrainingPlan(MachinePlan):
             parameters=parameters,
             data=inputs[names.data],
             validation=inputs[names.validation] if names.validation is not None else None,
-            outputs=output_kinds(self.node),
+            outputs=job_outputs(self.node),
             volume=self.volume,
             settings=self.settings,
             project=self.project,
@@ -259,11 +271,22 @@ def plan_training(
     except ConfigError as error:
         return dataclasses.replace(plan, problems=(*plan.problems, error.message))
     problems = problems_before(parameters, generator, validation_table=names.validation is not None, local=plan.where == "local")
-    problems += pod_problems(plan, parameters, generator) if not problems else ()
+    problems += [] if problems else [*search_problems(plan, parameters), *pod_problems(plan, parameters, generator)]
     if not problems and not generator.is_shipped(parameters.model_type):
         problems += _script_problems(plan, parameters, generator)
     task = task_of(parameters.model_type) if generator.is_shipped(parameters.model_type) else None
     return dataclasses.replace(plan, parameters=parameters, task=task, problems=(*plan.problems, *problems))
+
+
+def search_problems(plan: TrainingPlan, parameters: TrainingParameters) -> Iterator[str]:
+    """Yield what a node's outputs and its settings have against its search, or for one that it does not have."""
+    if (problem := without_search(parameters, output_kinds(plan.node))) is not None:
+        yield problem
+    if parameters.search is not None and plan.settings.group is not None:
+        yield (
+            f"its trials have machines of their own, and `group: {plan.settings.group}` puts the node on another: take it out in "
+            "cloudtrain.yml."
+        )
 
 
 def pod_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> list[str]:
@@ -289,10 +312,15 @@ def planned_script(plan: TrainingPlan, parameters: TrainingParameters, generator
     """
     tables = {"data": plan.inputs.data, "validation": plan.inputs.validation}
     sources = {kind: source_fields(plan.sources.get(name, SentSource("table"))) for kind, name in tables.items() if name is not None}
-    return generator.render(TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=output_kinds(plan.node)))
+    return generator.render(TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=job_outputs(plan.node)))
 
 
-def output_kinds(node: Node) -> tuple[OutputKind, ...]:
+def job_outputs(node: Node) -> tuple[OutputKind, ...]:
+    """Return the kinds of outputs that a training node's job makes."""
+    return tuple(kind for kind in output_kinds(node) if kind != "trials")
+
+
+def output_kinds(node: Node) -> tuple[NodeOutput, ...]:
     """Return the kinds of a training node's outputs, in the order of its outputs."""
     return node.func.kinds if isinstance(node.func, TrainingFunction) else ()
 

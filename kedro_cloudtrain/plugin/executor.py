@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
+from collections import Counter
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from kedro.runner import Task
 from kedro_cloudtrain.plugin.task import CloudTask
 from kedro_cloudtrain.running.display import Row
 from kedro_cloudtrain.running.group import GroupBackend
+from kedro_cloudtrain.running.group_environment import machine_settings
 from kedro_cloudtrain.storage.threads import DaemonExecutor
 
 if TYPE_CHECKING:
@@ -46,10 +49,13 @@ class CloudTrainExecutor(Executor):
         self._plans = plans
         self._ordinary = ordinary
         self._machines = DaemonExecutor(run.slots.count + _AHEAD, "cloudtrain-machine")
-        grouped = [plan.group for plan in plans.values() if plan.group is not None]
-        self._groups = {name: GroupBackend(name, run, self._machines) for name in set(grouped)}
+        shared = {node: key for node, plan in plans.items() if (key := _shared_machine(plan, detach=run.settings.detach)) is not None}
+        self._shared = shared
+        self._groups = {key: self._group(plans[node]) for node, key in shared.items()}
+        # How many of their nodes are not ready yet.
+        self._to_come = Counter(shared.values())
         # A thread for each of their nodes: they wait for their machine together.
-        self._members = DaemonExecutor(len(grouped), "cloudtrain-member") if grouped else None
+        self._members = DaemonExecutor(len(shared), "cloudtrain-member") if shared else None
         for plan in plans.values():
             run.display.add(Row(plan.node.name, plan.kind, plan.reads))
 
@@ -57,13 +63,22 @@ class CloudTrainExecutor(Executor):
         """Take a task of Kedro's; that of a machine node becomes a `CloudTask`."""
         if not isinstance(task, Task) or task.node not in self._plans:
             return self._ordinary.submit(task, *args, **kwargs)
-        plan = self._plans[task.node]
-        if plan.group is None or self._members is None:
+        plan, key = self._plans[task.node], self._shared.get(task.node)
+        if key is None or self._members is None:
             return self._machines.submit(CloudTask(self._run, plan, task, self._run.slots))
-        group = self._groups[plan.group]
+        group = self._groups[key]
         group.gathering.announce()
+        self._to_come[key] -= 1
+        if not self._to_come[key]:
+            group.expect_no_more()
         cloud_task = CloudTask(dataclasses.replace(self._run, backend=group), plan, task, group.gathering)
         return self._members.submit(group.gathering.run_announced, cloud_task)
+
+    def _group(self, plan: MachinePlan) -> GroupBackend:
+        keep_s = plan.settings.keep_s
+        if plan.group is not None:
+            return GroupBackend(plan.group, self._run, self._machines, keep_s)
+        return GroupBackend("kept", self._run, self._machines, keep_s, spread=True, label="kept machine")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for the threads of every kind."""
@@ -80,6 +95,11 @@ class CloudTrainExecutor(Executor):
             run.slots.close()
         if interrupted or (error is not None and run.settings.on_failure == "cancel" and not detach):
             run.backend.close()
+        else:
+            for group in self._groups.values():
+                # No node is ready any more: what is kept ends once it has done the jobs that it has.
+                group.expect_no_more()
+                group.release()
         if interrupted:
             ends_at = time.monotonic() + _INTERRUPTED_S
             for executor in (self._machines, self._members, self._ordinary):
@@ -96,3 +116,14 @@ class CloudTrainExecutor(Executor):
         if failure is not None and failure is not error:
             raise failure from None
         return None
+
+
+def _shared_machine(plan: MachinePlan, *, detach: bool) -> str | None:
+    """Return what the nodes have in common that share a machine with this one: a group, or settings; None for a machine of its own."""
+    if plan.group is not None:
+        return f"group {plan.group}"
+    # What is left alone gets no more jobs.
+    # And the trials of a search have machines of their own, which it keeps itself.
+    if detach or not plan.settings.keep_s or plan.search is not None:
+        return None
+    return json.dumps(machine_settings(plan.settings), default=str)

@@ -12,7 +12,9 @@ from kedro.io import DatasetError
 from kedro_cloudtrain.errors import DetachedError, DiskError, HyperparameterError, NotStartedError, SourceError
 from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import as_cached, place_of
+from kedro_cloudtrain.running.group import GroupBackend
 from kedro_cloudtrain.running.prepare import prepare
+from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.storage.disk import LOCAL_ERRORS, disk_error
 from kedro_cloudtrain.storage.local_entry import LocalEntry
 
@@ -151,17 +153,14 @@ class CloudTask:
         """Run the node's job and return the node's outputs."""
         run, plan = self._run, self._plan
         try:
-            job = prepare(plan.order(inputs, run.generator), run.generator, project=run.project)
+            order = plan.order(inputs, run.generator)
             row = run.display.row(plan.node.name)
+            reuse = run.settings.cache and plan.settings.cache
+            if isinstance(order, TrainingOrder) and order.parameters.search is not None:
+                return plan.outputs(self._search(order, reuse=reuse))
+            job = prepare(order, run.generator, project=run.project)
             row.reads = plan.reads  # of what has versions, the one that is read
-            values = job.run(
-                run.backend,
-                row,
-                run.receipts,
-                slots=self._slots,
-                reuse=run.settings.cache and plan.settings.cache,
-                detach=run.settings.detach,
-            )
+            values = job.run(run.backend, row, run.receipts, slots=self._slots, reuse=reuse, detach=run.settings.detach)
         except (SourceError, HyperparameterError) as error:
             raise plan.explain(error) from error
         except OSError as error:
@@ -169,3 +168,28 @@ class CloudTask:
                 raise
             raise disk_error(error, Path(error.filename or tempfile.gettempdir())) from error
         return plan.outputs(values)
+
+    def _search(self, order: TrainingOrder, *, reuse: bool) -> dict[str, Any]:
+        """Search the hyperparameters of a training, and return its outputs by kind."""
+        from kedro_cloudtrain.running.search import STUDIES, TrainingSearch
+        from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines, TrialSlots
+
+        run, parallel = self._run, order.parameters.search.parallel if order.parameters.search is not None else 1
+        machines: OwnMachines | KeptMachines
+        if isinstance(run.backend, GroupBackend):
+            # Another node has made the parameters, so that nobody knew of the search when the node got its machine.
+            machines = OwnMachines(run.backend, run.backend.gathering)
+        elif order.to_pod and not order.volume.mounted:
+            machines = OwnMachines(run.backend, TrialSlots(run.slots))  # Of a bucket a pod does not see what comes later.
+        else:
+            machines = KeptMachines(run, order.node, parallel, order.settings)
+        search = TrainingSearch(
+            order,
+            run.generator,
+            machines,
+            run.display.row(order.node),
+            reuse=reuse,
+            project=run.project,
+            studies=None if order.project is None else order.project / STUDIES,
+        )
+        return search.run(run.receipts)

@@ -50,6 +50,7 @@ STATE_STYLES = {
     JobState.LOST: "red",
     JobState.TIMED_OUT: "red",
     JobState.CANCELLED: "yellow",
+    JobState.PRUNED: "yellow",
 }
 
 
@@ -73,6 +74,7 @@ class Row:
         job: the job's name; empty until it is started.
         use: what the machine is used for that is paid for now.
         uses: what the machines before it were used for.
+        trials: how far a search is, instead of the rounds of a fit: `trial 12 of 40, best log_loss 0.213`.
     """
 
     node: str
@@ -90,6 +92,7 @@ class Row:
     job: str = ""
     use: MachineUse | None = None
     uses: list[MachineUse] = dataclasses.field(default_factory=list)
+    trials: str = ""
     _placed_at: float = 0.0
     _started_at: float | None = None
 
@@ -168,6 +171,9 @@ class Row:
             return Text(self.node), Text(self.kind, "dim"), Text(""), Text(status, style or "dim"), Text(self.machine_use, "dim")
         if not self.progress.in_rounds:
             return Text(self.node), Text(self.kind, "dim"), Text(""), Text(state_word(self.state), style), Text(self.machine_use, "dim")
+        if self.trials:
+            done = Text(state_word(self.state), style) if self.state.finished else Text(self.trials)
+            return Text(self.node), Text(self.kind, "dim"), Text(""), done, Text(self.machine_use, "dim")
         left = dt.timedelta(seconds=round(self.progress.seconds_left))
         return (
             Text(self.node),
@@ -180,6 +186,8 @@ class Row:
     def _done(self) -> str:
         if self.progress is None or not self.progress.in_rounds:
             return "done"
+        if self.trials:
+            return f"done after {self.progress.step} trials"
         units = counted(self.progress.of, plain_text(self.progress.unit))
         return " ".join(filter(None, [f"done after {self.progress.step} of {units}", metric(self.progress)]))
 
@@ -319,6 +327,7 @@ def receipts_table(receipts: Iterable[Receipt], models: Mapping[str, str] | None
     receipts, models = list(receipts), models or {}
     others = [stage for stage in ("call", "predict") if any(stage in receipt.seconds for receipt in receipts)]
     stages = [name for stage in STAGES for name in ((stage, *others) if stage == "fit" else (stage,))]
+    stages += ["idle"] if any("idle" in receipt.seconds for receipt in receipts) else []
     ranks = {name: rank for rank, name in enumerate(_MOST_WANTED)}
     figures = (*stages, "total", "rows", "rows/s", "bytes read", "via client", "cost")
     devices = ("device",) if any("driver" in receipt.device for receipt in receipts) else ()

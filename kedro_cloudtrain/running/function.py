@@ -70,6 +70,11 @@ class FunctionOrder:
     settings: NodeSettings = dataclasses.field(default_factory=NodeSettings)
 
     @property
+    def trial(self) -> bool:
+        """A function is no trial."""
+        return False
+
+    @property
     def python(self) -> str:
         """This process's own: what one release of Python pickles, another may not be able to read."""
         return own_release()

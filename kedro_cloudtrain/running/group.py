@@ -4,118 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import threading
 import time
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.errors import CloudTrainError, JobCancelledError, JobLostError
+from kedro_cloudtrain.errors import CloudTrainError, JobCancelledError, JobLostError, NotStartedError
 from kedro_cloudtrain.jobs.failures import failed_on, next_step
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
-from kedro_cloudtrain.running.group_machine import GroupMachine, GroupWatcher, Member, end_all
+from kedro_cloudtrain.running.gathering import Gathering
+from kedro_cloudtrain.running.group_machine import GroupMachine, close_left
+from kedro_cloudtrain.running.group_watcher import GroupWatcher, Member, OtherMachineWatcher, end_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Executor, Future
+    from pathlib import Path
 
     from kedro_cloudtrain.backends.backend import JobRequest, KeptJob, Watcher
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.result import JobResult
     from kedro_cloudtrain.running.run import Run
-    from kedro_cloudtrain.running.slots import Slots
 
 logger = logging.getLogger("kedro.cloudtrain")
-
-# Kedro submits what is ready in a loop, and a job is prepared in milliseconds: after this long without another one, none is coming.
-_TOGETHER_S = 0.3
-
-
-class _ThreadState(threading.local):
-    """Of the thread that runs a node: whether the node is still counted among those that are expected."""
-
-    expected = False
-
-
-class Gathering:
-    """Gathers the jobs of a group that are ready at the same time.
-
-    A node announces itself before its job is prepared, and its job joins later, or never does. Once every announced node has joined or
-    dropped out, the jobs that have joined are a batch.
-
-    Args:
-        slots: the run's; while one of the group's jobs waits for another client, they tell when the run is over.
-    """
-
-    def __init__(self, slots: Slots) -> None:
-        self._slots = slots
-        self._changed = threading.Condition()
-        self._expected = 0
-        self._changed_at = 0.0
-        self._joined: list[Member] = []
-        self._batching = False
-        self._thread = _ThreadState()
-
-    def announce(self) -> None:
-        """Count one more node whose job may join."""
-        self._expect(1)
-
-    def run_announced(self, task: Callable[[], Any]) -> Any:
-        """Run an announced node's task in its own thread; a node that ends without having joined drops out."""
-        self._thread.expected = True
-        try:
-            return task()
-        finally:
-            self._drop_out()
-
-    def check_open(self, job: str) -> None:
-        """Called repeatedly while another client holds the job; the group does not wait for it, since that client may wait for the group.
-
-        Raises:
-            NotStartedError: the run is over.
-        """
-        self._slots.check_open(job)
-        self._drop_out()
-
-    @contextlib.contextmanager
-    def hold(self, job: str, *, detached: bool = False) -> Iterator[None]:
-        """Let the job pass at once: the machine waits for a slot, for all of its jobs together."""
-        del job, detached
-        if not self._thread.expected:
-            self._thread.expected = True
-            self._expect(1)
-        yield
-
-    def join(self, member: Member) -> bool:
-        """Add a job to the next batch; return whether the caller has to start a thread that takes the batch."""
-        self._thread.expected = False
-        with self._changed:
-            self._joined.append(member)
-            first, self._batching = not self._batching, True
-            self._expect(-1)
-        return first
-
-    def batch(self) -> list[Member]:
-        """Wait until every announced node has joined or dropped out, and take those that have joined."""
-        with self._changed:
-            while True:
-                quiet_s = time.monotonic() - self._changed_at
-                if self._expected <= 0 and quiet_s >= _TOGETHER_S:
-                    batch, self._joined, self._batching = self._joined, [], False
-                    return batch
-                self._changed.wait(_TOGETHER_S - quiet_s if self._expected <= 0 else None)
-
-    def _drop_out(self) -> None:
-        if self._thread.expected:
-            self._thread.expected = False
-            self._expect(-1)
-
-    def _expect(self, more: int) -> None:
-        with self._changed:
-            self._expected += more
-            self._changed_at = time.monotonic()
-            self._changed.notify_all()
 
 
 class GroupBackend:
@@ -125,14 +39,41 @@ class GroupBackend:
         group: its name, the value of `group` in `cloudtrain.yml`.
         run: the run, whose backend has the machine.
         machines: runs machines, each in a thread.
+        keep_s: for how many seconds a machine waits for more jobs once it has none; a job that is ready meanwhile goes there, if the
+            machine has what it needs.
+        spread: whether jobs that are ready at the same time get a machine each, as far as there are slots, instead of one together.
+        label: what its machines are called; left out, `group NAME`.
+        quiet: whether the log does not say which job goes where.
     """
 
-    def __init__(self, group: str, run: Run, machines: Executor) -> None:
+    def __init__(
+        self,
+        group: str,
+        run: Run,
+        machines: Executor,
+        keep_s: float = 0.0,
+        *,
+        spread: bool = False,
+        label: str | None = None,
+        quiet: bool = False,
+    ) -> None:
         self.name = run.backend.name
-        self.gathering = Gathering(run.slots)
+        self.gathering = Gathering(run.slots, self._settled)
         self._group = group
+        self._label = label if label is not None else f"group {group}"
         self._run = run
         self._machines = machines
+        self._keep_s = keep_s
+        self._spread = spread
+        self._log_level = logging.DEBUG if quiet else logging.INFO
+        self._lock = threading.Lock()
+        self._open: list[GroupMachine] = []
+        # Jobs that no machine has got yet.
+        self._unplaced: set[Member] = set()
+        self._backlog: list[Member] = []
+        self._is_last = False
+        if keep_s:
+            run.slots.on_wait(self._make_room)
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
         """Run a job on the group's machine and return its result.
@@ -143,9 +84,11 @@ class GroupBackend:
         member = self._join(Member(request, watcher))
         if member.error is not None:
             raise member.error
-        result = self.kept(request.folder).result(log=True)
+        result = self.kept(request.folder).result(log=True, kinds=request.kinds)
         if result is None:
-            raise JobLostError(f"{member.job} left no result on the machine of its group {self._group}.\n{next_step(request.folder)}")
+            raise JobLostError(f"{member.job} left no result on the machine of {self._label}.\n{next_step(request.folder)}")
+        if result.state == "cancelled":
+            raise JobCancelledError(f"{member.job} was ended on the machine of {self._label}.")
         if result.state != "succeeded":
             raise failed_on(request.folder, result, request.timeout_s)
         return result
@@ -156,9 +99,32 @@ class GroupBackend:
         if member.error is not None:
             raise member.error
 
+    def deliver(self, request: JobRequest, files: Mapping[Path, bytes], members: Sequence[JobFolder] = ()) -> None:
+        """Write further files for a machine: the backend itself does that."""
+        self._run.backend.deliver(request, files, members)
+
     def kept(self, folder: JobFolder) -> KeptJob:
         """Return what an earlier client has left of a job."""
         return self._run.backend.kept(folder)
+
+    def end(self, job: str) -> None:
+        """Let the machine end a job that it has, whatever the job does: its thread raises a JobCancelledError.
+
+        Raises:
+            BackendError: the machine cannot be told so.
+        """
+        for machine in self._machines_open():
+            machine.end(job)
+
+    def expect_no_more(self) -> None:
+        """Let the machines end once they have done their jobs: of what is announced by now, each job is the group's last."""
+        self._is_last = True
+        self._settled()
+
+    def release(self) -> None:
+        """Let each machine that is kept end at once, or once it has done the jobs that it has."""
+        for machine in self._machines_open():
+            self._close(machine)
 
     def close(self) -> None:
         """Do nothing: the machine is ended by the backend itself, which other jobs share."""
@@ -173,33 +139,106 @@ class GroupBackend:
         return ()
 
     def _join(self, member: Member) -> Member:
-        if self.gathering.join(member):
+        with self._lock:
+            self._unplaced.add(member)
+        if self._keep_s and self._hand_in_at_once(member):
+            pass
+        elif self._spread:
+            self.gathering.leave()
+            self._submit(self._run_next, [member])
+        elif self.gathering.join(member):
             threading.Thread(target=self._start_batch, name=f"cloudtrain-group-{self._group}", daemon=True).start()
         member.done.wait()
+        with self._lock:
+            self._unplaced.discard(member)
+        self._settled()
         return member
+
+    def _hand_in_at_once(self, member: Member) -> bool:
+        """Hand a job in to a machine that is open; return whether there was one, or another client's machine has done the job."""
+        if not any(self._may_take(machine, member) for machine in self._machines_open()):
+            return False
+        if self._done_by_other_machine(member) or self._hand_in(member):
+            self.gathering.leave()
+            return True
+        return False
+
+    def _hand_in(self, member: Member) -> bool:
+        return any(self._may_take(machine, member) and self._hand_in_to(machine, member) for machine in self._machines_open())
+
+    def _hand_in_to(self, machine: GroupMachine, member: Member) -> bool:
+        """Hand a job in to a machine; return whether that has taken it, or nobody knows."""
+        try:
+            taken = machine.hand_in([member])
+        except CloudTrainError as error:
+            # The machine gets no more of them.
+            self._forget(machine)
+            member.end(error)
+            return True
+        if taken:
+            logger.log(self._log_level, "%s goes to a machine that is kept  [%s]", member.job, machine.folder.name, extra={"markup": False})
+            with self._lock:
+                self._unplaced.discard(member)
+            self._settled()
+        return taken
+
+    def _may_take(self, machine: GroupMachine, member: Member) -> bool:
+        return (machine.is_idle or not self._spread) and machine.takes(member)
 
     def _start_batch(self) -> None:
         batch = self.gathering.batch()
+        self._submit(self._run_batch, batch)
 
+    def _submit(self, run: Callable[[Sequence[Member]], None], batch: Sequence[Member]) -> None:
         def end_batch(future: Future[None]) -> None:
             """End what the machine has not ended itself: it was cancelled, or its thread has raised."""
             try:
                 error = future.exception()
             except CancelledError:
                 error = None
+            else:
+                if error is None and self._keep_s:
+                    return  # Some of them may be on a machine that goes on.
             reason = "was not run" if error is None else f"ended: {type(error).__name__}: {error}"
             own = error if isinstance(error, CloudTrainError) else None
-            end_all(batch, own or JobCancelledError(f"The machine of the group {self._group} {reason}."))
+            end_all(batch, own or JobCancelledError(f"The machine of {self._label} {reason}."))
 
         try:
-            self._machines.submit(self._run_batch, batch).add_done_callback(end_batch)
+            self._machines.submit(run, batch).add_done_callback(end_batch)
         except RuntimeError:  # The executor is shut down.
-            end_all(batch, JobCancelledError(f"The group {self._group} was not started: the run is over."))
+            end_all(batch, JobCancelledError(f"{self._label.capitalize()} was not started: the run is over."))
 
     def _run_batch(self, batch: Sequence[Member]) -> None:
         members = [member for member in batch if not self._done_by_other_machine(member)]
-        if members:
-            self._run_machine(GroupMachine(self._group, sorted(members, key=lambda member: member.job)))
+        members = [member for member in members if not self._hand_in(member)]
+        while members:
+            members = self._run_machine(sorted(members, key=lambda member: member.job))
+
+    def _run_next(self, batch: Sequence[Member]) -> None:
+        """Run a machine for a job, unless another one takes it before a slot is free."""
+        (member,) = batch
+        if self._done_by_other_machine(member):
+            return
+        with self._lock:
+            self._backlog.append(member)
+        left: list[Member] = []
+        try:
+            with self._run.slots.hold(member.job, unless=lambda: member not in self._backlog):
+                if self._take_from_backlog(member):
+                    left = self._run_machine(batch, has_slot=True)
+        except NotStartedError:
+            if self._take_from_backlog(member):
+                raise
+        while left:
+            left = self._run_machine(left)
+
+    def _take_from_backlog(self, member: Member) -> bool:
+        with self._lock:
+            if member not in self._backlog:
+                return False
+            self._backlog.remove(member)
+        self._run.slots.look_again()
+        return True
 
     def _done_by_other_machine(self, member: Member) -> bool:
         """Return whether a machine that was started for a client that is gone, or on another computer, has done the job; wait for it."""
@@ -210,9 +249,11 @@ class GroupBackend:
             # A machine that was waited for because of another member may have done this one as well.
             return self._has_result(member)
         logger.info("%s is running on the machine of %s already: waiting for it", member.job, other.name)
-        slots = self._run.slots
+        slots, backend = self._run.slots, self._run.backend
+        request = dataclasses.replace(member.request, folder=other)
+        watcher = OtherMachineWatcher(self._label, member, functools.partial(close_left, request, backend))
         with contextlib.suppress(CloudTrainError), other.held(lambda: slots.check_open(other.name)):
-            self._run.backend.run(dataclasses.replace(member.request, folder=other), GroupWatcher(self._group, []))
+            backend.run(request, watcher)
         return self._has_result(member)
 
     def _has_result(self, member: Member) -> bool:
@@ -223,36 +264,107 @@ class GroupBackend:
                 return True
         return False
 
-    def _run_machine(self, machine: GroupMachine) -> None:
-        run, folder, watcher = self._run, machine.folder, GroupWatcher(self._group, machine.members)
+    def _run_machine(self, members: Sequence[Member], *, has_slot: bool = False) -> list[Member]:
+        """Run a machine to its end; return the jobs that have come to it later and that it has not done."""
+        run = self._run
+        with self._lock:
+            self._unplaced.difference_update(members)
+        machine = GroupMachine(self._group, members, 0.0 if self._is_over() else self._keep_s)
+        folder, began, state = machine.folder, time.monotonic(), JobState.FAILED
+        watcher = GroupWatcher(self._label, machine.members, functools.partial(self._find_next, machine))
         run.display.add_machine(watcher.receipt_so_far)
-        request = machine.request()
-        began, state = time.monotonic(), JobState.FAILED
+        result: JobResult | None = None
+        left: list[Member] = []
         try:
-            with folder.held(lambda: run.slots.check_open(folder.name)), run.slots.hold(folder.name, detached=machine.detached):
+            machine.request()  # refuses jobs that contradict each other, before a slot is waited for
+            with folder.held(lambda: run.slots.check_open(folder.name)), self._slot(machine, has_slot=has_slot):
+                request = machine.request()
                 machine.write(request, run.generator)
                 if machine.detached:
                     run.backend.submit(request)
                 else:
-                    run.backend.run(request, watcher)
+                    try:
+                        self._keep_open(machine, request, watcher)
+                        result = run.backend.run(request, watcher)
+                    except CloudTrainError as error:
+                        left = machine.finish_lost(error)
             state = JobState.SUCCEEDED
         except CloudTrainError as error:
-            end_all(machine.members, error)
+            end_all(machine.finish(), error)
         else:
-            for member in machine.members:
+            for member in machine.first:
                 member.end()
+            left = left or machine.finish()
         finally:
+            self._forget(machine)
             if watcher.machines:
-                total_s = time.monotonic() - began
-                run.receipts.append(
-                    Receipt(
-                        f"group {self._group}",
-                        folder.name,
-                        self.name,
-                        state,
-                        total_s=total_s,
-                        machines=tuple(watcher.machines),
-                        started_at=time.time() - total_s,
-                        gpu_use=watcher.gpu_use.points,
-                    )
-                )
+                run.receipts.append(self._receipt(folder.name, watcher, state, time.monotonic() - began, result))
+        return left
+
+    def _slot(self, machine: GroupMachine, *, has_slot: bool) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if has_slot else self._run.slots.hold(machine.folder.name, detached=machine.detached)
+
+    def _receipt(self, job: str, watcher: GroupWatcher, state: JobState, total_s: float, result: JobResult | None) -> Receipt:
+        watcher.busied()
+        idle_s = watcher.idle_s if result is None else result.seconds.get("idle", 0.0)
+        return Receipt(
+            self._label,
+            job,
+            self.name,
+            state,
+            seconds={"idle": idle_s} if self._keep_s else {},
+            total_s=total_s,
+            machines=tuple(watcher.machines),
+            started_at=time.time() - total_s,
+            gpu_use=watcher.gpu_use.points,
+        )
+
+    def _keep_open(self, machine: GroupMachine, request: JobRequest, watcher: GroupWatcher) -> None:
+        """Let further jobs come to a machine that is about to run."""
+        machine.open(request, self._run.backend, watcher)
+        if request.keep_s:
+            with self._lock:
+                self._open.append(machine)
+
+    def _forget(self, machine: GroupMachine) -> None:
+        with self._lock:
+            if machine in self._open:
+                self._open.remove(machine)
+
+    def _machines_open(self) -> list[GroupMachine]:
+        with self._lock:
+            return list(self._open)
+
+    def _find_next(self, machine: GroupMachine) -> None:
+        """Pass a job to a machine that has none any more; where none is to come, or a slot is wanted, let it end."""
+        with self._lock:
+            waiting = list(self._backlog)
+        for member in waiting:
+            if machine.takes(member) and self._take_from_backlog(member):
+                if not self._hand_in_to(machine, member):
+                    member.end(JobLostError(f"{member.job} was not taken by the machine of {self._label}. The same command runs it."))
+                return
+        if self._is_over() or self._run.slots.are_wanted:
+            self._close(machine)
+
+    def _make_room(self) -> None:
+        """Free the slots of machines that have no job."""
+        for machine in self._machines_open():
+            if machine.is_idle:
+                self._find_next(machine)
+
+    def _is_over(self) -> bool:
+        """Return whether no job of the group is to come, nor waits for a machine."""
+        with self._lock:
+            return self._is_last and not self._unplaced and not self._backlog and self.gathering.is_empty
+
+    def _settled(self) -> None:
+        if self._is_over():
+            self.release()
+
+    def _close(self, machine: GroupMachine) -> None:
+        try:
+            machine.close()
+        except CloudTrainError as error:
+            logger.warning("%s ends itself later: %s", machine.folder.name, error, extra={"markup": False})
+        self._forget(machine)

@@ -1,118 +1,97 @@
-"""The machine that a group of small jobs shares: its folder, its environment, and how its jobs learn of its progress."""
+"""The machine that a group of small jobs shares: its folder, its environment, and the jobs that come to it later."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import io
 import json
-import logging
 import secrets
 import threading
 import time
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.errors import CloudTrainError, ConfigError
+from kedro_cloudtrain.errors import CloudTrainError, JobLostError, JobTimeoutError
 from kedro_cloudtrain.jobs.fingerprint import job_name
 from kedro_cloudtrain.jobs.folder import JobFolder
-from kedro_cloudtrain.jobs.gpu_use import GpuUse
-from kedro_cloudtrain.jobs.receipt import MachineUse, Receipt
-from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.worker_archive import add_member, worker_archive
+from kedro_cloudtrain.running.group_environment import has_machine, machine_key, sealed_keys, shared_environment
 from kedro_cloudtrain.storage.directory import DirectoryVolume
-from kedro_cloudtrain.wording import counted
-from kedro_cloudtrain.worker.protocol import (
-    CREDENTIALS_VARIABLE,
-    GROUP_PREFIX,
-    JOB_KEYS_VARIABLE,
-    JOBS,
-    PER_JOB_VARIABLES,
-    URL_SECRETS_VARIABLE,
-)
+from kedro_cloudtrain.worker.protocol import GROUP_PREFIX, JOBS, PER_JOB_VARIABLES, TIMEOUT_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
-    from kedro_cloudtrain.backends.backend import JobRequest, Watcher
-    from kedro_cloudtrain.jobs.result import JobProgress
+    from kedro_cloudtrain.backends.backend import Backend, JobRequest
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
-
-logger = logging.getLogger("kedro.cloudtrain")
-
-
-@dataclasses.dataclass(eq=False)
-class Member:
-    """A job that waits for its group's machine.
-
-    Attributes:
-        request: what was asked for.
-        watcher: is notified of how the job proceeds; None where it is started and left running.
-        done: set once there is nothing more to wait for.
-        error: why the job has no result; None where it has one.
-    """
-
-    request: JobRequest
-    watcher: Watcher | None
-    done: threading.Event = dataclasses.field(default_factory=threading.Event)
-    error: CloudTrainError | None = None
-
-    @property
-    def job(self) -> str:
-        """The job's name."""
-        return self.request.folder.name
-
-    def begin(self) -> None:
-        """Notify the job's watcher that the machine has reached the job."""
-        if self.watcher is not None:
-            self.watcher.moved(self.job, JobState.STARTING)
-
-    def end(self, error: CloudTrainError | None = None) -> None:
-        """Let the job's thread go on: to its result, or with an error."""
-        if not self.done.is_set():
-            self.error = error
-            self.done.set()
+    from kedro_cloudtrain.running.group_watcher import GroupWatcher, Member
 
 
-def end_all(members: Iterable[Member], error: CloudTrainError) -> None:
-    """Let the threads of several jobs go on with an error."""
-    for member in members:
-        # Each thread raises its own: an exception that they share would gather all their tracebacks.
-        member.end(type(error)(error.message) if type(error).__init__ is CloudTrainError.__init__ else error)
-
-
-@dataclasses.dataclass(frozen=True)
 class GroupMachine:
-    """One machine for the jobs of a group, one after another.
+    """One machine for the jobs of a group, one after another; where it is kept, for those as well that come later.
+
+    Args:
+        group: the group's name.
+        members: the jobs that it begins with, in the order in which they run.
+        keep_s: for how many seconds it waits for more jobs once it has none.
 
     Attributes:
         group: the group's name.
-        members: the jobs, in the order in which they run.
+        first: the jobs that it has begun with.
+        members: these, and those that have come later.
     """
 
-    group: str
-    members: Sequence[Member]
+    def __init__(self, group: str, members: Sequence[Member], keep_s: float = 0.0) -> None:
+        self.group = group
+        self.first = tuple(members)
+        self.members = list(members)
+        # What is left alone gets no more jobs.
+        self._keep_s = 0.0 if self.detached else keep_s
+        self._run = secrets.token_hex(4)
+        self._lock = threading.RLock()
+        self._request: JobRequest | None = None
+        self._backend: Backend | None = None
+        self._watcher: GroupWatcher | None = None
+        self._batches = 0
+        self._is_closed = not self._keep_s
 
     @functools.cached_property
     def folder(self) -> JobFolder:
-        """The machine's own folder, named by its jobs: the same jobs, asked for again, find it."""
-        digest = hashlib.sha256("\n".join(member.job for member in self.members).encode()).hexdigest()
-        volume = self.members[0].request.volume
+        """The machine's own folder, named by its first jobs: the same jobs, asked for again, find it."""
+        digest = hashlib.sha256("\n".join(member.job for member in self.first).encode()).hexdigest()
+        volume = self.first[0].request.volume
         return JobFolder(volume.folder(f"{JOBS}/{job_name(f'{GROUP_PREFIX}{self.group}', digest)}"))
 
     @property
     def detached(self) -> bool:
         """Whether all of its jobs are left running."""
-        return all(member.watcher is None for member in self.members)
+        return all(member.watcher is None for member in self.first)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all of its jobs are done."""
+        with self._lock:
+            return all(member.done.is_set() for member in self.members)
+
+    @property
+    def unfinished(self) -> list[Member]:
+        """The jobs that are not done."""
+        with self._lock:
+            return [member for member in self.members if not member.done.is_set()]
 
     def request(self) -> JobRequest:
-        """Return what a backend is asked to run: the largest workload, and what all of the jobs need.
+        """Return what a backend is asked to run: the largest workload, and what all of the first jobs need.
 
         Raises:
             ConfigError: two of the jobs reach the same place with different credentials.
         """
-        requests = [member.request for member in self.members]
+        requests = [member.request for member in self.first]
+        with self._lock:
+            keep_s = 0.0 if self._is_closed else self._keep_s
         return dataclasses.replace(
             requests[0],
             folder=self.folder,
@@ -120,108 +99,164 @@ class GroupMachine:
             requirements=tuple(dict.fromkeys(line for request in requests for line in request.requirements)),
             cpu_requirements=tuple(dict.fromkeys(line for request in requests for line in request.cpu_requirements)),
             python=next((request.python for request in requests if request.python), ""),
-            environment=_shared_environment(requests),
+            environment=shared_environment(requests, machine_key(self.folder.name) if keep_s else {}),
             members=tuple(request.folder for request in requests),
+            keep_s=keep_s,
+            is_wanted=self._is_wanted if keep_s else None,
         )
 
     def write(self, request: JobRequest, generator: TrainingScriptGenerator) -> None:
         """Write the machine's folder: its script, and, where the machine is not on this computer, the folders of its jobs."""
         folder = request.folder
-        sent = sorted({file.name for member in request.members for file in member.sent})
-        environments = {
-            member.job: {name: value for name, value in member.request.environment.items() if name in PER_JOB_VARIABLES}
-            for member in self.members
-        }
         folder.clear()
-        folder.write_json(folder.spec, {"name": f"group {self.group}", "jobs": [member.job for member in self.members], "sent": sent})
-        folder.write(folder.script, generator.render_group(self.group, secrets.token_hex(4), environments).encode())
+        self._write_spec()
+        script = generator.render_group(self.group, self._run, self._environments(self.first, kept=bool(request.keep_s)), request.keep_s)
+        folder.write(folder.script, script.encode())
         folder.write(folder.archive, worker_archive(bytecode=isinstance(request.volume, DirectoryVolume)), counted=False)
         if not isinstance(request.volume, DirectoryVolume):
-            folder.write(folder.members, _packed(request.members))
+            folder.write(folder.members, _packed(request.members, folder.archive))
+
+    def open(self, request: JobRequest, backend: Backend, watcher: GroupWatcher) -> None:
+        """Let further jobs come from now on, where the machine is kept."""
+        with self._lock:
+            self._request, self._backend, self._watcher = request, backend, watcher
+            self._is_closed = self._is_closed or not request.keep_s
+
+    def takes(self, member: Member) -> bool:
+        """Return whether the machine is open, has what a further job needs, and has time enough for it."""
+        with self._lock:
+            if self._is_closed or self._request is None or not has_machine(self._request, member.request):
+                return False
+            # A job that the machine's deadline cuts short begins anew on a machine of its own.
+            return self._left_s(self._request) >= min(member.request.timeout_s, self._request.timeout_s / 2)
+
+    def hand_in(self, members: Sequence[Member]) -> bool:
+        """Pass further jobs to the machine, behind those that it has; return whether it was open, and has what they need.
+
+        Raises:
+            BackendError: they cannot be brought to the machine.
+        """
+        with self._lock:
+            request, backend = self._request, self._backend
+            if request is None or backend is None or not all(self.takes(member) for member in members):
+                return False
+            self._batches += 1
+            self.members += members
+            if self._watcher is not None:
+                self._watcher.busied()
+            self._write_spec()
+            folders = [member.request.folder for member in members]
+            for folder in folders:
+                folder.write_json(folder.machine, {"group": self.folder.name, "run": self._run})
+            backend.deliver(request, self._batch(request, members), folders)
+            return True
+
+    def end(self, job: str) -> None:
+        """Let the machine end one of its jobs, which then has no result."""
+        with self._lock:
+            request, backend = self._request, self._backend
+            member = next((member for member in self.members if member.job == job and not member.done.is_set()), None)
+        if request is None or backend is None or member is None:
+            return
+        folder = member.request.folder
+        backend.deliver(member.request, {folder.ending: json.dumps({"run": self._run}).encode()})
+
+    def close(self) -> None:
+        """Let the machine end once it has done its jobs; the client passes no more to it.
+
+        Raises:
+            BackendError: it cannot be told so, and ends itself later.
+        """
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            if self._request is not None and self._backend is not None:
+                content = {"run": self._run, "batches": self._batches}
+                self._backend.deliver(self._request, {self.folder.closing: json.dumps(content).encode()})
+
+    def finish(self) -> list[Member]:
+        """Take no more jobs, since the machine is over, and return those that it has not done."""
+        with self._lock:
+            self._is_closed = True
+            return self.unfinished
+
+    def finish_lost(self, error: CloudTrainError) -> list[Member]:
+        """Take no more jobs, since the machine has ended with an error, and return those that are to run on another one.
+
+        A job that has come later is not to suffer from what the machine had done before: one that its deadline has cut short has its own
+        time elsewhere, and so has one that it has not reached.
+
+        Raises:
+            CloudTrainError: the error, where it is one of the jobs'.
+        """
+        left = self.finish()
+        again = [member for member in left if member not in self.first]
+        if isinstance(error, JobLostError):
+            again = [member for member in again if not member.has_begun]
+        elif not isinstance(error, JobTimeoutError):
+            again = []
+        if len(again) < len(left):
+            raise error
+        return again
+
+    def _is_wanted(self) -> bool:
+        """Return whether another machine is to take over where this one is lost: one that had no job is not replaced."""
+        with self._lock:
+            self._is_closed = self._is_closed or self.is_idle
+            return not self.is_idle
+
+    def _left_s(self, request: JobRequest) -> float:
+        """Return how many seconds the machine has left; before it is there, all that it will have."""
+        machine = self.folder.read_machine()
+        lives_s = min(request.timeout_s, machine.lifetime_s or request.timeout_s)
+        began_at = machine.created_at or machine.started_at
+        return lives_s if began_at is None else began_at + lives_s - time.time()
+
+    def _write_spec(self) -> None:
+        sent = sorted({file.name for member in self.members for file in member.request.folder.sent})
+        jobs = [member.job for member in self.members]
+        content = {"name": f"group {self.group}", "run": self._run, "jobs": jobs, "sent": sent}
+        self.folder.write_json(self.folder.spec, content)
+
+    def _batch(self, request: JobRequest, members: Sequence[Member]) -> dict[Path, bytes]:
+        """Return the files of a further batch, the one last by which the machine finds it."""
+        batch, archive = self.folder.batch(self._batches)
+        packed = b""
+        if not isinstance(request.volume, DirectoryVolume):
+            packed = _packed((member.request.folder for member in members), self.folder.archive)
+        content = {
+            "run": self._run,
+            "jobs": self._environments(members, kept=True),
+            "keys": sealed_keys(request, [member.request for member in members], self._run),
+            "packed": hashlib.sha256(packed).hexdigest() if packed else "",
+        }
+        return {**({archive: packed} if packed else {}), batch: json.dumps(content, indent=2).encode()}
+
+    def _environments(self, members: Sequence[Member], *, kept: bool) -> Mapping[str, Mapping[str, str]]:
+        """Return what each job finds in its environment for itself; on a machine that is kept, its own deadline as well."""
+        return {
+            member.job: {name: value for name, value in member.request.environment.items() if name in PER_JOB_VARIABLES}
+            | ({TIMEOUT_VARIABLE: f"{member.request.timeout_s:g}"} if kept else {})
+            for member in members
+        }
 
 
-class GroupWatcher:
-    """Notifies the jobs of a group of how their machine proceeds: which of them is running, and which are done.
-
-    Attributes:
-        machines: what was paid for.
-        gpu_use: how busy the machine's GPU was.
-    """
-
-    def __init__(self, group: str, members: Sequence[Member]) -> None:
-        self.machines: list[MachineUse] = []
-        self._group = group
-        self._members = members
-        self._reached = -1
-        self.gpu_use = GpuUse()
-        self._began, self._began_at = time.monotonic(), time.time()
-        self._use: tuple[str, MachineUse, float] | None = None
-
-    def moved(self, job: str, state: JobState) -> None:
-        """Log that the machine has started."""
-        if state is JobState.STARTING:
-            jobs = f"{counted(len(self._members), 'job')}, one after another"
-            logger.info("group %s started: %s  [%s]", self._group, jobs, job, extra={"markup": False})
-
-    def progressed(self, job: str, progress: JobProgress) -> None:
-        """Notify the jobs that the machine has reached, and end those that it has passed."""
-        del job
-        for member in self._members[self._reached + 1 : progress.step + 1]:
-            member.begin()
-        for member in self._members[: progress.step]:
-            member.end()
-        self._reached = max(self._reached, progress.step)
-
-    def placed(self, job: str, machine: str, usd_per_hour: float, pod: str) -> None:
-        """Record the machine, and log its kind and its price."""
-        self._use = (job, MachineUse(pod, machine, usd_per_hour, 0.0, 0.0, ""), time.monotonic())
-        logger.info("group %s on %s at $%.2f/h  [%s]", self._group, machine, usd_per_hour, job, extra={"markup": False})
-
-    def busy(self, job: str, gpu_percent: float | None, cost_usd: float) -> None:
-        """Record how busy the machine's GPU is; a group's machine has no row in the display."""
-        del job, cost_usd
-        self.gpu_use.add(time.monotonic() - self._began, gpu_percent)
-
-    def used(self, job: str, use: MachineUse) -> None:
-        """Record what the machine was used for."""
-        del job
-        self._use = None
-        self.machines.append(use)
-
-    def receipt_so_far(self) -> Receipt | None:
-        """Return what the machine has taken so far; None where none is paid for."""
-        if self._use is None:
-            return None
-        job, use, placed_at = self._use
-        machines = (*self.machines, use.so_far(time.monotonic() - placed_at))
-        total_s = time.monotonic() - self._began
-        return Receipt(f"group {self._group}", job, "", JobState.RUNNING, total_s=total_s, machines=machines, started_at=self._began_at)
+def close_left(request: JobRequest, backend: Backend) -> None:
+    """Let the machine of a client that is gone end, if it was this computer's: else its client may have more jobs for it."""
+    run = (request.folder.read_json(request.folder.spec) or {}).get("run")
+    if run:
+        with contextlib.suppress(CloudTrainError):
+            backend.deliver(request, {request.folder.closing: json.dumps({"run": run, "batches": 0}).encode()})
 
 
-def _packed(folders: Iterable[JobFolder]) -> bytes:
-    """Pack the folders of jobs, as far as a machine needs them."""
-    buffer = io.BytesIO()
+def _packed(folders: Iterable[JobFolder], archive_there: Path) -> bytes:
+    """Pack the folders of jobs, as far as a machine needs them; the worker's archive it has itself."""
+    buffer, there = io.BytesIO(), archive_there.read_bytes()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder in folders:
             for file in folder.needed:
-                add_member(archive, f"{folder.name}/{file.name}", file.read_bytes())
+                content = file.read_bytes()
+                if file.name != archive_there.name or content != there:
+                    add_member(archive, f"{folder.name}/{file.name}", content)
     return buffer.getvalue()
-
-
-def _shared_environment(requests: Iterable[JobRequest]) -> dict[str, str]:
-    """Return what the jobs of a machine find in their environment, all of them.
-
-    Raises:
-        ConfigError: two of them reach the same place with different credentials.
-    """
-    shared: dict[str, str] = {}
-    secrets_by_place: dict[str, dict[str, Any]] = {URL_SECRETS_VARIABLE: {}, CREDENTIALS_VARIABLE: {}, JOB_KEYS_VARIABLE: {}}
-    for request in requests:
-        for variable, merged in secrets_by_place.items():
-            for place, secret in json.loads(request.environment.get(variable, "{}")).items():
-                if merged.setdefault(place, secret) != secret:
-                    raise ConfigError(
-                        f"{place} is read by two nodes of a group, each with different credentials: take one of them out of the group."
-                    )
-        shared |= {name: value for name, value in request.environment.items() if name not in PER_JOB_VARIABLES}
-    return shared | {variable: json.dumps(merged) for variable, merged in secrets_by_place.items() if merged}

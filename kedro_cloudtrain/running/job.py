@@ -15,13 +15,12 @@ from kedro_cloudtrain.errors import (
     CloudTrainError,
     ConfigError,
     DetachedError,
-    JobCancelledError,
     JobLostError,
-    JobTimeoutError,
-    NotStartedError,
+    JobPrunedError,
     SourceError,
     UnsignedError,
 )
+from kedro_cloudtrain.jobs.failures import state_after
 from kedro_cloudtrain.jobs.gpu_use import GpuUse
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
@@ -117,6 +116,7 @@ class Job:
             order.project,
             {**self.secrets, **self._checkpoint_environment(resume=resume), **self._signing_environment()},
             attach,
+            kinds=self._kinds,
         )
 
     def run(
@@ -168,7 +168,7 @@ class Job:
                 values = self.order.values(self.folder, execution.finished(self.name))
             execution.state, execution.scores = JobState.SUCCEEDED, self.order.scores(values)
         except (DetachedError, CloudTrainError) as error:
-            execution.state = _state_after(error)
+            execution.state = state_after(error)
             execution.error = "" if isinstance(error, DetachedError) else str(error).partition("\n")[0]
             raise
         finally:
@@ -189,7 +189,25 @@ class Job:
             if detach:
                 backend.submit(request)
             else:
-                execution.result = backend.run(request, execution)
+                try:
+                    execution.result = backend.run(request, execution)
+                except JobPrunedError:
+                    if self.order.trial:
+                        raise
+                    # A search on another computer has ended its own trial, which this client has come to wait for.
+                    self.write()
+                    execution.result = backend.run(self.request(), execution)
+
+    def outputs(self, backend: Backend) -> dict[str, Any]:
+        """Return what the job has left, which is done.
+
+        Raises:
+            JobLostError: it is gone, or is not what its result describes.
+        """
+        result = backend.kept(self.folder).result(kinds=self._kinds)
+        if result is None or result.state != "succeeded":
+            raise JobLostError(f"{self.name} has left no outputs.")
+        return self.order.values(self.folder, result)
 
     def _await_other_client(self, execution: _Execution, slots: SlotSource | None, *, detach: bool) -> None:
         """Show how far another client of the same job is.
@@ -215,9 +233,11 @@ class Job:
         kept = backend.kept(self.folder)
         result = None
         try:
-            result = kept.result()
+            result = kept.result(kinds=self._kinds)
             if result is None or result.state != "succeeded":
                 return None
+            if self.order.trial:
+                kept.refresh()  # its rounds tell whether it is to be pruned
             values = self.order.values(self.folder, result, earlier=True)
         except (JobLostError, SourceError) as error:
             logger.info("%s runs again: %s", self.name, error, extra={"markup": False})
@@ -230,6 +250,11 @@ class Job:
         note(self.folder, "reused", NOTHING_CHANGED, self.project)
         execution.result, execution.state, execution.why = result, JobState.REUSED, NOTHING_CHANGED
         return values
+
+    @property
+    def _kinds(self) -> tuple[str, ...] | None:
+        """Of a trial, the metrics alone come back; None for all outputs."""
+        return ("metrics",) if self.order.trial else None
 
     def _start(self, reason: str) -> None:
         for warning in self.warnings:
@@ -358,16 +383,3 @@ class _Execution:
         """Record what a machine was used for."""
         self.machines.append(use)
         self.watcher.used(job, use)
-
-
-def _state_after(error: Exception) -> JobState | None:
-    """Return the state in which an error leaves a job; None where it was not started."""
-    if isinstance(error, NotStartedError):
-        return None
-    kinds = {
-        DetachedError: JobState.RUNNING,
-        JobTimeoutError: JobState.TIMED_OUT,
-        JobCancelledError: JobState.CANCELLED,
-        JobLostError: JobState.LOST,
-    }
-    return next((state for kind, state in kinds.items() if isinstance(error, kind)), JobState.FAILED)

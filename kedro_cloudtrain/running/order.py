@@ -157,6 +157,11 @@ class Order(Protocol):
         """The project's folder; None for what has no project."""
         ...
 
+    @property
+    def trial(self) -> bool:
+        """Whether it is a trial of a search, which may be ended early and whose metrics alone come back."""
+        ...
+
     def inputs(self) -> Inputs:
         """Sort the node's inputs by how each comes to the machine.
 

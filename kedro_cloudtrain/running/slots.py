@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from kedro_cloudtrain.errors import NotStartedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # Between a job's end and the error that explains it: its outputs are read, its log is looked through.
 _EXPLAINED_S = 5.0
@@ -45,10 +45,28 @@ class Slots:
     def __init__(self, count: int) -> None:
         self.count = count
         self.postponed: list[str] = []
-        self._free = threading.Semaphore(count)
+        self._changed = threading.Condition()
+        self._free = count
+        self._waiting = 0
+        self._makes_room: list[Callable[[], None]] = []
         self._closed = threading.Event()
         self._explained = threading.Event()
         self._failure: Exception | None = None
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether a job waits for a slot."""
+        with self._changed:
+            return self._waiting > 0
+
+    def on_wait(self, make_room: Callable[[], None]) -> None:
+        """Let a function be called when a job has to wait for a slot: a machine that is kept without a job gives its slot back."""
+        self._makes_room.append(make_room)
+
+    def look_again(self) -> None:
+        """Let those who wait see whether they still want a slot."""
+        with self._changed:
+            self._changed.notify_all()
 
     def check_open(self, job: str) -> None:
         """Called repeatedly while another client holds the job; raises once the run is over.
@@ -60,17 +78,21 @@ class Slots:
             raise NotStartedError(f"{job} was not started: the run is over.")
 
     @contextlib.contextmanager
-    def hold(self, job: str, *, detached: bool = False) -> Iterator[None]:
+    def hold(self, job: str, *, detached: bool = False, unless: Callable[[], bool] | None = None) -> Iterator[None]:
         """Hold a slot for the block. An error inside it closes all slots: the run has failed.
 
         Args:
             job: the job's name.
             detached: whether the job is left running, and keeps its slot; it does not wait for one.
+            unless: returns whether no slot is wanted any more; `look_again` lets it be asked.
 
         Raises:
-            NotStartedError: the run was over before a slot was free; or the job was to be left running, and none is free.
+            NotStartedError: the run was over before a slot was free; or none is wanted any more; or the job was to be left running, and
+                none is free.
         """
-        if not self._free.acquire(blocking=not detached):
+        if not self._acquire(wait=not detached, unless=unless):
+            if not detached:
+                raise NotStartedError(f"{job} needs no machine of its own.")
             self.postponed.append(job)
             raise NotStartedError(f"{job} was not started: {self.count} jobs are running, as many as run.max_pods allows.")
         kept = False
@@ -83,7 +105,33 @@ class Slots:
             raise
         finally:
             if not kept:
-                self._free.release()
+                self._release()
+
+    def _acquire(self, *, wait: bool, unless: Callable[[], bool] | None) -> bool:
+        with self._changed:
+            if self._free or not wait:
+                taken = self._free > 0
+                self._free -= taken
+                return taken
+            self._waiting += 1
+        try:
+            for make_room in self._makes_room:
+                make_room()
+            with self._changed:
+                while not self._free:
+                    if unless is not None and unless():
+                        return False
+                    self._changed.wait()
+                self._free -= 1
+                return True
+        finally:
+            with self._changed:
+                self._waiting -= 1
+
+    def _release(self) -> None:
+        with self._changed:
+            self._free += 1
+            self._changed.notify_all()
 
     def fail(self, error: Exception) -> None:
         """Hand out no more slots, because of an error; the first one is the run's."""

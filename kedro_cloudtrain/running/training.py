@@ -86,6 +86,11 @@ class TrainingOrder:
     to_pod: bool = False
 
     @property
+    def trial(self) -> bool:
+        """Whether it is a trial of a search: see `TrialOrder`."""
+        return False
+
+    @property
     def python(self) -> str:
         """This process's own: the packages are pinned to the releases that are installed for it."""
         return own_release()
@@ -111,13 +116,17 @@ class TrainingOrder:
             for name, table in (("data", self.data), ("validation", self.validation))
             if table is not None and name not in self._read
         }
-        # Some name a file, such as `forcedsplits_filename` of LightGBM; a template of the project's own may open any.
-        doubt = doubt_about(self.parameters.hyperparameters, to_pod=self.to_pod)
+        doubt = self.doubt()
         return Inputs(
             read={name: resolved(source) for name, source in self._read.items()},
             sent=sent,
             doubts={} if doubt is None else {"hyperparameters": doubt},
         )
+
+    def doubt(self) -> str | None:
+        """Return what a hyperparameter may refer to on this computer; None where none does."""
+        # Some name a file, such as `forcedsplits_filename` of LightGBM; a template of the project's own may open any.
+        return doubt_about(self.parameters.hyperparameters, to_pod=self.to_pod)
 
     def code(self, inputs: Inputs) -> Code | None:  # noqa: ARG002  # whatever they are
         """Return None: a recipe imports nothing of the project."""

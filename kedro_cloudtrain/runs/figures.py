@@ -30,6 +30,7 @@ STAGES = {
     "call": "#1f9d76",
     "predict": "#1f9d76",
     "save": "#7fc8a9",
+    "idle": "#e6dcc8",
     "runs here": "#8d7bb8",
     "rest": "#a59c8c",
 }

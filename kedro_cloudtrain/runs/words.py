@@ -22,6 +22,7 @@ _ENDED: dict[str, str] = {
     "jobtimeout": "its job was at its deadline",
     "jobcancelled": "its job was cancelled",
     "cancelled": "its job was cancelled",
+    "jobpruned": "its job was ended by the search that had asked for it",
     "budgetexceeded": "a limit in dollars was reached",
     "disk": "this computer's disk did not take its outputs",
 }

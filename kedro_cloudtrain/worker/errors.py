@@ -55,6 +55,10 @@ class MachineError(Exception):
     """This machine cannot do the job; another one may. The client tries it on another pod."""
 
 
+class PrunedError(Exception):
+    """The search that has asked for this fit has seen enough of it."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the most similar of some names, or None if none is similar to `name`."""
     import difflib  # needed for an error alone

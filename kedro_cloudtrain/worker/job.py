@@ -26,6 +26,7 @@ from .protocol import (
     GPU_VARIABLE,
     OUTPUTS,
     PROGRESS,
+    PRUNED,
     SCRIPT,
     STAGES_VARIABLE,
     WORK_VARIABLE,
@@ -96,6 +97,11 @@ class Job:
         self.progress.close()
         if error is not None and not isinstance(error, Exception | SystemExit):
             return None  # The job was ended from outside, and must not leave a result.
+        if error is not None and self.progress.pruned:
+            # Whatever the library has made of it: CatBoost raises an error of its own.
+            print("pruned by the search that has asked for it")  # noqa: T201
+            self._end(None, PRUNED)
+            raise SystemExit(0)
         error = self.explained(error)
         if isinstance(error, InputError):
             self._refuse(error)
@@ -163,7 +169,7 @@ class Job:
         print(error, file=sys.stderr)  # noqa: T201
         raise SystemExit(1) from None
 
-    def _end(self, error: BaseException | None) -> None:
+    def _end(self, error: BaseException | None, state: str = "succeeded") -> None:
         """Write `result.json`, last and by rename: once it exists, the job is done."""
         failure = None
         if error is not None:
@@ -177,10 +183,10 @@ class Job:
             }
         outputs = {name: self._described(name, path) for name, path in self._written.items()} | self._kept
         result = {
-            "state": "succeeded" if error is None else "failed",
+            "state": state if error is None else "failed",
             "attempt": os.environ.get(ATTEMPT_VARIABLE),
             "error": failure,
-            "outputs": outputs if error is None else {},
+            "outputs": outputs if error is None and state == "succeeded" else {},
             # With the stages that a pod went through before the script: its environment.
             "seconds": json.loads(os.environ.get(STAGES_VARIABLE) or "{}")
             | {name: round(value, 4) for name, value in self._seconds.items()},

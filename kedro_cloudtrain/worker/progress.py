@@ -7,6 +7,9 @@ import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from .errors import PrunedError
+from .protocol import PRUNE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -28,12 +31,16 @@ class Progress:
         of: the most rounds that there can be in this fit.
         most: the most that there can be in one of several fits.
         unit: what a step is: a `round` of a fit, or a `piece` of a table.
+        pruned: whether the fit was ended, since a search has seen enough of it.
     """
 
     unit = "round"
 
     def __init__(self, file: Path) -> None:
         self._file = file.open("w", encoding="utf-8")
+        self._prune = file.with_name(PRUNE)
+        self._prune.unlink(missing_ok=True)  # an earlier attempt's
+        self.pruned = False
         self._began = monotonic()
         self._due = 0.0
         self._before_s = 0.0
@@ -89,6 +96,9 @@ class Progress:
         """Record a round's metrics, such as `train_rmse` and `validation_rmse`.
 
         A round may take a few milliseconds: most rounds are only kept, and their lines are written together when a write is due.
+
+        Raises:
+            PrunedError: the search that has asked for the fit has seen enough of it; libraries may raise an error of their own instead.
         """
         now = monotonic()
         if not self._holds_out:
@@ -98,8 +108,11 @@ class Progress:
         if now >= self._due or step == 1:
             self._write()
             self._due = now + _FLUSH_EVERY_S
+            self.pruned = self._prune.is_file()
         if step == 1 or step % max(1, self.of // _LOG_LINES) == 0:
             print("  ".join([f"{self.unit} {step}/{self.of}", *(f"{name} {value:.6g}" for name, value in metrics.items())]))  # noqa: T201
+        if self.pruned:
+            raise PrunedError(f"pruned after round {step}")
 
     @property
     def history(self) -> list[dict[str, Any]]:

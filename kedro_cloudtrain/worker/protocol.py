@@ -24,6 +24,8 @@ BOOTSTRAP = "bootstrap.py"
 POD_ARCHIVE = "pod.zip"
 COURIER = "courier.py"
 STORE = "store.json"
+# Of a trial that is not worth going on with: its fit looks for the file, and ends.
+PRUNE = "prune"
 # Files of a job folder that the machine writes.
 LOG = "log.txt"
 PROGRESS = "progress.jsonl"
@@ -39,8 +41,14 @@ OUTPUTS = "outputs"
 SENT = "inputs"
 CHECKPOINT = "checkpoint"
 LATEST = "latest.json"
+# The state of a job that ended by PRUNE.
+PRUNED = "pruned"
 # Marks an attempt that has started: the attempt's eight digits follow.
 STARTED = "started-"
+# What the client adds to the folder of a machine that is kept: further batches, each with a number, and what closes the machine.
+CLOSE = "close.json"
+# In a job's folder: its machine ends the job.
+END = "end.json"
 # The client's own notes, which are sent to no machine.
 FINGERPRINT = "fingerprint.json"
 WHY = "why.json"
@@ -62,6 +70,9 @@ ON_VOLUME = (
     COURIER,
     STORE,
     MEMBERS,
+    PRUNE,
+    CLOSE,
+    END,
     OUTPUTS_ZIP,
     CHECKPOINT_ZIP,
 )
@@ -92,6 +103,8 @@ SAVE_VERSION_VARIABLE = "CLOUDTRAIN_SAVE_VERSION"
 # The key of each of the machine's jobs, by which it signs pickles. They are made of the client's own, which no machine gets.
 JOB_KEYS_VARIABLE = "CLOUDTRAIN_JOB_KEYS"
 MASTER_KEY_VARIABLE = "CLOUDTRAIN_SIGNING_KEY"
+# A socket, by its number, from which a machine on this computer takes the locks of its jobs.
+LOCKS_VARIABLE = "CLOUDTRAIN_LOCKS"
 # For a pod without a volume: the URLs of its courier and of its list of signed URLs; and, from the courier to the bootstrap, that it runs.
 START_VARIABLE = "CLOUDTRAIN_START"
 STORE_VARIABLE = "CLOUDTRAIN_STORE"
@@ -99,6 +112,16 @@ COURIER_VARIABLE = "CLOUDTRAIN_COURIER"
 
 # Each job of a group has these for itself; it shares all other variables with its machine.
 PER_JOB_VARIABLES = (CHECKPOINT_EVERY_S_VARIABLE, CHECKPOINT_EVERY_ROUNDS_VARIABLE, CHECKPOINT_OF_VARIABLE)
+
+
+def batch_file(number: int | str) -> str:
+    """Return the name of a further batch of jobs in the folder of a machine that is kept; of all of them, as a pattern, with `*`."""
+    return f"batch-{number}.json"
+
+
+def batch_members(number: int | str) -> str:
+    """Return the name of the archive with the folders of a further batch's jobs."""
+    return f"batch-{number}.zip"
 
 
 def version_key(key: str, version: str) -> str:

@@ -32,3 +32,18 @@ def signed(job: str, attempt: str | None, output: str, sha256: str) -> str | Non
 def signature(key: str, job: str, attempt: str | None, output: str, sha256: str) -> str:
     """Return the HMAC-SHA256 of an output's identity, by a job's key."""
     return hmac.new(key.encode(), json.dumps([job, attempt or "", output, sha256]).encode(), hashlib.sha256).hexdigest()
+
+
+def sealed(key: str, machine_key: str, run: str, job: str) -> str:
+    """Seal a job's key for a machine that is kept, or open what was sealed: on a volume, nobody else can read it.
+
+    Each key is sealed by a pad of its own, as long as the key, which only who has the machine's key can make.
+
+    Args:
+        key: the job's key, or a sealed one: 64 hexadecimal digits.
+        machine_key: the machine's own key.
+        run: the name of the machine's run.
+        job: the job's name.
+    """
+    pad = hmac.new(machine_key.encode(), json.dumps(["seal", run, job]).encode(), hashlib.sha256).digest()
+    return bytes(one ^ other for one, other in zip(bytes.fromhex(key), pad, strict=True)).hex()

@@ -62,9 +62,15 @@ _METRICS: dict[str, dict[str, dict[str, str]]] = {
         },
     },
 }
+# The numbers of the metrics file, by what the model learns; `measure` returns them.
+MEASURED: dict[str, tuple[str, ...]] = {
+    "regression": ("rmse", "mse", "mae", "r2", "mape"),
+    "binary_classification": ("accuracy", "roc_auc", "pr_auc", "log_loss", "f1", "precision", "recall"),
+    "multiclass_classification": ("accuracy", "macro_f1", "log_loss"),
+}
 _MAXIMISED = ("accuracy", "roc_auc", "pr_auc", "r2", "f1", "macro_f1", "precision", "recall")
 # What the metrics file has beside the others under some objectives, which the fit then watches without being asked.
-_OF_AN_OBJECTIVE = ("pinball_loss", "poisson_deviance", "gamma_deviance", "tweedie_deviance")
+OF_AN_OBJECTIVE = ("pinball_loss", "poisson_deviance", "gamma_deviance", "tweedie_deviance")
 # CatBoost's AUC counts rows as equals unless it is told otherwise, and its PRAUC always.
 _WITH_WEIGHTS = {"AUC": "AUC:use_weights=true", "PRAUC": None}
 _HYPERPARAMETERS = {"xgboost": ("eval_metric",), "lightgbm": ("metric", "metrics", "metric_types"), "catboost": ("eval_metric",)}
@@ -85,6 +91,12 @@ class WatchedMetric:
     own: str
     hyperparameter: str | None
     mode: str
+
+
+def more_is_better(metric: str) -> bool | None:
+    """Return whether the higher of two values of a number of the metrics file is the better one; None where it is not one of those."""
+    known = metric in OF_AN_OBJECTIVE or any(metric in names for names in MEASURED.values())
+    return metric in _MAXIMISED if known else None
 
 
 def watched_metric(library: str, task: str, metric: str, *, weighted: bool = False) -> WatchedMetric | None:
@@ -121,6 +133,6 @@ def metric_problems(library: str, task: str, metric: str, given: Mapping[str, An
         choices = [name for name in _METRICS[library][task] if watched_metric(library, task, name, weighted=weighted) is not None]
         noun = task.replace("_", " ") + (" with weights" if weighted and metric in _METRICS[library][task] else "")
         cure = f"Write one of {', '.join(choices)}."
-        if metric in _OF_AN_OBJECTIVE:
+        if metric in OF_AN_OBJECTIVE:
             cure = "Leave it out: with another objective, its own loss is watched."
         yield f"`metric` is {metric!r}, which {library} cannot watch in a {noun}. {cure}"

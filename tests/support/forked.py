@@ -211,6 +211,8 @@ def fork_jobs(server: Callable[[], str]) -> None:
             is_job = arguments == [sys.executable, "train.py"] and "pass_fds" in options
             # Kedro tells the processes that it starts where the project's packages are.
             path = options["env"].get("PYTHONPATH", "").split(os.pathsep) if is_job else []
+            # The number of the socket of a machine that is kept is another one in a forked process.
+            is_job = is_job and "CLOUDTRAIN_LOCKS" not in options["env"]
             if not is_job or _read_at_start(options["env"]) | python_path != environment | python_path or _replaces_a_library(path):
                 return super().__new__(cls)
             request = {"arguments": ["train.py"], "cwd": str(options["cwd"]), "environment": options["env"], "new_session": True}

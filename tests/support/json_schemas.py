@@ -43,6 +43,7 @@ class PlannedNode(_Exactly):
     name: str
     where: Literal["here", "local", "runpod"]
     group: str | None
+    keep_s: float
     trains: str | None
     machine: str | None
     stock: str | None
@@ -132,7 +133,7 @@ class Job(_Exactly):
 
     name: str
     node: str | None
-    state: Literal["waiting", "running", "succeeded", "failed", "timed out", "lost", "cancelled"]
+    state: Literal["waiting", "running", "succeeded", "failed", "timed out", "lost", "cancelled", "pruned"]
     model_type: str | None
     function: str | None
     predicts_by: str | None

@@ -51,6 +51,7 @@ def nodes() -> list[Node]:
         history="species_history",
         importance="species_importance",
         predictions="species_predictions",
+        trials="species_trials",
         validation="held_out",
         name="train_species",
         tags=["models"],

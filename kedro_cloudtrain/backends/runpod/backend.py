@@ -28,7 +28,8 @@ from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from kedro_cloudtrain.backends.backend import JobRequest, Watcher
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
@@ -88,6 +89,7 @@ class RunPodBackend:
         api.bear(self._pace.volume_silent_s)
         self._volume = volume = volume.until(self._closed, self._pace.volume_silent_s)
         self._watch = PodWatch(api, self._pace)
+        self._followings: dict[str, Following] = {}
         self._launcher = Launcher(api, volume, project, self._budget, self._watch, self._closed, self._pace)
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
@@ -116,10 +118,7 @@ class RunPodBackend:
             ended = "cancelled"
             remote.rewind()
             try:
-                watcher.placed(request.folder.name, str(placement.candidate), placement.usd_per_hour, placement.pod_id)
-                sighting = self._watch.add(placement.pod_id, placement.name, placement.usd_per_hour)
-                sighting.is_paid_for = functools.partial(spending.pays_for, placement)
-                result = Following(request, remote, placement, sighting, watcher, spending, self._pace).result(self._closed)
+                result = self._follow(request, remote, placement, watcher, spending)
                 ended = "done"
             except DearPodError as error:
                 ended = error.message
@@ -139,10 +138,23 @@ class RunPodBackend:
                 self._end(remote, placement, spending, ended)
             if ended == "done":
                 return result
+            _check_wanted(request, ended)
         raise JobLostError(
             f"{request.folder.name} was lost on {counted(len(lost), 'pod')}: {_by_reason(lost)}.\n"
             f"What they wrote: kedro cloudtrain logs {request.folder.name}"
         )
+
+    def _follow(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, spending: Spending) -> JobResult:
+        """Follow a pod to its job's result."""
+        job = request.folder.name
+        watcher.placed(job, str(placement.candidate), placement.usd_per_hour, placement.pod_id)
+        sighting = self._watch.add(placement.pod_id, placement.name, placement.usd_per_hour)
+        sighting.is_paid_for = functools.partial(spending.pays_for, placement)
+        following = self._followings[job] = Following(request, remote, placement, sighting, watcher, spending, self._pace)
+        try:
+            return following.result(self._closed)
+        finally:
+            self._followings.pop(job, None)
 
     def submit(self, request: JobRequest) -> None:
         """Start a job on a pod and leave it running; a pod that works on it already is left alone."""
@@ -154,6 +166,19 @@ class RunPodBackend:
             remote.send()
             self._launcher.launch(request, remote, spending, detached=True)
 
+    def deliver(self, request: JobRequest, files: Mapping[Path, bytes], members: Sequence[JobFolder] = ()) -> None:
+        """Write further files of a job's folder to the volume, those last by which the pod finds the others."""
+        remote = remote_folder(request.folder, self._volume)
+        for member in members:
+            remote.send_inputs(member)
+            remote.sibling(member).add(member.machine)
+        for file, content in files.items():
+            request.folder.write(file, content)
+            remote.add(file)
+        following = self._followings.get(request.folder.name)
+        if following is not None:
+            following.hand_in()
+
     def kept(self, folder: JobFolder) -> KeptPodJob:
         """Return what an earlier client has left of a job."""
         return KeptPodJob(remote_folder(folder, self._volume), lambda: self._api)
@@ -161,6 +186,8 @@ class RunPodBackend:
     def close(self) -> None:
         """End every pod that is still alive, and refuse new ones."""
         self._closed.set()
+        for following in list(self._followings.values()):
+            following.look()
         self._api.is_closing = True
         self._api.shorten_waits()
         self._watch.close()
@@ -280,6 +307,16 @@ class RunPodBackend:
             settle()
         with contextlib.suppress(CloudTrainError):
             self._launcher.revoke(remote, placement.attempt)
+
+
+def _check_wanted(request: JobRequest, ended: str) -> None:
+    """Raise if no other pod is to take over from one that is lost.
+
+    Raises:
+        JobLostError: the machine had no job any more.
+    """
+    if request.is_wanted is not None and not request.is_wanted():
+        raise JobLostError(f"{request.folder.name} was kept for more jobs, and is gone: {ended}.")
 
 
 def _by_reason(lost: Sequence[tuple[str, str]]) -> str:

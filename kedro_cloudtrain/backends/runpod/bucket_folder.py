@@ -43,6 +43,8 @@ _DELIVERY_S = 3600.0
 class BucketFolder(RemoteFolder):
     """A `RemoteFolder` for a pod that has a courier copy the folder to and from the bucket."""
 
+    packs_outputs = True
+
     def __init__(self, folder: JobFolder, bucket: Bucket) -> None:
         super().__init__(folder, bucket)
         self._bucket = bucket
@@ -85,13 +87,14 @@ class BucketFolder(RemoteFolder):
 
         Args:
             result: names them.
-            kinds: which of them; they come with all others, so that nothing is downloaded for a part of them.
+            kinds: which of them; they come with all others.
 
         Raises:
             JobLostError: the file is not a zip archive.
             SourceError: the bucket does not have it.
         """
-        if not result.outputs or kinds is not None:
+        del kinds
+        if not result.outputs:
             return
         packed = self.folder.path / OUTPUTS_ZIP
         self._bring(OUTPUTS_ZIP)

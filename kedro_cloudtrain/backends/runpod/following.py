@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,8 +15,6 @@ from kedro_cloudtrain.jobs.failures import failed_on
 from kedro_cloudtrain.jobs.result import JobState
 
 if TYPE_CHECKING:
-    import threading
-
     from kedro_cloudtrain.backends.backend import JobRequest, Watcher
     from kedro_cloudtrain.backends.runpod.pace import Pace
     from kedro_cloudtrain.backends.runpod.placement import Placement
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kedro.cloudtrain")
 
 _LOOPS = 3
+# Of a heartbeat: the script has begun.
+_JOB_STAGE = "job"
 # How long outputs are looked for that a result names.
 _OUTPUTS_APPEAR_S = 6.0
 _OUTPUTS_EVERY_S = 0.5
@@ -74,7 +76,18 @@ class Following:
         self._heartbeats = 0
         # A silence is not one while this computer is asleep; a deadline passes all the same.
         self._began_at = self._heartbeat_at = self._volume_answered_at = time.monotonic()
-        self._next_progress_at = self._next_heartbeat_at = 0.0
+        self._next_progress_at = self._next_log_at = self._next_heartbeat_at = self._next_result_at = 0.0
+        self._handed_in_at: float | None = None
+        self._look_now = threading.Event()
+
+    def hand_in(self) -> None:
+        """Look often from now on, since the machine has got another job."""
+        self._handed_in_at, self._next_progress_at = time.monotonic(), 0.0
+        self.look()
+
+    def look(self) -> None:
+        """Look now."""
+        self._look_now.set()
 
     def result(self, closed: threading.Event) -> JobResult:
         """Wait for the result.
@@ -89,7 +102,7 @@ class Following:
             # Before the volume is read: a pod that is gone by now has written its result already, or never will.
             loss, dear = self._loss(), self._check_price()
             try:
-                result = self._remote.result(self._placement.attempt)
+                result = self._result(is_due=loss is not None)
                 if result is None and loss is None:
                     self._report_progress()
                 self._volume_answered_at = time.monotonic()
@@ -104,10 +117,19 @@ class Following:
                 raise dear
             if loss is not None:
                 raise PodLostError(loss)
-            closed.wait(self._pace.result_every_s)
+            if self._look_now.wait(self._pace.look_again_s(self._pace.result_every_s, self._ran_s)):
+                self._look_now.clear()
         raise JobCancelledError(
             f"{self._job} was cancelled, since its run is over. Its folder is kept on the volume: {self._remote.key('')}"
         )
+
+    def _result(self, *, is_due: bool) -> JobResult | None:
+        """Read the result; that of a machine which is kept is looked for at the usual pace alone, since its jobs end without one."""
+        now = time.monotonic()
+        if self._request.keep_s and now < self._next_result_at and not is_due:
+            return None
+        self._next_result_at = now + self._pace.result_every_s
+        return self._remote.result(self._placement.attempt)
 
     def _check_price(self) -> DearPodError | None:
         """Hold the pod to the limits by the price that the lists show; return the error if it must be ended for that."""
@@ -133,14 +155,25 @@ class Following:
             self._next_heartbeat_at = now + self._pace.heartbeat_every_s
             heartbeat = self._remote.heartbeat(self._placement.attempt)
             if heartbeat is not None and heartbeat.number != self._heartbeats:
+                if heartbeat.stage == _JOB_STAGE and self._request.keep_s and self._handed_in_at is None:
+                    self._handed_in_at = now
                 self._heartbeats, self._heartbeat_at = heartbeat.number, time.monotonic()
             self._watcher.busy(self._job, heartbeat.gpu_percent if heartbeat is not None else None, self._placement.cost_usd)
         if now >= self._next_progress_at:
-            self._next_progress_at = now + self._pace.progress_every_s
-            progress = self._remote.follow() if self._heartbeats else None
+            self._next_progress_at = now + self._pace.look_again_s(self._pace.progress_every_s, self._ran_s)
+            # Its log is copied at the usual pace.
+            log = now >= self._next_log_at
+            if log:
+                self._next_log_at = now + self._pace.progress_every_s
+            progress = self._remote.follow(log=log) if self._heartbeats else None
             if progress is not None:
                 self._watcher.moved(self._job, JobState.RUNNING)
                 self._watcher.progressed(self._job, progress)
+
+    @property
+    def _ran_s(self) -> float:
+        """For how long the latest job of a machine that is kept has run, in seconds; others are looked at in equal intervals."""
+        return math.inf if self._handed_in_at is None else time.monotonic() - self._handed_in_at
 
     def _finish(self, result: JobResult, closed: threading.Event) -> JobResult:
         progress = self._remote.follow()
@@ -161,7 +194,7 @@ class Following:
         give_up_at = time.monotonic() + _OUTPUTS_APPEAR_S
         while True:
             try:
-                self._remote.fetch(result)
+                self._remote.fetch(result, self._request.kinds)
             except SourceError as error:
                 if time.monotonic() >= give_up_at:
                     raise PodLostError(f"left an output that does not appear: {error.message}") from None

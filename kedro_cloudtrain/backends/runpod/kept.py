@@ -13,7 +13,7 @@ from kedro_cloudtrain.errors import CloudTrainError, JobLostError, SourceError
 from kedro_cloudtrain.jobs.folder import JobFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
 
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
@@ -43,11 +43,12 @@ class KeptPodJob:
         self._remote = remote
         self._connect = connect
 
-    def result(self, *, log: bool = False) -> JobResult | None:
+    def result(self, *, log: bool = False, kinds: Collection[str] | None = None) -> JobResult | None:
         """Bring the job's outputs to the folder on this computer, and return its result; None where it has none.
 
         Args:
-            log: whether the job's log is brought as well.
+            log: whether the job's log and its progress are brought as well.
+            kinds: which of the outputs; left out, all.
 
         Raises:
             JobLostError: there is a result file, and it is not a result; or an output is gone.
@@ -55,7 +56,7 @@ class KeptPodJob:
         result = self._remote.result()
         if result is not None and result.state == "succeeded":
             try:
-                self._remote.fetch(result)
+                self._remote.fetch(result, kinds)
             except SourceError as error:
                 self.discard(result)
                 raise JobLostError(f"an output of {self.folder.name} is gone: {error.message}") from error
@@ -69,6 +70,14 @@ class KeptPodJob:
             self._remote.revoke()
             self._remote.delete([self.folder.result.name])
         self.folder.result.unlink(missing_ok=True)
+
+    def refresh(self) -> None:
+        """Bring what is new of the job's log and its progress to the folder on this computer."""
+        self._remote.follow()
+
+    def prune(self) -> None:
+        """Let the job, which is a trial, end at its next round; without a network volume, its pod does not see that, and it goes on."""
+        self._remote.prune()
 
     def group(self) -> JobFolder | None:
         """Return the folder of the group whose pod works on the job, as the job's folder on the volume names it; None where none does."""
@@ -89,8 +98,12 @@ class KeptPodJob:
         """
         group = self._group_folder()
         if group is not None:
-            # The group's machine reaches the job sooner or later.
-            KeptPodJob(self._remote.sibling(group), self._connect).wait(report)
+            # The group's machine reaches the job sooner or later; one that is kept goes on after it.
+            KeptPodJob(self._remote.sibling(group), self._connect)._wait(report, self._remote)  # noqa: SLF001  # its own class's
+        return self._wait(report)
+
+    def _wait(self, report: Callable[[str, JobProgress], None], member: RemoteFolder | None = None) -> JobResult | None:
+        """Wait until the job is done, or the job of a group that runs on its machine."""
         api, dearest = self._connect(), 0.0
         while True:
             machine = self._remote.machine()
@@ -103,10 +116,12 @@ class KeptPodJob:
                 dearest = pod.cost
             result = self._remote.result(attempt or None)
             if result is not None or gone:
-                if result is not None and result.state == "succeeded":
+                if result is not None and result.state == "succeeded" and not self._remote.packs_outputs:
                     with contextlib.suppress(CloudTrainError):  # Whoever takes the outputs is told what is wrong with them.
                         self._remote.fetch(result, ["metrics"])
                 return result
+            if member is not None and member.result(attempt) is not None:
+                return None
             progress = self._remote.follow() if self._remote.heartbeat(attempt) is not None else None
             if progress is not None:
                 report(self.folder.name, progress)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     Machine = TypeVar("Machine", Cpu, Gpu)
 
 _STOCK_ORDER = {"HIGH": 0, "MEDIUM": 1, "LOW": 2, "NONE": 3}
-# For a table of fewer cells, a GPU pod takes longer to start, and to install CUDA's packages, than a CPU takes to fit it.
-_GPU_CELLS = 20_000_000
 # RunPod sells CPU pods by powers of two.
 _VCPU_COUNTS = (2, 4, 8, 16, 32)
 
@@ -115,7 +113,7 @@ def choose(offers: Offers, settings: NodeSettings, data_center: str | None, work
         CapacityError: no machine is left: none is sold in the data centre, large enough and within the allowed price.
     """
     wanted = settings.gpu
-    if wanted == "none" or (wanted == "auto" and not _worth_a_gpu(workload)):
+    if wanted == "none" or (wanted == "auto" and not workload.is_worth_a_gpu):
         reason = "gpu: none" if wanted == "none" else f"auto: {why_no_gpu(workload)}"
         candidates, refused = _cpu_candidates(offers, settings, data_center, workload)
     else:
@@ -153,16 +151,6 @@ def _next_step(settings: NodeSettings, data_center: str | None) -> str:
     return f"{place}{more} in cloudtrain.yml (kedro cloudtrain gpus lists them), or wait: --runner-params wait_for_capacity_s=1800"
 
 
-def uses_gpu(workload: Workload) -> bool:
-    """Return whether a training computes on a GPU where there is one."""
-    # LightGBM's wheel has no CUDA, and with 10 million rows its CPU training is faster than its GPU training anyway.
-    return workload.library != "lightgbm" and workload.device != "cpu"
-
-
-def _worth_a_gpu(workload: Workload) -> bool:
-    return uses_gpu(workload) and (workload.device == "cuda" or workload.cells is None or workload.cells >= _GPU_CELLS)
-
-
 def why_no_gpu(workload: Workload) -> str:
     """Return why a GPU is not worth its price, as a clause."""
     if workload.library == "lightgbm":
@@ -174,7 +162,7 @@ def why_no_gpu(workload: Workload) -> str:
 
 def cheapest_cpu(offers: Offers, settings: NodeSettings, data_center: str | None, workload: Workload) -> Candidate | None:
     """Return the CPU pod that `auto` would take for a job that a GPU is not worth; None where a GPU is, or none is sold."""
-    if _worth_a_gpu(workload):
+    if workload.is_worth_a_gpu:
         return None
     candidates, _ = _cpu_candidates(offers, settings, data_center, workload)
     return candidates[0] if candidates else None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+# A job that is done is noticed after so much of its own time more, at most; and so often more than later it is looked at when it begins.
+_SHARE, _OFTEN = 0.1, 5
+
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
@@ -36,3 +39,7 @@ class Pace:
     capacity_every_s: float = 30.0
     claim_s: float = 0.7
     claim_holds_s: float = 60.0
+
+    def look_again_s(self, most_s: float, ran_s: float) -> float:
+        """Return when a job is looked at again that has run for so many seconds: the longer it runs, the later, and in `most_s` at most."""
+        return min(most_s, max(self.result_every_s / _OFTEN, ran_s * _SHARE))

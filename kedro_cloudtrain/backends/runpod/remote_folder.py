@@ -28,6 +28,7 @@ from kedro_cloudtrain.worker.protocol import (
     MACHINE,
     ON_VOLUME,
     POD_ARCHIVE,
+    PRUNE,
     RESULT,
     STARTED,
 )
@@ -70,7 +71,10 @@ class RemoteFolder:
 
     Attributes:
         folder: its mirror on this computer; what is read from the volume is put there, so that it reads like a local job's folder.
+        packs_outputs: whether the outputs are one file, so that one of them comes with all others.
     """
+
+    packs_outputs = False
 
     def __init__(self, folder: JobFolder, volume: Volume) -> None:
         self.folder = folder
@@ -95,10 +99,18 @@ class RemoteFolder:
             self._write(file.name, file.read_bytes())
         self._write(BOOTSTRAP, resources.files("kedro_cloudtrain.pod").joinpath(BOOTSTRAP).read_bytes())
         self._write(POD_ARCHIVE, pod_archive())
+        self.send_inputs(folder)
+
+    def send_inputs(self, folder: JobFolder) -> None:
+        """Write the sent inputs of a job, or of a group's jobs, to the volume."""
         for file in folder.sent:
             # A sent input is named by its content, so one that another job has sent is not sent again.
             if self.volume.upload(file, f"{INPUTS}/{file.name}"):
                 folder.bytes_passed += file.stat().st_size
+
+    def add(self, file: Path) -> None:
+        """Write one more file of the folder to the volume."""
+        self._write(file.name, file.read_bytes())
 
     def command(self, mount: str) -> str:
         """Return the pod's command, one short line; all else is in the folder, on the volume that the pod mounts."""
@@ -137,6 +149,10 @@ class RemoteFolder:
         """Take the job from its pod: a pod that sees this terminates itself, even if RunPod's API cannot be reached."""
         self.write_machine({**(self._machine or self.folder.read_json(self.folder.machine) or {}), "attempt": ""})
 
+    def prune(self) -> None:
+        """Write the file at which a trial ends."""
+        self._write(PRUNE, b"")
+
     def result(self, attempt: str | None = None) -> JobResult | None:
         """Return the result of an attempt, or of the latest one; None if there is no result yet.
 
@@ -159,12 +175,15 @@ class RemoteFolder:
         self._with_room(lambda: self.folder.write(self.folder.result, content))
         return result
 
-    def follow(self) -> JobProgress | None:
+    def follow(self, *, log: bool = True) -> JobProgress | None:
         """Copy what is new of the log and the progress into the mirror; return the latest round if it is new.
 
         Until the attempt's first heartbeat, the volume may still have an earlier attempt's files.
+
+        Args:
+            log: whether the log is copied as well.
         """
-        for file in (self.folder.log, self.folder.progress):
+        for file in (self.folder.log, self.folder.progress) if log else (self.folder.progress,):
             start = self._offsets.get(file.name, 0)
             content = self.volume.read_bytes(self.key(file.name), start, _PIECE_BYTES)
             if content:
@@ -240,7 +259,8 @@ class RemoteFolder:
         """
         result = self._last_result()
         outputs = [name for output in result.outputs.values() for name in output.names] if result is not None else []
-        self.delete(dict.fromkeys((RESULT, *outputs, *self._checkpoint_names(), *self._markers(result), *ON_VOLUME)))
+        batches = [file.name for file in self.folder.batches]
+        self.delete(dict.fromkeys((RESULT, *outputs, *self._checkpoint_names(), *self._markers(result), *batches, *ON_VOLUME)))
 
     def delete_sent(self, names: Iterable[str]) -> None:
         """Delete sent inputs of the volume's jobs."""
