@@ -161,6 +161,7 @@ def scripts() -> dict[str, str]:
         "function": generator.render_function(FUNCTION),
         "function_of_parameters": generator.render_function(PLAIN_FUNCTION),
         "group": generator.render_group("segments", "2026-01-31T12.00.00.000Z", jobs),
+        "group_kept": generator.render_group("segments", "2026-01-31T12.00.00.000Z", jobs, keep_s=60.0),
     }
 
 
