@@ -45,7 +45,7 @@ def job_record(
         "bytes_read": result.bytes_read if result is not None else None,
         "device": result.device_name or result.device if result is not None else None,
         "gpu": result.gpu.model_dump(mode="json") if result is not None and result.gpu is not None else None,
-        "progress": progress.model_dump(mode="json") if progress is not None else None,
+        "progress": progress.model_dump(mode="json", exclude={"job", "member"}) if progress is not None else None,
         "error": None if error is None else {"type": error.type, "message": error.message, "stage": error.stage},
         "why": {"state": why["state"], "reason": why["why"]} if {"state", "why"} <= set(why) else None,
         "pod": None if pod is None else pod_record(pod),

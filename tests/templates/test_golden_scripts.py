@@ -181,6 +181,7 @@ def scripts() -> dict[str, str]:
         "predict": generator.render_prediction(PREDICTION),
         "predict_by_url": generator.render_prediction(PLAIN_PREDICTION),
         "group": generator.render_group("segments", "2026-01-31T12.00.00.000Z", jobs),
+        "group_kept": generator.render_group("segments", "2026-01-31T12.00.00.000Z", jobs, keep_s=60.0),
     }
 
 
