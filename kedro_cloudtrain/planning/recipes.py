@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from kedro.pipeline.node import Node
 
-    from kedro_cloudtrain.jobs.parameters import OutputKind
+    from kedro_cloudtrain.jobs.parameters import NodeOutput
 
 
 def is_recipe(node: Node) -> bool:
@@ -29,6 +29,6 @@ def read_tables(node: Node) -> list[str]:
     return [PredictionInputs.of(node).data] if is_prediction(node) else table_names(node)
 
 
-def kinds_of_outputs(node: Node) -> Sequence[OutputKind]:
+def kinds_of_outputs(node: Node) -> Sequence[NodeOutput]:
     """Return the kinds of a recipe's outputs, in the order of its outputs."""
     return (PREDICTIONS,) if is_prediction(node) else output_kinds(node)

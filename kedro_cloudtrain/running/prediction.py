@@ -62,6 +62,11 @@ class PredictionOrder:
     project: Path | None = None
 
     @property
+    def trial(self) -> bool:
+        """A prediction is no trial."""
+        return False
+
+    @property
     def python(self) -> str:
         """This process's own: the packages are pinned to the releases that are installed for it."""
         return own_release()
