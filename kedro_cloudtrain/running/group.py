@@ -44,6 +44,7 @@ class GroupBackend:
         spread: whether jobs that are ready at the same time get a machine each, as far as there are slots, instead of one together.
         label: what its machines are called; left out, `group NAME`.
         quiet: whether the log does not say which job goes where.
+        makes_room: whether a machine without a job ends where another job of the run waits for its slot.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class GroupBackend:
         spread: bool = False,
         label: str | None = None,
         quiet: bool = False,
+        makes_room: bool = True,
     ) -> None:
         self.name = run.backend.name
         self.gathering = Gathering(run.slots, self._settled)
@@ -72,7 +74,8 @@ class GroupBackend:
         self._unplaced: set[Member] = set()
         self._backlog: list[Member] = []
         self._is_last = False
-        if keep_s:
+        self._makes_room = makes_room
+        if keep_s and makes_room:
             run.slots.on_wait(self._make_room)
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
@@ -344,7 +347,7 @@ class GroupBackend:
                 if not self._hand_in_to(machine, member):
                     member.end(JobLostError(f"{member.job} was not taken by the machine of {self._label}. The same command runs it."))
                 return
-        if self._is_over() or self._run.slots.are_wanted:
+        if self._is_over() or (self._makes_room and self._run.slots.are_wanted):
             self._close(machine)
 
     def _make_room(self) -> None:

@@ -108,7 +108,8 @@ class KeptMachines:
         self._threads = DaemonExecutor(parallel + 1, "cloudtrain-machine")
         own = dataclasses.replace(run, slots=TrialSlots(run.slots), receipts=self._receipts)
         keep_s = settings.keep_s or min(_KEEP_S, settings.timeout_s)
-        self.backend = GroupBackend(node, own, self._threads, keep_s, spread=True, label=node, quiet=True)
+        # Between two trials a machine has no job for a moment, and each that made room would be paid for, and started, again.
+        self.backend = GroupBackend(node, own, self._threads, keep_s, spread=True, label=node, quiet=True, makes_room=False)
         self.slots: SlotSource | None = self.backend.gathering
         self.at_once: int | None = run.slots.count
 

@@ -97,3 +97,18 @@ def test_a_project_searches_on_one_machine_and_goes_on_where_it_was(tmp_path: Pa
     shown = project.kedro("cloudtrain", "runs", "show", "latest", "--json").stdout
     record = json.loads(shown[shown.index("{\n") :])["run"]  # behind a line of Kedro's own
     assert [(node["node"], node["why"]) for node in record["nodes"]] == [("train_mass", "search: 1 trial run, 4 reused")]
+
+
+def test_two_searches_that_share_a_slot_keep_their_machines(tmp_path: Path) -> None:
+    project = searching(tmp_path)
+    parameters = project.path / "conf/base/parameters.yml"
+    parameters.write_text(
+        parameters.read_text() + parameters.read_text().replace("mass:", "other:", 1).replace("n_estimators: 30", "n_estimators: 9")
+    )
+    second = 'training_node("penguins", "params:other", metrics="other_metrics", name="train_other")'
+    edit(project, "src/shop/pipeline_registry.py", "Pipeline([mass])", f"Pipeline([mass, {second}])")
+    project.write("conf/base/cloudtrain.yml", "run: {max_pods: 1}\n")
+    assert run(project).count("of 4 trials number") == 2
+    jobs = [folder.name.rpartition("-")[0] for folder in (project.path / "data/volume/.cloudtrain/jobs").iterdir()]
+    # Between two trials a machine has no job: each that made room for the other search would be started, and paid for, again.
+    assert {name: jobs.count(name) for name in jobs} == {"group-train_mass": 1, "train_mass": 4, "group-train_other": 1, "train_other": 4}

@@ -28,7 +28,7 @@ def index() -> Iterator[Server]:
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs without a library: a pod installs only what the node's settings name."""
-    monkeypatch.setattr("kedro_cloudtrain.running.training.requirements", lambda *_, **__: ())
+    monkeypatch.setattr("kedro_cloudtrain.running.packages.requirements", lambda *_, **__: ())
 
 
 def environments(cloud: Cloud) -> list[Path]:
