@@ -51,12 +51,14 @@ class PodFault:
             answers, and no library opens its GPU, which a pod without one cannot have; `dear`: it is billed at ten times its offer.
         after_s: when the pod vanishes, in seconds from its start.
         when_file: the file on its volume that makes the pod vanish as soon as it exists.
+        in_job: whether the pod vanishes as soon as its job begins, however long it takes until then.
         happened: whether it has happened to a pod.
     """
 
     kind: Literal["never starts", "loops", "vanishes", "cannot end", "errors", "no cuda", "dear"]
     after_s: float | None = None
     when_file: str | None = None
+    in_job: bool = False
     happened: bool = False
 
 
@@ -90,9 +92,11 @@ class Faults:
         """Answer the next calls late."""
         return self._add(CallFault(call, 0, delay_s=delay_s, times=times))
 
-    def befall(self, kind: str, times: int = 1, after_s: float | None = None, when_file: str | None = None) -> list[PodFault]:
+    def befall(
+        self, kind: str, times: int = 1, after_s: float | None = None, when_file: str | None = None, *, in_job: bool = False
+    ) -> list[PodFault]:
         """Make a fault befall the next pods."""
-        faults = [PodFault(kind, after_s, when_file) for _ in range(times)]  # type: ignore[arg-type]
+        faults = [PodFault(kind, after_s, when_file, in_job) for _ in range(times)]  # type: ignore[arg-type]
         with self._lock:
             self._pods += faults
         return faults

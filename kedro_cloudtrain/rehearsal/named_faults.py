@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.rehearsal.server import RunPodStandIn
     from kedro_cloudtrain.rehearsal.storage import S3StandIn
 
-# How long a pod lives that vanishes: long enough to begin its job.
-_VANISHES_AFTER_S = 3.0
 _SLOW_S = 10.0
 
 
@@ -49,7 +47,7 @@ class PlannedFault:
 
 def _pod(kind: str) -> Callable[[RunPodStandIn, S3StandIn, int], Callable[[], int]]:
     def plan(runpod: RunPodStandIn, _: S3StandIn, times: int) -> Callable[[], int]:
-        faults = runpod.faults.befall(kind, times, _VANISHES_AFTER_S if kind == "vanishes" else None)
+        faults = runpod.faults.befall(kind, times, in_job=kind == "vanishes")
         return lambda: sum(fault.happened for fault in faults)
 
     return plan
@@ -70,7 +68,7 @@ def _silent_volume(_: RunPodStandIn, s3: S3StandIn, times: int) -> Callable[[], 
 
 
 NAMED_FAULTS = {
-    "vanish": NamedFault("a pod is gone a few seconds after its start, with all that it did", _pod("vanishes")),
+    "vanish": NamedFault("a pod is gone as soon as its job begins, with all that it did", _pod("vanishes")),
     "never-starts": NamedFault("a pod is paid for and its container never starts", _pod("never starts")),
     "loops": NamedFault("a pod's command fails at once, over and over", _pod("loops")),
     "errors": NamedFault("a pod is in the state ERROR", _pod("errors")),

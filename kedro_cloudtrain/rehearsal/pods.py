@@ -109,6 +109,8 @@ class Opener(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, Opener())
 """
 _RESTART_PAUSE_S = 0.2
+# How the line begins that a pod prints right before its job.
+_JOB_BEGINS = "cloudtrain: the job has "
 # Of a user's home, a pod sees what a package index's user has there: it installs as quickly as this computer does.
 _OF_HOME = (".cache/uv", ".cache/pip", ".config/uv", ".config/pip", ".pip", ".local/share/uv")
 # The folders at the root that every system has; what lies in others, a pod's host does not have.
@@ -245,7 +247,7 @@ class RunningPod:
             return
         if self._over.wait(self.start_delay_s):
             return
-        if self.fault is not None and self.fault.kind == "vanishes":
+        if self.fault is not None and self.fault.kind == "vanishes" and not self.fault.in_job:
             threading.Thread(target=self._vanish, args=(self.fault,), daemon=True).start()
         if self.fault is not None and self.fault.kind == "errors":
             self.starts, self.running_since, self.fault.happened = 1, time.monotonic(), True
@@ -268,6 +270,8 @@ class RunningPod:
             self.lines.append((f"{at}/{len(self.lines)}", at, line))
             del self.lines[:-_LINES_KEPT]
             self.changed.notify_all()
+        if self.fault is not None and self.fault.in_job and line.startswith(_JOB_BEGINS):
+            self._vanish(self.fault)
 
     def _vanish(self, fault: PodFault) -> None:
         if fault.when_file is not None and self.volume is not None:

@@ -199,7 +199,6 @@ def rehearsal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "seeds/.cloudtrain/jobs").mkdir(parents=True)
     (tmp_path / "seeds/datasets").mkdir()
     (tmp_path / "seeds/datasets/penguins.csv").write_text("body_mass_g\n1\n")
-    monkeypatch.setattr(named_faults, "_VANISHES_AFTER_S", 0.0)
     monkeypatch.setattr(named_faults, "_SLOW_S", 0.1)
     with Rehearsal({"abc123xyz": "EU-RO-1"}, [Seed(tmp_path / "seeds"), Seed(tmp_path / "seeds/datasets", "more")]) as opened:
         for name, value in opened.environment.items():

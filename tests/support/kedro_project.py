@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -88,16 +90,30 @@ class Project:
         return self.python(*command, timeout=timeout, **environment)
 
     def python(self, *args: str, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        """Run Python in the project's folder; one that takes too long shows where each of its threads is."""
+        process = subprocess.Popen(
             [sys.executable, *args],
             cwd=self.path,
-            env=self.environment(**environment),
+            env={**self.environment(**environment), "PYTHONFAULTHANDLER": "1"},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout,
-            check=False,
         )
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            ended = process.poll() is not None  # then a process that it has left behind holds its output
+            process.send_signal(signal.SIGABRT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            process.kill()
+            try:
+                stdout, stderr = process.communicate(timeout=5)
+            except subprocess.TimeoutExpired as error:
+                stdout, stderr = (str(output) for output in (error.stdout, error.stderr))
+            raise AssertionError(f"{args} took longer than {timeout} s{' (and has ended)' * ended}:\n{stdout}\n{stderr}") from None
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def environment(self, **more: str) -> dict[str, str]:
         """Return the environment of the project's commands; one that is not forked is a user's, and nothing measures it and its jobs."""
