@@ -53,6 +53,34 @@ def test_a_pod_reads_the_table_and_saves_the_predictions_and_nothing_of_them_com
     assert (receipts[2].state, len(pd.read_parquet(cloud.bucket / "datasets/scores.parquet"))) == ("succeeded", 50)
 
 
+def test_a_pod_that_is_lost_costs_no_piece_that_was_written(cloud: Cloud, tmp_path: Path) -> None:
+    frame = pd.concat([flights(2**14)] * 40, ignore_index=True)
+    frame.to_parquet(cloud.bucket / "datasets/flights.parquet")
+    model, place = train(tmp_path / "model", frame.head(500)), VolumeSource("datasets/scores.parquet", "parquet")
+    order = PredictionOrder(
+        "score",
+        "delay_model",
+        model,
+        VolumeSource("datasets/flights.parquet", "parquet"),
+        cloud.volume,
+        ("carrier",),
+        place,
+        settings=SETTINGS.model_copy(update={"checkpoint_every_rounds": 1}),
+    )
+    job = prepare(order, TrainingScriptGenerator())
+    cloud.runpod.faults.befall("vanishes", when_file=f".cloudtrain/jobs/{job.name}/checkpoint/parts/00000002.parquet")
+    backend = cloud.backend()
+    job.run(backend, Row("score", "xgboost", "flights"), [])
+    backend.close()
+    assert len(cloud.runpod.pods) == 2
+    log = (cloud.bucket / f".cloudtrain/jobs/{job.name}/log.txt").read_text()
+    done = int(log.partition(" pieces are done already")[0].rpartition("\n")[2])
+    assert 2 <= done < 40
+    saved = pd.read_parquet(cloud.bucket / "datasets/scores.parquet")
+    assert saved["carrier"].tolist() == frame["carrier"].tolist()
+    assert saved["prediction"].tolist() == model.predict(frame).tolist()
+
+
 def test_of_a_pod_without_a_volume_the_predictions_come_back(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cloud.use_bucket(monkeypatch)
     frame = flights(50)

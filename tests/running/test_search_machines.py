@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,26 @@ def test_trials_on_a_pod_that_is_kept_leave_their_metrics_and_the_best_all_its_o
     here = {job: Path(cloud.volume.folder(f".cloudtrain/jobs/{job}")) / "outputs" for job in trials["job"]}
     assert [job for job, outputs in here.items() if (outputs / "history.json").exists()] == [receipt.job]
     assert all((outputs / "metrics.json").exists() for outputs in here.values())
+
+
+def test_two_pods_are_kept_at_once_and_share_the_trials(cloud: Cloud, tmp_path: Path) -> None:
+    backend, slots = cloud.backend(), Slots(3)
+    try:
+        values, receipt = search_on(backend, cloud.volume, tmp_path, slots, seconds=0.6, parallel=2)
+    finally:
+        backend.close()
+    trials = values["trials"]
+    assert list(trials["state"]) == ["complete"] * 6
+    assert values["metrics"]["loss"] == trials["score"].min()
+    assert len({use.pod for use in receipt.machines}) == len(receipt.machines) == len(cloud.runpod.pods) == 2
+    # Both have worked, and neither is left.
+    folders = list((cloud.bucket / ".cloudtrain/jobs").glob("group-tune-*"))
+    begun = [json.loads(line).get("job") for folder in folders for line in (folder / "progress.jsonl").read_text().splitlines()]
+    assert set(trials["job"]) <= set(begun)
+    assert len(folders) == 2
+    assert all((folder / "progress.jsonl").stat().st_size for folder in folders)
+    assert cloud.runpod.living == []
+    assert slots._free == 3
 
 
 def test_without_money_for_one_machine_the_run_has_not_failed(tmp_path: Path) -> None:
