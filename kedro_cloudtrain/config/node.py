@@ -52,6 +52,7 @@ class NodeSettings(BaseModel):
             `max_cost_usd` are then for all of them together.
         keep_s: for how many seconds a machine whose jobs are done waits for the run's next job, before it ends; with `group` for a job of
             the group, else for one of any node with the same settings for its machine.
+        prepare: whether a CPU pod makes the environment of a pod with a GPU before that is paid for, where the volume does not have it.
         checkpoint_every_s: how many seconds apart a fit, or a function that uses `Checkpoint`, saves a state to resume from.
         checkpoint_every_rounds: how many rounds apart instead; CatBoost, which writes its own, goes by the seconds.
     """
@@ -81,6 +82,7 @@ class NodeSettings(BaseModel):
     upload_warn_mb: Megabytes = 50.0
     group: str | None = Field(None, min_length=1)
     keep_s: Pause = 0.0
+    prepare: bool = False
     checkpoint_every_s: Seconds = 60.0
     checkpoint_every_rounds: int | None = Field(None, ge=1)
 

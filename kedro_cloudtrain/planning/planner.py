@@ -57,8 +57,10 @@ class Planner:
         outputs = frozenset(without_transcoding(name) for node in nodes for name in node.outputs)
         plans = [self._plan(node, outputs) for node in nodes]
         plans = [plan.with_trained(plans) if isinstance(plan, PredictionPlan) else plan for plan in plans]
-        shared = [plan for plan in plans if isinstance(plan, MachinePlan) and plan.group is not None]
-        more = {plan.node: problems for plan in plans if isinstance(plan, MachinePlan) and (problems := [*_keeping_problems(plan)])}
+        machines = [plan for plan in plans if isinstance(plan, MachinePlan)]
+        detach = self.settings.run.detach
+        more = {plan.node: [*_keeping_problems(plan), *_preparing_problems(plan, detach=detach)] for plan in machines}
+        shared = [plan for plan in machines if plan.group is not None]
         for name in dict.fromkeys(plan.group for plan in shared):
             for plan, problems in _group_problems([plan for plan in shared if plan.group == name]):
                 more.setdefault(plan.node, []).extend(problems)
@@ -131,6 +133,22 @@ def _keeping_problems(plan: MachinePlan) -> Iterator[str]:
         yield (
             f"`keep_s: {keep_s:g}` needs a network volume or this computer, and {plan.volume.name} is a bucket, of which a pod reads only "
             "files that were named when it started. Leave keep_s out in cloudtrain.yml."
+        )
+
+
+def _preparing_problems(plan: MachinePlan, *, detach: bool) -> Iterator[str]:
+    """Yield why no CPU pod can make a node's environment."""
+    if not plan.settings.prepare or plan.settings.gpu == "none" or plan.where != "runpod":
+        return
+    if not plan.volume.mounted:
+        yield (
+            f"`prepare: true` keeps the environment on a network volume, and {plan.volume.name} is a bucket: each pod makes its own. Leave "
+            "prepare out in cloudtrain.yml."
+        )
+    elif detach:
+        yield (
+            "`prepare: true` waits for a CPU pod before it asks for one with a GPU, and `run.detach` waits for nothing. Run it without "
+            "`run.detach` once, which leaves the environment on the volume, or take `prepare` out in cloudtrain.yml."
         )
 
 

@@ -234,6 +234,8 @@ def _notes(choice: Choice, settings: NodeSettings, workload: Workload, lives_s: 
             f"max_cost_usd ${settings.max_cost_usd:g} ends it after {lives_s / 3600:.2g} h, before its timeout_s "
             f"({settings.timeout_s / 3600:.3g} h)"
         )
+    if settings.prepare and first.gpu is not None:
+        yield "if the volume does not have its environment, a CPU pod makes it first, within the node's limits"
     if settings.keep_s:
         idle_s = min(settings.keep_s, lives_s)
         yield (

@@ -131,14 +131,22 @@ def test_a_plan_shows_what_keeping_may_cost_and_refuses_what_cannot_be(there: Pr
     for node in nodes:
         (note,) = [note for note in node["notes"] if "is kept 60 s" in note]
         assert f"${node['usd_per_hour'] / 60:.4f} at most each time, within the pod's worst case (${node['worst_usd']:.2f})" in note
+    own = (there.path / "conf/runpod/cloudtrain.yml").read_text()
+    there.write("conf/runpod/cloudtrain.yml", own.replace("gpu: none", "gpu: NVIDIA L4, prepare: true") + "run: {detach: true}\n")
+    left = there.kedro("cloudtrain", "plan", "--env=runpod")
+    assert left.returncode == 1
+    assert "`prepare: true` waits for a CPU pod before it asks for one with a GPU, and `run.detach` waits for nothing" in " ".join(
+        (left.stdout + left.stderr).split()
+    )
     place = f"volume: {{bucket: {cloud.volume_id}, region: eu-central-1}}\n"
-    there.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{place}defaults: {{install: false, gpu: none}}\n")
+    there.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{place}defaults: {{install: false, gpu: NVIDIA L4, prepare: true}}\n")
     there.write("conf/base/cloudtrain.yml", 'nodes: {"tag:small": {keep_s: 60, timeout_s: 50}}\n')
     refused = there.kedro("run", "--runner=cloudtrain", "--env=runpod")
     output = " ".join((refused.stdout + refused.stderr).split())
     assert refused.returncode == 1
     assert "step_0: `keep_s: 60` is more than `timeout_s: 50`" in output
     assert f"`keep_s: 60` needs a network volume or this computer, and bucket {cloud.volume_id} is a bucket" in output
+    assert f"`prepare: true` keeps the environment on a network volume, and bucket {cloud.volume_id} is a bucket" in output
     assert cloud.runpod.pods == {}
 
 

@@ -21,6 +21,7 @@ from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry
 from kedro_cloudtrain.backends.runpod.offers import Candidate
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
+from kedro_cloudtrain.backends.runpod.preparing import Preparing
 from kedro_cloudtrain.backends.runpod.spending import DearPodError, Spending
 from kedro_cloudtrain.backends.runpod.watching import PodWatch
 from kedro_cloudtrain.errors import CloudTrainError, JobLostError
@@ -91,14 +92,18 @@ class RunPodBackend:
         self._watch = PodWatch(api, self._pace)
         self._followings: dict[str, Following] = {}
         self._launcher = Launcher(api, volume, project, self._budget, self._watch, self._closed, self._pace)
+        self._preparing = Preparing(volume, self._launcher.rents_gpu)
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:
         """Run a job and return its result; where a pod is lost, on another one."""
+        return self._run(request, watcher, Spending(request, self._budget, watcher))
+
+    def _run(self, request: JobRequest, watcher: Watcher, spending: Spending) -> JobResult:
         remote = remote_folder(request.folder, self._volume)
         watcher.moved(request.folder.name, JobState.STARTING)
         lost: list[tuple[str, str]] = []
         faults: Counter[str] = Counter()
-        spending, dear, sent = Spending(request, self._budget, watcher), dict[str, str](), False
+        dear, sent = dict[str, str](), False
         while len(lost) <= request.settings.retries:
             try:
                 # A pod that was found too dear is being ended: nobody attaches to it.
@@ -108,6 +113,8 @@ class RunPodBackend:
                 return finished.result
             if placement is None:
                 if not sent:
+                    # The node's limit is that of both pods.
+                    self._preparing.prepare(request, lambda preparation: self._run(preparation, watcher, spending))
                     remote.send()
                     sent = True
                 try:

@@ -59,6 +59,10 @@ class Environments:
             note.parent.mkdir(parents=True, exist_ok=True)
             note.touch()
 
+    def has(self, name: str) -> bool:
+        """Return whether the volume has an environment, packed and whole."""
+        return self._volume.read_bytes(f"{ENVIRONMENTS}/{name}.tar", 0, 1) is not None
+
     def kept(self) -> list[KeptEnvironment]:
         """Return the environments that the volume has of those that this computer knows of, the one that was longest unused first."""
         environments = []

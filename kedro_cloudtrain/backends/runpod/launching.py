@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import logging
 import os
@@ -22,11 +21,11 @@ from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose, no_cap
 from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
+from kedro_cloudtrain.backends.runpod.releases import with_releases
 from kedro_cloudtrain.backends.runpod.spending import CENT_USD, DearPodError, Spending
-from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError, LockError
+from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError
 from kedro_cloudtrain.jobs.environment_name import environment_name
-from kedro_cloudtrain.jobs.lock import lock, unlocked, uv_release
-from kedro_cloudtrain.jobs.wheels import least_cuda
+from kedro_cloudtrain.jobs.lock import uv_release
 from kedro_cloudtrain.secrecy import variables_of
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE, GPU_VARIABLE
 
@@ -130,7 +129,7 @@ class Launcher:
                     on_gpu = candidate.gpu is not None
                     if on_gpu not in locked:
                         self._check_open(request)
-                        locked[on_gpu] = _locked(request, on_gpu=on_gpu)
+                        locked[on_gpu] = with_releases(request, on_gpu=on_gpu)
                     self._check_open(request)  # A lock takes its time.
                     return self._create(locked[on_gpu], remote, candidate, spending, detached=detached)
                 except CapacityError:
@@ -149,6 +148,11 @@ class Launcher:
                 raise no_capacity([*tried, *choice.refused], settings, self._volume.data_center, request.folder.name)
             logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(tried), extra={"markup": False})
             self._closed.wait(min(self._pace.capacity_every_s, max(0.1, give_up_at - time.monotonic())))
+
+    def rents_gpu(self, request: JobRequest) -> bool:
+        """Return whether the first machine that would be tried for a job has a GPU."""
+        candidates = choose(self._offers, request.settings, self._volume.data_center, request.workload).candidates
+        return bool(candidates) and candidates[0].gpu is not None
 
     def _check_open(self, request: JobRequest) -> None:
         if self._closed.is_set():
@@ -314,25 +318,6 @@ class Launcher:
                 **({"RUNPOD_API_BASE_URL": api_base_url} if api_base_url else {}),
             },
         )
-
-
-def _locked(request: JobRequest, *, on_gpu: bool) -> JobRequest:
-    """Return a request with what its pod is to install, each package in one release, and with the CUDA that this needs.
-
-    Raises:
-        ConfigError: no releases meet the requirements.
-    """
-    settings, asked = request.settings, request.requirements if on_gpu else request.cpu_requirements
-    if not settings.install:
-        return dataclasses.replace(request, requirements=())
-    try:
-        lines = lock(asked, python=request.python, project=request.project)
-    except LockError as error:
-        logger.warning("%s: %s The pod resolves them itself.", request.folder.name, error.message, extra={"markup": False})
-        lines = unlocked(asked)
-    if "min_cuda_version" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"min_cuda_version": least_cuda(lines, settings.min_cuda_version)})
-    return dataclasses.replace(request, requirements=lines, settings=settings)
 
 
 def client_id(folder: JobFolder) -> str:

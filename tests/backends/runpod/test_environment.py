@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from support.package_index import wheel
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.environments import Environments
-from kedro_cloudtrain.errors import JobFailedError, JobLostError
+from kedro_cloudtrain.errors import BudgetExceededError, ConfigError, JobFailedError, JobLostError
 
 WHEEL = "tinyfit-1.0-py3-none-any.whl"
 
@@ -60,6 +61,48 @@ def test_the_second_pod_with_the_same_requirements_installs_nothing(cloud: Cloud
     Environments(cloud.volume).delete(kept)
     assert not list(environment.parent.glob("*"))
     assert Environments(cloud.volume).kept() == []
+
+
+@pytest.mark.usefixtures("no_library")
+def test_a_cpu_pod_prepares_the_environment_before_a_gpu_is_paid_for(cloud: Cloud, index: Server, tmp_path: Path) -> None:
+    backend = cloud.backend(heartbeat_lost_s=30.0)
+    settings = {"install": True, "requirements": [f"tinyfit @ {index.url(WHEEL)}"], "prepare": True, "gpu": "NVIDIA L4"}
+    cloud.run(backend, body="import tinyfit", **settings)
+    cpu, gpu = cloud.runpod.pods.values()
+    assert (cpu.request.gpu, gpu.request.cpu) == (None, None)
+    assert cpu.request.image == gpu.request.image
+    assert cpu.request.mounts.network == gpu.request.mounts.network
+    (log_of_gpu,) = (cloud.bucket / ".cloudtrain/jobs").glob("train-*/log.txt")
+    assert "exists: nothing to install" in log_of_gpu.read_text()
+    # The node's receipt has both, one after the other.
+    assert [use.machine for use in cloud.receipts[-1].machines] == ["cpu5c with 4 vCPUs", "NVIDIA L4"]
+    # The volume has it from then on, and another node asks for a GPU alone.
+    cloud.run(backend, "another", body="import tinyfit; print(2)", **settings)
+    assert [pod.request.gpu is None for pod in cloud.runpod.pods.values()] == [True, False, False]
+    backend.close()
+
+
+@pytest.mark.usefixtures("no_library")
+@pytest.mark.parametrize("fault", ["no release", "no package", "no capacity", "too dear"])
+def test_an_environment_that_cannot_be_prepared(
+    cloud: Cloud, index: Server, tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wheel_url = index.url(WHEEL) if fault != "no package" else f"file://{tmp_path}/tinyfit-1.0-py3-none-any.whl"
+    requirement = {"no release": "tinyfit==9.0"}.get(fault, f"tinyfit @ {wheel_url}")
+    limits = {"max_cost_usd": 0.00001} if fault == "too dear" else {}
+    settings = {"install": True, "requirements": [requirement], "prepare": True, "gpu": "NVIDIA L4", **limits}
+    if fault == "no release":
+        settings["index_url"] = index.url("simple")
+    backend = cloud.backend(heartbeat_lost_s=30.0)
+    expected = {"no release": ConfigError, "no package": JobFailedError, "too dear": BudgetExceededError}.get(fault)
+    if fault == "no capacity":
+        cloud.runpod.faults.no_capacity(gpu=None, times=1)
+    with contextlib.nullcontext() if expected is None else pytest.raises(expected):
+        cloud.run(backend, body="import tinyfit", **settings)
+    gpus = [pod for pod in cloud.runpod.pods.values() if pod.request.gpu is not None]
+    assert len(gpus) == (fault == "no capacity")
+    assert ("The pod with the GPU makes its environment itself." in caplog.text) == (fault == "no capacity")
+    backend.close()
 
 
 @pytest.mark.usefixtures("no_library")
