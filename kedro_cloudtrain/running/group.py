@@ -11,7 +11,7 @@ import time
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.errors import CloudTrainError, JobCancelledError, JobLostError, NotStartedError
+from kedro_cloudtrain.errors import BackendError, CloudTrainError, JobCancelledError, JobLostError, NotStartedError
 from kedro_cloudtrain.jobs.failures import failed_on, next_step
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
@@ -173,10 +173,11 @@ class GroupBackend:
         """Hand a job in to a machine; return whether that has taken it, or nobody knows."""
         try:
             taken = machine.hand_in([member])
-        except CloudTrainError as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, such as a full disk: nobody else ends the wait of the job's thread
             # The machine gets no more of them.
             self._forget(machine)
-            member.end(error)
+            text = f"{member.job} cannot be passed to the machine of {self._label}: {error}"
+            member.end(error if isinstance(error, CloudTrainError) else BackendError(text))
             return True
         if taken:
             logger.log(self._log_level, "%s goes to a machine that is kept  [%s]", member.job, machine.folder.name, extra={"markup": False})
@@ -294,6 +295,10 @@ class GroupBackend:
             state = JobState.SUCCEEDED
         except CloudTrainError as error:
             end_all(machine.finish(), error)
+        except BaseException as error:
+            # Those that have come later are of no batch, whose end would be theirs.
+            end_all(machine.finish(), JobCancelledError(f"The machine of {self._label} ended: {type(error).__name__}: {error}"))
+            raise
         else:
             for member in machine.first:
                 member.end()

@@ -263,6 +263,21 @@ def test_what_fails_on_a_pod_says_why(there: Project, cloud: Cloud) -> None:
     wait_until(lambda: not cloud.runpod.living)
 
 
+def test_a_job_whose_output_was_broken_since_runs_again_alone(there: Project, cloud: Cloud, tmp_path: Path) -> None:
+    parameters(there, Path("/workspace"))
+    run(there, "--env=runpod")
+    (job,) = (cloud.bucket / ".cloudtrain/jobs").glob("measure_1-*")
+    (output,) = (file for file in (job / "outputs").rglob("*") if file.is_file())
+    output.write_bytes(b"{")
+    again = run(there, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "elsewhere"))
+    assert "runs again" in again
+    assert [number for number, _ in ran(cloud.bucket)] == [0, 1, 2, 3, 1]
+    # The machine that ran it alone has ended well, too, and so would say that the job is done.
+    output.write_bytes(b"{")
+    run(there, "--env=runpod", XDG_CACHE_HOME=str(tmp_path / "another"))
+    assert [number for number, _ in ran(cloud.bucket)] == [0, 1, 2, 3, 1, 1]
+
+
 @pytest.mark.measured
 @needs_runner_params
 def test_a_group_is_left_and_taken_up(there: Project, cloud: Cloud) -> None:

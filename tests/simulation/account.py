@@ -43,6 +43,7 @@ class SimulatedAccount(RunPodStandIn):
         on_call: is called after each call was carried out.
         caller: the process whose call is being answered.
         listed_after_s: how long a new pod is in no list.
+        trained: the jobs whose work pods have done, each time.
     """
 
     def __init__(self, scheduler: Scheduler, chance: random.Random, bucket: Bucket, root: Path) -> None:
@@ -57,6 +58,7 @@ class SimulatedAccount(RunPodStandIn):
         self.caller: Process | None = None
         self.listed_after_s = 0.0
         self.on_call: list[Callable[[], object]] = []
+        self.trained: list[str] = []
 
     def create(self, body: Any) -> Any:
         """Create a pod from a request's body, as the stand-in does."""

@@ -37,12 +37,16 @@ class Limits:
         jobs: how many nodes there are.
         max_cost_usd: the limit of each run; None sets none.
         shared_usd: the limit of all runs together; None sets none.
+        keep_s: for how long a machine that the nodes share waits for the next of them; None where each has a machine of its own.
+        spread: whether those that are ready at once get machines of their own all the same.
     """
 
     settings: dict[str, Any]
     jobs: int
     max_cost_usd: float | None
     shared_usd: float | None
+    keep_s: float | None = None
+    spread: bool = False
 
     @property
     def machines(self) -> tuple[str, ...]:

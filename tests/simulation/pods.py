@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import datetime as dt
+import functools
 import hashlib
+import io
 import json
 import re
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -15,6 +19,8 @@ from simulation.scheduler import Process
 from simulation.shims import EPOCH_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kedro_cloudtrain.rehearsal.schemas import CreatePodRequest
     from simulation.account import SimulatedAccount
 
@@ -141,7 +147,7 @@ class SimulatedPod:
 
     def _run_once(self, machine: dict[str, Any]) -> None:
         chance, began = self._account.chance, self._time()
-        for key in [key for key in self._files if key.startswith(f"{self.folder}/") and self._is_of_attempt(key)]:
+        for key in [key for key in self._files if key.startswith(f"{self.folder}/") and self._is_of_attempt(key, self.folder)]:
             del self._files[key]
         heart = self._scheduler.spawn(self._process, lambda: self._beat(machine), f"{self.id}'s heart")
         self._files[f"{self.folder}/log.txt"] = f"pod {self.id}\n".encode()
@@ -150,27 +156,88 @@ class SimulatedPod:
             self._write_failure("failed", "MachineError", _HOST_FAULT, began)
         elif self.kind == "killed":
             self._write_failure("lost", "Killed", "killed by SIGKILL (out of memory, often)", began)
+        elif self.job.startswith("group-"):
+            self._run_group(began)
         else:
             self._train(began)
         heart.process = Process("over")
         heart.process.alive = False
 
     def _train(self, began: float) -> None:
+        self._fit(self.folder, began)
+
+    def _fit(self, folder: str, began: float, report: Callable[[dict[str, Any]], object] | None = None) -> None:
+        """Do a job's work in its folder, to its result; `report` takes its progress, too."""
+        chance, job = self._account.chance, folder.rpartition("/")[2]
         if self.kind == "hangs":
             self._scheduler.sleep(1e6)
-        rounds = self._account.chance.randint(1, 6)
+        rounds = chance.randint(1, 6)
         for number in range(1, rounds + 1):
-            self._scheduler.sleep(self._account.chance.uniform(1.0, 15.0))
-            line = json.dumps({"step": number, "of": rounds, "metrics": {"rmse": 1.0 / number}, "seconds": 10.0 * number})
-            self._append("progress.jsonl", f"{line}\n")
-            self._append("log.txt", f"round {number}\n")
-        content = json.dumps(metrics_of(self.job)).encode()
-        self._files[f"{self.folder}/outputs/metrics.json"] = content
+            self._scheduler.sleep(chance.uniform(1.0, 15.0))
+            line = {"step": number, "of": rounds, "metrics": {"rmse": 1.0 / number}, "seconds": 10.0 * number}
+            self._append(f"{folder}/progress.jsonl", f"{json.dumps(line)}\n")
+            self._append(f"{folder}/log.txt", f"round {number}\n")
+            if report is not None:
+                report(line)
+        content = json.dumps(metrics_of(job)).encode()
+        self._files[f"{folder}/outputs/metrics.json"] = content
         output = {"path": "outputs/metrics.json", "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         if self.kind == "fails to write":
-            self._files[f"{self.folder}/outputs/metrics.json"] = content[: self._account.chance.randrange(len(content))]
+            self._files[f"{folder}/outputs/metrics.json"] = content[: chance.randrange(len(content))]
         times = {"started_at": began, "finished_at": self._time()}
-        self._write_result({"state": "succeeded", "attempt": self.attempt, "outputs": {"metrics": output}, **times})
+        self._write_result({"state": "succeeded", "attempt": self.attempt, "outputs": {"metrics": output}, **times}, folder)
+        self._account.trained.append(job)
+
+    def _run_group(self, began: float) -> None:
+        """Run a group's jobs one after another, and those that come while the machine is kept, as `worker/group.py` does."""
+        values = {
+            str(statement.targets[0].id): ast.literal_eval(statement.value)
+            for statement in ast.parse(self._files[f"{self.folder}/train.py"]).body
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        }
+        run, batch, keep_s = values["RUN"], list(values["JOBS"]), values.get("KEEP_S", 0.0)
+        zipfile.ZipFile(io.BytesIO(self._files[f"{self.folder}/members.zip"])).testzip()
+        batches = count = done = 0
+
+        def report(job: str = "", member: dict[str, Any] | None = None) -> None:
+            line = {"step": done, "of": count, "seconds": round(self._time() - began, 3)}
+            more = {"job": job, "member": member} if member is not None else {}
+            self._append(f"{self.folder}/progress.jsonl", f"{json.dumps(line | more)}\n")
+
+        while batch:
+            count += len(batch)
+            places = {job: f".cloudtrain/jobs/{job}" for job in batch}
+            for place in places.values():
+                if not self._is_done(place, run):
+                    for key in [key for key in self._files if key.startswith(f"{place}/") and self._is_of_attempt(key, place)]:
+                        del self._files[key]
+                    self._files[f"{place}/machine.json"] = json.dumps({"group": self.job, "run": run}).encode()
+            for job, place in places.items():
+                report()
+                if not self._is_done(place, run) and self._read(f"{place}/machine.json").get("run") == run:
+                    self._fit(place, self._time(), functools.partial(report, job))
+                done += 1
+            report()
+            batch = self._next_batch(run, batches + 1, keep_s)
+            batches += 1
+        times = {"started_at": began, "finished_at": self._time()}
+        self._write_result({"state": "succeeded", "attempt": self.attempt, **times})
+
+    def _next_batch(self, run: str, number: int, keep_s: float) -> list[str]:
+        """Wait for the next jobs of a machine that is kept; return none where it is over."""
+        ends_at = self._scheduler.now + keep_s
+        while self._scheduler.now < ends_at:
+            closed, batch = self._read(f"{self.folder}/close.json"), self._read(f"{self.folder}/batch-{number}.json")
+            packed = self._files.get(f"{self.folder}/batch-{number}.zip", b"")
+            if batch.get("run") == run and hashlib.sha256(packed).hexdigest() == batch.get("packed"):
+                return list(batch["jobs"])
+            if closed.get("run") == run and int(closed.get("batches") or 0) < number:
+                return []
+            self._scheduler.sleep(1.0)
+        return []
+
+    def _is_done(self, place: str, run: str) -> bool:
+        return self._read(f"{place}/machine.json").get("run") == run and bool(self._read(f"{place}/result.json"))
 
     def _beat(self, machine: dict[str, Any]) -> None:
         number = 0
@@ -206,13 +273,16 @@ class SimulatedPod:
             del pauses[: len(pauses) > 1]
 
     def _machine(self) -> dict[str, Any]:
+        return self._read(f"{self.folder}/machine.json")
+
+    def _read(self, key: str) -> dict[str, Any]:
         try:
-            return dict(json.loads(self._files.get(f"{self.folder}/machine.json", b"{}")))
+            return dict(json.loads(self._files.get(key, b"{}")))
         except (ValueError, TypeError):
             return {}
 
-    def _is_of_attempt(self, key: str) -> bool:
-        name = key.removeprefix(f"{self.folder}/")
+    def _is_of_attempt(self, key: str, folder: str) -> bool:
+        name = key.removeprefix(f"{folder}/")
         return name in ("result.json", "progress.jsonl", "log.txt") or name.startswith("outputs/")
 
     def _write_failure(self, state: str, kind: str, message: str, began: float) -> None:
@@ -221,11 +291,10 @@ class SimulatedPod:
         error = {"type": kind, "message": message, "traceback": "", "stage": "machine", "input_error": False}
         self._write_result({"state": state, "error": error, "attempt": self.attempt, "started_at": began, "finished_at": self._time()})
 
-    def _write_result(self, result: dict[str, Any]) -> None:
-        self._files[f"{self.folder}/result.json"] = json.dumps(result).encode()
+    def _write_result(self, result: dict[str, Any], folder: str | None = None) -> None:
+        self._files[f"{folder or self.folder}/result.json"] = json.dumps(result).encode()
 
-    def _append(self, name: str, text: str) -> None:
-        key = f"{self.folder}/{name}"
+    def _append(self, key: str, text: str) -> None:
         self._files[key] = self._files.get(key, b"") + text.encode()
 
     def _time(self) -> float:

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import IO, TYPE_CHECKING, Any
 
+from kedro_cloudtrain.running import group_watcher
 from kedro_cloudtrain.storage import cache, files
 from kedro_cloudtrain.storage import disk as disk_of_client
 from kedro_cloudtrain.storage.life_locks import LifeLocks
@@ -229,7 +230,7 @@ def installed(scheduler: Scheduler, chance: random.Random, home: Callable[[], Pa
     import secrets
 
     own_time, own_threading = Time(scheduler), Threading(scheduler)
-    real_whole = files.whole
+    real_whole, real_member = files.whole, group_watcher.Member
 
     @contextlib.contextmanager
     def whole(*args: Any, **options: Any) -> Iterator[Path]:
@@ -254,6 +255,8 @@ def installed(scheduler: Scheduler, chance: random.Random, home: Callable[[], Pa
         (time.time, own_time.time),
         (cache.cache_folder, home),
         (real_whole, whole),
+        # A dataclass has taken its event's class from the real module.
+        (group_watcher.Member, lambda request, watcher: real_member(request, watcher, own_threading.Event())),
     ]
     undo_locked = (LifeLocks, "_locked", real_locked)
     LifeLocks._locked = locked  # type: ignore[method-assign]

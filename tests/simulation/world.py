@@ -34,16 +34,19 @@ from simulation.outcome import Outcome
 from simulation.pods import metrics_of
 from simulation.prepared import templates
 from simulation.scheduler import Interrupted, Killed, Scheduler
+from simulation.shared_machine import SharedMachine
 from simulation.shims import installed
 from simulation.volume import ENDPOINT, Bucket, S3Client, S3Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kedro_cloudtrain.running.job import Job
 
 PROJECT = "shop-0a1b2c"
 _LONGEST_S = 40_000.0
+# In so many worlds the jobs share a machine.
+_SHARING = 0.4
 
 
 class World:
@@ -75,6 +78,10 @@ class World:
         }
         jobs = chance.randint(1, 3)
         self.limits = Limits(settings, jobs, chance.choice((None, 0.1, 0.2, 0.4)), chance.choice((None, None, 0.1, 0.3)))
+        # Drawn apart: a world without shared machines is the one that it was before there were any.
+        self._of_sharing = random.Random(f"sharing {seed}")  # noqa: S311
+        if self._of_sharing.random() < _SHARING:
+            self.limits.keep_s, self.limits.spread = self._of_sharing.choice((0.0, 20.0, 90.0)), self._of_sharing.random() < 0.5
         self._invariants = Invariants(self.scheduler, self.account, self.bucket, self.s3_faults, self.limits, self.outcome, root)
         self.account.on_call.append(self._invariants.check_ledger)
         self.account.faults.all_hang = chance.random() < 0.2
@@ -121,7 +128,7 @@ class World:
         faults.outage_until = self.s3_faults.outage_until = 0.0
         self.scheduler.forget_events()
         finished = self._finished()
-        created = len(self.account.pods)
+        created, trained = len(self.account.pods), len(self.account.trained)
         # The first one may take over a pod from before, whose fault has yet to show.
         for name in ("before the last", "last"):
             last = self._start_client(name, self._root / "home", limited=False)
@@ -130,7 +137,7 @@ class World:
                 self._invariants.violated(f"the rerun has left {last.left}")
         for job, error in last.errors.items():
             self._invariants.violated(f"the rerun of {job} has not ended well: {type(error).__name__}: {error}")
-        again_for = {pod.job for pod in list(self.account.pods.values())[created:]} & finished
+        again_for = {*(pod.job for pod in list(self.account.pods.values())[created:]), *self.account.trained[trained:]} & finished
         if again_for:
             self._invariants.violated(f"finished work was done twice: {sorted(again_for)}")
         self._reap()
@@ -153,7 +160,9 @@ class World:
             shared = SharedBudget(volume, BudgetSettings(name="team", max_cost_usd=self.limits.shared_usd), api.now)
         settings = NodeSettings.model_validate(self.limits.settings if limited else {**self.limits.settings, "max_cost_usd": None})
         backend = RunPodBackend(api, volume, PROJECT, Budget(max_cost_usd, shared), self.limits.jobs)
-        tasks = []
+        tasks, machine, keep_s = [], None, self.limits.keep_s
+        if keep_s is not None:
+            machine = SharedMachine(self.scheduler, client, backend, self.limits.jobs, keep_s, spread=self.limits.spread and keep_s > 0)
         for template in templates()[: self.limits.jobs]:
             order = dataclasses.replace(template.order, volume=volume, settings=settings)
             job = dataclasses.replace(
@@ -162,10 +171,17 @@ class World:
                 secrets={"CLOUDTRAIN_URL": PLANTED},
                 folder=JobFolder(volume.folder(f".cloudtrain/jobs/{template.name}")),
             )
-            tasks.append(self.scheduler.spawn(client, functools.partial(self._run_job, client, backend, job), f"{client.name}: {job.name}"))
+            run = functools.partial(job.run, backend, Row(job.name, "lightgbm", ""), [], reuse=True)
+            if machine is not None:
+                run = functools.partial(machine.run, job, self._of_sharing.choice((0.0, self._of_sharing.uniform(0, 150))))
+            tasks.append(self.scheduler.spawn(client, functools.partial(self._run_job, client, job, run), f"{client.name}: {job.name}"))
         try:
             self.scheduler.wait(lambda: all(task.done for task in tasks))
+            if machine is not None:
+                machine.close()
         except Interrupted:
+            if machine is not None:
+                machine.slots.close()
             self.outcome.events.append(f"{self.scheduler.now:.0f} s: {client.name} is interrupted")
         finally:
             try:
@@ -174,9 +190,9 @@ class World:
                 client.left = backend.left()
         self.scheduler.wait(lambda: all(task.done for task in tasks))
 
-    def _run_job(self, client: Client, backend: RunPodBackend, job: Job) -> None:
+    def _run_job(self, client: Client, job: Job, run: Callable[[], dict[str, Any]]) -> None:
         try:
-            client.values[job.name] = job.run(backend, Row(job.name, "lightgbm", ""), [], reuse=True)["metrics"]
+            client.values[job.name] = run()["metrics"]
         except CloudTrainError as error:
             client.errors[job.name] = error
         except OSError as error:

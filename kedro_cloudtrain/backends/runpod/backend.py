@@ -248,7 +248,7 @@ class RunPodBackend:
                 return self._attach(request, remote, spending, machine, pod, detached=detached)
             # Asked after the pod: one that is gone by then has written its result, or never will.
             result = remote.result(attempt)
-            if result is not None and result.state == "succeeded":
+            if result is not None and result.state == "succeeded" and _has_all_members(request, remote):
                 raise _FinishedError(result)
             if result is not None:
                 return None
@@ -314,6 +314,14 @@ class RunPodBackend:
             settle()
         with contextlib.suppress(CloudTrainError):
             self._launcher.revoke(remote, placement.attempt)
+
+
+def _has_all_members(request: JobRequest, remote: RemoteFolder) -> bool:
+    """Return whether each job of a group has a result; one may have been discarded since, because an output of it is broken."""
+    try:
+        return all(remote.sibling(folder).result() is not None for folder in request.members)
+    except JobLostError:
+        return False
 
 
 def _check_wanted(request: JobRequest, ended: str) -> None:
