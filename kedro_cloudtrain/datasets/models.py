@@ -16,12 +16,14 @@ from kedro_cloudtrain.datasets.model import JSONPreview, model_folder, replaced
 from kedro_cloudtrain.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from kedro_cloudtrain.worker.models import TrainedModel
 
 # Which folder is the model of which group.
 _CONTENTS = "models.json"
+# Of a folder's name, which may have 255 bytes on most systems.
+_LONGEST = 80
 
 
 class ModelsDataset(AbstractVersionedDataset[Any, Any]):
@@ -76,8 +78,7 @@ class ModelsDataset(AbstractVersionedDataset[Any, Any]):
         folders = {str(name): model_folder(model) for name, model in data.items()}
         with replaced(Path(self._get_save_path())) as new:
             new.mkdir()
-            # A name may be any text, and a folder's may not; on some systems, case does not tell folders apart.
-            contents = {name: f"{number:04}-{quote(name, safe=' ')[:60]}" for number, name in enumerate(folders)}
+            contents = _folders_of(folders)
             for name, folder in folders.items():
                 shutil.copytree(folder, new / contents[name])
             (new / _CONTENTS).write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -103,3 +104,13 @@ class ModelsDataset(AbstractVersionedDataset[Any, Any]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self.filepath), "version": self._version}
+
+
+def _folders_of(names: Iterable[str]) -> dict[str, str]:
+    """Return a folder's name for each group: its own, where that is one, and no other's on a system that knows no case."""
+    folders: dict[str, str] = {}
+    for number, name in enumerate(names):
+        folder = quote(name, safe=" ")[:_LONGEST]
+        taken = {other.lower() for other in folders.values()}
+        folders[name] = folder if folder == name and not name.startswith(".") and name.lower() not in taken else f"{number}-{folder}"
+    return folders

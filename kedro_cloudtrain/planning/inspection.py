@@ -150,6 +150,8 @@ def _sent_table_problems(plan: MachinePlan, name: str, dataset: Any) -> Iterator
     except Exception as error:  # noqa: BLE001  # Kedro's DatasetError, around whatever the dataset's own library raises
         yield f"`{name}` would be sent from this computer, but cannot be loaded: {reason(error)} Check its entry in the catalog."
         return
+    if plan.partitioned is not None and isinstance(value, dict):
+        return  # The look at the partitions says what is wrong.
     if not is_frame(value):
         kind = type(value).__name__ if type(value).__module__ == "builtins" else f"{type(value).__module__}.{type(value).__name__}"
         yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,7 @@ class PartitionedTraining:
         self._outcomes: list[_Outcome] = []
         self._end: CloudTrainError | None = None
         self._count = 0
+        self._lock = threading.Lock()
 
     def run(self, receipts: list[Receipt]) -> dict[str, Any]:
         """Train all groups, and return the outputs by kind.
@@ -159,18 +161,27 @@ class PartitionedTraining:
         try:
             futures = [executor.submit(self._run_partition, common, partition) for partition in partitions.chosen]
             for future in concurrent.futures.as_completed(futures):
-                self._take(future.result())
+                future.result()
         finally:
             executor.close(0.0, cancel_futures=True)
 
-    def _run_partition(self, common: PartitionOrder, partition: Partition) -> _Outcome:
-        """Run a group's job.
+    def _run_partition(self, common: PartitionOrder, partition: Partition) -> None:
+        """Run a group's job, unless those before it have shown that none is to begin any more.
 
         Raises:
             CloudTrainError: it is not the group that has failed.
         """
-        if self._end is not None:
-            return _Outcome(partition, error=self._end, started=False)
+        try:
+            end = self._end
+            outcome = self._outcome(common, partition) if end is None else _Outcome(partition, error=end, started=False)
+        except CloudTrainError as error:
+            self._end = self._end or error
+            raise
+        with self._lock:
+            self._take(outcome)
+
+    def _outcome(self, common: PartitionOrder, partition: Partition) -> _Outcome:
+        """Run a group's job, and return how it has ended."""
         receipts: list[Receipt] = []
         try:
             job = prepare(order_of(common, self._order, self._partitioned, partition), self._generator, project=self._project)
@@ -284,7 +295,7 @@ class PartitionedTraining:
         row, done = self._row, len(self._outcomes)
         row.unit = self._partitioned.noun
         row.trials = f"{row.unit} {min(done + 1, self._count)} of {self._count}"
-        row.progress = JobProgress(step=done, of=max(self._count, 1))
+        row.progressed(self._order.node, JobProgress(step=done, of=max(self._count, 1)))
         if kept := self._machines.used:
             row.machine, row.spent_usd = kept[-1].machine, sum(use.cost_usd for use in (*self._uses, *kept))
             row.cost_usd = row.spent_usd

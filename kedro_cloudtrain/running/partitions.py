@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ConfigError, SourceError
+from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource, resolved
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.wording import counted, did_you_mean, some_of
@@ -209,7 +210,8 @@ def _column_of(data: UrlSource | VolumeSource, column: str, volume: Volume, size
                 f"The table {source.key} is in parts, and its groups would be looked for in all of them: name them in {where} "
                 "(groups: [a, b])."
             )
-        if location.in_pieces and location.format != "parquet" and (size_bytes or location.size or 0) > _LARGEST_TEXT_BYTES:
+        whole = location.in_pieces and location.format != "parquet"
+        if whole and (size_bytes or location.size or source_identity(source, volume).size or 0) > _LARGEST_TEXT_BYTES:
             raise ConfigError(
                 f"To find the groups of `{column}`, all of {location.place} would be read on this computer: name them in {where} "
                 "(groups: [a, b]), or save the table as parquet, of which one column is read."
