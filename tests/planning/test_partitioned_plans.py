@@ -100,9 +100,10 @@ def test_partitions_of_other_columns_are_refused_before_the_run(tmp_path: Path) 
     data = files(tmp_path)
     TABLE[["price"]].to_csv(tmp_path / "parts/Chur.csv", index=False)
     _, look = planned(tmp_path, data, {})
-    assert look.problems == (
+    (problem,) = look.problems
+    assert problem == (
         "The partition `Chur` has no column `x`, which `Bern` has: give it one, or name columns that all partitions have in "
-        "feature_columns.",
+        "feature_columns."
     )
 
 
@@ -161,7 +162,7 @@ def test_a_large_text_behind_a_url_is_not_read_for_its_groups(tmp_path: Path) ->
 
         assert found(1000) == ["Bern", "Chur", "Genf"]
         read = len(server.requests)
-        with pytest.raises(ConfigError, match="To find the groups of `city`, all of .* would be read on this computer: name them in"):
+        with pytest.raises(ConfigError, match=r"To find the groups of `city`, all of .* would be read on this computer: name them in"):
             found(10**9)
         assert found(10**9, groups=["Chur"]) == ["Chur"]
         assert len(server.requests) == read
