@@ -21,6 +21,7 @@ from kedro_cloudtrain.running.training import TrainingOrder, training_requiremen
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.worker.hyperparameters import named_columns
 from kedro_cloudtrain.worker.roles import SPLITTING
+from kedro_cloudtrain.worker.row_selection import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -338,9 +339,17 @@ def pod_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: 
 
 
 def _script_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
-    """Yield why a template of the project's own makes no script."""
+    """Yield why a template of the project's own makes no script, or one that would train each group on all rows."""
+    data, partitioned = plan.sources.get(plan.inputs.data), parameters.partitioned
     try:
-        planned_script(plan, parameters, generator)
+        script = planned_script(plan, parameters, generator)
+        if data is not None and partitioned is not None:
+            selecting = dataclasses.replace(data, load_args={**data.load_args, ROWS: {partitioned.label: "a"}})
+            if planned_script(dataclasses.replace(plan, sources={plan.inputs.data: selecting}), parameters, generator) == script:
+                yield (
+                    f"The template `{parameters.model_type}` makes no use of the source's `load_args`, by which a machine reads the rows "
+                    "of a group: pass them to job.read(…)."
+                )
     except TemplateError as error:
         yield error.message
 

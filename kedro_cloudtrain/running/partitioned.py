@@ -28,6 +28,7 @@ from kedro_cloudtrain.running.partitions import partitions_of
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.trial import TrialWatcher
 from kedro_cloudtrain.runs.scores import scores_of
+from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 from kedro_cloudtrain.storage.threads import DaemonExecutor
 from kedro_cloudtrain.wording import counted, some_of
 
@@ -236,9 +237,12 @@ class PartitionedTraining:
         decisive = next((each for each in (self._end, error) if isinstance(each, BudgetExceededError | HyperparameterError)), None)
         kind = JobFailedError if decisive is None else type(decisive)
         why = "" if error is None else f"\n{first.partition.name if first is not None else 'Why'}: {error.message}"
+        again = "correct what is wrong and run again, and only the others are trained"
+        if isinstance(self._order.data, UrlSource | VolumeSource):
+            again = f"run again, and only the others are trained; of a table that was corrected, all {noun}s are trained"
         return kind(
-            f"{', '.join(parts)}. What is trained is kept: correct what is wrong and run again, and only the others are trained. "
-            f"Small {noun}s are left out by `min_rows`, below `partitioned`.{why}"
+            f"{', '.join(parts)}. What is trained is kept: {again}. Below `partitioned`, `groups` names those to train, and `min_rows` "
+            f"leaves small ones out.{why}"
         )
 
     def _values(self) -> dict[str, Any]:

@@ -133,6 +133,21 @@ def test_what_a_node_and_its_settings_have_against_groups_is_planned(tmp_path: P
     assert part in "\n".join(plan.problems)
 
 
+@pytest.mark.parametrize(("reads", "count"), [("{{ source.load_args | default({}) | literal }}", 0), ("{}", 1)])
+def test_a_template_of_the_projects_own_reads_the_rows_of_a_group(tmp_path: Path, reads: str, count: int) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/mine.py.j2").write_text(f"LOAD_ARGS = {reads}\n")
+    catalog = DataCatalog(
+        {"table": key(tmp_path), "params:price": MemoryDataset({"model_type": "mine", "target_column": "price", "partitioned": BY_CITY})}
+    )
+    generator = TrainingScriptGenerator(tmp_path / "templates")
+    planner = Planner(catalog, make_settings({"volume": {"path": str(tmp_path / "volume")}}), generator, tmp_path)
+    (plan,) = planner.plan([training_node("table", "params:price", model="models", name="train")])
+    assert [problem.partition(", by which")[0] for problem in plan.problems] == count * [
+        "The template `mine` makes no use of the source's `load_args`"
+    ]
+
+
 def test_a_prediction_node_takes_one_model(tmp_path: Path) -> None:
     catalog = DataCatalog(
         {

@@ -108,7 +108,8 @@ def test_a_group_that_fails_does_not_lose_the_others_and_is_trained_alone_by_the
     assert type(trained.error) is JobFailedError
     assert trained.error.message == (
         "3 of 4 groups of train are trained, 1 has failed: Chur. What is trained is kept: correct what is wrong and run again, and only "
-        "the others are trained. Small groups are left out by `min_rows`, below `partitioned`.\nChur: the disk is full\nand more"
+        "the others are trained. Below `partitioned`, `groups` names those to train, and `min_rows` leaves small ones out.\n"
+        "Chur: the disk is full\nand more"
     )
     assert trained.receipts[0].why == "4 groups: 4 run, 0 reused, 1 failed"
     again = Trained(tmp_path, table_of(STATIONS), ToyBackend())
