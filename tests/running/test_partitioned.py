@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from support.toy_backend import ToyBackend
 
+from kedro_cloudtrain import MetricsDataset, TrainingHistoryDataset
 from kedro_cloudtrain.errors import (
     BackendError,
     BudgetExceededError,
@@ -22,6 +24,7 @@ from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.receipt import Receipt
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.nodes import train
 from kedro_cloudtrain.running.display import Row
 from kedro_cloudtrain.running.partition_order import first_order
 from kedro_cloudtrain.running.partitioned import PartitionedTraining, together
@@ -231,6 +234,35 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     assert [partition.value for partition in divided(tmp_path, whole, group_column="station").chosen] == STATIONS
     codes = pd.concat([TABLE.assign(station=7.0), TABLE.head(2).assign(station=float("nan"))])
     assert [partition.value for partition in divided(tmp_path, codes, group_column="station").chosen] == [7]
+
+
+def test_every_output_of_a_real_training_names_its_group(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    table = pd.DataFrame({"shop": [7, 8] * 60, "x": random.normal(size=120), "c": random.choice(["a", "b"], 120)})
+    table["price"] = table["x"] * table["shop"] + random.normal(scale=0.1, size=120)
+    asked = {
+        "model_type": "lightgbm_regression",
+        "target_column": "price",
+        "partitioned": {"group_column": "shop"},
+        "hyperparameters": {"n_estimators": 4, "min_data_in_leaf": 2, "n_jobs": 1},
+    }
+    outputs = train(table, asked, kinds=("model", "metrics", "history", "importance", "predictions", "leaderboard"))
+    for kind in ("history", "importance", "predictions"):
+        assert outputs[kind].columns[0] == "shop"
+        assert outputs[kind]["shop"].unique().tolist() == [7, 8]
+    assert outputs["importance"]["feature"].unique().tolist() == ["x", "c"]
+    assert sorted(outputs["leaderboard"]["shop"]) == [7, 8]
+    for group, model in outputs["model"].items():
+        held = outputs["predictions"].query(f"shop == {group}")
+        rows = table[table["shop"] == int(group)].reset_index(drop=True)
+        np.testing.assert_allclose(model.predict(rows.iloc[held["row"]]), held["prediction"])
+        assert model.feature_columns == ["x", "c"]
+    metrics = MetricsDataset(filepath=str(tmp_path / "metrics.json"))
+    metrics.save(outputs["metrics"])
+    assert metrics.load()["groups"]["7"]["rmse"] == outputs["metrics"]["groups"]["7"]["rmse"]
+    history = TrainingHistoryDataset(filepath=str(tmp_path / "history.json"))
+    history.save(outputs["history"])
+    assert [len(line["x"]) for line in history.preview()["data"]] == [4, 4]
 
 
 def test_metrics_of_groups_are_means_and_each_groups_own() -> None:
