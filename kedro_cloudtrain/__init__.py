@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
+    from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, ModelsDataset, TrainingHistoryDataset
     from kedro_cloudtrain.errors import (
         ApiError,
         AuthError,
@@ -57,6 +57,7 @@ __all__ = [
     "JobTimeoutError",
     "MetricsDataset",
     "ModelDataset",
+    "ModelsDataset",
     "PodsLeftError",
     "RunPodPodManager",
     "SourceError",
@@ -90,6 +91,7 @@ _HOME = {
     "PodsLeftError": "errors",
     "MetricsDataset": "datasets",
     "ModelDataset": "datasets",
+    "ModelsDataset": "datasets",
     "RunPodPodManager": "running.pod_manager",
     "SourceError": "errors",
     "TemplateError": "errors",

@@ -53,14 +53,14 @@ def train(
     """Train a model on this computer, by the script that a machine would run, in a process of its own.
 
     Args:
-        data: the table, a DataFrame.
+        data: the table, a DataFrame; or, where `partitioned`, a dict of partitions.
         parameters: the model's parameters, as `parameters.yml` has them; see `TrainingParameters`.
         validation: the validation rows, a DataFrame, if they are a table of their own.
         kinds: the outputs to return.
 
     Returns:
         The value of each kind: `model` a `TrainedModel`, `metrics` a dict, `history`, `importance`, `predictions`
-        and, of a search, `trials` DataFrames.
+        and, of a search, `trials` DataFrames. Where `partitioned`, `model` is a dict of models, and `leaderboard` a DataFrame.
 
     Raises:
         ConfigError: a parameter is not valid.
@@ -70,7 +70,7 @@ def train(
     # The imports are late, because defining a pipeline needs none of them.
     from kedro_cloudtrain.backends.local import LocalBackend
     from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of
-    from kedro_cloudtrain.jobs.preflight import check_training, without_search
+    from kedro_cloudtrain.jobs.preflight import check_training, without_partitions, without_search
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.running.display import Row
     from kedro_cloudtrain.running.prepare import prepare
@@ -80,17 +80,28 @@ def train(
     checked = TrainingParameters.parse(parameters, where="The training node's parameters")
     generator = TrainingScriptGenerator(own_templates())
     check_training(checked, generator, validation_table=validation is not None)
-    if (problem := without_search(checked, kinds)) is not None:
-        raise ConfigError(problem)
+    problems = [
+        *filter(None, [without_search(checked, kinds)]),
+        *without_partitions(checked, kinds, validation_table=validation is not None),
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems))
     training = TrainingOrder(
         node=checked.model_type,
         parameters=checked,
         data=data,
         validation=validation,
-        outputs=cast("tuple[OutputKind, ...]", tuple(kind for kind in kinds if kind != "trials")),
+        outputs=cast("tuple[OutputKind, ...]", tuple(kind for kind in kinds if kind in OUTPUT_KINDS)),
         volume=scratch_volume(),
     )
     watcher = Row(checked.model_type, library_of(checked.model_type), "the given table")
+    if checked.partitioned is not None:
+        from kedro_cloudtrain.running.partitioned import PartitionedTraining
+        from kedro_cloudtrain.running.trial_machines import OwnMachines
+
+        machines = OwnMachines(LocalBackend())
+        place = "the training node's parameters"
+        return PartitionedTraining(training, checked.partitioned, generator, machines, watcher, place=place).run([])
     if checked.search is not None:
         from kedro_cloudtrain.running.search import TrainingSearch
         from kedro_cloudtrain.running.trial_machines import OwnMachines
@@ -109,6 +120,7 @@ def training_node(
     importance: str | None = None,
     predictions: str | None = None,
     trials: str | None = None,
+    leaderboard: str | None = None,
     validation: str | None = None,
     name: str | None = None,
     tags: str | Iterable[str] | None = None,
@@ -119,12 +131,13 @@ def training_node(
     Args:
         data: the dataset to train on.
         parameters: the parameters of the model, for example `params:species`; see `TrainingParameters`.
-        model: the dataset that the model is saved to, a `TrainedModel`.
+        model: the dataset that the model is saved to, a `TrainedModel`; where `partitioned`, a dict of models, by a `ModelsDataset`.
         metrics: the dataset that the metrics are saved to, a dict of names and numbers.
         history: the dataset that the training history is saved to, a DataFrame with a row for each round.
         importance: the dataset that the features' importance is saved to, a DataFrame.
         predictions: the dataset that the predictions for the validation rows are saved to, a DataFrame.
         trials: the dataset that the trials of a search are saved to, a DataFrame with a row for each; see `Search`.
+        leaderboard: the dataset that a row for each group is saved to, a DataFrame; see `Partitioned`.
         validation: the dataset of the validation rows, if they are a table of their own.
         name: the node's name.
         tags: the node's tags.
@@ -145,6 +158,7 @@ def training_node(
         "importance": importance,
         "predictions": predictions,
         "trials": trials,
+        "leaderboard": leaderboard,
     }
     outputs: dict[str, str] = {kind: dataset for kind in NODE_OUTPUTS if (dataset := datasets[kind])}
     if not outputs:

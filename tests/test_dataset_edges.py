@@ -140,6 +140,7 @@ def test_an_entry_that_only_its_own_reader_understands_is_not_a_source(entry: di
     [
         ("CloudDataset", {"dataset_url": "https://a.org/t.csv"}),
         ("ModelDataset", {"filepath": "models/m"}),
+        ("ModelsDataset", {"filepath": "models/m"}),
         ("MetricsDataset", {"filepath": "m.json"}),
         ("TrainingHistoryDataset", {"filepath": "h.json"}),
     ],

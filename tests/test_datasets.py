@@ -1,4 +1,4 @@
-"""The four datasets: what they save and load, what they refuse, and what Kedro-Viz is shown."""
+"""The five datasets: what they save and load, what they refuse, and what Kedro-Viz is shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from kedro.io import DataCatalog, DatasetError
 from support.http_server import Server
 
-from kedro_cloudtrain import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
+from kedro_cloudtrain import CloudDataset, MetricsDataset, ModelDataset, ModelsDataset, TrainingHistoryDataset
 from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.planning.entries import dataset_source, dataset_volume
 from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
@@ -131,6 +131,34 @@ def test_anything_but_a_model_is_refused_and_the_old_model_stays(model_folder: P
     with pytest.raises(DatasetError, match="This object is not the model of a training node"):
         dataset.save(object())
     assert dataset.load().library == "lightgbm"
+
+
+def test_models_are_saved_by_any_names_and_replaced_together(model_folder: Path, tmp_path: Path) -> None:
+    dataset = ModelsDataset(filepath=str(tmp_path / "stations"))
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match="There are no models in"):
+        dataset.load()
+    names = ["Bern", "bern", "Zürich HB", "../up", ".", "a/b", "x" * 300]
+    dataset.save({name: load_model(model_folder) for name in names})
+    assert list(dataset.load()) == names
+    assert (tmp_path / "stations/Bern/model.json").is_file()
+    assert json.loads(dataset.preview())["bern"] == "1-bern"
+    frame = pd.DataFrame({"c": ["a"], "x": [3.0]})
+    np.testing.assert_allclose(dataset.load()["../up"].predict(frame), load_model(model_folder).predict(frame))
+    assert [path.name for path in tmp_path.iterdir() if path.name != "job"] == ["stations"]
+    for wrong, part in (
+        ({"a": object()}, "not the model of a training node"),
+        (load_model(model_folder), "saves a dict of models"),
+        ({}, "dict"),
+    ):
+        with pytest.raises(DatasetError, match=part):
+            dataset.save(wrong)
+    dataset.save({"Bern": dataset.load()["bern"], "Chur": model_folder})  # from the very folder that is replaced
+    assert list(dataset.load()) == ["Bern", "Chur"]
+    assert sorted(path.name for path in (tmp_path / "stations").iterdir()) == ["Bern", "Chur", "models.json"]
+    (tmp_path / "stations/models.json").write_text('{"a": "../../job"}')
+    with pytest.raises(DatasetError, match="does not list models"):
+        dataset.load()
 
 
 def test_metrics_are_saved_whole_and_previewed(tmp_path: Path) -> None:

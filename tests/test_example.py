@@ -79,18 +79,27 @@ def test_twelve_models_come_of_the_other_pipeline(example: Project) -> None:
 
 @needs_runner_params
 def test_sixty_models_come_of_the_pipeline_of_segments_and_none_twice(example: Project) -> None:
-    (typed,) = commands_of("how-to/groups.md", "kedro run --runner=cloudtrain --pipeline=segments")
+    (typed,) = commands_of("how-to/partitions.md", "kedro run --runner=cloudtrain --pipeline=segments")
     assert typed in commands_of("tutorial/penguins.md", "kedro run --runner=cloudtrain --pipeline=all_models")
     run = [*shlex.split(typed)[1:], "--runner-params=max_pods=2"]
     done = example.kedro(*run, timeout=290)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "60 training nodes, 2 ordinary nodes" in done.stdout + done.stderr
+    assert "1 training node, 1 ordinary node" in done.stdout + done.stderr
     stations = pd.read_csv(example.path / "data/08_reporting/stations.csv")
-    assert len(stations) == 60
+    assert stations["station"].nunique() == len(stations) == 60
     assert stations["r2"].min() > 0.5
-    assert len(list((example.path / "data/06_models/segments").glob("*/model.json"))) == 60
-    again = example.kedro(*run)
-    assert (again.stdout + again.stderr).count("is done already: nothing changed") == 60
+    assert stations["rmse"].is_monotonic_increasing
+    assert (stations["state"] == "trained").all()
+    assert len(list((example.path / "data/06_models/stations").glob("station_*/model.json"))) == 60
+    written = block("how-to/partitions.md", "python", "# pipeline.py").partition("\n")[2].strip()
+    assert written in (ROOT / "src/cloudtrain_example/pipelines/segments.py").read_text()
+    code = "import pandas as pd; from kedro_cloudtrain import ModelsDataset\n" + block("how-to/partitions.md", "python", "# nodes.py")
+    code += "models = ModelsDataset(filepath='data/06_models/stations').load()\n"
+    code += "hires = pd.read_parquet('data/volume/datasets/hires.parquet')\n"
+    code += "print(len(models), predict_hires(models, hires)[['hires', 'expected']].corr().iloc[0, 1] > 0.8)\n"
+    assert example.python("-c", code).stdout.split() == ["60", "True"]
+    example.kedro(*run)
+    assert (pd.read_csv(example.path / "data/08_reporting/stations.csv")["state"] == "reused").all()
 
 
 @needs_runner_params

@@ -106,7 +106,10 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
 
     With --to, the folder gets train.py and what it imports: cd DIR && python train.py
     """
-    from kedro_cloudtrain.running.prepare import prepare  # each command imports what it needs
+    from kedro_cloudtrain.planning.training import TrainingPlan  # each command imports what it needs
+    from kedro_cloudtrain.running.partition_order import first_order
+    from kedro_cloudtrain.running.prepare import prepare
+    from kedro_cloudtrain.running.training import TrainingOrder
     from kedro_cloudtrain.worker.protocol import SPEC
 
     logs_to_stderr()
@@ -117,6 +120,8 @@ def render(metadata: ProjectMetadata, node: str, to: Path | None, env: str | Non
             source = plan.machine_input(name)
             inputs[name] = source if source is not None else _loaded(planner, name, node)
         order = plan.order(inputs, planner.generator)
+        if isinstance(plan, TrainingPlan) and plan.partitioned is not None and isinstance(order, TrainingOrder):
+            order = first_order(order, plan.partitioned, plan.inputs.parameters_place, plan.inputs.data)
         if to is None:
             click.echo(prepare(order, planner.generator).script, nl=False)
             return

@@ -15,7 +15,7 @@ from kedro.io.core import VersionNotFoundError
 from kedro_cloudtrain.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from kedro_cloudtrain.worker.models import TrainedModel
 
@@ -67,27 +67,11 @@ class ModelDataset(AbstractVersionedDataset[Any, Any]):
         Raises:
             SourceError: `data` is not the model of a training node.
         """
-        folder = data if isinstance(data, str | Path) else getattr(data, "folder", None)
-        if folder is None or not (Path(folder) / "model.json").is_file():
-            subject = f"{data}, which has no model.json," if isinstance(data, str | Path) else f"This {type(data).__name__}"
-            raise SourceError(
-                f"{subject} is not the model of a training node. For a model of your own, use a dataset such as pickle.PickleDataset."
-            )
+        folder = model_folder(data)
         place = Path(self._get_save_path())
-        if Path(folder).resolve() == place.resolve():
-            return
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as scratch:
-            shutil.copytree(folder, Path(scratch) / "new")
-            old = Path(scratch) / "old"
-            if place.exists():
-                place.rename(old)
-            try:
-                (Path(scratch) / "new").rename(place)
-            except OSError:
-                if old.exists():
-                    old.rename(place)
-                raise
+        if folder.resolve() != place.resolve():
+            with replaced(place) as new:
+                shutil.copytree(folder, new)
 
     def preview(self) -> JSONPreview:
         """Return the content of `model.json` for Kedro-Viz."""
@@ -100,3 +84,42 @@ class ModelDataset(AbstractVersionedDataset[Any, Any]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self.filepath), "version": self._version}
+
+
+def model_folder(model: object) -> Path:
+    """Return the folder of a model.
+
+    Args:
+        model: a `TrainedModel`, or the path of its folder.
+
+    Raises:
+        SourceError: it is not the model of a training node.
+    """
+    folder = model if isinstance(model, str | Path) else getattr(model, "folder", None)
+    if folder is None or not (Path(folder) / "model.json").is_file():
+        subject = f"{model}, which has no model.json," if isinstance(model, str | Path) else f"This {type(model).__name__}"
+        raise SourceError(
+            f"{subject} is not the model of a training node. For a model of your own, use a dataset such as pickle.PickleDataset."
+        )
+    return Path(folder)
+
+
+@contextlib.contextmanager
+def replaced(place: Path) -> Iterator[Path]:
+    """Provide a path for a folder, which then takes its place whole; what is there stays until then.
+
+    Args:
+        place: where the folder is to be.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as scratch:
+        new, old = Path(scratch) / "new", Path(scratch) / "old"
+        yield new
+        if place.exists():
+            place.rename(old)
+        try:
+            new.rename(place)
+        except OSError:
+            if old.exists():
+                old.rename(place)
+            raise

@@ -58,7 +58,7 @@ class _JsonFile:
 
 
 class MetricsDataset(_JsonFile, AbstractVersionedDataset[Any, Any]):
-    """A model's metrics: a JSON object of names and numbers, of a classification's confusion matrix, and of a cross-validation's folds.
+    """A model's metrics: a JSON object of names and numbers, of a classification's confusion matrix, and those of each fold or group.
 
     Args:
         filepath: the JSON file.
@@ -146,6 +146,9 @@ class TrainingHistoryDataset(_JsonFile, AbstractVersionedDataset[Any, Any]):
         except ImportError as error:
             raise ConfigError('The chart of a training history needs plotly: pip install "kedro-cloudtrain[viz]"') from error
         rows = self.load()
+        if rows["round"].duplicated().any():
+            # Of several fits, whose names stand before the rounds: their mean.
+            rows = rows.iloc[:, list(rows.columns).index("round") :].groupby("round", as_index=False).mean(numeric_only=True)
         metrics = rows.columns.drop("round")
         names = dict.fromkeys(name.partition("_")[2] or name for name in metrics)
         axes = {"xaxis": {"title": {"text": "round"}}, "yaxis": {"title": {"text": ", ".join(names)}}}
@@ -159,8 +162,9 @@ class TrainingHistoryDataset(_JsonFile, AbstractVersionedDataset[Any, Any]):
         return PlotlyPreview(json.loads(figure.to_json()))
 
 
-# The metrics of each fold, of a cross-validation.
+# The metrics of each fold of a cross-validation, in a list, and of each group of a partitioned node, by name.
 _FOLDS = "folds"
+_GROUPS = ("groups", "partitions")
 # What the metrics of a classification have besides numbers.
 _NOT_NUMBERS = ("confusion_matrix", "test_confusion_matrix", "classes")
 
@@ -169,6 +173,8 @@ def _metric(name: str, value: Any) -> Any:
     """Return a metric as JSON has it; NaN and infinity become null."""
     if name == _FOLDS and isinstance(value, list) and all(isinstance(fold, dict) for fold in value):
         return [{inner: _metric(inner, each) for inner, each in fold.items()} for fold in value]
+    if name in _GROUPS and isinstance(value, dict) and all(isinstance(group, dict) for group in value.values()):
+        return {group: {inner: _metric(inner, each) for inner, each in metrics.items()} for group, metrics in value.items()}
     if value is None or name in _NOT_NUMBERS:
         return value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -8,32 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.column_name import ColumnName  # noqa: TC001  # pydantic reads the annotation
+from kedro_cloudtrain.jobs.partitioned import Partitioned  # noqa: TC001  # as above
 from kedro_cloudtrain.jobs.search_space import Search  # noqa: TC001  # pydantic reads the annotation
 from kedro_cloudtrain.wording import problems_of
 from kedro_cloudtrain.worker.roles import SPLITTING
-from kedro_cloudtrain.worker.yaml_words import put_in_quotes
 
 if TYPE_CHECKING:
     from kedro_cloudtrain.worker.target import Task
 
 OutputKind = Literal["model", "metrics", "history", "importance", "predictions"]
-NodeOutput = OutputKind | Literal["trials"]
+NodeOutput = OutputKind | Literal["trials", "leaderboard"]
 KerasBackend = Literal["jax", "tensorflow", "torch"]
 LIBRARIES = ("xgboost", "lightgbm", "catboost", "keras")
 TASKS: tuple[Task, ...] = ("regression", "binary_classification", "multiclass_classification")
 OUTPUT_KINDS: tuple[OutputKind, ...] = ("model", "metrics", "history", "importance", "predictions")
-# What a node may name: of a search also the table of its trials, which no job makes.
-NODE_OUTPUTS: tuple[NodeOutput, ...] = (*OUTPUT_KINDS, "trials")
-
-
-def _check_name(name: object) -> object:
-    """Refuse a column's name of which YAML has made something other than text."""
-    if name is None or isinstance(name, str | list | tuple | dict):
-        return name
-    raise ValueError(put_in_quotes(name, "a column's name"))
-
-
-ColumnName = Annotated[str, BeforeValidator(_check_name)]
+# What a node may name: of many jobs also the table of them, which none of them makes.
+NODE_OUTPUTS: tuple[NodeOutput, ...] = (*OUTPUT_KINDS, "trials", "leaderboard")
 
 
 def _check_class_weight(given: object) -> object:
@@ -124,6 +115,7 @@ class TrainingParameters(BaseModel):
         class_weight: `balanced`, or a weight for each label: how much a class counts in the fit; left out, all classes count alike.
         hyperparameters: by the library's own names, a misspelt one is an error; left out, the library's defaults.
         search: what of the hyperparameters is searched, and how; left out, one model is fitted.
+        partitioned: trains a model for each group of the rows, or each partition; left out, one model of all rows.
         validation: which rows are held out.
         early_stopping_rounds: ends the fit when the validation rows have not improved for so many rounds; left out, no early stopping.
         metric: what is watched for it, by its name in the metrics file; left out, the loss.
@@ -152,6 +144,7 @@ class TrainingParameters(BaseModel):
     class_weight: ClassWeight | None = None
     hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
     search: Search | None = None
+    partitioned: Partitioned | None = None
     validation: Validation = Validation()
     early_stopping_rounds: int | None = Field(None, ge=1)
     metric: str | None = Field(None, min_length=1)
@@ -220,6 +213,30 @@ class TrainingParameters(BaseModel):
             raise ValueError(
                 f"`{self.weight_column}` is weight_column and is among `feature_columns`: a weight says how much a row counts, and is no "
                 "feature. Remove it from one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _groups_are_nothing_else(self) -> Self:
+        if self.partitioned is None:
+            return self
+        if self.search is not None:
+            raise ValueError(
+                "`partitioned` and `search` exclude one another: search once on all rows, and write what it has found into "
+                "`hyperparameters`"
+            )
+        others = {
+            self.target_column: "target_column",
+            self.weight_column: "weight_column",
+            **{name: f"validation.{key}" for key in SPLITTING if (name := getattr(self.validation, key)) is not None},
+            **dict.fromkeys(self.categorical_columns, "among `categorical_columns`"),
+            **dict.fromkeys(self.feature_columns or (), "among `feature_columns`"),
+        }
+        column = self.partitioned.group_column
+        if column is not None and column in others:
+            raise ValueError(
+                f"`{column}` is `partitioned.group_column` and {others[column]}: it has one value in all rows of a group, so take it out "
+                "of one of them"
             )
         return self
 

@@ -146,6 +146,21 @@ def without_search(parameters: TrainingParameters, outputs: Sequence[str]) -> st
     )
 
 
+def without_partitions(parameters: TrainingParameters, outputs: Sequence[str], *, validation_table: bool = False) -> Iterator[str]:
+    """Yield what is wrong with a node that saves a leaderboard and is not partitioned, or that is and has validation rows elsewhere."""
+    if parameters.partitioned is None:
+        if "leaderboard" in outputs:
+            yield (
+                "The node saves a `leaderboard`, and its parameters have no `partitioned`: add it beside `hyperparameters`, or take "
+                "`leaderboard=` out of the node."
+            )
+    elif validation_table:
+        yield (
+            "The node has a table of validation rows, and `partitioned` splits one table: mark the rows by `validation.column`, or let "
+            "each group hold out rows of its own."
+        )
+
+
 def check_training(
     parameters: TrainingParameters, generator: TrainingScriptGenerator, *, validation_table: bool = False, local: bool = True
 ) -> None:

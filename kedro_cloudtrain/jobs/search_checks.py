@@ -39,6 +39,12 @@ class Goal:
         return score > other if self.maximize else score < other
 
 
+def watched_goal(parameters: TrainingParameters) -> Goal:
+    """Return what models are compared by where nothing else is named: what the fit watches."""
+    metric = _watched(parameters)
+    return Goal(metric, bool(more_is_better(metric)))
+
+
 def goal_of(parameters: TrainingParameters, search: Search) -> Goal:
     """Return what a search compares its trials by; its metric and its direction are checked."""
     metric = search.metric or _watched(parameters)

@@ -12,6 +12,7 @@ from kedro_cloudtrain.errors import ApiError, CloudTrainError, SourceError
 from kedro_cloudtrain.jobs.spec import is_parameter
 from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import bytes_on_disk, can_tell_existence, place_of, table_on_disk
+from kedro_cloudtrain.planning.partitions import look_at_partitions
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource
@@ -48,6 +49,7 @@ class Look:
         doubts: what could not be found out, a sentence each.
         notes: what is doubtful, a sentence each.
         shapes: the rows and columns of those tables whose format tells them.
+        jobs: how many jobs a partitioned node has, as far as that is known.
     """
 
     sizes: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
@@ -55,6 +57,7 @@ class Look:
     doubts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     shapes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    jobs: int = 1
 
 
 def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume_answers: bool = True) -> Look:
@@ -87,7 +90,11 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
         except (CloudTrainError, ValueError) as error:
             outage = isinstance(error, ApiError) and error.is_outage
             (doubts if outage else problems).append(f"`{name}`: {error}")
-    return Look(sizes, tuple(problems), tuple(doubts), tuple(notes), shapes)
+    partitions, wrong, unknown = (None, [], []) if problems else look_at_partitions(plan, catalog, sizes, volume_answers=volume_answers)
+    if partitions is not None and plan.partitioned is not None:
+        notes += partitions.described(plan.partitioned)
+    jobs = 1 if partitions is None else len(partitions.chosen)
+    return Look(sizes, (*problems, *wrong), (*doubts, *unknown), tuple(notes), shapes, jobs)
 
 
 def missing_versions(plans: Sequence[NodePlan]) -> Iterator[str]:
@@ -143,6 +150,8 @@ def _sent_table_problems(plan: MachinePlan, name: str, dataset: Any) -> Iterator
     except Exception as error:  # noqa: BLE001  # Kedro's DatasetError, around whatever the dataset's own library raises
         yield f"`{name}` would be sent from this computer, but cannot be loaded: {reason(error)} Check its entry in the catalog."
         return
+    if plan.partitioned is not None and isinstance(value, dict):
+        return  # The look at the partitions says what is wrong.
     if not is_frame(value):
         kind = type(value).__name__ if type(value).__module__ == "builtins" else f"{type(value).__module__}.{type(value).__name__}"
         yield (

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, TrainingHistoryDataset
+from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, ModelsDataset, TrainingHistoryDataset
 from kedro_cloudtrain.planning.entries import dataset_kind, is_read_only
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.sources import VolumeSource
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.planning.plan import MachinePlan
 
 # The outputs of a training that each dataset can save.
-_TABLES: tuple[NodeOutput, ...] = ("history", "importance", "predictions", "trials")
+_TABLES: tuple[NodeOutput, ...] = ("history", "importance", "predictions", "trials", "leaderboard")
 _SAVES: Mapping[type, tuple[NodeOutput, ...]] = {
     ModelDataset: ("model",),
+    ModelsDataset: ("model",),
     MetricsDataset: ("metrics",),
     TrainingHistoryDataset: ("history",),
     CloudDataset: _TABLES,
@@ -119,7 +120,7 @@ def _local_path(dataset: Any) -> Path | None:
         local = isinstance(dataset.source, VolumeSource) and isinstance(dataset.volume, DirectoryVolume)
         # Below the key of a versioned entry there is a folder for each version.
         return (dataset.place / "version" / dataset.place.name if dataset.has_versions else dataset.place) if local else None
-    if isinstance(dataset, ModelDataset | MetricsDataset | TrainingHistoryDataset):
+    if isinstance(dataset, ModelDataset | ModelsDataset | MetricsDataset | TrainingHistoryDataset):
         # Below the path of a versioned entry there is a folder for each version.
         return dataset.filepath / "version" if dataset._version is not None else dataset.filepath  # noqa: SLF001  # as below
     if getattr(dataset, "_protocol", None) == "file" and getattr(dataset, "_filepath", None) is not None:

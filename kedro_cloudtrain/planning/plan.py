@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.config import NodeSettings
+    from kedro_cloudtrain.jobs.partitioned import Partitioned
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.planning.sample import Sample
@@ -75,6 +76,16 @@ class NodePlan:
     def search(self) -> Search | None:
         """What is searched; None for any node that is none."""
         return None
+
+    @property
+    def partitioned(self) -> Partitioned | None:
+        """How the data is divided, a training for each part; None for any node that is not."""
+        return None
+
+    @property
+    def has_many_jobs(self) -> bool:
+        """Whether it runs many jobs, on machines of its own: the trials of a search, or a training for each group."""
+        return self.search is not None or self.partitioned is not None
 
     @property
     def notes(self) -> list[str]:

@@ -107,15 +107,17 @@ class Planner:
         settings = self.settings.for_node(node.name, node.tags, node.namespace)
         if is_training(node):
             plan = plan_training(node, reading, settings, self.catalog, self.generator, self.project)
-            return plan.with_problems(*self._detached_search(plan))
+            return plan.with_problems(*self._detached(plan))
         if is_prediction(node):
             return plan_prediction(node, reading, settings, self.catalog, self.project)
         return plan_function(node, reading, settings, self.catalog, self.project, self.codes)
 
-    def _detached_search(self, plan: TrainingPlan) -> list[str]:
-        """Return that a search is not left running: this client asks for each trial once those before it are done."""
-        if plan.parameters is None or plan.parameters.search is None or not self.settings.run.detach:
+    def _detached(self, plan: TrainingPlan) -> list[str]:
+        """Return that what runs many jobs is not left running: this client starts each once those before it are done."""
+        if not plan.has_many_jobs or not self.settings.run.detach:
             return []
+        if plan.partitioned is not None:
+            return ["`run.detach` leaves jobs running, and `partitioned` needs its client until its last training: run it without."]
         return [
             "`run.detach` leaves jobs running, and a search needs its client until its last trial: run it without, or take `search` out."
         ]

@@ -188,6 +188,12 @@ class PredictionPlan(MachinePlan):
         for plan in plans:
             if isinstance(plan, TrainingPlan) and plan.parameters is not None:
                 models = [name for kind, name in zip(output_kinds(plan.node), plan.node.outputs, strict=True) if kind == "model"]
+                if self.inputs.model in models and plan.partitioned is not None:
+                    problem = (
+                        f"its model `{self.inputs.model}` is a dict of models, of the partitioned node {plan.node.name}, and a prediction "
+                        "node takes one: let a node of your own predict each group's rows by its model."
+                    )
+                    return dataclasses.replace(self, problems=(*self.problems, problem))
                 if self.inputs.model in models and self.model is None:
                     planned = self.with_model(KnownModel.to_be_trained(plan.parameters))
                     return dataclasses.replace(planned, problems=(*self.problems, *_model_problems(planned)))

@@ -102,22 +102,41 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
 
 
 def of_search(price: Quote, search: Search) -> Quote:
-    """Return what the trials of a search may cost together, of what one of them may cost.
-
-    A machine is kept from one trial to the next, so its start is paid for once; `worst_usd` stays that of one pod.
-    """
-    if price.candidate is None or price.estimate_usd is None or price.worst_usd is None:
+    """Return what the trials of a search may cost together, of what one of them may cost."""
+    if price.worst_usd is None:
         return price
-    usd_per_s, trials = price.candidate.usd_per_hour / 3600, search.most_trials
-    most = price.worst_usd * trials
-    bound = "its trials"
+    most, bound = price.worst_usd * search.most_trials, "its trials"
     if search.max_cost_usd is not None and search.max_cost_usd + price.worst_usd * search.parallel < most:
         most, bound = search.max_cost_usd + price.worst_usd * search.parallel, "search.max_cost_usd and what is under way then"
+    return _of_jobs(price, search.most_trials, search.parallel, most, f"the search costs at most ${most:.2f} in the worst case: {bound}")
+
+
+def of_partitions(price: Quote, jobs: int, max_pods: int) -> Quote:
+    """Return what the trainings of a partitioned node may cost together, of what one of them may cost.
+
+    Args:
+        price: that of one training.
+        jobs: how many there are.
+        max_pods: how many run at once.
+    """
+    if price.worst_usd is None:
+        return price
+    most = price.worst_usd * jobs
+    return _of_jobs(price, jobs, min(jobs, max_pods), most, f"its {jobs} trainings cost at most ${most:.2f} in the worst case")
+
+
+def _of_jobs(price: Quote, jobs: int, machines: int, most_usd: float, note: str) -> Quote:
+    """Return what many jobs of one node may cost together.
+
+    A machine is kept from one job to the next, so its start is paid for once; `worst_usd` stays that of one pod.
+    """
+    if price.candidate is None or price.estimate_usd is None:
+        return price
+    usd_per_s = price.candidate.usd_per_hour / 3600
     low, high = (
-        min(most, (start_s * search.parallel * usd_per_s) + max(0.0, usd - start_s * usd_per_s) * trials)
+        min(most_usd, (start_s * machines * usd_per_s) + max(0.0, usd - start_s * usd_per_s) * jobs)
         for start_s, usd in zip(_BEFORE_FIT_S, price.estimate_usd, strict=True)
     )
-    note = f"the search costs at most ${most:.2f} in the worst case: {bound}"
     return dataclasses.replace(price, estimate_usd=(low, high), notes=(*price.notes, note))
 
 

@@ -15,6 +15,7 @@ from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.quotes import (
     Quote,
     most_usd_per_hour,
+    of_partitions,
     of_search,
     quote,
     run_notes,
@@ -271,5 +272,7 @@ def _quoted(nodes: Sequence[NodeReport], offers: Offers, data_center: str | None
             groups.add(group)
         if plan.search is not None:
             price = of_search(price, plan.search)
+        elif plan.partitioned is not None:
+            price = of_partitions(price, node.look.jobs, plan.partitioned.max_pods)
         quoted.append(dataclasses.replace(node, quote=price))
     return quoted

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import MemoryDataset
 
+from kedro_cloudtrain.datasets import ModelDataset, ModelsDataset
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
-from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, task_of
-from kedro_cloudtrain.jobs.preflight import check_training, problems_before, problems_on_pod, without_search
+from kedro_cloudtrain.jobs.parameters import OUTPUT_KINDS, TrainingParameters, library_of, task_of
+from kedro_cloudtrain.jobs.preflight import check_training, problems_before, problems_on_pod, without_partitions, without_search
 from kedro_cloudtrain.jobs.search_checks import described
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
@@ -20,6 +21,7 @@ from kedro_cloudtrain.running.training import TrainingOrder, training_requiremen
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.worker.hyperparameters import named_columns
 from kedro_cloudtrain.worker.roles import SPLITTING
+from kedro_cloudtrain.worker.row_selection import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.parameters import NodeOutput, OutputKind
+    from kedro_cloudtrain.jobs.partitioned import Partitioned
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.jobs.workload import Workload
@@ -111,8 +114,15 @@ class TrainingPlan(MachinePlan):
         return self.parameters.search if self.parameters is not None else None
 
     @property
+    def partitioned(self) -> Partitioned | None:
+        """How the data is divided, a training for each part; None for one of all rows."""
+        return self.parameters.partitioned if self.parameters is not None else None
+
+    @property
     def notes(self) -> list[str]:
-        """How many trials a search has, and what ends it."""
+        """How many trials a search has, and what ends it; or what there is a training for."""
+        if self.partitioned is not None:
+            return [self.partitioned.described()]
         return [] if self.parameters is None or self.search is None else [described(self.parameters, self.search)]
 
     @property
@@ -133,7 +143,8 @@ class TrainingPlan(MachinePlan):
     @property
     def checked_tables(self) -> list[str]:
         """The tables, once it is known which columns they need."""
-        return self.tables if self.columns else []
+        in_partitions = self.partitioned is not None and self.partitioned.group_column is None
+        return self.tables if self.columns and not in_partitions else []
 
     @property
     def column_count(self) -> int | None:
@@ -160,6 +171,7 @@ class TrainingPlan(MachinePlan):
             f"target_column of {place}": [self.parameters.target_column],
             f"feature_columns of {place}": self.parameters.feature_columns or (),
             f"categorical_columns of {place}": self.parameters.categorical_columns if self.parameters.feature_columns is None else (),
+            f"partitioned.group_column of {place}": [name for name in [self._group_column] if name is not None],
             f"weight_column of {place}": [self.parameters.weight_column] if self.parameters.weight_column else [],
             **{f"validation.{key} of {place}": [name] for key in SPLITTING if (name := getattr(validation, key)) is not None},
         }
@@ -169,7 +181,10 @@ class TrainingPlan(MachinePlan):
         if self.parameters is None:
             return ()
         validation = self.parameters.validation
-        unused = (self.parameters.target_column, self.parameters.weight_column, validation.column, validation.group_column)
+        unused = (
+            *(self.parameters.target_column, self.parameters.weight_column, self._group_column),
+            *(validation.column, validation.group_column),
+        )
         return self.parameters.feature_columns or [name for name in columns if name not in unused]
 
     def requirements(self, generator: TrainingScriptGenerator, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002  # no template to check
@@ -193,7 +208,7 @@ class TrainingPlan(MachinePlan):
         parameters = TrainingParameters.parse(inputs[names.parameters], where=names.parameters_place)
         if parameters != self.parameters:
             check_training(parameters, generator, validation_table=names.validation is not None, local=self.where == "local")
-            if problems := [*search_problems(self, parameters), *pod_problems(self, parameters, generator)]:
+            if problems := [*many_jobs_problems(self, parameters), *pod_problems(self, parameters, generator)]:
                 raise ConfigError("\n".join(problems))
         needed = {column for columns in self.columns.values() for column in columns}
         # A template of the project's own may read more than what is named.
@@ -222,6 +237,10 @@ class TrainingPlan(MachinePlan):
                 f"{self.node.name}: {error.message}\nIt stands in the `hyperparameters` of {self.inputs.parameters_place}."
             )
         return super().explain(error)
+
+    @property
+    def _group_column(self) -> str | None:
+        return None if self.partitioned is None else self.partitioned.group_column
 
     @property
     def _columns_named_by(self) -> str:
@@ -271,22 +290,45 @@ def plan_training(
     except ConfigError as error:
         return dataclasses.replace(plan, problems=(*plan.problems, error.message))
     problems = problems_before(parameters, generator, validation_table=names.validation is not None, local=plan.where == "local")
-    problems += [] if problems else [*search_problems(plan, parameters), *pod_problems(plan, parameters, generator)]
+    problems += (
+        []
+        if problems
+        else [*many_jobs_problems(plan, parameters), *model_problems(plan, parameters, catalog), *pod_problems(plan, parameters, generator)]
+    )
     if not problems and not generator.is_shipped(parameters.model_type):
         problems += _script_problems(plan, parameters, generator)
     task = task_of(parameters.model_type) if generator.is_shipped(parameters.model_type) else None
     return dataclasses.replace(plan, parameters=parameters, task=task, problems=(*plan.problems, *problems))
 
 
-def search_problems(plan: TrainingPlan, parameters: TrainingParameters) -> Iterator[str]:
-    """Yield what a node's outputs and its settings have against its search, or for one that it does not have."""
-    if (problem := without_search(parameters, output_kinds(plan.node))) is not None:
+def many_jobs_problems(plan: TrainingPlan, parameters: TrainingParameters) -> Iterator[str]:
+    """Yield what a node's outputs and its settings have against its search or its groups, or for those that it does not have."""
+    kinds = output_kinds(plan.node)
+    if (problem := without_search(parameters, kinds)) is not None:
         yield problem
-    if parameters.search is not None and plan.settings.group is not None:
+    yield from without_partitions(parameters, kinds, validation_table=plan.inputs.validation is not None)
+    jobs = "trials" if parameters.search is not None else "trainings" if parameters.partitioned is not None else None
+    if jobs is not None and plan.settings.group is not None:
         yield (
-            f"its trials have machines of their own, and `group: {plan.settings.group}` puts the node on another: take it out in "
+            f"its {jobs} have machines of their own, and `group: {plan.settings.group}` puts the node on another: take it out in "
             "cloudtrain.yml."
         )
+
+
+def model_problems(plan: TrainingPlan, parameters: TrainingParameters, catalog: CatalogProtocol[Any, Any]) -> Iterator[str]:
+    """Yield that a model's dataset saves one model where there are many, or many where there is one."""
+    for kind, name in zip(output_kinds(plan.node), plan.node.outputs, strict=True):
+        dataset = catalog.get(name) if kind == "model" else None
+        if isinstance(dataset, ModelDataset) and parameters.partitioned is not None:
+            yield (
+                f"its output `{name}` is a ModelDataset, and a partitioned node makes a dict of models: write `type: "
+                "kedro_cloudtrain.ModelsDataset` in the entry."
+            )
+        elif isinstance(dataset, ModelsDataset) and parameters.partitioned is None:
+            yield (
+                f"its output `{name}` is a ModelsDataset, and the node makes one model: write `type: kedro_cloudtrain.ModelDataset` in the "
+                "entry, or add `partitioned` to the parameters."
+            )
 
 
 def pod_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> list[str]:
@@ -297,9 +339,17 @@ def pod_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: 
 
 
 def _script_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
-    """Yield why a template of the project's own makes no script."""
+    """Yield why a template of the project's own makes no script, or one that would train each group on all rows."""
+    data, partitioned = plan.sources.get(plan.inputs.data), parameters.partitioned
     try:
-        planned_script(plan, parameters, generator)
+        script = planned_script(plan, parameters, generator)
+        if data is not None and partitioned is not None:
+            selecting = dataclasses.replace(data, load_args={**data.load_args, ROWS: {partitioned.label: "a"}})
+            if planned_script(dataclasses.replace(plan, sources={plan.inputs.data: selecting}), parameters, generator) == script:
+                yield (
+                    f"The template `{parameters.model_type}` makes no use of the source's `load_args`, by which a machine reads the rows "
+                    "of a group: pass them to job.read(…)."
+                )
     except TemplateError as error:
         yield error.message
 
@@ -317,7 +367,7 @@ def planned_script(plan: TrainingPlan, parameters: TrainingParameters, generator
 
 def job_outputs(node: Node) -> tuple[OutputKind, ...]:
     """Return the kinds of outputs that a training node's job makes."""
-    return tuple(kind for kind in output_kinds(node) if kind != "trials")
+    return tuple(kind for kind in output_kinds(node) if kind in OUTPUT_KINDS)
 
 
 def output_kinds(node: Node) -> tuple[NodeOutput, ...]:

@@ -123,7 +123,7 @@ def _shared_machine(plan: MachinePlan, *, detach: bool) -> str | None:
     if plan.group is not None:
         return f"group {plan.group}"
     # What is left alone gets no more jobs.
-    # And the trials of a search have machines of their own, which it keeps itself.
-    if detach or not plan.settings.keep_s or plan.search is not None:
+    # And what runs many jobs has machines of its own, which it keeps itself.
+    if detach or not plan.settings.keep_s or plan.has_many_jobs:
         return None
     return json.dumps(machine_settings(plan.settings), default=str)

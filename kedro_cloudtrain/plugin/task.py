@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
     from kedro.runner import Task
 
+    from kedro_cloudtrain.jobs.partitioned import Partitioned
     from kedro_cloudtrain.planning.plan import MachinePlan
     from kedro_cloudtrain.running.run import Run
     from kedro_cloudtrain.running.slots import SlotSource
+    from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines
 
 
 class CloudTask:
@@ -158,6 +160,8 @@ class CloudTask:
             reuse = run.settings.cache and plan.settings.cache
             if isinstance(order, TrainingOrder) and order.parameters.search is not None:
                 return plan.outputs(self._search(order, reuse=reuse))
+            if isinstance(order, TrainingOrder) and order.parameters.partitioned is not None:
+                return plan.outputs(self._partitioned(order, order.parameters.partitioned, reuse=reuse))
             job = prepare(order, run.generator, project=run.project)
             row.reads = plan.reads  # of what has versions, the one that is read
             values = job.run(run.backend, row, run.receipts, slots=self._slots, reuse=reuse, detach=run.settings.detach)
@@ -172,24 +176,50 @@ class CloudTask:
     def _search(self, order: TrainingOrder, *, reuse: bool) -> dict[str, Any]:
         """Search the hyperparameters of a training, and return its outputs by kind."""
         from kedro_cloudtrain.running.search import STUDIES, TrainingSearch
-        from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines, TrialSlots
 
         run, parallel = self._run, order.parameters.search.parallel if order.parameters.search is not None else 1
-        machines: OwnMachines | KeptMachines
-        if isinstance(run.backend, GroupBackend):
-            # Another node has made the parameters, so that nobody knew of the search when the node got its machine.
-            machines = OwnMachines(run.backend, run.backend.gathering)
-        elif order.to_pod and not order.volume.mounted:
-            machines = OwnMachines(run.backend, TrialSlots(run.slots))  # Of a bucket a pod does not see what comes later.
-        else:
-            machines = KeptMachines(run, order.node, parallel, order.settings)
         search = TrainingSearch(
             order,
             run.generator,
-            machines,
+            self._machines(order, parallel),
             run.display.row(order.node),
             reuse=reuse,
             project=run.project,
             studies=None if order.project is None else order.project / STUDIES,
         )
         return search.run(run.receipts)
+
+    def _partitioned(self, order: TrainingOrder, partitioned: Partitioned, *, reuse: bool) -> dict[str, Any]:
+        """Train a model for each group, and return the outputs by kind."""
+        from kedro_cloudtrain.running.partitioned import PartitionedTraining
+
+        run, (data, parameters, *_) = self._run, self._task.node.inputs
+        training = PartitionedTraining(
+            order,
+            partitioned,
+            run.generator,
+            self._machines(order, partitioned.max_pods),
+            run.display.row(order.node),
+            place=f"`{parameters.removeprefix('params:')}` in parameters.yml",
+            what=data,
+            reuse=reuse,
+            project=run.project,
+        )
+        return training.run(run.receipts)
+
+    def _machines(self, order: TrainingOrder, parallel: int) -> OwnMachines | KeptMachines:
+        """Return where many jobs of one node run.
+
+        Args:
+            order: what the node asks for.
+            parallel: how many of them run at once.
+        """
+        from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines, TrialSlots
+
+        run = self._run
+        if isinstance(run.backend, GroupBackend):
+            # Another node has made the parameters, so that nobody knew of the many jobs when the node got its machine.
+            return OwnMachines(run.backend, run.backend.gathering)
+        if order.to_pod and not order.volume.mounted:
+            return OwnMachines(run.backend, TrialSlots(run.slots))  # Of a bucket a pod does not see what comes later.
+        return KeptMachines(run, order.node, parallel, order.settings)

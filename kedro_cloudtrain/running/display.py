@@ -75,6 +75,7 @@ class Row:
         use: what the machine is used for that is paid for now.
         uses: what the machines before it were used for.
         trials: how far a search is, instead of the rounds of a fit: `trial 12 of 40, best log_loss 0.213`.
+        unit: what is counted there: `trial`, `group` or `partition`.
     """
 
     node: str
@@ -93,6 +94,7 @@ class Row:
     use: MachineUse | None = None
     uses: list[MachineUse] = dataclasses.field(default_factory=list)
     trials: str = ""
+    unit: str = "trial"
     _placed_at: float = 0.0
     _started_at: float | None = None
 
@@ -187,7 +189,7 @@ class Row:
         if self.progress is None or not self.progress.in_rounds:
             return "done"
         if self.trials:
-            return f"done after {self.progress.step} trials"
+            return f"done after {counted(self.progress.step, self.unit)}"
         units = counted(self.progress.of, plain_text(self.progress.unit))
         return " ".join(filter(None, [f"done after {self.progress.step} of {units}", metric(self.progress)]))
 

@@ -13,6 +13,7 @@ from kedro_cloudtrain.storage.urls import CONTROL, check_url, displayed
 from kedro_cloudtrain.wording import did_you_mean
 from kedro_cloudtrain.worker.locations import FORMATS, Location
 from kedro_cloudtrain.worker.protocol import URL_SECRETS_VARIABLE
+from kedro_cloudtrain.worker.row_selection import ROWS
 from kedro_cloudtrain.worker.urls import extension, with_query
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ def make_source(
     if not url and not key:
         raise SourceError(NEITHER_MESSAGE)
     args = _mapping("load_args", load_args)
+    if ROWS in args:
+        raise SourceError(f"load_args has {ROWS!r}, which no reader takes: `partitioned` in parameters.yml trains on some rows alone.")
     if key:
         return VolumeSource(_check_key(key), _format(key, file_format), args)
     check_url(url)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError
 from .parts import table_parts
 from .readers import explained, require
+from .row_selection import ROWS, holding_groups, selection_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     import pandas as pd
 
@@ -26,7 +27,7 @@ def parquet_args(location: Location) -> list[str] | None:
     Raises:
         InputError: `load_args` has another argument.
     """
-    unknown = [name for name in location.load_args if name not in ("columns", "engine")]
+    unknown = [name for name in location.load_args if name not in ("columns", "engine", ROWS)]
     if unknown:
         raise InputError(f"{location.place}: load_args has {unknown[0]!r}: a parquet file takes `columns` only.")
     columns: list[str] | None = location.load_args.get("columns")
@@ -45,7 +46,7 @@ def read_parquet(file: Any, location: Location, columns: Sequence[str] | None, f
         # pandas makes an index of some columns: they are none of the table's.
         require(location, columns, [name for name in (names if chosen is None else chosen) if name not in parquet_index(parts[0])])
         wanted = chosen if columns is None else list(columns)
-        tables = [part.read(columns=_held(part, wanted), use_pandas_metadata=True) for part in parts]
+        tables = [_read_part(part, _held(part, wanted), selection_of(location)) for part in parts]
         table = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="permissive")
         if float32 is not None:
             # pandas would hold decimals as Python objects, not as numbers.
@@ -133,6 +134,13 @@ def parquet_parts(file: Any, **options: Any) -> list[Any]:
     if isinstance(file, Path) and file.is_dir():
         return [pq.ParquetFile(file / name, **options) for name in table_parts(str(file), file.iterdir())]
     return [pq.ParquetFile(file, **options)]
+
+
+def _read_part(part: Any, columns: list[str] | None, selection: Mapping[str, Any]) -> Any:
+    """Read a part's columns; where rows are selected, only the row groups that may hold some of them."""
+    if not selection:
+        return part.read(columns=columns, use_pandas_metadata=True)
+    return part.read_row_groups(holding_groups(part.metadata, selection), columns=columns, use_pandas_metadata=True)
 
 
 def _held(part: Any, names: Iterable[str] | None) -> list[str] | None:

@@ -12,6 +12,7 @@ from .columns import with_blank_numbers
 from .delimited import read_delimited
 from .errors import InputError, nearest
 from .json_lines import read_lines
+from .row_selection import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -90,7 +91,7 @@ def reader_args(location: Location, file: Any) -> dict[str, Any]:
     for name in ("chunksize", "iterator"):
         if location.load_args.get(name):
             raise InputError(f"{location.place}: load_args.{name} asks for a table in pieces, and a node gets it whole: remove it.")
-    args = dict(location.load_args)
+    args = {name: value for name, value in location.load_args.items() if name != ROWS}
     if location.format in TEXT:
         if isinstance(file, Path):
             with file.open("rb") as stream:

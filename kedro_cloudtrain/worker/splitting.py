@@ -11,6 +11,8 @@ import pandas as pd
 from .errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 _NAMES = {
@@ -95,12 +97,14 @@ def split_rows(
     """
     if column is not None:
         split = _by_column(frame[column])
-    elif time_column is not None:
-        split = _by_time(frame[time_column], fraction, test_fraction)
-    elif group_column is not None:
-        split = _by_group(frame[group_column], fraction, test_fraction, seed)
     else:
-        split = _by_chance(len(frame), classes, fraction, test_fraction, seed)
+        if group_column is not None:
+            _check_groups(frame[group_column], fraction, test_fraction)
+        way = _way(frame, classes, seed, time_column, group_column)
+        rest, test = way.hold_out(way.rows, way.count(test_fraction))
+        train, validation = way.hold_out(rest, max(1, way.count(fraction)))
+        in_order = (train, validation, test) if time_column is not None else (np.sort(train), np.sort(validation), np.sort(test))
+        split = Split(*in_order)
     for name in ("train", "validation"):
         if not len(getattr(split, name)):
             if column is None and time_column is None and classes is not None and _are_mostly_alone(classes):
@@ -135,34 +139,55 @@ def held_out_for_test(
     Raises:
         InputError: no rows are left for one of them.
     """
-    everything = np.arange(len(frame))
-    if not test_fraction:
-        return everything, everything[:0]
-    if time_column is not None:
-        order = np.argsort(times_of(frame[time_column]).to_numpy(), kind="stable")
-        tests = round(len(order) * test_fraction)
-        rest, test = order[: len(order) - tests], order[len(order) - tests :]
-    elif group_column is not None:
-        from sklearn.model_selection import GroupShuffleSplit
-
-        groups = groups_of(frame[group_column])
-        number = len(np.unique(groups))
-        tests = max(1, round(number * test_fraction))
-        if tests >= number:
-            raise InputError(f"The group column `{group_column}` has {number} groups, {tests} for test: none is left to fit on.")
-        ((rest, test),) = GroupShuffleSplit(1, test_size=tests, random_state=seed).split(everything, groups=groups)
-    else:
-        rest, test = _held_out(everything, classes, round(len(everything) * test_fraction), seed)
-    if not len(test):
+    way = _way(frame, classes, seed, time_column, group_column)
+    tests = way.count(test_fraction)
+    if group_column is not None and tests and tests >= way.number:
+        raise InputError(f"The group column `{group_column}` has {way.number} groups, {tests} for test: none is left to fit on.")
+    rest, test = way.hold_out(way.rows, tests)
+    if test_fraction and not len(test):
         raise InputError(f"The split of {len(frame)} rows leaves no test rows. Raise validation.test_fraction, or use more rows.")
     return np.sort(rest), np.sort(test)
 
 
-def _by_chance(rows: int, classes: NDArray[Any] | None, fraction: float, test_fraction: float, seed: int) -> Split:
-    everything = np.arange(rows)
-    rest, test = _held_out(everything, classes, round(rows * test_fraction), seed)
-    train, validation = _held_out(rest, classes, max(1, round(rows * fraction)), seed)
-    return Split(np.sort(train), np.sort(validation), np.sort(test))
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """A way to hold out rows: by chance, the latest, or whole groups.
+
+    Attributes:
+        rows: all rows, in the order in which they are held out.
+        number: how many there are to choose from: rows, or groups.
+        hold_out: returns the rows that are left and those that are held out, of some rows and how many.
+        least: how many are held out at least, where any are.
+    """
+
+    rows: NDArray[np.int64]
+    number: int
+    hold_out: Callable[[NDArray[np.int64], int], tuple[NDArray[np.int64], NDArray[np.int64]]]
+    least: int = 0
+
+    def count(self, fraction: float) -> int:
+        """Return how many are a share of all."""
+        return max(self.least, round(self.number * fraction)) if fraction else 0
+
+
+def _way(frame: pd.DataFrame, classes: NDArray[Any] | None, seed: int, time_column: str | None, group_column: str | None) -> _Way:
+    everything = np.arange(len(frame))
+    if time_column is not None:
+        order = np.argsort(times_of(frame[time_column]).to_numpy(), kind="stable")
+        return _Way(order, len(order), lambda rows, count: (rows[: max(0, len(rows) - count)], rows[max(0, len(rows) - count) :]))
+    if group_column is not None:
+        groups = groups_of(frame[group_column])
+        return _Way(everything, len(np.unique(groups)), lambda rows, count: _held_groups(rows, groups, count, seed), least=1)
+    return _Way(everything, len(frame), lambda rows, count: _held_out(rows, classes, count, seed))
+
+
+def _held_groups(rows: NDArray[np.int64], groups: NDArray[np.int64], count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    from sklearn.model_selection import GroupShuffleSplit
+
+    if not count:
+        return rows, rows[:0]
+    ((kept, held),) = GroupShuffleSplit(1, test_size=count, random_state=seed).split(rows, groups=groups[rows])
+    return rows[kept], rows[held]
 
 
 def _held_out(rows: NDArray[np.int64], classes: NDArray[Any] | None, count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -184,11 +209,13 @@ def _held_out(rows: NDArray[np.int64], classes: NDArray[Any] | None, count: int,
     return np.concatenate([kept, alone]), held
 
 
-def _by_group(values: pd.Series, fraction: float, test_fraction: float, seed: int) -> Split:
-    from sklearn.model_selection import GroupShuffleSplit
+def _check_groups(values: pd.Series, fraction: float, test_fraction: float) -> None:
+    """Check that groups are left to fit on.
 
-    groups = groups_of(values)
-    number = len(np.unique(groups))
+    Raises:
+        InputError: there are too few, or a row belongs to none.
+    """
+    number = len(np.unique(groups_of(values)))
     tests, validations = max(1, round(number * test_fraction)) if test_fraction else 0, max(1, round(number * fraction))
     if number <= tests + validations:
         held = f"{validations} for validation" + (f" and {tests} for test" if tests else "")
@@ -196,15 +223,6 @@ def _by_group(values: pd.Series, fraction: float, test_fraction: float, seed: in
         raise InputError(
             f"The group column `{values.name}` {few}: none is left to fit on. Choose another validation.group_column, or smaller fractions."
         )
-
-    def held_out(rows: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if not count:
-            return rows, rows[:0]
-        ((kept, held),) = GroupShuffleSplit(1, test_size=count, random_state=seed).split(rows, groups=groups[rows])
-        return rows[kept], rows[held]
-
-    rest, test = held_out(np.arange(len(groups)), tests)
-    return Split(*held_out(rest, validations), test)
 
 
 def groups_of(values: pd.Series) -> NDArray[np.int64]:
@@ -236,7 +254,7 @@ def check_split_sample(values: pd.Series, key: str, *, whole: bool = False, frac
     elif key == "column":
         _parts(values)
     elif whole:
-        _by_group(values, fraction, test_fraction, seed=0)
+        _check_groups(values, fraction, test_fraction)
     else:
         groups_of(values)
 
@@ -255,13 +273,6 @@ def _parts(values: pd.Series) -> pd.Series:
         hint = f" Did you mean `{close}`?" if close else ""
         raise InputError(f"The split column `{values.name}` has the value {value!r}.{hint} Use train, validation or test.")
     return parts
-
-
-def _by_time(values: pd.Series, fraction: float, test_fraction: float) -> Split:
-    order = np.argsort(times_of(values).to_numpy(), kind="stable")
-    tests, validations = round(len(order) * test_fraction), max(1, round(len(order) * fraction))
-    first = max(0, len(order) - tests - validations)
-    return Split(order[:first], order[first : len(order) - tests], order[len(order) - tests :])
 
 
 def times_of(values: pd.Series) -> pd.Series:

@@ -17,6 +17,7 @@ from .memory import release_memory
 from .parquet import parquet_head, parquet_names, parquet_nested, parquet_shape, read_parquet
 from .ranges import local_file, on_parts, refuse_web_page, remote_file
 from .readers import READERS, TEXT, excel, explained, packing, reader_args, reason, takes_nrows
+from .row_selection import Exact, selected, selection_of, with_selecting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
@@ -59,12 +60,18 @@ def read_table(location: Location, *, columns: Sequence[str] | None = None, floa
         InputError: the table does not exist, has another format, is empty, or lacks a column.
     """
     notes: tuple[str, ...] = ()
-    if location.in_pieces and location.format == "parquet" and columns is not None:
-        frame, count = on_parts(location, lambda file: read_parquet(file, location, columns, float32))
+    selection = selection_of(location)
+    wanted = with_selecting(columns, selection)
+    if selection and float32 is not None:
+        float32 = Exact(float32, selection)
+    if location.in_pieces and location.format == "parquet" and wanted is not None:
+        frame, count = on_parts(location, lambda file: read_parquet(file, location, wanted, float32))
     else:
         with local_file(location) as (path, count):
-            frame = {**READERS, "parquet": read_parquet}[location.format](path, location, columns, float32)
+            frame = {**READERS, "parquet": read_parquet}[location.format](path, location, wanted, float32)
             notes = tuple(repeated_columns(Location(str(path), location.format, location.load_args)))
+    if selection:
+        frame = selected(frame, selection, columns, location.place)
     if not len(frame):
         raise InputError(f"{location.place} has no rows. Check the file.")
     frame = _narrow(frame, float32)

@@ -1,4 +1,4 @@
-"""The ordinary nodes around the sixty trainings: simulate each station's hires, and rank how well they are predicted."""
+"""The ordinary node before the sixty trainings: simulate the hires of each station."""
 
 from typing import Any
 
@@ -8,16 +8,13 @@ import pandas as pd
 WEEKEND = (5, 6)
 
 
-def simulate_hires(stations: dict[str, Any]) -> list[pd.DataFrame]:
-    """Return one table for each station, with a row for each hour. The demand is simulated, and differs from station to station."""
+def simulate_hires(stations: dict[str, Any]) -> pd.DataFrame:
+    """Return a row for each hour of each station. The demand is simulated, and differs from station to station."""
     random = np.random.default_rng(stations["seed"])
-    return [_simulate_station(random, stations["hours"]) for _ in range(stations["count"])]
-
-
-def rank_stations(**metrics: dict[str, float]) -> pd.DataFrame:
-    """Return one row for each station, the best predicted first."""
-    rows = [{"station": station, **{name: values[name] for name in ("r2", "rmse", "mae")}} for station, values in metrics.items()]
-    return pd.DataFrame(rows).sort_values("r2", ascending=False, ignore_index=True)
+    tables = [
+        _simulate_station(random, stations["hours"]).assign(station=f"station_{number:02d}") for number in range(1, stations["count"] + 1)
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def _simulate_station(random: np.random.Generator, hours: int) -> pd.DataFrame:

@@ -26,6 +26,7 @@ from kedro_cloudtrain import (
     JobTimeoutError,
     MetricsDataset,
     ModelDataset,
+    ModelsDataset,
     PodsLeftError,
     RunPodPodManager,
     SourceError,
@@ -52,6 +53,7 @@ def nodes() -> list[Node]:
         importance="species_importance",
         predictions="species_predictions",
         trials="species_trials",
+        leaderboard="species_leaderboard",
         validation="held_out",
         name="train_species",
         tags=["models"],
@@ -91,6 +93,9 @@ def outputs(folder: Path, frame: pd.DataFrame) -> None:
     model.save(folder)
     model.save("data/06_models/other")
     model.load().predict(frame)
+    models = ModelsDataset(filepath="data/06_models/stations")
+    models.save({"north": model.load(), "south": folder, "west": "data/06_models/other"})
+    models.load()["north"].predict(frame)
     assert_type(model.load().folder, Path)
     metrics = MetricsDataset(filepath="data/08_reporting/species.json")
     metrics.save({"accuracy": 0.98, "classes": ["Adelie", "Gentoo"]})

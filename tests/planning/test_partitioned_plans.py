@@ -1,0 +1,192 @@
+"""A partitioned training in a plan: its groups, what is wrong with them, and what its node and its settings have against them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro_datasets.pandas import CSVDataset
+from kedro_datasets.partitions import PartitionedDataset
+from support.http_server import Server
+
+from kedro_cloudtrain import CloudDataset, ModelDataset, ModelsDataset, prediction_node, training_node
+from kedro_cloudtrain.backends.runpod.offers import Candidate
+from kedro_cloudtrain.config import make_settings
+from kedro_cloudtrain.errors import ConfigError
+from kedro_cloudtrain.jobs.parameters import TrainingParameters
+from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.planning.inspection import Look, look_at_inputs
+from kedro_cloudtrain.planning.plan import NodePlan
+from kedro_cloudtrain.planning.planner import Planner
+from kedro_cloudtrain.planning.quotes import Quote, of_partitions
+from kedro_cloudtrain.running.partitions import partitions_of
+from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.storage.sources import make_source
+
+TABLE = pd.DataFrame({"city": ["Bern", "Chur", "Genf"] * 8, "x": range(24), "price": range(24)})
+BY_CITY = {"group_column": "city", "max_pods": 2}
+
+
+def planned(
+    folder: Path, data: Any, partitioned: Any = BY_CITY, *, settings: Any = None, outputs: Any = None, **parameters: Any
+) -> tuple[NodePlan, Look]:
+    volume = {"path": str(folder / "volume")}
+    asked = {"model_type": "lightgbm_regression", "target_column": "price", "partitioned": partitioned, **parameters}
+    entries = {
+        "params:price": MemoryDataset(asked),
+        "one": ModelDataset(filepath=str(folder / "one")),
+        "many": ModelsDataset(filepath=str(folder / "many")),
+    }
+    catalog = DataCatalog({"table": data, "validation": data, **entries})
+    planner = Planner(catalog, make_settings({"volume": volume, **(settings or {})}), TrainingScriptGenerator(), folder)
+    node = training_node("table", "params:price", **(outputs or {"model": "many", "leaderboard": "board"}), name="train")
+    (plan,) = planner.plan([node])
+    return plan, look_at_inputs(plan, catalog)
+
+
+def key(folder: Path) -> CloudDataset:
+    (folder / "volume").mkdir(exist_ok=True)
+    TABLE.to_parquet(folder / "volume/a.parquet", index=False)
+    return CloudDataset(dataset_key="a.parquet", volume={"path": str(folder / "volume")})
+
+
+def files(folder: Path) -> PartitionedDataset:
+    (folder / "parts").mkdir(exist_ok=True)
+    for name, rows in TABLE.groupby("city"):
+        rows.drop(columns="city").to_csv(folder / f"parts/{name}.csv", index=False)
+    return PartitionedDataset(path=str(folder / "parts"), dataset={"type": CSVDataset}, filename_suffix=".csv")
+
+
+def sent(folder: Path) -> CSVDataset:
+    TABLE.to_csv(folder / "a.csv", index=False)
+    return CSVDataset(filepath=str(folder / "a.csv"))
+
+
+KINDS = {"key": (key, BY_CITY, "group"), "sent": (sent, BY_CITY, "group"), "files": (files, {"max_pods": 2}, "partition")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plan_has_the_groups_of_any_data(tmp_path: Path, kind: str) -> None:
+    make, partitioned, noun = KINDS[kind]
+    plan, look = planned(tmp_path, make(tmp_path), partitioned)
+    assert (plan.problems, look.problems, look.doubts) == ((), (), ())
+    assert plan.notes == [f"trains a model for each {'value of `city`' if noun == 'group' else noun}, 2 at once"]
+    assert f"3 {noun}s of 8 rows" in look.notes
+    assert look.jobs == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "partitioned", "part"),
+    [
+        ("key", {"group_column": "town"}, "`table` has no column `town`."),
+        ("sent", {"group_column": "citi"}, "`table` has no column `citi`. Closest: city."),
+        ("key", {"group_column": "city", "min_rows": 9}, "no group has 9 rows (min_rows); the largest has 8"),
+        ("sent", {"group_column": "city", "groups": ["Bern", "Basel"], "min_rows": 2}, "names the group 'Basel'"),
+        ("files", {"group_column": "city"}, "`table` is a dict, and group_column"),
+        ("sent", {}, "`table` is a DataFrame, and `partitioned` of `price` in parameters.yml has no group_column"),
+        ("files", {"groups": ["Basel"]}, "names the partition 'Basel', which is not in the data"),
+    ],
+)
+def test_data_that_cannot_be_divided_is_refused_before_the_run(tmp_path: Path, kind: str, partitioned: Any, part: str) -> None:
+    plan, look = planned(tmp_path, KINDS[kind][0](tmp_path), partitioned)
+    assert plan.problems == ()
+    assert part in "\n".join(look.problems)
+
+
+def test_partitions_of_other_columns_are_refused_before_the_run(tmp_path: Path) -> None:
+    data = files(tmp_path)
+    TABLE[["price"]].to_csv(tmp_path / "parts/Chur.csv", index=False)
+    _, look = planned(tmp_path, data, {})
+    (problem,) = look.problems
+    assert problem == (
+        "The partition `Chur` has no column `x`, which `Bern` has: give it one, or name columns that all partitions have in "
+        "feature_columns."
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"partitioned": None}, "The node saves a `leaderboard`, and its parameters have no `partitioned`"),
+        ({"settings": {"nodes": {"train": {"group": "small"}}}}, "its trainings have machines of their own, and `group: small`"),
+        ({"settings": {"run": {"detach": True}}}, "`run.detach` leaves jobs running, and `partitioned` needs its client"),
+        ({"outputs": {"model": "one"}}, "its output `one` is a ModelDataset, and a partitioned node makes a dict of models"),
+        ({"outputs": {"model": "many"}, "partitioned": None}, "its output `many` is a ModelsDataset, and the node makes one model"),
+        ({"outputs": {"model": "m", "validation": "validation"}}, "The node has a table of validation rows, and `partitioned`"),
+        ({"outputs": {"model": "m", "trials": "t"}}, "The node saves `trials`, and its parameters have no `search`"),
+        ({"search": {"space": {"max_depth": {"int": [2, 3]}}, "n_trials": 2}}, "`partitioned` and `search` exclude one another"),
+        ({"feature_columns": ["x", "city"]}, "`city` is `partitioned.group_column` and among `feature_columns`"),
+        ({"weight_column": "city"}, "`city` is `partitioned.group_column` and weight_column"),
+        ({"validation": {"group_column": "city"}}, "`city` is `partitioned.group_column` and validation.group_column"),
+        ({"partitioned": {"group_column": "prediction"}}, "a column `prediction` is in the node's own tables"),
+        ({"partitioned": {"groups": [1]}}, "`partitioned.groups` has 1, and the names of partitions are text"),
+        ({"partitioned": {"groups": ["a", "a"]}}, "it names 'a' twice"),
+        ({"partitioned": {"groups": []}}, "name at least one group"),
+        ({"partitioned": {"groups": [1.5]}}, "a group is text, a whole number, true or false, and not 1.5"),
+    ],
+)
+def test_what_a_node_and_its_settings_have_against_groups_is_planned(tmp_path: Path, given: Any, part: str) -> None:
+    plan, _ = planned(tmp_path, sent(tmp_path), **given)
+    assert part in "\n".join(plan.problems)
+
+
+@pytest.mark.parametrize(("reads", "count"), [("{{ source.load_args | default({}) | literal }}", 0), ("{}", 1)])
+def test_a_template_of_the_projects_own_reads_the_rows_of_a_group(tmp_path: Path, reads: str, count: int) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/mine.py.j2").write_text(f"LOAD_ARGS = {reads}\n")
+    catalog = DataCatalog(
+        {"table": key(tmp_path), "params:price": MemoryDataset({"model_type": "mine", "target_column": "price", "partitioned": BY_CITY})}
+    )
+    generator = TrainingScriptGenerator(tmp_path / "templates")
+    planner = Planner(catalog, make_settings({"volume": {"path": str(tmp_path / "volume")}}), generator, tmp_path)
+    (plan,) = planner.plan([training_node("table", "params:price", model="models", name="train")])
+    assert [problem.partition(", by which")[0] for problem in plan.problems] == count * [
+        "The template `mine` makes no use of the source's `load_args`"
+    ]
+
+
+def test_a_prediction_node_takes_one_model(tmp_path: Path) -> None:
+    catalog = DataCatalog(
+        {
+            "table": sent(tmp_path),
+            "params:price": MemoryDataset({"model_type": "lightgbm_regression", "target_column": "price", "partitioned": BY_CITY}),
+        }
+    )
+    planner = Planner(catalog, make_settings({"volume": {"path": str(tmp_path / "volume")}}), TrainingScriptGenerator(), tmp_path)
+    plans = planner.plan(
+        [
+            training_node("table", "params:price", model="models", name="train"),
+            prediction_node("table", "models", predictions="scores", name="predict"),
+        ]
+    )
+    assert "its model `models` is a dict of models, of the partitioned node train" in "\n".join(plans[1].problems)
+
+
+def test_a_large_text_behind_a_url_is_not_read_for_its_groups(tmp_path: Path) -> None:
+    with Server({"a.csv": TABLE.to_csv(index=False).encode()}) as server:
+        source, volume = make_source(server.url("a.csv")), DirectoryVolume(tmp_path)
+
+        def found(size_bytes: int, **partitioned: Any) -> list[str]:
+            parameters = TrainingParameters.parse(
+                {"model_type": "lightgbm_regression", "target_column": "price", "partitioned": {"group_column": "city", **partitioned}}, ""
+            )
+            return [partition.name for partition in partitions_of(parameters, source, volume, "`price`", size_bytes).chosen]
+
+        assert found(1000) == ["Bern", "Chur", "Genf"]
+        read = len(server.requests)
+        with pytest.raises(ConfigError, match=r"To find the groups of `city`, all of .* would be read on this computer: name them in"):
+            found(10**9)
+        assert found(10**9, groups=["Chur"]) == ["Chur"]
+        assert len(server.requests) == read
+
+
+def test_the_machines_of_the_groups_start_once() -> None:
+    # A start of 120 to 360 s at $0.36 an hour, and a fit of at most 100 s.
+    price = Quote(Candidate("GPU", None, 1, 0.36, "HIGH", 24.0), "", (0.012, 0.046), 0.5)
+    many = of_partitions(price, 60, 2)
+    assert many.estimate_usd == pytest.approx((0.024, 0.072 + 60 * 0.01))
+    assert many.notes == ("its 60 trainings cost at most $30.00 in the worst case",)
+    assert of_partitions(Quote(), 60, 2) == Quote()
