@@ -242,6 +242,7 @@ class TrainingScriptGenerator:
             seed=seed,
             backend=parameters.backend,
             outputs=list(spec.outputs),
+            workers=spec.workers,
         )
 
     def _watched(self, parameters: TrainingParameters) -> WatchedMetric | None:

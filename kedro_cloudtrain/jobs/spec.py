@@ -27,6 +27,7 @@ class TrainingSpec(BaseModel):
         sources: the table's fields (see `source_fields`) as `data`; as `validation` those of the validation rows, if they have a table
             of their own.
         outputs: the outputs to save.
+        workers: how many processes of the machine share the fit, one for each of its GPUs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +36,7 @@ class TrainingSpec(BaseModel):
     parameters: TrainingParameters
     sources: dict[Literal["data", "validation"], SourceFields]
     outputs: tuple[OutputKind, ...] = ("model", "metrics")
+    workers: int = Field(1, ge=1)
 
     @field_validator("sources")
     @classmethod

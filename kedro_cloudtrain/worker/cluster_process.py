@@ -1,0 +1,42 @@
+"""A process of a cluster: a Dask worker on this machine, which ends with the job that has started it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+
+_LOOPBACK = "127.0.0.1"
+
+
+def serve(scheduler: str, number: int, threads: int, folder: str) -> None:
+    """Work for a scheduler until the job's process closes this one's standard input, by its own end at the latest.
+
+    Args:
+        scheduler: the scheduler's address.
+        number: the worker's name, by which XGBoost orders the processes.
+        threads: the threads that a library may use.
+        folder: the worker's own files.
+    """
+    from distributed import Worker
+
+    # However the job ends, even by SIGKILL, the kernel closes its end; a thread is not held up by a fit.
+    threading.Thread(target=_end_with_job, name="cloudtrain-end", daemon=True).start()
+
+    async def work() -> None:
+        # Without a memory limit: Dask would pause a worker whose library holds its own copy of the rows.
+        options = {"nthreads": threads, "memory_limit": 0, "local_directory": folder, "dashboard": False, "host": _LOOPBACK}
+        async with Worker(scheduler, name=number, **options) as worker:
+            await worker.finished()
+
+    asyncio.run(work())
+
+
+def _end_with_job() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
