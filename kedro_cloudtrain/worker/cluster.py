@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .devices import whole_cores
-from .errors import MachineError, PackageError
+from .errors import LostProcessError, MachineError, PackageError
 from .relayed_callbacks import relayed_to_lightgbm, relayed_to_xgboost
 from .splitting import Part
 
@@ -160,6 +163,16 @@ class Cluster:
         self._relays.append(relay)
         return relayed
 
+    def lightgbm_network(self) -> list[dict[str, Any]]:
+        """Return for each process the parameters by which LightGBM finds the others, and adds up their histograms."""
+        ports = _free_ports(len(self._processes))
+        shared = {
+            "machines": ",".join(f"{_LOOPBACK}:{port}" for port in ports),
+            "num_machines": len(ports),
+            "pre_partition": True,
+        }
+        return [{**shared, "local_listen_port": port} for port in ports]
+
     def close(self, error: BaseException | None = None) -> BaseException | None:
         """End all processes, and return the error of the work, or the end of a process that it follows from."""
         died, self._closing = self._died, True
@@ -170,15 +183,15 @@ class Cluster:
             if each is not None:
                 each.close(timeout=_END_S)
         self._scratch.cleanup()
-        return error if died is None or error is None else MachineError(died)
+        return error if died is None or error is None else LostProcessError(died)
 
     def _start(self) -> None:
         try:
             import dask
             from distributed import Client, LocalCluster
         except ImportError as error:
-            raise PackageError(f'a fit in several processes needs Dask, and {error.name} is not installed: pip install "dask[array]" distributed')
-        import logging
+            named = f"a fit in several processes needs Dask, and {error.name} is not installed"
+            raise PackageError(f'{named}: pip install "kedro-cloudtrain[dask]"') from error
 
         with dask.config.set(_SCHEDULER):
             self._scheduler = LocalCluster(
@@ -206,7 +219,7 @@ class Cluster:
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
                 "OMP_NUM_THREADS": str(threads),
-                "DASK_LOGGING__DISTRIBUTED": "error",
+                "DASK_LOGGING__DISTRIBUTED": "critical",  # what a process has raised, the job raises
                 **environment,
             },
         )
@@ -236,6 +249,15 @@ def _by_gpu(workers: int, gpu: Gpu) -> list[dict[str, str]]:
     if len(names) < workers:
         raise MachineError(f"the fit asks for {workers} GPUs, and this machine shows it {len(names)} ({gpu})")
     return [{"CUDA_VISIBLE_DEVICES": name.strip()} for name in names[:workers]]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on; they are all held until the last is found, so that none comes twice."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((_LOOPBACK, 0))
+        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def _end(processes: Iterable[subprocess.Popen[bytes]]) -> None:

@@ -111,6 +111,8 @@ class FitCheckpoint(Checkpoint):
     def for_lightgbm(self, callbacks: Sequence[Any]) -> list[Any]:
         """Return LightGBM's callbacks, which then see the earlier rounds, and one more that writes states."""
 
+        earlier = self._earlier  # alone: what refers to a file cannot go to another process
+
         def with_earlier(stopper: Any) -> Any:
             began = False
 
@@ -118,7 +120,7 @@ class FitCheckpoint(Checkpoint):
                 nonlocal began
                 if not began:
                     began = True
-                    for number, row in enumerate(self._earlier):
+                    for number, row in enumerate(earlier):
                         results = [_with_value(each, _number(row[f"{each[0]}_{each[1]}"])) for each in env.evaluation_result_list]
                         stopper(replaced(env, iteration=number, begin_iteration=0, evaluation_result_list=results))
                 stopper(replaced(env, begin_iteration=0))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from .deadline import watch_deadline
-from .errors import InputError, MachineError
+from .errors import InputError, LostProcessError, MachineError
 from .gpus import GpuUse, described
 from .memory import release_memory
 from .progress import Progress
@@ -107,7 +107,7 @@ class Job:
             self._end(None, PRUNED)
             raise SystemExit(0)
         error = self.explained(error)
-        if isinstance(error, InputError):
+        if isinstance(error, InputError | LostProcessError):
             self._refuse(error)
         self._end(error)
         return None
@@ -183,7 +183,7 @@ class Job:
     def _versions(self) -> dict[str, str]:
         return {"python": sys.version.split()[0], **{name: version_of(name) for name in self._packages}}
 
-    def _refuse(self, error: InputError | MachineError) -> NoReturn:
+    def _refuse(self, error: InputError | MachineError | LostProcessError) -> NoReturn:
         """End the job with the message of a user's mistake or of a machine's fault, which a traceback would not make clearer."""
         self._end(error)
         print(error, file=sys.stderr)  # noqa: T201
