@@ -110,8 +110,8 @@ class Cluster:
     @property
     def addresses(self) -> list[str]:
         """The workers' addresses, the first one's first."""
-        workers = self.client.scheduler_info(n_workers=-1)["workers"]
-        return sorted(workers, key=lambda address: int(workers[address]["name"]))
+        names = self.client.run(_name_of)
+        return sorted(names, key=lambda address: int(names[address]))
 
     def deal(self, part: Part) -> list[StoredPart]:
         """Return some of the rows for each process: each gets every so manyth, so that all see what a table that is sorted holds."""
@@ -236,6 +236,11 @@ class Cluster:
         _end(self._processes)
         if self.client is not None:
             self.client.close(timeout=_END_S)
+
+
+def _name_of(dask_worker: Any) -> Any:
+    """Return a worker's name; Dask passes the worker to an argument of this name."""
+    return dask_worker.name
 
 
 def _by_gpu(workers: int, gpu: Gpu) -> list[dict[str, str]]:

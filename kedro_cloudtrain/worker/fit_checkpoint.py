@@ -110,7 +110,6 @@ class FitCheckpoint(Checkpoint):
 
     def for_lightgbm(self, callbacks: Sequence[Any]) -> list[Any]:
         """Return LightGBM's callbacks, which then see the earlier rounds, and one more that writes states."""
-
         earlier = self._earlier  # alone: what refers to a file cannot go to another process
 
         def with_earlier(stopper: Any) -> Any:
