@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from kedro_cloudtrain.jobs.parameters import OutputKind, TrainingParameters
 from kedro_cloudtrain.jobs.paths import texts_of_json
@@ -37,6 +37,11 @@ class TrainingSpec(BaseModel):
     sources: dict[Literal["data", "validation"], SourceFields]
     outputs: tuple[OutputKind, ...] = ("model", "metrics")
     workers: int = Field(1, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_one_worker(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # So that a fit in one process is the same work as that of an earlier release, which knew of no other.
+        return {name: value for name, value in serialize(self).items() if name != "workers" or value > 1}
 
     @field_validator("sources")
     @classmethod
