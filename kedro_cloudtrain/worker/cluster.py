@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ _LOOPBACK = "127.0.0.1"
 # A process imports Dask and pandas, which takes a cold disk some ten seconds.
 _START_S = 120.0
 _END_S = 10.0
+_LOOK_EVERY_S = 0.02
+_REAPED_S = 0.2
 # Work stealing would move rows from one process to another, and with them the sums' order.
 _SCHEDULER = {"distributed.scheduler.work-stealing": False}
 
@@ -175,6 +178,8 @@ class Cluster:
 
     def close(self, error: BaseException | None = None) -> BaseException | None:
         """End all processes, and return the error of the work, or the end of a process that it follows from."""
+        if isinstance(error, Exception) and self._died is None:
+            time.sleep(_REAPED_S)  # A library may notice the end of another process before the system has reported it.
         died, self._closing = self._died, True
         for relay in self._relays:
             relay.close()
@@ -195,7 +200,7 @@ class Cluster:
 
         with dask.config.set(_SCHEDULER):
             self._scheduler = LocalCluster(
-                n_workers=0, processes=True, host=_LOOPBACK, scheduler_port=0, dashboard_address=None, silence_logs=logging.ERROR
+                n_workers=0, processes=True, host=_LOOPBACK, scheduler_port=0, dashboard_address=f"{_LOOPBACK}:0", silence_logs=logging.ERROR
             )
         threads = max(1, whole_cores() // len(self._environments))
         for number, environment in enumerate(self._environments):
@@ -203,18 +208,21 @@ class Cluster:
         self.client = Client(self._scheduler)
         for process in self._processes:
             threading.Thread(target=self._watch, args=(process,), name="cloudtrain-cluster", daemon=True).start()
-        try:
-            self.client.wait_for_workers(len(self._processes), timeout=_START_S)
-        except Exception as error:
-            raise MachineError(
-                self._died or f"the processes of the fit have not started within {_START_S:g} s: {type(error).__name__}: {error}"
-            ) from error
+        self._wait_for_all()
+
+    def _wait_for_all(self) -> None:
+        deadline = time.monotonic() + _START_S
+        while len(self._scheduler.scheduler.workers) < len(self._processes):
+            if self._died is not None or time.monotonic() > deadline:
+                raise MachineError(self._died or f"the processes of the fit have not started within {_START_S:g} s")
+            time.sleep(_LOOK_EVERY_S)
 
     def _process(self, number: int, threads: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", f"{__package__}.cluster_process", self._scheduler.scheduler_address]
+        command = [sys.executable, "-P", "-m", f"{__package__}.cluster_process", self._scheduler.scheduler_address]
         return subprocess.Popen(
             [*command, str(number), str(threads), str(self._folder)],
             stdin=subprocess.PIPE,  # closed by the end of this process, whatever ends it
+            start_new_session=True,  # what ends this one's group leaves them the time to remove the rows
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),

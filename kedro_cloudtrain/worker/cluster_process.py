@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import threading
 
@@ -17,24 +18,25 @@ def serve(scheduler: str, number: int, threads: int, folder: str) -> None:
         scheduler: the scheduler's address.
         number: the worker's name, by which XGBoost orders the processes.
         threads: the threads that a library may use.
-        folder: the worker's own files.
+        folder: the cluster's files, and the worker's own: removed at the end.
     """
     from distributed import Worker
 
     # However the job ends, even by SIGKILL, the kernel closes its end; a thread is not held up by a fit.
-    threading.Thread(target=_end_with_job, name="cloudtrain-end", daemon=True).start()
+    threading.Thread(target=_end_with_job, args=(folder,), name="cloudtrain-end", daemon=True).start()
 
     async def work() -> None:
         # Without a memory limit: Dask would pause a worker whose library holds its own copy of the rows.
-        options = {"nthreads": threads, "memory_limit": 0, "local_directory": folder, "dashboard": False, "host": _LOOPBACK}
+        options = {"nthreads": threads, "memory_limit": 0, "local_directory": folder, "dashboard": False, "dashboard_address": f"{_LOOPBACK}:0", "host": _LOOPBACK}
         async with Worker(scheduler, name=number, **options) as worker:
             await worker.finished()
 
     asyncio.run(work())
 
 
-def _end_with_job() -> None:
+def _end_with_job(folder: str) -> None:
     sys.stdin.buffer.read()
+    shutil.rmtree(folder, ignore_errors=True)  # the job may have had no time for it
     os._exit(0)
 
 

@@ -85,8 +85,8 @@ def test_a_cpu_pod_has_the_memory_that_the_table_needs() -> None:
         names({"gpu": "auto"}, Workload("lightgbm", 100_000_000, 100))
 
 
-def test_a_second_gpu_holds_a_part_of_the_data_for_catboost_alone() -> None:
-    for library, machines in (("catboost", ["2 × NVIDIA A40"]), ("keras", [])):
+def test_a_second_gpu_holds_a_part_of_the_data_where_the_library_divides_it() -> None:
+    for library, machines in (("catboost", ["2 × NVIDIA A40"]), ("xgboost", ["2 × NVIDIA A40"]), ("keras", [])):
         settings = {"gpu": "auto", "gpu_count": 2}
         offers = Offers(gpus=[gpu("NVIDIA A40", 48, 0.4, EU_RO_1="LOW")])
         if machines:
