@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -130,19 +131,23 @@ class Cluster:
         """Return rows as Dask arrays of one block a process, each in the memory of its own process."""
         import dask.array
         from dask import delayed
+        from distributed import wait
 
         dealt, addresses = self.deal(part), self.addresses
         arrays: dict[str, Any] = {}
+        futures = []
         for name in dealt[0].files:
             blocks = []
             for stored, address in zip(dealt, addresses, strict=True):
-                future = self.client.submit(stored.array, name, workers=[address], pure=False)
-                blocks.append(dask.array.from_delayed(delayed(future), shape=stored.shapes[name], dtype=stored.types[name]))
+                futures.append(self.client.submit(stored.array, name, workers=[address], pure=False))
+                blocks.append(dask.array.from_delayed(delayed(futures[-1]), shape=stored.shapes[name], dtype=stored.types[name]))
             arrays[name] = dask.array.concatenate(blocks)
+        wait(futures)
+        self._remove_rows()
         return Part(**arrays)
 
     def each(self, function: Callable[..., Any], *arguments: Sequence[Any]) -> Any:
-        """Call a function in each process, and return the value that it has in the first.
+        """Call a function in each process, and return the value that it has in the first; then no stored rows are left.
 
         Args:
             function: what is called.
@@ -152,7 +157,10 @@ class Cluster:
             self.client.submit(function, *given, workers=[address], pure=False, allow_other_workers=False)
             for address, *given in zip(self.addresses, *arguments, strict=True)
         ]
-        return self.client.gather(futures)[0]
+        try:
+            return self.client.gather(futures)[0]
+        finally:
+            self._remove_rows()
 
     def for_xgboost(self, callbacks: Sequence[Any]) -> list[Any]:
         """Return XGBoost's callbacks for `xgboost.dask`: progress and checkpoints are kept in this process."""
@@ -190,6 +198,11 @@ class Cluster:
         self._scratch.cleanup()
         return error if died is None or error is None else LostProcessError(died)
 
+    def _remove_rows(self) -> None:
+        """Remove the files of rows: what a process has mapped it keeps, and a cross-validation would fill the disk."""
+        for folder in self._folder.glob("rows-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def _start(self) -> None:
         try:
             import dask
@@ -200,7 +213,12 @@ class Cluster:
 
         with dask.config.set(_SCHEDULER):
             self._scheduler = LocalCluster(
-                n_workers=0, processes=True, host=_LOOPBACK, scheduler_port=0, dashboard_address=f"{_LOOPBACK}:0", silence_logs=logging.ERROR
+                n_workers=0,
+                processes=True,
+                host=_LOOPBACK,
+                scheduler_port=0,
+                dashboard_address=f"{_LOOPBACK}:0",
+                silence_logs=logging.ERROR,
             )
         threads = max(1, whole_cores() // len(self._environments))
         for number, environment in enumerate(self._environments):

@@ -27,7 +27,14 @@ def serve(scheduler: str, number: int, threads: int, folder: str) -> None:
 
     async def work() -> None:
         # Without a memory limit: Dask would pause a worker whose library holds its own copy of the rows.
-        options = {"nthreads": threads, "memory_limit": 0, "local_directory": folder, "dashboard": False, "dashboard_address": f"{_LOOPBACK}:0", "host": _LOOPBACK}
+        options = {
+            "nthreads": threads,
+            "memory_limit": 0,
+            "local_directory": folder,
+            "dashboard": False,
+            "dashboard_address": f"{_LOOPBACK}:0",
+            "host": _LOOPBACK,
+        }
         async with Worker(scheduler, name=number, **options) as worker:
             await worker.finished()
 

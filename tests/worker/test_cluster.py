@@ -18,7 +18,7 @@ from support.waiting import wait_until
 from kedro_cloudtrain.worker.cluster import Cluster
 from kedro_cloudtrain.worker.errors import InputError, LostProcessError, MachineError, PackageError
 from kedro_cloudtrain.worker.gpus import Gpu
-from kedro_cloudtrain.worker.relay import Caller, RemoteModel, Relay
+from kedro_cloudtrain.worker.relay import Caller, Relay, RemoteModel
 from kedro_cloudtrain.worker.splitting import Part
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def test_a_process_that_is_killed_ends_the_others_and_the_work() -> None:
     futures = [cluster.client.submit(time.sleep, 300, workers=[address], pure=False) for address in cluster.addresses]
     wait_until(lambda: len(cluster.client.processing()) == 2)
     os.kill(pids[1], signal.SIGKILL)
-    with pytest.raises(BaseException) as raised:  # noqa: PT011  # Dask's own: a cancellation, or a closed connection
+    with pytest.raises(BaseException) as raised:  # Dask's own: a cancellation, or a closed connection
         cluster.client.gather(futures)
     error = cluster.close(raised.value)
     assert isinstance(error, LostProcessError)
