@@ -2,8 +2,8 @@
 
     python benchmarks/devices.py [rows]
 
-For each library and task, the metric of one process over five seeds of the fit (the split is the same), and that of two processes over the same
-seeds. A seed more falls outside five others' range once in three times, so it is the mean of the five that is to lie within the range of one process.
+For each library and task: the metric of one process over five seeds of the fit (the split is the same), and that of two over the same seeds.
+A further seed falls outside five others' range once in three times: so the mean of the five is to lie within the range of one process.
 """
 
 from __future__ import annotations
