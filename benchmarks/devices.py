@@ -2,7 +2,7 @@
 
     python benchmarks/devices.py [rows]
 
-For each library and task: the metric of one process over five seeds of the fit (the split is the same), and that of two over the same seeds.
+For each library and task: the metric of one process over five seeds of the fit (the split is the same), and that of two over the same.
 A further seed falls outside five others' range once in three times: so the mean of the five is to lie within the range of one process.
 """
 

@@ -48,13 +48,20 @@ def processes_on_pod(parameters: TrainingParameters, gpu: str | Sequence[str], g
     return 1 if needed is not None and needed[0] == "cpu" else gpu_count
 
 
-def processes_here(parameters: TrainingParameters, gpu_count: int) -> int:
-    """Return how many processes of this computer share the fit: `gpu_count`, if it has so many GPUs and the library uses them, else one."""
-    wanted = 1 if library_of(parameters.model_type) == "lightgbm" else processes_on_pod(parameters, "auto", gpu_count)
-    if wanted == 1:
+def processes_here(parameters: TrainingParameters, gpu_count: int, machines: int = 1) -> int:
+    """Return how many processes of this computer share the fit.
+
+    Args:
+        parameters: as `parameters.yml` has them.
+        gpu_count: how many GPUs are to share it, if this computer has so many and the library uses them.
+        machines: how many machines are to: here they are processes.
+    """
+    library = library_of(parameters.model_type)
+    if task_of(parameters.model_type) is None or library not in SHARED_BY_PROCESSES:
         return 1
-    found = find_gpu()
-    return wanted if found is not None and found.count >= wanted else 1
+    wanted = 1 if library == "lightgbm" else processes_on_pod(parameters, "auto", gpu_count)
+    found = find_gpu() if wanted > machines else None
+    return wanted if found is not None and found.count >= wanted else machines
 
 
 def sharing_problems(parameters: TrainingParameters, processes: int, *, local: bool = False) -> Iterator[str]:
@@ -72,11 +79,11 @@ def sharing_problems(parameters: TrainingParameters, processes: int, *, local: b
         if (name := rule.broken_by(given, "")) is not None:
             yield (
                 f"`hyperparameters.{name}` is {given[name]!r}, which {library} does not have where {processes} processes share a fit, one "
-                f"for each GPU: {rule.instead}, or set gpu_count: 1 for the node in cloudtrain.yml."
+                f"for each GPU or machine: {rule.instead}, or set gpu_count: 1 and machines: 1 for the node in cloudtrain.yml."
             )
     missing = [name for name in ("dask", "distributed") if importlib.util.find_spec(name) is None] if local else []
     if missing:
         yield (
-            f"`gpu_count` is {processes}, for which {missing[0]} is not installed in this environment: "
-            'pip install "kedro-cloudtrain[dask]", or set gpu_count: 1 for the node in cloudtrain.yml.'
+            f"{processes} processes are to share the fit, for which {missing[0]} is not installed in this environment: "
+            'pip install "kedro-cloudtrain[dask]", or set gpu_count: 1 and machines: 1 for the node in cloudtrain.yml.'
         )

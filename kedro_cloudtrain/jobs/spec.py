@@ -67,6 +67,7 @@ class FunctionSpec(BaseModel):
         validators: the validators of what the machine loads and saves itself, as Kedro's catalog has them.
         lazy: the outputs whose datasets save a dict of callables by calling them.
         load_versions: the versions to load, by the names of versioned entries.
+        machines: how many machines share the work.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,6 +84,11 @@ class FunctionSpec(BaseModel):
     validators: dict[str, JsonValue] = Field(default_factory=dict)
     lazy: tuple[str, ...] = ()
     load_versions: dict[str, str] = Field(default_factory=dict)
+    machines: int = Field(1, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_one_machine(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name != "machines" or value > 1}
 
     @property
     def module(self) -> str:

@@ -10,6 +10,7 @@ from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.code import Codes
 from kedro_cloudtrain.planning.catalog import unmade_entries, without_transcoding
 from kedro_cloudtrain.planning.function import plan_function, table_names
+from kedro_cloudtrain.planning.machines import machines_problems
 from kedro_cloudtrain.planning.outputs import output_problems
 from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
 from kedro_cloudtrain.planning.prediction import PredictionPlan, is_prediction, plan_prediction
@@ -58,7 +59,11 @@ class Planner:
         plans = [self._plan(node, outputs) for node in nodes]
         plans = [plan.with_trained(plans) if isinstance(plan, PredictionPlan) else plan for plan in plans]
         shared = [plan for plan in plans if isinstance(plan, MachinePlan) and plan.group is not None]
-        more = {plan.node: problems for plan in plans if isinstance(plan, MachinePlan) and (problems := [*_keeping_problems(plan)])}
+        more = {
+            plan.node: problems
+            for plan in plans
+            if isinstance(plan, MachinePlan) and (problems := [*_keeping_problems(plan), *machines_problems(plan)])
+        }
         for name in dict.fromkeys(plan.group for plan in shared):
             for plan, problems in _group_problems([plan for plan in shared if plan.group == name]):
                 more.setdefault(plan.node, []).extend(problems)

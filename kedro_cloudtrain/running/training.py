@@ -219,8 +219,6 @@ def training_requirements(
 
 def processes_of(parameters: TrainingParameters, settings: NodeSettings, *, to_pod: bool) -> int:
     """Return how many processes of its machine share a training's fit: see `sharing`."""
-    if settings.gpu_count == 1:
-        return 1
     if to_pod:
         return processes_on_pod(parameters, settings.gpu, settings.gpu_count)
-    return processes_here(parameters, settings.gpu_count)
+    return processes_here(parameters, settings.gpu_count, settings.machines)

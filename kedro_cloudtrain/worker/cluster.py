@@ -83,6 +83,7 @@ class Cluster:
     Args:
         workers: how many processes.
         gpu: the machine's GPUs, if the fit uses them; None for a fit on CPUs.
+        general: whether they do any tasks: those may move to another process, and each process has its part of the memory.
 
     Attributes:
         client: a `distributed.Client`.
@@ -94,7 +95,8 @@ class Cluster:
 
     client: Any
 
-    def __init__(self, workers: int, gpu: Gpu | None = None) -> None:
+    def __init__(self, workers: int, gpu: Gpu | None = None, *, general: bool = False) -> None:
+        self._general = general
         self._environments = [{} for _ in range(workers)] if gpu is None else _by_gpu(workers, gpu)
         self._scratch = tempfile.TemporaryDirectory(prefix="cloudtrain-cluster-", ignore_cleanup_errors=True)
         self._folder = Path(self._scratch.name)
@@ -110,6 +112,11 @@ class Cluster:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def scheduler_address(self) -> str:
+        """The scheduler's address, for further clients."""
+        return str(self._scheduler.scheduler_address)
 
     @property
     def addresses(self) -> list[str]:
@@ -211,7 +218,7 @@ class Cluster:
             named = f"a fit in several processes needs Dask, and {error.name} is not installed"
             raise PackageError(f'{named}: pip install "kedro-cloudtrain[dask]"') from error
 
-        with dask.config.set(_SCHEDULER):
+        with dask.config.set({} if self._general else _SCHEDULER):
             self._scheduler = LocalCluster(
                 n_workers=0,
                 processes=True,
@@ -232,13 +239,13 @@ class Cluster:
         deadline = time.monotonic() + _START_S
         while len(self._scheduler.scheduler.workers) < len(self._processes):
             if self._died is not None or time.monotonic() > deadline:
-                raise MachineError(self._died or f"the processes of the fit have not started within {_START_S:g} s")
+                raise MachineError(self._died or f"the processes that share the work have not started within {_START_S:g} s")
             time.sleep(_LOOK_EVERY_S)
 
     def _process(self, number: int, threads: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", f"{__package__}.cluster_process", self._scheduler.scheduler_address]
         return subprocess.Popen(
-            [*command, str(number), str(threads), str(self._folder)],
+            [*command, str(number), str(threads), str(self._folder), "auto" if self._general else "0"],
             stdin=subprocess.PIPE,  # closed by the end of this process, whatever ends it
             start_new_session=True,  # what ends this one's group leaves them the time to remove the rows
             env={
@@ -257,7 +264,7 @@ class Cluster:
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
         hint = ", most likely since the machine has too little memory" if code == -signal.SIGKILL else ""
-        self._died = f"process {self._processes.index(process) + 1} of the fit's {len(self._processes)} {how}{hint}"
+        self._died = f"process {self._processes.index(process) + 1} of the {len(self._processes)} that share the work {how}{hint}"
         print(self._died, flush=True)  # noqa: T201  # the job's log
         _end(self._processes)
         if self.client is not None:

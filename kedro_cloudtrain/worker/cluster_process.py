@@ -11,7 +11,7 @@ import threading
 _LOOPBACK = "127.0.0.1"
 
 
-def serve(scheduler: str, number: int, threads: int, folder: str) -> None:
+def serve(scheduler: str, number: int, threads: int, folder: str, memory: str) -> None:
     """Work for a scheduler until the job's process closes this one's standard input, by its own end at the latest.
 
     Args:
@@ -19,6 +19,8 @@ def serve(scheduler: str, number: int, threads: int, folder: str) -> None:
         number: the worker's name, by which XGBoost orders the processes.
         threads: the threads that a library may use.
         folder: the cluster's files, and the worker's own: removed at the end.
+        memory: `auto` for a bound by the worker's share of the machine's memory; `0` for none: Dask would pause a worker whose
+            library holds its own copy of the rows.
     """
     from distributed import Worker
 
@@ -26,10 +28,9 @@ def serve(scheduler: str, number: int, threads: int, folder: str) -> None:
     threading.Thread(target=_end_with_job, args=(folder,), name="cloudtrain-end", daemon=True).start()
 
     async def work() -> None:
-        # Without a memory limit: Dask would pause a worker whose library holds its own copy of the rows.
         options = {
             "nthreads": threads,
-            "memory_limit": 0,
+            "memory_limit": memory,
             "local_directory": folder,
             "dashboard": False,
             "dashboard_address": f"{_LOOPBACK}:0",
@@ -48,4 +49,4 @@ def _end_with_job(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5])

@@ -42,7 +42,7 @@ L4 = ("NVIDIA L4",)
             {"tree_method": "approx"},
             L4,
             2,
-            ["tree_method` is 'approx', which xgboost does not have where 2 processes", "use hist, or set gpu_count: 1"],
+            ["tree_method` is 'approx', which xgboost does not have where 2 processes", "use hist, or set gpu_count: 1 and machines: 1"],
             id="approx shared",
         ),
         pytest.param("xgboost_regression", {"tree_method": "approx"}, L4, 1, [], id="approx alone"),

@@ -51,11 +51,15 @@ def test_this_computer_has_as_many_processes_as_it_has_gpus_for(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert processes_here(parameters("xgboost_regression"), 2) == processes
     assert processes_here(parameters("lightgbm_regression"), 2) == 1
+    assert processes_here(parameters("lightgbm_regression"), 2, machines=3) == 3
+    assert processes_here(parameters("xgboost_regression"), 2, machines=3) == 3
+    assert processes_here(parameters("keras_regression"), 2, machines=3) == 1
     assert list(problems_here(parameters("xgboost_regression"), 2)) == []
     approx = list(problems_here(parameters("xgboost_regression", tree_method="approx"), 2))
     assert len(approx) == (1 if processes > 1 else 0)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     missing = list(problems_here(parameters("xgboost_regression"), 2))
     assert [
-        sentence.startswith("`gpu_count` is 2, for which dask is not installed in this environment: pip install") for sentence in missing
+        sentence.startswith("2 processes are to share the fit, for which dask is not installed in this environment: pip install")
+        for sentence in missing
     ] == ([True] if processes > 1 else [])

@@ -189,6 +189,7 @@ def scripts() -> dict[str, str]:
             for recipe, fields in SHARED.items()
         },
         "function": generator.render_function(FUNCTION),
+        "function_shared": generator.render_function(PLAIN_FUNCTION.model_copy(update={"machines": 4})),
         "function_of_parameters": generator.render_function(PLAIN_FUNCTION),
         "predict": generator.render_prediction(PREDICTION),
         "predict_by_url": generator.render_prediction(PLAIN_PREDICTION),

@@ -139,7 +139,7 @@ def test_dask_that_is_not_installed_is_named_with_the_command(monkeypatch: pytes
 
 def test_processes_that_do_not_start_are_the_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "false")
-    with pytest.raises(MachineError, match=r"process [12] of the fit's 2 has ended with exit code 1"):
+    with pytest.raises(MachineError, match=r"process [12] of the 2 that share the work has ended with exit code 1"):
         Cluster(2)
 
 
@@ -153,5 +153,5 @@ def test_a_process_that_is_killed_ends_the_others_and_the_work() -> None:
         cluster.client.gather(futures)
     error = cluster.close(raised.value)
     assert isinstance(error, LostProcessError)
-    assert str(error) == "process 2 of the fit's 2 was killed by SIGKILL, most likely since the machine has too little memory"
+    assert str(error) == "process 2 of the 2 that share the work was killed by SIGKILL, most likely since the machine has too little memory"
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]

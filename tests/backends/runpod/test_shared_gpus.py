@@ -44,6 +44,20 @@ def test_the_gpus_of_a_pod_share_a_fit(cloud: Cloud) -> None:
     assert outputs["metrics"]["rmse"] == pytest.approx(outputs["history"]["validation_rmse"].iloc[-1])
 
 
+def test_machines_of_this_computer_are_processes(cloud: Cloud) -> None:
+    order = TrainingOrder(
+        node="train",
+        parameters=TrainingParameters(model_type="lightgbm_regression", target_column="y"),
+        data=make_source(dataset_key="datasets/penguins.csv"),
+        outputs=("metrics",),
+        volume=cloud.volume,
+        settings=NodeSettings(machines=3),
+    )
+    rendered = order.render(order.inputs(), TrainingScriptGenerator())
+    assert "WORKERS = 3" in rendered.script
+    assert rendered.spec["workers"] == 3
+
+
 def test_one_gpu_needs_no_processes(cloud: Cloud) -> None:
     for parameters, settings in (
         ({}, {"gpu": "NVIDIA L4"}),
