@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .devices import whole_cores
-from .errors import LostProcessError, MachineError, PackageError
+from .errors import InputError, LostProcessError, MachineError, PackageError
 from .relayed_callbacks import relayed_to_lightgbm, relayed_to_xgboost
 from .splitting import Part
 
@@ -125,7 +125,20 @@ class Cluster:
         return sorted(names, key=lambda address: int(names[address]))
 
     def deal(self, part: Part) -> list[StoredPart]:
-        """Return some of the rows for each process: each gets every so manyth, so that all see what a table that is sorted holds."""
+        """Return some of the rows for each process: each gets every so manyth, so that all see what a table that is sorted holds.
+
+        Raises:
+            InputError: there are fewer rows than processes, which LightGBM does not survive.
+        """
+        count = len(self._processes)
+        if len(part) < count:
+            raise InputError(
+                f"The fit has {len(part)} rows, fewer than the {count} processes that are to share them: set gpu_count: 1 and machines: 1 "
+                "for the node in cloudtrain.yml."
+            )
+        return self._dealt(part)
+
+    def _dealt(self, part: Part) -> list[StoredPart]:
         count = len(self._processes)
         return [self.store(part.take(np.arange(first, len(part), count))) for first in range(count)]
 
@@ -140,7 +153,7 @@ class Cluster:
         from dask import delayed
         from distributed import wait
 
-        dealt, addresses = self.deal(part), self.addresses
+        dealt, addresses = self._dealt(part), self.addresses
         arrays: dict[str, Any] = {}
         futures = []
         for name in dealt[0].files:

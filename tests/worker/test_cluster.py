@@ -73,6 +73,13 @@ def test_every_row_is_dealt_once_with_its_target_and_its_weight(cluster: Cluster
             assert np.array_equal(array.compute()[order], expected)
 
 
+def test_fewer_rows_than_processes_are_refused(cluster: Cluster) -> None:
+    one = part(weighted=True).take(np.arange(1))
+    with pytest.raises(InputError, match=r"The fit has 1 rows, fewer than the 2 processes .* set gpu_count: 1 and machines: 1"):
+        cluster.deal(one)
+    assert cluster.share_out(one).target.compute().tolist() == [0]
+
+
 def decided(caller: Caller, rounds: int) -> list[Any]:
     """Ask of each round what has become of it, as a fit's callbacks do."""
     outcomes: list[Any] = []
