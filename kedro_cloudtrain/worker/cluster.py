@@ -211,6 +211,7 @@ class Cluster:
         died, self._closing = self._died, True
         for relay in self._relays:
             relay.close()
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # that its workers end is meant
         _end(self._processes)
         for each in (self.client, self._scheduler):
             if each is not None:
@@ -231,6 +232,7 @@ class Cluster:
             named = f"a fit in several processes needs Dask, and {error.name} is not installed"
             raise PackageError(f'{named}: pip install "kedro-cloudtrain[dask]"') from error
 
+        logging.getLogger("distributed").setLevel(logging.ERROR)  # it sets INFO itself, which a function's log would show
         with dask.config.set({} if self._general else _SCHEDULER):
             self._scheduler = LocalCluster(
                 n_workers=0,

@@ -56,3 +56,4 @@ def test_a_nodes_client_without_arguments_is_that_of_its_machines(project: Proje
     assert found == {"squares": [number**2 for number in range(12)], "processes": 2, "own": False}
     (folder,) = project.jobs
     assert "job.share(MACHINES)" in (folder / "train.py").read_text()
+    assert (folder / "log.txt").read_text() == ""
