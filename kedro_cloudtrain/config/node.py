@@ -21,14 +21,15 @@ CPU_IMAGE = "runpod/base:1.0.2-ubuntu2404"
 class NodeSettings(BaseModel):
     """Settings of one node, or of every node below `defaults`.
 
-    All but `timeout_s`, `cache`, `upload_warn_mb`, `group`, `keep_s` and the checkpoints matter to pods alone.
+    All but `timeout_s`, `cache`, `gpu_count`, `machines`, `upload_warn_mb`, `group`, `keep_s` and the checkpoints matter to pods alone.
 
     Attributes:
         timeout_s: the job's deadline, in seconds from its start.
         cache: whether the result of the same work is reused; false for a function that reads more than its inputs: a database, the clock.
         gpu: GPU types in order of preference, by the names of `kedro cloudtrain gpus`; `auto` takes the cheapest that is large enough;
             `none` takes a CPU pod.
-        gpu_count: the number of GPUs.
+        gpu_count: the number of GPUs, which share a training's fit; on this computer, if it has as many.
+        machines: the number of machines that share the node's work, in a Dask cluster: of processes on this computer, and one on RunPod.
         vcpu_count: the number of vCPUs of a CPU pod, a power of two; left out, four, or more where the table needs their memory.
         min_ram_gb: the least memory of the host, in gigabytes; left out, what the table is expected to take.
         min_vcpu: the least number of vCPUs.
@@ -63,6 +64,7 @@ class NodeSettings(BaseModel):
     cache: bool = True
     gpu: Literal["auto", "none"] | tuple[str, ...] = "auto"
     gpu_count: int = Field(1, ge=1)
+    machines: int = Field(1, ge=1)
     vcpu_count: int = Field(4, ge=2)
     min_ram_gb: Gigabytes | None = None
     min_vcpu: int | None = Field(None, ge=1, le=32)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.jobs.search_checks import of_all, pruner_problems, search_problems
+from kedro_cloudtrain.jobs.sharing import processes_here, processes_on_pod, sharing_problems
 from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.worker.devices import KERAS_BACKENDS
 from kedro_cloudtrain.worker.errors import InputError
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 
 
-# The libraries whose recipes use no second GPU.
-ON_ONE_GPU = ("xgboost", "lightgbm")
 # What Keras's recipes spread a batch over all GPUs by: see worker/blocks.
 SPREADING_BACKENDS = ("jax",)
 
@@ -206,13 +205,26 @@ def problems_on_pod(parameters: TrainingParameters, gpu: str | Sequence[str], gp
     if library == "catboost" and given.get("devices") is not None and (named := _named_devices(given["devices"])) < gpu_count:
         yield f"`gpu_count` is {gpu_count}, and `hyperparameters.devices` names {named} of them: leave `devices` out, and all are used."
     other_backend = library == "keras" and parameters.backend not in (None, *SPREADING_BACKENDS)
-    on_cpu_pod = gpu == "auto" and library == "lightgbm"
-    if gpu_count > 1 and not on_cpu_pod and (library in ON_ONE_GPU or other_backend):
-        name, instead = (f"{library} on {parameters.backend}", ", or leave `backend` to jax") if other_backend else (library, "")
+    if gpu_count > 1 and other_backend:
         yield (
-            f"`gpu_count` is {gpu_count}, and {name} trains on one GPU at most: the others would be paid for and idle. Set gpu_count: 1 "
-            f"for the node in cloudtrain.yml{instead}."
+            f"`gpu_count` is {gpu_count}, and keras on {parameters.backend} trains on one GPU at most: the others would be paid for and "
+            "idle. Set gpu_count: 1 for the node in cloudtrain.yml, or leave `backend` to jax."
         )
+    yield from sharing_problems(parameters, processes_on_pod(parameters, gpu, gpu_count))
+
+
+def problems_here(parameters: TrainingParameters, gpu_count: int) -> Iterator[str]:
+    """Yield what is wrong with a shipped recipe's training on this computer's GPUs.
+
+    Args:
+        parameters: as `parameters.yml` has them.
+        gpu_count: how many of them are to share a fit.
+    """
+    search = parameters.search
+    if search is not None:
+        yield from dict.fromkeys(of_all(parameters, search, lambda trial: problems_here(trial, gpu_count)))
+        return
+    yield from sharing_problems(parameters, processes_here(parameters, gpu_count), local=True)
 
 
 def _without_gpu(library: str, given: Mapping[str, Any]) -> Iterator[str]:

@@ -32,6 +32,8 @@ _VALUES = ("cloudpickle", "pandas", "pyarrow")
 # These load and save a catalog entry.
 _ENTRIES = ("kedro", "kedro-datasets")
 _BY_FORMAT = {"xlsx": ("openpyxl",), "xls": ("xlrd",)}
+# `dask[array]` and `dask[dataframe]` would add what the worker has anyway.
+_CLUSTER = ("dask", "distributed")
 _OVER_HTTP = ("fsspec", "aiohttp")
 _INDEX_OPTIONS = ("--index-url=", "--extra-index-url=", "--find-links=")
 
@@ -45,6 +47,7 @@ def requirements(
     over_http: bool = False,
     project: Path | None = None,
     fitted_with: Mapping[str, str] | None = None,
+    shared: bool = False,
 ) -> tuple[str, ...]:
     """Return what a training needs, or a prediction.
 
@@ -60,6 +63,7 @@ def requirements(
         over_http: whether a table is a URL.
         project: the project's folder, if there is one.
         fitted_with: of a prediction, the versions that its model was fitted with: the library is installed in the same one.
+        shared: whether several processes share the fit, in a cluster of Dask.
 
     Raises:
         ConfigError: the project's `uv.lock` is not valid.
@@ -68,7 +72,7 @@ def requirements(
     of_library = {**locked, **{name: version.partition("+")[0] for name, version in (fitted_with or {}).items()}}
     pinned = [_library_pinned(package, of_library, gpu=gpu) for package in packages(library, backend)]
     worker = _WORKER if fitted_with is None else _TABLES
-    names = dict.fromkeys([*worker, *_readers(file_formats, over_http=over_http)])
+    names = dict.fromkeys([*worker, *_readers(file_formats, over_http=over_http), *(_CLUSTER if shared else ())])
     return (*(_pinned(name, locked=locked) for name in names), *pinned)
 
 

@@ -36,7 +36,7 @@ _LONGEST_ASSIGNMENT = len("EARLY_STOPPING_ROUNDS = ")
 # The names that a function's script uses itself.
 _RESERVED_NAMES = {
     *("Path", "sys", "DataCatalog", "FunctionJob", "unpacked_code", "catalog", "job", "returned"),
-    *("RETURNS", "SAVES", "LAZY", "ENTRIES", "FILES", "LOAD_VERSIONS"),
+    *("RETURNS", "SAVES", "LAZY", "ENTRIES", "FILES", "LOAD_VERSIONS", "MACHINES"),
 }
 DEFAULT_SEED = 42
 _SHIPPED = Path(str(resources.files("kedro_cloudtrain.templates")))
@@ -101,7 +101,7 @@ class _Names:
     """Names for a script's variables: each dataset's own name as far as Python allows it, and no name twice."""
 
     def __init__(self, taken: set[str]) -> None:
-        self._taken = {name.lower() for name in taken} | {"returns", "saves", "entries", "load_versions"}
+        self._taken = {name.lower() for name in taken} | {"returns", "saves", "entries", "load_versions", "machines"}
 
     def of(self, dataset: str) -> str:
         """Return a new variable's name for a dataset's value; the constant's name is the same in capitals."""
@@ -242,6 +242,7 @@ class TrainingScriptGenerator:
             seed=seed,
             backend=parameters.backend,
             outputs=list(spec.outputs),
+            workers=spec.workers,
         )
 
     def _watched(self, parameters: TrainingParameters) -> WatchedMetric | None:
@@ -302,6 +303,7 @@ class TrainingScriptGenerator:
             files=spec.files,
             lazy=list(spec.lazy),
             load_versions=spec.load_versions,
+            machines=spec.machines,
         )
 
     def render_prediction(self, spec: PredictionSpec) -> str:

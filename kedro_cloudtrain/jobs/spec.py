@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from kedro_cloudtrain.jobs.parameters import OutputKind, TrainingParameters
 from kedro_cloudtrain.jobs.paths import texts_of_json
@@ -27,6 +27,7 @@ class TrainingSpec(BaseModel):
         sources: the table's fields (see `source_fields`) as `data`; as `validation` those of the validation rows, if they have a table
             of their own.
         outputs: the outputs to save.
+        workers: how many processes of the machine share the fit, one for each of its GPUs.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +36,12 @@ class TrainingSpec(BaseModel):
     parameters: TrainingParameters
     sources: dict[Literal["data", "validation"], SourceFields]
     outputs: tuple[OutputKind, ...] = ("model", "metrics")
+    workers: int = Field(1, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_one_worker(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # So that a fit in one process is the same work as that of an earlier release, which knew of no other.
+        return {name: value for name, value in serialize(self).items() if name != "workers" or value > 1}
 
     @field_validator("sources")
     @classmethod
@@ -60,6 +67,7 @@ class FunctionSpec(BaseModel):
         validators: the validators of what the machine loads and saves itself, as Kedro's catalog has them.
         lazy: the outputs whose datasets save a dict of callables by calling them.
         load_versions: the versions to load, by the names of versioned entries.
+        machines: how many machines share the work.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,6 +84,11 @@ class FunctionSpec(BaseModel):
     validators: dict[str, JsonValue] = Field(default_factory=dict)
     lazy: tuple[str, ...] = ()
     load_versions: dict[str, str] = Field(default_factory=dict)
+    machines: int = Field(1, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_one_machine(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name != "machines" or value > 1}
 
     @property
     def module(self) -> str:

@@ -13,8 +13,8 @@ _RAM_BYTES_A_CELL = 24
 _CELLS_OF_A_PIECE = 20e6
 # For a table of fewer cells, a GPU pod takes longer to start, and to install CUDA's packages, than a CPU takes to fit it.
 _GPU_CELLS = 20_000_000
-# CatBoost divides its data among its GPUs; the others hold all of it on each.
-_SHARED_BY_GPUS = ("catboost",)
+# CatBoost divides its data among its GPUs, XGBoost among its processes, one a GPU; Keras holds none of it there where there are several.
+_SHARED_BY_GPUS = ("catboost", "xgboost")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.code import Codes
 from kedro_cloudtrain.planning.catalog import unmade_entries, without_transcoding
 from kedro_cloudtrain.planning.function import plan_function, table_names
+from kedro_cloudtrain.planning.machines import machines_problems
 from kedro_cloudtrain.planning.outputs import output_problems
 from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
 from kedro_cloudtrain.planning.prediction import PredictionPlan, is_prediction, plan_prediction
@@ -59,7 +60,9 @@ class Planner:
         plans = [plan.with_trained(plans) if isinstance(plan, PredictionPlan) else plan for plan in plans]
         machines = [plan for plan in plans if isinstance(plan, MachinePlan)]
         detach = self.settings.run.detach
-        more = {plan.node: [*_keeping_problems(plan), *_preparing_problems(plan, detach=detach)] for plan in machines}
+        more = {
+            plan.node: [*_keeping_problems(plan), *_preparing_problems(plan, detach=detach), *machines_problems(plan)] for plan in machines
+        }
         shared = [plan for plan in machines if plan.group is not None]
         for name in dict.fromkeys(plan.group for plan in shared):
             for plan, problems in _group_problems([plan for plan in shared if plan.group == name]):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain import wording
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.offers import Candidate, cheapest_cpu, choose, why_no_gpu
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
+from kedro_cloudtrain.jobs.sharing import SHARED_BY_PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 _BEFORE_FIT_S = (120.0, 360.0)
 # Seconds of fit for a million numbers: XGBoost's 6 s for 10 million rows of 28 columns on an L4, and a hundred times that.
 _FIT_S_A_MILLION_CELLS = (0.02, 2.0)
+# A float32 for the processes that share a fit to map; and a GPU library with its environment.
+_DISK_BYTES_A_CELL = 4
+_PACKAGES_GB = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +89,7 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
         return Quote(problems=(error.message,))
     first = choice.candidates[0]
     startup_s = settings.startup_timeout_s
-    problems = tuple(_memory_problems(choice, workload))
+    problems = (*_memory_problems(choice, workload), *_disk_problems(choice, workload, settings))
     cpu = cheapest_cpu(offers, settings, data_center, workload) if first.gpu is not None else None
     try:
         lives_s = lifetime_s(node, first.usd_per_hour, pod_time_s(settings), startup_s, settings.max_cost_usd)
@@ -229,6 +234,17 @@ def _memory_problems(choice: Choice, workload: Workload) -> Iterator[str]:
             f"The table's {workload.cells / 1e6:,.0f} million numbers will take about {workload.memory_gb:.0f} GB of GPU memory, and the "
             f"largest of `gpu` has {largest.memory_gb:.0f} GB{each} ({largest}). Name a larger GPU (kedro cloudtrain gpus){more}, or write "
             "gpu: auto."
+        )
+
+
+def _disk_problems(choice: Choice, workload: Workload, settings: NodeSettings) -> Iterator[str]:
+    """Yield a problem if the processes that share a fit cannot map its numbers from the pod's own disk, beside the packages."""
+    shared = settings.gpu_count > 1 and workload.library in SHARED_BY_PROCESSES and choice.candidates[0].gpu is not None
+    needed_gb = math.ceil((workload.cells or 0.0) * _DISK_BYTES_A_CELL / 1e9 + _PACKAGES_GB)
+    if shared and needed_gb > settings.disk_gb:
+        yield (
+            f"The processes that share the fit map its {(workload.cells or 0.0) / 1e6:,.0f} million numbers from the pod's own disk, and "
+            f"`disk_gb` is {settings.disk_gb}: set disk_gb: {needed_gb} for the node in cloudtrain.yml."
         )
 
 

@@ -10,14 +10,21 @@ from kedro.io import MemoryDataset
 from kedro_cloudtrain.datasets import ModelDataset, ModelsDataset
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
 from kedro_cloudtrain.jobs.parameters import OUTPUT_KINDS, TrainingParameters, library_of, task_of
-from kedro_cloudtrain.jobs.preflight import check_training, problems_before, problems_on_pod, without_partitions, without_search
+from kedro_cloudtrain.jobs.preflight import (
+    check_training,
+    problems_before,
+    problems_here,
+    problems_on_pod,
+    without_partitions,
+    without_search,
+)
 from kedro_cloudtrain.jobs.search_checks import described
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.planning.entries import place_within
 from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
 from kedro_cloudtrain.planning.target import SampledTarget
-from kedro_cloudtrain.running.training import TrainingOrder, training_requirements, training_workload
+from kedro_cloudtrain.running.training import TrainingOrder, processes_of, training_requirements, training_workload
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.worker.hyperparameters import named_columns
 from kedro_cloudtrain.worker.roles import SPLITTING
@@ -333,8 +340,10 @@ def model_problems(plan: TrainingPlan, parameters: TrainingParameters, catalog: 
 
 def pod_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> list[str]:
     """Return why a shipped recipe does not train on the machines that its settings ask for."""
-    if plan.where != "runpod" or not generator.is_shipped(parameters.model_type):
+    if not generator.is_shipped(parameters.model_type):
         return []
+    if plan.where != "runpod":
+        return list(problems_here(parameters, plan.settings.gpu_count))
     return list(problems_on_pod(parameters, plan.settings.gpu, plan.settings.gpu_count))
 
 
@@ -362,7 +371,9 @@ def planned_script(plan: TrainingPlan, parameters: TrainingParameters, generator
     """
     tables = {"data": plan.inputs.data, "validation": plan.inputs.validation}
     sources = {kind: source_fields(plan.sources.get(name, SentSource("table"))) for kind, name in tables.items() if name is not None}
-    return generator.render(TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=job_outputs(plan.node)))
+    workers = processes_of(parameters, plan.settings, to_pod=plan.where == "runpod")
+    spec = TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=job_outputs(plan.node), workers=workers)
+    return generator.render(spec)
 
 
 def job_outputs(node: Node) -> tuple[OutputKind, ...]:

@@ -170,6 +170,7 @@ class FunctionOrder:
             files={name: {self._local[name].argument: files.contents.source.file} for name, files in inputs.files.items()},
             lazy=self.lazy,
             load_versions=inputs.versions,
+            machines=self.settings.machines,
         )
         return Rendered(spec.model_dump(mode="json"), generator.render_function(spec))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.config import NodeSettings
 
 # What each node of a group may set for itself; everything else is set for their machine.
-PER_NODE_SETTINGS = frozenset({"cache", "requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"})
+PER_NODE_SETTINGS = frozenset({"cache", "machines", "requirements", "upload_warn_mb", "checkpoint_every_s", "checkpoint_every_rounds"})
 # These, too, may differ where a machine is kept: each job has its own deadline there.
 _OF_A_JOB = PER_NODE_SETTINGS | {"timeout_s", "group"}
 _BY_PLACE = (URL_SECRETS_VARIABLE, CREDENTIALS_VARIABLE, JOB_KEYS_VARIABLE)

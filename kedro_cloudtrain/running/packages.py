@@ -25,6 +25,7 @@ def recipe_requirements(
     gpu: bool | None = None,
     backend: str | None = None,
     fitted_with: Mapping[str, str] | None = None,
+    shared: bool = False,
 ) -> tuple[str, ...]:
     """Return what a training or a prediction needs of packages, as pip writes them.
 
@@ -36,6 +37,7 @@ def recipe_requirements(
         gpu: whether the machine has a GPU; left out, the settings say.
         backend: what Keras computes with.
         fitted_with: of a prediction, the versions that its model was fitted with, by package.
+        shared: whether several processes share the fit.
 
     Raises:
         ConfigError: `requirements`, or the project's `uv.lock`, is not valid.
@@ -48,5 +50,6 @@ def recipe_requirements(
         over_http=any(isinstance(table, UrlSource) for table in tables),
         project=project,
         fitted_with=fitted_with,
+        shared=shared,
     )
     return with_given(names, Origins().resolved((*settings.index_lines, *settings.requirements)))

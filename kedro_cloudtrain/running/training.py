@@ -13,6 +13,7 @@ from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.jobs.requirements import own_release
 from kedro_cloudtrain.jobs.sent import SentInput, doubt_about
+from kedro_cloudtrain.jobs.sharing import processes_here, processes_on_pod
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
@@ -143,7 +144,13 @@ class TrainingOrder:
         if "data" not in sources:
             raise ConfigError(f"{self.node} has no data.")
         try:
-            spec = TrainingSpec(name=self.node, parameters=self.parameters, sources=sources, outputs=self.outputs)
+            spec = TrainingSpec(
+                name=self.node,
+                parameters=self.parameters,
+                sources=sources,
+                outputs=self.outputs,
+                workers=processes_of(self.parameters, self.settings, to_pod=self.to_pod),
+            )
         except ValidationError as error:
             raise ConfigError("\n".join(f"{self.node}: {problem}" for _, problem in problems_of(error, TrainingSpec))) from None
         script = self.given_script if self.given_script is not None else generator.render(spec)
@@ -204,4 +211,14 @@ def training_requirements(
     Raises:
         ConfigError: `requirements`, or the project's `uv.lock`, is not valid.
     """
-    return recipe_requirements(library_of(parameters.model_type), settings, tables, project, gpu=gpu, backend=parameters.backend)
+    shared = processes_of(parameters, settings, to_pod=True) > 1
+    return recipe_requirements(
+        library_of(parameters.model_type), settings, tables, project, gpu=gpu, backend=parameters.backend, shared=shared
+    )
+
+
+def processes_of(parameters: TrainingParameters, settings: NodeSettings, *, to_pod: bool) -> int:
+    """Return how many processes of its machine share a training's fit: see `sharing`."""
+    if to_pod:
+        return processes_on_pod(parameters, settings.gpu, settings.gpu_count)
+    return processes_here(parameters, settings.gpu_count, settings.machines)

@@ -110,8 +110,17 @@ def _cpu_for(library: str, given: Mapping[str, Any], task: str | None) -> Device
 
 def cpu() -> Device:
     """Return the CPU, with the cores that this process may use: those of its container where its start has told it."""
-    cores = os.environ.get(CORES_VARIABLE) or str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    cores = _cores()
     return Device("cpu", f"{cores} CPU core{'' if cores == '1' else 's'}")
+
+
+def whole_cores() -> int:
+    """Return how many cores this process may use, one at least."""
+    return max(1, int(float(_cores())))
+
+
+def _cores() -> str:
+    return os.environ.get(CORES_VARIABLE) or str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
 
 
 def _fault(library: str, gpu: Gpu | None) -> Fault | None:

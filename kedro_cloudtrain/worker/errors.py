@@ -55,6 +55,10 @@ class MachineError(Exception):
     """This machine cannot do the job; another one may. The client tries it on another pod."""
 
 
+class LostProcessError(Exception):
+    """One of the processes that share a fit has ended before it: killed, mostly, since the machine has too little memory."""
+
+
 class PrunedError(Exception):
     """The search that has asked for this fit has seen enough of it."""
 

@@ -98,6 +98,8 @@ class FitCheckpoint(Checkpoint):
                 return bool(self._callback.after_iteration(model, epoch, evals_log))
 
         class Keep(xgboost.callback.TrainingCallback):
+            of_job = True  # see `relayed_callbacks`
+
             def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
                 del epoch, evals_log
                 keep(lambda folder: model.save_model(folder / _MODELS["xgboost"]))
@@ -108,6 +110,7 @@ class FitCheckpoint(Checkpoint):
 
     def for_lightgbm(self, callbacks: Sequence[Any]) -> list[Any]:
         """Return LightGBM's callbacks, which then see the earlier rounds, and one more that writes states."""
+        earlier = self._earlier  # alone: what refers to a file cannot go to another process
 
         def with_earlier(stopper: Any) -> Any:
             began = False
@@ -116,10 +119,10 @@ class FitCheckpoint(Checkpoint):
                 nonlocal began
                 if not began:
                     began = True
-                    for number, row in enumerate(self._earlier):
+                    for number, row in enumerate(earlier):
                         results = [_with_value(each, _number(row[f"{each[0]}_{each[1]}"])) for each in env.evaluation_result_list]
-                        stopper(_replaced(env, iteration=number, begin_iteration=0, evaluation_result_list=results))
-                stopper(_replaced(env, begin_iteration=0))
+                        stopper(replaced(env, iteration=number, begin_iteration=0, evaluation_result_list=results))
+                stopper(replaced(env, begin_iteration=0))
 
             stop.order = stopper.order  # type: ignore[attr-defined]  # LightGBM sorts callbacks by it
             return stop
@@ -130,6 +133,7 @@ class FitCheckpoint(Checkpoint):
 
         # After early stopping, which ends a fit by raising: a fit that is over needs no state.
         keep.order = 100  # type: ignore[attr-defined]
+        keep.of_job = True  # type: ignore[attr-defined]  # see `relayed_callbacks`
         return [with_earlier(callback) if hasattr(callback, "order") else callback for callback in callbacks] + [keep]
 
     def for_catboost(self) -> dict[str, Any]:
@@ -238,7 +242,7 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def _replaced(env: Any, **changed: Any) -> Any:
+def replaced(env: Any, **changed: Any) -> Any:
     """Return LightGBM's `CallbackEnv` with some fields changed: a named tuple in some releases, a dataclass in others."""
     names = ("model", "params", "iteration", "begin_iteration", "end_iteration", "evaluation_result_list")
     return type(env)(**{name: changed.get(name, getattr(env, name)) for name in names})

@@ -103,6 +103,23 @@ class FunctionJob(Job):
         self._gpu = find_gpu()
         self.device, self._device_name = ("cuda", self._gpu.name) if self._gpu is not None else ("cpu", cpu().name)
 
+    def share(self, machines: int) -> None:
+        """Start processes that share the work: a Dask cluster, to which `distributed.Client()` without arguments connects.
+
+        Args:
+            machines: how many.
+
+        Raises:
+            MachineError: they do not start.
+            PackageError: Dask is not installed.
+        """
+        from .cluster import Cluster
+
+        self._cluster = Cluster(machines, general=True)
+        # In the environment for processes that the function starts; Dask, which is imported by now, reads it once.
+        os.environ["DASK_SCHEDULER_ADDRESS"] = self._cluster.scheduler_address
+        sys.modules["dask"].config.set({"scheduler-address": self._cluster.scheduler_address})
+
     def load(
         self,
         *,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from .deadline import watch_deadline
-from .errors import InputError, MachineError
+from .errors import InputError, LostProcessError, MachineError
 from .gpus import GpuUse, described
 from .memory import release_memory
 from .progress import Progress
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
+    from .cluster import Cluster
     from .gpus import Gpu
 
 
@@ -68,6 +69,7 @@ class Job:
         self.device, self._device_name = "cpu", ""
         self._gpu: Gpu | None = None
         self._gpu_use_percent: float | None = None
+        self._cluster: Cluster | None = None
         self.progress = Progress(self.folder / PROGRESS)
 
     def __enter__(self) -> Self:
@@ -93,6 +95,8 @@ class Job:
         """
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback_: TracebackType | None) -> bool | None:
+        if self._cluster is not None:
+            error = self._cluster.close(error)
         self._change_stage("")
         self.progress.close()
         if error is not None and not isinstance(error, Exception | SystemExit):
@@ -103,10 +107,26 @@ class Job:
             self._end(None, PRUNED)
             raise SystemExit(0)
         error = self.explained(error)
-        if isinstance(error, InputError):
+        if isinstance(error, InputError | LostProcessError):
             self._refuse(error)
         self._end(error)
         return None
+
+    def cluster(self, workers: int) -> Cluster:
+        """Return the processes that share the job's fits, one for each GPU; they are started once, and end with the job.
+
+        Args:
+            workers: how many.
+
+        Raises:
+            MachineError: the machine has fewer GPUs, or the processes do not start.
+            PackageError: Dask is not installed.
+        """
+        from .cluster import Cluster
+
+        if self._cluster is None:
+            self._cluster = Cluster(workers, self._gpu)
+        return self._cluster
 
     @property
     def rows_per_s(self) -> float | None:
@@ -163,7 +183,7 @@ class Job:
     def _versions(self) -> dict[str, str]:
         return {"python": sys.version.split()[0], **{name: version_of(name) for name in self._packages}}
 
-    def _refuse(self, error: InputError | MachineError) -> NoReturn:
+    def _refuse(self, error: InputError | MachineError | LostProcessError) -> NoReturn:
         """End the job with the message of a user's mistake or of a machine's fault, which a traceback would not make clearer."""
         self._end(error)
         print(error, file=sys.stderr)  # noqa: T201

@@ -149,6 +149,8 @@ class Progress:
         record = self.round
 
         class Rounds(xgboost.callback.TrainingCallback):
+            of_job = True  # see `relayed_callbacks`
+
             def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
                 del model, epoch
                 record({f"{part}_{name}": values[-1] for part, metrics in evals_log.items() for name, values in metrics.items()})
@@ -162,6 +164,7 @@ class Progress:
         def rounds(env: Any) -> None:
             self.round({f"{part}_{name}": value for part, name, value, *_ in env.evaluation_result_list or []})
 
+        rounds.of_job = True  # type: ignore[attr-defined]  # see `relayed_callbacks`
         return rounds
 
     def for_catboost(self) -> Any:

@@ -35,10 +35,21 @@ L4 = ("NVIDIA L4",)
         pytest.param(
             "xgboost_regression", {"device": "cuda"}, "none", 1, ["`gpu: none` rents a pod without a GPU"], id="cuda on a CPU pod"
         ),
+        pytest.param("xgboost_regression", {}, L4, 2, [], id="XGBoost shares the fit"),
+        pytest.param("lightgbm_regression", {}, L4, 4, [], id="LightGBM shares the fit"),
         pytest.param(
-            "xgboost_regression", {}, L4, 2, ["`gpu_count` is 2", "xgboost trains on one GPU at most", "gpu_count: 1"], id="two GPUs"
+            "xgboost_regression",
+            {"tree_method": "approx"},
+            L4,
+            2,
+            ["tree_method` is 'approx', which xgboost does not have where 2 processes", "use hist, or set gpu_count: 1 and machines: 1"],
+            id="approx shared",
         ),
-        pytest.param("lightgbm_regression", {}, L4, 4, ["`gpu_count` is 4", "lightgbm trains on one GPU at most"], id="LightGBM"),
+        pytest.param("xgboost_regression", {"tree_method": "approx"}, L4, 1, [], id="approx alone"),
+        pytest.param("xgboost_regression", {"tree_method": "approx", "device": "cpu"}, L4, 2, [], id="approx on the CPU by choice"),
+        pytest.param("lightgbm_regression", {"linear_tree": True}, L4, 2, ["linear_tree` is True", "leave it out"], id="linear"),
+        pytest.param("lightgbm_regression", {"tree_learner": "feature"}, L4, 2, ["'feature'", "use data or voting"], id="by features"),
+        pytest.param("lightgbm_regression", {"tree": "voting"}, L4, 2, [], id="by votes"),
         pytest.param("lightgbm_regression", {}, "none", 4, [], id="none at all"),
         pytest.param("catboost_regression", {}, L4, 2, [], id="CatBoost uses all"),
         pytest.param("keras_regression", {}, L4, 2, [], id="Keras uses all"),

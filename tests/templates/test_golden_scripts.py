@@ -12,6 +12,7 @@ import pytest
 from support.recipe_job import EVERYTHING, RECIPES
 
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.jobs.sharing import SHARED_BY_PROCESSES
 from kedro_cloudtrain.jobs.spec import FunctionSpec, PredictionSpec, TrainingSpec
 from kedro_cloudtrain.worker.watched_metric import _METRICS as METRICS
 
@@ -111,6 +112,11 @@ FOLDED: dict[str, dict[str, Any]] = {
     "catboost_binary_classification": {"validation": {"folds": 5, "group_column": "customer", "test_fraction": 0.2}},
     "keras_regression": {"validation": {"folds": 4, "time_column": "year"}, "weight_column": "rooms", "early_stopping_rounds": 5},
 }
+# A fit that the GPUs of a machine share.
+SHARED: dict[str, dict[str, Any]] = {
+    "xgboost_regression": {"early_stopping_rounds": 30, "hyperparameters": {"n_estimators": 300}},
+    "lightgbm_binary_classification": {"weight_column": "hours", "early_stopping_rounds": 50},
+}
 FUNCTION = FunctionSpec(
     name="score",
     function="shop.pipelines.scoring.nodes:score",
@@ -160,7 +166,7 @@ def training_spec(recipe: str, fields: dict[str, Any]) -> TrainingSpec:
         {
             "name": "train",
             "sources": {"data": data, **({"validation": validation} if validation is not None else {})},
-            **({"outputs": fields.pop("outputs")} if "outputs" in fields else {}),
+            **{name: fields.pop(name) for name in ("outputs", "workers") if name in fields},
             "parameters": {"model_type": recipe, **fields},
         }
     )
@@ -176,7 +182,14 @@ def scripts() -> dict[str, str]:
             f"{recipe}_folds": generator.render(training_spec(recipe, {"dataset_key": "t.csv", "target_column": "y", **fields}))
             for recipe, fields in FOLDED.items()
         },
+        **{
+            f"{recipe}_shared": generator.render(
+                training_spec(recipe, {"dataset_key": "t.csv", "target_column": "y", "workers": 4, **fields})
+            )
+            for recipe, fields in SHARED.items()
+        },
         "function": generator.render_function(FUNCTION),
+        "function_shared": generator.render_function(PLAIN_FUNCTION.model_copy(update={"machines": 4})),
         "function_of_parameters": generator.render_function(PLAIN_FUNCTION),
         "predict": generator.render_prediction(PREDICTION),
         "predict_by_url": generator.render_prediction(PLAIN_PREDICTION),
@@ -218,7 +231,9 @@ def scripts_with_parameters() -> dict[str, str]:
             [*folded, *weights, {"categorical_columns": ["shop"]}, {"validation": {"folds": 5}}, *metrics, {**weights[0], **metrics[-1]}]
         ):
             fields = {"dataset_key": "t.csv", "target_column": "y", **more}
-            written[f"{recipe}_{number}"] = TrainingScriptGenerator().render(training_spec(recipe, fields))
+            for workers in (1, 4) if library in SHARED_BY_PROCESSES else (1,):
+                spec = training_spec(recipe, {**fields, "workers": workers})
+                written[f"{recipe}_{number}_{workers}"] = TrainingScriptGenerator().render(spec)
     return written
 
 

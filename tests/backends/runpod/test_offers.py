@@ -12,6 +12,7 @@ from kedro_cloudtrain.backends.runpod.offers import CachedOffers, choose
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
 from kedro_cloudtrain.jobs.workload import Workload
+from kedro_cloudtrain.planning.quotes import quote
 from kedro_cloudtrain.rehearsal.offers import Offers, gpu
 
 DATA_CENTER = "EU-RO-1"
@@ -85,8 +86,8 @@ def test_a_cpu_pod_has_the_memory_that_the_table_needs() -> None:
         names({"gpu": "auto"}, Workload("lightgbm", 100_000_000, 100))
 
 
-def test_a_second_gpu_holds_a_part_of_the_data_for_catboost_alone() -> None:
-    for library, machines in (("catboost", ["2 × NVIDIA A40"]), ("keras", [])):
+def test_a_second_gpu_holds_a_part_of_the_data_where_the_library_divides_it() -> None:
+    for library, machines in (("catboost", ["2 × NVIDIA A40"]), ("xgboost", ["2 × NVIDIA A40"]), ("keras", [])):
         settings = {"gpu": "auto", "gpu_count": 2}
         offers = Offers(gpus=[gpu("NVIDIA A40", 48, 0.4, EU_RO_1="LOW")])
         if machines:
@@ -94,6 +95,28 @@ def test_a_second_gpu_holds_a_part_of_the_data_for_catboost_alone() -> None:
         else:
             with pytest.raises(CapacityError, match="74 GB needed"):
                 names(settings, Workload(library, 60_000_000, 100), offers)
+
+
+@pytest.mark.parametrize(
+    ("library", "rows", "gpu_count", "needed"),
+    [
+        (
+            "xgboost",
+            100_000_000,
+            4,
+            "map its 4,000 million numbers from the pod's own disk, and `disk_gb` is 20: set disk_gb: 24 for the node",
+        ),
+        ("xgboost", 100_000_000, 1, ""),
+        ("xgboost", 10_000_000, 4, ""),
+        ("catboost", 100_000_000, 4, ""),
+    ],
+)
+def test_the_rows_that_processes_share_fit_on_the_pods_disk(library: str, rows: int, gpu_count: int, needed: str) -> None:
+    settings = NodeSettings.model_validate({"gpu": "NVIDIA L4", "gpu_count": gpu_count})
+    problems = quote(StandInOffers(), "train", settings, DATA_CENTER, Workload(library, rows, 40)).problems
+    found = [problem for problem in problems if "disk_gb" in problem]
+    assert len(found) == bool(needed)
+    assert needed in "".join(found)
 
 
 def test_several_gpus_are_one_machine_of_their_price() -> None:

@@ -1,0 +1,89 @@
+"""How many processes of a machine share a fit: one for each of its GPUs, where the library uses no more than one from a process."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
+from kedro_cloudtrain.jobs.parameters import library_of, task_of
+from kedro_cloudtrain.worker.gpus import find_gpu
+from kedro_cloudtrain.worker.hyperparameter_devices import Rule, needed_device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kedro_cloudtrain.jobs.parameters import TrainingParameters
+
+# CatBoost, and Keras on JAX, use all GPUs of a machine from a single process.
+SHARED_BY_PROCESSES = ("xgboost", "lightgbm")
+# What a library has in a single process alone.
+_ALONE: dict[str, tuple[Rule, ...]] = {
+    # Dask gives each process the bins of its rows, and `approx` makes its own anew each round.
+    "xgboost": (Rule(("tree_method",), refused=("approx",), instead="use hist"),),
+    # LightGBM's parameters: "tree_learner", "linear_tree" (for `serial` alone). By features, each process would need all rows.
+    "lightgbm": (
+        Rule(
+            ("tree_learner", "tree_learner_type", "tree", "tree_type"),
+            refused=("serial", "feature", "feature_parallel"),
+            instead="use data or voting",
+        ),
+        Rule(("linear_tree", "linear_trees"), refused=(True,)),
+    ),
+}
+
+
+def processes_on_pod(parameters: TrainingParameters, gpu: str | Sequence[str], gpu_count: int) -> int:
+    """Return how many processes of a pod share the fit.
+
+    Args:
+        parameters: as `parameters.yml` has them.
+        gpu: `auto`, `none`, or GPU types.
+        gpu_count: how many GPUs.
+    """
+    library, task = library_of(parameters.model_type), task_of(parameters.model_type)
+    # `auto` sends LightGBM to a CPU pod, whose cores one process uses as well.
+    if task is None or library not in SHARED_BY_PROCESSES or gpu == "none" or (gpu == "auto" and library == "lightgbm"):
+        return 1
+    needed = needed_device(library, parameters.hyperparameters, task)
+    return 1 if needed is not None and needed[0] == "cpu" else gpu_count
+
+
+def processes_here(parameters: TrainingParameters, gpu_count: int, machines: int = 1) -> int:
+    """Return how many processes of this computer share the fit.
+
+    Args:
+        parameters: as `parameters.yml` has them.
+        gpu_count: how many GPUs are to share it, if this computer has so many and the library uses them.
+        machines: how many machines are to: here they are processes.
+    """
+    library = library_of(parameters.model_type)
+    if task_of(parameters.model_type) is None or library not in SHARED_BY_PROCESSES:
+        return 1
+    wanted = 1 if library == "lightgbm" else processes_on_pod(parameters, "auto", gpu_count)
+    found = find_gpu() if wanted > machines else None
+    return wanted if found is not None and found.count >= wanted else machines
+
+
+def sharing_problems(parameters: TrainingParameters, processes: int, *, local: bool = False) -> Iterator[str]:
+    """Yield what is wrong with a fit that several processes share.
+
+    Args:
+        parameters: as `parameters.yml` has them.
+        processes: how many.
+        local: whether they are this computer's, which then needs Dask.
+    """
+    if processes == 1:
+        return
+    library, given = library_of(parameters.model_type), parameters.hyperparameters
+    for rule in _ALONE[library]:
+        if (name := rule.broken_by(given, "")) is not None:
+            yield (
+                f"`hyperparameters.{name}` is {given[name]!r}, which {library} does not have where {processes} processes share a fit, one "
+                f"for each GPU or machine: {rule.instead}, or set gpu_count: 1 and machines: 1 for the node in cloudtrain.yml."
+            )
+    missing = [name for name in ("dask", "distributed") if importlib.util.find_spec(name) is None] if local else []
+    if missing:
+        yield (
+            f"{processes} processes are to share the fit, for which {missing[0]} is not installed in this environment: "
+            'pip install "kedro-cloudtrain[dask]", or set gpu_count: 1 and machines: 1 for the node in cloudtrain.yml.'
+        )

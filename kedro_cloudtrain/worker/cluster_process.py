@@ -1,0 +1,52 @@
+"""A process of a cluster: a Dask worker on this machine, which ends with the job that has started it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import threading
+
+_LOOPBACK = "127.0.0.1"
+
+
+def serve(scheduler: str, number: int, threads: int, folder: str, memory: str) -> None:
+    """Work for a scheduler until the job's process closes this one's standard input, by its own end at the latest.
+
+    Args:
+        scheduler: the scheduler's address.
+        number: the worker's name, by which XGBoost orders the processes.
+        threads: the threads that a library may use.
+        folder: the cluster's files, and the worker's own: removed at the end.
+        memory: `auto` for a bound by the worker's share of the machine's memory; `0` for none: Dask would pause a worker whose
+            library holds its own copy of the rows.
+    """
+    from distributed import Worker
+
+    # However the job ends, even by SIGKILL, the kernel closes its end; a thread is not held up by a fit.
+    threading.Thread(target=_end_with_job, args=(folder,), name="cloudtrain-end", daemon=True).start()
+
+    async def work() -> None:
+        options = {
+            "nthreads": threads,
+            "memory_limit": memory,
+            "local_directory": folder,
+            "dashboard": False,
+            "dashboard_address": f"{_LOOPBACK}:0",
+            "host": _LOOPBACK,
+        }
+        async with Worker(scheduler, name=number, **options) as worker:
+            await worker.finished()
+
+    asyncio.run(work())
+
+
+def _end_with_job(folder: str) -> None:
+    sys.stdin.buffer.read()
+    shutil.rmtree(folder, ignore_errors=True)  # the job may have had no time for it
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5])

@@ -1,0 +1,65 @@
+"""How many processes share a fit, on a pod and on this computer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from kedro_cloudtrain.jobs.parameters import TrainingParameters
+from kedro_cloudtrain.jobs.preflight import problems_here
+from kedro_cloudtrain.jobs.sharing import processes_here, processes_on_pod
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+L4 = ("NVIDIA L4",)
+
+
+def parameters(model_type: str, **hyperparameters: Any) -> TrainingParameters:
+    return TrainingParameters(model_type=model_type, target_column="y", hyperparameters=hyperparameters)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "given", "gpu", "processes"),
+    [
+        ("xgboost_regression", {}, L4, 4),
+        ("xgboost_regression", {}, "auto", 4),
+        ("xgboost_regression", {}, "none", 1),
+        ("xgboost_regression", {"device": "cpu"}, L4, 1),
+        ("xgboost_regression", {"tree_method": "exact"}, "auto", 1),
+        ("lightgbm_regression", {}, L4, 4),
+        ("lightgbm_regression", {}, "auto", 1),
+        ("catboost_regression", {}, L4, 1),
+        ("keras_regression", {}, L4, 1),
+        ("xgboost_of_my_own", {}, L4, 1),
+    ],
+)
+def test_a_pods_gpus_have_a_process_each_where_a_library_needs_it(model_type: str, given: dict[str, Any], gpu: Any, processes: int) -> None:
+    assert processes_on_pod(parameters(model_type, **given), gpu, 4) == processes
+
+
+@pytest.mark.parametrize(("gpus", "processes"), [(0, 1), (1, 1), (2, 2), (3, 2)])
+def test_this_computer_has_as_many_processes_as_it_has_gpus_for(
+    gpus: int, processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if gpus:
+        lines = "; ".join(["echo 'NVIDIA L4, 570.124'"] * gpus)
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert processes_here(parameters("xgboost_regression"), 2) == processes
+    assert processes_here(parameters("lightgbm_regression"), 2) == 1
+    assert processes_here(parameters("lightgbm_regression"), 2, machines=3) == 3
+    assert processes_here(parameters("xgboost_regression"), 2, machines=3) == 3
+    assert processes_here(parameters("keras_regression"), 2, machines=3) == 1
+    assert list(problems_here(parameters("xgboost_regression"), 2)) == []
+    approx = list(problems_here(parameters("xgboost_regression", tree_method="approx"), 2))
+    assert len(approx) == (1 if processes > 1 else 0)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    missing = list(problems_here(parameters("xgboost_regression"), 2))
+    assert [
+        sentence.startswith("2 processes are to share the fit, for which dask is not installed in this environment: pip install")
+        for sentence in missing
+    ] == ([True] if processes > 1 else [])

@@ -1,0 +1,82 @@
+"""Train an XGBoost regression model. By hand: python train.py"""
+
+import sys
+from pathlib import Path
+
+# The archive beside this script holds cloudtrain_worker: reading, encoding, metrics, saving.
+sys.path.insert(0, str(Path(__file__).with_name("worker.zip")))
+
+import xgboost as xgb
+from cloudtrain_worker import TrainingJob, take, with_defaults
+from xgboost import dask as dxgb
+
+DATASET_KEY = "t.csv"
+TARGET_COLUMN = "y"
+FEATURE_COLUMNS = None  # every other column
+HYPERPARAMETERS = {"n_estimators": 300}
+VALIDATION = {"fraction": 0.2, "seed": 42}
+EARLY_STOPPING_ROUNDS = 30
+SEED = 42
+WORKERS = 4  # processes that share the fit
+OUTPUTS = ["model", "metrics"]
+
+with TrainingJob(__file__, "xgboost", "regression", HYPERPARAMETERS, OUTPUTS) as job:
+    table = job.read(
+        TARGET_COLUMN,
+        FEATURE_COLUMNS,
+        VALIDATION,
+        dataset_key=DATASET_KEY,
+    )
+    train, validation, test = job.split(table, VALIDATION)
+    del table  # its rows are in the parts: a large table is not held twice
+
+    params = with_defaults(
+        job.hyperparameters,
+        objective="reg:squarederror",
+        eval_metric="rmse",
+        device=job.device,
+        seed=SEED,
+        verbosity=1,
+    )
+    rounds = take(params, "n_estimators", 100)
+    # A process for each GPU has its share of the rows. All add up their histograms, and grow
+    # the same trees.
+    cluster = job.cluster(WORKERS)
+    client = cluster.client
+    shares, held = cluster.share_out(train), cluster.share_out(validation)
+    kinds = {"feature_types": job.features.types, "enable_categorical": True}
+    kinds["max_bin"] = params.get("max_bin")
+    dtrain = dxgb.DaskQuantileDMatrix(client, shares.features, shares.target, **kinds)
+    dvalidation = dxgb.DaskQuantileDMatrix(
+        client,
+        held.features,
+        held.target,
+        ref=dtrain,
+        **kinds,
+    )
+    train = train.without_features()  # each process has its share: memory need not hold all
+
+    callbacks = [job.progress.for_xgboost()]
+    if EARLY_STOPPING_ROUNDS:
+        callbacks.append(xgb.callback.EarlyStopping(rounds=EARLY_STOPPING_ROUNDS))
+    job.progress.begin(rounds)
+    earlier = job.checkpoint.model  # of a lost machine
+    with job.stage("fit"):
+        fitted = dxgb.train(
+            client,
+            params,
+            dtrain,
+            rounds - job.checkpoint.rounds,
+            evals=[(dtrain, "train"), (dvalidation, "validation")],
+            verbose_eval=False,
+            xgb_model=xgb.Booster(model_file=earlier) if earlier else None,
+            callbacks=cluster.for_xgboost(job.checkpoint.for_xgboost(callbacks)),
+        )
+    booster = fitted["booster"]
+    if EARLY_STOPPING_ROUNDS:
+        booster = booster[: booster.best_iteration + 1]
+
+    job.score(booster, validation, test)
+    gain = booster.get_score(importance_type="gain")
+    columns = range(booster.num_features())
+    job.save(booster, importance=[gain.get(f"f{column}", 0.0) for column in columns])
