@@ -46,7 +46,9 @@ class EncodedRows:
 
     def append(self, matrix: NDArray[np.float32]) -> None:
         """Write more rows behind the others."""
-        self._file.write(memoryview(np.ascontiguousarray(matrix, dtype=np.float32)).cast("B"))
+        left = memoryview(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1)).cast("B") if matrix.size else memoryview(b"")
+        while left:
+            left = left[self._file.write(left) :]
         self.shape = (self.shape[0] + len(matrix), self.shape[1])
 
     def __getitem__(self, rows: int | slice) -> NDArray[np.float32]:

@@ -42,6 +42,7 @@ class TableInPieces:
     Args:
         location: a parquet table on disk.
         roles: what each column is for.
+        place: how messages name it: the table may be a copy.
 
     Attributes:
         rows: how many rows it has.
@@ -49,15 +50,16 @@ class TableInPieces:
         frame: of the rows that have a target, the columns that are no features alone; their index has their numbers in the table.
     """
 
-    def __init__(self, location: Location, roles: Roles) -> None:
+    def __init__(self, location: Location, roles: Roles, place: str) -> None:
         header = column_names(location)
         roles.require_all(location, header)
         self._location = location
         self._roles = roles
+        self._place = place
         self.names = roles.features_in(header)
         if not self.names:
-            raise InputError(f"{location.place} has no column but the target `{roles.target}`: a model has nothing to learn from.")
-        table: TrainingTable = read_training_table(location, dataclasses.replace(roles, features=(), categorical=()))
+            raise InputError(f"{place} has no column but the target `{roles.target}`: a model has nothing to learn from.")
+        table: TrainingTable = read_training_table(location, dataclasses.replace(roles, features=(), categorical=()), place)
         self.rows, self.frame = table.rows, table.frame
 
     @property
@@ -84,7 +86,7 @@ class TableInPieces:
             for name in self.names
         }
         for piece, rows in self._pieces():
-            refuse_nested(piece.frame, self._location.place)
+            refuse_nested(piece.frame, self._place)
             if piece.number == 0:
                 print_checks(doubts(piece.frame, self.names, self._roles.categorical, np.flatnonzero(fitted[rows])))
             for name, fit in fits.items():

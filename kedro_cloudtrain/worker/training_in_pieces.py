@@ -78,7 +78,7 @@ class TrainingInPieces(TrainingJob):
         names = ("dataset_key", "dataset_url", "dataset_file", "file_format", "load_args")
         given = input_location(self.folder, *(source.get(name) for name in names))
         location, count = stack.enter_context(as_parquet(given, columns_of(given, roles), volume_of(self.folder)))
-        table = TableInPieces(location, roles)
+        table = TableInPieces(location, roles, given.place)
         self._bytes_read += count
         self._rows["read"] = self._rows.get("read", 0) + table.rows
         return table

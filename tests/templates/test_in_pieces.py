@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from support.recipe_job import TASKS, awkward_table
 
+from kedro_cloudtrain.worker import encoded_rows, pieces
+
 if TYPE_CHECKING:
+    import pandas as pd
     from support.recipe_job import Job
 
 TARGETS = dict(zip(TASKS, ("räte ($)", "is it?", "class {{ }}"), strict=True))
+ROWS = 400
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
-def test_it(job: Job, another_job: Job, library: str, task: str) -> None:
-    table = awkward_table(400)
-    target = TARGETS[task]
-    frame = table.drop(columns=[name for name in TARGETS.values() if name != target])
-    key = job.table("t.parquet" if task != "regression" else "t.csv", frame)
-    asked = {"validation": {"fraction": 0.2, "test_fraction": 0.1, "seed": 1}, "seed": 11}
-    result = job.run_here(f"{library}_{task}", key, target, in_pieces=True, **asked)
-    assert result["state"] == "succeeded", result
-    other = another_job.run_here(f"{library}_{task}", key, target, **asked)
-    assert result["rows"] == other["rows"]
-    print(job.output("metrics"), another_job.output("metrics"))
-    assert job.model.description["features"] == another_job.model.description["features"]
-    np.testing.assert_allclose(job.predictions["prediction" if task == "regression" else job.predictions.columns[-1]], another_job.predictions["prediction" if task == "regression" else job.predictions.columns[-1]])
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "_FEWEST_ROWS", 64)
+    monkeypatch.setattr(pieces, "_MOST_ROWS", 64)
+    monkeypatch.setattr(encoded_rows, "_CELLS", 1000)
+
+
+def awkward(target: str) -> pd.DataFrame:
+    return awkward_table(ROWS).drop(columns=[name for name in TARGETS.values() if name != target])
+
+
+def features_of(job: Job) -> list[dict[str, Any]]:
+    """Return how a model's features become numbers; the means of pieces are added up in another order."""
+    features = job.model.description["features"]
+    return [{**each, "mean": pytest.approx(each["mean"], rel=1e-9), "scale": pytest.approx(each["scale"], rel=1e-9)} for each in features]
+
+
+def scores(job: Job) -> dict[str, float]:
+    return {name: value for name, value in job.output("metrics").items() if isinstance(value, float)}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "form", "asked"),
+    [
+        ("xgboost_regression", "csv", {"validation": {"fraction": 0.2, "test_fraction": 0.1}}),
+        ("xgboost_binary_classification", "parquet", {"weight_column": "whole numbers", "early_stopping_rounds": 2}),
+        ("xgboost_multiclass_classification", "csv", {"class_weight": "balanced", "validation": {"group_column": "whole numbers"}}),
+        ("lightgbm_regression", "parquet", {"validation": {"time_column": "comma,colon:"}, "categorical_columns": ["whole numbers"]}),
+        ("lightgbm_binary_classification", "csv", {"class_weight": "balanced", "weight_column": "whole numbers"}),
+        ("lightgbm_multiclass_classification", "csv", {"validation": {"fraction": 0.3, "test_fraction": 0.1}, "early_stopping_rounds": 2}),
+    ],
+)
+def test_a_fit_in_pieces_is_the_fit_in_memory(job: Job, another_job: Job, recipe: str, form: str, asked: dict[str, Any]) -> None:
+    target = TARGETS[recipe.partition("_")[2]]
+    table = awkward(target)
+    key = job.table(f"a b/täble.{form}", table)
+
+    result = job.run_here(recipe, key, target, in_pieces=True, **asked, seed=11)
+    expected = another_job.run_here(recipe, key, target, **asked, seed=11)
+
+    assert result["state"] == expected["state"] == "succeeded"
+    assert (result["rows"], result["device"]) == (expected["rows"], "cpu")
+    assert features_of(job) == another_job.model.description["features"]
+    assert scores(job) == pytest.approx(scores(another_job), abs=1e-3)
+    assert len(job.output("history")) == len(another_job.output("history"))
+    ours, theirs = (each.predictions.sort_values("row", ignore_index=True) for each in (job, another_job))
+    assert (ours["row"] == theirs["row"]).all()
