@@ -10,6 +10,7 @@ from kedro_cloudtrain import wording
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.offers import Candidate, cheapest_cpu, choose, why_no_gpu
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
+from kedro_cloudtrain.jobs.pieces_checks import PIECE_LIBRARIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -205,11 +206,12 @@ def _memory_problems(choice: Choice, workload: Workload) -> Iterator[str]:
     largest = max(gpus, key=lambda candidate: candidate.memory_gb)
     if not workload.fits(largest.memory_gb, largest.count):
         more = ", raise gpu_count" if workload.shares_gpus else ""
+        pieces = ", or in_pieces: true in its parameters, which fits it in pieces on a CPU" if workload.library in PIECE_LIBRARIES else ""
         each = " each" if largest.count > 1 else ""
         yield (
             f"The table's {workload.cells / 1e6:,.0f} million numbers will take about {workload.memory_gb:.0f} GB of GPU memory, and the "
             f"largest of `gpu` has {largest.memory_gb:.0f} GB{each} ({largest}). Name a larger GPU (kedro cloudtrain gpus){more}, or write "
-            "gpu: auto."
+            f"gpu: auto{pieces}."
         )
 
 

@@ -6,7 +6,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from .categories import distinct_texts
 from .columns import is_number
@@ -17,6 +16,7 @@ from .kinds import as_numbers, days_of, kind_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from .kinds import Kind

@@ -145,12 +145,12 @@ class DigitsOfPieces(Digits):
         self._rows += len(values)
 
     @property
-    def low(self) -> Any:  # type: ignore[override]
+    def low(self) -> Any:
         """See above."""
         return self._limits[0] if self._limits is not None else 0 if self.whole else 0.0
 
     @property
-    def high(self) -> Any:  # type: ignore[override]
+    def high(self) -> Any:
         """See above."""
         return self._limits[1] if self._limits is not None else 0 if self.whole else 0.0
 

@@ -46,7 +46,7 @@ class EncodedRows:
 
     def append(self, matrix: NDArray[np.float32]) -> None:
         """Write more rows behind the others."""
-        left = memoryview(np.ascontiguousarray(matrix, dtype=np.float32).reshape(-1)).cast("B") if matrix.size else memoryview(b"")
+        left = _bytes_of(np.ascontiguousarray(matrix, dtype=np.float32))
         while left:
             left = left[self._file.write(left) :]
         self.shape = (self.shape[0] + len(matrix), self.shape[1])
@@ -55,10 +55,10 @@ class EncodedRows:
         """Read a row, or rows that follow one another."""
         if not isinstance(rows, slice):
             place = range(len(self))[rows]
-            return self[place : place + 1][0]
+            return np.asarray(self[place : place + 1][0])
         start, stop, _ = rows.indices(len(self))
         matrix = np.empty((max(0, stop - start), self.shape[1]), dtype=np.float32)
-        left, place = memoryview(matrix).cast("B") if matrix.size else memoryview(b""), start * self.shape[1] * 4
+        left, place = _bytes_of(matrix), start * matrix.shape[1] * matrix.itemsize
         while left:
             count = os.preadv(self._file.fileno(), [left], place)
             if not count:
@@ -145,6 +145,10 @@ class PartInPieces(Part):
                 return part.features[rows].astype(np.float64)
 
         return Rows()
+
+
+def _bytes_of(matrix: NDArray[np.float32]) -> memoryview:
+    return matrix.reshape(-1).view(np.uint8).data
 
 
 def _scratch() -> Path:

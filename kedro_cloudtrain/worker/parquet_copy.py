@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .encoding import Column
+from .delimited import can_be_read_in_pieces
 from .errors import InputError
 from .locations import Location
 from .pieces import Wanted
@@ -23,13 +23,25 @@ from .results import version_of
 from .text_pieces import TextPieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
 
 _DIGITS = 16
 _READ_BYTES = 1 << 24
 _KEPT_S = 30 * 86_400.0
+
+
+def unreadable_in_pieces(file_format: str, load_args: Mapping[str, Any]) -> str | None:
+    """Return why a table cannot be read in pieces, and what to do, as the end of a sentence; None where it can."""
+    if file_format == "parquet":
+        return None
+    if file_format not in ("csv", "tsv"):
+        return f"is {file_format}, which only a reader of all rows understands: save it as parquet or csv, or take `in_pieces` out."
+    odd = next((name for name in load_args if not can_be_read_in_pieces({name: load_args[name]})), None)
+    if odd is None:
+        return None
+    return f"has load_args.{odd}, which pandas applies to all rows at once: save the table as parquet, or take `in_pieces` out."
 
 
 @contextlib.contextmanager
@@ -47,6 +59,8 @@ def as_parquet(location: Location, names: Sequence[str], volume: Path) -> Iterat
     Raises:
         InputError: the table cannot be read.
     """
+    if (problem := unreadable_in_pieces(location.format, location.load_args)) is not None:
+        raise InputError(f"`in_pieces` is true, and {location.place} {problem}")
     with local_file(location) as (path, count):
         if location.format == "parquet":
             yield dataclasses.replace(location, place=str(path), file_format="parquet", fetch=None), count
@@ -114,6 +128,8 @@ def _convert(location: Location, place: str, names: Sequence[str], folder: Path)
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from .encoding import Column  # imports pandas, which a plan need not wait for
 
     wanted = Wanted.of([Column(name, "number") for name in names], ())
     writer, number = None, 0

@@ -16,7 +16,6 @@ from .encoding import Column, Features
 from .errors import InputError
 from .parquet_pieces import ParquetPieces
 from .pieces import Wanted
-from .roles import Roles
 from .splitting import Split, split_rows
 from .tables import column_names, read_table
 from .target import Target
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from .locations import Location
     from .pieces import Piece
+    from .roles import Roles
     from .target import Task
 
 # What a row is for; one without a target is for nothing.

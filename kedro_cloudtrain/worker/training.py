@@ -70,7 +70,7 @@ class TrainingJob(Job):
     _folds: CrossValidation | None = None
     _fold = 0  # the fit's number among the folds; 0 where it is none of a fold
     _test: Part | None = None
-    _own_device: Mapping[str, Any] = {}  # noqa: RUF012  # never changed
+    _own_device: Mapping[str, Any] = {}  # never changed
 
     def __init__(
         self,

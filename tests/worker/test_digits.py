@@ -19,6 +19,7 @@ from kedro_cloudtrain.worker.encoding import Column
 from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.tables import read_table
 
+
 def kept(column: Column) -> Column:
     """Return a column as a model's description holds it."""
     return Column(**{**json.loads(json.dumps(dataclasses.asdict(column))), "categories": ()})
