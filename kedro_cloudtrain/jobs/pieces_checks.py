@@ -52,9 +52,7 @@ def _problems(parameters: TrainingParameters, *, local: bool) -> Iterator[str]:
         yield f"{_WHOLE[library]}: take it out, or {_LARGER}."
         return
     if parameters.validation.folds is not None:
-        yield (
-            "`validation.folds` encodes rows in memory, once a fold: hold out a `validation.fraction` instead, or take `in_pieces` out."
-        )
+        yield ("`validation.folds` encodes rows in memory, once a fold: hold out a `validation.fraction` instead, or take `in_pieces` out.")
     if library == "xgboost":
         for name in (name for name, refused in _OF_XGBOOST.items() if given.get(name) in refused):
             yield f"`hyperparameters.{name}` is {given[name]!r}, which needs all rows at once: take one of the two out."

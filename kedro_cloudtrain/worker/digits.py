@@ -141,7 +141,7 @@ class DigitsOfPieces(Digits):
             self._whole_numbers = self._whole_numbers and bool((finite == np.floor(finite)).all())
         if not self._narrow:
             sampled = values.iloc[-self._rows % self._step :: self._step]
-            self._sample.append(_floats(sampled))
+            self._sample.append(_floats(sampled).copy())  # a view would keep the piece in memory
         self._rows += len(values)
 
     @property

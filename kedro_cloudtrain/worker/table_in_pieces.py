@@ -14,6 +14,7 @@ from .doubts import doubts, print_checks, refuse_nested
 from .encoded_rows import EncodedRows, PartInPieces
 from .encoding import Column, Features
 from .errors import InputError
+from .memory import release_memory
 from .parquet_pieces import ParquetPieces
 from .pieces import Wanted
 from .splitting import Split, split_rows
@@ -125,6 +126,7 @@ class TableInPieces:
             piece.frame.index = pd.RangeIndex(rows.start, rows.stop)
             yield piece, rows
             begin = rows.stop
+            release_memory()  # a C library would keep what each piece has taken
 
     def _alone(self, name: str, fitted: NDArray[np.bool_]) -> pd.Series:
         """Return a column's training rows."""
