@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # How a problem begins.
 ASKED = "`in_pieces` is true, and "
+# A smaller file holds no table that is larger than a memory.
+LOOKED_AT_BYTES = 16 * 1024 * 1024
 # The libraries whose recipes fit a table in pieces.
 PIECE_LIBRARIES = ("xgboost", "lightgbm")
 # The first release with ExtMemQuantileDMatrix.
@@ -79,6 +81,8 @@ def source_problems(sources: Iterable[tuple[str, Mapping[str, JsonValue]]]) -> I
 def larger_than_memory(workload: Workload) -> str | None:
     """Return, as a clause, that a table would take more than half of this computer's memory; None where it does not."""
     memory_gb = host_memory_gb()
+    if workload.size_bytes is not None and workload.size_bytes < LOOKED_AT_BYTES:
+        return None
     if workload.cells is None or workload.ram_gb <= memory_gb / 2:
         return None
     return (

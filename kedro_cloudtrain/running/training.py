@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.parameters import library_of
-from kedro_cloudtrain.jobs.pieces_checks import ASKED, larger_than_memory, pieces_problems, source_problems
+from kedro_cloudtrain.jobs.pieces_checks import ASKED, LOOKED_AT_BYTES, larger_than_memory, pieces_problems, source_problems
 from kedro_cloudtrain.jobs.requirements import own_release
 from kedro_cloudtrain.jobs.sent import SentInput, doubt_about
 from kedro_cloudtrain.jobs.spec import SourceFields, TrainingSpec, source_fields
@@ -46,8 +46,6 @@ logger = logging.getLogger("kedro.cloudtrain")
 # Measured by benchmarks/larger.py.
 _BYTES_A_ROW_IN_PIECES = 64
 _BYTES_A_CELL_IN_PIECES = {"lightgbm": 1}
-# A smaller file holds no table that is larger than a memory.
-_LOOKED_AT_BYTES = 16 * 1024 * 1024
 
 
 def training_workload(parameters: TrainingParameters, rows: int | None, columns: int | None, size_bytes: int | None) -> Workload:
@@ -187,7 +185,7 @@ class TrainingOrder:
         if self.parameters.in_pieces is not None or self.to_pod or source is None or not shipped:
             return self.parameters
         size_bytes = inputs.identities(self.volume)[1].get("data")
-        if (size_bytes or 0) < _LOOKED_AT_BYTES:
+        if (size_bytes or 0) < LOOKED_AT_BYTES:
             return self.parameters
         location = source.location if isinstance(source, UrlSource) else table_location(source, self.volume)
         shape = None

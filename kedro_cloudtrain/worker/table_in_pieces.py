@@ -17,7 +17,7 @@ from .errors import InputError
 from .memory import release_memory
 from .parquet_pieces import ParquetPieces
 from .pieces import Wanted
-from .splitting import Split, split_rows
+from .splitting import split_rows
 from .tables import column_names, read_table
 from .target import Target
 from .training_table import TrainingTable, read_training_table
@@ -60,7 +60,7 @@ class TableInPieces:
         self.names = roles.features_in(header)
         if not self.names:
             raise InputError(f"{place} has no column but the target `{roles.target}`: a model has nothing to learn from.")
-        table: TrainingTable = read_training_table(location, dataclasses.replace(roles, features=(), categorical=()), place)
+        table: TrainingTable = read_training_table(location, dataclasses.replace(roles, features=(), categorical=()), place, len(header))
         self.rows, self.frame = table.rows, table.frame
 
     @property
@@ -170,26 +170,28 @@ class PartsInPieces:
         Raises:
             InputError: a part that is needed has no rows.
         """
-        frame, codes, weight = self._table.frame, self.target.encode(self._table.frame[self._roles.target]), self._table.weight
-        numbers = frame.index.to_numpy()
+        codes, weight = self._target_of(self._table), self._table.weight
         if held_out is None:
             classes = None if self.target.task == "regression" else codes
-            split = split_rows(frame, classes, **{name: value for name, value in validation.items() if name != "dataset"})
+            wanted = {name: value for name, value in validation.items() if name != "dataset"}
+            split = split_rows(self._table.frame, classes, **wanted)
+            part_of = np.full(len(codes), -1, dtype=np.int8)
+            for number, name in enumerate(_PARTS):
+                part_of[getattr(split, name)] = number
+            del split
         else:
-            split = Split(np.arange(len(frame)), np.arange(0), np.arange(0))
-        part_of = np.full(len(frame), -1, dtype=np.int8)
-        for number, name in enumerate(_PARTS):
-            part_of[getattr(split, name)] = number
-        del split
+            part_of = np.zeros(len(codes), dtype=np.int8)
+        numbers = self._table.frame.index
+        # What has split the rows need not be held any longer.
+        self._table.frame = self._table.frame[:0]
         part_of_row = np.full(self._table.rows, -1, dtype=np.int8)
         part_of_row[numbers] = part_of
-        self._table.frame = frame = frame[:0]  # what split the rows need not be held any longer
         self.features, encoded = self._table.encode(self._table.fit(part_of_row == 0), part_of_row)
         parts: list[PartInPieces] = []
         for number, (name, matrix) in enumerate(zip(_PARTS, encoded, strict=True)):
             chosen = part_of == number
             # Of the training rows, nobody asks for their numbers.
-            rows = numbers[chosen] if number else numbers[:0]
+            rows = numbers[chosen if number else slice(0)].to_numpy()
             parts.append(self._checked(PartInPieces(matrix, codes[chosen], rows, None if weight is None else weight[chosen]), name))
         train, held, test = parts
         if held_out is not None:
@@ -201,12 +203,20 @@ class PartsInPieces:
 
     def _of_table(self, table: TableInPieces) -> PartInPieces:
         """Return all rows of a table of validation rows."""
+        codes, weight = self._target_of(table), table.weight
         numbers = table.frame.index.to_numpy()
-        codes, weight = self.target.encode(table.frame[self._roles.target]), table.weight
         part_of = np.full(table.rows, -1, dtype=np.int8)
         part_of[numbers] = 1
         _, encoded = table.encode(self.features, part_of)
         return self._checked(PartInPieces(encoded[1], codes, numbers, weight), "validation")
+
+    def _target_of(self, table: TableInPieces) -> NDArray[Any]:
+        """Return a table's target as numbers; the table has it no longer, unless it splits the rows as well."""
+        codes = self.target.encode(table.frame[self._roles.target])
+        if self._roles.target not in self._roles.validation.values():
+            table.frame = table.frame.drop(columns=self._roles.target)
+        release_memory()
+        return codes
 
     def _checked(self, part: PartInPieces, name: str) -> PartInPieces:
         if part.weight is not None:

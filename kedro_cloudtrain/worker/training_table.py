@@ -33,13 +33,14 @@ class TrainingTable:
     bytes_read: int
 
 
-def read_training_table(location: Location, roles: Roles, place: str = "") -> TrainingTable:
+def read_training_table(location: Location, roles: Roles, place: str = "", columns: int | None = None) -> TrainingTable:
     """Read the columns that have a role, and drop the rows that have no target.
 
     Args:
         location: the table's place.
         roles: what each column is for.
         place: how messages name it; left out, by its place.
+        columns: how many columns are read of it, these among them; left out, these.
 
     Raises:
         InputError: the table does not exist, has another format, lacks a column, or has values that none can have.
@@ -54,7 +55,7 @@ def read_training_table(location: Location, roles: Roles, place: str = "") -> Tr
     # A spreadsheet's header may hold numbers: years, for example.
     frame.columns = [str(name) for name in frame.columns]
     roles.require_all(location, list(frame.columns))
-    print(f"read {len(frame):,} rows, {len(frame.columns)} columns from {place}")  # noqa: T201
+    print(f"read {len(frame):,} rows, {columns or len(frame.columns)} columns from {place}")  # noqa: T201
     print_checks(table.notes)
     refuse_nested(frame, place)
     rows, has_target = len(frame), frame[roles.target].notna()
