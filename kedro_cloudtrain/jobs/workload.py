@@ -9,6 +9,7 @@ _BYTES_A_CELL = 12
 _LIBRARY_GB = 2.0
 # Of the host: the table as it is read, the matrix and its parts. benchmarks/recipes.py shows the peaks.
 _RAM_BYTES_A_CELL = 24
+_DISK_BYTES_A_CELL = 5
 # Several copies of a piece are in memory at a time: as it is read, as the library takes it, as it is written.
 _CELLS_OF_A_PIECE = 20e6
 # For a table of fewer cells, a GPU pod takes longer to start, and to install CUDA's packages, than a CPU takes to fit it.
@@ -75,6 +76,11 @@ class Workload:
     def _cells_at_once(self) -> float:
         cells = self.cells or 0.0
         return min(cells, _CELLS_OF_A_PIECE) if self.in_pieces else cells
+
+    @property
+    def disk_gb(self) -> float:
+        """The disk that the encoded rows of a training in pieces take, in GB: as float32, and as XGBoost's bins."""
+        return (self.cells or 0.0) * _DISK_BYTES_A_CELL / 1e9 if self.in_pieces and self.bytes_a_row else 0.0
 
     @property
     def _held_bytes(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain import wording
@@ -85,7 +86,7 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
         return Quote(problems=(error.message,))
     first = choice.candidates[0]
     startup_s = settings.startup_timeout_s
-    problems = tuple(_memory_problems(choice, workload))
+    problems = (*_memory_problems(choice, workload), *_disk_problems(settings, workload))
     cpu = cheapest_cpu(offers, settings, data_center, workload) if first.gpu is not None else None
     try:
         lives_s = lifetime_s(node, first.usd_per_hour, pod_time_s(settings), startup_s, settings.max_cost_usd)
@@ -212,6 +213,16 @@ def _memory_problems(choice: Choice, workload: Workload) -> Iterator[str]:
             f"The table's {workload.cells / 1e6:,.0f} million numbers will take about {workload.memory_gb:.0f} GB of GPU memory, and the "
             f"largest of `gpu` has {largest.memory_gb:.0f} GB{each} ({largest}). Name a larger GPU (kedro cloudtrain gpus){more}, or write "
             f"gpu: auto{pieces}."
+        )
+
+
+def _disk_problems(settings: NodeSettings, workload: Workload) -> Iterator[str]:
+    """Yield a problem if the encoded rows of a table in pieces do not fit on the pod's own disk, half of which its packages may take."""
+    needed_gb = workload.disk_gb
+    if needed_gb > settings.disk_gb / 2:
+        yield (
+            f"disk_gb is {settings.disk_gb}, and the encoded rows of its table in pieces take about {needed_gb:.0f} GB of the pod's own disk: "
+            f"set disk_gb: {math.ceil(needed_gb * 2)} for the node."
         )
 
 

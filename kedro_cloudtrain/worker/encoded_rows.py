@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .errors import InputError
 from .splitting import Part
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class EncodedRows:
     """
 
     def __init__(self, columns: int) -> None:
-        self._file = tempfile.TemporaryFile(prefix="cloudtrain-", buffering=0)  # noqa: SIM115  # it lives as long as the rows
+        self._file = tempfile.TemporaryFile(prefix="cloudtrain-", dir=_disk(), buffering=0)  # noqa: SIM115  # it lives as long as the rows
         self.shape = (0, columns)
         self.block_rows = max(1, _CELLS // max(1, columns))
 
@@ -45,10 +46,20 @@ class EncodedRows:
         return self.shape[0]
 
     def append(self, matrix: NDArray[np.float32]) -> None:
-        """Write more rows behind the others."""
+        """Write more rows behind the others.
+
+        Raises:
+            InputError: the disk is full.
+        """
         left = _bytes_of(np.ascontiguousarray(matrix, dtype=np.float32))
-        while left:
-            left = left[self._file.write(left) :]
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise InputError(
+                f"The encoded rows do not fit on the disk of {_disk()} ({error.strerror}). Make room there, or name another disk's folder in "
+                "TMPDIR; of a pod, raise disk_gb."
+            ) from error
         self.shape = (self.shape[0] + len(matrix), self.shape[1])
 
     def __getitem__(self, rows: int | slice) -> NDArray[np.float32]:
@@ -147,12 +158,18 @@ class PartInPieces(Part):
         return Rows()
 
 
+def _disk() -> str:
+    """Return the folder of large temporary files: TMPDIR, or /var/tmp, since many a /tmp is kept in memory."""
+    usual = Path("/var/tmp")  # noqa: S108  # its files have no names, or names that no other process knows
+    return str(usual) if "TMPDIR" not in os.environ and os.access(usual, os.W_OK) else tempfile.gettempdir()
+
+
 def _bytes_of(matrix: NDArray[np.float32]) -> memoryview:
     return matrix.reshape(-1).view(np.uint8).data
 
 
 def _scratch() -> Path:
     """Return a new folder on the machine's own disk, for as long as this process lives."""
-    folder = tempfile.mkdtemp(prefix="cloudtrain-")
+    folder = tempfile.mkdtemp(prefix="cloudtrain-", dir=_disk())
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
