@@ -221,7 +221,7 @@ def _disk_problems(settings: NodeSettings, workload: Workload) -> Iterator[str]:
     needed_gb = workload.disk_gb
     if needed_gb > settings.disk_gb / 2:
         yield (
-            f"disk_gb is {settings.disk_gb}, and the encoded rows of its table in pieces take about {needed_gb:.0f} GB of the pod's own disk: "
+            f"disk_gb is {settings.disk_gb}, and the encoded rows of a table in pieces take about {needed_gb:.0f} GB of the pod's disk: "
             f"set disk_gb: {math.ceil(needed_gb * 2)} for the node."
         )
 

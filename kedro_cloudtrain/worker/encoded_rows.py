@@ -57,8 +57,8 @@ class EncodedRows:
                 left = left[self._file.write(left) :]
         except OSError as error:
             raise InputError(
-                f"The encoded rows do not fit on the disk of {_disk()} ({error.strerror}). Make room there, or name another disk's folder in "
-                "TMPDIR; of a pod, raise disk_gb."
+                f"The encoded rows do not fit on the disk of {_disk()} ({error.strerror}). Make room there, or name another disk's folder "
+                "in TMPDIR; of a pod, raise disk_gb."
             ) from error
         self.shape = (self.shape[0] + len(matrix), self.shape[1])
 

@@ -111,7 +111,7 @@ def _remove_unused(folder: Path) -> None:
 
 
 def _named(scratch: Path, kept: Path) -> Path:
-    """Give a whole copy its name, and return its place; another job may have been faster, or the disk is not the volume's."""
+    """Rename a whole copy, and return its place; another job may have been faster, or the disk is not the volume's."""
     with contextlib.suppress(OSError):
         if scratch.parent == kept.parent:
             scratch.chmod(0o755)
