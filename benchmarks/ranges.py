@@ -30,9 +30,10 @@ class Limited(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: Any) -> None:
-        pass
+        """Write no log."""
 
     def do_GET(self) -> None:
+        """Send the file, or a range of it."""
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
         end = int(asked[2]) + 1 if asked and asked[2] else len(content)
@@ -53,11 +54,7 @@ class Limited(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-
-server = Server(("127.0.0.1", 0), Limited)
+server = ThreadingHTTPServer(("127.0.0.1", 0), Limited)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 large, seconds = range_requests.LARGE_BYTES, {"one": [], "several": []}
 for _ in range(args.runs):

@@ -86,7 +86,7 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
         return Quote(problems=(error.message,))
     first = choice.candidates[0]
     startup_s = settings.startup_timeout_s
-    problems = (*_memory_problems(choice, workload), *_disk_problems(settings, workload))
+    problems = (*_memory_problems(choice, workload), *disk_problems(settings, workload))
     cpu = cheapest_cpu(offers, settings, data_center, workload) if first.gpu is not None else None
     try:
         lives_s = lifetime_s(node, first.usd_per_hour, pod_time_s(settings), startup_s, settings.max_cost_usd)
@@ -216,7 +216,7 @@ def _memory_problems(choice: Choice, workload: Workload) -> Iterator[str]:
         )
 
 
-def _disk_problems(settings: NodeSettings, workload: Workload) -> Iterator[str]:
+def disk_problems(settings: NodeSettings, workload: Workload) -> Iterator[str]:
     """Yield a problem if the encoded rows of a table in pieces do not fit on the pod's own disk, half of which its packages may take."""
     needed_gb = workload.disk_gb
     if needed_gb > settings.disk_gb / 2:

@@ -8,11 +8,14 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 
 from kedro_cloudtrain import CloudDataset, TrainingScriptGenerator, training_node
-from kedro_cloudtrain.config import make_settings
+from kedro_cloudtrain.config import NodeSettings, make_settings
 from kedro_cloudtrain.jobs import pieces_checks
+from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.planning.planner import Planner
+from kedro_cloudtrain.planning.quotes import disk_problems
 from kedro_cloudtrain.planning.report import report
 from kedro_cloudtrain.running.prepare import prepare
+from kedro_cloudtrain.running.training import training_workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,3 +113,19 @@ def test_this_computers_memory_is_that_of_the_kernel(monkeypatch: pytest.MonkeyP
     (tmp_path / "limit").write_text("100000000\n")
     monkeypatch.setattr(pieces_checks, "_CONTAINER_LIMIT", tmp_path / "limit")
     assert pieces_checks.host_memory_gb() == 0.1
+
+
+def test_a_pod_in_pieces_has_a_cpu_the_memory_of_the_fit_and_the_disk_of_its_rows() -> None:
+    asked = {"model_type": LIGHTGBM, "target_column": "price", "in_pieces": True}
+    rows, columns = 1_000_000_000, 20
+    in_pieces = training_workload(TrainingParameters(**asked), rows, columns, None)
+    in_memory = training_workload(TrainingParameters(**{**asked, "in_pieces": False}), rows, columns, None)
+    assert (in_pieces.device, in_pieces.uses_gpu) == ("cpu", False)
+    # LightGBM holds a byte of each number, and some of each row.
+    assert 80 < in_pieces.ram_gb < in_memory.ram_gb / 4
+    assert (in_pieces.disk_gb, in_memory.disk_gb) == (100, 0)
+    (problem,) = disk_problems(NodeSettings(), in_pieces)
+    assert problem.startswith(
+        "disk_gb is 20, and the encoded rows of a table in pieces take about 100 GB of the pod's disk: set disk_gb: 200"
+    )
+    assert not [*disk_problems(NodeSettings(disk_gb=200), in_pieces), *disk_problems(NodeSettings(), in_memory)]
