@@ -38,17 +38,12 @@ _WHOLE = {
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-def pieces_problems(parameters: TrainingParameters, *, local: bool) -> Iterator[str]:
-    """Yield what a shipped recipe's parameters have that goes with no table in pieces, a sentence each.
-
-    Args:
-        parameters: as `parameters.yml` has them.
-        local: whether the job will run with this interpreter's libraries.
-    """
-    yield from (f"{ASKED}{problem}" for problem in _problems(parameters, local=local))
+def pieces_problems(parameters: TrainingParameters) -> Iterator[str]:
+    """Yield what a shipped recipe's parameters have that goes with no table in pieces, a sentence each."""
+    yield from (f"{ASKED}{problem}" for problem in _problems(parameters))
 
 
-def _problems(parameters: TrainingParameters, *, local: bool) -> Iterator[str]:
+def _problems(parameters: TrainingParameters) -> Iterator[str]:
     library, given = library_of(parameters.model_type), parameters.hyperparameters
     if library in _WHOLE:
         yield f"{_WHOLE[library]}: take it out, or {_LARGER}."
@@ -60,7 +55,7 @@ def _problems(parameters: TrainingParameters, *, local: bool) -> Iterator[str]:
             yield f"`hyperparameters.{name}` is {given[name]!r}, which needs all rows at once: take one of the two out."
         if str(given.get("device", "cpu")).partition(":")[0] in ("cuda", "gpu"):
             yield f"`hyperparameters.device` is {given['device']!r}, while pieces are fitted on the CPU: take one of the two out."
-        installed = _release("xgboost") if local else None
+        installed = _release("xgboost")  # A pod installs the same one.
         if installed is not None and Version(installed) < Version(_XGBOOST):
             yield (
                 f"this environment has XGBoost {installed}, while pieces need {_XGBOOST}: pip install --upgrade xgboost, or take it out."

@@ -75,7 +75,7 @@ def _problems_of_fit(
             weighted = parameters.weight_column is not None
             problems += metric_problems(library, task, parameters.metric, parameters.hyperparameters, weighted=weighted)
         problems += _exact_categories(library, parameters)
-        problems += pieces_problems(parameters, local=local) if parameters.in_pieces else []
+        problems += pieces_problems(parameters) if parameters.in_pieces else []
         problems += [*missing_library(library, parameters.backend), *_missing_gpu(library, parameters.hyperparameters)] if local else []
     else:
         problems += _unused(parameters, generator)

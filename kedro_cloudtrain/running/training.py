@@ -78,7 +78,7 @@ def pieces_chosen(parameters: TrainingParameters, workload: Workload, sources: M
     larger = larger_than_memory(workload) if parameters.in_pieces is None else None
     if larger is None:
         return bool(parameters.in_pieces), "its table is read and fitted in pieces" if parameters.in_pieces else ""
-    problem = next(iter((*pieces_problems(parameters, local=True), *source_problems(sources.items()))), None)
+    problem = next(iter((*pieces_problems(parameters), *source_problems(sources.items()))), None)
     if problem is None:
         return True, f"{larger}: it is read and fitted in pieces (in_pieces: false holds it in memory)"
     return False, f"{larger}, and it cannot be fitted in pieces: {problem.removeprefix(ASKED)}"

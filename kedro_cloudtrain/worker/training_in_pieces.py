@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from .errors import HyperparameterError
+from .errors import HyperparameterError, InputError
 from .hyperparameter_conflicts import weight_conflicts
 from .inputs import input_location, volume_of
 from .memory import release_memory
@@ -78,7 +78,11 @@ class TrainingInPieces(TrainingJob):
         names = ("dataset_key", "dataset_url", "dataset_file", "file_format", "load_args")
         given = input_location(self.folder, *(source.get(name) for name in names))
         location, count = stack.enter_context(as_parquet(given, columns_of(given, roles), volume_of(self.folder)))
-        table = TableInPieces(location, roles, given.place)
+        try:
+            table = TableInPieces(location, roles, given.place)
+        except InputError as error:
+            # The user knows no copy of the table.
+            raise InputError(str(error).replace(location.place, given.place)) from None
         self._bytes_read += count
         self._rows["read"] = self._rows.get("read", 0) + table.rows
         return table

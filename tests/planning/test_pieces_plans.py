@@ -129,3 +129,9 @@ def test_a_pod_in_pieces_has_a_cpu_the_memory_of_the_fit_and_the_disk_of_its_row
         "disk_gb is 20, and the encoded rows of a table in pieces take about 100 GB of the pod's disk: set disk_gb: 200"
     )
     assert not [*disk_problems(NodeSettings(disk_gb=200), in_pieces), *disk_problems(NodeSettings(), in_memory)]
+
+
+def test_an_xgboost_that_has_no_pieces_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces_checks, "version", lambda _: "2.1.4")
+    (problem,) = plan_of(planner(tmp_path, "a.csv", in_pieces=True)).problems
+    assert "this environment has XGBoost 2.1.4, while pieces need 3.0: pip install --upgrade xgboost" in problem

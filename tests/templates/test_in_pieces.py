@@ -117,3 +117,6 @@ def test_a_mistake_names_the_users_own_table(job: Job, capsys: pytest.CaptureFix
     assert f"No row of {job.volume / key} has a `y`." in capsys.readouterr().err
     assert job.run_here("xgboost_regression", key, "z", in_pieces=True)["state"] == "failed"
     assert f"{job.volume / key} has no column `z`." in capsys.readouterr().err
+    (job.volume / key).write_text("a,y\n")
+    assert job.run_here("xgboost_regression", key, "y", in_pieces=True)["state"] == "failed"
+    assert f"{job.volume / key} has no rows." in capsys.readouterr().err
