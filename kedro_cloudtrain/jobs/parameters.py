@@ -121,6 +121,8 @@ class TrainingParameters(BaseModel):
         metric: what is watched for it, by its name in the metrics file; left out, the loss.
         seed: of the fit, and of the split unless `validation.seed` is given; left out, 42.
         backend: what Keras computes with; left out, JAX on a pod, and on this computer the first of these that is installed.
+        in_pieces: whether the table is read and fitted in pieces, of which one is in memory at a time; left out, it is so on this computer
+            where the table would take more than half of its memory.
 
     Example:
         ```yaml
@@ -150,6 +152,7 @@ class TrainingParameters(BaseModel):
     metric: str | None = Field(None, min_length=1)
     seed: int | None = Field(None, ge=0, lt=2**32)
     backend: KerasBackend | None = None
+    in_pieces: bool | None = None
 
     @field_validator("hyperparameters", mode="before")
     @classmethod

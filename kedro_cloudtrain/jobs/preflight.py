@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import library_of
+from kedro_cloudtrain.jobs.pieces_checks import pieces_problems
 from kedro_cloudtrain.jobs.search_checks import of_all, pruner_problems, search_problems
 from kedro_cloudtrain.jobs.sharing import processes_here, processes_on_pod, sharing_problems
 from kedro_cloudtrain.jobs.spec import TrainingSpec
@@ -73,6 +74,7 @@ def _problems_of_fit(
             weighted = parameters.weight_column is not None
             problems += metric_problems(library, task, parameters.metric, parameters.hyperparameters, weighted=weighted)
         problems += _exact_categories(library, parameters)
+        problems += pieces_problems(parameters) if parameters.in_pieces else []
         problems += [*missing_library(library, parameters.backend), *_missing_gpu(library, parameters.hyperparameters)] if local else []
     else:
         problems += _unused(parameters, generator)
@@ -97,7 +99,7 @@ def _problems_of_fit(
 
 def _unused(parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
     """Yield the parameters of which a template of the project's own makes nothing: a script that is the same without one."""
-    without = {"categorical_columns": (), "weight_column": None, "class_weight": None, "metric": None}
+    without = {"categorical_columns": (), "weight_column": None, "class_weight": None, "metric": None, "in_pieces": None}
     given = [name for name, nothing in without.items() if getattr(parameters, name) != nothing]
     try:
         script = _script(parameters, generator) if given else ""

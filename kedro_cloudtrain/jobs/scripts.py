@@ -236,6 +236,8 @@ class TrainingScriptGenerator:
             hyperparameters=hyperparameters,
             validation=validation,
             folds=parameters.validation.folds,
+            in_pieces=bool(parameters.in_pieces),
+            job_class="TrainingInPieces" if parameters.in_pieces else "TrainingJob",
             early_stopping_rounds=parameters.early_stopping_rounds,
             metric=parameters.metric,
             watched=None if watched is not None and watched.own == LOSS else watched,

@@ -41,8 +41,14 @@ def processes_on_pod(parameters: TrainingParameters, gpu: str | Sequence[str], g
         gpu_count: how many GPUs.
     """
     library, task = library_of(parameters.model_type), task_of(parameters.model_type)
-    # `auto` sends LightGBM to a CPU pod, whose cores one process uses as well.
-    if task is None or library not in SHARED_BY_PROCESSES or gpu == "none" or (gpu == "auto" and library == "lightgbm"):
+    # `auto` sends LightGBM to a CPU pod, whose cores one process uses as well; and one process fits a table in pieces.
+    if (
+        parameters.in_pieces
+        or task is None
+        or library not in SHARED_BY_PROCESSES
+        or gpu == "none"
+        or (gpu == "auto" and library == "lightgbm")
+    ):
         return 1
     needed = needed_device(library, parameters.hyperparameters, task)
     return 1 if needed is not None and needed[0] == "cpu" else gpu_count
@@ -57,7 +63,7 @@ def processes_here(parameters: TrainingParameters, gpu_count: int, machines: int
         machines: how many machines are to: here they are processes.
     """
     library = library_of(parameters.model_type)
-    if task_of(parameters.model_type) is None or library not in SHARED_BY_PROCESSES:
+    if parameters.in_pieces or task_of(parameters.model_type) is None or library not in SHARED_BY_PROCESSES:
         return 1
     wanted = 1 if library == "lightgbm" else processes_on_pod(parameters, "auto", gpu_count)
     found = find_gpu() if wanted > machines else None

@@ -9,6 +9,7 @@ _BYTES_A_CELL = 12
 _LIBRARY_GB = 2.0
 # Of the host: the table as it is read, the matrix and its parts. benchmarks/recipes.py shows the peaks.
 _RAM_BYTES_A_CELL = 24
+_DISK_BYTES_A_CELL = 5
 # Several copies of a piece are in memory at a time: as it is read, as the library takes it, as it is written.
 _CELLS_OF_A_PIECE = 20e6
 # For a table of fewer cells, a GPU pod takes longer to start, and to install CUDA's packages, than a CPU takes to fit it.
@@ -29,6 +30,8 @@ class Workload:
         device: `cuda` or `cpu` where the hyperparameters leave no other.
         why_device: the hyperparameter that leaves none, as a clause.
         in_pieces: whether no more than a piece of the table is in memory at a time.
+        bytes_a_cell: what a library holds of each number all the same: LightGBM's bins.
+        bytes_a_row: what it holds of each row: target, predictions, gradients, the row's leaf.
     """
 
     library: str
@@ -38,6 +41,8 @@ class Workload:
     device: str | None = None
     why_device: str = ""
     in_pieces: bool = False
+    bytes_a_cell: int = 0
+    bytes_a_row: int = 0
 
     @property
     def cells(self) -> float | None:
@@ -60,17 +65,29 @@ class Workload:
     @property
     def memory_gb(self) -> float:
         """The memory of its device that the fit is expected to take, in GB."""
-        return _LIBRARY_GB + self._cells_at_once * _BYTES_A_CELL / 1e9
+        return _LIBRARY_GB + (self._cells_at_once * _BYTES_A_CELL + self._held_bytes) / 1e9
 
     @property
     def ram_gb(self) -> float:
         """The memory of the host that reading and encoding are expected to take, in GB."""
-        return _LIBRARY_GB + self._cells_at_once * _RAM_BYTES_A_CELL / 1e9
+        return _LIBRARY_GB + (self._cells_at_once * _RAM_BYTES_A_CELL + self._held_bytes) / 1e9
 
     @property
     def _cells_at_once(self) -> float:
         cells = self.cells or 0.0
         return min(cells, _CELLS_OF_A_PIECE) if self.in_pieces else cells
+
+    @property
+    def disk_gb(self) -> float:
+        """The disk that the encoded rows of a training in pieces take, in GB: as float32, and as XGBoost's bins."""
+        return (self.cells or 0.0) * _DISK_BYTES_A_CELL / 1e9 if self.in_pieces and self.bytes_a_row else 0.0
+
+    @property
+    def _held_bytes(self) -> float:
+        cells = self.cells or 0.0
+        # A table of a size alone has fifteen columns, say.
+        rows = self.rows if self.rows is not None else cells / (self.columns or 15)
+        return cells * self.bytes_a_cell + rows * self.bytes_a_row
 
     @property
     def shares_gpus(self) -> bool:

@@ -27,6 +27,8 @@ def machines_problems(plan: MachinePlan) -> Iterator[str]:
         yield f"`machines` is {machines}, and a prediction goes through its table in pieces on one machine: {one}."
     elif isinstance(plan, TrainingPlan) and plan.parameters is not None and plan.kind not in SHARED_BY_PROCESSES:
         yield f"`machines` is {machines}, and {plan.kind} trains on one machine: {one}, or take {' or '.join(SHARED_BY_PROCESSES)}."
+    elif isinstance(plan, TrainingPlan) and plan.parameters is not None and plan.parameters.in_pieces:
+        yield f"`machines` is {machines}, and a table in pieces is fitted on one machine: {one}, or take `in_pieces` out of the parameters."
     elif isinstance(plan, TrainingPlan) and plan.parameters is not None:
         yield from sharing_problems(plan.parameters, machines, local=True)
     elif importlib.util.find_spec("distributed") is None:

@@ -92,6 +92,15 @@ class NodePlan:
         """What is worth knowing about the node, a sentence each."""
         return []
 
+    def notes_of_size(self, size_bytes: int | None, shape: tuple[int, int] | None) -> list[str]:  # noqa: ARG002  # a training's
+        """Return what is worth knowing about the node by the size of its tables, a sentence each; see `workload`."""
+        return []
+
+    @property
+    def sized_tables(self) -> list[str]:
+        """The tables whose sizes tell how much the machine has to compute with."""
+        return []
+
     @property
     def tables(self) -> list[str]:
         """The datasets that the machine is given, without the parameters."""

@@ -11,6 +11,7 @@ from kedro_cloudtrain import wording
 from kedro_cloudtrain.backends.runpod.budget import lifetime_s, pod_time_s, worst_usd
 from kedro_cloudtrain.backends.runpod.offers import Candidate, cheapest_cpu, choose, why_no_gpu
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, ConfigError
+from kedro_cloudtrain.jobs.pieces_checks import PIECE_LIBRARIES
 from kedro_cloudtrain.jobs.sharing import SHARED_BY_PROCESSES
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
         return Quote(problems=(error.message,))
     first = choice.candidates[0]
     startup_s = settings.startup_timeout_s
-    problems = (*_memory_problems(choice, workload), *_disk_problems(choice, workload, settings))
+    problems = (*_memory_problems(choice, workload), *disk_problems(settings, workload), *_disk_problems(choice, workload, settings))
     cpu = cheapest_cpu(offers, settings, data_center, workload) if first.gpu is not None else None
     try:
         lives_s = lifetime_s(node, first.usd_per_hour, pod_time_s(settings), startup_s, settings.max_cost_usd)
@@ -229,17 +230,29 @@ def _memory_problems(choice: Choice, workload: Workload) -> Iterator[str]:
     largest = max(gpus, key=lambda candidate: candidate.memory_gb)
     if not workload.fits(largest.memory_gb, largest.count):
         more = ", raise gpu_count" if workload.shares_gpus else ""
+        pieces = ", or in_pieces: true in its parameters, which fits it in pieces on a CPU" if workload.library in PIECE_LIBRARIES else ""
         each = " each" if largest.count > 1 else ""
         yield (
             f"The table's {workload.cells / 1e6:,.0f} million numbers will take about {workload.memory_gb:.0f} GB of GPU memory, and the "
             f"largest of `gpu` has {largest.memory_gb:.0f} GB{each} ({largest}). Name a larger GPU (kedro cloudtrain gpus){more}, or write "
-            "gpu: auto."
+            f"gpu: auto{pieces}."
+        )
+
+
+def disk_problems(settings: NodeSettings, workload: Workload) -> Iterator[str]:
+    """Yield a problem if the encoded rows of a table in pieces do not fit on the pod's own disk, half of which its packages may take."""
+    needed_gb = workload.disk_gb
+    if needed_gb > settings.disk_gb / 2:
+        yield (
+            f"disk_gb is {settings.disk_gb}, and the encoded rows of a table in pieces take about {needed_gb:.0f} GB of the pod's disk: "
+            f"set disk_gb: {math.ceil(needed_gb * 2)} for the node."
         )
 
 
 def _disk_problems(choice: Choice, workload: Workload, settings: NodeSettings) -> Iterator[str]:
     """Yield a problem if the processes that share a fit cannot map its numbers from the pod's own disk, beside the packages."""
     shared = settings.gpu_count > 1 and workload.library in SHARED_BY_PROCESSES and choice.candidates[0].gpu is not None
+    shared = shared and not workload.in_pieces  # those are fitted in one process
     needed_gb = math.ceil((workload.cells or 0.0) * _DISK_BYTES_A_CELL / 1e9 + _PACKAGES_GB)
     if shared and needed_gb > settings.disk_gb:
         yield (

@@ -59,7 +59,10 @@ class NodeReport:
     @property
     def notes(self) -> list[str]:
         """What is worth knowing about the node, a sentence each."""
-        return [*self.plan.notes, *self.look.notes, *self.quote.notes]
+        tables = self.plan.sized_tables
+        shape = self.look.shapes.get(tables[0]) if len(tables) == 1 else None
+        of_size = self.plan.notes_of_size(total_size({name: self.look.sizes.get(name) for name in tables}), shape)
+        return [*self.plan.notes, *of_size, *self.look.notes, *self.quote.notes]
 
     @property
     def where(self) -> str:

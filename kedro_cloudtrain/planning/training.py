@@ -10,6 +10,7 @@ from kedro.io import MemoryDataset
 from kedro_cloudtrain.datasets import ModelDataset, ModelsDataset
 from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
 from kedro_cloudtrain.jobs.parameters import OUTPUT_KINDS, TrainingParameters, library_of, task_of
+from kedro_cloudtrain.jobs.pieces_checks import source_problems
 from kedro_cloudtrain.jobs.preflight import (
     check_training,
     problems_before,
@@ -24,7 +25,7 @@ from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.planning.entries import place_within
 from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
 from kedro_cloudtrain.planning.target import SampledTarget
-from kedro_cloudtrain.running.training import TrainingOrder, processes_of, training_requirements, training_workload
+from kedro_cloudtrain.running.training import TrainingOrder, pieces_chosen, processes_of, training_requirements, training_workload
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.worker.hyperparameters import named_columns
 from kedro_cloudtrain.worker.roles import SPLITTING
@@ -166,6 +167,14 @@ class TrainingPlan(MachinePlan):
         rows, columns = shape if shape is not None else (None, None)
         return training_workload(self.parameters, rows, self.column_count or columns, size_bytes)
 
+    def notes_of_size(self, size_bytes: int | None, shape: tuple[int, int] | None) -> list[str]:
+        """Return whether the table is read in pieces, and why."""
+        if self.parameters is None or self.task is None or (self.where != "local" and not self.parameters.in_pieces):
+            return []
+        sources = {name: source_fields(source) for name, source in self.sources.items()}
+        note = pieces_chosen(self.parameters, self.workload(size_bytes, shape), sources)[1]
+        return [note] if note else []
+
     @property
     def columns(self) -> Mapping[str, Sequence[str]]:
         """The columns that each table needs to have, by the parameter that names them."""
@@ -215,7 +224,12 @@ class TrainingPlan(MachinePlan):
         parameters = TrainingParameters.parse(inputs[names.parameters], where=names.parameters_place)
         if parameters != self.parameters:
             check_training(parameters, generator, validation_table=names.validation is not None, local=self.where == "local")
-            if problems := [*many_jobs_problems(self, parameters), *pod_problems(self, parameters, generator)]:
+            problems = [
+                *many_jobs_problems(self, parameters),
+                *pod_problems(self, parameters, generator),
+                *piece_problems(self, parameters),
+            ]
+            if problems:
                 raise ConfigError("\n".join(problems))
         needed = {column for columns in self.columns.values() for column in columns}
         # A template of the project's own may read more than what is named.
@@ -302,6 +316,7 @@ def plan_training(
         if problems
         else [*many_jobs_problems(plan, parameters), *model_problems(plan, parameters, catalog), *pod_problems(plan, parameters, generator)]
     )
+    problems += piece_problems(plan, parameters)
     if not problems and not generator.is_shipped(parameters.model_type):
         problems += _script_problems(plan, parameters, generator)
     task = task_of(parameters.model_type) if generator.is_shipped(parameters.model_type) else None
@@ -345,6 +360,12 @@ def pod_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: 
     if plan.where != "runpod":
         return list(problems_here(parameters, plan.settings.gpu_count))
     return list(problems_on_pod(parameters, plan.settings.gpu, plan.settings.gpu_count))
+
+
+def piece_problems(plan: TrainingPlan, parameters: TrainingParameters) -> Iterator[str]:
+    """Yield which of a node's tables cannot be read in pieces, where they are to be."""
+    if parameters.in_pieces:
+        yield from source_problems((name, source_fields(plan.sources[name])) for name in plan.inputs.tables if name in plan.sources)
 
 
 def _script_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:

@@ -67,15 +67,25 @@ class Inputs:
     def identities(self, volume: Volume) -> tuple[dict[str, Any], dict[str, int | None]]:
         """Return each input's identity, None where it has none, and the sizes in bytes of those that the machine reads.
 
+        Each store is asked once.
+
         Raises:
             SourceError: an input does not exist, or cannot be reached.
         """
+        if self._identities:
+            return self._identities[0]
         identities, sizes = identities_of(self.read, volume)
         for name, entry in self.loaded.items():
             identity = entry.identity(self.versions.get(name))
             identities[name], sizes[name] = identity.described, identity.size
         identities |= {name: files.contents.digest for name, files in self.files.items()}
-        return identities | {name: sent.identity for name, sent in self.sent.items()} | dict.fromkeys(self.doubts), sizes
+        whole = identities | {name: sent.identity for name, sent in self.sent.items()} | dict.fromkeys(self.doubts)
+        self._identities.append((whole, sizes))
+        return whole, sizes
+
+    @cached_property
+    def _identities(self) -> list[tuple[dict[str, Any], dict[str, int | None]]]:
+        return []
 
     @property
     def all_sent(self) -> dict[str, SentInput | SentFiles]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -11,10 +12,11 @@ from pydantic import ValidationError
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.parameters import library_of
+from kedro_cloudtrain.jobs.pieces_checks import ASKED, LOOKED_AT_BYTES, larger_than_memory, pieces_problems, source_problems
 from kedro_cloudtrain.jobs.requirements import own_release
 from kedro_cloudtrain.jobs.sent import SentInput, doubt_about
 from kedro_cloudtrain.jobs.sharing import processes_here, processes_on_pod
-from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
+from kedro_cloudtrain.jobs.spec import SourceFields, TrainingSpec, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_outputs
@@ -40,6 +42,12 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.storage.volumes import Volume
 
+logger = logging.getLogger("kedro.cloudtrain")
+
+# Measured by benchmarks/larger.py.
+_BYTES_A_ROW_IN_PIECES = 64
+_BYTES_A_CELL_IN_PIECES = {"lightgbm": 1}
+
 
 def training_workload(parameters: TrainingParameters, rows: int | None, columns: int | None, size_bytes: int | None) -> Workload:
     """Return how much a training has to compute with, and the device that its hyperparameters leave.
@@ -53,7 +61,28 @@ def training_workload(parameters: TrainingParameters, rows: int | None, columns:
     library = library_of(parameters.model_type)
     needed = needed_device(library, parameters.hyperparameters, parameters.model_type.removeprefix(f"{library}_"))
     device, why = needed if needed is not None else (None, "")
-    return Workload(library, rows, columns, size_bytes, device, why)
+    if not parameters.in_pieces:
+        return Workload(library, rows, columns, size_bytes, device, why)
+    why = "a table in pieces is fitted on the CPU"
+    bins = _BYTES_A_CELL_IN_PIECES.get(library, 0)
+    return Workload(library, rows, columns, size_bytes, "cpu", why, in_pieces=True, bytes_a_cell=bins, bytes_a_row=_BYTES_A_ROW_IN_PIECES)
+
+
+def pieces_chosen(parameters: TrainingParameters, workload: Workload, sources: Mapping[str, SourceFields]) -> tuple[bool, str]:
+    """Return whether a shipped recipe's table is read in pieces on this computer, and what is to say about it; nothing where it is empty.
+
+    Args:
+        parameters: what stands in `parameters.yml`.
+        workload: of the table in memory.
+        sources: the fields of its tables' sources, by their names.
+    """
+    larger = larger_than_memory(workload) if parameters.in_pieces is None else None
+    if larger is None:
+        return bool(parameters.in_pieces), "its table is read and fitted in pieces" if parameters.in_pieces else ""
+    problem = next(iter((*pieces_problems(parameters), *source_problems(sources.items()))), None)
+    if problem is None:
+        return True, f"{larger}: it is read and fitted in pieces (in_pieces: false holds it in memory)"
+    return False, f"{larger}, and it cannot be fitted in pieces: {problem.removeprefix(ASKED)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,17 +173,35 @@ class TrainingOrder:
         if "data" not in sources:
             raise ConfigError(f"{self.node} has no data.")
         try:
-            spec = TrainingSpec(
-                name=self.node,
-                parameters=self.parameters,
-                sources=sources,
-                outputs=self.outputs,
-                workers=processes_of(self.parameters, self.settings, to_pod=self.to_pod),
-            )
+            chosen = self._chosen(inputs, generator)
+            workers = processes_of(chosen, self.settings, to_pod=self.to_pod)
+            spec = TrainingSpec(name=self.node, parameters=chosen, sources=sources, outputs=self.outputs, workers=workers)
         except ValidationError as error:
             raise ConfigError("\n".join(f"{self.node}: {problem}" for _, problem in problems_of(error, TrainingSpec))) from None
         script = self.given_script if self.given_script is not None else generator.render(spec)
         return Rendered(spec.model_dump(mode="json"), script)
+
+    def _chosen(self, inputs: Inputs, generator: TrainingScriptGenerator) -> TrainingParameters:
+        """Return the parameters, with `in_pieces` where a table is larger than this computer's memory."""
+        source = inputs.read.get("data")
+        shipped = generator.is_shipped(self.parameters.model_type)
+        if self.parameters.in_pieces is not None or self.to_pod or source is None or not shipped:
+            return self.parameters
+        size_bytes = inputs.identities(self.volume)[1].get("data")
+        if (size_bytes or 0) < LOOKED_AT_BYTES:
+            return self.parameters
+        location = source.location if isinstance(source, UrlSource) else table_location(source, self.volume)
+        shape = None
+        with contextlib.suppress(InputError):  # The job will tell.
+            shape = table_shape(location, size_bytes)
+        rows, columns = shape or (None, None)
+        features = self.parameters.feature_columns
+        columns = columns if features is None else len(features) + 1
+        workload = training_workload(self.parameters, rows, columns, size_bytes)
+        chosen, why = pieces_chosen(self.parameters, workload, {name: source_fields(table) for name, table in inputs.read.items()})
+        if why:
+            logger.info("%s: %s", self.node, why)
+        return self.parameters.model_copy(update={"in_pieces": True}) if chosen else self.parameters
 
     def workload(self, sizes: Mapping[str, int | None]) -> Workload:
         """Return how much there is to compute with: the DataFrame's rows and columns, or the size of the table's file.

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from .models import load_model
     from .prediction import PredictionJob
     from .training import TrainingJob
+    from .training_in_pieces import TrainingInPieces
 
 __all__ = [
     "FunctionJob",
     "InputError",
     "PredictionJob",
+    "TrainingInPieces",
     "TrainingJob",
     "auto_batch_size",
     "choose_keras_backend",
@@ -38,6 +40,7 @@ _HOME = {
     "FunctionJob": "function",
     "InputError": "errors",
     "PredictionJob": "prediction",
+    "TrainingInPieces": "training_in_pieces",
     "TrainingJob": "training",
     "auto_batch_size": "blocks",
     "choose_keras_backend": "devices",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 # IEEE 754: float32 has 24 binary digits, float64 53.
@@ -21,7 +24,7 @@ _SAMPLED, _KEPT = 4096, 0.99
 
 def narrowed(values: pd.Series) -> pd.Series:
     """Return a column of numbers as float32, or as it is where float32 would make one number of several."""
-    return values.astype("float32") if values.dtype == np.float32 or _are_told_apart(values) else values
+    return values.astype("float32") if values.dtype == np.float32 or WholeColumn(values).are_told_apart else values
 
 
 def origin_of(values: pd.Series) -> float:
@@ -31,14 +34,138 @@ def origin_of(values: pd.Series) -> float:
         The lowest number, of whole numbers as an int of any size; the middle one where some numbers lie far from all others (-999 for a
         missing one, for example).
     """
-    if _are_told_apart(values):
-        return 0.0
-    low, high = _limits(values)
-    alone = low == high and isinstance(low, float)
-    if isinstance(low, float) and not alone and _merges(values, low):
-        numbers = _floats(values)
+    return WholeColumn(values).origin
+
+
+class Digits(abc.ABC):
+    """What of a column's numbers decides how they are counted.
+
+    Attributes:
+        low: the lowest number, an int where all are whole; 0 where there is none.
+        high: the highest.
+        whole: whether their type has whole numbers alone.
+    """
+
+    low: Any
+    high: Any
+    whole: bool
+
+    @property
+    @abc.abstractmethod
+    def hold_whole_numbers(self) -> bool:
+        """Whether floats are whole numbers: a missing value makes floats of a column of them."""
+
+    @abc.abstractmethod
+    def merges(self, origin: float) -> bool:
+        """Return whether float32, counted from an origin, makes one number of several."""
+
+    @abc.abstractmethod
+    def middle(self) -> float:
+        """Return the middle one of the numbers."""
+
+    @property
+    def are_told_apart(self) -> bool:
+        """Whether float32 tells the numbers apart as they are."""
+        low, high = self.low, self.high
+        largest = max(abs(low), abs(high))
+        if self.whole or (_WHOLE_64 > largest > WHOLE and self.hold_whole_numbers):
+            return bool(largest <= WHOLE)
+        if high > low:
+            return bool((high - low) * WHOLE >= largest * _FEWEST_STEPS) and not self.merges(0.0)
+        # One number alone: another piece of the column may have its neighbours.
+        return float(np.float32(low)) == low or not np.isfinite(low)
+
+    @property
+    def origin(self) -> float:
+        """The number from which they are counted, as `origin_of` returns it."""
+        if self.are_told_apart:
+            return 0.0
+        low, high = self.low, self.high
+        alone = low == high and isinstance(low, float)
+        if isinstance(low, float) and not alone and self.merges(low):
+            return self.middle()
+        return low if high - low < 2**63 and not alone else 0.0
+
+
+class WholeColumn(Digits):
+    """The digits of a column that is in memory."""
+
+    def __init__(self, values: pd.Series) -> None:
+        self._values = values
+        self.whole = _is_whole(values)
+        self.low, self.high = _limits(values)
+
+    @property
+    def hold_whole_numbers(self) -> bool:
+        """See above."""
+        return _hold_whole_numbers(self._values)
+
+    def merges(self, origin: float) -> bool:
+        """See above; by a sample of the numbers."""
+        numbers = _floats(self._values)
+        return numbers.dtype != np.float32 and _merge(numbers[:: _step(len(numbers))], origin)
+
+    def middle(self) -> float:
+        """See above."""
+        numbers = _floats(self._values)
         return float(np.median(numbers[np.isfinite(numbers)]))
-    return low if high - low < 2**63 and not alone else 0.0
+
+
+class DigitsOfPieces(Digits):
+    """The digits of a column that comes in pieces: the same as those of the whole column.
+
+    Args:
+        rows: how many rows the column has: the sample is taken from the whole of it.
+        middle: returns the middle one of the numbers, for which the column has to be read alone.
+    """
+
+    def __init__(self, rows: int, middle: Callable[[], float]) -> None:
+        self._step = _step(rows)
+        self._middle = middle
+        self._limits: tuple[Any, Any] | None = None
+        self._whole_numbers = True
+        self._rows = 0
+        self._sample: list[NDArray[np.floating[Any]]] = []
+        self.whole, self._narrow = False, False
+
+    def add(self, values: pd.Series) -> None:
+        """Add a piece of the column, with its missing numbers; they have the same type in all pieces."""
+        self.whole, self._narrow = _is_whole(values), values.dtype == np.float32
+        present = values.notna().any() if self.whole else None
+        numbers = None if self.whole else _floats(values)
+        finite = None if numbers is None else numbers[np.isfinite(numbers)]
+        if present or (finite is not None and finite.size):
+            low, high = _limits(values)
+            self._limits = (low, high) if self._limits is None else (min(low, self._limits[0]), max(high, self._limits[1]))
+        if finite is not None:
+            self._whole_numbers = self._whole_numbers and bool((finite == np.floor(finite)).all())
+        if not self._narrow:
+            sampled = values.iloc[-self._rows % self._step :: self._step]
+            self._sample.append(_floats(sampled).copy())  # a view would keep the piece in memory
+        self._rows += len(values)
+
+    @property
+    def low(self) -> Any:
+        """See above."""
+        return self._limits[0] if self._limits is not None else 0 if self.whole else 0.0
+
+    @property
+    def high(self) -> Any:
+        """See above."""
+        return self._limits[1] if self._limits is not None else 0 if self.whole else 0.0
+
+    @property
+    def hold_whole_numbers(self) -> bool:
+        """See above."""
+        return self._whole_numbers
+
+    def merges(self, origin: float) -> bool:
+        """See above; by a sample of the numbers."""
+        return not self._narrow and bool(self._sample) and _merge(np.concatenate(self._sample), origin)
+
+    def middle(self) -> float:
+        """See above."""
+        return self._middle()
 
 
 def counted_from(values: pd.Series, origin: float) -> NDArray[np.float32]:
@@ -74,23 +201,12 @@ def span(values: pd.Series) -> float:
     return float(high - low)
 
 
-def _are_told_apart(values: pd.Series) -> bool:
-    low, high = _limits(values)
-    largest = max(abs(low), abs(high))
-    if _is_whole(values) or (_WHOLE_64 > largest > WHOLE and _hold_whole_numbers(values)):
-        return bool(largest <= WHOLE)
-    if high > low:
-        return bool((high - low) * WHOLE >= largest * _FEWEST_STEPS) and not _merges(values, 0.0)
-    # One number alone: another piece of the column may have its neighbours.
-    return float(np.float32(low)) == low or not np.isfinite(low)
+def _step(rows: int) -> int:
+    return max(1, rows // _SAMPLED)
 
 
-def _merges(values: pd.Series, origin: float) -> bool:
-    """Return whether float32, counted from an origin, makes one number of several, by a sample of them."""
-    numbers = _floats(values)
-    if numbers.dtype == np.float32:
-        return False
-    sample = numbers[:: max(1, len(numbers) // _SAMPLED)]
+def _merge(sample: NDArray[np.floating[Any]], origin: float) -> bool:
+    """Return whether float32, counted from an origin, makes one number of several of a sample."""
     distinct = np.unique(sample[np.isfinite(sample)])
     with np.errstate(over="ignore"):
         return len(np.unique((distinct - origin).astype(np.float32))) < _KEPT * len(distinct)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from .errors import InputError
+from .range_requests import RangeRequests
 from .urls import READ_TIMEOUT_S, ascii_url, with_query
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ class _Request:
     timeout_s: float
     validator: str | None = None
     encoding: str = ""
+    splits: bool = True
 
     def fetch(self, download: Download) -> None:
         have = download.path.stat().st_size if self.validator else 0
@@ -180,6 +182,9 @@ class _Request:
                 self.validator = None
                 raise _Break("the server sent another part of the file than the one that was requested")
             self.validator, self.encoding = validator or (self.validator if resumed else None), _encoding(response)
+            if self.splits and RangeRequests.suit(response):
+                self._fetch_ranges(download, response)
+                return
             with download.path.open("ab" if resumed else "wb") as file:
                 while piece := response.read1(_PIECE_BYTES):
                     file.write(piece)
@@ -188,6 +193,16 @@ class _Request:
                 expected = (have if resumed else 0) + int(length) if length is not None else None
                 if expected is not None and file.tell() != expected:
                     raise _Break(f"{file.tell():,} of {expected:,} bytes arrived")
+
+    def _fetch_ranges(self, download: Download, response: Any) -> None:
+        """Read a large file over several connections; what they leave, the next try reads over one."""
+        self.splits = False
+        size = int(response.headers["Content-Length"])
+        ranges = RangeRequests(lambda headers: self.send("GET", headers), str(self.validator), size, download.path)
+        whole = ranges.fetch(response)
+        download.bytes_read += ranges.bytes_read
+        if whole != size:
+            raise _Break(f"{whole:,} of {size:,} bytes arrived")
 
     def describe(self) -> Description:
         # HEAD is no oracle: many a web framework answers it with 404, 500, an empty file or nothing, where GET has the file.

@@ -72,7 +72,7 @@ class Column:
         missing = np.isnan(numbers)
         present = (numbers[~missing] if missing.any() else numbers).astype(np.float64)
         mean, scale = (float(present.mean()), float(present.std())) if present.size else (0.0, 1.0)
-        column = cls(name, kind, (), mean, scale if scale > _ROUNDING * abs(mean) else 1.0, origin, 0 < present.size < numbers.size)
+        column = cls(name, kind, (), mean, scale_of(mean, scale), origin, 0 < present.size < numbers.size)
         return column, numbers
 
     def encode(self, values: pd.Series) -> NDArray[np.float32]:
@@ -86,6 +86,11 @@ class Column:
         known = {text: code for code, text in enumerate(self.categories)}
         codes = np.array([*(known.get(text, np.nan) for text in texts), np.nan], dtype=np.float32)
         return np.asarray(codes[places])
+
+
+def scale_of(mean: float, deviation: float) -> float:
+    """Return what a network divides a column by: its standard deviation, or 1 where that is 0."""
+    return deviation if deviation > _ROUNDING * abs(mean) else 1.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,6 +63,13 @@ def check_held(task: Task, target: Target, held: Part, hyperparameters: Mapping[
     return f"{found}: their scores say little"
 
 
+def count_rows(train: Part, held: Part, test: Part | None) -> dict[str, int]:
+    """Return, and print, how many rows each part has."""
+    counts = {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
+    print("  ".join(f"{name} {count:,}" for name, count in counts.items()) + " rows")  # noqa: T201
+    return counts
+
+
 def _is_constant(matrix: NDArray[np.float32]) -> bool:
     # A column at a time: the first that is none ends it.
     return all(bool(((column == column[:1]) | (np.isnan(column) & np.isnan(column[:1]))).all()) for column in matrix.T)

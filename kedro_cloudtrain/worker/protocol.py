@@ -9,6 +9,8 @@ from __future__ import annotations
 # Folders on the volume; a group's begins so.
 JOBS = ".cloudtrain/jobs"
 INPUTS = ".cloudtrain/inputs"
+# Made by jobs: tables of text as parquet, by names that their content gives them.
+TABLES = ".cloudtrain/tables"
 GROUP_PREFIX = "group-"
 # Made by pods: a Python environment for each set of requirements, as NAME.tar, with its size and last use in NAME.json.
 ENVIRONMENTS = ".cloudtrain/environments"

@@ -64,6 +64,10 @@ class Part:
         weight = None if self.weight is None else self.weight[places]
         return Part(self.features[places], self.target[places], self.rows[places], weight)
 
+    def output(self, predict: Callable[[NDArray[np.float32]], NDArray[Any]]) -> NDArray[Any]:
+        """Return what a model predicts of the rows, given what it predicts of a matrix."""
+        return predict(self.features)
+
     def without_features(self) -> Part:
         """Return the rows without their matrix, which need not be held once a library has made its own of it."""
         return dataclasses.replace(self, features=self.features[:0].copy())

@@ -22,7 +22,7 @@ from .job import Job
 from .metrics import measure
 from .models import load_model, output_of, save_model
 from .objectives import loss_of
-from .part_checks import check_fitted, check_held
+from .part_checks import check_fitted, check_held, count_rows
 from .part_encoder import PartEncoder
 from .predictions import predictions_table
 from .progress import finite, finite_values
@@ -70,6 +70,7 @@ class TrainingJob(Job):
     _folds: CrossValidation | None = None
     _fold = 0  # the fit's number among the folds; 0 where it is none of a fold
     _test: Part | None = None
+    _own_device: Mapping[str, Any] = {}  # never changed
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class TrainingJob(Job):
 
     def begin(self) -> None:
         """Open the device, and check the hyperparameters."""
-        device = choose_device(self._library, self._hyperparameters, self._task)
+        device = choose_device(self._library, {**self._hyperparameters, **self._own_device}, self._task)
         self.device, self._device_name, self._gpu = device.kind, device.name, device.gpu
         print(f"{self._library} {version_of(self._library)} on {device}")  # noqa: T201
         check_hyperparameters(self._library, self._hyperparameters, self._task)
@@ -194,8 +195,7 @@ class TrainingJob(Job):
         held = encoder.encode(split.validation, "validation") if validation_frame is None else encoder.encode_table(validation_frame)
         test = encoder.encode(split.test, "test") if len(split.test) else None
         self._check_parts(train, held)
-        self._rows |= {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
-        print("  ".join(f"{name} {self._rows[name]:,}" for name in ("train", "validation", "test")) + " rows")  # noqa: T201
+        self._rows |= count_rows(train, held, test)
         return train, held, test
 
     def folds(
@@ -329,7 +329,7 @@ class TrainingJob(Job):
 
     def _measured(self, native: Any, part: Part) -> tuple[dict[str, Any], NDArray[Any]]:
         """Return a model's metrics on some rows, and its raw output for them."""
-        output = output_of(self._library, native, self.features, self._task, part.features)
+        output = part.output(lambda matrix: output_of(self._library, native, self.features, self._task, matrix))
         self.target.check_output(output)
         return measure(self.target, part.target, output, part.weight, loss_of(self._library, self._hyperparameters)), output
 

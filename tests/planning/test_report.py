@@ -91,6 +91,14 @@ def test_a_parquet_table_is_judged_by_its_rows_and_columns_and_not_by_its_compre
         status, report = account.plan("--runner-params", "gpu=auto")
         assert status == 0, report
         assert report["nodes"][0]["machine"] == machine
+    # In pieces it is fitted on a CPU, and its encoded rows are on the pod's disk.
+    account.project.write(
+        "conf/base/parameters.yml", "mass: {model_type: xgboost_regression, target_column: body_mass_g, in_pieces: true}\n"
+    )
+    status, report = account.plan("--runner-params", "gpu=auto")
+    assert status == 0, report
+    assert report["nodes"][0]["machine"] == "cpu5c with 4 vCPUs"
+    assert "its table is read and fitted in pieces" in report["nodes"][0]["notes"]
 
 
 @pytest.mark.measured

@@ -77,7 +77,7 @@ class Job:
         library = recipe.partition("_")[0]
         values: dict[str, Any] = {"hyperparameters": FEW_ROUNDS[library], "outputs": EVERYTHING, **more}
         outputs, validation, workers = values.pop("outputs"), values.pop("validation_source", None), values.pop("workers", 1)
-        sources = {"data": {"dataset_key": key}} | ({"validation": validation} if validation is not None else {})
+        sources = {"data": values.pop("source", {"dataset_key": key})} | ({"validation": validation} if validation is not None else {})
         parameters = TrainingParameters(model_type=recipe, target_column=target, **values)
         spec = TrainingSpec(name="job", parameters=parameters, sources=sources, outputs=outputs, workers=workers)
         self.folder.mkdir(exist_ok=True)

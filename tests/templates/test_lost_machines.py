@@ -47,9 +47,13 @@ def lost_twice(job: Job, library: str, **asked: Any) -> None:
     assert not (job.folder / "checkpoint").exists()
 
 
-@pytest.mark.parametrize("library", EQUAL)
-def test_a_fit_that_lost_its_machine_twice_ends_as_one_that_lost_none(job: Job, another_job: Job, library: str) -> None:
-    asked = {"hyperparameters": EQUAL[library], "seed": 3}
+@pytest.mark.parametrize(
+    ("library", "more"), [*((library, {}) for library in EQUAL), *((library, {"in_pieces": True}) for library in ("xgboost", "lightgbm"))]
+)
+def test_a_fit_that_lost_its_machine_twice_ends_as_one_that_lost_none(
+    job: Job, another_job: Job, library: str, more: dict[str, Any]
+) -> None:
+    asked = {"hyperparameters": EQUAL[library], "seed": 3, **more}
     another_job.run_here(f"{library}_regression", another_job.table("y.csv", table()), "y", **asked)
     lost_twice(job, library, **asked)
     assert "of an earlier attempt" in job.log
