@@ -54,6 +54,7 @@ class Validation(BaseModel):
     Attributes:
         fraction: the share of the rows, or of the groups, that validate; left out, 0.2.
         folds: cross-validates: so many parts of the rows are held out, one after another, and the model is fitted on all rows.
+        keep: `folds` keeps the folds' models, which then predict together, instead of a fit on all rows.
         stratified: whether each fold has its share of each class; left out, it has in a classification without groups or times.
         test_fraction: the share that is kept for the test, which neither the fit nor the stopping sees.
         seed: of the random split; left out, that of the training.
@@ -72,6 +73,7 @@ class Validation(BaseModel):
 
     fraction: float | None = Field(None, gt=0, lt=1)
     folds: int | None = Field(None, ge=2)
+    keep: Literal["folds"] | None = None
     stratified: bool | None = None
     test_fraction: float | None = Field(None, gt=0, lt=1)
     seed: int | None = Field(None, ge=0, lt=2**32)
@@ -87,6 +89,13 @@ class Validation(BaseModel):
             raise ValueError(f"{' and '.join(f'`validation.{way}`' for way in ways)} exclude one another: keep one of them")
         if self.folds is not None and self.fraction is not None:
             raise ValueError("`validation.folds` and `validation.fraction` exclude one another: keep one of them")
+        if self.keep is not None and self.folds is None:
+            raise ValueError("`validation.keep` is about the models of `validation.folds`: add those, or remove it")
+        if self.keep is not None and self.time_column is not None:
+            raise ValueError(
+                "`validation.keep` means nothing beside `validation.time_column`: the first folds are fitted on the oldest rows alone. "
+                "Remove it, and the model is fitted on all rows"
+            )
         if self.stratified is not None and self.folds is None:
             raise ValueError("`validation.stratified` is about `validation.folds`: add those, or remove it")
         if self.stratified and self.time_column is not None:

@@ -119,7 +119,7 @@ class SampledTarget:
         """Yield why all rows of a table cannot be cross-validated."""
         from kedro_cloudtrain.worker.folding import fold_rows  # noqa: PLC0415  # only where a table is read
 
-        given = self.parameters.validation.model_dump(exclude_none=True, exclude={"column", "dataset"})
+        given = self.parameters.validation.model_dump(exclude_none=True, exclude={"column", "dataset", "keep"})
         classes = None if self.task == "regression" else rows[self.column].factorize()[0]
         try:
             fold_rows(rows, classes, **given)

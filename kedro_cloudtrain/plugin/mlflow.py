@@ -50,6 +50,10 @@ def log_model(dataset: str, model: TrainedModel) -> None:
     if mlflow is None or mlflow.active_run() is None:
         return
     mlflow.log_artifacts(str(model.folder), artifact_path=f"{dataset}_files")
+    from kedro_cloudtrain.worker.folds_model import FoldsModel  # only where MLflow is at work
+
+    if isinstance(model, FoldsModel):
+        return  # No flavour has a model of several.
     try:
         flavour = importlib.import_module(f"mlflow.{model.library}")
         native = model._native  # noqa: SLF001  # loaded at the first prediction, and of no use to others

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from .kept_folds import KeptFolds
     from .target import Target
 
 # What is no score of a fold.
@@ -55,20 +56,23 @@ class CrossValidation:
 
     Args:
         count: how many folds there are.
+        kept: keeps the folds' models, where those are the model; None where it is fitted on all rows.
 
     Attributes:
+        kept: as given.
         folds: what each has shown, by its number from 1.
         restored: how many were done by an earlier attempt.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, kept: KeptFolds | None = None) -> None:
         self.count = count
+        self.kept = kept
         place = os.environ.get(CHECKPOINT_VARIABLE)
         self._folder = Path(place) / "folds" if place else None
         self.folds: dict[int, Fold] = {}
         for number in range(1, count + 1):
             fold = self._read(number)
-            if fold is not None:
+            if fold is not None and (kept is None or kept.has(number)):
                 self.folds[number] = fold
         self.restored = len(self.folds)
         if self.restored:
@@ -88,6 +92,11 @@ class CrossValidation:
             temporary.replace(self._folder / f"{number}.npz")
         except OSError as error:
             print(f"fold {number} is not kept for another attempt: {error}")  # noqa: T201
+
+    @property
+    def fits(self) -> int:
+        """How many fits there are: one for each fold, and, where the folds' models are not kept, one on all rows."""
+        return self.count + (self.kept is None)
 
     @property
     def rounds(self) -> int:

@@ -127,6 +127,10 @@ class Features:
             columns.append(column)
         return cls(tuple(columns)), matrix
 
+    def described(self) -> list[dict[str, Any]]:
+        """Return the features as `model.json` has them."""
+        return [dataclasses.asdict(column) for column in self.columns]
+
     def matrix(self, frame: pd.DataFrame, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Return the matrix of a frame: float32 of shape (rows, features), categories by their codes, NaN where missing.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from .target import Target
 
 FORMAT = 1
+# Of a model that is those of several folds.
+FOLDS_FORMAT = 2
 # With these, CatBoost fits the logarithm of the prediction ("Regression: objectives and metrics" of its documentation).
 _CATBOOST_LOG_LOSSES = ("Poisson", "Tweedie", "LogLinQuantile")
 FILES = {"xgboost": "booster.ubj", "lightgbm": "booster.txt", "catboost": "model.cbm", "keras": "model.keras"}
@@ -37,16 +38,20 @@ class TrainedModel:
     Attributes:
         folder: as given.
         description: the content of `model.json`: library, task, columns, classes, versions.
+        format: the number of its folder's format.
     """
+
+    format = FORMAT
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.description: dict[str, Any] = _description(folder / "model.json")
-        if self.description.get("format") != FORMAT:
+        if self.description.get("format") != self.format:
             raise InputError(
-                f"{folder} is a model of format {self.description.get('format')!r}, and this release reads format {FORMAT} only."
+                f"{folder} is a model of format {self.description.get('format')!r}, and this release reads formats {FORMAT} and "
+                f"{FOLDS_FORMAT} only."
             )
-        _check_file(folder, self.library)
+        self._check_files()
 
     def __repr__(self) -> str:
         return f"TrainedModel({self.library} {self.task} of {self.target!r})"
@@ -92,7 +97,7 @@ class TrainedModel:
         Raises:
             InputError: the frame lacks a column.
         """
-        return self._target.decode(self._output(frame))
+        return self._target.decode(self.output(frame))
 
     def predict_proba(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return each class's probability: a frame with the same index, and a column per class.
@@ -104,7 +109,7 @@ class TrainedModel:
 
         if self.task == "regression":
             raise InputError(f"{self!r} is a regression, which has no probabilities: call predict.")
-        return pd.DataFrame(self._target.probabilities(self._output(frame)), index=frame.index, columns=self.classes)
+        return pd.DataFrame(self._target.probabilities(self.output(frame)), index=frame.index, columns=self.classes)
 
     def predict_table(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Predict each row as `predict` and `predict_proba` do, at once.
@@ -119,9 +124,14 @@ class TrainedModel:
 
         from .predictions import prediction_columns
 
-        return pd.DataFrame(prediction_columns(self._target, self._output(frame)), index=frame.index)
+        return pd.DataFrame(prediction_columns(self._target, self.output(frame)), index=frame.index)
 
-    def _output(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+    def output(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Return the raw output for a frame's rows: values, the second class's probability, or (rows, classes).
+
+        Raises:
+            InputError: the frame lacks a column.
+        """
         import numpy as np
 
         matrix = self.features.matrix(frame)
@@ -155,6 +165,14 @@ class TrainedModel:
             # Each library has errors of its own for a file that is broken or of a later release.
             raise InputError(f"{file} cannot be loaded by this computer's {self.library}: {type(error).__name__}: {error}") from error
 
+    def _check_files(self) -> None:
+        """Check that the model's file is one of its library.
+
+        Raises:
+            InputError: it is not.
+        """
+        _check_file(self.folder, self.library)
+
     def __getstate__(self) -> dict[str, Any]:
         # Without the library's object, which a copy reads again from its file.
         return {"folder": self.folder, "description": self.description}
@@ -168,11 +186,14 @@ def _description(file: Path) -> dict[str, Any]:
     """
     try:
         description = dict(json.loads(file.read_text(encoding="utf-8")))
-        if description.get("format") != FORMAT:
+        if description.get("format") not in (FORMAT, FOLDS_FORMAT):
             return description  # The fields of another format may be others.
         names = [description["library"], description["task"], description["target"]["name"]]
         names += [column["name"] for column in description["features"]]
         whole = all(isinstance(name, str) for name in names) and isinstance(description["target"]["classes"], list)
+        if description["format"] == FOLDS_FORMAT:
+            folds = description["folds"]
+            whole = whole and bool(folds) and all((file.parent / name).parent == file.parent and name not in ("", "..") for name in folds)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if not whole:
@@ -207,6 +228,10 @@ def load_model(folder: Path | str) -> TrainedModel:
     folder = Path(folder)
     if not (folder / "model.json").is_file():
         raise InputError(f"{folder} holds no model: it has no model.json.")
+    if _description(folder / "model.json").get("format") == FOLDS_FORMAT:
+        from .folds_model import FoldsModel
+
+        return FoldsModel(folder)
     return TrainedModel(folder)
 
 
@@ -228,7 +253,7 @@ def save_model(folder: Path, library: str, native: Any, features: Features, targ
         "library": library,
         "task": target.task,
         "target": {"name": target.name, "classes": list(target.classes)},
-        "features": [dataclasses.asdict(column) for column in features.columns],
+        "features": features.described(),
         **more,
     }
     (folder / "model.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,12 @@ from .doubts import print_checks
 from .errors import HyperparameterError, InputError
 from .fit_checkpoint import FitCheckpoint
 from .folding import fold_rows
+from .folds_job import FoldsJob
 from .hyperparameter_conflicts import weight_conflicts
 from .hyperparameters import by_class, by_place, check_hyperparameters, refuse_constrained_categories
 from .importance import permutation_importance
 from .inputs import input_location
-from .job import Job
+from .kept_folds import KeptFolds
 from .metrics import measure
 from .models import load_model, output_of, save_model
 from .objectives import loss_of
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .target import Task
 
 
-class TrainingJob(Job):
+class TrainingJob(FoldsJob):
     """One training, in the folder of its script.
 
     Args:
@@ -66,9 +66,6 @@ class TrainingJob(Job):
     _roles: Roles
     _names: list[str]
     _earlier_rounds: int | None = None
-    _checkpoint_of_fit: FitCheckpoint | None = None
-    _folds: CrossValidation | None = None
-    _fold = 0  # the fit's number among the folds; 0 where it is none of a fold
     _test: Part | None = None
     _own_device: Mapping[str, Any] = {}  # never changed
 
@@ -112,7 +109,8 @@ class TrainingJob(Job):
         in_folds = 0 if self._folds is None else self._folds.fitted_rows
         if not seconds or not rows or self._earlier_rounds is None or in_folds is None:
             return None
-        return round((in_folds + rows * (self.progress.rounds - self._earlier_rounds)) / seconds, 1)
+        of_all = 0 if self._folds is not None and self._folds.kept is not None else rows * (self.progress.rounds - self._earlier_rounds)
+        return round((in_folds + of_all) / seconds, 1)
 
     def explained(self, error: BaseException | None) -> BaseException | None:
         """Return an error of the work, or the hyperparameter that the library has refused by it."""
@@ -206,13 +204,13 @@ class TrainingJob(Job):
         *,
         class_weight: str | Mapping[str, float] | None = None,
     ) -> Iterator[tuple[Part, Part, int | None]]:
-        """Yield what each fit of a cross-validation has: the rows of a fold at a time, then all rows.
+        """Yield what each fit of a cross-validation has: the rows of a fold at a time, then, unless the folds are kept, all rows.
 
         `score` takes the outcome of each. The folds that an earlier attempt has done are left out.
 
         Args:
             frame: the table.
-            validation: `folds`, `stratified`, `test_fraction`, `seed`, `time_column`, `group_column`.
+            validation: `folds`, `keep`, `stratified`, `test_fraction`, `seed`, `time_column`, `group_column`.
             early_stopping_rounds: the folds' early stopping.
             class_weight: as for `split`.
 
@@ -224,8 +222,9 @@ class TrainingJob(Job):
             InputError: there are too few rows, groups, or rows of a class.
         """
         encoder = self._encoder(frame, class_weight)
-        splits = fold_rows(frame, None if self._task == "regression" else encoder.codes, **validation)
-        self._folds = CrossValidation(len(splits))
+        splitting = {name: value for name, value in validation.items() if name != "keep"}
+        splits = fold_rows(frame, None if self._task == "regression" else encoder.codes, **splitting)
+        self._folds = CrossValidation(len(splits), KeptFolds(self._checkpoint) if "keep" in validation else None)
         for number, split in enumerate(splits, 1):
             if number in self._folds.folds:
                 continue
@@ -235,6 +234,9 @@ class TrainingJob(Job):
             print(f"fold {number} of {len(splits)}: train {len(train):,}  validation {len(held):,} rows")  # noqa: T201
             self._check_parts(train, held)
             yield train, held, early_stopping_rounds
+        if self._folds.kept is not None:
+            self._end_folds(encoder, frame, splits)
+            return
         self._begin_fit(self._folds, 0, len(splits))
         test = splits[0].test
         everything = np.setdiff1d(np.arange(len(frame)), test)
@@ -243,18 +245,6 @@ class TrainingJob(Job):
         self._rows |= {"train": len(train), "validation": sum(len(split.validation) for split in splits), "test": len(test)}
         print(f"all rows: train {len(train):,}  test {len(test):,} rows")  # noqa: T201
         yield train, train, None
-
-    def rounds_of(self, rounds: int) -> int:
-        """Return the rounds of a fit: those that are asked for, or on all rows as many as the folds' models have on average."""
-        self.progress.most = max(self.progress.most, rounds)
-        return rounds if self._folds is None or self._fold else min(rounds, self._folds.rounds)
-
-    def _begin_fit(self, folds: CrossValidation, fold: int, done: int) -> None:
-        """Begin the fit of a fold, or of all rows, after so many others."""
-        if done:
-            self._change_stage("read")  # for the encoding
-        self._fold, self._checkpoint_of_fit = fold, None
-        self.progress.begin_fit(done, folds.count + 1, holds_out=fold > 0)
 
     def _encoder(self, frame: pd.DataFrame, class_weight: str | Mapping[str, float] | None) -> PartEncoder:
         if class_weight is not None:
@@ -341,7 +331,8 @@ class TrainingJob(Job):
             importance: a number per feature, in the order of the matrix.
         """
         if self._folds is not None and self._fold:
-            return  # The model is the one of all rows.
+            self._keep_fold(native, importance)
+            return
         fitted = self._history_of(native)
         if "model" in self._outputs:
             folder = self.folder / OUTPUTS / "model"
@@ -377,7 +368,7 @@ class TrainingJob(Job):
         Returns:
             A number per feature; None if `importance` is not among the outputs.
         """
-        if "importance" not in self._outputs or (self._folds is not None and self._fold):
+        if "importance" not in self._outputs or (self._folds is not None and self._fold and self._folds.kept is None):
             return None
         sample = part.take(np.arange(min(rows, len(part))))
 
@@ -393,8 +384,3 @@ class TrainingJob(Job):
         if self._library == "catboost" and not self.progress.history:
             self.progress.take_from_catboost(native)
         return self.progress.history
-
-    def _write_json(self, kind: str, value: Any) -> None:
-        file = self._output_file(f"{kind}.json")
-        file.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        self._written[kind] = file

@@ -169,7 +169,7 @@ WRONG: dict[str, tuple[Callable[[Flights], None], str]] = {
     "a pickle of something else": (_pickled, "its model `delay_model` is a pandas.Series, and a prediction node takes the model of a"),
     "no model": (_no_model, "`delay_model` would be sent from this computer, but does not exist: "),
     "a broken model": (_broken_model, "model.json does not describe a model. Train it again."),
-    "a model of a later release": (_later_format, "is a model of format 9, and this release reads format 1 only."),
+    "a model of a later release": (_later_format, "is a model of format 9, and this release reads formats 1 and 2 only."),
     "no table": (_no_table, "`flights`: "),
 }
 

@@ -1,4 +1,4 @@
-"""Cross-validation: each row is held out once, the metrics are those of scikit-learn's folds, and the model has seen all rows."""
+"""Cross-validation: each row is held out once, and the model has seen all rows, or is that of all folds together."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from support.kedro_project import Project, edit, run
 from support.recipe_job import FEW_ROUNDS, RECIPES, awkward_table
 
+from kedro_cloudtrain import ModelDataset
 from kedro_cloudtrain.jobs.folder import JobFolder
+from kedro_cloudtrain.prediction import predict
 from kedro_cloudtrain.runs.job_view import JobView
+from kedro_cloudtrain.worker.errors import InputError
+from kedro_cloudtrain.worker.models import TrainedModel, load_model
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.recipe_job import Job
 
 TARGETS = {"regression": "räte ($)", "binary_classification": "is it?", "multiclass_classification": "class {{ }}"}
@@ -196,3 +202,76 @@ def test_a_project_has_the_folds_in_its_catalog_its_records_and_its_page(project
     refused = project.kedro("cloudtrain", "plan")
     assert refused.returncode == 1
     assert "makes no use of `validation.folds`" in " ".join(refused.stdout.split())
+
+
+# ------------------------------------------------------------------ the folds' models are kept
+
+KEPT = {"folds": 3, "keep": "folds", "seed": 2}
+
+
+def mean_of(folder: Path, frame: pd.DataFrame) -> Any:
+    """Return the mean of what the folds' own models predict: numbers, or probabilities."""
+    models = [TrainedModel(folder / f"fold-{number}") for number in (1, 2, 3)]
+    each = [model.predict(frame) if model.task == "regression" else model.predict_proba(frame).to_numpy() for model in models]
+    return np.mean(each, axis=0)
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    "recipe", ["xgboost_regression", "lightgbm_binary_classification", "catboost_multiclass_classification", "keras_binary_classification"]
+)
+def test_the_model_is_the_mean_of_the_folds(job: Job, recipe: str, tmp_path: Path) -> None:
+    library, _, task = recipe.partition("_")
+    target, table = TARGETS[task], awkward_table()
+    frame = table.drop(columns=[name for name in TARGETS.values() if name != target])
+    result = job.run_here(recipe, job.table("t.parquet", frame), target, validation={**KEPT, "test_fraction": 0.2})
+    assert result["state"] == "succeeded", result["error"]
+    dataset = ModelDataset(filepath=str(tmp_path / "model"))
+    dataset.save(job.model)
+    model = dataset.load()
+    assert (model.library, model.task, model.target) == (library, task, target)
+    expected = mean_of(job.model.folder, frame)
+    found = model.predict(frame) if task == "regression" else model.predict_proba(frame).to_numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    if task != "regression":
+        assert list(model.predict(frame)) == [model.classes[index] for index in expected.argmax(axis=1)]
+    if library == "lightgbm":  # a prediction node's job takes it as any other model
+        np.testing.assert_array_equal(predict(frame, model)["prediction"], model.predict(frame))
+    # No fold's model has a row that it is judged by, and no fit is on all rows.
+    held = job.predictions
+    assert sorted(held["fold"].unique()) == [1, 2, 3]
+    first = held[held["fold"] == 1]
+    np.testing.assert_array_equal(TrainedModel(job.model.folder / "fold-1").predict(frame.iloc[first["row"]]), first["prediction"])
+    metrics = job.output("metrics")
+    assert len(metrics["folds"]) == 3
+    assert ("test_rmse" if task == "regression" else "test_log_loss") in metrics
+    importance = {row["feature"]: row["importance"] for row in job.output("importance")}
+    assert sorted(importance) == sorted(model.feature_columns)
+    assert list(importance.values()) == sorted(importance.values(), reverse=True)
+    lines = [json.loads(line) for line in (job.folder / "progress.jsonl").read_text().splitlines()]
+    most = FEW_ROUNDS[library].get("n_estimators") or FEW_ROUNDS[library].get("iterations") or FEW_ROUNDS[library]["epochs"]
+    assert {line["of"] for line in lines} == {3 * most}
+    assert result["rows_per_s"] > 0
+
+
+def test_a_lost_machine_costs_no_model_of_a_fold_and_a_broken_folder_is_none(job: Job, another_job: Job) -> None:
+    asked = {"hyperparameters": {"n_estimators": 10, "max_depth": 3, "n_jobs": 1}, "feature_columns": ("a", "b"), "validation": KEPT}
+    another_job.run_here("xgboost_regression", another_job.table("t.csv", numbers()), "y", **asked)
+    script = job.write("xgboost_regression", job.table("t.csv", numbers()), "y", **asked)
+    job._process(["-c", LOST, "16"], job.folder, {})
+    assert job.exit_code == -9, job.log
+    # As if the machine had been lost while it wrote the first fold's model.
+    assert (job.folder / "checkpoint/folds/model-1/importance.json").is_file()
+    job.run_again(script)
+    assert job.exit_code == 0, job.log
+    assert "an earlier attempt has done 1 of 3 folds" in job.log
+    assert "fold 1 of 3" not in job.log
+    for kind in ("metrics", "history", "importance"):
+        assert job.output(kind) == another_job.output(kind)
+    frame, folder = numbers(), job.model.folder
+    np.testing.assert_array_equal(job.model.predict(frame), another_job.model.predict(frame))
+    about = json.loads((folder / "model.json").read_text())
+    for folds, part in ((["../fold-1"], "does not describe a model"), ([], "does not describe"), (["fold-9"], "does not describe")):
+        (folder / "model.json").write_text(json.dumps({**about, "folds": folds}))
+        with pytest.raises(InputError, match=part):
+            load_model(folder)

@@ -66,8 +66,8 @@ def test_a_loaded_model_can_be_copied_and_sent(folder) -> None:
 def test_what_is_no_model_is_refused(folder, tmp_path) -> None:
     with pytest.raises(InputError, match="holds no model"):
         load_model(tmp_path)
-    (tmp_path / "model.json").write_text(json.dumps({"format": 2}))
-    with pytest.raises(InputError, match="format 2, and this release reads format 1"):
+    (tmp_path / "model.json").write_text(json.dumps({"format": 3}))
+    with pytest.raises(InputError, match="format 3, and this release reads formats 1 and 2 only"):
         load_model(tmp_path)
 
 
