@@ -13,7 +13,8 @@ from kedro_cloudtrain.planning.known_model import KnownModel
 from kedro_cloudtrain.planning.outputs import saved_on_volume
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.sampled_features import SampledFeatures
-from kedro_cloudtrain.planning.training import TrainingPlan, output_kinds
+from kedro_cloudtrain.planning.training import TrainingPlan
+from kedro_cloudtrain.planning.training_outputs import output_kinds
 from kedro_cloudtrain.planning.validators import validator_of
 from kedro_cloudtrain.prediction import PredictionFunction
 from kedro_cloudtrain.running.prediction import PREDICTIONS, PredictionOrder, model_of, prediction_requirements, prediction_workload

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.planning.function import table_names
 from kedro_cloudtrain.planning.prediction import PredictionInputs, is_prediction
-from kedro_cloudtrain.planning.training import TrainingInputs, is_training, output_kinds
+from kedro_cloudtrain.planning.training import TrainingInputs, is_training
+from kedro_cloudtrain.planning.training_outputs import output_kinds
 from kedro_cloudtrain.running.prediction import PREDICTIONS
 
 if TYPE_CHECKING:

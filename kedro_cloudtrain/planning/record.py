@@ -20,7 +20,8 @@ from kedro_cloudtrain.planning.digests import Digests, file_digest, modules_of
 from kedro_cloudtrain.planning.function import FunctionPlan
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.prediction import PredictionPlan
-from kedro_cloudtrain.planning.training import TrainingPlan, is_training, planned_script
+from kedro_cloudtrain.planning.training import TrainingPlan, is_training
+from kedro_cloudtrain.planning.training_script import planned_script
 from kedro_cloudtrain.planning.validators import validator_of
 
 if TYPE_CHECKING:

@@ -7,39 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import MemoryDataset
 
-from kedro_cloudtrain.datasets import ModelDataset, ModelsDataset
-from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError, TemplateError
-from kedro_cloudtrain.jobs.parameters import OUTPUT_KINDS, TrainingParameters, library_of, task_of
-from kedro_cloudtrain.jobs.pieces_checks import source_problems
-from kedro_cloudtrain.jobs.preflight import (
-    check_training,
-    problems_before,
-    problems_here,
-    problems_on_pod,
-    without_partitions,
-    without_search,
-)
+from kedro_cloudtrain.errors import CloudTrainError, ConfigError, HyperparameterError
+from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, task_of
+from kedro_cloudtrain.jobs.preflight import check_training, problems_before
 from kedro_cloudtrain.jobs.search_checks import described
-from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
+from kedro_cloudtrain.jobs.spec import source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.planning.entries import place_within
 from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
 from kedro_cloudtrain.planning.target import SampledTarget
-from kedro_cloudtrain.running.training import TrainingOrder, pieces_chosen, processes_of, training_requirements, training_workload
-from kedro_cloudtrain.storage.sources import SentSource
+from kedro_cloudtrain.planning.training_checks import many_jobs_problems, model_problems, piece_problems, pod_problems
+from kedro_cloudtrain.planning.training_outputs import job_outputs, output_kinds
+from kedro_cloudtrain.planning.training_script import script_problems
+from kedro_cloudtrain.running.training import TrainingOrder, pieces_chosen, training_requirements, training_workload
 from kedro_cloudtrain.worker.hyperparameters import named_columns
 from kedro_cloudtrain.worker.roles import SPLITTING
-from kedro_cloudtrain.worker.row_selection import ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from kedro.io import CatalogProtocol
     from kedro.pipeline.node import Node
 
     from kedro_cloudtrain.config import NodeSettings
-    from kedro_cloudtrain.jobs.parameters import NodeOutput, OutputKind
     from kedro_cloudtrain.jobs.partitioned import Partitioned
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.jobs.search_space import Search
@@ -318,93 +309,9 @@ def plan_training(
     )
     problems += piece_problems(plan, parameters)
     if not problems and not generator.is_shipped(parameters.model_type):
-        problems += _script_problems(plan, parameters, generator)
+        problems += script_problems(plan, parameters, generator)
     task = task_of(parameters.model_type) if generator.is_shipped(parameters.model_type) else None
     return dataclasses.replace(plan, parameters=parameters, task=task, problems=(*plan.problems, *problems))
-
-
-def many_jobs_problems(plan: TrainingPlan, parameters: TrainingParameters) -> Iterator[str]:
-    """Yield what a node's outputs and its settings have against its search or its groups, or for those that it does not have."""
-    kinds = output_kinds(plan.node)
-    if (problem := without_search(parameters, kinds)) is not None:
-        yield problem
-    yield from without_partitions(parameters, kinds, validation_table=plan.inputs.validation is not None)
-    jobs = "trials" if parameters.search is not None else "trainings" if parameters.partitioned is not None else None
-    if jobs is not None and plan.settings.group is not None:
-        yield (
-            f"its {jobs} have machines of their own, and `group: {plan.settings.group}` puts the node on another: take it out in "
-            "cloudtrain.yml."
-        )
-
-
-def model_problems(plan: TrainingPlan, parameters: TrainingParameters, catalog: CatalogProtocol[Any, Any]) -> Iterator[str]:
-    """Yield that a model's dataset saves one model where there are many, or many where there is one."""
-    for kind, name in zip(output_kinds(plan.node), plan.node.outputs, strict=True):
-        dataset = catalog.get(name) if kind == "model" else None
-        if isinstance(dataset, ModelDataset) and parameters.partitioned is not None:
-            yield (
-                f"its output `{name}` is a ModelDataset, and a partitioned node makes a dict of models: write `type: "
-                "kedro_cloudtrain.ModelsDataset` in the entry."
-            )
-        elif isinstance(dataset, ModelsDataset) and parameters.partitioned is None:
-            yield (
-                f"its output `{name}` is a ModelsDataset, and the node makes one model: write `type: kedro_cloudtrain.ModelDataset` in the "
-                "entry, or add `partitioned` to the parameters."
-            )
-
-
-def pod_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> list[str]:
-    """Return why a shipped recipe does not train on the machines that its settings ask for."""
-    if not generator.is_shipped(parameters.model_type):
-        return []
-    if plan.where != "runpod":
-        return list(problems_here(parameters, plan.settings.gpu_count))
-    return list(problems_on_pod(parameters, plan.settings.gpu, plan.settings.gpu_count))
-
-
-def piece_problems(plan: TrainingPlan, parameters: TrainingParameters) -> Iterator[str]:
-    """Yield which of a node's tables cannot be read in pieces, where they are to be."""
-    if parameters.in_pieces:
-        yield from source_problems((name, source_fields(plan.sources[name])) for name in plan.inputs.tables if name in plan.sources)
-
-
-def _script_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
-    """Yield why a template of the project's own makes no script, or one that would train each group on all rows."""
-    data, partitioned = plan.sources.get(plan.inputs.data), parameters.partitioned
-    try:
-        script = planned_script(plan, parameters, generator)
-        if data is not None and partitioned is not None:
-            selecting = dataclasses.replace(data, load_args={**data.load_args, ROWS: {partitioned.label: "a"}})
-            if planned_script(dataclasses.replace(plan, sources={plan.inputs.data: selecting}), parameters, generator) == script:
-                yield (
-                    f"The template `{parameters.model_type}` makes no use of the source's `load_args`, by which a machine reads the rows "
-                    "of a group: pass them to job.read(…)."
-                )
-    except TemplateError as error:
-        yield error.message
-
-
-def planned_script(plan: TrainingPlan, parameters: TrainingParameters, generator: TrainingScriptGenerator) -> str:
-    """Return the script of a training before the run; a table that is to be sent has no name in it yet.
-
-    Raises:
-        TemplateError: the template makes no script.
-    """
-    tables = {"data": plan.inputs.data, "validation": plan.inputs.validation}
-    sources = {kind: source_fields(plan.sources.get(name, SentSource("table"))) for kind, name in tables.items() if name is not None}
-    workers = processes_of(parameters, plan.settings, to_pod=plan.where == "runpod")
-    spec = TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=job_outputs(plan.node), workers=workers)
-    return generator.render(spec)
-
-
-def job_outputs(node: Node) -> tuple[OutputKind, ...]:
-    """Return the kinds of outputs that a training node's job makes."""
-    return tuple(kind for kind in output_kinds(node) if kind in OUTPUT_KINDS)
-
-
-def output_kinds(node: Node) -> tuple[NodeOutput, ...]:
-    """Return the kinds of a training node's outputs, in the order of its outputs."""
-    return node.func.kinds if isinstance(node.func, TrainingFunction) else ()
 
 
 def model_places(plans: Iterable[NodePlan], catalog: CatalogProtocol[Any, Any], project: Path) -> dict[str, str]:
