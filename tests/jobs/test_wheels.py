@@ -119,7 +119,7 @@ def test_a_requirement_that_is_given_replaces_the_one_of_the_same_module(given: 
 
 def test_a_pod_asks_for_the_host_that_its_packages_need(tmp_path: Path) -> None:
     from kedro_cloudtrain.backends.backend import JobRequest
-    from kedro_cloudtrain.backends.runpod.launching import _locked
+    from kedro_cloudtrain.backends.runpod.releases import with_releases
     from kedro_cloudtrain.config import NodeSettings
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.jobs.workload import Workload
@@ -128,7 +128,7 @@ def test_a_pod_asks_for_the_host_that_its_packages_need(tmp_path: Path) -> None:
     def asked(settings: NodeSettings, *, on_gpu: bool = True) -> JobRequest:
         lines = ("nvidia-cuda-runtime==13.3.29",), ("tinyfit",)
         request = JobRequest(JobFolder(tmp_path), DirectoryVolume(tmp_path), settings, Workload("xgboost"), *lines, "3.12")
-        return _locked(request, on_gpu=on_gpu)
+        return with_releases(request, on_gpu=on_gpu)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kedro_cloudtrain.backends.runpod.launching.lock", lambda lines, **_: tuple(lines))
