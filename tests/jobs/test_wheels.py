@@ -131,7 +131,7 @@ def test_a_pod_asks_for_the_host_that_its_packages_need(tmp_path: Path) -> None:
         return with_releases(request, on_gpu=on_gpu)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kedro_cloudtrain.backends.runpod.launching.lock", lambda lines, **_: tuple(lines))
+        patch.setattr("kedro_cloudtrain.backends.runpod.releases.lock", lambda lines, **_: tuple(lines))
         assert asked(NodeSettings()).settings.min_cuda_version == "13.0"
         assert asked(NodeSettings(), on_gpu=False).settings.min_cuda_version == "12.8"
         assert asked(NodeSettings(), on_gpu=False).requirements == ("tinyfit",)
