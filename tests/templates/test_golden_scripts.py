@@ -111,6 +111,12 @@ FOLDED: dict[str, dict[str, Any]] = {
     "catboost_binary_classification": {"validation": {"folds": 5, "group_column": "customer", "test_fraction": 0.2}},
     "keras_regression": {"validation": {"folds": 4, "time_column": "year"}, "weight_column": "rooms", "early_stopping_rounds": 5},
 }
+# A table in pieces, with what changes it.
+IN_PIECES: dict[str, dict[str, Any]] = {
+    "xgboost_binary_classification": {"early_stopping_rounds": 30, "class_weight": "balanced"},
+    "lightgbm_regression": {"weight_column": "rooms", "categorical_columns": ["shop"], "metric": "mae"},
+    "keras_regression": {"early_stopping_rounds": 5},
+}
 FUNCTION = FunctionSpec(
     name="score",
     function="shop.pipelines.scoring.nodes:score",
@@ -176,6 +182,12 @@ def scripts() -> dict[str, str]:
             f"{recipe}_folds": generator.render(training_spec(recipe, {"dataset_key": "t.csv", "target_column": "y", **fields}))
             for recipe, fields in FOLDED.items()
         },
+        **{
+            f"{recipe}_in_pieces": generator.render(
+                training_spec(recipe, {"dataset_key": "t.csv", "target_column": "y", "in_pieces": True, **fields})
+            )
+            for recipe, fields in IN_PIECES.items()
+        },
         "function": generator.render_function(FUNCTION),
         "function_of_parameters": generator.render_function(PLAIN_FUNCTION),
         "predict": generator.render_prediction(PREDICTION),
@@ -214,8 +226,17 @@ def scripts_with_parameters() -> dict[str, str]:
         weights += [{"class_weight": "balanced"}, {"class_weight": {"a": 2}, **held}] if task != "regression" else []
         metrics = [{"metric": name, "early_stopping_rounds": 5} for name in METRICS[library][task]]
         folded = [{**each, "validation": {"folds": 5}} for each in (weights[0], metrics[0])]
+        pieces = [] if library == "catboost" else [{**each, "in_pieces": True} for each in ({}, *weights, metrics[0])]
         for number, more in enumerate(
-            [*folded, *weights, {"categorical_columns": ["shop"]}, {"validation": {"folds": 5}}, *metrics, {**weights[0], **metrics[-1]}]
+            [
+                *folded,
+                *pieces,
+                *weights,
+                {"categorical_columns": ["shop"]},
+                {"validation": {"folds": 5}},
+                *metrics,
+                {**weights[0], **metrics[-1]},
+            ]
         ):
             fields = {"dataset_key": "t.csv", "target_column": "y", **more}
             written[f"{recipe}_{number}"] = TrainingScriptGenerator().render(training_spec(recipe, fields))
