@@ -25,14 +25,13 @@ ASKED = "`in_pieces` is true, and "
 # A smaller file holds no table that is larger than a memory.
 LOOKED_AT_BYTES = 16 * 1024 * 1024
 # The libraries whose recipes fit a table in pieces.
-PIECE_LIBRARIES = ("xgboost", "lightgbm")
+PIECE_LIBRARIES = ("xgboost", "lightgbm", "keras")
 # The first release with ExtMemQuantileDMatrix.
 _XGBOOST = "3.0"
 _OF_XGBOOST = {"tree_method": ("exact", "approx"), "booster": ("gblinear",)}
 _LARGER = "choose an xgboost or a lightgbm recipe in model_type"
 _WHOLE = {
     "catboost": "CatBoost makes its bins of all rows at once",
-    "keras": "Keras's recipe holds the inputs of its network in memory",
 }
 # A cgroup's limit, which a container has; `max` where there is none.
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -62,6 +61,8 @@ def _problems(parameters: TrainingParameters) -> Iterator[str]:
             yield (
                 f"this environment has XGBoost {installed}, while pieces need {_XGBOOST}: pip install --upgrade xgboost, or take it out."
             )
+    elif library == "keras" and parameters.backend not in (None, "jax"):
+        yield f"`backend` is {parameters.backend!r}, while pieces are loaded for JAX: take one of the two out."
     elif given.get("linear_tree"):
         yield "`hyperparameters.linear_tree` keeps all numbers in memory: take one of the two out."
 

@@ -63,9 +63,10 @@ def training_workload(parameters: TrainingParameters, rows: int | None, columns:
     device, why = needed if needed is not None else (None, "")
     if not parameters.in_pieces:
         return Workload(library, rows, columns, size_bytes, device, why)
-    why = "a table in pieces is fitted on the CPU"
+    if library != "keras":
+        device, why = "cpu", "a table in pieces is fitted on the CPU"
     bins = _BYTES_A_CELL_IN_PIECES.get(library, 0)
-    return Workload(library, rows, columns, size_bytes, "cpu", why, in_pieces=True, bytes_a_cell=bins, bytes_a_row=_BYTES_A_ROW_IN_PIECES)
+    return Workload(library, rows, columns, size_bytes, device, why, in_pieces=True, bytes_a_cell=bins, bytes_a_row=_BYTES_A_ROW_IN_PIECES)
 
 
 def pieces_chosen(parameters: TrainingParameters, workload: Workload, sources: Mapping[str, SourceFields]) -> tuple[bool, str]:

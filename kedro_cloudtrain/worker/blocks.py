@@ -44,6 +44,9 @@ def in_blocks(model: Any, batch_size: int) -> Any:
     compiled = backend == "jax" and keras.distribution.distribution() is None
 
     class Blocks(keras.Model):
+        # How many rows a loader gives at a time.
+        block_rows = batch_size * steps if compiled else batch_size
+
         def compile(self, optimizer: Any, **more: Any) -> None:
             model.compile(optimizer, **more)
             super().compile(optimizer, **more, steps_per_execution=steps if backend == "tensorflow" else 1)
@@ -57,7 +60,9 @@ def in_blocks(model: Any, batch_size: int) -> Any:
         def train_step(self, state: Any, data: Any) -> Any:
             return _scan(super().train_step, state, data, batch_size)
 
-        def fit(self, x: Any, y: Any, *, sample_weight: Any = None, validation_data: Any, **more: Any) -> Any:
+        def fit(self, x: Any, y: Any = None, *, sample_weight: Any = None, validation_data: Any, **more: Any) -> Any:
+            if isinstance(x, keras.utils.PyDataset):
+                return super().fit(x, validation_data=validation_data, **more)
             table = (x, y) if sample_weight is None else (x, y, sample_weight)
             if not _fits_device(table):
                 return super().fit(x, y, sample_weight=sample_weight, validation_data=validation_data, **more)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .encoding import Features
     from .fit_checkpoint import FitCheckpoint
 
 # The numbers of a block: so many that a library's own work for a block does not count, few enough for any machine's memory.
@@ -156,6 +157,24 @@ class PartInPieces(Part):
                 return part.features[rows].astype(np.float64)
 
         return Rows()
+
+    def for_keras(self, features: Features, rows: int, shuffled: tuple[int, int] | None = None) -> Any:
+        """Return the rows as a network's inputs, so many at a time, which Keras loads while its device computes with the ones before.
+
+        Args:
+            features: how they are encoded.
+            rows: how many at a time.
+            shuffled: the seed and the first epoch, by which the rows come in another order in each epoch; None leaves their order.
+        """
+        from .keras_loader import make_loader
+
+        return make_loader(self, features, rows, shuffled)
+
+    def take(self, places: NDArray[np.int64]) -> Part:
+        """Return some of the rows, by their places, in memory."""
+        weight = None if self.weight is None else self.weight[places]
+        matrix = np.stack([self.features[int(place)] for place in places])
+        return Part(matrix, self.target[places], self.rows[places] if len(self.rows) else places, weight)
 
 
 def _disk() -> str:

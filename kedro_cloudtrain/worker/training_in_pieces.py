@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 class TrainingInPieces(TrainingJob):
     """A training that holds no more than a piece of its table in memory; see `TrainingJob`."""
 
-    # On a GPU, XGBoost takes blocks of the GPU's own memory alone, which need CuPy; LightGBM's wheel has no GPU.
-    _own_device: Mapping[str, Any] = {"device": "cpu"}
+    @property
+    def _own_device(self) -> Mapping[str, Any]:  # type: ignore[override]
+        # On a GPU, XGBoost takes blocks of the GPU's own memory alone, which need CuPy; LightGBM's wheel has no GPU.
+        return {} if self._library == "keras" else {"device": "cpu"}
 
     def read_parts(
         self,

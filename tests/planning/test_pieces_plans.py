@@ -49,7 +49,7 @@ def plan_of(each: Planner) -> TrainingPlan:
             {"model_type": "catboost_regression"},
             "CatBoost makes its bins of all rows at once: take it out, or",
         ),
-        ("a.csv", {}, {"model_type": "keras_regression"}, "Keras's recipe holds the inputs of its network in memory: take it out, or"),
+        ("a.csv", {}, {"model_type": "keras_regression", "backend": "torch"}, "`backend` is 'torch', while pieces are loaded for JAX"),
         ("a.csv", {}, {"validation": {"folds": 3}}, "`validation.folds` encodes rows in memory"),
         ("a.csv", {}, {"hyperparameters": {"tree_method": "approx"}}, "`hyperparameters.tree_method` is 'approx'"),
         ("a.csv", {}, {"hyperparameters": {"booster": "gblinear"}}, "`hyperparameters.booster` is 'gblinear'"),

@@ -117,6 +117,12 @@ SHARED: dict[str, dict[str, Any]] = {
     "xgboost_regression": {"early_stopping_rounds": 30, "hyperparameters": {"n_estimators": 300}},
     "lightgbm_binary_classification": {"weight_column": "hours", "early_stopping_rounds": 50},
 }
+# A table in pieces, with what changes it.
+IN_PIECES: dict[str, dict[str, Any]] = {
+    "xgboost_binary_classification": {"early_stopping_rounds": 30, "class_weight": "balanced"},
+    "lightgbm_regression": {"weight_column": "rooms", "categorical_columns": ["shop"], "metric": "mae"},
+    "keras_regression": {"early_stopping_rounds": 5},
+}
 FUNCTION = FunctionSpec(
     name="score",
     function="shop.pipelines.scoring.nodes:score",
@@ -188,6 +194,12 @@ def scripts() -> dict[str, str]:
             )
             for recipe, fields in SHARED.items()
         },
+        **{
+            f"{recipe}_in_pieces": generator.render(
+                training_spec(recipe, {"dataset_key": "t.csv", "target_column": "y", "in_pieces": True, **fields})
+            )
+            for recipe, fields in IN_PIECES.items()
+        },
         "function": generator.render_function(FUNCTION),
         "function_shared": generator.render_function(PLAIN_FUNCTION.model_copy(update={"machines": 4})),
         "function_of_parameters": generator.render_function(PLAIN_FUNCTION),
@@ -227,11 +239,20 @@ def scripts_with_parameters() -> dict[str, str]:
         weights += [{"class_weight": "balanced"}, {"class_weight": {"a": 2}, **held}] if task != "regression" else []
         metrics = [{"metric": name, "early_stopping_rounds": 5} for name in METRICS[library][task]]
         folded = [{**each, "validation": {"folds": 5}} for each in (weights[0], metrics[0])]
+        pieces = [] if library == "catboost" else [{**each, "in_pieces": True} for each in ({}, *weights, metrics[0])]
         for number, more in enumerate(
-            [*folded, *weights, {"categorical_columns": ["shop"]}, {"validation": {"folds": 5}}, *metrics, {**weights[0], **metrics[-1]}]
+            [
+                *folded,
+                *pieces,
+                *weights,
+                {"categorical_columns": ["shop"]},
+                {"validation": {"folds": 5}},
+                *metrics,
+                {**weights[0], **metrics[-1]},
+            ]
         ):
             fields = {"dataset_key": "t.csv", "target_column": "y", **more}
-            for workers in (1, 4) if library in SHARED_BY_PROCESSES else (1,):
+            for workers in (1, 4) if library in SHARED_BY_PROCESSES and not more.get("in_pieces") else (1,):
                 spec = training_spec(recipe, {**fields, "workers": workers})
                 written[f"{recipe}_{number}_{workers}"] = TrainingScriptGenerator().render(spec)
     return written

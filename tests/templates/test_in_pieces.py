@@ -69,6 +69,21 @@ def test_a_fit_in_pieces_is_the_fit_in_memory(job: Job, another_job: Job, recipe
     assert (ours["row"] == theirs["row"]).all()
 
 
+def test_a_network_learns_from_rows_that_are_loaded_in_pieces(job: Job, another_job: Job) -> None:
+    # In the order of what it has to learn: an epoch's batches have rows of everywhere.
+    random = np.random.default_rng(4)
+    table = pd.DataFrame({"a": np.sort(random.normal(size=2000)), "b": random.choice(["x", "y"], 2000)})
+    table["y"] = 3 * table["a"] + (table["b"] == "x") + random.normal(scale=0.1, size=2000)
+    asked = {"hyperparameters": {"epochs": 12, "hidden_units": [16], "batch_size": 32, "learning_rate": 0.01}, "seed": 5}
+    for each, in_pieces in ((job, True), (another_job, False)):
+        assert each.run_here("keras_regression", each.table("t.parquet", table), "y", in_pieces=in_pieces, **asked)["state"] == "succeeded"
+    assert features_of(job) == another_job.model.description["features"]
+    assert scores(job)["rmse"] < 1.3 * scores(another_job)["rmse"] < 0.4
+    held = table.iloc[job.predictions["row"]]
+    np.testing.assert_allclose(job.model.predict(held), job.predictions["prediction"], rtol=1e-4)
+    assert job.output("importance")[0]["feature"] == "a"
+
+
 def copies(job: Job) -> list[str]:
     return sorted(copy.name for copy in (job.volume / ".cloudtrain/tables").iterdir())
 

@@ -24,6 +24,8 @@ PAUSE_S = {"catboost": 0.06}
 LOST_AFTER = {"xgboost": (13, 30), "lightgbm": (13, 30), "catboost": (22, 36), "keras": (5, 10)}
 EVERY = {"CLOUDTRAIN_CHECKPOINT_EVERY_ROUNDS": "4", "CLOUDTRAIN_CHECKPOINT_EVERY_S": "1"}
 
+IN_PIECES = ("xgboost", "lightgbm", "keras")
+
 
 def table(rows: int = 300) -> pd.DataFrame:
     random = np.random.default_rng(8)
@@ -48,7 +50,7 @@ def lost_twice(job: Job, library: str, **asked: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "more"), [*((library, {}) for library in EQUAL), *((library, {"in_pieces": True}) for library in ("xgboost", "lightgbm"))]
+    ("library", "more"), [*((library, {}) for library in EQUAL), *((library, {"in_pieces": True}) for library in IN_PIECES)]
 )
 def test_a_fit_that_lost_its_machine_twice_ends_as_one_that_lost_none(
     job: Job, another_job: Job, library: str, more: dict[str, Any]
