@@ -49,7 +49,7 @@ class Look:
         doubts: what could not be found out, a sentence each.
         notes: what is doubtful, a sentence each.
         shapes: the rows and columns of those tables whose format tells them.
-        jobs: how many jobs a partitioned node has, as far as that is known.
+        jobs: how many jobs a partitioned node has; None where that is not known.
     """
 
     sizes: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
@@ -57,7 +57,7 @@ class Look:
     doubts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     shapes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    jobs: int = 1
+    jobs: int | None = None
 
 
 def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume_answers: bool = True) -> Look:
@@ -93,7 +93,7 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
     partitions, wrong, unknown = (None, [], []) if problems else look_at_partitions(plan, catalog, sizes, volume_answers=volume_answers)
     if partitions is not None and plan.partitioned is not None:
         notes += partitions.described(plan.partitioned)
-    jobs = 1 if partitions is None else len(partitions.chosen)
+    jobs = None if partitions is None else len(partitions.chosen)
     return Look(sizes, (*problems, *wrong), (*doubts, *unknown), tuple(notes), shapes, jobs)
 
 

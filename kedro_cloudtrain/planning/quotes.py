@@ -117,18 +117,22 @@ def of_search(price: Quote, search: Search) -> Quote:
     return _of_jobs(price, search.most_trials, search.parallel, most, f"the search costs at most ${most:.2f} in the worst case: {bound}")
 
 
-def of_partitions(price: Quote, jobs: int, max_pods: int) -> Quote:
+def of_partitions(price: Quote, jobs: int | None, max_pods: int) -> Quote:
     """Return what the trainings of a partitioned node may cost together, of what one of them may cost.
 
     Args:
         price: that of one training.
-        jobs: how many there are.
+        jobs: how many there are; None where another node of the run makes their data.
         max_pods: how many run at once.
     """
     if price.worst_usd is None:
         return price
+    if jobs is None:
+        note = f"the number of its groups is not known yet: the estimate is for one, at most ${price.worst_usd:.2f} in the worst case"
+        return dataclasses.replace(price, notes=(*price.notes, note))
     most = price.worst_usd * jobs
-    return _of_jobs(price, jobs, min(jobs, max_pods), most, f"its {jobs} trainings cost at most ${most:.2f} in the worst case")
+    note = f"its {wording.counted(jobs, 'training')} cost{'s' * (jobs == 1)} at most ${most:.2f} in the worst case"
+    return _of_jobs(price, jobs, min(jobs, max_pods), most, note)
 
 
 def _of_jobs(price: Quote, jobs: int, machines: int, most_usd: float, note: str) -> Quote:

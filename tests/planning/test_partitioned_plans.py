@@ -190,3 +190,18 @@ def test_the_machines_of_the_groups_start_once() -> None:
     assert many.estimate_usd == pytest.approx((0.024, 0.072 + 60 * 0.01))
     assert many.notes == ("its 60 trainings cost at most $30.00 in the worst case",)
     assert of_partitions(Quote(), 60, 2) == Quote()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "note"),
+    [
+        (None, "the number of its groups is not known yet: the estimate is for one, at most $0.50 in the worst case"),
+        (1, "its 1 training costs at most $0.50 in the worst case"),
+        (60, "its 60 trainings cost at most $30.00 in the worst case"),
+    ],
+)
+def test_what_the_trainings_cost_together_is_told_where_their_number_is_known(jobs: int | None, note: str) -> None:
+    candidate = Candidate("NVIDIA L4", None, 1, 0.43, "HIGH", 24.0)
+    price = of_partitions(Quote(candidate, "", (0.01, 0.1), 0.5), jobs, 4)
+    assert price.notes == (note,)
+    assert price.worst_usd == 0.5
