@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 # Without a lock, which a signal's handler would wait for in the thread that holds it.
 _running: dict[int, subprocess.Popen[str]] = {}
+# The threads that have asked for a program which is not among those yet, and the signals that came to the main thread meanwhile.
+_starting: set[int] = set()
+_deferred: list[int] = []
+# A program is started in milliseconds.
+_STARTED_S = 2.0
 
 
 class ChildEndedError(Exception):
@@ -38,18 +44,7 @@ def run_child(
 def _run(
     command: Sequence[str], folder: Path, environment: Mapping[str, str], text: str, timeout_s: float
 ) -> subprocess.CompletedProcess[str]:
-    # A group of its own: what it starts, such as a build of a package, is ended with it.
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=dict(environment),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        start_new_session=True,
-    )
-    _running[process.pid] = process
+    process = _start(command, folder, environment)
     try:
         output, errors = process.communicate(text, timeout=timeout_s)
     except BaseException:
@@ -62,6 +57,31 @@ def _run(
     if was_ended:
         raise ChildEndedError(command[0])
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+def _start(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a program; a signal that comes while nothing knows of it yet is answered once it is known."""
+    thread = threading.get_ident()
+    _starting.add(thread)
+    try:
+        # A group of its own: what it starts, such as a build of a package, is ended with it.
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        _running[process.pid] = process
+    finally:
+        _starting.discard(thread)
+        # Handlers run in the main thread.
+        while _deferred and threading.current_thread() is threading.main_thread():
+            _end_all(_deferred.pop(), None)
+    return process
 
 
 @contextlib.contextmanager
@@ -84,6 +104,9 @@ def _ended_by_signals() -> Iterator[None]:
 
 def _end_all(number: int, _: FrameType | None) -> None:
     """End the programs, and then this process as it would have ended."""
+    if threading.get_ident() in _starting:
+        _deferred.append(number)
+        return
     end_children()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
@@ -91,6 +114,10 @@ def _end_all(number: int, _: FrameType | None) -> None:
 
 def end_children() -> None:
     """End every program that is still running, as the process itself ends."""
+    # One that another thread has asked for is known in a moment.
+    known_by = time.monotonic() + _STARTED_S
+    while _starting - {threading.get_ident()} and time.monotonic() < known_by:
+        time.sleep(0.001)
     for pid in list(_running):
         process = _running.pop(pid, None)
         if process is not None:

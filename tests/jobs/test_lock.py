@@ -301,6 +301,49 @@ def test_a_process_without_a_run_that_is_ended_ends_its_child_first(number: sign
         client.kill()
 
 
+# The program is there, and the thread that has started it does not know of it yet.
+UNKNOWN = """
+import os, pathlib, subprocess, sys, threading, time
+from kedro_cloudtrain.storage import children
+
+
+class Slow(subprocess.Popen):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        while not pathlib.Path("signalled").exists():
+            time.sleep(0.01)
+
+
+subprocess.Popen = Slow
+command = ["sh", "-c", "sleep 60 & echo $! > new; mv new child; wait"]
+
+
+def run():
+    children.run_child(command, folder=pathlib.Path(), environment=os.environ, text="", timeout_s=60)
+
+
+if sys.argv[1] == "this thread":
+    run()
+threading.Thread(target=run, daemon=True).start()
+with children._ended_by_signals():
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("starter", ["this thread", "another thread"])
+def test_a_child_that_is_just_being_started_is_ended_as_well(starter: str, tmp_path: Path) -> None:
+    client = subprocess.Popen([sys.executable, "-c", UNKNOWN, starter], cwd=tmp_path)
+    try:
+        wait_until((tmp_path / "child").exists, 20)
+        client.send_signal(signal.SIGTERM)
+        (tmp_path / "signalled").touch()
+        assert client.wait(10) == -signal.SIGTERM
+        pid = int((tmp_path / "child").read_text())
+        wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2], 10)
+    finally:
+        client.kill()
+
+
 def test_handlers_are_as_before_once_a_child_has_ended(tmp_path: Path) -> None:
     own = {signal.SIGTERM: lambda *_: None, signal.SIGHUP: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in own.items()}
