@@ -85,12 +85,12 @@ def test_a_server_that_refuses_more_connections_is_read_over_one(server: Server,
 
 
 def test_a_file_that_changes_between_its_ranges_is_read_anew(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed, plain = CONTENT[::-1], server._answer
+    changed, plain, numbers = CONTENT[::-1], server._answer, itertools.count(1)
 
     def answer(handler, *, with_body: bool) -> None:
-        plain(handler, with_body=with_body)
-        if len(server.requests) == 3:
+        if next(numbers) == 3:
             server.files["large.csv"] = changed
+        plain(handler, with_body=with_body)
 
     monkeypatch.setattr(server, "_answer", answer)
     assert fetched(server) == changed
