@@ -116,8 +116,12 @@ class Project:
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def environment(self, **more: str) -> dict[str, str]:
-        """Return the environment of the project's commands; one that is not forked is a user's, and nothing measures it and its jobs."""
-        here = {**os.environ, "COLUMNS": "200", "DO_NOT_TRACK": "1", **more}
+        """Return the environment of the project's commands; one that is not forked is a user's, and nothing measures it and its jobs.
+
+        A project's own pytest keeps its folders beside the project: where ours are, it would first remove an earlier whole
+        run's, a hundred thousand files.
+        """
+        here = {**os.environ, "COLUMNS": "200", "DO_NOT_TRACK": "1", "PYTEST_DEBUG_TEMPROOT": str(self.path.parent), **more}
         return here if self.forks else unmeasured(here)
 
     @property
