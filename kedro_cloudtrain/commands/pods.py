@@ -77,13 +77,14 @@ def pods_of(metadata: ProjectMetadata, env: str | None) -> list[JobPod]:
 def bills_of(metadata: ProjectMetadata, env: str | None, folders: Sequence[JobFolder]) -> dict[str, float]:
     """Return what the pods of jobs have cost by RunPod's bill, in dollars by the job's name, as far as the bill lists them."""
     from kedro_cloudtrain.backends.runpod.account import connect
+    from kedro_cloudtrain.backends.runpod.clusters import is_cluster
     from kedro_cloudtrain.errors import CloudTrainError
 
     pods = {folder.name: folder.read_machine().pod for folder in folders}
     if read_settings(metadata, env).backend != "runpod" or not any(pods.values()):
         return {}
     try:
-        bills = connect().bills_usd()
+        bills = connect().bills_usd(clusters=any(pod is not None and is_cluster(pod) for pod in pods.values()))
     except CloudTrainError:
         return {}  # `pods_of` has printed that RunPod does not answer.
     return {job: bills[pod] for job, pod in pods.items() if pod is not None and pod in bills}

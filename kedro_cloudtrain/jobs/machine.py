@@ -21,6 +21,7 @@ class Machine(VolumeRecord):
         client: the id of the client that asked for the pod.
         gpu: the GPU's name.
         gpu_count: how many.
+        machines: how many machines there are, each with so many GPUs.
         cpu: the CPU's kind, of a pod without a GPU.
         vcpu_count: how many of its cores.
         claimed_at: when the pod was asked for, in seconds since 1970.
@@ -40,6 +41,7 @@ class Machine(VolumeRecord):
     client: str = ""
     gpu: str | None = None
     gpu_count: Count = 0
+    machines: Annotated[int, Field(ge=1, le=250)] = 1
     cpu: str | None = None
     vcpu_count: Count = 0
     claimed_at: Moment = 0.0

@@ -77,7 +77,13 @@ def requirements(
 
 
 def function_requirements(
-    project: Path, given: Sequence[str] = (), *, file_formats: tuple[str, ...] = (), over_http: bool = False, drivers: tuple[str, ...] = ()
+    project: Path,
+    given: Sequence[str] = (),
+    *,
+    file_formats: tuple[str, ...] = (),
+    over_http: bool = False,
+    drivers: tuple[str, ...] = (),
+    shared: bool = False,
 ) -> tuple[str, ...]:
     """Return what a user's function needs: the given requirements, else the project's.
 
@@ -90,12 +96,13 @@ def function_requirements(
         file_formats: the formats of the tables that the machine reads or saves.
         over_http: whether a table is a URL.
         drivers: the modules that reach the stores of catalog entries, such as s3fs.
+        shared: whether several machines share the work, in a cluster of Dask.
 
     Raises:
         ConfigError: a line of the project's requirements is not valid.
     """
     locked = locked_releases(project)
-    names = [*_VALUES, *_readers(file_formats, over_http=over_http)]
+    names = [*_VALUES, *_readers(file_formats, over_http=over_http), *(_CLUSTER if shared else ())]
     names += [*_ENTRIES, *(_distribution(driver) for driver in drivers)] if drivers else []
     lines = list(_origins(project).resolved(given)) if given else [_as_tested(line, locked) for line in project_requirements(project)]
     named = {_name_of(line) for line in lines}

@@ -15,20 +15,29 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.planning.plan import MachinePlan
 
 
-def machines_problems(plan: MachinePlan) -> Iterator[str]:
-    """Yield why several machines cannot share a node's work."""
+# ClusterCompute.podCount of RunPod's REST API v2.
+_MOST_MACHINES = 250
+
+
+def machines_problems(plan: MachinePlan, *, detach: bool = False) -> Iterator[str]:
+    """Yield why several machines cannot share a node's work.
+
+    Args:
+        plan: the node.
+        detach: whether the run leaves its jobs running.
+    """
     machines = plan.settings.machines
     if machines == 1:
         return
     one = "set machines: 1 for the node in cloudtrain.yml"
-    if plan.where == "runpod":
-        yield f"`machines` is {machines}, and on RunPod a node has one machine: {one}, and gpu_count for more GPUs on it."
-    elif isinstance(plan, PredictionPlan):
+    if isinstance(plan, PredictionPlan):
         yield f"`machines` is {machines}, and a prediction goes through its table in pieces on one machine: {one}."
     elif isinstance(plan, TrainingPlan) and plan.parameters is not None and plan.kind not in SHARED_BY_PROCESSES:
         yield f"`machines` is {machines}, and {plan.kind} trains on one machine: {one}, or take {' or '.join(SHARED_BY_PROCESSES)}."
     elif isinstance(plan, TrainingPlan) and plan.parameters is not None and plan.parameters.in_pieces:
         yield f"`machines` is {machines}, and a table in pieces is fitted on one machine: {one}, or take `in_pieces` out of the parameters."
+    elif plan.where == "runpod":
+        yield from _cluster_problems(plan, one, detach=detach)
     elif isinstance(plan, TrainingPlan) and plan.parameters is not None:
         yield from sharing_problems(plan.parameters, machines, local=True)
     elif importlib.util.find_spec("distributed") is None:
@@ -36,3 +45,27 @@ def machines_problems(plan: MachinePlan) -> Iterator[str]:
             f"`machines` is {machines}, for which distributed is not installed in this environment: "
             f'pip install "kedro-cloudtrain[dask]", or {one}.'
         )
+
+
+def _cluster_problems(plan: MachinePlan, one: str, *, detach: bool) -> Iterator[str]:
+    """Yield why no cluster of RunPod can do a node's work."""
+    settings = plan.settings
+    if settings.machines > _MOST_MACHINES:
+        yield f"`machines` is {settings.machines}, and a cluster of RunPod has 2 to {_MOST_MACHINES}. Lower it in cloudtrain.yml."
+    several = f"`machines` is {settings.machines}, and"
+    if not plan.volume.mounted:
+        yield f"{several} the machines of a cluster find one another by a network volume, where {plan.volume.name} is a bucket: {one}."
+    if settings.gpu == "none":
+        yield f"{several} RunPod's clusters have GPUs, where `gpu` is none: name one in `gpu`, whose machines' cores do the work, or {one}."
+    if isinstance(plan, TrainingPlan) and plan.has_many_jobs:
+        yield f"{several} the jobs of a search, or of a partitioned node, have one machine each on RunPod: {one}."
+    elif plan.group is not None or settings.keep_s:
+        name = f"group: {plan.group}" if plan.group is not None else f"keep_s: {settings.keep_s:g}"
+        yield f"{several} a cluster runs one job: {one}, or take `{name}` out."
+    if detach:
+        yield (
+            f"{several} a cluster's machines cannot end it by their own keys, so that it must not be left alone: run it without "
+            f"`run.detach`, or {one}."
+        )
+    if isinstance(plan, TrainingPlan) and plan.parameters is not None:
+        yield from sharing_problems(plan.parameters, settings.machines)

@@ -61,7 +61,12 @@ class Planner:
         machines = [plan for plan in plans if isinstance(plan, MachinePlan)]
         detach = self.settings.run.detach
         more = {
-            plan.node: [*_keeping_problems(plan), *_preparing_problems(plan, detach=detach), *machines_problems(plan)] for plan in machines
+            plan.node: [
+                *_keeping_problems(plan),
+                *_preparing_problems(plan, detach=detach),
+                *machines_problems(plan, detach=detach),
+            ]
+            for plan in machines
         }
         shared = [plan for plan in machines if plan.group is not None]
         for name in dict.fromkeys(plan.group for plan in shared):

@@ -91,7 +91,7 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
     first = choice.candidates[0]
     startup_s = settings.startup_timeout_s
     problems = (*_memory_problems(choice, workload), *disk_problems(settings, workload), *_disk_problems(choice, workload, settings))
-    cpu = cheapest_cpu(offers, settings, data_center, workload) if first.gpu is not None else None
+    cpu = cheapest_cpu(offers, settings, data_center, workload) if first.gpu is not None and first.machines == 1 else None
     try:
         lives_s = lifetime_s(node, first.usd_per_hour, pod_time_s(settings), startup_s, settings.max_cost_usd)
     except BudgetExceededError as error:
@@ -285,6 +285,11 @@ def _notes(choice: Choice, settings: NodeSettings, workload: Workload, lives_s: 
         yield (
             f"max_cost_usd ${settings.max_cost_usd:g} ends it after {lives_s / 3600:.2g} h, before its timeout_s "
             f"({settings.timeout_s / 3600:.3g} h)"
+        )
+    if first.machines > 1:
+        yield (
+            f"its {first.machines} machines are one cluster, whose members RunPod ends together and not by their own key: what ends it is "
+            "this client, or kedro cloudtrain reap. The network between them is charged as well"
         )
     if settings.prepare and first.gpu is not None:
         yield "if the volume does not have its environment, a CPU pod makes it first, within the node's limits"

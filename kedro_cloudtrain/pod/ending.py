@@ -59,6 +59,9 @@ def end_pod() -> NoReturn:
 
 def _terminate(pod: str) -> Iterator[str]:
     base = (os.environ.get("RUNPOD_API_BASE_URL") or "https://api.runpod.io").rstrip("/")
+    whole = str(job_folder.read_machine().get("pod") or "")
+    if whole.startswith("cluster/"):  # One of its members cannot be ended by itself.
+        yield _request("DELETE", f"{base}/v2/clusters/{whole.partition('/')[2]}")
     yield _request("POST", f"{base}/v2/pods/{pod}/action", {"action": "terminate"})
     yield _request("DELETE", f"{base}/v2/pods/{pod}")
     yield _request("POST", f"{base}/graphql", {"query": f'mutation {{ podTerminate(input: {{podId: "{pod}"}}) }}'})

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from . import job_folder
+from . import cluster, job_folder
 from .log import run_logged
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def make_environment(machine: dict[str, Any], log: Log) -> str:
     shutil.rmtree(place, ignore_errors=True)
     log.note(f"environment {name}: {' '.join(line.partition(' --hash=')[0] for line in requirements)}")
     _install(requirements, machine, place, log)
-    if packed is not None:
+    if packed is not None and not cluster.rank_of(machine):
         try:
             _pack(place, packed, str(machine["attempt"]))
             _note_use(packed)

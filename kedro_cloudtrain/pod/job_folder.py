@@ -13,13 +13,13 @@ from typing import Any
 # <volume>/.cloudtrain/jobs/<job>/pod.zip/cloudtrain_pod/job_folder.py
 FOLDER = Path(__file__).resolve().parents[2]
 VOLUME = FOLDER.parent.parent.parent
-# The id of the job's process, on the pod's own disk: the watchdog, a process of its own, reads it.
+# The ids of the job's processes, on the pod's own disk: the watchdog, a process of its own, reads it.
 CHILD = Path(f"/tmp/cloudtrain-{os.environ.get('RUNPOD_POD_ID', 'pod')}.pid")  # noqa: S108
 READ_AGAIN_S = 0.25
 _MACHINE_READS = 20
 _MOST_BYTES = 8_000_000
 # The fields of `machine.json` that are numbers; `requirements` is a list of texts, and each other one is a text.
-_NUMBERS = ("gpu_count", "vcpu_count", "min_ram_gb", "timeout_s", "lifetime_s", "heartbeat_every_s")
+_NUMBERS = ("gpu_count", "machines", "startup_timeout_s", "vcpu_count", "min_ram_gb", "timeout_s", "lifetime_s", "heartbeat_every_s")
 
 
 def read_own_machine() -> dict[str, Any]:

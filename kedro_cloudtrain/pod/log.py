@@ -87,6 +87,7 @@ def _kill_group(pid: int) -> None:
 
 
 def kill_job() -> None:
-    """Kill the job's process, with everything that it has started."""
+    """Kill the job's processes, with everything that they have started."""
     with contextlib.suppress(OSError, ValueError):
-        _kill_group(int(job_folder.CHILD.read_text()))
+        for pid in job_folder.CHILD.read_text().split():
+            _kill_group(int(pid))

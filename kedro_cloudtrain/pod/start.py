@@ -22,7 +22,7 @@ import traceback
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from . import job_folder
+from . import cluster, job_folder, member
 from .cores import thread_variables, usable_cores
 from .ending import end_pod, watch
 from .environment import InstallError, make_environment
@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] = ()) -> None:
     subprocess.Popen(watchdog, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         if claim_job(machine):
-            run_once(machine)
+            if cluster.rank_of(machine):
+                member.serve(machine)
+            else:
+                run_once(machine)
     except BaseException:  # noqa: BLE001  # whatever it is: the pod must not outlive it
         traceback.print_exc()
     end_pod()
@@ -64,11 +67,12 @@ def claim_job(machine: dict[str, Any]) -> bool:
     if not machine or machine.get("attempt") != attempt:
         print_line(f"this pod is attempt {attempt!r}, but the job waits for attempt {machine.get('attempt')!r}")
         return False
-    if machine.get("pod", pod) != pod:
+    rank, several = cluster.rank_of(machine), cluster.machines_of(machine) > 1
+    if machine.get("pod", pod) != pod and not several:
         print_line(f"the job belongs to pod {machine['pod']}")  # A request to create a pod whose response was lost has created two.
         return False
     try:
-        with (job_folder.FOLDER / f"started-{attempt}").open("x", encoding="utf-8") as marker:
+        with (job_folder.FOLDER / f"started-{attempt}{f'-{rank}' * bool(rank)}").open("x", encoding="utf-8") as marker:
             marker.write(f"{pod} {time()}\n")
     except FileExistsError:
         print_line("the job has begun before, and does not begin twice")
@@ -83,6 +87,7 @@ def run_once(machine: dict[str, Any]) -> None:
     for name in ("result.json", "progress.jsonl", "log.txt"):
         (job_folder.FOLDER / name).unlink(missing_ok=True)
     shutil.rmtree(job_folder.FOLDER / "outputs", ignore_errors=True)
+    cluster.clear(machine)
     with (
         (job_folder.FOLDER / "log.txt").open("a", encoding="utf-8", buffering=1) as file,
         contextlib.closing(Heartbeat(machine)) as heartbeat,
@@ -127,6 +132,7 @@ def run_job(machine: dict[str, Any], python: str, log: Log, seconds: dict[str, f
     log.note(f"the job has {cores:g} CPU core{'' if cores == 1 else 's'} of the host's {os.cpu_count()}")
     variables = {**thread_variables(cores, os.environ), **os.environ, "PYTHONUNBUFFERED": "1"}
     variables |= {"CLOUDTRAIN_VOLUME": str(job_folder.VOLUME), "CLOUDTRAIN_STAGES": json.dumps(seconds)}
+    variables |= cluster.variables(machine)
     # The job needs neither the pod's own key nor what packages were installed with.
     variables = {name: value for name, value in variables.items() if name != "RUNPOD_API_KEY" and not name.startswith("CLOUDTRAIN_INDEX_")}
     return run_logged([python, "train.py"], log, variables, float(machine["timeout_s"]))

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import ValidationError
 
-from kedro_cloudtrain.rehearsal import schemas
+from kedro_cloudtrain.rehearsal import cluster_schemas, schemas
 from kedro_cloudtrain.rehearsal.calls import API_KEY, Call, RefusalError
 from kedro_cloudtrain.rehearsal.logs import stream
 
@@ -81,8 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         allowed, self.quota_headers = self.stand_in.quota.take(self.headers.get("Authorization") or "")
         if not allowed:
             raise RefusalError(429, "rate limit exceeded")
-        gpu = self.call.body.get("gpu") if isinstance(self.call.body, dict) else None
-        fault = self.stand_in.faults.take_call_fault(self.command, self.call.path, gpu.get("id") if isinstance(gpu, dict) else None)
+        fault = self.stand_in.faults.take_call_fault(self.command, self.call.path, _gpu_of(self.call.body))
         if fault is None:
             return self._answer(pod_id)
         time.sleep(fault.delay_s)
@@ -122,8 +121,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, pod_id: str | None) -> None:
         match = re.fullmatch(r"/v2/pods/([^/]+)(/action|/logs)?", self.call.path)
+        cluster = re.fullmatch(r"/v2/clusters/([^/]+)(/pods)?", self.call.path)
         if match is not None:
             self._answer_pod(pod_id, match[1], match[2] or "")
+        elif cluster is not None:
+            self._answer_cluster(pod_id, cluster[1], cluster[2] or "")
         elif self.call.path == "/graphql":
             self._answer_graphql(pod_id)
         elif pod_id is not None:
@@ -133,14 +135,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer_account(self) -> None:
         match self.command, self.call.path:
+            case "GET" | "POST", "/v2/clusters":
+                self._answer_clusters()
             case "GET", "/v2/pods":
-                answer = schemas.ListPodsResponse(pods=[self.stand_in.view(pod) for pod in self.stand_in.living]).json_object()
+                members = self.call.query.get("includeClusterPods") == "true"
+                listed = [self.stand_in.view(pod) for pod in self.stand_in.living if members or not pod.cluster]
+                answer = schemas.ListPodsResponse(pods=listed).json_object()
                 self.send_json(200, {"pods": [*answer["pods"], *self.stand_in.odd_pods]})
             case "POST", "/v2/pods":
                 self.send_json(201, self.stand_in.view(self.stand_in.create(self.call.body)).json_object())
             case "GET", "/v2/catalog/gpus":
                 self._check_include()
-                answer = schemas.ListGpuTypesResponse(gpus=self.stand_in.offers.gpus).json_object()
+                gpus = self.stand_in.offers.for_clusters if self.call.query.get("product") == "CLUSTER" else self.stand_in.offers.gpus
+                answer = schemas.ListGpuTypesResponse(gpus=gpus).json_object()
                 self.send_json(200, {"gpus": [*answer["gpus"], *self.stand_in.offers.odd]})
             case "GET", "/v2/catalog/cpus":
                 self._check_include()
@@ -148,12 +155,23 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_json(200, {"cpus": [*answer["cpus"], *self.stand_in.offers.odd]})
             case "GET", "/v2/account/limits" if self.stand_in.account_limits is not None:
                 self.send_json(200, self.stand_in.account_limits)
-            case "GET", "/v2/billing/pods":
-                self.send_json(200, self.stand_in.bill(self.call.query.get("podId")).json_object())
+            case "GET", "/v2/billing/pods" | "/v2/billing/clusters":
+                self._answer_bill()
             case "GET", path if volume := self.stand_in.offers.volumes.get(path.removeprefix("/v2/network-volumes/")):
                 self.send_json(200, volume.json_object())
             case _:
                 raise RefusalError(404, "not found")
+
+    def _answer_clusters(self) -> None:
+        if self.command == "POST":
+            return self.send_json(201, self.stand_in.create_cluster(self.call.body).view().json_object())
+        clusters = [cluster.view() for cluster in self.stand_in.living_clusters]
+        return self.send_json(200, cluster_schemas.ListClustersResponse(clusters=clusters).json_object())
+
+    def _answer_bill(self) -> None:
+        if self.call.path == "/v2/billing/clusters":
+            return self.send_json(200, self.stand_in.bill_clusters(self.call.query.get("clusterId")).json_object())
+        return self.send_json(200, self.stand_in.bill(self.call.query.get("podId")).json_object())
 
     def _check_include(self) -> None:
         if (self.call.query.get("include") == "AVAILABILITY") != ("product" in self.call.query):
@@ -170,14 +188,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET" and not what:
             return self.send_json(200, self.stand_in.view(pod).json_object())
         if self.command == "POST" and what == "/action":
-            try:
-                action = schemas.PodActionRequest.model_validate(self.call.body).action
-            except ValidationError as error:
-                raise RefusalError(422, "request validation failed", [str(error.errors()[0]["msg"])]) from None
-            if action != "terminate":
-                raise RefusalError(409, f"the stand-in does not know {action}")
+            self._check_action()
         elif self.command != "DELETE" or what:
             raise RefusalError(404, "not found")
+        if pod.cluster:
+            raise RefusalError(409, f"pod {pod.id} is a member of cluster {pod.cluster}, which ends as a whole")
         if pod_id is None:
             pod.end()
             return self.send_json(204, None)
@@ -185,12 +200,40 @@ class Handler(BaseHTTPRequestHandler):
         self.send_json(204, None)
         return pod.end()
 
+    def _check_action(self) -> None:
+        try:
+            action = schemas.PodActionRequest.model_validate(self.call.body).action
+        except ValidationError as error:
+            raise RefusalError(422, "request validation failed", [str(error.errors()[0]["msg"])]) from None
+        if action != "terminate":
+            raise RefusalError(409, f"the stand-in does not know {action}")
+
+    def _answer_cluster(self, pod_id: str | None, wanted: str, what: str) -> None:
+        cluster = self.stand_in.clusters.get(wanted)
+        # The vendor does not say that a member's key may end its cluster.
+        if pod_id is not None:
+            raise RefusalError(403, "a pod's key is for its own pod alone")
+        if cluster is None or cluster.is_over:
+            raise RefusalError(404, "cluster not found")
+        match self.command, what:
+            case "GET", "/pods":
+                members = schemas.ListPodsResponse(pods=[self.stand_in.view(pod) for pod in cluster.living])
+                self.send_json(200, members.json_object())
+            case "GET", "":
+                self.send_json(200, cluster.view().json_object())
+            case "DELETE", "":
+                cluster.end()
+                self.send_json(204, None)
+            case _:
+                raise RefusalError(404, "not found")
+
     def _answer_graphql(self, pod_id: str | None) -> None:
         match = re.search(r'podTerminate.*?podId:\s*\\*"([^"\\]+)', json.dumps(self.call.body))
-        if match is None or match[1] not in self.stand_in.pods or pod_id not in (None, match[1]):
+        pod = self.stand_in.pods.get(match[1]) if match is not None else None
+        if pod is None or pod.cluster or pod_id not in (None, pod.id):
             return self.send_json(200, {"errors": [{"message": "not found"}], "data": None})
         self.send_json(200, {"data": {"podTerminate": None}})
-        return self.stand_in.pods[match[1]].end()
+        return pod.end()
 
     def send_json(self, status: int, body: object) -> None:
         """Answer with JSON; None is an empty body."""
@@ -210,3 +253,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+def _gpu_of(body: object) -> str | None:
+    """Return the GPU type that a request for a pod or a cluster names."""
+    for place, name in (("gpu", "id"), ("compute", "gpuTypeId")):
+        part = body.get(place) if isinstance(body, dict) else None
+        if isinstance(part, dict) and isinstance(part.get(name), str):
+            return str(part[name])
+    return None

@@ -117,7 +117,7 @@ class Faults:
         return None
 
     def take_pod_fault(self, *, has_gpu: bool = True) -> PodFault | None:
-        """Return the fault of a new pod, and count it off; None if there is none that it can have."""
+        """Return the fault of a new pod, or of one of a new cluster's, and count it off; None if there is none that it can have."""
         with self._lock:
             fault = next((fault for fault in self._pods if has_gpu or fault.kind != "no cuda"), None)
             if fault is not None:

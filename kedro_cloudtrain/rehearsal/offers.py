@@ -93,12 +93,18 @@ def _cpus() -> list[CpuType]:
 
 @dataclasses.dataclass
 class Offers:
-    """GPU types, CPU flavours and network volumes; `odd` are entries of both catalogues that break the contract."""
+    """GPU types, CPU flavours and network volumes.
+
+    Attributes:
+        odd: entries of both catalogues that break the contract.
+        single: the GPU types that are not sold as clusters.
+    """
 
     gpus: list[GpuType] = dataclasses.field(default_factory=_gpus)
     cpus: list[CpuType] = dataclasses.field(default_factory=_cpus)
     volumes: dict[str, NetworkVolume] = dataclasses.field(default_factory=dict)
     odd: list[Any] = dataclasses.field(default_factory=list)
+    single: tuple[str, ...] = ()
 
     @classmethod
     def of_rehearsal(cls, data_centers: Iterable[str], gpus: Iterable[str] = ()) -> Self:
@@ -116,6 +122,11 @@ class Offers:
     def add_volume(self, volume_id: str, data_center: str) -> None:
         """Add a network volume."""
         self.volumes[volume_id] = NetworkVolume(id=volume_id, name=volume_id, size=50, data_center=data_center, type="STANDARD")
+
+    @property
+    def for_clusters(self) -> list[GpuType]:
+        """The GPU types, without the places of those that are not sold as clusters."""
+        return [gpu.model_copy(update={"availability": "NONE", "data_centers": []}) if gpu.id in self.single else gpu for gpu in self.gpus]
 
     def gpu(self, name: str) -> GpuType | None:
         """Return a GPU type by its id."""

@@ -149,6 +149,9 @@ class RunningPod:
         volume: the directory of the network volume that it mounts.
         usd_per_hour: the price of all its GPUs.
         hidden: folders that it does not see, beside those of every client.
+        cluster: the id of the cluster that it is a member of; empty for a pod by itself.
+        rank: its number there.
+        variables: what it finds in its environment beside what every pod does.
         starts: how often its command has started.
     """
 
@@ -163,6 +166,9 @@ class RunningPod:
     fault: PodFault | None = None
     isolated: bool = True
     hidden: tuple[Path, ...] = ()
+    cluster: str = ""
+    rank: int = 0
+    variables: dict[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(7))
     key: str = field(default_factory=lambda: f"rpa_pod_{secrets.token_hex(12)}")
     created_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
@@ -341,6 +347,7 @@ class RunningPod:
             "RUNPOD_GPU_COUNT": str(gpu.count if gpu is not None else 0),
             "RUNPOD_VOLUME_ID": request.mounts.network[0].volume_id if request.mounts.network else "",
             "RUNPOD_API_KEY": self.key,
+            **self.variables,
         }
         machine = {
             "PATH": os.pathsep.join([*programs, _PATH if self.isolated else os.environ.get("PATH", os.defpath)]),

@@ -16,7 +16,7 @@ PodStatus = Literal["PROVISIONING", "STARTING", "RUNNING", "EXITED", "ERROR", "T
 PodAction = Literal["start", "stop", "restart", "terminate"]
 CudaRelease = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+$")]
 
-_MOST_VARIABLES = 50
+MOST_VARIABLES = 50
 
 
 class Schema(BaseModel):
@@ -114,7 +114,7 @@ class CreatePodRequest(Schema):
             raise RuleError("vcpuCount must be a power of two")
         if self.gpu is not None and self.gpu.allowed_cuda_versions and self.gpu.min_cuda_version:
             raise RuleError("allowedCudaVersions and minCudaVersion are mutually exclusive")
-        if len(self.env) > _MOST_VARIABLES:
+        if len(self.env) > MOST_VARIABLES:
             raise RuleError("at most 50 environment variables")
         if self.mounts.network and self.cloud != "SECURE":
             raise RuleError("only the secure cloud mounts network volumes")
@@ -177,6 +177,14 @@ class PodGlobalNetworking(Schema):
     enabled: bool
 
 
+class PodCluster(Schema):
+    """A pod's place in a cluster, and its address in the cluster's network."""
+
+    id: str
+    rank: int | None
+    ip: str | None = None
+
+
 class Pod(Schema):
     """A pod, as `GET /v2/pods` shows it; `cost` is in dollars per hour, `disk` in GB."""
 
@@ -204,6 +212,7 @@ class Pod(Schema):
     started_at: str | None
     gpu: GpuConfig | None = None
     cpu: CpuConfig | None = None
+    cluster: PodCluster | None = None
 
 
 class ListPodsResponse(Schema):

@@ -8,19 +8,22 @@ import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 
-from kedro_cloudtrain.rehearsal import schemas
+from kedro_cloudtrain.rehearsal import cluster_schemas, schemas
 from kedro_cloudtrain.rehearsal.answers import Server
 from kedro_cloudtrain.rehearsal.calls import Call, RefusalError
-from kedro_cloudtrain.rehearsal.faults import NO_CAPACITY, CallFault, Faults
+from kedro_cloudtrain.rehearsal.clusters import OF_A_MACHINE, RunningCluster, addresses, member_request, variables
+from kedro_cloudtrain.rehearsal.faults import NO_CAPACITY, CallFault, Faults, PodFault
 from kedro_cloudtrain.rehearsal.offers import Offers
 from kedro_cloudtrain.rehearsal.pods import RunningPod, namespaces_work
 from kedro_cloudtrain.rehearsal.quota import Quota
 
 _BODY_BYTES = 102_400
+
+Request = TypeVar("Request", bound=schemas.Schema)
 
 
 @dataclass
@@ -43,7 +46,8 @@ class RunPodStandIn:
         offers: the machines and network volumes that it offers.
         faults: the faults to come.
         calls: every request that has arrived.
-        pods: every pod that was created, by id.
+        pods: every pod that was created, by id; members of clusters among them.
+        clusters: every cluster that was created, by id.
         odd_pods: entries of each list of pods that break the contract.
     """
 
@@ -63,6 +67,7 @@ class RunPodStandIn:
     faults: Faults = field(default_factory=Faults)
     calls: list[Call] = field(default_factory=list)
     pods: dict[str, RunningPod] = field(default_factory=dict)
+    clusters: dict[str, RunningCluster] = field(default_factory=dict)
     odd_pods: list[Any] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -107,6 +112,11 @@ class RunPodStandIn:
         pod.usd_per_hour = usd_per_hour if usd_per_hour is not None else pod.usd_per_hour
         return pod
 
+    @property
+    def living_clusters(self) -> list[RunningCluster]:
+        """The clusters that were not deleted."""
+        return [cluster for cluster in list(self.clusters.values()) if not cluster.is_over]
+
     def requests(self, call: str) -> list[Call]:
         """Return the requests of a method and a path, such as `GET /v2/pods`; a `*` stands for one part of the path."""
         return [request for request in list(self.calls) if CallFault(call).matches(request.method, request.path, None)]
@@ -121,6 +131,38 @@ class RunPodStandIn:
         self._check_place(request)
         if isinstance(request.gpu, schemas.NewerCreateGpuConfig) and (request.gpu.min_ram_per_gpu or 0) > self.host_ram_gb:
             raise RefusalError(400, NO_CAPACITY)
+        return self._start(request, self.faults.take_pod_fault(has_gpu=request.gpu is not None))
+
+    def create_cluster(self, body: Any) -> RunningCluster:
+        """Create a cluster from a request's body.
+
+        Raises:
+            RefusalError: the body breaks the contract or a rule, or no machines are free.
+        """
+        request = _parse(body, cluster_schemas.CreateClusterRequest)
+        requests = [member_request(request, rank) for rank in range(request.compute.pod_count)]
+        self._check_place(requests[0])
+        machine = self.offers.gpu(request.compute.gpu_type_id)
+        if machine is None or machine.id in self.offers.single or request.compute.gpu_count_per_pod > machine.max_count.secure:
+            raise RefusalError(400, NO_CAPACITY)
+        cluster = RunningCluster(request, request.data_center_ids[0] if request.data_center_ids else "EU-RO-1")
+        fault = self.faults.take_pod_fault()
+        hosts = addresses(len(self.clusters), len(requests))
+        befallen = len(requests) - 1 if fault is not None and fault.kind in OF_A_MACHINE else 0
+        for rank, member in enumerate(requests):
+            cluster.members.append(
+                self._start(
+                    member,
+                    fault if rank == befallen or (fault is not None and fault.kind == "dear") else None,
+                    cluster=cluster.id,
+                    rank=rank,
+                    variables=variables(hosts, rank, request.compute.gpu_count_per_pod),
+                )
+            )
+        self.clusters[cluster.id] = cluster
+        return cluster
+
+    def _start(self, request: schemas.CreatePodRequest, fault: PodFault | None, **membership: Any) -> RunningPod:
         machine = self.offers.gpu(request.gpu.id) if request.gpu is not None else None
         count = request.gpu.count if request.gpu is not None else 0
         cpu = self.offers.cpu(request.cpu.id) if request.cpu is not None else None
@@ -128,7 +170,6 @@ class RunPodStandIn:
         if cpu is not None and request.cpu is not None:
             price = cpu.price.secure_per_vcpu * request.cpu.vcpu_count
         mount = next(iter(request.mounts.network), None)
-        fault = self.faults.take_pod_fault(has_gpu=request.gpu is not None)
         pod = RunningPod(
             request,
             place=request.data_center_ids[0] if request.data_center_ids else "EU-RO-1",
@@ -141,6 +182,7 @@ class RunPodStandIn:
             fault=fault,
             isolated=bool(self.isolated),
             hidden=self.hidden,
+            **membership,
         )
         if fault is not None and fault.kind == "dear":
             fault.happened = True
@@ -168,6 +210,9 @@ class RunPodStandIn:
         """Return a pod as the API shows it, its environment in clear text."""
         request, running = pod.request, pod.running_since is not None and not pod.gone
         gpus = [schemas.PodGpuUtilization(util=87, memory_util=40)] * (request.gpu.count if request.gpu else 0)
+        member: dict[str, Any] = (
+            {"cluster": schemas.PodCluster(id=pod.cluster, rank=pod.rank, ip=pod.variables["NODE_ADDR"])} if pod.cluster else {}
+        )
         machine: dict[str, Any] = {"gpu": schemas.GpuConfig(id=request.gpu.id, count=request.gpu.count)} if request.gpu else {}
         if request.cpu is not None:
             machine = {"cpu": schemas.CpuConfig(id=request.cpu.id, vcpu_count=request.cpu.vcpu_count, memory=2 * request.cpu.vcpu_count)}
@@ -195,12 +240,13 @@ class RunPodStandIn:
             created_at=_time(pod.created_at),
             started_at=_time(pod.created_at) if running else None,
             **machine,
+            **member,
         )
 
     def bill(self, pod_id: str | None) -> schemas.ListPodBillingResponse:
         """Return the bill of the pods that have ended, or of one; it is empty while `bills` is false."""
         now = _time(dt.datetime.now(dt.UTC))
-        billed = [pod for pod in self.pods.values() if self.bills and pod.gone and pod_id in (None, pod.id)]
+        billed = [pod for pod in self.pods.values() if self.bills and pod.gone and not pod.cluster and pod_id in (None, pod.id)]
         records = [
             schemas.PodBillingRecord(
                 total_amount=pod.cost_usd,
@@ -219,8 +265,24 @@ class RunPodStandIn:
         metadata = schemas.PodBillingMetadata(query=query, record_count=len(records), unique_pod_count=len(records), totals=totals)
         return schemas.ListPodBillingResponse(records=records, metadata=metadata)
 
+    def bill_clusters(self, cluster_id: str | None) -> cluster_schemas.ListClusterBillingResponse:
+        """Return the bill of the clusters that have ended, or of one; it is empty while `bills` is false."""
+        now = _time(dt.datetime.now(dt.UTC))
+        billed = [each for each in self.clusters.values() if self.bills and each.is_over and cluster_id in (None, each.id)]
+        records = []
+        for cluster in billed:
+            cost_usd = sum(pod.cost_usd for pod in cluster.members)
+            amounts = {"total_amount": cost_usd, "gpu_amount": cost_usd, "disk_amount": 0.0, "networking_amount": 0.0}
+            records.append(cluster_schemas.ClusterBillingRecord(start_time=now, end_time=now, cluster_id=cluster.id, **amounts))
+        total = sum(record.total_amount for record in records)
+        totals = cluster_schemas.ClusterBillingAmounts(total_amount=total, gpu_amount=total, disk_amount=0.0, networking_amount=0.0)
+        query = cluster_schemas.ClusterBillingQuery(start_time=now, end_time=now, bucket_size="day", cluster_id=cluster_id)
+        counted = {"record_count": len(records), "unique_cluster_count": len(records)}
+        metadata = cluster_schemas.ClusterBillingMetadata(query=query, totals=totals, **counted)
+        return cluster_schemas.ListClusterBillingResponse(records=records, metadata=metadata)
 
-def _parse(body: Any, schema: type[schemas.CreatePodRequest]) -> schemas.CreatePodRequest:
+
+def _parse(body: Any, schema: type[Request]) -> Request:
     if len(json.dumps(body)) > _BODY_BYTES:
         raise RefusalError(413, "request body too large")
     try:

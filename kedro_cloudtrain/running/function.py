@@ -87,6 +87,7 @@ class FunctionOrder:
             self.settings.requirements,
             file_formats=tuple(source.file_format for source in [*self._read.values(), *(source for source, _ in self.saves.values())]),
             over_http=any(isinstance(table, UrlSource) for table in self._read.values()),
+            shared=self.settings.machines > 1,
             drivers=tuple(
                 sorted({*(entry.driver for entry in self._entries.values()), *(["fsspec"] if self._local or self._validators else [])})
             ),

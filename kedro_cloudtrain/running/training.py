@@ -266,7 +266,7 @@ def training_requirements(
 
 
 def processes_of(parameters: TrainingParameters, settings: NodeSettings, *, to_pod: bool) -> int:
-    """Return how many processes of its machine share a training's fit: see `sharing`."""
+    """Return how many processes share a training's fit, on all its machines: see `sharing`."""
     if to_pod:
-        return processes_on_pod(parameters, settings.gpu, settings.gpu_count)
+        return processes_on_pod(parameters, settings.gpu, settings.gpu_count) * settings.machines
     return processes_here(parameters, settings.gpu_count, settings.machines)

@@ -1,4 +1,4 @@
-"""The processes that share a fit on this machine: a Dask worker for each of its GPUs, or on CPUs as many as the fit asks for."""
+"""The processes that share a fit: a Dask worker for each GPU of each machine, or on CPUs as many as the fit asks for."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from .devices import whole_cores
 from .errors import InputError, LostProcessError, MachineError, PackageError
+from .other_machines import OtherMachines
 from .relayed_callbacks import relayed_to_lightgbm, relayed_to_xgboost
 from .splitting import Part
 
@@ -36,6 +38,8 @@ _START_S = 120.0
 _END_S = 10.0
 _LOOK_EVERY_S = 0.02
 _REAPED_S = 0.2
+_LOOK_AGAIN_S = 0.5
+_PROCESS = f"{__package__}.cluster_process"
 # Work stealing would move rows from one process to another, and with them the sums' order.
 _SCHEDULER = {"distributed.scheduler.work-stealing": False}
 
@@ -74,7 +78,7 @@ class StoredPart:
 
 
 class Cluster:
-    """A Dask cluster on this machine, of as many processes as GPUs, each of which sees one of them.
+    """A Dask cluster of as many processes as GPUs, each of which sees one of them, on this machine or on all those that share the job.
 
     The workers are started as programs, not by `multiprocessing`, which would run the job's script once more in each. Each has
     `CUDA_VISIBLE_DEVICES`, which is what `dask-cuda` would add for rows that come from the host's memory; that package asks for one exact
@@ -97,9 +101,13 @@ class Cluster:
 
     def __init__(self, workers: int, gpu: Gpu | None = None, *, general: bool = False) -> None:
         self._general = general
-        self._environments = [{} for _ in range(workers)] if gpu is None else _by_gpu(workers, gpu)
+        self._others, self._count, self._on_gpus = OtherMachines.of_environment(), workers, gpu is not None
+        self._host = self._others.address if self._others is not None else _LOOPBACK
+        here = workers // self._others.machines if self._others is not None else workers
+        self._environments = [{} for _ in range(here)] if gpu is None or here == 1 else _by_gpu(here, gpu)
         self._scratch = tempfile.TemporaryDirectory(prefix="cloudtrain-cluster-", ignore_cleanup_errors=True)
-        self._folder = Path(self._scratch.name)
+        # Rows that this process has are handed over by files, which the other machines see on the volume.
+        self._folder = Path(self._scratch.name) if self._others is None else self._others.folder
         self._processes: list[subprocess.Popen[bytes]] = []
         self._relays: list[Relay] = []
         self._shared = 0
@@ -130,7 +138,7 @@ class Cluster:
         Raises:
             InputError: there are fewer rows than processes, which LightGBM does not survive.
         """
-        count = len(self._processes)
+        count = self._count
         if len(part) < count:
             raise InputError(
                 f"The fit has {len(part)} rows, fewer than the {count} processes that are to share them: set gpu_count: 1 and machines: 1 "
@@ -139,7 +147,7 @@ class Cluster:
         return self._dealt(part)
 
     def _dealt(self, part: Part) -> list[StoredPart]:
-        count = len(self._processes)
+        count = self._count
         return [self.store(part.take(np.arange(first, len(part), count))) for first in range(count)]
 
     def store(self, part: Part) -> StoredPart:
@@ -184,21 +192,25 @@ class Cluster:
 
     def for_xgboost(self, callbacks: Sequence[Any]) -> list[Any]:
         """Return XGBoost's callbacks for `xgboost.dask`: progress and checkpoints are kept in this process."""
-        relay, relayed = relayed_to_xgboost(callbacks)
+        relay, relayed = relayed_to_xgboost(callbacks, self._host)
         self._relays.append(relay)
         return relayed
 
     def for_lightgbm(self, callbacks: Sequence[Any]) -> list[Any]:
         """Return LightGBM's callbacks for its processes: progress and checkpoints are kept in this one."""
-        relay, relayed = relayed_to_lightgbm(callbacks)
+        relay, relayed = relayed_to_lightgbm(callbacks, self._host)
         self._relays.append(relay)
         return relayed
 
     def lightgbm_network(self) -> list[dict[str, Any]]:
         """Return for each process the parameters by which LightGBM finds the others, and adds up their histograms."""
-        ports = _free_ports(len(self._processes))
+        here, hosts = len(self._processes), [_host_of(address) for address in self.addresses]
+        # Each machine is asked once, so that no port comes twice.
+        firsts = self.addresses[::here]
+        found = [self.client.submit(_free_ports, here, hosts[number * here], workers=[first]) for number, first in enumerate(firsts)]
+        ports = [port for each in self.client.gather(found) for port in each]
         shared = {
-            "machines": ",".join(f"{_LOOPBACK}:{port}" for port in ports),
+            "machines": ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)),
             "num_machines": len(ports),
             "pre_partition": True,
         }
@@ -237,11 +249,14 @@ class Cluster:
             self._scheduler = LocalCluster(
                 n_workers=0,
                 processes=True,
-                host=_LOOPBACK,
+                host=self._host,
                 scheduler_port=0,
-                dashboard_address=f"{_LOOPBACK}:0",
+                dashboard_address=f"{self._host}:0",
                 silence_logs=logging.ERROR,
             )
+        memory = "auto" if self._general else "0"
+        if self._others is not None:
+            self._others.ask(_PROCESS, self.scheduler_address, len(self._environments), memory, gpu=self._on_gpus)
         threads = max(1, whole_cores() // len(self._environments))
         for number, environment in enumerate(self._environments):
             self._processes.append(self._process(number, threads, environment))
@@ -249,18 +264,43 @@ class Cluster:
         for process in self._processes:
             threading.Thread(target=self._watch, args=(process,), name="cloudtrain-cluster", daemon=True).start()
         self._wait_for_all()
+        if self._others is not None:
+            threading.Thread(target=self._watch_others, args=(self._others,), name="cloudtrain-machines", daemon=True).start()
 
     def _wait_for_all(self) -> None:
-        deadline = time.monotonic() + _START_S
-        while len(self._scheduler.scheduler.workers) < len(self._processes):
-            if self._died is not None or time.monotonic() > deadline:
-                raise MachineError(self._died or f"the processes that share the work have not started within {_START_S:g} s")
+        within_s = _START_S if self._others is None else self._others.within_s
+        deadline = time.monotonic() + within_s
+        while len(self._scheduler.scheduler.workers) < self._count:
+            failure = self._died or (self._others.failure if self._others is not None else None)
+            if failure is not None or time.monotonic() > deadline:
+                there = len(self._scheduler.scheduler.workers)
+                late = f"of the {self._count} processes that share the work, {there} have started within {within_s:g} s"
+                raise MachineError(failure or late)
             time.sleep(_LOOK_EVERY_S)
 
+    def _watch_others(self, others: OtherMachines) -> None:
+        """End the fit with the first process of another machine, whether it has ended or the whole machine."""
+        while not self._closing and self._died is None:
+            if len(self._scheduler.scheduler.workers) < self._count:
+                time.sleep(_LOOK_AGAIN_S)  # the machine may say why
+                why = others.failure or "a machine does not answer any more"
+                self._end_with(f"{why}: {self._count} processes share the work, and no longer all of them are there")
+            time.sleep(_LOOK_AGAIN_S)
+
+    def _end_with(self, reason: str) -> None:
+        """End the processes for a reason, unless they have ended already."""
+        if self._closing or self._died is not None:
+            return
+        self._died = reason
+        print(self._died, flush=True)  # noqa: T201  # the job's log
+        _end(self._processes)
+        if self.client is not None:
+            self.client.close(timeout=_END_S)
+
     def _process(self, number: int, threads: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", f"{__package__}.cluster_process", self._scheduler.scheduler_address]
+        command = [sys.executable, "-P", "-m", _PROCESS, self._scheduler.scheduler_address]
         return subprocess.Popen(
-            [*command, str(number), str(threads), str(self._folder), "auto" if self._general else "0"],
+            [*command, str(number), str(threads), self._scratch.name, "auto" if self._general else "0", self._host],
             stdin=subprocess.PIPE,  # closed by the end of this process, whatever ends it
             start_new_session=True,  # what ends this one's group leaves them the time to remove the rows
             env={
@@ -279,11 +319,14 @@ class Cluster:
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
         hint = ", most likely since the machine has too little memory" if code == -signal.SIGKILL else ""
-        self._died = f"process {self._processes.index(process) + 1} of the {len(self._processes)} that share the work {how}{hint}"
-        print(self._died, flush=True)  # noqa: T201  # the job's log
-        _end(self._processes)
-        if self.client is not None:
-            self.client.close(timeout=_END_S)
+        place = self._processes.index(process) + 1
+        self._end_with(f"process {place} of the {self._count} that share the work {how}{hint}")
+
+
+def _host_of(address: str) -> str:
+    """Return the host of a worker's address, as LightGBM finds it among its machine's own: of the loopback's, that has one alone."""
+    host = str(urlsplit(address).hostname)
+    return _LOOPBACK if host.startswith("127.") else host
 
 
 def _name_of(dask_worker: Any) -> Any:
@@ -304,12 +347,12 @@ def _by_gpu(workers: int, gpu: Gpu) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": name.strip()} for name in names[:workers]]
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on; they are all held until the last is found, so that none comes twice."""
+def _free_ports(count: int, host: str) -> list[int]:
+    """Return ports of this machine that nobody listens on; they are all held until the last is found, so that none comes twice."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
-            each.bind((_LOOPBACK, 0))
+            each.bind((host, 0))
         return [int(each.getsockname()[1]) for each in sockets]
 
 

@@ -1,4 +1,4 @@
-"""A process of a cluster: a Dask worker on this machine, which ends with the job that has started it."""
+"""A process of a cluster: a Dask worker, which ends with what has started it, the job or the program of another machine's pod."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import shutil
 import sys
 import threading
 
-_LOOPBACK = "127.0.0.1"
 
-
-def serve(scheduler: str, number: int, threads: int, folder: str, memory: str) -> None:
-    """Work for a scheduler until the job's process closes this one's standard input, by its own end at the latest.
+def serve(scheduler: str, number: int, threads: int, folder: str, memory: str, host: str) -> None:
+    """Work for a scheduler until it closes, or the process that has started this one closes its standard input, by its end at the latest.
 
     Args:
         scheduler: the scheduler's address.
@@ -21,6 +19,7 @@ def serve(scheduler: str, number: int, threads: int, folder: str, memory: str) -
         folder: the cluster's files, and the worker's own: removed at the end.
         memory: `auto` for a bound by the worker's share of the machine's memory; `0` for none: Dask would pause a worker whose
             library holds its own copy of the rows.
+        host: this machine's address, at which the other processes reach this one.
     """
     from distributed import Worker
 
@@ -33,8 +32,8 @@ def serve(scheduler: str, number: int, threads: int, folder: str, memory: str) -
             "memory_limit": memory,
             "local_directory": folder,
             "dashboard": False,
-            "dashboard_address": f"{_LOOPBACK}:0",
-            "host": _LOOPBACK,
+            "dashboard_address": f"{host}:0",
+            "host": host,
         }
         async with Worker(scheduler, name=number, **options) as worker:
             await worker.finished()
@@ -49,4 +48,4 @@ def _end_with_job(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5])
+    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5], sys.argv[6])

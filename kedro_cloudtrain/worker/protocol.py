@@ -112,6 +112,13 @@ START_VARIABLE = "CLOUDTRAIN_START"
 STORE_VARIABLE = "CLOUDTRAIN_STORE"
 COURIER_VARIABLE = "CLOUDTRAIN_COURIER"
 
+# On the first of several machines: the folder by which the job finds the others, how many there are with this one, its own address in their
+# network, and within how many seconds they have to be there.
+CLUSTER_VARIABLE = "CLOUDTRAIN_CLUSTER"
+MACHINES_VARIABLE = "CLOUDTRAIN_MACHINES"
+ADDRESS_VARIABLE = "CLOUDTRAIN_ADDRESS"
+MACHINES_WITHIN_S_VARIABLE = "CLOUDTRAIN_MACHINES_WITHIN_S"
+
 # Each job of a group has these for itself; it shares all other variables with its machine.
 PER_JOB_VARIABLES = (CHECKPOINT_EVERY_S_VARIABLE, CHECKPOINT_EVERY_ROUNDS_VARIABLE, CHECKPOINT_OF_VARIABLE)
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
-_LOOPBACK = "127.0.0.1"
 _BACKLOG = 64
 _DO, _POST, _GET = "do", "post", "get"
 # What the job answers while it wants the model's bytes.
@@ -36,12 +35,13 @@ class Relay:
 
     Args:
         callbacks: by number; each takes what the first process tells of a round, and the model.
+        host: this machine's address, at which the processes reach it.
     """
 
-    def __init__(self, callbacks: Sequence[Callable[[Any, RemoteModel], Any]]) -> None:
+    def __init__(self, callbacks: Sequence[Callable[[Any, RemoteModel], Any]], host: str) -> None:
         self._callbacks = callbacks
         self._key = secrets.token_bytes(32)
-        self._listener = Listener((_LOOPBACK, 0), backlog=_BACKLOG, authkey=self._key)
+        self._listener = Listener((host, 0), backlog=_BACKLOG, authkey=self._key)
         self._outcomes: dict[Any, Any] = {}
         self._changed = threading.Condition()
         self._closed = False

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 OF_JOB = "of_job"
 
 
-def relayed_to_xgboost(callbacks: Sequence[Any]) -> tuple[Relay, list[Any]]:
+def relayed_to_xgboost(callbacks: Sequence[Any], host: str) -> tuple[Relay, list[Any]]:
     """Return XGBoost's callbacks as its processes take them, and the relay that runs the job's own.
 
     `EarlyStopping` runs in each process: the metrics that it sees are those of all rows, and equal everywhere.
     """
     import xgboost  # the script has imported it already
 
-    relay = Relay([_run_xgboost(callback) for callback in callbacks])
+    relay = Relay([_run_xgboost(callback) for callback in callbacks], host)
     caller = relay.caller()
 
     class Relayed(xgboost.callback.TrainingCallback):
@@ -45,14 +45,14 @@ def _run_xgboost(callback: Any) -> Callable[[Any, RemoteModel], Any]:
     return lambda told, model: callback.after_iteration(model, *told)
 
 
-def relayed_to_lightgbm(callbacks: Sequence[Any]) -> tuple[Relay, list[Any]]:
+def relayed_to_lightgbm(callbacks: Sequence[Any], host: str) -> tuple[Relay, list[Any]]:
     """Return LightGBM's callbacks as its processes take them, and the relay that runs the job's own.
 
     The first process decides for all when the fit stops early: LightGBM does not add up metrics over processes, and two that stop in
     different rounds would wait for each other.
     """
     ordered = sorted(callbacks, key=lambda callback: getattr(callback, "order", 0))  # as LightGBM itself sorts them
-    relay = Relay([_run_lightgbm(callback) for callback in ordered])
+    relay = Relay([_run_lightgbm(callback) for callback in ordered], host)
     caller = relay.caller()
     local = [None if hasattr(callback, OF_JOB) else callback for callback in ordered]
 

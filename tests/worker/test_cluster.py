@@ -109,7 +109,7 @@ def test_the_jobs_own_callback_decides_for_all_processes_and_gets_the_first_ones
             raise Unsendable("no space left")
         return f"after {number}"
 
-    relay = Relay([callback])
+    relay = Relay([callback], "127.0.0.1")
     caller = relay.caller()
     futures = [cluster.client.submit(decided, caller, 9, workers=[address], pure=False) for address in cluster.addresses]
     first, second = cluster.client.gather(futures)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from kedro_cloudtrain.backends.runpod.contract import LogLine
 from kedro_cloudtrain.backends.runpod.refusals import STATUS_PAGE
 from kedro_cloudtrain.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 logger = logging.getLogger("kedro.cloudtrain")
 
@@ -49,6 +52,19 @@ def page_entries(page: object, name: str) -> tuple[list[object], str] | None:
 def malformed_list(name: str, path: str) -> ApiError:
     """Return the error for a list that is none."""
     return ApiError(f"RunPod's API returned a malformed list of {name}: GET {path}. {STATUS_PAGE}")
+
+
+def log_lines(stream: Iterable[bytes]) -> Iterator[LogLine]:
+    """Yield the lines of a log from its server-sent events; what is none is left out."""
+    event_id = ""
+    for line in stream:
+        field, _, value = line.decode(errors="replace").partition(":")
+        if field == "id":
+            event_id = value.strip()
+        elif field == "data":
+            with contextlib.suppress(ValueError):
+                event = json.loads(value)
+                yield LogLine(event_id, str(event.get("ts", "")), str(event.get("source", "")), str(event.get("line", "")))
 
 
 class Lists:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-import json
 import os
 import re
 import threading
@@ -15,8 +14,20 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from kedro_cloudtrain.backends.runpod.answers import Answer, Lists, malformed_list, page_entries, parse
-from kedro_cloudtrain.backends.runpod.contract import AccountLimits, Cpu, Gpu, LogLine, NetworkVolumeInfo, Pod, PodBill, PodRequest
+from kedro_cloudtrain.backends.runpod.answers import Answer, Lists, log_lines, malformed_list, page_entries, parse
+from kedro_cloudtrain.backends.runpod.clusters import as_pod, is_cluster, joined, path_of, primary_of
+from kedro_cloudtrain.backends.runpod.contract import (
+    AccountLimits,
+    Cluster,
+    ClusterBill,
+    Cpu,
+    Gpu,
+    LogLine,
+    NetworkVolumeInfo,
+    Pod,
+    PodBill,
+    PodRequest,
+)
 from kedro_cloudtrain.backends.runpod.quota import Quota
 from kedro_cloudtrain.backends.runpod.refusals import STATUS_PAGE, lacks_capacity, refusal
 from kedro_cloudtrain.errors import ApiError, BackendError, CapacityError
@@ -56,6 +67,7 @@ class RunPodApi:
     Attributes:
         unanswered_at: when a create was last not answered, in seconds since 1970, by the pod's name: it may be carried out later.
         is_closing: whether no pod is to be asked for any more.
+        may_have_clusters: whether the account's clusters are to be listed even if no pod is a member of one: it may have no pod yet.
         clock_ahead_s: how far this computer's clock is ahead of the API's, in seconds; None before the first answer.
     """
 
@@ -64,6 +76,7 @@ class RunPodApi:
         self.clock_ahead_s: float | None = None
         self.unanswered_at: dict[str, float] = {}
         self.is_closing = False
+        self.may_have_clusters = False
         self._key = key
         self._hurried = threading.Event()
         self._local = threading.local()
@@ -97,12 +110,19 @@ class RunPodApi:
         return self._quota.call_interval_s(share)
 
     def pods(self) -> list[Pod]:
-        """Return all pods of the account."""
-        return self._lists.parse(Pod, self._read_all("/v2/pods", "pods"))
+        """Return all pods of the account; a cluster is one of them, and its members are not."""
+        pods = self._lists.parse(Pod, self._read_all("/v2/pods", "pods", {"includeClusterPods": "true"}))
+        if not self.may_have_clusters and all(pod.cluster is None for pod in pods):
+            return pods
+        return joined(pods, self._lists.parse(Cluster, self._read_all("/v2/clusters", "clusters")))
 
     def pod(self, pod_id: str) -> Pod | None:
         """Return the pod of an id; None if it does not exist."""
-        return self._read_if_found(Pod, f"/v2/pods/{quote(pod_id, safe='')}")
+        path = path_of(pod_id)
+        if not is_cluster(pod_id):
+            return self._read_if_found(Pod, path)
+        cluster = self._read_if_found(Cluster, path)
+        return None if cluster is None else as_pod(cluster, self._lists.parse(Pod, self._read_all(f"{path}/pods", "pods")))
 
     def may_exist(self, pod_id: str) -> bool:
         """Return whether the pod of an id exists, or may exist, since RunPod does not tell."""
@@ -127,9 +147,11 @@ class RunPodApi:
                 status, the pod may have been created.
         """
         reason, no_capacity, unanswered = "", False, False
+        self.may_have_clusters |= request.machines > 1
         for tried in range(_TRIES):
             try:
-                return parse(Pod, self._call("POST", "/v2/pods", json=request.body()))
+                answer = self._call("POST", request.path, json=request.body())
+                return parse(Pod, answer) if request.machines == 1 else as_pod(parse(Cluster, answer), ())
             except _NoAnswerError as error:
                 reason, no_capacity, unanswered = str(error), lacks_capacity(str(error)), True
                 self.unanswered_at[request.name] = time.time()
@@ -164,7 +186,7 @@ class RunPodApi:
         # Pods are never stopped: a stopped pod bills its disk, and may come back without its GPU.
         for tried in range(_TRIES):
             try:
-                self._call_with_retries("DELETE", f"/v2/pods/{quote(pod_id, safe='')}")
+                self._call_with_retries("DELETE", path_of(pod_id))
             except ApiError as error:
                 if error.status == HTTPStatus.NOT_FOUND:
                     return
@@ -176,7 +198,7 @@ class RunPodApi:
                 return
 
     def logs(self, pod_id: str, *, tail: int = 100, since_id: str | None = None, source: str = "container") -> Iterator[LogLine]:
-        """Follow a pod's log until the pod is gone or the stream breaks.
+        """Follow a pod's log until the pod is gone or the stream breaks; of a cluster, that of the machine with rank 0.
 
         Args:
             pod_id: the pod's id.
@@ -186,22 +208,15 @@ class RunPodApi:
         """
         query = {"source": source} | ({} if since_id else {"tail": str(min(tail, 5000))})
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": since_id} if since_id else {})
-        response = self._send("GET", f"/v2/pods/{quote(pod_id, safe='')}/logs", params=query, headers=headers, stream=True)
+        member = primary_of(self.pod(pod_id)) if is_cluster(pod_id) else pod_id
+        response = self._send("GET", f"{path_of(member)}/logs", params=query, headers=headers, stream=True)
         with response, contextlib.suppress(*_broken_stream_errors()):
-            event_id = ""
             # One byte at a time: a larger chunk would wait for lines that are not written yet.
-            for line in response.iter_lines(chunk_size=1):
-                field, _, value = line.decode(errors="replace").partition(":")
-                if field == "id":
-                    event_id = value.strip()
-                elif field == "data":
-                    with contextlib.suppress(ValueError):
-                        event = json.loads(value)
-                        yield LogLine(event_id, str(event.get("ts", "")), str(event.get("source", "")), str(event.get("line", "")))
+            yield from log_lines(response.iter_lines(chunk_size=1))
 
-    def gpus(self, count: int = 1) -> list[Gpu]:
-        """Return the GPU types that RunPod offers in its secure cloud, with stock, for pods of `count` GPUs."""
-        query = {"include": "AVAILABILITY", "product": "POD", "count": str(count), "cloud": "SECURE"}
+    def gpus(self, count: int = 1, machines: int = 1) -> list[Gpu]:
+        """Return the GPU types that RunPod offers in its secure cloud, with stock, for pods of `count` GPUs, or clusters of such."""
+        query = {"include": "AVAILABILITY", "product": "POD" if machines == 1 else "CLUSTER", "count": str(count), "cloud": "SECURE"}
         return self._lists.parse(Gpu, self._read_all("/v2/catalog/gpus", "gpus", query))
 
     def cpus(self, vcpu_count: int = 4) -> list[Cpu]:
@@ -220,11 +235,19 @@ class RunPodApi:
         except BackendError:
             return None  # Nothing depends on it: RunPod itself refuses the pod that would pass the limit.
 
-    def bills_usd(self) -> dict[str, float]:
-        """Return what RunPod has charged for each pod of the last 30 days, in dollars by pod id; bills are about an hour late."""
+    def bills_usd(self, *, clusters: bool = False) -> dict[str, float]:
+        """Return what RunPod has charged for each pod of the last 30 days, in dollars by pod id; bills are about an hour late.
+
+        Args:
+            clusters: whether clusters are among them; of those, the network between the machines is charged as well.
+        """
+        charged: list[PodBill | ClusterBill] = []
+        charged += self._lists.parse(PodBill, self._read_all("/v2/billing/pods", "records"))
+        if clusters:
+            charged += self._lists.parse(ClusterBill, self._read_all("/v2/billing/clusters", "records"))
         bills: dict[str, float] = {}
-        for bill in self._lists.parse(PodBill, self._read_all("/v2/billing/pods", "records")):
-            bills[bill.pod_id] = bills.get(bill.pod_id, 0.0) + bill.total_usd
+        for bill in charged:
+            bills[bill.pod] = bills.get(bill.pod, 0.0) + bill.total_usd
         return bills
 
     def _pause(self, seconds: float) -> None:

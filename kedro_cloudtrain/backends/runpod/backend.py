@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import Budget, worst_usd
 from kedro_cloudtrain.backends.runpod.clock import now_s
+from kedro_cloudtrain.backends.runpod.clusters import is_cluster
 from kedro_cloudtrain.backends.runpod.following import Following, HostFaultError, PodLostError
 from kedro_cloudtrain.backends.runpod.kept import KeptPodJob, living_pod
 from kedro_cloudtrain.backends.runpod.launching import ClaimedError, Launcher, client_id
@@ -268,7 +269,7 @@ class RunPodBackend:
         # By RunPod's own clock: the one of the client that has written the file may have been any.
         age_s = pod.age_s(self._api.now()) or 0.0
         count = machine.gpu_count or machine.vcpu_count or 1
-        candidate = Candidate(machine.gpu, None if machine.gpu else str(machine.cpu), count, usd_per_hour, "", 0.0)
+        candidate = Candidate(machine.gpu, None if machine.gpu else str(machine.cpu), count, usd_per_hour, "", 0.0, machine.machines)
         attempt, startup_s = str(machine.attempt), request.settings.startup_timeout_s
         placement = Placement(pod.id, name, attempt, candidate, usd_per_hour, machine.lifetime_s, now_s() - age_s, startup_s)
         spending.take_over(placement)
@@ -304,7 +305,9 @@ class RunPodBackend:
             return worst_usd(placement.usd_per_hour, placement.startup_timeout_s, placement.lifetime_s)
 
         spending.note_end(placement, ended)
-        if ended == "done":
+        is_done = ended == "done"
+        # The key of a cluster's machine is not known to end the cluster.
+        if is_done and not is_cluster(placement.pod_id):
             # It has little left to cost, unless it cannot end itself and RunPod does not end it either.
             ending_s = self._pace.release_s + 2 * self._pace.list_every_s
             spending.hold(placement.name, min(worst_case(), placement.cost_usd + placement.usd_per_hour * ending_s / 3600))
@@ -312,6 +315,8 @@ class RunPodBackend:
             return
         if self._watch.terminate(placement.pod_id, settle):  # The worst case of one that is still there stays reserved.
             settle()
+        if is_done:
+            return
         with contextlib.suppress(CloudTrainError):
             self._launcher.revoke(remote, placement.attempt)
 

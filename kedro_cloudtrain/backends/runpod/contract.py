@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 _MOST_USD = 1e6
 _MOST_SECONDS = 1e9
 # It becomes a part of a URL: anything else would ask for, or delete, something that is no pod.
-PodId = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,200}\z")]
+# How the id begins of a cluster that stands for a pod.
+CLUSTER_PREFIX = "cluster/"
+PodId = Annotated[str, Field(pattern=r"\A(cluster/)?[A-Za-z0-9_-]{1,200}\z")]
+ClusterId = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,200}\z")]
 Usd = Annotated[float, Field(ge=0.0, le=_MOST_USD, allow_inf_nan=False)]
 
 
@@ -67,6 +70,13 @@ class PodGpu(_Answer):
     count: int = 1
 
 
+class PodMembership(_Answer):
+    """A pod's place in a cluster; the rank is None until the cluster has given it one."""
+
+    id: ClusterId
+    rank: int | None = None
+
+
 class Pod(_Answer):
     """A pod; its `env`, which the vendor sends in clear text, is not kept.
 
@@ -75,6 +85,7 @@ class Pod(_Answer):
         name: empty if it has none.
         cost: dollars per hour; 0 once the pod has ended, and where RunPod does not say.
         runtime: None until the container runs.
+        cluster: the cluster that it is a member of; None for a pod by itself.
     """
 
     id: PodId
@@ -85,6 +96,12 @@ class Pod(_Answer):
     gpu: PodGpu | None = None
     runtime: PodRuntime | None = None
     created_at: str = Field("", alias="createdAt")
+    cluster: PodMembership | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all its machines run, where it is a cluster."""
+        return True
 
     def age_s(self, now: dt.datetime) -> float | None:
         """Return the seconds since its creation, or since its container's latest start if the creation is not known; else None.
@@ -96,6 +113,29 @@ class Pod(_Answer):
             created = dt.datetime.fromisoformat(self.created_at)
             return max(0.0, (now - created.replace(tzinfo=created.tzinfo or dt.UTC)).total_seconds())
         return self.runtime.uptime if self.runtime is not None else None
+
+
+class ClusterCompute(_Answer):
+    """The machines of a cluster."""
+
+    pod_count: int = Field(0, alias="podCount", ge=0)
+
+
+class ClusterPrimary(_Answer):
+    """The member with rank 0."""
+
+    pod_id: str = Field("", alias="podId")
+
+
+class Cluster(_Answer):
+    """A cluster: pods of one kind that one request has made, and one request ends."""
+
+    id: ClusterId
+    name: str = ""
+    compute: ClusterCompute = ClusterCompute(pod_count=0)
+    data_center: str | None = Field(None, alias="dataCenterId")
+    primary: ClusterPrimary | None = None
+    created_at: str = Field("", alias="createdAt")
 
 
 class Stock(_Answer):
@@ -176,8 +216,20 @@ class NetworkVolumeInfo(_Answer):
 class PodBill(_Answer):
     """What RunPod has charged for a pod, in dollars, in a part of the time."""
 
-    pod_id: str = Field("", alias="podId")
+    pod: str = Field("", alias="podId")
     total_usd: float = Field(0.0, alias="totalAmount", allow_inf_nan=False)
+
+
+class ClusterBill(_Answer):
+    """What RunPod has charged for a cluster, in dollars, in a part of the time."""
+
+    cluster: str = Field("", alias="clusterId")
+    total_usd: float = Field(0.0, alias="totalAmount", allow_inf_nan=False)
+
+    @property
+    def pod(self) -> str:
+        """The id of the pod that it stands for."""
+        return f"{CLUSTER_PREFIX}{self.cluster}"
 
 
 class AccountLimits(_Answer):
@@ -223,7 +275,8 @@ class PodRequest:
         image: the container's image.
         args: the container's command, one line that is split as a shell splits it.
         gpu: the GPU type; None for a CPU pod.
-        gpu_count: the number of GPUs.
+        gpu_count: the number of GPUs of each machine.
+        machines: the number of machines; more than one are a cluster.
         min_cuda_version: the lowest CUDA version of the host's driver, such as `12.8`.
         min_ram_gb: the least memory of the host that a GPU pod is to have; None asks for none.
         min_vcpu: the least number of vCPUs that it is to have.
@@ -242,6 +295,7 @@ class PodRequest:
     args: str
     gpu: str | None = None
     gpu_count: int = 1
+    machines: int = 1
     min_cuda_version: str = "12.8"
     min_ram_gb: float | None = None
     min_vcpu: int | None = None
@@ -256,13 +310,25 @@ class PodRequest:
 
     @property
     def without_least(self) -> PodRequest | None:
-        """The request without the least memory and vCPUs of the host; None if it asks for none."""
-        if self.gpu is None or (self.min_ram_gb is None and self.min_vcpu is None):
+        """The request without the least memory and vCPUs of the host; None if it asks for none, or is for a cluster, which has none."""
+        if self.gpu is None or self.machines > 1 or (self.min_ram_gb is None and self.min_vcpu is None):
             return None
         return dataclasses.replace(self, min_ram_gb=None, min_vcpu=None)
 
+    @property
+    def path(self) -> str:
+        """What creates it."""
+        return "/v2/pods" if self.machines == 1 else "/v2/clusters"
+
     def body(self) -> dict[str, Any]:
-        """Return the request as the contract's CreatePodRequest."""
+        """Return the request as the contract's CreatePodRequest, or as its CreateClusterRequest, which names no CUDA and no least host."""
+        place: dict[str, Any] = {"dataCenterIds": [self.data_center]} if self.data_center else {}
+        if self.volume_id:
+            place["mounts"] = {"network": [{"volumeId": self.volume_id, "path": self.mount_path}]}
+        container = {"name": self.name, "image": self.image, "args": self.args, "disk": self.disk_gb, "env": dict(self.env)}
+        if self.machines > 1:
+            compute = {"gpuTypeId": self.gpu, "gpuCountPerPod": self.gpu_count, "podCount": self.machines}
+            return {**container, "type": "TRAINING", "compute": compute, **place}
         machine: dict[str, Any] = {"cpu": {"id": self.cpu, "vcpuCount": self.vcpu_count}}
         if self.gpu is not None:
             # Without `count`, RunPod answers that it has no capacity (reported).
@@ -271,18 +337,8 @@ class PodRequest:
             for name, least in (("minRamPerGpu", self.min_ram_gb), ("minVcpuCountPerGpu", self.min_vcpu)):
                 gpu |= {name: math.ceil(least / self.gpu_count)} if least is not None else {}
             machine = {"gpu": gpu}
-        return {
-            "name": self.name,
-            "image": self.image,
-            "args": self.args,
-            "disk": self.disk_gb,
-            "env": dict(self.env),
-            # Only the secure cloud mounts network volumes.
-            "cloud": "SECURE",
-            **machine,
-            **({"dataCenterIds": [self.data_center]} if self.data_center else {}),
-            **({"mounts": {"network": [{"volumeId": self.volume_id, "path": self.mount_path}]}} if self.volume_id else {}),
-        }
+        # Only the secure cloud mounts network volumes.
+        return {**container, "cloud": "SECURE", **machine, **place}
 
 
 @dataclasses.dataclass(frozen=True)

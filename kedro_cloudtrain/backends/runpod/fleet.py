@@ -109,6 +109,7 @@ class Fleet:
 
     def __init__(self, api: RunPodApi, project: str, volume: Volume | None = None, *, all_projects: bool = False) -> None:
         self._api = api
+        api.may_have_clusters = True
         self._project = project
         self._prefix = pod_prefix(project)
         self._volume = volume

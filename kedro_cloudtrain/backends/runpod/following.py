@@ -181,6 +181,8 @@ class Following:
             self._watcher.progressed(self._job, progress)
         if result.error is not None and result.error.type == "MachineError":
             raise HostFaultError(result.error.message)
+        if result.error is not None and result.error.type == "LostProcessError" and self._placement.candidate.machines > 1:
+            raise PodLostError(f"has lost a machine: {result.error.message}")
         if result.state != "succeeded":
             raise failed_on(self._request.folder, result, self._request.timeout_s)
         self._fetch(result, closed)
@@ -224,6 +226,7 @@ class Following:
         reasons = {
             "was ended, since the limits did not pay for it any longer": sighting.unwanted_at is not None,
             "vanished": sighting.missing > 1,
+            "has lost one of its machines": sighting.has_lost_machine,
             f"is in the state {sighting.pod.status if sighting.pod else ''}": sighting.pod is not None
             and sighting.pod.status in ("EXITED", "ERROR"),
             never: starting_s > placement.startup_timeout_s,

@@ -31,10 +31,11 @@ class Candidate:
     Attributes:
         gpu: the GPU type; None for a CPU pod.
         cpu: the CPU flavour of a CPU pod.
-        count: the number of GPUs, or of vCPUs of a CPU pod.
-        usd_per_hour: the price of all of them.
+        count: the number of GPUs of each machine, or of vCPUs of a CPU pod.
+        usd_per_hour: the price of all of them, of all machines.
         stock: NONE, LOW, MEDIUM or HIGH, as RunPod states it; it reserves nothing.
         memory_gb: the VRAM of one GPU, or the memory of a CPU pod.
+        machines: the number of machines; more than one are a cluster.
     """
 
     gpu: str | None
@@ -43,10 +44,12 @@ class Candidate:
     usd_per_hour: float
     stock: str
     memory_gb: float
+    machines: int = 1
 
     def __str__(self) -> str:
         name = self.gpu if self.gpu is not None else f"{self.cpu} with {self.count} vCPUs"
-        return f"{self.count} × {name}" if self.gpu is not None and self.count > 1 else str(name)
+        kind = f"{self.count} × {name}" if self.gpu is not None and self.count > 1 else str(name)
+        return kind if self.machines == 1 else f"{self.machines} machines with {kind}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +64,8 @@ class Choice:
 class Offers(Protocol):
     """The machines that RunPod offers, with their prices and stock."""
 
-    def gpus(self, count: int = 1) -> Sequence[Gpu]:
-        """Return the GPU types for pods of `count` GPUs."""
+    def gpus(self, count: int = 1, machines: int = 1) -> Sequence[Gpu]:
+        """Return the GPU types for pods of `count` GPUs, or for clusters of so many machines."""
         ...
 
     def cpus(self, vcpu_count: int = 4) -> Sequence[Cpu]:
@@ -82,26 +85,26 @@ class CachedOffers:
         self._offers = offers
         self._cached_s = cached_s
         self._lock = threading.Lock()
-        self._gpus: dict[int, tuple[float, Sequence[Gpu]]] = {}
-        self._cpus: dict[int, tuple[float, Sequence[Cpu]]] = {}
+        self._gpus: dict[tuple[int, ...], tuple[float, Sequence[Gpu]]] = {}
+        self._cpus: dict[tuple[int, ...], tuple[float, Sequence[Cpu]]] = {}
 
-    def gpus(self, count: int = 1) -> Sequence[Gpu]:
-        """Return the GPU types for pods of `count` GPUs."""
-        return self._remembered(self._gpus, count, self._offers.gpus)
+    def gpus(self, count: int = 1, machines: int = 1) -> Sequence[Gpu]:
+        """Return the GPU types for pods of `count` GPUs, or for clusters of so many machines."""
+        return self._remembered(self._gpus, (count,) if machines == 1 else (count, machines), self._offers.gpus)
 
     def cpus(self, vcpu_count: int = 4) -> Sequence[Cpu]:
         """Return the CPU flavours for pods of `vcpu_count` vCPUs."""
-        return self._remembered(self._cpus, vcpu_count, self._offers.cpus)
+        return self._remembered(self._cpus, (vcpu_count,), self._offers.cpus)
 
     def _remembered(
-        self, answers: dict[int, tuple[float, Sequence[Machine]]], count: int, ask: Callable[[int], Sequence[Machine]]
+        self, answers: dict[tuple[int, ...], tuple[float, Sequence[Machine]]], asked: tuple[int, ...], ask: Callable[..., Sequence[Machine]]
     ) -> Sequence[Machine]:
         # The lock is held while RunPod is asked: other threads wait for this answer rather than ask themselves.
         with self._lock:
-            answer = answers.get(count)
+            answer = answers.get(asked)
             if answer is None or time.monotonic() > answer[0]:
-                machines = ask(count)
-                answer = answers[count] = (time.monotonic() + self._cached_s, machines)
+                machines = ask(*asked)
+                answer = answers[asked] = (time.monotonic() + self._cached_s, machines)
             return answer[1]
 
 
@@ -113,11 +116,12 @@ def choose(offers: Offers, settings: NodeSettings, data_center: str | None, work
         CapacityError: no machine is left: none is sold in the data centre, large enough and within the allowed price.
     """
     wanted = settings.gpu
-    if wanted == "none" or (wanted == "auto" and not workload.is_worth_a_gpu):
+    # A cluster's machines have GPUs, all of them.
+    if settings.machines == 1 and (wanted == "none" or (wanted == "auto" and not workload.is_worth_a_gpu)):
         reason = "gpu: none" if wanted == "none" else f"auto: {why_no_gpu(workload)}"
         candidates, refused = _cpu_candidates(offers, settings, data_center, workload)
     else:
-        gpus = offers.gpus(settings.gpu_count)
+        gpus = offers.gpus(settings.gpu_count) if settings.machines == 1 else offers.gpus(settings.gpu_count, settings.machines)
         names = _resolve_names(wanted, [gpu.id for gpu in gpus]) if isinstance(wanted, tuple) else None
         candidates, refused = _gpu_candidates(gpus, names, settings, data_center, workload)
         memory = f"{workload.memory_gb:.0f} GB of GPU memory"
@@ -188,10 +192,10 @@ def _gpu_candidates(
     for gpu in gpus:
         if names is not None and gpu.id not in names:
             continue
-        price, stock = gpu.price.secure * settings.gpu_count, gpu.stock(data_center)
-        candidate = Candidate(gpu.id, None, settings.gpu_count, price, stock or "NONE", gpu.memory)
+        price, stock = gpu.price.secure * settings.gpu_count * settings.machines, gpu.stock(data_center)
+        candidate = Candidate(gpu.id, None, settings.gpu_count, price, stock or "NONE", gpu.memory, settings.machines)
         if stock is None:
-            refused.append(f"{gpu.id} (not sold in {data_center})")
+            refused.append(f"{gpu.id} (not sold in {data_center}{' as a cluster' * (settings.machines > 1)})")
         elif not gpu.secure:
             refused.append(f"{gpu.id} (not sold in the secure cloud)")
         elif (refusal := _price_refusal(candidate, settings)) is not None:

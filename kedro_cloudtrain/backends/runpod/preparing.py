@@ -106,6 +106,7 @@ def _on_cpu(request: JobRequest, folder: JobFolder, image: str) -> JobRequest:
     settings = request.settings.model_copy(
         update={
             "gpu": "none",
+            "machines": 1,
             "image": image,
             "vcpu_count": _VCPU_COUNT,
             "min_ram_gb": None,

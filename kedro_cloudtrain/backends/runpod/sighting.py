@@ -26,6 +26,8 @@ class Sighting:
         running_since: when its container first started, by the first uptime that was seen.
         started_at: when its container last started, by its uptime.
         restarts: how often its container has started again.
+        was_whole: whether all machines of a cluster have run.
+        has_lost_machine: whether one of them does not run any more.
         released_at: when its job was done.
         unwanted_at: when it was first to be terminated.
         ended_at: when RunPod last answered that it is terminated.
@@ -42,6 +44,8 @@ class Sighting:
     running_since: float | None = None
     started_at: float | None = None
     restarts: int = 0
+    was_whole: bool = False
+    has_lost_machine: bool = False
     released_at: float | None = None
     unwanted_at: float | None = None
     ended_at: float | None = None
@@ -68,6 +72,8 @@ class Sighting:
             return
         self.missing = 0
         self.usd_per_hour = max(self.usd_per_hour, pod.cost)
+        self.has_lost_machine |= self.was_whole and not pod.is_whole
+        self.was_whole |= pod.is_whole
         if pod.runtime is not None:
             started_at = now_s() - pod.runtime.uptime
             if self.running_since is None or self.started_at is None:

@@ -8,13 +8,20 @@ from typing import Any
 
 import pytest
 
-from kedro_cloudtrain.rehearsal import schemas
+from kedro_cloudtrain.rehearsal import cluster_schemas, schemas
 
 CONTRACT = Path(__file__).parents[4] / "shared" / "runpod" / "openapi-v2.json"
-REQUESTS = {"CreatePodRequest": schemas.CreatePodRequest, "PodActionRequest": schemas.PodActionRequest}
+REQUESTS = {
+    "CreatePodRequest": schemas.CreatePodRequest,
+    "CreateClusterRequest": cluster_schemas.CreateClusterRequest,
+    "PodActionRequest": schemas.PodActionRequest,
+}
 ANSWERS = {
     "Pod": schemas.Pod,
     "ListPodsResponse": schemas.ListPodsResponse,
+    "Cluster": cluster_schemas.Cluster,
+    "ListClustersResponse": cluster_schemas.ListClustersResponse,
+    "ListClusterBillingResponse": cluster_schemas.ListClusterBillingResponse,
     "ListGpuTypesResponse": schemas.ListGpuTypesResponse,
     "ListCpuTypesResponse": schemas.ListCpuTypesResponse,
     "NetworkVolume": schemas.NetworkVolume,
@@ -113,6 +120,12 @@ def test_the_comparison_finds_what_differs(contract: dict[str, Any]) -> None:
         "GET /v2/catalog/cpus",
         "GET /v2/network-volumes/{}",
         "GET /v2/billing/pods",
+        "GET /v2/clusters",
+        "POST /v2/clusters",
+        "GET /v2/clusters/{}",
+        "GET /v2/clusters/{}/pods",
+        "DELETE /v2/clusters/{}",
+        "GET /v2/billing/clusters",
     ],
 )
 def test_a_call_is_the_vendors(contract: dict[str, Any], call: str) -> None:
