@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kedro_cloudtrain.jobs.volume_file import Count, Moment, Name, Seconds, VolumeRecord
+from kedro_cloudtrain.jobs.volume_file import Count, Moment, Name, PodName, Seconds, VolumeRecord
 
 
 class Machine(VolumeRecord):
@@ -36,7 +36,7 @@ class Machine(VolumeRecord):
     backend: str = ""
     attempt: Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{0,64}\z")] | None = None
     name: Name | None = None
-    pod: Name | None = None
+    pod: PodName | None = None
     group: Name | None = None
     client: str = ""
     gpu: str | None = None

@@ -30,6 +30,8 @@ Seconds = Annotated[float, Field(ge=0.0, le=_MOST_SECONDS)]
 Moment = Annotated[float, Field(ge=0.0, le=_LAST_MOMENT_S)]
 # They become parts of a path or of an API's URL.
 Name = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\z")]
+# A pod's id, or that of a cluster which stands for one.
+PodName = Annotated[str, Field(pattern=r"\A(cluster/)?[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\z")]
 
 
 def output_path(name: str) -> str:

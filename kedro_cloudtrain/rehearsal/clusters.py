@@ -7,7 +7,7 @@ import secrets
 import socket
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.rehearsal import cluster_schemas, schemas
 
@@ -50,9 +50,8 @@ class RunningCluster:
     def view(self) -> cluster_schemas.Cluster:
         """Return the cluster as the API shows it."""
         living = self.living
-        primary = next(
-            ({"primary": cluster_schemas.ClusterPrimary(pod_id=pod.id, status=pod.status)} for pod in living if pod.rank == 0), {}
-        )  # type: ignore[arg-type]
+        first = next((pod for pod in living if pod.rank == 0), None)
+        primary: dict[str, Any] = {"primary": {"pod_id": first.id, "status": first.status}} if first is not None else {}
         return cluster_schemas.Cluster(
             id=self.id,
             name=self.request.name,

@@ -207,7 +207,9 @@ class Cluster:
         here, hosts = len(self._processes), [_host_of(address) for address in self.addresses]
         # Each machine is asked once, so that no port comes twice.
         firsts = self.addresses[::here]
-        found = [self.client.submit(_free_ports, here, hosts[number * here], workers=[first]) for number, first in enumerate(firsts)]
+        found = [
+            self.client.submit(_free_ports, here, hosts[number * here], workers=[first], pure=False) for number, first in enumerate(firsts)
+        ]
         ports = [port for each in self.client.gather(found) for port in each]
         shared = {
             "machines": ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)),

@@ -24,16 +24,24 @@ NODES = {
 }
 
 
-def problems(folder: Path, name: str, model: dict[str, Any], backend: str) -> str:
-    volume = {"path": str(folder / "volume")}
+def problems(
+    folder: Path,
+    name: str,
+    model: dict[str, Any],
+    backend: str,
+    settings: dict[str, Any] | None = None,
+    run: dict[str, Any] | None = None,
+    volume: dict[str, str] | None = None,
+) -> str:
+    volume = volume or {"path": str(folder / "volume")}
     entries = {
         "table": CloudDataset(dataset_key="a.csv", volume=volume),
         "scores": CloudDataset(dataset_key="scores.parquet", volume=volume),
         "saved": ModelDataset(filepath=str(folder / "model")),
         "params:price": MemoryDataset({"target_column": "price", **model}),
     }
-    settings = make_settings({"volume": volume, "backend": backend, "nodes": {name: {"machines": 3}}})
-    (plan,) = Planner(DataCatalog(entries), settings, TrainingScriptGenerator(), folder).plan([NODES[name]])
+    given = {"volume": volume, "backend": backend, "run": run or {}, "nodes": {name: {"machines": 3, **(settings or {})}}}
+    (plan,) = Planner(DataCatalog(entries), make_settings(given), TrainingScriptGenerator(), folder).plan([NODES[name]])
     return "\n".join(problem for problem in plan.problems if "achines" in problem or "processes" in problem)
 
 
@@ -46,8 +54,6 @@ XGBOOST = {"model_type": "xgboost_regression"}
         ("own", {}, "local", ""),
         ("train", XGBOOST, "local", ""),
         ("train", {"model_type": "lightgbm_regression"}, "local", ""),
-        ("own", {}, "runpod", "`machines` is 3, and on RunPod a node has one machine: set machines: 1 for the node in cloudtrain.yml"),
-        ("train", XGBOOST, "runpod", "and gpu_count for more GPUs on it"),
         ("score", {}, "local", "a prediction goes through its table in pieces on one machine: set machines: 1"),
         ("train", {"model_type": "keras_regression"}, "local", "keras trains on one machine: set machines: 1"),
         ("train", {**XGBOOST, "hyperparameters": {"tree_method": "approx"}}, "local", "does not have where 3 processes share a fit"),
@@ -57,6 +63,43 @@ def test_what_several_machines_cannot_share_is_refused(tmp_path: Path, name: str
     found = problems(tmp_path, name, model, backend)
     assert part in found
     assert bool(part) == bool(found), found
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "run", "part"),
+    [
+        ("own", {}, {}, ""),
+        ("train", {}, {}, ""),
+        ("train", {"gpu": "none"}, {}, "RunPod's clusters have GPUs, where `gpu` is none: name one in `gpu`"),
+        ("own", {"machines": 251}, {}, "a cluster of RunPod has 2 to 250"),
+        ("own", {"keep_s": 60}, {}, "a cluster runs one job: set machines: 1 for the node in cloudtrain.yml, or take `keep_s: 60` out"),
+        ("own", {"group": "all"}, {}, "or take `group: all` out"),
+        ("own", {}, {"detach": True}, "it must not be left alone: run it without `run.detach`"),
+        ("score", {}, {}, "a prediction goes through its table in pieces on one machine"),
+    ],
+)
+def test_what_a_cluster_of_runpods_cannot_do_is_refused(
+    tmp_path: Path, name: str, settings: dict[str, Any], run: dict[str, Any], part: str
+) -> None:
+    volume = {"id": "abc123xyz", "data_center": "EU-RO-1"}
+    found = problems(tmp_path, name, XGBOOST, "runpod", settings, run, volume)
+    assert part in found
+    assert bool(part) == bool(found), found
+
+
+@pytest.mark.parametrize(
+    ("model", "part"),
+    [
+        ({"search": {"n_trials": 2, "space": {"max_depth": {"int": [3, 5]}}}}, "the jobs of a search, or of a partitioned node"),
+        ({"hyperparameters": {"tree_method": "approx"}}, "does not have where 3 processes share a fit"),
+    ],
+)
+def test_a_training_that_no_cluster_can_share_is_refused(tmp_path: Path, model: dict[str, Any], part: str) -> None:
+    assert part in problems(tmp_path, "train", {**XGBOOST, **model}, "runpod")
+
+
+def test_without_a_network_volume_the_machines_do_not_find_one_another(tmp_path: Path) -> None:
+    assert "find one another by a network volume, where" in problems(tmp_path, "own", {}, "runpod", volume={"bucket": "b"})
 
 
 @pytest.mark.parametrize("name", ["own", "train"])

@@ -1,0 +1,199 @@
+"""Several machines as a cluster of RunPod's, whose members share a job."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.waiting import wait_until
+
+from kedro_cloudtrain.backends.runpod.contract import PodRequest
+from kedro_cloudtrain.backends.runpod.fleet import Fleet
+from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
+from kedro_cloudtrain.config import NodeSettings
+from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError
+from kedro_cloudtrain.jobs.parameters import TrainingParameters
+from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.running.display import Row
+from kedro_cloudtrain.running.prepare import prepare
+from kedro_cloudtrain.running.training import TrainingOrder
+from kedro_cloudtrain.storage.sources import make_source
+
+if TYPE_CHECKING:
+    from support.cloud import Cloud
+
+
+def order_of(cloud: Cloud, library: str = "xgboost", rounds: int = 5, **settings: Any) -> TrainingOrder:
+    """A training that two machines share."""
+    return TrainingOrder(
+        node="train",
+        parameters=TrainingParameters(
+            model_type=f"{library}_regression", target_column="body_mass_g", hyperparameters={"n_estimators": rounds}
+        ),
+        data=make_source(dataset_key="datasets/penguins.csv"),
+        outputs=("metrics", "history"),
+        volume=cloud.volume,
+        settings=NodeSettings.model_validate(
+            {"gpu": "NVIDIA L4", "machines": 2, "install": False, "timeout_s": 120, "startup_timeout_s": 60, **settings}
+        ),
+        to_pod=True,
+    )
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_the_machines_of_a_cluster_share_a_fit(cloud: Cloud, library: str) -> None:
+    job = prepare(order_of(cloud, library), TrainingScriptGenerator())
+    with job.folder.held():
+        job.write()
+    backend = cloud.backend()
+    outputs = job.run(backend, Row("train", library, "datasets/penguins.csv"), cloud.receipts)
+    backend.close()
+    folder = cloud.bucket / ".cloudtrain/jobs" / job.folder.name
+    machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
+    assert (machine["machines"], machine["usd_per_hour"]) == (2, 2 * 0.43)
+    assert len(outputs["history"]) == 5
+    assert outputs["metrics"]["rmse"] == pytest.approx(outputs["history"]["validation_rmse"].iloc[-1])
+    assert not cloud.runpod.living
+
+
+def test_a_machine_that_is_lost_ends_the_attempt_and_a_new_cluster_goes_on_from_the_checkpoint(cloud: Cloud) -> None:
+    job = prepare(order_of(cloud, rounds=60, checkpoint_every_rounds=5), TrainingScriptGenerator())
+    with job.folder.held():
+        job.write()
+    folder = f".cloudtrain/jobs/{job.folder.name}"
+    cloud.runpod.faults.befall("vanishes", when_file=f"{folder}/checkpoint/latest.json")
+    backend = cloud.backend(heartbeat_lost_s=30.0)
+    outputs = job.run(backend, Row("train", "xgboost", "datasets/penguins.csv"), cloud.receipts)
+    backend.close()
+    assert len(outputs["history"]) == 60
+    lost, done = cloud.receipts[0].machines
+    assert ("machine" in lost.ended, done.ended) == (True, "done"), lost.ended
+    assert lost.pod != done.pod
+    assert "resumes from round " in (cloud.bucket / folder / "log.txt").read_text(encoding="utf-8")
+    assert len(cloud.runpod.clusters) == 2
+    assert not cloud.runpod.living
+
+
+CLUSTER = {"gpu": "NVIDIA L4", "machines": 3}
+
+
+def test_a_cluster_is_one_pod_to_its_client(cloud: Cloud) -> None:
+    body = "Path('seen.json').write_text(json.dumps(dict(os.environ)))"
+    backend = cloud.backend(max_cost_usd=5.0)
+    metrics = cloud.run(backend, body=body, **CLUSTER)
+    (cluster,) = cloud.runpod.clusters.values()
+    (used,) = cloud.receipts[0].machines
+    assert (used.pod, used.machine, used.usd_per_hour) == (f"cluster/{cluster.id}", "3 machines with NVIDIA L4", pytest.approx(3 * 0.43))
+    assert metrics["by"] == cluster.members[0].id
+    wait_until(lambda: not cloud.runpod.living)
+    backend.close()
+    seen = json.loads(next(cloud.bucket.glob(".cloudtrain/jobs/*/seen.json")).read_text())
+    assert (seen["CLOUDTRAIN_MACHINES"], seen["CLOUDTRAIN_ADDRESS"], seen["NODE_RANK"]) == ("3", seen["PRIMARY_ADDR"], "0")
+    # RunPod is asked to end it, not its members.
+    assert not cloud.runpod.requests("DELETE /v2/pods/*")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("vanishes", "has lost one of its machines"), ("errors", "ERROR"), ("dear", "over max_price_per_hour_usd")]
+)
+def test_a_cluster_with_a_fault_is_ended_as_a_whole_and_another_is_taken(cloud: Cloud, kind: str, reason: str) -> None:
+    cloud.runpod.faults.befall(kind, when_file="at-work" if kind == "vanishes" else None)
+    body = """
+        if not os.path.exists("/workspace/at-work"):
+            Path("/workspace/at-work").touch()
+            time.sleep(60)
+    """
+    backend = cloud.backend()
+    if kind == "dear":
+        with pytest.raises(CapacityError, match="over max_price_per_hour_usd 2"):
+            cloud.run(backend, max_price_per_hour_usd=2.0, wait_for_capacity_s=0, **CLUSTER)
+    else:
+        cloud.run(backend, body=body if kind == "vanishes" else "", **CLUSTER)
+        lost, done = cloud.receipts[0].machines
+        assert reason in lost.ended
+        assert done.ended == "done"
+    backend.close()
+    assert not cloud.runpod.living
+
+
+@pytest.mark.parametrize("worked", [True, False])
+def test_a_cluster_whose_creation_was_not_answered_is_found_by_its_name(cloud: Cloud, worked: bool) -> None:
+    cloud.runpod.faults.lose_answer("POST /v2/clusters", worked=worked)
+    backend = cloud.backend()
+    cloud.run(backend, **CLUSTER)
+    backend.close()
+    assert len(cloud.runpod.clusters) == 1
+    assert not cloud.runpod.living
+
+
+def test_no_machine_outlives_the_run_of_a_cluster_that_starts(cloud: Cloud) -> None:
+    cloud.runpod.start_delay_s = 60.0
+    backend = cloud.backend()
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            cloud.run(backend, **CLUSTER)
+        except CloudTrainError as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_until(lambda: cloud.runpod.living)
+    backend.close()
+    thread.join()
+    assert isinstance(failure[0], JobCancelledError)
+    assert not cloud.runpod.living
+
+
+def test_the_dollars_are_those_of_all_machines(cloud: Cloud) -> None:
+    backend = cloud.backend(max_cost_usd=0.3)
+    # One machine's worst case, $0.24, would be paid for.
+    with pytest.raises(BudgetExceededError, match=r"worst case \(\$0\.\d+\) would take the run past"):
+        cloud.run(backend, startup_timeout_s=1200, timeout_s=600, **CLUSTER)
+    backend.close()
+    assert not cloud.runpod.clusters
+
+
+def test_a_kind_that_is_not_sold_as_a_cluster_is_named(cloud: Cloud) -> None:
+    cloud.runpod.offers.single = ("NVIDIA L4",)
+    backend = cloud.backend()
+    with pytest.raises(CapacityError, match=r"NVIDIA L4 \(not sold in EU-RO-1 as a cluster\)"):
+        cloud.run(backend, **CLUSTER)
+    backend.close()
+
+
+def test_a_cluster_of_a_gone_client_is_listed_and_ended_as_one(cloud: Cloud) -> None:
+    api = cloud.api
+    name = pod_name(pod_prefix("Shop"), "train-0123456789ab", "0123abcd")
+    made = api.create_pod(PodRequest(name=name, image="any", args="sleep 600", gpu="NVIDIA L4", machines=3, data_center="EU-RO-1"))
+    fleet = Fleet(cloud.api, "Shop")
+    (pod,) = fleet.namesakes()
+    assert (pod.pod.id, pod.job) == (made.id, "train-0123456789ab")
+    assert pod.pod.cost == pytest.approx(3 * 0.43)
+    assert list(fleet.terminate([pod])) == [(pod, None)]
+    assert fleet.remaining([pod]) == []
+    assert not cloud.runpod.living
+    # A member is not ended by itself, and a cluster that is gone is not an error.
+    api.terminate_pod(made.id)
+    assert api.pod(made.id) is None
+
+
+def test_the_bill_has_clusters_by_the_pod_that_they_stand_for(cloud: Cloud) -> None:
+    cloud.runpod.bills = True
+    backend = cloud.backend()
+    cloud.run(backend, **CLUSTER)
+    backend.close()
+    (cluster,) = cloud.runpod.clusters.values()
+    bills = cloud.api.bills_usd(clusters=True)
+    assert bills == {f"cluster/{cluster.id}": pytest.approx(sum(pod.cost_usd for pod in cluster.members))}
+
+
+def test_members_of_a_cluster_that_is_not_listed_count_as_one(cloud: Cloud) -> None:
+    cloud.api.create_pod(PodRequest(name="any", image="any", args="sleep 600", gpu="NVIDIA L4", machines=2, data_center="EU-RO-1"))
+    (cluster,) = cloud.runpod.clusters.values()
+    cloud.runpod.faults.answer_oddly("GET /v2/clusters", {"clusters": []})
+    (pod,) = cloud.api.pods()
+    assert (pod.id, pod.cost) == (f"cluster/{cluster.id}", pytest.approx(2 * 0.43))
