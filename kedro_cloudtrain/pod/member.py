@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import tempfile
+import zipfile
+from threading import Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
 
@@ -77,14 +79,18 @@ def _run(machine: dict[str, Any], python: str, asked: dict[str, Any], log: Log) 
     cores = usable_cores() / count
     processes = []
     with tempfile.TemporaryDirectory(prefix="cloudtrain-cluster-", ignore_cleanup_errors=True) as scratch:
+        path = os.pathsep.join([*_code(scratch), asked["path"]])
         for place in range(count):
             gpu = {"CUDA_VISIBLE_DEVICES": str(place)} if asked.get("gpu") and count > 1 else {}
-            environment = {**thread_variables(cores, ()), **os.environ, **gpu, **asked["variables"], "PYTHONPATH": asked["path"]}
+            environment = {**thread_variables(cores, ()), **os.environ, **gpu, **asked["variables"], "PYTHONPATH": path}
             environment.pop("RUNPOD_API_KEY", None)
             number, threads = rank * count + place, max(1, int(cores))
             arguments = [asked["scheduler"], str(number), str(threads), scratch, asked["memory"], cluster.own_address()]
             command = [python, "-P", "-m", asked["module"], *arguments]
-            processes.append(subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True))
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(command, env=environment, text=True, errors="replace", start_new_session=True, **pipes)
+            Thread(target=_copy, args=(process, log), daemon=True).start()
+            processes.append(process)
         job_folder.CHILD.write_text(" ".join(str(process.pid) for process in processes))
         log.note(f"the job has {count} process{'es' * (count > 1)} on this machine")
         try:
@@ -99,3 +105,19 @@ def _run(machine: dict[str, Any], python: str, asked: dict[str, Any], log: Log) 
             kill_job()
             for process in processes:
                 process.wait()
+
+
+def _copy(process: subprocess.Popen[str], log: Log) -> None:
+    for line in process.stdout or ():
+        log.write(line)
+
+
+def _code(scratch: str) -> list[str]:
+    """Unpack the project's code, if the job has any, and return the folder to import from."""
+    archive = job_folder.FOLDER / "code.zip"
+    if not archive.is_file():
+        return []
+    folder = os.path.join(scratch, "code")  # noqa: PTH118  # a part of a path variable
+    with zipfile.ZipFile(archive) as code:
+        code.extractall(folder)
+    return [folder]

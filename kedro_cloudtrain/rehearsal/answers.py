@@ -6,6 +6,7 @@ import email.utils
 import io
 import json
 import re
+import sys
 import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,11 @@ class Server(ThreadingHTTPServer):
     def __init__(self, stand_in: RunPodStandIn) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.stand_in = stand_in
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that does not wait for its answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):

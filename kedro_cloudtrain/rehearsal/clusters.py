@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import secrets
 import socket
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -39,8 +41,11 @@ class RunningCluster:
     def end(self) -> None:
         """End all members."""
         self.is_over = True
-        for pod in self.members:
-            pod.end()
+        ends = [threading.Thread(target=pod.end) for pod in self.members]
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join()
 
     @property
     def living(self) -> list[RunningPod]:
@@ -81,6 +86,12 @@ def addresses(number: int, count: int) -> list[str]:
         except OSError:
             return ["127.0.0.1"] * count
     return own
+
+
+def cores_of(rank: int, count: int) -> tuple[int, ...]:
+    """Return the cores of this computer that a member has: each of it has its part of them, as another machine would have its own."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return tuple(cores[rank::count] or cores[rank % len(cores) :][:1]) if cores else ()
 
 
 def variables(addresses: list[str], rank: int, gpu_count: int) -> dict[str, str]:

@@ -152,6 +152,7 @@ class RunningPod:
         cluster: the id of the cluster that it is a member of; empty for a pod by itself.
         rank: its number there.
         variables: what it finds in its environment beside what every pod does.
+        cores: the cores of this computer that it has; empty for all.
         starts: how often its command has started.
     """
 
@@ -169,6 +170,7 @@ class RunningPod:
     cluster: str = ""
     rank: int = 0
     variables: dict[str, str] = field(default_factory=dict)
+    cores: tuple[int, ...] = ()
     id: str = field(default_factory=lambda: secrets.token_hex(7))
     key: str = field(default_factory=lambda: f"rpa_pod_{secrets.token_hex(12)}")
     created_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
@@ -309,6 +311,8 @@ class RunningPod:
             command = ["sh", "-c", "echo 'exec format error'; exit 1"]
         if self.isolated:
             command = [*(_in_namespaces() or ()), str(root), path, str(self.volume or ""), *self._hide(), *command]
+        if self.cores and (taskset := shutil.which("taskset")) is not None:
+            command = [taskset, "--cpu-list", ",".join(str(core) for core in self.cores), *command]
         return subprocess.Popen(
             command,
             env=environment,

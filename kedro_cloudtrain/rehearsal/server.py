@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from kedro_cloudtrain.rehearsal import cluster_schemas, schemas
 from kedro_cloudtrain.rehearsal.answers import Server
 from kedro_cloudtrain.rehearsal.calls import Call, RefusalError
-from kedro_cloudtrain.rehearsal.clusters import OF_A_MACHINE, RunningCluster, addresses, member_request, variables
+from kedro_cloudtrain.rehearsal.clusters import OF_A_MACHINE, RunningCluster, addresses, cores_of, member_request, variables
 from kedro_cloudtrain.rehearsal.faults import NO_CAPACITY, CallFault, Faults, PodFault
 from kedro_cloudtrain.rehearsal.offers import Offers
 from kedro_cloudtrain.rehearsal.pods import RunningPod, namespaces_work
@@ -156,6 +156,7 @@ class RunPodStandIn:
                     fault if rank == befallen or (fault is not None and fault.kind == "dear") else None,
                     cluster=cluster.id,
                     rank=rank,
+                    cores=cores_of(rank, len(requests)),
                     variables=variables(hosts, rank, request.compute.gpu_count_per_pod),
                 )
             )

@@ -88,6 +88,8 @@ class Cluster:
         workers: how many processes.
         gpu: the machine's GPUs, if the fit uses them; None for a fit on CPUs.
         general: whether they do any tasks: those may move to another process, and each process has its part of the memory.
+        on_lost: called with the reason once a process has ended that should not have; left out, the client of this cluster is closed,
+            which ends the fit that waits for it.
 
     Attributes:
         client: a `distributed.Client`.
@@ -99,8 +101,10 @@ class Cluster:
 
     client: Any
 
-    def __init__(self, workers: int, gpu: Gpu | None = None, *, general: bool = False) -> None:
-        self._general = general
+    def __init__(
+        self, workers: int, gpu: Gpu | None = None, *, general: bool = False, on_lost: Callable[[str], None] | None = None
+    ) -> None:
+        self._general, self._on_lost = general, on_lost
         self._others, self._count, self._on_gpus = OtherMachines.of_environment(), workers, gpu is not None
         self._host = self._others.address if self._others is not None else _LOOPBACK
         here = workers // self._others.machines if self._others is not None else workers
@@ -296,7 +300,9 @@ class Cluster:
         self._died = reason
         print(self._died, flush=True)  # noqa: T201  # the job's log
         _end(self._processes)
-        if self.client is not None:
+        if self._on_lost is not None:
+            self._on_lost(reason)
+        elif self.client is not None:
             self.client.close(timeout=_END_S)
 
     def _process(self, number: int, threads: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -39,6 +39,7 @@ def serve(scheduler: str, number: int, threads: int, folder: str, memory: str, h
             await worker.finished()
 
     asyncio.run(work())
+    os._exit(0)  # the thread that reads the standard input holds it, and would fail the interpreter's own end
 
 
 def _end_with_job(folder: str) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .devices import cpu
-from .errors import InputError, OutputError
+from .errors import InputError, LostProcessError, OutputError
 from .gpus import find_gpu
 from .inputs import input_location, laid_out, sent_file, volume_of
 from .job import Job
@@ -115,10 +115,16 @@ class FunctionJob(Job):
         """
         from .cluster import Cluster
 
-        self._cluster = Cluster(machines, general=True)
+        self._cluster = Cluster(machines, general=True, on_lost=self._lose)
         # In the environment for processes that the function starts; Dask, which is imported by now, reads it once.
         os.environ["DASK_SCHEDULER_ADDRESS"] = self._cluster.scheduler_address
         sys.modules["dask"].config.set({"scheduler-address": self._cluster.scheduler_address})
+
+    def _lose(self, reason: str) -> None:
+        """End the job with its cluster: the function's own clients would wait for other processes, for ever."""
+        self._end(LostProcessError(reason))
+        sys.stdout.flush()
+        os._exit(1)
 
     def load(
         self,

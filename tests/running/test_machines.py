@@ -31,6 +31,8 @@ import time
 
 def square(number):
     time.sleep(0.2)
+    if number == 12:
+        os.kill(os.getpid(), 9)
     return number**2, os.getpid()
 """
 REGISTRY = """
@@ -57,3 +59,8 @@ def test_a_nodes_client_without_arguments_is_that_of_its_machines(project: Proje
     (folder,) = project.jobs
     assert "job.share(MACHINES)" in (folder / "train.py").read_text()
     assert (folder / "log.txt").read_text() == ""
+    # Of Dask's own, a client would wait for another process.
+    project.write("conf/base/parameters.yml", "count: 13\n")
+    done = project.kedro("run", "--runner=cloudtrain", "--runner-params=timeout_s=60")
+    assert done.returncode == 1
+    assert "of the 2 that share the work was killed by SIGKILL" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from support.waiting import wait_until
 from kedro_cloudtrain.worker.cluster import Cluster
 from kedro_cloudtrain.worker.errors import InputError, LostProcessError, MachineError, PackageError
 from kedro_cloudtrain.worker.gpus import Gpu
+from kedro_cloudtrain.worker.protocol import ADDRESS_VARIABLE, CLUSTER_VARIABLE, MACHINES_VARIABLE, MACHINES_WITHIN_S_VARIABLE
 from kedro_cloudtrain.worker.relay import Caller, Relay, RemoteModel
 from kedro_cloudtrain.worker.splitting import Part
 
@@ -162,3 +164,17 @@ def test_a_process_that_is_killed_ends_the_others_and_the_work() -> None:
     assert isinstance(error, LostProcessError)
     assert str(error) == "process 2 of the 2 that share the work was killed by SIGKILL, most likely since the machine has too little memory"
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def test_what_another_machine_cannot_do_ends_the_start_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = {CLUSTER_VARIABLE: str(tmp_path), MACHINES_VARIABLE: "2", ADDRESS_VARIABLE: "127.0.0.1", MACHINES_WITHIN_S_VARIABLE: "60"}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RUNPOD_API_KEY", "secret")
+    (tmp_path / "failed-1.json").write_text(json.dumps({"type": "InstallError", "message": "the packages cannot be installed."}))
+    with pytest.raises(MachineError, match=r"^machine 2 of 2: the packages cannot be installed\.$"):
+        Cluster(4)
+    asked = json.loads((tmp_path / "asked-1.json").read_text())
+    assert (asked["processes"], asked["scheduler"].rpartition(":")[0]) == (2, "tcp://127.0.0.1")
+    assert set(place) <= set(asked["variables"])
+    assert "secret" not in asked["variables"].values()

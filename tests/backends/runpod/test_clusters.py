@@ -11,9 +11,11 @@ from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.contract import PodRequest
 from kedro_cloudtrain.backends.runpod.fleet import Fleet
+from kedro_cloudtrain.backends.runpod.kept import living_pod
 from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError
+from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.running.display import Row
@@ -168,11 +170,19 @@ def test_a_kind_that_is_not_sold_as_a_cluster_is_named(cloud: Cloud) -> None:
 def test_a_cluster_of_a_gone_client_is_listed_and_ended_as_one(cloud: Cloud) -> None:
     api = cloud.api
     name = pod_name(pod_prefix("Shop"), "train-0123456789ab", "0123abcd")
-    made = api.create_pod(PodRequest(name=name, image="any", args="sleep 600", gpu="NVIDIA L4", machines=3, data_center="EU-RO-1"))
+    command = "sh -c 'echo I am $NODE_RANK of $NUM_NODES; sleep 600'"
+    made = api.create_pod(PodRequest(name=name, image="any", args=command, gpu="NVIDIA L4", machines=3, data_center="EU-RO-1"))
     fleet = Fleet(cloud.api, "Shop")
     (pod,) = fleet.namesakes()
     assert (pod.pod.id, pod.job) == (made.id, "train-0123456789ab")
     assert pod.pod.cost == pytest.approx(3 * 0.43)
+    wait_until(lambda: all(member.lines for member in cloud.runpod.living))
+    assert next(api.logs(made.id)).line == "I am 0 of 3"
+    machine = Machine(attempt="0123abcd", name=name, pod=made.id, machines=3)
+    for known in (machine, machine.model_copy(update={"pod": None})):
+        found = living_pod(cloud.api if known.pod else api, known)
+        assert found is not None
+        assert (found.id, found.is_whole) == (made.id, True)
     assert list(fleet.terminate([pod])) == [(pod, None)]
     assert fleet.remaining([pod]) == []
     assert not cloud.runpod.living
