@@ -33,8 +33,8 @@ def folder_of(machine: dict[str, Any]) -> Path:
 
 def clear(machine: dict[str, Any]) -> None:
     """Remove what earlier attempts have left."""
-    for folder in job_folder.FOLDER.glob("cluster-*"):
-        if folder != folder_of(machine):
+    for folder in job_folder.FOLDER.iterdir():
+        if folder.name.startswith("cluster-") and folder != folder_of(machine):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -28,7 +28,7 @@ def serve(machine: dict[str, Any]) -> None:
     """Run the processes that the job on the first machine asks for, until it has a result."""
     folder, rank = cluster.folder_of(machine), cluster.rank_of(machine)
     folder.mkdir(exist_ok=True)
-    with (folder / f"log-{rank}.txt").open("a", encoding="utf-8", buffering=1) as file:
+    with (folder / f"log-{rank}").open("a", encoding="utf-8", buffering=1) as file:
         log = Log(file)
         log.note(f"machine {rank + 1} of {cluster.machines_of(machine)}, at {cluster.own_address()}")
         try:
@@ -48,14 +48,14 @@ def serve(machine: dict[str, Any]) -> None:
 
 
 def _fail(folder: Path, rank: int, kind: str, message: str) -> None:
-    job_folder.write_json(folder / f"failed-{rank}.json", {"type": kind, "message": message})
+    job_folder.write_json(folder / f"failed-{rank}", {"type": kind, "message": message})
 
 
 def _await(folder: Path, number: int) -> dict[str, Any] | None:
     """Return what the job asks for, by a number; None once it is over."""
     while not _is_over():
         with contextlib.suppress(OSError, ValueError):
-            asked: dict[str, Any] = json.loads((folder / f"asked-{number}.json").read_text(encoding="utf-8"))
+            asked: dict[str, Any] = json.loads((folder / f"asked-{number}").read_text(encoding="utf-8"))
             return asked
         sleep(_LOOK_EVERY_S)
     return None
@@ -117,7 +117,6 @@ def _code(scratch: str) -> list[str]:
     archive = job_folder.FOLDER / "code.zip"
     if not archive.is_file():
         return []
-    folder = os.path.join(scratch, "code")  # noqa: PTH118  # a part of a path variable
     with zipfile.ZipFile(archive) as code:
-        code.extractall(folder)
-    return [folder]
+        code.extractall(scratch)
+    return [scratch]

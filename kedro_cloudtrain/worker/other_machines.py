@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .protocol import ADDRESS_VARIABLE, CLUSTER_VARIABLE, MACHINES_VARIABLE, MACHINES_WITHIN_S_VARIABLE
+from .protocol import ADDRESS_VARIABLE, ASKED, CLUSTER_VARIABLE, FAILED, MACHINES_VARIABLE, MACHINES_WITHIN_S_VARIABLE
 
 # The variables that processes on other machines get of this one's: what the job is given, and nothing of the machine.
 _PASSED_ON = "CLOUDTRAIN_"
@@ -20,8 +20,8 @@ _PASSED_ON = "CLOUDTRAIN_"
 class OtherMachines:
     """The machines beside this one, as the pod's own program has named them.
 
-    Each runs the processes that it is asked for through a file on the volume: `asked-1.json`, and so on. What it cannot do it writes to
-    `failed-RANK.json`.
+    Each runs the processes that it is asked for through a file on the volume: `asked-1`, and so on. What it cannot do it writes to
+    `failed-RANK`.
 
     Attributes:
         folder: where the files are; each machine has it at this path.
@@ -66,16 +66,16 @@ class OtherMachines:
             "path": os.pathsep.join(filter(None, sys.path)),
             "variables": {**variables, "DASK_LOGGING__DISTRIBUTED": "critical"},
         }
-        file = self.folder / f"asked-{self._asked}.json"
-        temporary = file.with_suffix(".part")
+        file = self.folder / f"{ASKED}{self._asked}"
+        temporary = file.with_name(f".{file.name}")
         temporary.write_text(json.dumps(asked), encoding="utf-8")
         temporary.replace(file)
 
     @property
     def failure(self) -> str | None:
         """What one of them has written that it cannot do; None while all can."""
-        for file in sorted(self.folder.glob("failed-*.json")):
+        for file in sorted(self.folder.glob(f"{FAILED}*")):
             with contextlib.suppress(OSError, ValueError):
-                rank = int(file.stem.partition("-")[2])
+                rank = int(file.name.removeprefix(FAILED))
                 return f"machine {rank + 1} of {self.machines}: {json.loads(file.read_text(encoding='utf-8'))['message']}"
         return None

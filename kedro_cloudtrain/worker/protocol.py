@@ -47,6 +47,12 @@ LATEST = "latest.json"
 PRUNED = "pruned"
 # Marks an attempt that has started: the attempt's eight digits follow.
 STARTED = "started-"
+# Where the machines of an attempt find one another: its eight digits follow. In it, with a number or a machine's own: what the job asks of
+# them, what one cannot do, and their logs.
+CLUSTER = "cluster-"
+ASKED = "asked-"
+FAILED = "failed-"
+MEMBER_LOG = "log-"
 # What the client adds to the folder of a machine that is kept: further batches, each with a number, and what closes the machine.
 CLOSE = "close.json"
 # In a job's folder: its machine ends the job.
@@ -131,6 +137,14 @@ def batch_file(number: int | str) -> str:
 def batch_members(number: int | str) -> str:
     """Return the name of the archive with the folders of a further batch's jobs."""
     return f"batch-{number}.zip"
+
+
+def member_files(attempt: str, machines: int) -> list[str]:
+    """Return the names of the files that the machines of an attempt leave in the job's folder, beside those of the first one."""
+    if machines == 1:
+        return []
+    of_each = (f"{STARTED}{attempt}-", *(f"{CLUSTER}{attempt}/{name}" for name in (FAILED, MEMBER_LOG)))
+    return [f"{CLUSTER}{attempt}/{ASKED}1", *(f"{name}{rank}" for name in of_each for rank in range(1, machines))]
 
 
 def version_key(key: str, version: str) -> str:

@@ -62,6 +62,9 @@ def test_the_names_that_only_one_of_them_could_miss_are_spelled() -> None:
     assert {protocol.SCRIPT, protocol.STARTED, protocol.POD_ARCHIVE} <= of_bootstrap
     assert {protocol.ATTEMPT_VARIABLE, protocol.VOLUME_VARIABLE, protocol.STAGES_VARIABLE, protocol.CORES_VARIABLE} <= of_bootstrap
     assert protocol.ENVIRONMENTS in of_bootstrap
+    assert {protocol.CLUSTER, protocol.ASKED, protocol.FAILED, protocol.MEMBER_LOG, protocol.CODE} <= of_bootstrap
+    assert {protocol.CLUSTER_VARIABLE, protocol.MACHINES_VARIABLE, protocol.ADDRESS_VARIABLE} <= of_bootstrap
+    assert protocol.MACHINES_WITHIN_S_VARIABLE in of_bootstrap
     assert {protocol.CHECKPOINT, protocol.CHECKPOINT_ZIP, protocol.LATEST, protocol.OUTPUTS_ZIP, protocol.STORE_VARIABLE} <= of_courier
 
 

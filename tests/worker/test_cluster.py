@@ -171,10 +171,10 @@ def test_what_another_machine_cannot_do_ends_the_start_with_its_reason(tmp_path:
     for name, value in place.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("RUNPOD_API_KEY", "secret")
-    (tmp_path / "failed-1.json").write_text(json.dumps({"type": "InstallError", "message": "the packages cannot be installed."}))
+    (tmp_path / "failed-1").write_text(json.dumps({"type": "InstallError", "message": "the packages cannot be installed."}))
     with pytest.raises(MachineError, match=r"^machine 2 of 2: the packages cannot be installed\.$"):
         Cluster(4)
-    asked = json.loads((tmp_path / "asked-1.json").read_text())
+    asked = json.loads((tmp_path / "asked-1").read_text())
     assert (asked["processes"], asked["scheduler"].rpartition(":")[0]) == (2, "tcp://127.0.0.1")
     assert set(place) <= set(asked["variables"])
     assert "secret" not in asked["variables"].values()

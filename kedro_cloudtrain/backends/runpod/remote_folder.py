@@ -31,6 +31,7 @@ from kedro_cloudtrain.worker.protocol import (
     PRUNE,
     RESULT,
     STARTED,
+    member_files,
 )
 
 if TYPE_CHECKING:
@@ -285,15 +286,18 @@ class RemoteFolder:
         return [*(f"{CHECKPOINT}/{checkpoint.folder}/{name}" for name in inside if checkpoint is not None), latest]
 
     def _markers(self, result: JobResult | None) -> set[str]:
-        """Return the names of the markers of those attempts that the job's files name."""
+        """Return the names of the markers of those attempts that the job's files name, and of what a cluster's machines left."""
         heartbeat = self._latest_heartbeat()
         attempts = {result.attempt if result is not None else None, heartbeat.attempt if heartbeat is not None else None}
-        for machine in (self.machine(), self.folder.read_machine()):
+        machines = (self.machine(), self.folder.read_machine())
+        for machine in machines:
             attempts.add(machine.attempt)
             # A revoked attempt stands in the pod's name alone.
             if name := re.search(r"-([0-9a-f]{8})$", machine.name or ""):
                 attempts.add(name[1])
-        return {f"{STARTED}{attempt}" for attempt in attempts if attempt and re.fullmatch(r"[A-Za-z0-9_-]+", attempt)}
+        named = [attempt for attempt in attempts if attempt and re.fullmatch(r"[A-Za-z0-9_-]+", attempt)]
+        several = max(machine.machines for machine in machines)
+        return {name for attempt in named for name in (f"{STARTED}{attempt}", *member_files(attempt, several))}
 
     def _read(self, name: str) -> bytes | None:
         """Return a small file's content; of one that is too large, only as much as shows that."""

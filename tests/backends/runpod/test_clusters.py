@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.waiting import wait_until
 
+from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.contract import PodRequest
 from kedro_cloudtrain.backends.runpod.fleet import Fleet
 from kedro_cloudtrain.backends.runpod.kept import living_pod
 from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError
+from kedro_cloudtrain.jobs.folder import JobFolder
 from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
@@ -93,6 +95,11 @@ def test_a_cluster_is_one_pod_to_its_client(cloud: Cloud) -> None:
     backend.close()
     seen = json.loads(next(cloud.bucket.glob(".cloudtrain/jobs/*/seen.json")).read_text())
     assert (seen["CLOUDTRAIN_MACHINES"], seen["CLOUDTRAIN_ADDRESS"], seen["NODE_RANK"]) == ("3", seen["PRIMARY_ADDR"], "0")
+    job = JobFolder(next((cloud.bucket / ".cloudtrain/jobs").iterdir()))
+    assert {file.name for file in job.path.glob("cluster-*/*")} >= {"log-1", "log-2"}
+    remote_folder(job, cloud.volume).delete_job()
+    left = [file for file in job.path.rglob("*") if file.is_file() and "seen.json" not in file.name]
+    assert left == []
     # RunPod is asked to end it, not its members.
     assert not cloud.runpod.requests("DELETE /v2/pods/*")
 
