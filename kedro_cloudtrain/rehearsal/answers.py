@@ -34,7 +34,7 @@ class Server(ThreadingHTTPServer):
         self.stand_in = stand_in
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that does not wait for its answer."""
+        """Print nothing of a client that does not wait for its answer."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 

@@ -247,7 +247,7 @@ class RunPodApi:
             charged += self._lists.parse(ClusterBill, self._read_all("/v2/billing/clusters", "records"))
         bills: dict[str, float] = {}
         for bill in charged:
-            bills[bill.pod] = bills.get(bill.pod, 0.0) + bill.total_usd
+            bills[bill.pod_id] = bills.get(bill.pod_id, 0.0) + bill.total_usd
         return bills
 
     def _pause(self, seconds: float) -> None:

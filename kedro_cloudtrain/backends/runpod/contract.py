@@ -216,7 +216,7 @@ class NetworkVolumeInfo(_Answer):
 class PodBill(_Answer):
     """What RunPod has charged for a pod, in dollars, in a part of the time."""
 
-    pod: str = Field("", alias="podId")
+    pod_id: str = Field("", alias="podId")
     total_usd: float = Field(0.0, alias="totalAmount", allow_inf_nan=False)
 
 
@@ -227,7 +227,7 @@ class ClusterBill(_Answer):
     total_usd: float = Field(0.0, alias="totalAmount", allow_inf_nan=False)
 
     @property
-    def pod(self) -> str:
+    def pod_id(self) -> str:
         """The id of the pod that it stands for."""
         return f"{CLUSTER_PREFIX}{self.cluster}"
 
