@@ -245,7 +245,8 @@ HAPPENS = set(NAMED_FAULTS) - {"no-cuda", "cannot-terminate"}
 @pytest.mark.parametrize("name", NAMED_FAULTS)
 def test_each_fault_happens_and_the_client_answers_it(rehearsal: Rehearsal, name: str, caplog: pytest.LogCaptureFixture) -> None:
     cloud = Cloud(rehearsal.runpod, rehearsal.s3, "abc123xyz", rehearsal.environment)
-    backend = cloud.backend(release_s=0.5)
+    # A pod has the time to end itself.
+    backend = cloud.backend(release_s=60.0)
     backend._api._pause = lambda seconds: time.sleep(min(seconds, 0.02))  # type: ignore[method-assign]
     job_may = {"startup_timeout_s": 2, "wait_for_capacity_s": 0, "max_price_per_hour_usd": 1.0}
     expected, text = BECOMES[name]
@@ -256,6 +257,7 @@ def test_each_fault_happens_and_the_client_answers_it(rehearsal: Rehearsal, name
     message = raised.value.message if raised is not None else ""
     assert text in f"{message} {caplog.text}"
     assert isinstance(expected, type) or len(rehearsal.pods) == expected
+    wait_until(fault.happened if name in HAPPENS else lambda: not rehearsal.runpod.living)
     backend.close()
     assert fault.happened() == (1 if name in HAPPENS else 0)
     assert rehearsal.runpod.living == []
