@@ -176,7 +176,8 @@ class TrainingOrder:
         try:
             chosen = self._chosen(inputs, generator)
             workers = processes_of(chosen, self.settings, to_pod=self.to_pod)
-            spec = TrainingSpec(name=self.node, parameters=chosen, sources=sources, outputs=self.outputs, workers=workers)
+            shared = {"workers": workers, "machines": self.settings.machines if workers > 1 and not self.to_pod else 1}
+            spec = TrainingSpec(name=self.node, parameters=chosen, sources=sources, outputs=self.outputs, **shared)
         except ValidationError as error:
             raise ConfigError("\n".join(f"{self.node}: {problem}" for _, problem in problems_of(error, TrainingSpec))) from None
         script = self.given_script if self.given_script is not None else generator.render(spec)
