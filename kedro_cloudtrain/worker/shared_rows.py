@@ -99,7 +99,7 @@ class SharedRows:
 
     @property
     def weight(self) -> Any:
-        """The weights as a Dask array."""
+        """The weights as a Dask array; None where all rows count alike."""
         return self._array("weight")
 
     def copies(self) -> list[Any]:
@@ -115,6 +115,10 @@ class SharedRows:
     def outputs(self, predict: Callable[[NDArray[np.float32]], NDArray[Any]]) -> list[Any]:
         """Return the futures of what a model predicts of each process's rows, given what it predicts of a matrix."""
         return self._calls.on_each(_output, self._calls.spread(predict), self.shares)
+
+    def collected(self, outputs: Sequence[Any]) -> NDArray[Any]:
+        """Return what a model predicts of all rows, in this process."""
+        return np.concatenate(self._calls.values(list(outputs)))
 
     def numbers(self) -> Part:
         """Return all rows without their matrix, in this process, in the order of `outputs`."""
@@ -132,6 +136,8 @@ class SharedRows:
 
         futures = self._calls.on_each(getattr, self.shares, [name] * len(self.shares))
         kinds = self._calls.values(self._calls.on_each(_kind, futures))
+        if None in kinds:
+            return None
         wait(futures)
         blocks = [dask.array.from_delayed(delayed(future), shape, dtype) for future, (shape, dtype) in zip(futures, kinds, strict=True)]
         return dask.array.concatenate(blocks)
@@ -181,8 +187,8 @@ def _matrix(blocks: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def _kind(array: NDArray[Any]) -> tuple[tuple[int, ...], str]:
-    return array.shape, array.dtype.str
+def _kind(array: NDArray[Any] | None) -> tuple[tuple[int, ...], str] | None:
+    return None if array is None else (array.shape, array.dtype.str)
 
 
 def _output(predict: Callable[[NDArray[np.float32]], NDArray[Any]], part: Part) -> NDArray[Any]:

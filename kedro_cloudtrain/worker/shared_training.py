@@ -143,7 +143,7 @@ class SharedTraining(TrainingJob):
         outputs = part.shared.outputs(partial(output_of, self._library, native, self.features, self._task))
         loss = loss_of(self._library, self._hyperparameters)
         measured = part.shared.measured(partial(_metrics, self.target, loss), outputs)
-        return measured, np.concatenate(part.shared.values(outputs))[self._order] if len(part) else np.empty(0)
+        return measured, part.shared.collected(outputs)[self._order] if len(part) else np.empty(0)
 
 
 def _nothing() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

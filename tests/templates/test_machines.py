@@ -48,7 +48,7 @@ def test_a_fit_on_machines_has_the_rows_and_features_of_one(job: Job, another_jo
     result = job.run_here(recipe, key, target, machines=2, **asked, seed=11)
     log = capsys.readouterr().out.replace(str(job.volume), str(another_job.volume)).splitlines()
 
-    assert result["state"] == expected["state"] == "succeeded"
+    assert result["state"] == expected["state"] == "succeeded", (result["error"] or expected["error"])
     assert [line for line in told if line not in log] == []
     assert result["rows"] == expected["rows"]
     assert features_of(job) == another_job.model.description["features"]

@@ -22,17 +22,14 @@ OUTPUTS = ["model", "metrics"]
 
 def fit(train, validation, sample, network, params, settings):
     """Fit in one of the processes: LightGBM adds up their histograms for the same trees."""
-    # The same bins in all of them, from rows of all: a part of the table may hold no more than
-    # some of the values.
-    bins = lgb.Dataset(
-        sample,
-        params={**params, "feature_pre_filter": False},
-        categorical_feature=settings["categories"],
-    )
+    params = {"tree_learner": "data", **params, **network, "feature_pre_filter": False}
+    # The same bins in all, from rows of all: a part of a sorted table lacks most of the values.
+    bins = lgb.Dataset(sample, params=params, categorical_feature=settings["categories"])
+    bins.construct()  # before the network is there, by which each would make some of them
     dtrain = bins.create_valid(train.features, train.target)
     dvalidation = dtrain.create_valid(validation.features, validation.target)
     return lgb.train(
-        {"tree_learner": "data", **params, **network},
+        params,
         dtrain,
         settings["rounds"],
         valid_sets=[dtrain, dvalidation],
