@@ -6,8 +6,8 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.jobs.parameters import library_of, task_of
-from kedro_cloudtrain.worker.gpus import find_gpu
 from kedro_cloudtrain.worker.errors import InputError
+from kedro_cloudtrain.worker.gpus import find_gpu
 from kedro_cloudtrain.worker.hyperparameter_devices import Rule, needed_device
 from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.parquet_copy import unreadable_in_pieces

@@ -76,6 +76,11 @@ class ColumnFit:
         self._fitted_narrow.merge(other._fitted_narrow)
 
     @property
+    def narrows(self) -> bool:
+        """Whether a reader of the whole table makes float32 of its numbers."""
+        return self._narrows and self._kinds == {"number"} and self._table.are_told_apart
+
+    @property
     def is_far(self) -> bool:
         """Whether the numbers of its training rows are farther apart than float32 counts."""
         return float(self._fitted.high - self._fitted.low) > WHOLE

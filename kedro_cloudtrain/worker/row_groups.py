@@ -85,7 +85,9 @@ class Outline:
 
 def numbers_of(stretches: Sequence[Stretch]) -> Any:
     """Return the numbers of the rows in some stretches, int64, in their order."""
-    return np.concatenate([np.empty(0, dtype=np.int64), *(np.arange(each.rows.start, each.rows.stop, each.rows.step) for each in stretches)])
+    return np.concatenate(
+        [np.empty(0, dtype=np.int64), *(np.arange(each.rows.start, each.rows.stop, each.rows.step) for each in stretches)]
+    )
 
 
 def read_stretches(location: Location, names: Sequence[str], stretches: Sequence[Stretch]) -> tuple[list[pd.DataFrame], int]:

@@ -15,6 +15,7 @@ from .column_fit import ColumnFit, Moments, Sampled
 from .digits import sample_step
 from .doubts import doubts, nested_columns
 from .encoding import Features
+from .kinds import as_numbers
 from .row_groups import numbers_of, read_stretches
 from .splitting import Part
 from .tables import read_table
@@ -70,6 +71,21 @@ class Learned:
 
     fits: tuple[ColumnFit, ...]
     doubtful: frozenset[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Merged:
+    """What all rows together teach of the features.
+
+    Attributes:
+        features: how they become numbers, but for the means and scales.
+        narrow: those whose numbers a reader of the whole table makes float32 before they are counted from an origin.
+        found: what is doubtful about them, a sentence each.
+    """
+
+    features: Features
+    narrow: tuple[str, ...]
+    found: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -157,8 +173,8 @@ class TablePart:
                     doubtful.add(name)
         return Learned(tuple(fits.values()), frozenset(doubtful))
 
-    def merged(self, learned: Sequence[Learned], assigned: Sequence[bytes], stretches: Sequence[Sequence[Stretch]]) -> tuple[Features, list[str]]:
-        """Return the features that all processes have learned, and what is doubtful about them.
+    def merged(self, learned: Sequence[Learned], assigned: Sequence[bytes], stretches: Sequence[Sequence[Stretch]]) -> Merged:
+        """Return the features that all processes have learned.
 
         Args:
             learned: what each has learned.
@@ -185,11 +201,12 @@ class TablePart:
             if name in doubtful
             for sentence in doubts(alone(name).to_frame(), [name], self._roles.categorical)
         ]
-        return Features(columns), found
+        narrow = tuple(column.name for column in columns if column.origin and column.kind == "number" and fits[column.name].narrows)
+        return Merged(Features(columns), narrow, tuple(found))
 
-    def encode(self, learned: tuple[Features, list[str]], target: Target, assigned: bytes) -> Encoded:
+    def encode(self, merged: Merged, target: Target, assigned: bytes) -> Encoded:
         """Encode the rows of each part of the split, but for the weights of classes."""
-        features, uses = learned[0], unpacked(assigned)
+        features, uses = merged.features, unpacked(assigned)
         moments = Moments(len(features.columns))
         codes, weight = target.encode(self._column(target.name)), self._weights()
         matrices: dict[int, list[NDArray[np.float32]]] = {part: [] for part in PARTS.values()}
@@ -197,7 +214,7 @@ class TablePart:
         for frame in self._frames:
             use = uses[begin : begin + len(frame)] & _USE
             begin += len(frame)
-            matrix = features.matrix(frame)
+            matrix = features.matrix(frame.assign(**{name: as_numbers(frame[name], "number").astype("float32") for name in merged.narrow}))
             moments.add(matrix[use == TRAIN])
             for part, blocks in matrices.items():
                 blocks.append(np.ascontiguousarray(matrix[use == part]))

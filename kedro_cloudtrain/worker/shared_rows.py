@@ -116,18 +116,20 @@ class SharedRows:
         """Return the futures of what a model predicts of each process's rows, given what it predicts of a matrix."""
         return self._calls.on_each(_output, self._calls.spread(predict), self.shares)
 
-    def collected(self, outputs: Sequence[Any]) -> NDArray[Any]:
-        """Return what a model predicts of all rows, in this process."""
-        return np.concatenate(self._calls.values(list(outputs)))
+    def predicted(self, outputs: Sequence[Any]) -> NDArray[Any]:
+        """Return what a model predicts of all rows, in the table's order: it comes to this process."""
+        return np.asarray(self._calls.values(self._calls.on(0, _in_order, self._lean(), list(outputs))))
 
-    def numbers(self) -> Part:
-        """Return all rows without their matrix, in this process, in the order of `outputs`."""
-        return joined(self._calls.values(self._calls.on_each(_lean, self.shares)))
+    def targets(self) -> NDArray[Any]:
+        """Return the targets of all rows, in the table's order: they come to this process."""
+        return np.asarray(self._calls.values(self._calls.on(0, _in_order, self._lean(), self._calls.on_each(_target, self.shares))))
 
     def measured(self, measure: Callable[[Part, NDArray[Any]], Any], outputs: Sequence[Any]) -> Any:
         """Return what is measured of all rows, given their targets and outputs: in the first process, to which the others send theirs."""
-        lean = self._calls.on_each(_lean, self.shares)
-        return self._calls.values(self._calls.on(0, _measured, measure, lean, list(outputs)))
+        return self._calls.values(self._calls.on(0, _measured, measure, self._lean(), list(outputs)))
+
+    def _lean(self) -> list[Any]:
+        return self._calls.on_each(_lean, self.shares)
 
     def _array(self, name: str) -> Any:
         import dask.array
@@ -172,6 +174,14 @@ def refuse_few(rows: int, processes: int) -> None:
 
 def _lean(part: Part) -> Part:
     return part.without_features()
+
+
+def _target(part: Part) -> NDArray[Any]:
+    return part.target
+
+
+def _in_order(parts: Sequence[Part], values: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(values)[np.argsort(np.concatenate([part.rows for part in parts]))]
 
 
 def _cut(part: Part, places: Slice) -> Part:

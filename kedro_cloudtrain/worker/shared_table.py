@@ -11,7 +11,6 @@ import pandas as pd
 from .column_fit import Moments
 from .digits import sample_step
 from .doubts import nested_problem, print_checks
-from .encoding import Features
 from .errors import InputError
 from .row_groups import Outline, numbers_of
 from .shared_part import PARTS, SAMPLED, TRAIN, TablePart, columns_of, packed, unpacked
@@ -21,6 +20,7 @@ from .target import Target
 from .weights import class_weights, refuse_zeros
 
 if TYPE_CHECKING:
+    from .encoding import Features
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .locations import Location
     from .roles import Roles
     from .shared_calls import SharedCalls
-    from .shared_part import Encoded, Learned
+    from .shared_part import Encoded, Merged
     from .target import Task
 
 
@@ -123,11 +123,10 @@ class SharedTable:
         calls = self._calls
         assigned = calls.on_each(_same, self._assigned(validation))
         learned = calls.on_each(TablePart.learn, self._parts, assigned)
-        features = calls.on(0, TablePart.merged, self._parts[0], learned, assigned, self._stretches)
+        merged = calls.on(0, TablePart.merged, self._parts[0], learned, assigned, self._stretches)
         targets = [self.target] * len(calls)
-        encoded = calls.on_each(TablePart.encode, self._parts, [features] * len(calls), targets, assigned)
-        moments = calls.on(0, _merged, calls.on_each(_moments, encoded), features)
-        self.features, found = calls.values(moments)
+        encoded = calls.on_each(TablePart.encode, self._parts, [merged] * len(calls), targets, assigned)
+        self.features, found = calls.values(calls.on(0, _learned, calls.on_each(_moments, encoded), merged))
         print_checks(found)
         self._parts = []  # the encoded rows take their place
         told = {name: calls.on_each(_told, encoded, [number] * len(calls), targets) for name, number in PARTS.items()}
@@ -199,12 +198,11 @@ def _moments(encoded: Encoded) -> Moments:
     return encoded.moments
 
 
-def _merged(moments: Sequence[Moments], learned: tuple[Features, list[str]]) -> tuple[Features, list[str]]:
-    features, found = learned
-    whole = Moments(len(features.columns))
+def _learned(moments: Sequence[Moments], merged: Merged) -> tuple[Features, tuple[str, ...]]:
+    whole = Moments(len(merged.features.columns))
     for each in moments:
         whole.merge(each)
-    return whole.features(features), found
+    return whole.features(merged.features), merged.found
 
 
 def _told(encoded: Encoded, number: int, target: Target) -> Told:

@@ -51,7 +51,6 @@ class SharedTraining(TrainingJob):
     """A training whose table is read by the processes that share the fit; see `TrainingJob`."""
 
     _validation_rows: NDArray[np.int64]
-    _order: NDArray[np.int64]  # of the validation rows, as the split has them, among those of all processes
 
     def read_parts(
         self,
@@ -133,9 +132,8 @@ class SharedTraining(TrainingJob):
     def _held(self, validation: SharedRows) -> _Held:
         if "predictions" not in self._outputs:
             return _Held(*_nothing(), shared=validation)
-        part = validation.numbers()
-        self._order = np.argsort(part.rows)[np.searchsorted(np.sort(part.rows), self._validation_rows)]
-        return _Held(part.features, part.target[self._order], part.rows[self._order], shared=validation)
+        rows = self._validation_rows
+        return _Held(np.empty((0, 0), dtype=np.float32), validation.targets()[_places(rows)], rows, shared=validation)
 
     def _measured(self, native: Any, part: Part) -> tuple[dict[str, Any], NDArray[Any]]:
         if not isinstance(part, _Held) or part.shared is None:
@@ -143,11 +141,16 @@ class SharedTraining(TrainingJob):
         outputs = part.shared.outputs(partial(output_of, self._library, native, self.features, self._task))
         loss = loss_of(self._library, self._hyperparameters)
         measured = part.shared.measured(partial(_metrics, self.target, loss), outputs)
-        return measured, part.shared.collected(outputs)[self._order] if len(part) else np.empty(0)
+        return measured, part.shared.predicted(outputs)[_places(part.rows)] if len(part) else np.empty(0)
 
 
 def _nothing() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     return np.empty((0, 0), dtype=np.float32), np.empty(0), np.empty(0, dtype=np.int64)
+
+
+def _places(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the place that each row has in the table's order."""
+    return np.searchsorted(np.sort(rows), rows)
 
 
 def _metrics(target: Target, loss: Any, part: Part, output: NDArray[Any]) -> dict[str, Any]:

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.recipe_job import TASKS, awkward_table
+from support.traffic import Traffic
 
 if TYPE_CHECKING:
     from support.recipe_job import Job
 
 TARGETS = dict(zip(TASKS, ("räte ($)", "is it?", "class {{ }}"), strict=True))
 ROWS = 400
+EVERY = {"CLOUDTRAIN_CHECKPOINT_EVERY_ROUNDS": "4"}
 
 
 def awkward(target: str) -> pd.DataFrame:
@@ -38,7 +40,9 @@ def scores(job: Job) -> dict[str, float]:
         ("lightgbm_binary_classification", "csv", {"class_weight": "balanced", "weight_column": "whole numbers"}),
     ],
 )
-def test_a_fit_on_machines_has_the_rows_and_features_of_one(job: Job, another_job: Job, recipe: str, form: str, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fit_on_machines_has_the_rows_and_features_of_one(
+    job: Job, another_job: Job, recipe: str, form: str, asked: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     target = TARGETS[recipe.partition("_")[2]]
     table = awkward(target)
     key = job.table(f"a b/täble.{form}", table)
@@ -48,7 +52,7 @@ def test_a_fit_on_machines_has_the_rows_and_features_of_one(job: Job, another_jo
     result = job.run_here(recipe, key, target, machines=2, **asked, seed=11)
     log = capsys.readouterr().out.replace(str(job.volume), str(another_job.volume)).splitlines()
 
-    assert result["state"] == expected["state"] == "succeeded", (result["error"] or expected["error"])
+    assert result["state"] == expected["state"] == "succeeded", result["error"] or expected["error"]
     assert [line for line in told if line not in log] == []
     assert result["rows"] == expected["rows"]
     assert features_of(job) == another_job.model.description["features"]
@@ -57,3 +61,43 @@ def test_a_fit_on_machines_has_the_rows_and_features_of_one(job: Job, another_jo
         assert (job.predictions[column] == another_job.predictions[column]).all()
     held = table.iloc[job.predictions["row"]]
     np.testing.assert_allclose(job.model.predict_table(held).iloc[:, -1], job.predictions.iloc[:, -1], rtol=1e-6)
+
+
+def test_less_than_a_hundredth_of_the_table_passes_through_the_jobs_own_process(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(7)
+    table = pd.DataFrame(random.normal(size=(300_000, 29)), columns=[f"x{number}" for number in range(29)])
+    table["shop"] = random.choice(["here", "there", "nowhere"], len(table))
+    table["y"] = table["x0"] + random.normal(size=len(table))
+    file = job.volume / "t.parquet"
+    job.volume.mkdir(exist_ok=True)
+    table.to_parquet(file, row_group_size=30_000)
+    traffic = Traffic().counted(monkeypatch)
+    hyperparameters = {"n_estimators": 4, "max_depth": 3}
+    result = job.run_here(
+        "xgboost_regression", "t.parquet", "y", machines=2, outputs=("metrics", "predictions"), hyperparameters=hyperparameters
+    )
+    assert result["state"] == "succeeded", result["error"]
+    assert 0.95 * file.stat().st_size < result["bytes_read"] < 1.05 * file.stat().st_size
+    assert 0 < traffic.bytes < 0.01 * file.stat().st_size
+    assert len(job.predictions) == 60_000
+
+
+def test_a_fit_on_machines_goes_on_from_the_checkpoint_of_a_lost_one(job: Job) -> None:
+    random = np.random.default_rng(8)
+    table = pd.DataFrame({name: random.normal(size=900) for name in "abc"} | {"k": random.choice(["x", "y", "z"], 900)})
+    table["y"] = 3 * table["a"] - table["b"] ** 2 + 2 * (table["k"] == "x") + random.normal(size=900)
+    key = job.table("t.parquet", table.sort_values("y"))
+    more = {"hyperparameters": {"n_estimators": 80, "num_leaves": 7, "learning_rate": 0.3}, "early_stopping_rounds": 4}
+    job.run_here("lightgbm_regression", key, "y", **more)
+    alone = job.output("metrics")["rmse"]
+    job.run_here("lightgbm_regression", key, "y", machines=2, **more)
+    metrics, history = job.output("metrics"), job.output("history")
+    assert metrics["rmse"] == pytest.approx(alone, rel=0.1)
+    assert 12 < len(history) < 80, "it stops early"
+
+    job.lose(after_rounds=10, **EVERY)
+    again = job.run_again(job.folder / "train.py", **EVERY)
+    assert "resumes from round 8 of an earlier attempt" in job.log
+    assert again["state"] == "succeeded", job.log
+    assert job.output("history") == history
+    assert job.output("metrics") == metrics
