@@ -122,7 +122,8 @@ class SharedRows:
 
     def targets(self) -> NDArray[Any]:
         """Return the targets of all rows, in the table's order: they come to this process."""
-        return np.asarray(self._calls.values(self._calls.on(0, _in_order, self._lean(), self._calls.on_each(_target, self.shares))))
+        targets = self._calls.on_each(_target, self.shares)
+        return np.asarray(self._calls.values(self._calls.on(0, _narrow, self._calls.on(0, _in_order, self._lean(), targets))))
 
     def measured(self, measure: Callable[[Part, NDArray[Any]], Any], outputs: Sequence[Any]) -> Any:
         """Return what is measured of all rows, given their targets and outputs: in the first process, to which the others send theirs."""
@@ -178,6 +179,11 @@ def _lean(part: Part) -> Part:
 
 def _target(part: Part) -> NDArray[Any]:
     return part.target
+
+
+def _narrow(target: NDArray[Any]) -> NDArray[Any]:
+    """Return codes of classes in as few bytes as they need."""
+    return target.astype(np.min_scalar_type(target.max())) if target.dtype.kind == "i" and len(target) else target
 
 
 def _in_order(parts: Sequence[Part], values: Sequence[NDArray[Any]]) -> NDArray[Any]:
