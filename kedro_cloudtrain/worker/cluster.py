@@ -177,8 +177,9 @@ class Cluster:
             self.client.submit(function, *given, workers=[address], pure=False, allow_other_workers=False)
             for address, *given in zip(self.addresses, *arguments, strict=True)
         ]
+        others = [self.client.submit(_done, future, pure=False) for future in futures[1:]]  # their errors count, their models stay there
         try:
-            return self.client.gather(futures)[0]
+            return self.client.gather([futures[0], *others])[0]
         finally:
             self._remove_rows()
 
@@ -284,6 +285,10 @@ class Cluster:
         _end(self._processes)
         if self.client is not None:
             self.client.close(timeout=_END_S)
+
+
+def _done(value: Any) -> None:  # it stays in its process
+    """Return nothing of a value, once it is there."""
 
 
 def _name_of(dask_worker: Any) -> Any:

@@ -20,11 +20,11 @@ from .target import Target
 from .weights import class_weights, refuse_zeros
 
 if TYPE_CHECKING:
-    from .encoding import Features
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from .encoding import Features
     from .locations import Location
     from .roles import Roles
     from .shared_calls import SharedCalls
