@@ -65,12 +65,12 @@ def test_a_fit_on_machines_has_the_rows_and_features_of_one(
 
 def test_less_than_a_hundredth_of_the_table_passes_through_the_jobs_own_process(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(7)
-    table = pd.DataFrame(random.normal(size=(200_000, 29)), columns=[f"x{number}" for number in range(29)])
+    table = pd.DataFrame(random.normal(size=(250_000, 29)), columns=[f"x{number}" for number in range(29)])
     table["shop"] = random.choice(["here", "there", "nowhere"], len(table))
     table["y"] = np.where(table["x0"] + random.normal(size=len(table)) > 0, "yes", "no")
     file = job.volume / "t.parquet"
     job.volume.mkdir(exist_ok=True)
-    table.to_parquet(file, row_group_size=20_000)
+    table.to_parquet(file, row_group_size=25_000)
     traffic = Traffic().counted(monkeypatch)
     more = {"outputs": ("metrics", "predictions"), "hyperparameters": {"n_estimators": 4, "max_depth": 3}}
     result = job.run_here("xgboost_binary_classification", "t.parquet", "y", machines=2, **more)
