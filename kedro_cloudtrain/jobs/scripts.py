@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, plain, task_of
-from kedro_cloudtrain.jobs.sharing import each_reads_its_own
+from kedro_cloudtrain.jobs.sharing import reading_of
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.storage.sources import make_source
 from kedro_cloudtrain.wording import did_you_mean, problems_of
@@ -222,7 +222,6 @@ class TrainingScriptGenerator:
         watched, hyperparameters = self._watched(parameters), dict(parameters.hyperparameters)
         if watched is not None and watched.hyperparameter is not None:
             hyperparameters[watched.hyperparameter] = watched.own
-        reads_own = each_reads_its_own(spec)
         return self._script(
             template,
             model_id=spec.name,
@@ -238,9 +237,7 @@ class TrainingScriptGenerator:
             hyperparameters=hyperparameters,
             validation=validation,
             folds=parameters.validation.folds,
-            in_pieces=bool(parameters.in_pieces),
-            reads_own=reads_own,
-            job_class="SharedTraining" if reads_own else "TrainingInPieces" if parameters.in_pieces else "TrainingJob",
+            **reading_of(spec),
             early_stopping_rounds=parameters.early_stopping_rounds,
             metric=parameters.metric,
             watched=None if watched is not None and watched.own == LOSS else watched,

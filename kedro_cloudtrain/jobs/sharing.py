@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.jobs.parameters import library_of, task_of
 from kedro_cloudtrain.worker.errors import InputError
@@ -73,6 +73,13 @@ def processes_here(parameters: TrainingParameters, gpu_count: int, machines: int
     wanted = 1 if library == "lightgbm" else processes_on_pod(parameters, "auto", gpu_count)
     found = find_gpu() if wanted > machines else None
     return wanted if found is not None and found.count >= wanted else machines
+
+
+def reading_of(spec: TrainingSpec) -> dict[str, Any]:
+    """Return how a training's table is read, as its template takes it, with the class that its script uses."""
+    in_pieces, reads_own = bool(spec.parameters.in_pieces), each_reads_its_own(spec)
+    job_class = "SharedTraining" if reads_own else "TrainingInPieces" if in_pieces else "TrainingJob"
+    return {"in_pieces": in_pieces, "reads_own": reads_own, "job_class": job_class}
 
 
 def each_reads_its_own(spec: TrainingSpec) -> bool:
