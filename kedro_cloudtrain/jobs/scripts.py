@@ -237,7 +237,7 @@ class TrainingScriptGenerator:
             hyperparameters=hyperparameters,
             validation=validation,
             folds=parameters.validation.folds,
-            **reading_of(spec),
+            **reading_of(spec, shipped=self.is_shipped(parameters.model_type) and self._path("_read.py.j2") == "_read.py.j2"),
             early_stopping_rounds=parameters.early_stopping_rounds,
             metric=parameters.metric,
             watched=None if watched is not None and watched.own == LOSS else watched,

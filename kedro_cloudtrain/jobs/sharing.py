@@ -75,9 +75,14 @@ def processes_here(parameters: TrainingParameters, gpu_count: int, machines: int
     return wanted if found is not None and found.count >= wanted else machines
 
 
-def reading_of(spec: TrainingSpec) -> dict[str, Any]:
-    """Return how a training's table is read, as its template takes it, with the class that its script uses."""
-    in_pieces, reads_own = bool(spec.parameters.in_pieces), each_reads_its_own(spec)
+def reading_of(spec: TrainingSpec, *, shipped: bool) -> dict[str, Any]:
+    """Return how a training's table is read, as its template takes it, with the class that its script uses.
+
+    Args:
+        spec: the training.
+        shipped: whether the template is a shipped one: a project's own may be the copy of one that reads the table in one process.
+    """
+    in_pieces, reads_own = bool(spec.parameters.in_pieces), shipped and each_reads_its_own(spec)
     job_class = "SharedTraining" if reads_own else "TrainingInPieces" if in_pieces else "TrainingJob"
     return {"in_pieces": in_pieces, "reads_own": reads_own, "job_class": job_class}
 

@@ -43,14 +43,21 @@ class SharedCalls:
         """
         return [self.on(place, function, *given) for place, given in enumerate(zip(*arguments, strict=True))]
 
+    def sent(self, values: Sequence[Any]) -> list[Any]:
+        """Send a value to each process, and return their futures."""
+        return [self._sent(value, place) for place, value in enumerate(values)]
+
     def spread(self, value: Any) -> list[Any]:
         """Return for each process the future of a value: it leaves this process once, and goes on from process to process."""
-        first = self.on(0, _same, value)
+        first = self._sent(value, 0)
         return [first, *(self.on(place, _same, first) for place in range(1, len(self)))]
 
     def values(self, futures: Any) -> Any:
         """Return what futures stand for, in this process."""
         return self.client.gather(futures)
+
+    def _sent(self, value: Any, place: int) -> Any:
+        return self.client.scatter([value], workers=[self.addresses[place]], hash=False)[0]
 
 
 def _same(value: Any) -> Any:

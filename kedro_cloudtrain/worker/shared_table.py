@@ -121,7 +121,7 @@ class SharedTable:
             InputError: a part that is needed has no rows.
         """
         calls = self._calls
-        assigned = calls.on_each(_same, self._assigned(validation))
+        assigned = calls.sent(self._assigned(validation))
         learned = calls.on_each(TablePart.learn, self._parts, assigned)
         merged = calls.on(0, TablePart.merged, self._parts[0], learned, assigned, self._stretches)
         targets = [self.target] * len(calls)
@@ -188,10 +188,6 @@ class SharedTable:
         weights = np.zeros(len(counts))
         weights[codes] = class_weights(class_weight, self.target, codes)
         return weights
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _moments(encoded: Encoded) -> Moments:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import shutil
+from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.preflight import problems_here
+from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.sharing import each_reads_its_own, processes_here, processes_on_pod
 from kedro_cloudtrain.jobs.spec import TrainingSpec
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 L4 = ("NVIDIA L4",)
 
@@ -96,3 +97,13 @@ def test_each_process_reads_its_own_part_where_no_process_needs_all_rows(
     spec = TrainingSpec(name="n", parameters=given, sources={"data": source, **held}, workers=2, machines=machines)
     assert each_reads_its_own(spec) == own
     assert ("machines" in spec.model_dump()) == (machines > 1)
+
+
+@pytest.mark.parametrize("name", [None, "xgboost_regression.py.j2", "_xgboost.py.j2", "_read.py.j2"])
+def test_a_projects_own_template_reads_the_table_as_it_always_did(name: str | None, tmp_path: Path) -> None:
+    if name is not None:
+        shutil.copy(str(resources.files("kedro_cloudtrain.templates") / name), tmp_path / name)
+    spec = TrainingSpec(name="n", parameters=parameters("xgboost_regression"), sources={"data": TABLE}, workers=2, machines=2)
+    script = TrainingScriptGenerator(tmp_path).render(spec)
+    assert ("job.read_parts(" in script) == (name is None)
+    assert ("cluster.share_out(train)" in script) == (name is not None)
