@@ -87,14 +87,15 @@ class SharedTraining(TrainingJob):
                 raise HyperparameterError(problem)
         roles = Roles.of(target, features, validation, categorical=categorical_columns, weight=weight_column)
         calls = SharedCalls(self.cluster(workers))
-        with self._parquet(roles, source) as (location, place):
+        with self._parquet(roles, source) as (location, place, converted):
             table = SharedTable(calls, location, roles, place, self._task)
             train, held, test = table.split(validation, class_weight)
         self.target, self.features = table.target, table.features
         self._roles, self._names, self._validation_rows = roles, table.names, table.validation_rows
         self._rows["read"] = table.rows
-        self._bytes_read += table.bytes_read
-        refuse_few(len(train), workers)
+        self._bytes_read += table.bytes_read if converted is None else converted
+        if self._library == "lightgbm":
+            refuse_few(len(train), workers)
         check_fitted(self._library, self._task, self.target, table.classes_of("train"))
         if (doubt := check_held(self._task, self.target, table.classes_of("validation"), self._hyperparameters)) is not None:
             print(doubt)  # noqa: T201
@@ -102,18 +103,17 @@ class SharedTraining(TrainingJob):
         return train, held, test
 
     @contextlib.contextmanager
-    def _parquet(self, roles: Roles, source: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
-        """Provide the table as parquet where all processes can read it, and its name in messages."""
+    def _parquet(self, roles: Roles, source: Mapping[str, Any]) -> Iterator[tuple[Location, str, int | None]]:
+        """Provide the table as parquet where all processes can read it, its name in messages, and what a conversion has read of it."""
         names = ("dataset_key", "dataset_url", "dataset_file", "file_format", "load_args")
         given = input_location(self.folder, *(source.get(name) for name in names))
         if given.format == "parquet":
-            yield given, given.place
+            yield given, given.place, None
             return
         with as_parquet(given, columns_of(given, roles), volume_of(self.folder)) as (location, count):
-            self._bytes_read += count
             print_checks(repeated_columns(given))
             try:
-                yield location, given.place
+                yield location, given.place, count
             except InputError as error:
                 # The user knows no copy of the table.
                 raise InputError(str(error).replace(location.place, given.place)) from None
