@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, plain, task_of
+from kedro_cloudtrain.jobs.sharing import reading_of
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.storage.sources import make_source
 from kedro_cloudtrain.wording import did_you_mean, problems_of
@@ -236,8 +237,7 @@ class TrainingScriptGenerator:
             hyperparameters=hyperparameters,
             validation=validation,
             folds=parameters.validation.folds,
-            in_pieces=bool(parameters.in_pieces),
-            job_class="TrainingInPieces" if parameters.in_pieces else "TrainingJob",
+            **reading_of(spec, shipped=self.is_shipped(parameters.model_type) and self._path("_read.py.j2") == "_read.py.j2"),
             early_stopping_rounds=parameters.early_stopping_rounds,
             metric=parameters.metric,
             watched=None if watched is not None and watched.own == LOSS else watched,

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.jobs.parameters import library_of, task_of
+from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.gpus import find_gpu
 from kedro_cloudtrain.worker.hyperparameter_devices import Rule, needed_device
+from kedro_cloudtrain.worker.locations import Location
+from kedro_cloudtrain.worker.parquet_copy import unreadable_in_pieces
+from kedro_cloudtrain.worker.row_selection import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from kedro_cloudtrain.jobs.parameters import TrainingParameters
+    from kedro_cloudtrain.jobs.spec import SourceFields, TrainingSpec
 
 # CatBoost, and Keras on JAX, use all GPUs of a machine from a single process.
 SHARED_BY_PROCESSES = ("xgboost", "lightgbm")
@@ -68,6 +73,44 @@ def processes_here(parameters: TrainingParameters, gpu_count: int, machines: int
     wanted = 1 if library == "lightgbm" else processes_on_pod(parameters, "auto", gpu_count)
     found = find_gpu() if wanted > machines else None
     return wanted if found is not None and found.count >= wanted else machines
+
+
+def reading_of(spec: TrainingSpec, *, shipped: bool) -> dict[str, Any]:
+    """Return how a training's table is read, as its template takes it, with the class that its script uses.
+
+    Args:
+        spec: the training.
+        shipped: whether the template is a shipped one: a project's own may be the copy of one that reads the table in one process.
+    """
+    in_pieces, reads_own = bool(spec.parameters.in_pieces), shipped and each_reads_its_own(spec)
+    job_class = "SharedTraining" if reads_own else "TrainingInPieces" if in_pieces else "TrainingJob"
+    return {"in_pieces": in_pieces, "reads_own": reads_own, "job_class": job_class}
+
+
+def each_reads_its_own(spec: TrainingSpec) -> bool:
+    """Return whether each process of a fit reads its own part of the table.
+
+    On one machine the job's own process reads it, and hands out the rows. It does so on several, too, for what all rows at once are needed:
+    folds, validation rows that are a table of their own, the rows of one group, and formats of which only a whole file can be read.
+    """
+    source = spec.sources["data"]
+    load_args = source.get("load_args")
+    args = load_args if isinstance(load_args, dict) else {}
+    return (
+        min(spec.machines, spec.workers) > 1
+        and spec.parameters.validation.folds is None
+        and "validation" not in spec.sources
+        and ROWS not in args
+        and unreadable_in_pieces(_format_of(source), args) is None
+    )
+
+
+def _format_of(source: SourceFields) -> str:
+    given, place = source.get("file_format"), next(str(value) for name, value in source.items() if name.startswith("dataset_"))
+    try:
+        return Location(place, None if given is None else str(given)).format
+    except InputError:
+        return ""  # The job will tell.
 
 
 def sharing_problems(parameters: TrainingParameters, processes: int, *, local: bool = False) -> Iterator[str]:

@@ -27,7 +27,8 @@ class TrainingSpec(BaseModel):
         sources: the table's fields (see `source_fields`) as `data`; as `validation` those of the validation rows, if they have a table
             of their own.
         outputs: the outputs to save.
-        workers: how many processes of the machine share the fit, one for each of its GPUs.
+        workers: how many processes share the fit, one for each GPU or machine.
+        machines: how many machines those are to stand for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,11 +38,12 @@ class TrainingSpec(BaseModel):
     sources: dict[Literal["data", "validation"], SourceFields]
     outputs: tuple[OutputKind, ...] = ("model", "metrics")
     workers: int = Field(1, ge=1)
+    machines: int = Field(1, ge=1)
 
     @model_serializer(mode="wrap")
     def _leave_out_one_worker(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # So that a fit in one process is the same work as that of an earlier release, which knew of no other.
-        return {name: value for name, value in serialize(self).items() if name != "workers" or value > 1}
+        return {name: value for name, value in serialize(self).items() if name not in ("workers", "machines") or value > 1}
 
     @field_validator("sources")
     @classmethod

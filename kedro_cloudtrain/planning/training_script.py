@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.errors import TemplateError
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.planning.training_outputs import job_outputs
-from kedro_cloudtrain.running.training import processes_of
+from kedro_cloudtrain.running.training import sharing_of
 from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.worker.row_selection import ROWS
 
@@ -28,8 +28,8 @@ def planned_script(plan: TrainingPlan, parameters: TrainingParameters, generator
     """
     tables = {"data": plan.inputs.data, "validation": plan.inputs.validation}
     sources = {kind: source_fields(plan.sources.get(name, SentSource("table"))) for kind, name in tables.items() if name is not None}
-    workers = processes_of(parameters, plan.settings, to_pod=plan.where == "runpod")
-    spec = TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=job_outputs(plan.node), workers=workers)
+    shared = sharing_of(parameters, plan.settings, to_pod=plan.where == "runpod")
+    spec = TrainingSpec(name=plan.node.name, parameters=parameters, sources=sources, outputs=job_outputs(plan.node), **shared)
     return generator.render(spec)
 
 

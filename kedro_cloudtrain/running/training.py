@@ -175,8 +175,8 @@ class TrainingOrder:
             raise ConfigError(f"{self.node} has no data.")
         try:
             chosen = self._chosen(inputs, generator)
-            workers = processes_of(chosen, self.settings, to_pod=self.to_pod)
-            spec = TrainingSpec(name=self.node, parameters=chosen, sources=sources, outputs=self.outputs, workers=workers)
+            shared = sharing_of(chosen, self.settings, to_pod=self.to_pod)
+            spec = TrainingSpec(name=self.node, parameters=chosen, sources=sources, outputs=self.outputs, **shared)
         except ValidationError as error:
             raise ConfigError("\n".join(f"{self.node}: {problem}" for _, problem in problems_of(error, TrainingSpec))) from None
         script = self.given_script if self.given_script is not None else generator.render(spec)
@@ -263,6 +263,12 @@ def training_requirements(
     return recipe_requirements(
         library_of(parameters.model_type), settings, tables, project, gpu=gpu, backend=parameters.backend, shared=shared
     )
+
+
+def sharing_of(parameters: TrainingParameters, settings: NodeSettings, *, to_pod: bool) -> dict[str, int]:
+    """Return how many processes and machines share a training's fit, as its spec has them."""
+    workers = processes_of(parameters, settings, to_pod=to_pod)
+    return {"workers": workers, "machines": settings.machines if workers > 1 else 1}
 
 
 def processes_of(parameters: TrainingParameters, settings: NodeSettings, *, to_pod: bool) -> int:

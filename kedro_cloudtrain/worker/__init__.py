@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .hyperparameters import take, with_defaults
     from .models import load_model
     from .prediction import PredictionJob
+    from .shared_training import SharedTraining
     from .training import TrainingJob
     from .training_in_pieces import TrainingInPieces
 
@@ -24,6 +25,7 @@ __all__ = [
     "FunctionJob",
     "InputError",
     "PredictionJob",
+    "SharedTraining",
     "TrainingInPieces",
     "TrainingJob",
     "auto_batch_size",
@@ -40,6 +42,7 @@ _HOME = {
     "FunctionJob": "function",
     "InputError": "errors",
     "PredictionJob": "prediction",
+    "SharedTraining": "shared_training",
     "TrainingInPieces": "training_in_pieces",
     "TrainingJob": "training",
     "auto_batch_size": "blocks",

@@ -189,8 +189,9 @@ class Cluster:
             self.client.submit(function, *given, workers=[address], pure=False, allow_other_workers=False)
             for address, *given in zip(self.addresses, *arguments, strict=True)
         ]
+        others = [self.client.submit(_done, future, pure=False) for future in futures[1:]]  # their errors count, their models stay there
         try:
-            return self.client.gather(futures)[0]
+            return self.client.gather([futures[0], *others])[0]
         finally:
             self._remove_rows()
 
@@ -335,6 +336,10 @@ def _host_of(address: str) -> str:
     """Return the host of a worker's address, as LightGBM finds it among its machine's own: of the loopback's, that has one alone."""
     host = str(urlsplit(address).hostname)
     return _LOOPBACK if host.startswith("127.") else host
+
+
+def _done(value: Any) -> None:  # it stays in its process
+    """Return nothing of a value, once it is there."""
 
 
 def _name_of(dask_worker: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .categories import distinct_texts
 from .columns import is_number
-from .digits import DigitsOfPieces
+from .digits import WHOLE, DigitsOfPieces
 from .encoding import Column, Features, scale_of
 from .kinds import as_numbers, days_of, kind_of
 
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .kinds import Kind
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """Which rows of a piece are in the samples of a column's digits.
+
+    Attributes:
+        table: that of all rows; None where the rows are counted.
+        fitted: that of the training rows.
+    """
+
+    table: NDArray[np.bool_] | None
+    fitted: NDArray[np.bool_] | None
 
 
 class ColumnFit:
@@ -38,7 +51,7 @@ class ColumnFit:
         self, name: str, alone: Callable[[], pd.Series], rows: int, fitted_rows: int, *, codes: bool = False, narrows: bool = True
     ) -> None:
         self._name = name
-        self._alone = alone
+        self._alone: Callable[[], pd.Series] | None = alone
         self._codes = codes
         self._narrows = narrows
         self._kinds: set[Kind] = set()
@@ -49,12 +62,36 @@ class ColumnFit:
         self._fitted = DigitsOfPieces(fitted_rows, self._middle)
         self._fitted_narrow = DigitsOfPieces(fitted_rows, self._middle)
 
-    def add(self, values: pd.Series, fitted: NDArray[np.bool_]) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_alone": None}  # only the process that has made it reads the column alone
+
+    def merge(self, other: ColumnFit) -> None:
+        """Add what another process has learned from other rows of the column: the order of the pieces does not count."""
+        self._kinds |= other._kinds
+        self._empty = self._empty or other._empty
+        self._texts |= other._texts
+        self._first_day = min(self._first_day, other._first_day)
+        self._table.merge(other._table)
+        self._fitted.merge(other._fitted)
+        self._fitted_narrow.merge(other._fitted_narrow)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether a reader of the whole table makes float32 of its numbers."""
+        return self._narrows and self._kinds == {"number"} and self._table.are_told_apart
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the numbers of its training rows are farther apart than float32 counts."""
+        return float(self._fitted.high - self._fitted.low) > WHOLE
+
+    def add(self, values: pd.Series, fitted: NDArray[np.bool_], sampled: Sampled | None = None) -> None:
         """Add a piece of the column.
 
         Args:
             values: all its rows.
             fitted: which of them are training rows.
+            sampled: which of them are in the samples; left out, the pieces come in the table's order and are counted.
         """
         rows = values[fitted]
         kind: Kind = "category" if self._codes else kind_of(rows)
@@ -69,17 +106,18 @@ class ColumnFit:
             days = days_of(rows)
             self._first_day = min(self._first_day, float(np.nanmin(days)) if not np.isnan(days).all() else np.inf)
         if kind == "number":
-            self._add_numbers(values, fitted)
+            self._add_numbers(values, fitted, sampled or Sampled(None, None))
 
-    def _add_numbers(self, values: pd.Series, fitted: NDArray[np.bool_]) -> None:
+    def _add_numbers(self, values: pd.Series, fitted: NDArray[np.bool_], sampled: Sampled) -> None:
         numbers = as_numbers(values, "number")
         numbers = numbers if is_number(numbers) else numbers.astype("float64")
         rows = numbers[fitted]
-        self._fitted.add(rows)
+        of_fitted = None if sampled.fitted is None else sampled.fitted[fitted]
+        self._fitted.add(rows, of_fitted)
         if self._narrows:
-            self._table.add(numbers)
+            self._table.add(numbers, sampled.table)
             with np.errstate(over="ignore"):
-                self._fitted_narrow.add(rows.astype("float32"))
+                self._fitted_narrow.add(rows.astype("float32"), of_fitted)
 
     @property
     def column(self) -> Column:
@@ -87,7 +125,7 @@ class ColumnFit:
         kinds = self._kinds or {self._empty or "number"}
         if len(kinds) > 1:
             # A few texts between dates make a category of all, for example.
-            return Column.fit(self._alone(), codes=self._codes)
+            return Column.fit(self._column(), codes=self._codes)
         (kind,) = kinds
         if kind == "category":
             return Column(self._name, kind, tuple(sorted(self._texts)), codes=self._codes)
@@ -99,8 +137,13 @@ class ColumnFit:
             origin = self._first_day
         return Column(self._name, kind, origin=origin)
 
+    def _column(self) -> pd.Series:
+        if self._alone is None:
+            raise ValueError(f"another process has made the fit of {self._name}")
+        return self._alone()
+
     def _middle(self) -> float:
-        values = as_numbers(self._alone(), "number").to_numpy(dtype=np.float64, na_value=np.nan)
+        values = as_numbers(self._column(), "number").to_numpy(dtype=np.float64, na_value=np.nan)
         return float(np.median(values[np.isfinite(values)]))
 
 
@@ -119,15 +162,24 @@ class Moments:
         for place, column in enumerate(matrix.T):
             missing = np.isnan(column)
             present = (column[~missing] if missing.any() else column).astype(np.float64)
-            if not present.size:
-                continue
-            # Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
-            before, count = self._counts[place], present.size
-            mean = float(present.mean())
-            apart, both = mean - self._means[place], before + count
-            self._squares[place] += float(((present - mean) ** 2).sum()) + apart**2 * before * count / both
-            self._means[place] += apart * count / both
-            self._counts[place] = both
+            if present.size:
+                mean = float(present.mean())
+                self._add(place, present.size, mean, float(((present - mean) ** 2).sum()))
+
+    def merge(self, other: Moments) -> None:
+        """Add the rows of another process."""
+        self._rows += other._rows
+        for place, count in enumerate(other._counts):
+            if count:
+                self._add(place, count, other._means[place], other._squares[place])
+
+    def _add(self, place: int, count: float, mean: float, squares: float) -> None:
+        # Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
+        before = self._counts[place]
+        apart, both = mean - self._means[place], before + count
+        self._squares[place] += squares + apart**2 * before * count / both
+        self._means[place] += apart * count / both
+        self._counts[place] = both
 
     def features(self, features: Features) -> Features:
         """Return features with the means and scales of these rows."""

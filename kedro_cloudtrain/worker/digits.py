@@ -103,7 +103,7 @@ class WholeColumn(Digits):
     def merges(self, origin: float) -> bool:
         """See above; by a sample of the numbers."""
         numbers = _floats(self._values)
-        return numbers.dtype != np.float32 and _merge(numbers[:: _step(len(numbers))], origin)
+        return numbers.dtype != np.float32 and _merge(numbers[:: sample_step(len(numbers))], origin)
 
     def middle(self) -> float:
         """See above."""
@@ -120,7 +120,7 @@ class DigitsOfPieces(Digits):
     """
 
     def __init__(self, rows: int, middle: Callable[[], float]) -> None:
-        self._step = _step(rows)
+        self._step = sample_step(rows)
         self._middle = middle
         self._limits: tuple[Any, Any] | None = None
         self._whole_numbers = True
@@ -128,8 +128,13 @@ class DigitsOfPieces(Digits):
         self._sample: list[NDArray[np.floating[Any]]] = []
         self.whole, self._narrow = False, False
 
-    def add(self, values: pd.Series) -> None:
-        """Add a piece of the column, with its missing numbers; they have the same type in all pieces."""
+    def add(self, values: pd.Series, sampled: NDArray[np.bool_] | None = None) -> None:
+        """Add a piece of the column.
+
+        Args:
+            values: its numbers, with the missing ones; they have the same type in all pieces.
+            sampled: which of them are in the sample; left out, the pieces come in the table's order and are counted.
+        """
         self.whole, self._narrow = _is_whole(values), values.dtype == np.float32
         present = values.notna().any() if self.whole else None
         numbers = None if self.whole else _floats(values)
@@ -140,9 +145,21 @@ class DigitsOfPieces(Digits):
         if finite is not None:
             self._whole_numbers = self._whole_numbers and bool((finite == np.floor(finite)).all())
         if not self._narrow:
-            sampled = values.iloc[-self._rows % self._step :: self._step]
-            self._sample.append(_floats(sampled).copy())  # a view would keep the piece in memory
+            chosen = values.iloc[-self._rows % self._step :: self._step] if sampled is None else values[sampled]
+            self._sample.append(_floats(chosen).copy())  # a view would keep the piece in memory
         self._rows += len(values)
+
+    def merge(self, other: DigitsOfPieces) -> None:
+        """Add the pieces that another process has of the column."""
+        if not other._rows:
+            return
+        self.whole, self._narrow = other.whole, other._narrow
+        if other._limits is not None:
+            low, high = other._limits
+            self._limits = (low, high) if self._limits is None else (min(low, self._limits[0]), max(high, self._limits[1]))
+        self._whole_numbers = self._whole_numbers and other._whole_numbers
+        self._sample += other._sample
+        self._rows += other._rows
 
     @property
     def low(self) -> Any:
@@ -201,7 +218,8 @@ def span(values: pd.Series) -> float:
     return float(high - low)
 
 
-def _step(rows: int) -> int:
+def sample_step(rows: int) -> int:
+    """Return of how many rows of a column one is in the sample."""
     return max(1, rows // _SAMPLED)
 
 

@@ -68,8 +68,8 @@ class ParquetPieces:
             held = dict.fromkeys(name for part in parts for name in part.schema_arrow.names)
             require(location, chosen, list(held))
             require(location, wanted.names, [name for name in (held if chosen is None else chosen) if name not in index])
-            schema = _schema(parts, wanted.names)
-            gaps = _whole_numbers_with_gaps(parts, schema, [column.name for column in wanted.features])
+            schema = common_schema(parts, wanted.names)
+            gaps = whole_numbers_with_gaps(parts, schema, [column.name for column in wanted.features])
         rows = sum(part.metadata.num_rows for part in parts)
         count = max(1, -(-rows // wanted.rows))
         read: list[Any] = []
@@ -83,14 +83,14 @@ class ParquetPieces:
                 together = pa.concat_tables(read) if read else schema.empty_table()
                 rest = together.slice(wanted.rows)
                 read = [rest] if len(rest) else []
-                frame = _frame(together.slice(0, wanted.rows), wanted, gaps)
+                frame = frame_of(together.slice(0, wanted.rows), wanted, gaps)
                 kept = _plain(together.slice(0, wanted.rows).select(list(wanted.keep)))
             del together, rest
             yield wanted.piece(number, frame, count, kept)
             number += 1
 
 
-def _schema(parts: list[Any], names: list[str]) -> Any:
+def common_schema(parts: list[Any], names: list[str]) -> Any:
     """Return the types of some columns in all parts together, as they are when the parts are read at once."""
     import pyarrow as pa
 
@@ -99,7 +99,7 @@ def _schema(parts: list[Any], names: list[str]) -> Any:
     return pa.schema([unified.field(name) for name in names], metadata=parts[0].schema_arrow.metadata)
 
 
-def _whole_numbers_with_gaps(parts: list[Any], schema: Any, names: list[str]) -> list[str]:
+def whole_numbers_with_gaps(parts: list[Any], schema: Any, names: list[str]) -> list[str]:
     """Return which of some columns have whole numbers and gaps: of all their numbers pandas makes decimals, in whatever piece a gap is."""
     import pyarrow as pa
 
@@ -132,10 +132,10 @@ def _batches(parts: list[Any], schema: Any, rows: int, skipped: int) -> Iterator
                 left = batch.slice(skipped)
                 skipped -= len(batch) - len(left)
                 if len(left):
-                    yield _cast(pa.Table.from_batches([left]), schema)
+                    yield with_schema(pa.Table.from_batches([left]), schema)
 
 
-def _cast(table: Any, schema: Any) -> Any:
+def with_schema(table: Any, schema: Any) -> Any:
     """Return a part's rows with the columns and types of the whole table."""
     import pyarrow as pa
 
@@ -146,7 +146,7 @@ def _cast(table: Any, schema: Any) -> Any:
     return pa.table(columns, schema=schema)
 
 
-def _frame(table: Any, wanted: Wanted, gaps: list[str]) -> Any:
+def frame_of(table: Any, wanted: Wanted, gaps: list[str]) -> Any:
     """Return rows as pandas has them in the whole table."""
     import pyarrow as pa
 

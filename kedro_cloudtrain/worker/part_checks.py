@@ -9,7 +9,7 @@ import numpy as np
 from .errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sized
 
     from numpy.typing import NDArray
 
@@ -63,7 +63,7 @@ def check_held(task: Task, target: Target, held: Part, hyperparameters: Mapping[
     return f"{found}: their scores say little"
 
 
-def count_rows(train: Part, held: Part, test: Part | None) -> dict[str, int]:
+def count_rows(train: Sized, held: Sized, test: Sized | None) -> dict[str, int]:
     """Return, and print, how many rows each part has."""
     counts = {"train": len(train), "validation": len(held), "test": len(test) if test is not None else 0}
     print("  ".join(f"{name} {count:,}" for name, count in counts.items()) + " rows")  # noqa: T201

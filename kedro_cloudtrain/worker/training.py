@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -319,7 +320,7 @@ class TrainingJob(FoldsJob):
 
     def _measured(self, native: Any, part: Part) -> tuple[dict[str, Any], NDArray[Any]]:
         """Return a model's metrics on some rows, and its raw output for them."""
-        output = part.output(lambda matrix: output_of(self._library, native, self.features, self._task, matrix))
+        output = part.output(partial(output_of, self._library, native, self.features, self._task))
         self.target.check_output(output)
         return measure(self.target, part.target, output, part.weight, loss_of(self._library, self._hyperparameters)), output
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import shutil
+from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.preflight import problems_here
-from kedro_cloudtrain.jobs.sharing import processes_here, processes_on_pod
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.jobs.sharing import each_reads_its_own, processes_here, processes_on_pod
+from kedro_cloudtrain.jobs.spec import TrainingSpec
 
 L4 = ("NVIDIA L4",)
 
@@ -63,3 +65,45 @@ def test_this_computer_has_as_many_processes_as_it_has_gpus_for(
         sentence.startswith("2 processes are to share the fit, for which dask is not installed in this environment: pip install")
         for sentence in missing
     ] == ([True] if processes > 1 else [])
+
+
+TABLE: dict[str, Any] = {"dataset_key": "t.parquet"}
+
+
+@pytest.mark.parametrize(
+    ("machines", "source", "more", "own"),
+    [
+        (2, TABLE, {}, True),
+        (1, TABLE, {}, False),
+        (2, {"dataset_url": "https://example.org/t.csv?year=2026"}, {}, True),
+        (2, {"dataset_url": "https://example.org/t", "file_format": "csv", "load_args": {"sep": ";"}}, {}, True),
+        (2, {"dataset_file": "inputs/t.parquet"}, {"class_weight": "balanced", "weight_column": "w"}, True),
+        (2, TABLE, {"validation": {"time_column": "when", "fraction": 0.1}}, True),
+        # What all rows are needed for at once.
+        (2, TABLE, {"validation": {"folds": 3}}, False),
+        (2, TABLE, {"validation": {"dataset": "held_out"}}, False),
+        (2, {**TABLE, "load_args": {"rows": {"shop": 1}}}, {}, False),
+        (2, {"dataset_key": "t.xlsx"}, {}, False),
+        (2, {"dataset_key": "t.jsonl"}, {}, False),
+        (2, {"dataset_key": "t.csv", "load_args": {"skipfooter": 2}}, {}, False),
+        (2, {"dataset_key": "t.unknown"}, {}, False),
+    ],
+)
+def test_each_process_reads_its_own_part_where_no_process_needs_all_rows(
+    machines: int, source: dict[str, Any], more: dict[str, Any], own: bool
+) -> None:
+    held = {"validation": {"dataset_key": "held.parquet"}} if "dataset" in more.get("validation", {}) else {}
+    given = TrainingParameters(model_type="xgboost_binary_classification", target_column="y", **more)
+    spec = TrainingSpec(name="n", parameters=given, sources={"data": source, **held}, workers=2, machines=machines)
+    assert each_reads_its_own(spec) == own
+    assert ("machines" in spec.model_dump()) == (machines > 1)
+
+
+@pytest.mark.parametrize("name", [None, "xgboost_regression.py.j2", "_xgboost.py.j2", "_read.py.j2"])
+def test_a_projects_own_template_reads_the_table_as_it_always_did(name: str | None, tmp_path: Path) -> None:
+    if name is not None:
+        shutil.copy(str(resources.files("kedro_cloudtrain.templates") / name), tmp_path / name)
+    spec = TrainingSpec(name="n", parameters=parameters("xgboost_regression"), sources={"data": TABLE}, workers=2, machines=2)
+    script = TrainingScriptGenerator(tmp_path).render(spec)
+    assert ("job.read_parts(" in script) == (name is None)
+    assert ("cluster.share_out(train)" in script) == (name is not None)

@@ -76,10 +76,12 @@ class Job:
     def write(self, recipe: str, key: str, target: str, **more: Any) -> Path:
         library = recipe.partition("_")[0]
         values: dict[str, Any] = {"hyperparameters": FEW_ROUNDS[library], "outputs": EVERYTHING, **more}
-        outputs, validation, workers = values.pop("outputs"), values.pop("validation_source", None), values.pop("workers", 1)
+        outputs, validation = values.pop("outputs"), values.pop("validation_source", None)
+        machines = values.pop("machines", 1)
+        shared = {"workers": values.pop("workers", machines), "machines": machines}
         sources = {"data": values.pop("source", {"dataset_key": key})} | ({"validation": validation} if validation is not None else {})
         parameters = TrainingParameters(model_type=recipe, target_column=target, **values)
-        spec = TrainingSpec(name="job", parameters=parameters, sources=sources, outputs=outputs, workers=workers)
+        spec = TrainingSpec(name="job", parameters=parameters, sources=sources, outputs=outputs, **shared)
         self.folder.mkdir(exist_ok=True)
         script = self.folder / "train.py"
         script.write_text(TrainingScriptGenerator().render(spec), encoding="utf-8")

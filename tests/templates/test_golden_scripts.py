@@ -117,6 +117,11 @@ SHARED: dict[str, dict[str, Any]] = {
     "xgboost_regression": {"early_stopping_rounds": 30, "hyperparameters": {"n_estimators": 300}},
     "lightgbm_binary_classification": {"weight_column": "hours", "early_stopping_rounds": 50},
 }
+# A fit that machines share, each of which reads its own part of the table.
+ON_MACHINES: dict[str, dict[str, Any]] = {
+    "xgboost_binary_classification": {"class_weight": "balanced", "early_stopping_rounds": 30},
+    "lightgbm_regression": {"hyperparameters": {"n_estimators": 300}},
+}
 # A table in pieces, with what changes it.
 IN_PIECES: dict[str, dict[str, Any]] = {
     "xgboost_binary_classification": {"early_stopping_rounds": 30, "class_weight": "balanced"},
@@ -172,7 +177,7 @@ def training_spec(recipe: str, fields: dict[str, Any]) -> TrainingSpec:
         {
             "name": "train",
             "sources": {"data": data, **({"validation": validation} if validation is not None else {})},
-            **{name: fields.pop(name) for name in ("outputs", "workers") if name in fields},
+            **{name: fields.pop(name) for name in ("outputs", "workers", "machines") if name in fields},
             "parameters": {"model_type": recipe, **fields},
         }
     )
@@ -193,6 +198,12 @@ def scripts() -> dict[str, str]:
                 training_spec(recipe, {"dataset_key": "t.csv", "target_column": "y", "workers": 4, **fields})
             )
             for recipe, fields in SHARED.items()
+        },
+        **{
+            f"{recipe}_on_machines": generator.render(
+                training_spec(recipe, {"dataset_key": "t.csv", "target_column": "y", "workers": 4, "machines": 4, **fields})
+            )
+            for recipe, fields in ON_MACHINES.items()
         },
         **{
             f"{recipe}_in_pieces": generator.render(
@@ -252,9 +263,10 @@ def scripts_with_parameters() -> dict[str, str]:
             ]
         ):
             fields = {"dataset_key": "t.csv", "target_column": "y", **more}
-            for workers in (1, 4) if library in SHARED_BY_PROCESSES and not more.get("in_pieces") else (1,):
-                spec = training_spec(recipe, {**fields, "workers": workers})
-                written[f"{recipe}_{number}_{workers}"] = TrainingScriptGenerator().render(spec)
+            shared = library in SHARED_BY_PROCESSES and not more.get("in_pieces")
+            for workers, machines in ((1, 1), (4, 1), (4, 4)) if shared else ((1, 1),):
+                spec = training_spec(recipe, {**fields, "workers": workers, "machines": machines})
+                written[f"{recipe}_{number}_{workers}_{machines}"] = TrainingScriptGenerator().render(spec)
     return written
 
 

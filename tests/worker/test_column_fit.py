@@ -14,11 +14,16 @@ import pytest
 from support.far_numbers import FAR, NEAR
 
 from kedro_cloudtrain.worker import pieces
+from kedro_cloudtrain.worker.column_fit import Moments
+from kedro_cloudtrain.worker.digits import sample_step
 from kedro_cloudtrain.worker.encoding import Features
 from kedro_cloudtrain.worker.locations import Location
 from kedro_cloudtrain.worker.roles import Roles
+from kedro_cloudtrain.worker.row_groups import Outline, numbers_of
+from kedro_cloudtrain.worker.shared_part import SAMPLED, TRAIN, VALIDATION, TablePart, packed, unpacked
 from kedro_cloudtrain.worker.table_in_pieces import TableInPieces
 from kedro_cloudtrain.worker.tables import read_table
+from kedro_cloudtrain.worker.target import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +74,12 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def assert_same(features: Features, expected: Features) -> None:
+    for ours, theirs in zip(features.columns, expected.columns, strict=True):
+        assert (ours.kind, ours.categories, ours.gaps, ours.codes) == (theirs.kind, theirs.categories, theirs.gaps, theirs.codes), theirs
+        assert (ours.origin, ours.mean, ours.scale) == pytest.approx((theirs.origin, theirs.mean, theirs.scale), rel=1e-9), theirs
+
+
 def test_features_are_those_of_the_whole_table(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "_FEWEST_ROWS", 64)
     monkeypatch.setattr(pieces, "_MOST_ROWS", 64)
@@ -81,8 +92,42 @@ def test_features_are_those_of_the_whole_table(table: Path, monkeypatch: pytest.
     in_pieces = TableInPieces(location, roles, "t")
     features, (train, held, _) = in_pieces.encode(in_pieces.fit(fitted), np.where(fitted, 0, 1).astype("int8"))
 
-    for place, (ours, theirs) in enumerate(zip(features.columns, expected.columns, strict=True)):
-        assert (ours.kind, ours.categories, ours.gaps, ours.codes) == (theirs.kind, theirs.categories, theirs.gaps, theirs.codes), theirs
-        assert (ours.origin, ours.mean, ours.scale) == pytest.approx((theirs.origin, theirs.mean, theirs.scale), rel=1e-9), theirs
+    assert_same(features, expected)
+    for place, theirs in enumerate(expected.columns):
         np.testing.assert_array_equal(train[:][:, place], matrix[:, place], theirs.name)
         np.testing.assert_array_equal(held[:][:, place], theirs.encode(whole[theirs.name][~fitted]), theirs.name)
+
+
+@pytest.mark.parametrize(("processes", "group_rows", "piece_rows"), [(2, 90, 64), (3, 500, 64), (4, 60, 4096), (7, 20, 4096)])
+def test_features_are_those_of_the_whole_table_however_processes_divide_it(
+    table: Path, tmp_path: Path, processes: int, group_rows: int, piece_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "_FEWEST_ROWS", piece_rows)
+    monkeypatch.setattr(pieces, "_MOST_ROWS", piece_rows)
+    pq.write_table(pq.read_table(table), tmp_path / "t.parquet", row_group_size=group_rows)
+    roles = Roles.of("target", list(COLUMNS), {}, categorical=CODES)
+    location = Location(str(tmp_path / "t.parquet"))
+    whole = read_table(location, columns=roles.columns, float32=roles.float32).frame
+    fitted = np.random.default_rng(processes).random(ROWS) < 0.7
+    fitted &= whole["target"].notna().to_numpy()
+    expected, matrix = Features.fit_matrix(whole, list(COLUMNS), CODES, np.flatnonzero(fitted))
+    uses = np.where(fitted, TRAIN, VALIDATION).astype("uint8")
+    uses[np.flatnonzero(fitted)[:: sample_step(int(fitted.sum()))]] += SAMPLED
+    uses[whole["target"].isna()] = 0
+
+    dealt = Outline.of(location).among(processes)
+    assert sorted(np.concatenate([numbers_of(rows) for rows in dealt])) == list(range(ROWS))
+    parts = [TablePart(location, roles, list(COLUMNS), ROWS, rows) for rows in dealt]
+    assigned = [packed(uses[numbers_of(rows)]) for rows in dealt]
+    learned = [unpacked(packed(part.learn(use))) for part, use in zip(parts, assigned, strict=True)]
+    merged = parts[0].merged(learned, assigned, dealt)
+    encoded = [part.encode(merged, Target("target", "regression"), use) for part, use in zip(parts, assigned, strict=True)]
+    moments = Moments(len(COLUMNS))
+    for each in encoded:
+        moments.merge(each.moments)
+
+    assert_same(moments.features(merged.features), expected)
+    rows = np.concatenate([each.parts[TRAIN].rows for each in encoded])
+    train = np.concatenate([each.parts[TRAIN].features for each in encoded])[np.argsort(rows)]
+    for place, name in enumerate(COLUMNS):
+        np.testing.assert_array_equal(train[:, place], matrix[:, place], name)
