@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .relay import Relay
 
 _LOOPBACK = "127.0.0.1"
+_PORTS = range(20_000, 32_000)
 # A process imports Dask and pandas, which takes a cold disk some ten seconds.
 _START_S = 120.0
 _END_S = 10.0
@@ -361,12 +363,20 @@ def _by_gpu(workers: int, gpu: Gpu) -> list[dict[str, str]]:
 
 
 def _free_ports(count: int, host: str) -> list[int]:
-    """Return ports of this machine that nobody listens on; they are all held until the last is found, so that none comes twice."""
+    """Return ports of this machine that nobody listens on; they are all held until the last is found, so that none comes twice.
+
+    They are below those that a system hands out by itself (32,768 and more, ip(7)): one of these might be taken by the time that LightGBM
+    listens on it.
+    """
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((host, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+        ports: list[int] = []
+        while len(ports) < count:
+            port = secrets.choice(_PORTS)
+            probe = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind((host, port))
+                ports.append(port)
+        return ports
 
 
 def _end(processes: Iterable[subprocess.Popen[bytes]]) -> None:

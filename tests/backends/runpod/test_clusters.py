@@ -84,7 +84,11 @@ CLUSTER = {"gpu": "NVIDIA L4", "machines": 3}
 
 
 def test_a_cluster_is_one_pod_to_its_client(cloud: Cloud) -> None:
-    body = "Path('seen.json').write_text(json.dumps(dict(os.environ)))"
+    body = """
+        Path("seen.json").write_text(json.dumps(dict(os.environ)))
+        while len(list(Path().glob("cluster-*/log-*"))) < 2:
+            time.sleep(0.05)
+    """
     backend = cloud.backend(max_cost_usd=5.0)
     metrics = cloud.run(backend, body=body, **CLUSTER)
     (cluster,) = cloud.runpod.clusters.values()
