@@ -4,7 +4,8 @@
 
 The same rounds, by turns on the same cores. Two times are compared: that of the rounds after the first, by the job's progress, and that
 from the table to the model, with the start of the processes. The traffic is what the job's own process sends to and receives from the
-others, without Dask's heartbeats: of the table itself it reads nothing. The metric of both is set beside the spread of five seeds of one.
+others, the model among it, without Dask's heartbeats: of the table itself it reads nothing. The metric of both is set beside the spread
+of five seeds of one.
 """
 
 from __future__ import annotations

@@ -34,10 +34,12 @@ def scores(job: Job) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("recipe", "form", "asked"),
     [
-        ("xgboost_regression", "csv", {"validation": {"fraction": 0.2, "test_fraction": 0.1}}),
-        ("xgboost_multiclass_classification", "parquet", {"class_weight": "balanced", "validation": {"group_column": "whole numbers"}}),
-        ("lightgbm_regression", "parquet", {"validation": {"time_column": "comma,colon:"}, "categorical_columns": ["whole numbers"]}),
-        ("lightgbm_binary_classification", "csv", {"class_weight": "balanced", "weight_column": "whole numbers"}),
+        (
+            "xgboost_multiclass_classification",
+            "csv",
+            {"class_weight": "balanced", "validation": {"group_column": "whole numbers", "fraction": 0.2, "test_fraction": 0.2}},
+        ),
+        ("lightgbm_regression", "parquet", {"validation": {"time_column": "comma,colon:"}, "weight_column": "whole numbers"}),
     ],
 )
 def test_a_fit_on_machines_has_the_rows_and_features_of_one(

@@ -98,7 +98,7 @@ def test_features_are_those_of_the_whole_table(table: Path, monkeypatch: pytest.
         np.testing.assert_array_equal(held[:][:, place], theirs.encode(whole[theirs.name][~fitted]), theirs.name)
 
 
-@pytest.mark.parametrize(("processes", "group_rows", "piece_rows"), [(2, 90, 64), (3, 500, 64), (4, 60, 4096), (7, 20, 4096)])
+@pytest.mark.parametrize(("processes", "group_rows", "piece_rows"), [(2, 90, 64), (3, 500, 64), (5, 40, 4096)])
 def test_features_are_those_of_the_whole_table_however_processes_divide_it(
     table: Path, tmp_path: Path, processes: int, group_rows: int, piece_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
