@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.result import JobState
 
 STAGES = ("render", "start", "environment", "read", "fit", "save")
+BEFORE_WORK = STAGES[:3]
 
 
 @dataclasses.dataclass
@@ -87,6 +88,11 @@ class Receipt:
     error: str = ""
     folder: str = ""
     gpu_use: tuple[Point, ...] = ()
+
+    @property
+    def worked_s(self) -> float:
+        """The seconds of its own work, from reading to saving: jobs that share a machine differ by these, and not by when it began."""
+        return sum(seconds for stage, seconds in self.seconds.items() if stage not in BEFORE_WORK)
 
     @property
     def cost_usd(self) -> float | None:

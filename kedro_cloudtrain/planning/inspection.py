@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _LARGEST_LOOK_BYTES = 64 * 1024 * 1024
 # So many rows show what a target holds; another kind of value that comes later is the machine's to find.
 _SAMPLED_ROWS = 200
+# A table that is so small is looked at as a whole: how many rows and groups it has, only all of them tell.
+_SMALL_BYTES, _MOST_ROWS = 1024 * 1024, 100_000
 _READER_OF = {"xlsx": "openpyxl", "xls": "xlrd"}
 
 
@@ -217,20 +219,22 @@ def _look_at_table(
     if plan.where != "local" and importlib.util.find_spec(_READER_OF.get(location.format, "pandas")) is None:
         return [], []  # Only the machine will have the reader.
     sample = plan.sample_of(name)
-    columns, nested, rows = first_look(location, rows=_SAMPLED_ROWS, by_pandas=by_pandas)
+    asked = _MOST_ROWS if size_bytes is not None and size_bytes <= _SMALL_BYTES else _SAMPLED_ROWS
+    columns, nested, rows = first_look(location, rows=asked, by_pandas=by_pandas)
     problems = list(_table_problems(plan, name, columns, nested))
     categorical = sample.categorical if sample is not None else ()
-    notes = [f"`{name}`: {doubt}" for doubt in doubts(rows, plan.features_of(columns), categorical)] if rows is not None else []
+    first = rows.head(_SAMPLED_ROWS) if rows is not None else None
+    notes = [f"`{name}`: {doubt}" for doubt in doubts(first, plan.features_of(columns), categorical)] if first is not None else []
     numbered = any("." in column and column.rpartition(".")[0] in columns for column in columns)
     notes += [f"`{name}`: {note}" for note in (repeated_columns(location) if numbered else ())]
-    # The first rows of a text are all of it if there are fewer than those asked for.
-    whole = rows is not None and len(rows) < _SAMPLED_ROWS
     if rows is None and columns and (sample is not None or not location.in_pieces):
         # Of a remote file, these columns alone are fetched.
         named = columns[:1] if sample is None else [*sample.columns, *sample.constrained(plan.features_of(columns))]
         wanted = [column for column in dict.fromkeys(named) if column in columns]
-        rows = read_head(dataclasses.replace(location, load_args={"columns": wanted}), rows=_SAMPLED_ROWS) if wanted else None
+        rows = read_head(dataclasses.replace(location, load_args={"columns": wanted}), rows=asked) if wanted else None
     if rows is not None:
+        # They are all that there are if there are fewer than those asked for.
+        whole = len(rows) < asked
         problems += _row_problems(plan, name, location.place, columns, rows, whole=whole)
         notes += [f"`{name}`: {note}" for note in (sample.notes(rows.rename(columns=str)) if sample is not None else ())]
     return problems, notes

@@ -276,7 +276,7 @@ class PartitionedTraining:
                     "rows": partition.rows,
                     **scores_of(outcome.outputs["metrics"]),
                     "state": "reused" if outcome.is_reused else "trained",
-                    "seconds": round(receipt.total_s, 3) if receipt is not None else None,
+                    "seconds": round(receipt.worked_s, 3) if receipt is not None else None,
                     "usd": self._usd_of(receipt) if receipt is not None else None,
                     "job": receipt.job if receipt is not None else None,
                 }
@@ -292,7 +292,7 @@ class PartitionedTraining:
         if receipt.machines or receipt.state is JobState.REUSED:
             return receipt.cost_usd
         prices = [use.usd_per_hour for use in self._machines.used]
-        return round(receipt.total_s / 3600 * prices[-1], 6) if prices else None
+        return round(receipt.worked_s / 3600 * prices[-1], 6) if prices else None
 
     def _show(self) -> None:
         """Show in the display how many groups are done."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # More are rather the keys of the rows, each of which would be a job.
 MOST_GROUPS = 1000
 # A text of another machine, or a compressed one, is read whole for its groups.
+_SMALL_BYTES = 1024 * 1024
 _LARGEST_TEXT_BYTES = 64 * 1024 * 1024
 
 
@@ -101,8 +102,9 @@ def partitions_of(
     if column is None:
         found = _of_dict(parameters, data, where, what)
     elif isinstance(data, UrlSource | VolumeSource):
-        if partitioned.groups is not None and partitioned.min_rows is None:
-            # They are taken at their word: the table need not be read for them.
+        is_small = size_bytes is not None and size_bytes <= _SMALL_BYTES
+        if partitioned.groups is not None and partitioned.min_rows is None and not is_small:
+            # They are taken at their word: a large table need not be read for them.
             return Partitions(tuple(Partition(group) for group in partitioned.groups))
         found, without = _counts(_column_of(data, column, volume, size_bytes, where), where, column)
     elif is_frame(data):

@@ -252,7 +252,7 @@ class TrainingSearch:
             logger.warning("%s: trial %d has failed: %s", self._order.node, asked.number, reason, extra={"markup": False})
         facts = {
             "job": receipt.job if receipt is not None else None,
-            "seconds": round(receipt.total_s, 3) if receipt is not None else None,
+            "seconds": round(receipt.worked_s, 3) if receipt is not None else None,
             "usd": self._usd_of(receipt) if receipt is not None else None,
             **({"error": error.message} if error is not None and outcome.state == "failed" else {}),
         }
@@ -276,7 +276,7 @@ class TrainingSearch:
         if receipt.machines or receipt.state is JobState.REUSED:
             return receipt.cost_usd
         prices = [use.usd_per_hour for use in self._machines.used]
-        return round(receipt.total_s / 3600 * prices[-1], 6) if prices else None
+        return round(receipt.worked_s / 3600 * prices[-1], 6) if prices else None
 
     def _show(self, done: int, best: Told | None) -> None:
         """Show in the display how far the search is."""

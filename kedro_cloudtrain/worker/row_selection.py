@@ -42,7 +42,10 @@ def selected(frame: pd.DataFrame, selection: Mapping[str, Any], columns: Sequenc
         held = frame[name]
         mask = (held == value).fillna(False).to_numpy(dtype=bool)  # a missing value selects nothing
         if not mask.any():
-            raise InputError(f"{place} has no row whose `{name}` is {value!r}: it was there when the job was prepared. Run again.")
+            raise InputError(
+                f"{place} has no row whose `{name}` is {value!r}. Is the group spelt as in the data? If the data has changed since the run "
+                "began, run again."
+            )
         frame = frame[mask]
     kept = [name for name in frame.columns if name not in selection] if columns is None else list(columns)
     return frame[kept].reset_index(drop=True)
