@@ -13,6 +13,8 @@ from support.kedro_project import PENGUINS, Project
 
 from kedro_cloudtrain.config import make_settings
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
@@ -32,6 +34,8 @@ def test_the_project_is_whole_and_nothing_in_it_is_a_template_any_more(made: Pro
     for part in ("pyproject.toml", ".gitignore", ".github/workflows/ci.yml", "conf/local/.gitkeep", "src/my_shop/nodes.py", "README.md"):
         assert part in files
     assert not [file for file in files if b"cookiecutter" in (made.path / file).read_bytes()]
+    # What `kedro cloudtrain init` writes.
+    assert (made.path / "conf/logging.yml").read_bytes() == (ROOT / "templates/logging.yml").read_bytes()
     table = made.path / "data/volume/datasets/penguins.csv"
     assert not table.is_symlink()
     assert table.read_bytes() == PENGUINS.read_bytes()

@@ -188,7 +188,13 @@ class PredictionPlan(MachinePlan):
         """
         for plan in plans:
             if isinstance(plan, TrainingPlan) and plan.parameters is not None:
-                models = [name for kind, name in zip(output_kinds(plan.node), plan.node.outputs, strict=True) if kind == "model"]
+                kinds = dict(zip(plan.node.outputs, output_kinds(plan.node), strict=True))
+                if (kind := kinds.get(self.inputs.model, "model")) != "model":
+                    problem = (
+                        f"its model `{self.inputs.model}` is the `{kind}` of {plan.node.name}: name the node's `model` in the pipeline."
+                    )
+                    return dataclasses.replace(self, problems=(*self.problems, problem))
+                models = [name for name, kind in kinds.items() if kind == "model"]
                 if self.inputs.model in models and plan.partitioned is not None:
                     problem = (
                         f"its model `{self.inputs.model}` is a dict of models, of the partitioned node {plan.node.name}, and a prediction "

@@ -43,8 +43,10 @@ class SampledFeatures:
             yield f"{clause}. Mend the table, or train `{self.name}` on such a column."
 
     def notes(self, rows: pd.DataFrame) -> Iterator[str]:
-        """Yield the columns of categories none of which the model knows."""
-        from kedro_cloudtrain.worker.matching import unknown_categories  # noqa: PLC0415  # as above
+        """Yield the columns with values that the model does not know."""
+        from kedro_cloudtrain.worker.matching import unknown_categories, unknown_values  # noqa: PLC0415  # as above
 
         for clause in unknown_categories(self.model.features, rows):
             yield f"{clause}. Check that it is the column that `{self.name}` was trained on."
+        for clause in unknown_values(self.model.features, rows):
+            yield f"{clause}."

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pandas as pd
+    from numpy.typing import NDArray
 
     from .encoding import Column, Features
 
@@ -51,12 +52,35 @@ def unknown_categories(features: Features, frame: pd.DataFrame) -> Iterator[str]
             )
 
 
+def unknown_values(features: Features, frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the columns some of whose values a model cannot use, but not all: each as a clause.
+
+    Args:
+        features: the model's.
+        frame: the first rows of the table; a column that it lacks is passed over.
+    """
+    for column, values, unused in _encoded(features, frame):
+        if 0 < unused.sum() < len(values):
+            known = "are none that the model knows" if column.kind == "category" else f"are no {_NOUNS[column.kind]}"
+            yield (
+                f"column `{column.name}` has {int(unused.sum()):,} of {len(values):,} values in its first rows that {known}, such as "
+                f"{values[unused].iloc[0]!r}: each counts as missing"
+            )
+
+
 def _unused(features: Features, frame: pd.DataFrame) -> Iterator[tuple[Column, pd.Series]]:
     """Yield each column that has values, all of which the model takes for missing."""
+    for column, values, unused in _encoded(features, frame):
+        if unused.all():
+            yield column, values
+
+
+def _encoded(features: Features, frame: pd.DataFrame) -> Iterator[tuple[Column, pd.Series, NDArray[np.bool_]]]:
+    """Yield each column that has values, with those and with which of them the model takes for missing."""
     names = {str(name): name for name in reversed(frame.columns)}
     for column in features.columns:
         if column.name not in names:
             continue
         values = frame[names[column.name]].dropna()
-        if len(values) and bool(np.isnan(column.encode(values)).all()):
-            yield column, values
+        if len(values):
+            yield column, values, np.isnan(column.encode(values))

@@ -10,10 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .protocol import ADDRESS_VARIABLE, ASKED, CLUSTER_VARIABLE, FAILED, MACHINES_VARIABLE, MACHINES_WITHIN_S_VARIABLE
-
-# The variables that processes on other machines get of this one's: what the job is given, and nothing of the machine.
-_PASSED_ON = "CLOUDTRAIN_"
+from .protocol import ADDRESS_VARIABLE, ASKED, CLUSTER_VARIABLE, FAILED, MACHINES_VARIABLE, MACHINES_WITHIN_S_VARIABLE, VARIABLES
 
 
 @dataclasses.dataclass
@@ -56,7 +53,8 @@ class OtherMachines:
             gpu: whether each of a machine's processes sees one GPU.
         """
         self._asked += 1
-        variables = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+        # What the job is given, and nothing of this machine's own.
+        variables = {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
         asked: dict[str, Any] = {
             "module": module,
             "scheduler": scheduler,

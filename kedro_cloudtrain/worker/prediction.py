@@ -10,7 +10,7 @@ from .doubts import print_checks
 from .errors import InputError, OutputError
 from .inputs import input_location, laid_out, volume_of
 from .job import Job
-from .matching import mismatches, unknown_categories
+from .matching import mismatches, unknown_categories, unknown_values
 from .models import load_model
 from .pieces import Wanted, as_arrow, beside, pieces_of
 from .protocol import OUTPUTS
@@ -176,7 +176,8 @@ def _check(model: TrainedModel, frame: pd.DataFrame, place: str) -> None:
     rows = frame.head(_FIRST_ROWS)
     for clause in mismatches(model.features, rows):
         raise InputError(f"{place}: {clause}. Mend the table, or train the model on such a column.")
-    print_checks([f"{clause}." for clause in unknown_categories(model.features, rows)])
+    clauses = [*unknown_categories(model.features, rows), *unknown_values(model.features, rows)]
+    print_checks([f"{clause}." for clause in clauses])
 
 
 @contextlib.contextmanager

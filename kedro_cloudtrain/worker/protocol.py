@@ -89,7 +89,8 @@ ON_VOLUME = (
 PACKAGE = "cloudtrain_worker"
 POD_PACKAGE = "cloudtrain_pod"
 
-# Environment variables of a job's process.
+# Environment variables of a job's process, and how all of their names begin.
+VARIABLES = "CLOUDTRAIN_"
 ATTEMPT_VARIABLE = "CLOUDTRAIN_ATTEMPT"
 VOLUME_VARIABLE = "CLOUDTRAIN_VOLUME"
 TIMEOUT_VARIABLE = "CLOUDTRAIN_TIMEOUT_S"

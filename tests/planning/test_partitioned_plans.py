@@ -85,6 +85,7 @@ def test_a_plan_has_the_groups_of_any_data(tmp_path: Path, kind: str) -> None:
         ("sent", {"group_column": "citi"}, "`table` has no column `citi`. Closest: city."),
         ("key", {"group_column": "city", "min_rows": 9}, "no group has 9 rows (min_rows); the largest has 8"),
         ("sent", {"group_column": "city", "groups": ["Bern", "Basel"], "min_rows": 2}, "names the group 'Basel'"),
+        ("key", {"group_column": "city", "groups": ["Bern", "Chhur"]}, "names the group 'Chhur', which is not in the data. Did you mean"),
         ("files", {"group_column": "city"}, "`table` is a dict, and group_column"),
         ("sent", {}, "`table` is a DataFrame, and `partitioned` of `price` in parameters.yml has no group_column"),
         ("files", {"groups": ["Basel"]}, "names the partition 'Basel', which is not in the data"),

@@ -214,6 +214,12 @@ def test_categories_that_the_model_does_not_know_are_a_note(made: Flights) -> No
         "`flights`: column `carrier` has none of the model's 4 categories (7, AA, B6, UA) in its first rows, but such as 'ZZ': each counts "
         "as missing. Check that it is the column that `delay_model` was trained on."
     )
+    made.write(flights(300).assign(carrier=["ZZ", *flights(300)["carrier"][1:]]))
+    (note,) = made.look().notes
+    assert note == (
+        "`flights`: column `carrier` has 1 of 300 values in its first rows that are none that the model knows, such as 'ZZ': each counts as "
+        "missing."
+    )
 
 
 def test_an_empty_table_is_no_mistake_of_a_prediction(made: Flights) -> None:
@@ -257,6 +263,9 @@ def test_of_a_model_that_the_run_trains_its_training_tells_what_is_known(made: F
     assert [line for line in plan.requirements(TrainingScriptGenerator(), gpu=False) if line.startswith("lightgbm==")]
     (problem,) = look_at_inputs(plan, DataCatalog(made.entries)).problems
     assert "`flights` has no column `speed`." in problem
+    made.nodes = [training_node("flights", "params:delay", model="fitted", metrics="delay_model", name="train")]
+    assert "its model `delay_model` is the `metrics` of train: name the node's `model` in the pipeline." in made.plan().problems
+    made.nodes = [training_node("flights", "params:delay", model="delay_model", name="train")]
     # Another node makes the parameters: nothing is known.
     del made.entries["params:delay"]
     plan = made.plan()
