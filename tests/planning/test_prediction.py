@@ -217,8 +217,8 @@ def test_categories_that_the_model_does_not_know_are_a_note(made: Flights) -> No
     made.write(flights(300).assign(carrier=["ZZ", *flights(300)["carrier"][1:]]))
     (note,) = made.look().notes
     assert note == (
-        "`flights`: column `carrier` has 1 of 300 values in its first rows that are none that the model knows, such as 'ZZ': each counts as "
-        "missing."
+        "`flights`: column `carrier` has 1 of 300 values in its first rows that are none that the model knows, such as 'ZZ': each counts "
+        "as missing."
     )
 
 
@@ -264,7 +264,7 @@ def test_of_a_model_that_the_run_trains_its_training_tells_what_is_known(made: F
     (problem,) = look_at_inputs(plan, DataCatalog(made.entries)).problems
     assert "`flights` has no column `speed`." in problem
     made.nodes = [training_node("flights", "params:delay", model="fitted", metrics="delay_model", name="train")]
-    assert "its model `delay_model` is the `metrics` of train: name the node's `model` in the pipeline." in made.plan().problems
+    assert "its model `delay_model` is the `metrics` of train: name the `model` of that node." in made.plan().problems
     made.nodes = [training_node("flights", "params:delay", model="delay_model", name="train")]
     # Another node makes the parameters: nothing is known.
     del made.entries["params:delay"]
