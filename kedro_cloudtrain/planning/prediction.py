@@ -190,9 +190,7 @@ class PredictionPlan(MachinePlan):
             if isinstance(plan, TrainingPlan) and plan.parameters is not None:
                 kinds = dict(zip(plan.node.outputs, output_kinds(plan.node), strict=True))
                 if (kind := kinds.get(self.inputs.model, "model")) != "model":
-                    problem = (
-                        f"its model `{self.inputs.model}` is the `{kind}` of {plan.node.name}: name the node's `model` in the pipeline."
-                    )
+                    problem = f"its model `{self.inputs.model}` is the `{kind}` of {plan.node.name}: name the `model` of that node."
                     return dataclasses.replace(self, problems=(*self.problems, problem))
                 models = [name for name, kind in kinds.items() if kind == "model"]
                 if self.inputs.model in models and plan.partitioned is not None:
