@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from functools import cached_property
 from importlib import resources
@@ -15,6 +14,7 @@ import jinja2
 from pydantic import ValidationError
 
 from kedro_cloudtrain.errors import ConfigError, TemplateError
+from kedro_cloudtrain.jobs.literals import LINE_WIDTH, literal
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, plain, task_of
 from kedro_cloudtrain.jobs.sharing import reading_of
 from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 _SUFFIX = ".py.j2"
 _NOT_MODEL_TYPES = ("function", "group", "predict")
-_LINE_WIDTH = 100
-_LONGEST_ASSIGNMENT = len("EARLY_STOPPING_ROUNDS = ")
 # The names that a function's script uses itself.
 _RESERVED_NAMES = {
     *("Path", "sys", "DataCatalog", "FunctionJob", "unpacked_code", "catalog", "job", "returned"),
@@ -41,54 +39,6 @@ _RESERVED_NAMES = {
 }
 DEFAULT_SEED = 42
 _SHIPPED = Path(str(resources.files("kedro_cloudtrain.templates")))
-
-
-def literal(value: object, indent: int = 0, taken: int = _LONGEST_ASSIGNMENT) -> str:
-    """Write a JSON value as a Python literal: the one way by which a value comes into a script.
-
-    `repr` escapes, so no text can end its own literal; long lists and mappings take a line an item, as ruff and black write them.
-
-    Args:
-        value: the value.
-        indent: the column at which the closing bracket of a long one stands.
-        taken: how many columns of the first line are taken by what stands before the value.
-
-    Raises:
-        TemplateError: the value is not a JSON value.
-    """
-    flat = _flat(value)
-    if len(flat) + taken <= _LINE_WIDTH or not isinstance(value, dict | list | tuple) or not value:
-        return flat
-    pad, inner = " " * indent, " " * (indent + 4)
-    if isinstance(value, dict):
-        keys = {_flat(key): item for key, item in value.items()}
-        lines = [f"{inner}{key}: {literal(item, indent + 4, indent + 7 + len(key))}," for key, item in keys.items()]
-        return "\n".join(["{", *lines, pad + "}"])
-    return "\n".join(["[", *(f"{inner}{literal(item, indent + 4, indent + 5)}," for item in value), pad + "]"])
-
-
-def _flat(value: object) -> str:
-    if isinstance(value, float) and not math.isfinite(value):
-        return f'float("{value}")'
-    if isinstance(value, jinja2.Undefined):
-        str(value)  # raises, and names what no job has
-    if isinstance(value, str):
-        return _quoted(str(value))
-    if value is None or isinstance(value, bool | int | float):
-        return repr(value)
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_flat(key)}: {_flat(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flat(item) for item in value) + "]"
-    raise TemplateError(f"{value!r} ({type(value).__name__}) cannot stand in a script: use numbers, text, lists and mappings.")
-
-
-def _quoted(text: str) -> str:
-    """Write text in double quotes, or in single ones where that takes fewer backslashes, as ruff and black do."""
-    if text.count('"') > text.count("'"):
-        return repr(text)
-    # Behind a ' and without a ", repr always quotes by ": each part between two " is escaped by repr itself.
-    return '"' + '\\"'.join(repr("'" + part)[2:-1] for part in text.split('"')) + '"'
 
 
 def _without_inferred_format(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,7 +74,7 @@ def _validated(spec: FunctionSpec) -> dict[str, dict[str, Any]]:
 def _call(function: str, arguments: Sequence[str], indent: int) -> str:
     """Write a call on one line, or with a line for each argument if it is too long."""
     flat = f"{function}({', '.join(arguments)})"
-    if len(flat) + len("returned = ") + indent <= _LINE_WIDTH:
+    if len(flat) + len("returned = ") + indent <= LINE_WIDTH:
         return flat
     pad = " " * indent
     return "\n".join([f"{function}(", *(f"{pad}    {argument}," for argument in arguments), f"{pad})"])
@@ -322,6 +272,7 @@ class TrainingScriptGenerator:
             model={"dataset_file": spec.files["model"]},
             keep=list(spec.keep),
             save=None if spec.save is None else _without_inferred_format(spec.save),
+            workers=spec.workers,
         )
 
     def render_group(self, name: str, run: str, jobs: Mapping[str, Mapping[str, str]], keep_s: float = 0.0) -> str:

@@ -114,6 +114,7 @@ class PredictionSpec(BaseModel):
         files: the sent list of the files of the model's folder as `model`.
         keep: the columns of the table that stand beside each row's prediction.
         save: the place on the volume that the machine saves the predictions to; None where they come back.
+        workers: how many processes share the prediction, one for each machine.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -125,6 +126,12 @@ class PredictionSpec(BaseModel):
     files: dict[Literal["model"], str]
     keep: tuple[str, ...] = ()
     save: dict[str, JsonValue] | None = None
+    workers: int = Field(1, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_one_worker(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As above.
+        return {name: value for name, value in serialize(self).items() if name != "workers" or value > 1}
 
 
 def source_fields(source: Source) -> SourceFields:

@@ -30,8 +30,11 @@ def machines_problems(plan: MachinePlan, *, detach: bool = False) -> Iterator[st
     if machines == 1:
         return
     one = "set machines: 1 for the node in cloudtrain.yml"
-    if isinstance(plan, PredictionPlan):
-        yield f"`machines` is {machines}, and a prediction goes through its table in pieces on one machine: {one}."
+    if isinstance(plan, PredictionPlan) and (kind := _other_format(plan)) is not None:
+        yield (
+            f"`machines` is {machines}, and its table `{plan.inputs.data}` is {kind}, whose rows one machine has to count: {one}, or "
+            "write the table as parquet."
+        )
     elif isinstance(plan, TrainingPlan) and plan.parameters is not None and plan.kind not in SHARED_BY_PROCESSES:
         yield f"`machines` is {machines}, and {plan.kind} trains on one machine: {one}, or take {' or '.join(SHARED_BY_PROCESSES)}."
     elif isinstance(plan, TrainingPlan) and plan.parameters is not None and plan.parameters.in_pieces:
@@ -45,6 +48,12 @@ def machines_problems(plan: MachinePlan, *, detach: bool = False) -> Iterator[st
             f"`machines` is {machines}, for which distributed is not installed in this environment: "
             f'pip install "kedro-cloudtrain[dask]", or {one}.'
         )
+
+
+def _other_format(plan: PredictionPlan) -> str | None:
+    """Return what a prediction's table is, if it is not parquet; what is sent to the machine is."""
+    source = plan.sources.get(plan.inputs.data)
+    return source.file_format if source is not None and source.file_format != "parquet" else None
 
 
 def _cluster_problems(plan: MachinePlan, one: str, *, detach: bool) -> Iterator[str]:

@@ -116,6 +116,7 @@ class PredictionOrder:
             files={"model": inputs.files["model"].contents.source.file},
             keep=self.keep,
             save=None if self.save is None else target_fields(self.save),
+            workers=self.settings.machines,
         )
         return Rendered(spec.model_dump(mode="json"), generator.render_prediction(spec))
 
@@ -240,4 +241,5 @@ def prediction_requirements(
         gpu=gpu and library in ON_GPU,
         backend=next((name for name in KERAS_BACKENDS if name in versions), backend),
         fitted_with={name: version for name, version in versions.items() if version != "unknown"},
+        shared=settings.machines > 1,
     )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .hyperparameters import take, with_defaults
     from .models import load_model
     from .prediction import PredictionJob
+    from .shared_prediction import SharedPrediction
     from .shared_training import SharedTraining
     from .training import TrainingJob
     from .training_in_pieces import TrainingInPieces
@@ -25,6 +26,7 @@ __all__ = [
     "FunctionJob",
     "InputError",
     "PredictionJob",
+    "SharedPrediction",
     "SharedTraining",
     "TrainingInPieces",
     "TrainingJob",
@@ -42,6 +44,7 @@ _HOME = {
     "FunctionJob": "function",
     "InputError": "errors",
     "PredictionJob": "prediction",
+    "SharedPrediction": "shared_prediction",
     "SharedTraining": "shared_training",
     "TrainingInPieces": "training_in_pieces",
     "TrainingJob": "training",

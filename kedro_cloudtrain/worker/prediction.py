@@ -20,6 +20,7 @@ from .table_parts import TableParts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -45,6 +46,7 @@ class PredictionJob(Job):
 
     _parts: TableParts
     _piece: Piece
+    _model_file: str
 
     def __init__(self, script: str, keep: Sequence[str] = (), save: Mapping[str, Any] | None = None) -> None:
         super().__init__(script, ["numpy", "pandas", "pyarrow"])
@@ -67,16 +69,14 @@ class PredictionJob(Job):
             InputError: it is no model, or one of another format.
             MachineError: the pod was rented for its GPU, and the library does not open it.
         """
-        folder, size = laid_out(self.folder, dataset_file)
+        model, size = sent_model(self.folder, dataset_file)
         self._bytes_read += size
-        model = load_model(folder)
-        if model.library == "keras":
-            choose_keras_backend()
         # Trees predict on the CPU, to the bit as on any other computer.
         device = choose_device(model.library, {}, model.task) if model.library in ON_GPU else cpu()
         self.device, self._device_name, self._gpu = device.kind, device.name, device.gpu
         model.open()
         self._packages = [model.library, *self._packages]
+        self._model_file = dataset_file
         print(f"{model.library} {version_of(model.library)} on {device}")  # noqa: T201
         return model
 
@@ -118,7 +118,7 @@ class PredictionJob(Job):
                 self._begin_anew()
             self.progress.of = self.progress.most = piece.of
             if piece.number in (0, first):
-                _check(model, piece.frame, location.place)
+                print_checks(check_rows(model, piece.frame, location.place))
                 self.progress.started()
             self._piece = piece
             yield piece.frame
@@ -133,7 +133,7 @@ class PredictionJob(Job):
         Raises:
             OutputError: the disk does not take them.
         """
-        with _on_disk():
+        with on_disk():
             self._parts.write_piece(beside(self._piece.kept, as_arrow(predictions)))
         self.progress.round({})
 
@@ -143,17 +143,20 @@ class PredictionJob(Job):
         Raises:
             OutputError: the disk does not take it.
         """
-        with _on_disk():
+        with on_disk():
             if self._save is None:
                 self._written[_OUTPUT] = self._output_file(f"{_OUTPUT}.parquet")
-                self._parts.join(self._written[_OUTPUT])
+                self._join(self._written[_OUTPUT])
                 return
             table = SavedTable(volume_of(self.folder), self._save)
             try:
-                self._parts.join(table.temporary)
+                self._join(table.temporary)
                 self._kept[_OUTPUT] = table.commit()
             finally:
                 table.temporary.unlink(missing_ok=True)
+
+    def _join(self, place: Path) -> None:
+        self._parts.join(place)
 
     @property
     def rows_per_s(self) -> float | None:
@@ -167,8 +170,25 @@ class PredictionJob(Job):
         self.progress.resume([], 0.0)
 
 
-def _check(model: TrainedModel, frame: pd.DataFrame, place: str) -> None:
-    """Check that a table's first rows are what the model knows.
+def sent_model(folder: Path, dataset_file: str) -> tuple[TrainedModel, int]:
+    """Return the model whose files were sent with a job, and their size in bytes.
+
+    Args:
+        folder: the job's.
+        dataset_file: the sent list of its files.
+
+    Raises:
+        InputError: it is no model, or one of another format.
+    """
+    place, size = laid_out(folder, dataset_file)
+    model = load_model(place)
+    if model.library == "keras":
+        choose_keras_backend()
+    return model, size
+
+
+def check_rows(model: TrainedModel, frame: pd.DataFrame, place: str) -> list[str]:
+    """Check that a table's first rows are what the model knows, and return what is doubtful about them, a sentence each.
 
     Raises:
         InputError: a column is of another kind.
@@ -176,12 +196,11 @@ def _check(model: TrainedModel, frame: pd.DataFrame, place: str) -> None:
     rows = frame.head(_FIRST_ROWS)
     for clause in mismatches(model.features, rows):
         raise InputError(f"{place}: {clause}. Mend the table, or train the model on such a column.")
-    clauses = [*unknown_categories(model.features, rows), *unknown_values(model.features, rows)]
-    print_checks([f"{clause}." for clause in clauses])
+    return [f"{clause}." for clause in (*unknown_categories(model.features, rows), *unknown_values(model.features, rows))]
 
 
 @contextlib.contextmanager
-def _on_disk() -> Iterator[None]:
+def on_disk() -> Iterator[None]:
     """Turn the refusal of a disk into an error in a user's words."""
     try:
         yield

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .checkpoints import Checkpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _FOLDER = "parts"
@@ -23,14 +24,15 @@ class TableParts(Checkpoint):
 
     Args:
         unfinished: the file that a part is written to until it is whole.
+        part: the stretch of the table that they are of, where several processes write one; empty for the whole.
 
     Attributes:
         rounds: the number of pieces that are in whole parts.
         pieces: the number of pieces that are written.
     """
 
-    def __init__(self, unfinished: Path) -> None:
-        super().__init__()
+    def __init__(self, unfinished: Path, part: str = "") -> None:
+        super().__init__(part)
         self._unfinished = unfinished
         self._writer: Any = None
         self.pieces = self.rounds
@@ -56,23 +58,14 @@ class TableParts(Checkpoint):
             shutil.rmtree(self._place, ignore_errors=True)
         self.folder, self.rounds, self.pieces = None, 0, 0
 
+    def close(self) -> list[Path]:
+        """Close the last part, and return all parts in the order of their rows."""
+        self._close()
+        return self._files
+
     def join(self, place: Path) -> None:
         """Close the last part, and write the parts as one table, row group by row group."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        self._close()
-        files = self._files
-        schemas = [pq.read_schema(file) for file in files]
-        schema = _filled(pa.unify_schemas(schemas, promote_options="permissive"))
-        if len(files) == 1 and schema.equals(schemas[0]):
-            shutil.move(files[0], place)
-            return
-        with pq.ParquetWriter(place, schema) as writer:
-            for file in files:
-                with pq.ParquetFile(file) as part:
-                    for group in range(part.num_row_groups):
-                        writer.write_table(part.read_row_group(group).cast(schema, safe=False))
+        join_parts(self.close(), place)
 
     @property
     def _files(self) -> list[Path]:
@@ -100,6 +93,28 @@ class TableParts(Checkpoint):
                 self._writer.close()
             self._writer = None
         self._unfinished.unlink(missing_ok=True)
+
+
+def join_parts(files: Sequence[Path], place: Path) -> None:
+    """Write parts of a table as one, row group by row group.
+
+    Args:
+        files: the parts, in the order of their rows.
+        place: the table's file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schemas = [pq.read_schema(file) for file in files]
+    schema = _filled(pa.unify_schemas(schemas, promote_options="permissive"))
+    if len(files) == 1 and schema.equals(schemas[0]):
+        shutil.move(files[0], place)
+        return
+    with pq.ParquetWriter(place, schema) as writer:
+        for file in files:
+            with pq.ParquetFile(file) as part:
+                for group in range(part.num_row_groups):
+                    writer.write_table(part.read_row_group(group).cast(schema, safe=False))
 
 
 def _filled(schema: Any) -> Any:

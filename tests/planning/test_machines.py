@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 NODES = {
     "train": training_node("table", "params:price", model="made", name="train"),
     "score": prediction_node("table", "saved", predictions="scores", name="score"),
+    "score_parquet": prediction_node("parquet", "saved", predictions="scores", name="score_parquet"),
     "own": node(os.path.basename, "table", "name", name="own"),
 }
 
@@ -36,6 +37,7 @@ def problems(
     volume = volume or {"path": str(folder / "volume")}
     entries = {
         "table": CloudDataset(dataset_key="a.csv", volume=volume),
+        "parquet": CloudDataset(dataset_key="a.parquet", volume=volume),
         "scores": CloudDataset(dataset_key="scores.parquet", volume=volume),
         "saved": ModelDataset(filepath=str(folder / "model")),
         "params:price": MemoryDataset({"target_column": "price", **model}),
@@ -54,7 +56,8 @@ XGBOOST = {"model_type": "xgboost_regression"}
         ("own", {}, "local", ""),
         ("train", XGBOOST, "local", ""),
         ("train", {"model_type": "lightgbm_regression"}, "local", ""),
-        ("score", {}, "local", "a prediction goes through its table in pieces on one machine: set machines: 1"),
+        ("score", {}, "local", "its table `table` is csv, whose rows one machine has to count: set machines: 1"),
+        ("score_parquet", {}, "local", ""),
         ("train", {"model_type": "keras_regression"}, "local", "keras trains on one machine: set machines: 1"),
         ("train", {**XGBOOST, "hyperparameters": {"tree_method": "approx"}}, "local", "does not have where 3 processes share a fit"),
     ],
@@ -75,7 +78,8 @@ def test_what_several_machines_cannot_share_is_refused(tmp_path: Path, name: str
         ("own", {"keep_s": 60}, {}, "a cluster runs one job: set machines: 1 for the node in cloudtrain.yml, or take `keep_s: 60` out"),
         ("own", {"group": "all"}, {}, "or take `group: all` out"),
         ("own", {}, {"detach": True}, "it must not be left alone: run it without `run.detach`"),
-        ("score", {}, {}, "a prediction goes through its table in pieces on one machine"),
+        ("score", {}, {}, "its table `table` is csv, whose rows one machine has to count"),
+        ("score_parquet", {}, {}, ""),
     ],
 )
 def test_what_a_cluster_of_runpods_cannot_do_is_refused(

@@ -215,6 +215,7 @@ def scripts() -> dict[str, str]:
         "function_shared": generator.render_function(PLAIN_FUNCTION.model_copy(update={"machines": 4})),
         "function_of_parameters": generator.render_function(PLAIN_FUNCTION),
         "predict": generator.render_prediction(PREDICTION),
+        "predict_on_machines": generator.render_prediction(PREDICTION.model_copy(update={"workers": 4})),
         "predict_by_url": generator.render_prediction(PLAIN_PREDICTION),
         "group": generator.render_group("segments", "2026-01-31T12.00.00.000Z", jobs),
         "group_kept": generator.render_group("segments", "2026-01-31T12.00.00.000Z", jobs, keep_s=60.0),

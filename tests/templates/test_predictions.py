@@ -31,6 +31,7 @@ SMALL = """
 import os, runpy, signal, sys
 sys.path.insert(0, "worker.zip")
 from cloudtrain_worker import pieces, prediction
+from cloudtrain_worker.progress import Progress
 pieces._FEWEST_ROWS = pieces._MOST_ROWS = {rows}
 write, last = prediction.PredictionJob.write, {last}
 def lose(self, predictions):
@@ -38,6 +39,12 @@ def lose(self, predictions):
     if self._piece.number + 1 == last:
         os.kill(os.getpid(), signal.SIGKILL)
 prediction.PredictionJob.write = lose
+told = Progress.round
+def lose_shared(self, metrics):
+    told(self, metrics)
+    if "SharedPrediction" in open("train.py").read() and self.rounds == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+Progress.round = lose_shared
 runpy.run_path("train.py", run_name="__main__")
 """
 
@@ -50,7 +57,9 @@ class Prediction:
         self.volume.mkdir()
         self.log = ""
 
-    def write(self, model: TrainedModel, key: str, keep: tuple[str, ...] = KEEP, save: dict[str, Any] | None = None) -> Path:
+    def write(
+        self, model: TrainedModel, key: str, keep: tuple[str, ...] = KEEP, save: dict[str, Any] | None = None, workers: int = 1
+    ) -> Path:
         files = {file.name: file for file in model.folder.iterdir()}
         sent = SentFiles.of(files)
         (self.folder / "inputs").mkdir(parents=True, exist_ok=True)
@@ -65,6 +74,7 @@ class Prediction:
             files={"model": f"inputs/{sent.contents.name}"},
             keep=keep,
             save=save,
+            workers=workers,
         )
         script = self.folder / "train.py"
         script.write_text(TrainingScriptGenerator().render_prediction(spec), encoding="utf-8")
@@ -201,6 +211,50 @@ def test_a_lost_machine_goes_on_from_the_piece_that_it_had_reached(job: Predicti
     pd.testing.assert_frame_equal(job.predictions, expected(model, frame), check_exact=True)
     assert job.result["rows"]["read"] == 100
     assert not (job.folder / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("library", ["xgboost", "keras"])
+def test_processes_that_share_a_table_predict_what_one_does(job: Prediction, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, frame = (4096, flights(9000, seed=1)) if library == "keras" else (ROWS, flights(100, seed=1))
+    frame.loc[3, "carrier"] = "ZZ"
+    (job.volume / "flights.parquet").mkdir()  # a table in parts
+    for number, part in enumerate((frame[:50], frame[50:])):
+        part.to_parquet(job.volume / f"flights.parquet/{number}.parquet", row_group_size=rows - 7, index=False)
+    model = train(job.folder.parent / "model", flights(200), "multiclass_classification", library)
+    save = {"dataset_key": "scores.parquet"}
+    result = job.run_here(job.write(model, "flights.parquet", save=save, workers=2), monkeypatch, rows)
+    assert result["state"] == "succeeded", result["error"]
+    predictions = pd.read_parquet(job.volume / "scores.parquet")
+    pd.testing.assert_frame_equal(predictions, expected(model, frame), check_exact=True)
+    assert (result["rows"]["read"], result["bytes_read"] > 0) == (len(frame), True)
+
+
+def test_processes_whose_job_is_lost_go_on_from_their_own_pieces(job: Prediction) -> None:
+    frame = flights(100)
+    frame.to_parquet(job.volume / "flights.parquet", row_group_size=40)
+    model = train(job.folder.parent / "model", frame)
+    job.write(model, "flights.parquet", workers=2)
+    every_piece = {"CLOUDTRAIN_CHECKPOINT_EVERY_ROUNDS": "1"}
+    assert job.run(last=4, **every_piece) == -9
+    parts = list((job.folder / "checkpoint").glob("stretch-*/parts/*.parquet"))
+    assert len(parts) >= 4
+    assert job.run(**every_piece) == 0, job.log
+    assert f"{len(parts)} pieces are done already, by an earlier attempt" in job.log
+    pd.testing.assert_frame_equal(job.predictions, expected(model, frame), check_exact=True)
+    assert job.result["rows"]["read"] == 100
+    assert not (job.folder / "checkpoint").exists()
+
+
+def test_fewer_pieces_than_processes_and_a_wrong_table_are_as_for_one(job: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = flights(10)
+    model = train(job.folder.parent / "model", flights(200))
+    frame.to_parquet(job.volume / "flights.parquet")
+    assert job.run_here(job.write(model, "flights.parquet", workers=2), monkeypatch)["error"] is None
+    pd.testing.assert_frame_equal(job.predictions, expected(model, frame), check_exact=True)
+    frame.assign(distance="far").to_parquet(job.volume / "flights.parquet")
+    error = job.run_here(job.write(model, "flights.parquet", workers=2), monkeypatch)["error"]
+    assert error["input_error"]
+    assert "flights.parquet: column `distance` holds text (such as 'far'), and the model was trained on numbers" in error["message"]
 
 
 def test_pieces_whose_type_proves_wrong_are_not_kept(job: Prediction) -> None:

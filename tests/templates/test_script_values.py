@@ -14,7 +14,8 @@ import pytest
 from support.recipe_job import RECIPES
 
 from kedro_cloudtrain.errors import ConfigError, SourceError, TemplateError
-from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator, literal
+from kedro_cloudtrain.jobs.literals import literal
+from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.storage.sources import BOTH_MESSAGE, NEITHER_MESSAGE
 from kedro_cloudtrain.worker.inputs import input_location
