@@ -29,7 +29,7 @@ class NodeSettings(BaseModel):
         gpu: GPU types in order of preference, by the names of `kedro cloudtrain gpus`; `auto` takes the cheapest that is large enough;
             `none` takes a CPU pod.
         gpu_count: the number of GPUs, which share a training's fit; on this computer, if it has as many.
-        machines: the number of machines that share the node's work, in a Dask cluster: of processes on this computer, of machines on RunPod.
+        machines: how many machines share the node's work, in a Dask cluster: processes on this computer, pods of one cluster on RunPod.
         vcpu_count: the number of vCPUs of a CPU pod, a power of two; left out, four, or more where the table needs their memory.
         min_ram_gb: the least memory of the host, in gigabytes; left out, what the table is expected to take.
         min_vcpu: the least number of vCPUs.
