@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[1]
 # The JSON that is a class of the package itself; that of the other commands has its schema beside the tests that hold it.
 _RECORDS = {"runs": "kedro_cloudtrain.runs.record.RunRecord", "cost": "kedro_cloudtrain.runs.costs.CostGroup"}
 _COMMENT = re.compile(r"^<!-- generated: (\w+) ?(.*?) -->$", re.MULTILINE)
+# What tells a reader of the source where the rest is.
+_OF_SOURCE = re.compile(r"^<!-- source -->\n.*?<!-- end of source -->\n", re.MULTILINE | re.DOTALL)
 _LIMITS = {"exclusiveMinimum": "above {:,g}", "minimum": "from {:,g}", "exclusiveMaximum": "below {:,.0f}", "maximum": "at most {:,.0f}"}
 _TYPES = {"string": "text", "number": "number", "integer": "whole number", "boolean": "`true` or `false`", "null": "null"}
 
@@ -36,7 +38,8 @@ def on_config(_: Any) -> None:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace each comment of a page by what it asks for."""
+    """Replace each comment of a page by what it asks for, and leave out what a reader of the page's source alone needs."""
+    markdown = _OF_SOURCE.sub("", markdown)
     return _COMMENT.sub(lambda comment: globals()[f"make_{comment[1]}"](*comment[2].split()), markdown)
 
 
