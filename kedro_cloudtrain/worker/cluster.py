@@ -156,6 +156,10 @@ class Cluster:
         count = self._count
         return [self.store(part.take(np.arange(first, len(part), count))) for first in range(count)]
 
+    def sample(self, part: Part, count: int) -> StoredPart:
+        """Return at most so many of the rows, from all over the table, that each process can load."""
+        return self.store(part.take(np.arange(0, len(part), max(1, -(-len(part) // count)))))
+
     def store(self, part: Part) -> StoredPart:
         """Return rows that each process can load."""
         self._shared += 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from support.recipe_job import awkward_table
 
 if TYPE_CHECKING:
     from support.recipe_job import Job
@@ -55,6 +56,17 @@ def test_a_shared_fit_whose_machine_is_lost_ends_as_one_that_is_not(job: Job, li
     assert again["state"] == "succeeded", job.log
     assert job.output("history") == history
     assert job.output("metrics") == metrics
+
+
+def test_processes_that_would_each_see_a_part_of_the_values_have_the_bins_of_all(job: Job) -> None:
+    key, target = job.table("t.parquet", awkward_table(400)), "räte ($)"
+    asked = {"validation": {"time_column": "comma,colon:"}, "categorical_columns": ["whole numbers"]}
+    expected = job.run_here("lightgbm_regression", key, target, **asked)
+    metrics = job.output("metrics")
+    # By itself, LightGBM would divide the columns, and each process would find the bins of some, of its own rows alone: it dies of that.
+    result = job.run_here("lightgbm_regression", key, target, workers=2, **asked)
+    assert (result["state"], result["rows"]) == ("succeeded", expected["rows"]), result["error"]
+    assert job.output("metrics")["rmse"] == pytest.approx(metrics["rmse"], rel=0.2)
 
 
 def test_folds_share_the_processes_too(job: Job) -> None:

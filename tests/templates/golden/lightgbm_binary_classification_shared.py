@@ -21,18 +21,19 @@ WORKERS = 4  # processes that share the fit
 OUTPUTS = ["model", "metrics"]
 
 
-def fit(share, held, network, params, settings):
+def fit(train, validation, sample, network, params, settings):
     """Fit in one of the processes: LightGBM adds up their histograms for the same trees."""
-    train, validation = share.load(), held.load()
-    categories = settings["categories"]
-    dtrain = lgb.Dataset(
-        train.features, train.target, weight=train.weight, categorical_feature=categories
-    )
+    train, validation, sample = train.load(), validation.load(), sample.load().features
+    params = {"tree_learner": "data", **params, **network, "feature_pre_filter": False}
+    # The same bins in all, from rows of all: a part of a sorted table lacks most of the values.
+    bins = lgb.Dataset(sample, params=params, categorical_feature=settings["categories"])
+    bins.construct()  # before the network is there, by which each would make some of them
+    dtrain = bins.create_valid(train.features, train.target, weight=train.weight)
     dvalidation = dtrain.create_valid(
         validation.features, validation.target, weight=validation.weight
     )
     return lgb.train(
-        {"tree_learner": "data", **params, **network},
+        params,
         dtrain,
         settings["rounds"],
         valid_sets=[dtrain, dvalidation],
@@ -72,7 +73,9 @@ with TrainingJob(
     # LightGBM's own network, in the processes of a Dask cluster. `lightgbm.dask` cannot stop
     # early: it measures a part of the validation rows in each. Here, each has all of them.
     cluster = job.cluster(WORKERS)
+    sampled = params.get("bin_construct_sample_cnt", 200_000)  # rows from which bins are made
     shares, held = cluster.deal(train), cluster.store(validation)
+    sample = cluster.sample(train, sampled)
     train = train.without_features()  # each process has its share: memory need not hold all
 
     callbacks = [job.progress.for_lightgbm()]
@@ -92,6 +95,7 @@ with TrainingJob(
             fit,
             shares,
             [held] * WORKERS,
+            [sample] * WORKERS,
             cluster.lightgbm_network(),
             [params] * WORKERS,
             [settings] * WORKERS,

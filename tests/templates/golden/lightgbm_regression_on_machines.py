@@ -68,7 +68,8 @@ with SharedTraining(
     # LightGBM's own network, in the processes of a Dask cluster. `lightgbm.dask` cannot stop
     # early: it measures a part of the validation rows in each. Here, each has all of them.
     cluster = job.cluster(WORKERS)
-    sample = train.samples(params.get("bin_construct_sample_cnt", 200_000))
+    sampled = params.get("bin_construct_sample_cnt", 200_000)  # rows from which bins are made
+    sample = train.samples(sampled)
     earlier = job.checkpoint.model  # of a lost machine
 
     callbacks = [job.progress.for_lightgbm()]
