@@ -9,12 +9,12 @@ import os
 import re
 import threading
 import time
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from kedro_cloudtrain.backends.runpod.answers import Answer, Lists, log_lines, malformed_list, page_entries, parse
+from kedro_cloudtrain.backends.runpod.clock import clock_ahead_s
 from kedro_cloudtrain.backends.runpod.clusters import as_pod, is_cluster, joined, path_of, primary_of
 from kedro_cloudtrain.backends.runpod.contract import (
     AccountLimits,
@@ -112,9 +112,17 @@ class RunPodApi:
     def pods(self) -> list[Pod]:
         """Return all pods of the account; a cluster is one of them, and its members are not."""
         pods = self._lists.parse(Pod, self._read_all("/v2/pods", "pods", {"includeClusterPods": "true"}))
-        if not self.may_have_clusters and all(pod.cluster is None for pod in pods):
+        has_members = any(pod.cluster is not None for pod in pods)
+        if not self.may_have_clusters and not has_members:
             return pods
-        return joined(pods, self._lists.parse(Cluster, self._read_all("/v2/clusters", "clusters")))
+        try:
+            clusters = self._read_all("/v2/clusters", "clusters")
+        except ApiError as error:
+            # A key that may not list clusters has made none.
+            if has_members or error.status not in (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND):
+                raise
+            return pods
+        return joined(pods, self._lists.parse(Cluster, clusters))
 
     def pod(self, pod_id: str) -> Pod | None:
         """Return the pod of an id; None if it does not exist."""
@@ -333,7 +341,7 @@ class RunPodApi:
                 raise _NoAnswerError(type(error).__name__) from None
             self._silence.answered()
             wait_s = self._quota.update(response.headers)
-            self.clock_ahead_s = _clock_ahead_s(response.headers.get("Date"))
+            self.clock_ahead_s = clock_ahead_s(response.headers.get("Date"))
             if response.status_code != HTTPStatus.TOO_MANY_REQUESTS:
                 break
             response.close()
@@ -380,13 +388,6 @@ def _bearer_auth(key: str) -> Callable[[Any], Any]:
         return request
 
     return sign
-
-
-def _clock_ahead_s(date: str | None) -> float | None:
-    try:
-        return time.time() - parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        return None
 
 
 def _broken_stream_errors() -> tuple[type[Exception], ...]:

@@ -160,5 +160,6 @@ def living_pod(api: RunPodApi, machine: Machine) -> Pod | None:
     """Return the pod that a job's `machine.json` names, if it is alive."""
     if not machine.attempt or not machine.name:
         return None
+    api.may_have_clusters |= machine.machines > 1
     pod = api.pod(machine.pod) if machine.pod else api.find_pod(machine.name)
     return pod if pod is not None and pod.status not in ("EXITED", "ERROR", "TERMINATED") else None

@@ -15,7 +15,7 @@ from kedro_cloudtrain.backends.runpod.fleet import Fleet
 from kedro_cloudtrain.backends.runpod.kept import living_pod
 from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
 from kedro_cloudtrain.config import NodeSettings
-from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError
+from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError
 from kedro_cloudtrain.jobs.folder import JobFolder
 from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
@@ -191,7 +191,7 @@ def test_a_cluster_of_a_gone_client_is_listed_and_ended_as_one(cloud: Cloud) -> 
     assert next(api.logs(made.id)).line == "I am 0 of 3"
     machine = Machine(attempt="0123abcd", name=name, pod=made.id, machines=3)
     for known in (machine, machine.model_copy(update={"pod": None})):
-        found = living_pod(cloud.api if known.pod else api, known)
+        found = living_pod(cloud.api, known)
         assert found is not None
         assert (found.id, found.is_whole) == (made.id, True)
     assert list(fleet.terminate([pod])) == [(pod, None)]
@@ -218,3 +218,19 @@ def test_members_of_a_cluster_that_is_not_listed_count_as_one(cloud: Cloud) -> N
     cloud.runpod.faults.answer_oddly("GET /v2/clusters", {"clusters": []})
     (pod,) = cloud.api.pods()
     assert (pod.id, pod.cost) == (f"cluster/{cluster.id}", pytest.approx(2 * 0.43))
+
+
+@pytest.mark.parametrize(("status", "made"), [(403, False), (404, False), (403, True), (500, False)])
+def test_a_key_that_may_not_list_clusters_hides_no_pod(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, status: int, made: bool) -> None:
+    cloud.runpod.put(pod_name(pod_prefix("Shop"), "train-0123456789ab", "0123abcd"))
+    if made:
+        cloud.api.create_pod(PodRequest(name="any", image="any", args="sleep 600", gpu="NVIDIA L4", machines=2, data_center="EU-RO-1"))
+    cloud.runpod.faults.answer("GET /v2/clusters", status, "no", times=9)
+    api = cloud.api
+    monkeypatch.setattr(api, "_pause", lambda _: None)
+    fleet = Fleet(api, "Shop")
+    if made or status >= 500:
+        with pytest.raises(ApiError, match=r"no|clusters"):
+            fleet.namesakes()
+    else:
+        assert [pod.job for pod in fleet.namesakes()] == ["train-0123456789ab"]
