@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from support.kedro_project import Project, run, start
 from support.toy_backend import ToyBackend
+from support.waiting import wait_until
 
 from kedro_cloudtrain import MetricsDataset, TrainingHistoryDataset
 from kedro_cloudtrain.errors import (
@@ -274,3 +278,48 @@ def test_metrics_of_groups_are_means_and_each_groups_own() -> None:
         "roc_auc_std": 0.0,
         "groups": {"a": {"f1": 1.0, "classes": ["x"]}, "b": {"f1": 0.5, "roc_auc": 0.75}},
     }
+
+
+def test_a_client_that_is_killed_loses_no_group_that_is_trained(project: Project) -> None:
+    project.write(
+        "src/shop/pipeline_registry.py",
+        """
+        from kedro.pipeline import Pipeline
+
+        from kedro_cloudtrain import training_node
+
+
+        def register_pipelines():
+            train = training_node("penguins", "params:mass", model="models", leaderboard="board", name="train")
+            return {"__default__": Pipeline([train])}
+        """,
+    )
+    project.write(
+        "conf/base/parameters.yml",
+        """
+        mass:
+          model_type: xgboost_regression
+          target_column: body_mass_g
+          feature_columns: [bill_length_mm, flipper_length_mm]
+          hyperparameters: {n_estimators: 50}
+          partitioned: {group_column: island}
+        """,
+    )
+    project.write(
+        "conf/base/catalog.yml",
+        """
+        penguins: {type: kedro_cloudtrain.CloudDataset, dataset_key: datasets/penguins.csv, volume: {path: data/volume}}
+        models: {type: kedro_cloudtrain.ModelsDataset, filepath: data/models}
+        board: {type: pandas.CSVDataset, filepath: data/board.csv, save_args: {index: false}}
+        """,
+    )
+    client = start(project)
+    wait_until(lambda: [job for job in project.jobs if (job / "result.json").exists()])
+    os.killpg(client.pid, signal.SIGKILL)
+    client.wait()
+    trained = {job.name: (job / "result.json").read_bytes() for job in project.jobs if (job / "result.json").exists()}
+    run(project)
+    board = pd.read_csv(project.path / "data/board.csv")
+    assert sorted(board["island"]) == ["Biscoe", "Dream", "Torgersen"]
+    assert set(trained) <= set(board.loc[board["state"] == "reused", "job"])
+    assert {name: (project.path / f"data/volume/.cloudtrain/jobs/{name}/result.json").read_bytes() for name in trained} == trained
