@@ -39,6 +39,8 @@ def metrics_of(job: str) -> dict[str, float]:
 class SimulatedPod:
     """One pod, from its creation until it is gone; the stand-in shows it as one of its own."""
 
+    cluster = ""  # a pod by itself
+
     def __init__(
         self, account: SimulatedAccount, owner: Process | None, request: CreatePodRequest, usd_per_hour: float, fault: str | None
     ) -> None:
