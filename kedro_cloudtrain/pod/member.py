@@ -82,8 +82,8 @@ def _run(machine: dict[str, Any], python: str, asked: dict[str, Any], log: Log) 
         path = os.pathsep.join([*_code(scratch), asked["path"]])
         for place in range(count):
             gpu = {"CUDA_VISIBLE_DEVICES": str(place)} if asked.get("gpu") and count > 1 else {}
-            environment = {**thread_variables(cores, ()), **os.environ, **gpu, **asked["variables"], "PYTHONPATH": path}
-            environment.pop("RUNPOD_API_KEY", None)
+            environment = {**thread_variables(cores, ()), **_given(), **gpu, **asked["variables"], "PYTHONPATH": path}
+            environment["DASK_LOGGING__DISTRIBUTED"] = "critical"  # what a process has raised, the job raises
             number, threads = rank * count + place, max(1, int(cores))
             arguments = [asked["scheduler"], str(number), str(threads), scratch, asked["memory"], cluster.own_address()]
             command = [python, "-P", "-m", asked["module"], *arguments]
@@ -120,3 +120,9 @@ def _code(scratch: str) -> list[str]:
     with zipfile.ZipFile(archive) as code:
         code.extractall(scratch)
     return [scratch]
+
+
+def _given() -> dict[str, str]:
+    """Return this pod's environment without what the code of a job does not get: the pod's own key, the installer's, the signing ones."""
+    hidden = ("RUNPOD_API_KEY", "CLOUDTRAIN_JOB_KEYS")
+    return {name: value for name, value in os.environ.items() if name not in hidden and not name.startswith("CLOUDTRAIN_INDEX_")}

@@ -10,7 +10,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .protocol import ADDRESS_VARIABLE, ASKED, CLUSTER_VARIABLE, FAILED, MACHINES_VARIABLE, MACHINES_WITHIN_S_VARIABLE, VARIABLES
+from .protocol import (
+    ADDRESS_VARIABLE,
+    ASKED,
+    CHECKPOINT_VARIABLE,
+    CLUSTER_VARIABLE,
+    FAILED,
+    MACHINES_VARIABLE,
+    MACHINES_WITHIN_S_VARIABLE,
+    VOLUME_VARIABLE,
+    WORK_VARIABLE,
+)
+
+# What the job has found out itself. All that it was given its other machines were given as well, secrets among it: those are in no file.
+_SHARED = (VOLUME_VARIABLE, CHECKPOINT_VARIABLE, WORK_VARIABLE)
 
 
 @dataclasses.dataclass
@@ -53,8 +66,6 @@ class OtherMachines:
             gpu: whether each of a machine's processes sees one GPU.
         """
         self._asked += 1
-        # What the job is given, and nothing of this machine's own.
-        variables = {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
         asked: dict[str, Any] = {
             "module": module,
             "scheduler": scheduler,
@@ -62,7 +73,7 @@ class OtherMachines:
             "memory": memory,
             "gpu": gpu,
             "path": os.pathsep.join(filter(None, sys.path)),
-            "variables": {**variables, "DASK_LOGGING__DISTRIBUTED": "critical"},
+            "variables": {name: os.environ[name] for name in _SHARED if name in os.environ},
         }
         file = self.folder / f"{ASKED}{self._asked}"
         temporary = file.with_name(f".{file.name}")

@@ -89,8 +89,7 @@ ON_VOLUME = (
 PACKAGE = "cloudtrain_worker"
 POD_PACKAGE = "cloudtrain_pod"
 
-# Environment variables of a job's process, and how all of their names begin.
-VARIABLES = "CLOUDTRAIN_"
+# Environment variables of a job's process.
 ATTEMPT_VARIABLE = "CLOUDTRAIN_ATTEMPT"
 VOLUME_VARIABLE = "CLOUDTRAIN_VOLUME"
 TIMEOUT_VARIABLE = "CLOUDTRAIN_TIMEOUT_S"

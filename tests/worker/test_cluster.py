@@ -19,7 +19,18 @@ from support.waiting import wait_until
 from kedro_cloudtrain.worker.cluster import Cluster
 from kedro_cloudtrain.worker.errors import InputError, LostProcessError, MachineError, PackageError
 from kedro_cloudtrain.worker.gpus import Gpu
-from kedro_cloudtrain.worker.protocol import ADDRESS_VARIABLE, CLUSTER_VARIABLE, MACHINES_VARIABLE, MACHINES_WITHIN_S_VARIABLE
+from kedro_cloudtrain.worker.protocol import (
+    ADDRESS_VARIABLE,
+    CHECKPOINT_VARIABLE,
+    CLUSTER_VARIABLE,
+    CREDENTIALS_VARIABLE,
+    JOB_KEYS_VARIABLE,
+    MACHINES_VARIABLE,
+    MACHINES_WITHIN_S_VARIABLE,
+    URL_SECRETS_VARIABLE,
+    VOLUME_VARIABLE,
+    WORK_VARIABLE,
+)
 from kedro_cloudtrain.worker.relay import Caller, Relay, RemoteModel
 from kedro_cloudtrain.worker.splitting import Part
 
@@ -170,11 +181,15 @@ def test_what_another_machine_cannot_do_ends_the_start_with_its_reason(tmp_path:
     place = {CLUSTER_VARIABLE: str(tmp_path), MACHINES_VARIABLE: "2", ADDRESS_VARIABLE: "127.0.0.1", MACHINES_WITHIN_S_VARIABLE: "60"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("RUNPOD_API_KEY", "secret")
+    for name in ("RUNPOD_API_KEY", URL_SECRETS_VARIABLE, CREDENTIALS_VARIABLE, JOB_KEYS_VARIABLE):
+        monkeypatch.setenv(name, "a secret")
+    monkeypatch.setenv(WORK_VARIABLE, "0123")
+    for name in (VOLUME_VARIABLE, CHECKPOINT_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
     (tmp_path / "failed-1").write_text(json.dumps({"type": "InstallError", "message": "the packages cannot be installed."}))
     with pytest.raises(MachineError, match=r"^machine 2 of 2: the packages cannot be installed\.$"):
         Cluster(4)
     asked = json.loads((tmp_path / "asked-1").read_text())
     assert (asked["processes"], asked["scheduler"].rpartition(":")[0]) == (2, "tcp://127.0.0.1")
-    assert set(place) <= set(asked["variables"])
-    assert "secret" not in asked["variables"].values()
+    assert asked["variables"] == {WORK_VARIABLE: "0123"}
+    assert "a secret" not in (tmp_path / "asked-1").read_text()
