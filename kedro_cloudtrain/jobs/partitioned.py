@@ -82,7 +82,7 @@ class Partitioned(BaseModel):
     def described(self) -> str:
         """Return in a sentence what is trained."""
         of = f"value of `{self.group_column}`" if self.group_column is not None else self.noun
-        return f"trains a model for each {of}, {'one after another' if self.max_pods == 1 else f'{self.max_pods} at once'}"
+        return f"trains a model for each {of}, {'one after another' if self.max_pods == 1 else f'at most {self.max_pods} at once'}"
 
     @property
     def noun(self) -> str:

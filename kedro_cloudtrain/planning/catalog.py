@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import inspect
 import re
 import traceback
@@ -117,7 +118,10 @@ def _of_type(text: str) -> str | None:
     unknown, module = _NO_TYPE.search(text), _NO_MODULE.search(text)
     if unknown is not None:
         name, place = unknown[1], unknown[2]
-        return f"there is no dataset `{place}.{name}`.{did_you_mean(name, _dataset_names(place))} Check the entry's `type`."
+        names = _dataset_names(place)
+        if not names and "." not in place and importlib.util.find_spec("kedro_datasets") is None:
+            return f'`{place}.{name}` may be a dataset of kedro-datasets, which is not installed: pip install "kedro-datasets[{place}]".'
+        return f"there is no dataset `{place}.{name}`.{did_you_mean(name, names)} Check the entry's `type`."
     if module is not None:
         return f"`{module[2]}` needs {module[1]}, which is not installed. Check the entry's `type`, or install what it needs."
     return None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 
 import pytest
 import yaml
+from kedro.io import AbstractDataset, DatasetError
 from support.http_server import Server
 from support.kedro_project import CATALOG, KEDRO, Project, edit, run
+
+from kedro_cloudtrain.planning.catalog import reason
 
 KEY = "  dataset_key: datasets/penguins.csv\n"
 
@@ -329,3 +333,12 @@ def with_count(project: Project) -> None:
         + "counted: {type: json.JSONDataset, filepath: data/counted.json}\n"
     )
     project.write("conf/base/cloudtrain.yml", "nodes: {count: {}, count_here: {}}\n")
+
+
+def test_a_dataset_of_a_package_that_is_not_installed_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "kedro_datasets" else found(name, *more))
+    for kind, part in (("collections.Table", 'pip install "kedro-datasets[collections]"'), ("kedro_cloudtrain.CloudDatset", "Did you mean")):
+        with pytest.raises(DatasetError) as raised:
+            AbstractDataset.from_config("table", {"type": kind})
+        assert part in reason(raised.value)

@@ -73,7 +73,7 @@ def test_a_plan_has_the_groups_of_any_data(tmp_path: Path, kind: str) -> None:
     make, partitioned, noun = KINDS[kind]
     plan, look = planned(tmp_path, make(tmp_path), partitioned)
     assert (plan.problems, look.problems, look.doubts) == ((), (), ())
-    assert plan.notes == [f"trains a model for each {'value of `city`' if noun == 'group' else noun}, 2 at once"]
+    assert plan.notes == [f"trains a model for each {'value of `city`' if noun == 'group' else noun}, at most 2 at once"]
     assert f"3 {noun}s of 8 rows" in look.notes
     assert look.jobs == 3
 

@@ -6,7 +6,9 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
+from support.small_models import flights, train
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
@@ -21,11 +23,14 @@ from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.running.display import Row
+from kedro_cloudtrain.running.prediction import PredictionOrder
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.training import TrainingOrder
-from kedro_cloudtrain.storage.sources import make_source
+from kedro_cloudtrain.storage.sources import VolumeSource, make_source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.cloud import Cloud
 
 
@@ -234,3 +239,35 @@ def test_a_key_that_may_not_list_clusters_hides_no_pod(cloud: Cloud, monkeypatch
             fleet.namesakes()
     else:
         assert [pod.job for pod in fleet.namesakes()] == ["train-0123456789ab"]
+
+
+def test_a_prediction_that_has_lost_a_machine_goes_on_from_the_pieces_of_all(cloud: Cloud, tmp_path: Path) -> None:
+    frame = pd.concat([flights(2**14)] * 30, ignore_index=True)
+    frame.to_parquet(cloud.bucket / "datasets/flights.parquet", row_group_size=2**16)
+    model, place = train(tmp_path / "model", frame.head(500)), VolumeSource("datasets/scores.parquet", "parquet")
+    order = PredictionOrder(
+        node="score",
+        model_name="delay_model",
+        model=model,
+        data=VolumeSource("datasets/flights.parquet", "parquet"),
+        volume=cloud.volume,
+        keep=("carrier",),
+        save=place,
+        settings=NodeSettings.model_validate(
+            {"gpu": "NVIDIA L4", "machines": 2, "install": False, "timeout_s": 120, "checkpoint_every_rounds": 1}
+        ),
+    )
+    job = prepare(order, TrainingScriptGenerator())
+    with job.folder.held():
+        job.write()
+    folder = f".cloudtrain/jobs/{job.folder.name}"
+    cloud.runpod.faults.befall("vanishes", when_file=f"{folder}/checkpoint/stretch-1/latest.json")
+    backend = cloud.backend(heartbeat_lost_s=30.0)
+    assert job.run(backend, Row("score", "xgboost", "flights"), cloud.receipts) == {"predictions": place}
+    backend.close()
+    assert "pieces are done already, by an earlier attempt" in (cloud.bucket / folder / "log.txt").read_text(encoding="utf-8")
+    saved = pd.read_parquet(cloud.bucket / "datasets/scores.parquet")
+    assert saved["carrier"].tolist() == frame["carrier"].tolist()
+    assert saved["prediction"].tolist() == model.predict(frame).tolist()
+    assert (cloud.receipts[0].rows, len(cloud.runpod.clusters)) == (len(frame), 2)
+    assert not cloud.runpod.living
