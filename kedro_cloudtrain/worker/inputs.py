@@ -56,13 +56,24 @@ def laid_out(folder: Path, contents: str) -> tuple[Path, int]:
     """
     place = Path(tempfile.mkdtemp(prefix="cloudtrain-files-"))
     atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return place, lay_out(folder, contents, place)
+
+
+def lay_out(folder: Path, contents: str, place: Path) -> int:
+    """Lay out sent files at their places in a folder, and return their size in bytes.
+
+    Args:
+        folder: the job's.
+        contents: the sent list of the files.
+        place: the folder to fill.
+    """
     size = 0
     for name, sent in json.loads(sent_file(folder, contents).read_text(encoding="utf-8")).items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         file = sent_file(folder, f"{SENT}/{sent}")
         (place / name).symlink_to(file)
         size += file.stat().st_size
-    return place, size
+    return size
 
 
 def volume_of(folder: Path) -> Path:

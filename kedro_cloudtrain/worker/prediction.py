@@ -69,8 +69,9 @@ class PredictionJob(Job):
             InputError: it is no model, or one of another format.
             MachineError: the pod was rented for its GPU, and the library does not open it.
         """
-        model, size = sent_model(self.folder, dataset_file)
+        folder, size = laid_out(self.folder, dataset_file)
         self._bytes_read += size
+        model = loaded(folder)
         # Trees predict on the CPU, to the bit as on any other computer.
         device = choose_device(model.library, {}, model.task) if model.library in ON_GPU else cpu()
         self.device, self._device_name, self._gpu = device.kind, device.name, device.gpu
@@ -170,21 +171,16 @@ class PredictionJob(Job):
         self.progress.resume([], 0.0)
 
 
-def sent_model(folder: Path, dataset_file: str) -> tuple[TrainedModel, int]:
-    """Return the model whose files were sent with a job, and their size in bytes.
-
-    Args:
-        folder: the job's.
-        dataset_file: the sent list of its files.
+def loaded(folder: Path) -> TrainedModel:
+    """Return the model of a folder, for a process that predicts by it.
 
     Raises:
         InputError: it is no model, or one of another format.
     """
-    place, size = laid_out(folder, dataset_file)
-    model = load_model(place)
+    model = load_model(folder)
     if model.library == "keras":
         choose_keras_backend()
-    return model, size
+    return model
 
 
 def check_rows(model: TrainedModel, frame: pd.DataFrame, place: str) -> list[str]:

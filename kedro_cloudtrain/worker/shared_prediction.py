@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path  # noqa: TC003  # Dask unpickles what has it
+import os
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .doubts import print_checks
-from .inputs import input_location
+from .inputs import input_location, lay_out
+from .other_machines import OtherMachines
 from .parquet_pieces import ParquetPieces
 from .pieces import Wanted, as_arrow, beside
-from .prediction import PredictionJob, check_rows, on_disk, sent_model
+from .prediction import PredictionJob, check_rows, loaded, on_disk
 from .protocol import OUTPUTS
 from .row_groups import Outline
 from .shared_calls import SharedCalls
@@ -62,8 +65,13 @@ class SharedPrediction(PredictionJob):
         wanted = Wanted.of(model.features.columns, self._keep)
         every = Outline.of(location).rows
         count = max(1, -(-every // wanted.rows))
+        # Processes that would have to share a GPU of this computer would take the memory from one another.
+        on_cpu = self._gpu is not None and OtherMachines.of_environment() is None and self._gpu.count < workers
+        if on_cpu:
+            print(f"{workers} processes have no GPU each on this computer ({self._gpu}): they predict on the CPU")  # noqa: T201
+            self._gpu = None
         calls = SharedCalls(self.cluster(workers))
-        whole = _Stretch(self.folder, self._model_file, location, wanted)
+        whole = _Stretch(self.folder, self._model_file, location, wanted, on_cpu)
         stretches = [dataclasses.replace(whole, number=number, pieces=pieces) for number, pieces in enumerate(_shares(count, workers))]
         parts = calls.on_each(_Part, stretches)
         done = calls.values(calls.on_each(_done, parts))
@@ -105,6 +113,7 @@ class _Stretch:
         model_file: the sent list of the model's files.
         location: the table.
         wanted: what is read of it.
+        on_cpu: whether it leaves GPUs alone.
         number: the process's.
         pieces: the numbers of its pieces.
     """
@@ -113,6 +122,7 @@ class _Stretch:
     model_file: str
     location: Location
     wanted: Wanted
+    on_cpu: bool = False
     number: int = 0
     pieces: range = range(0)
 
@@ -136,11 +146,18 @@ class _Part:
             return self._parts.close()
 
     def _predicted(self) -> Iterator[tuple[int, int, list[str]]]:
+        from distributed import get_worker
+
         stretch = self._stretch
         left = stretch.pieces[self.done :]
         if not left:
             return
-        model, _ = sent_model(stretch.folder, stretch.model_file)
+        if stretch.on_cpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        # In the process's own folder, which is removed however the process ends.
+        folder = Path(tempfile.mkdtemp(prefix="model-", dir=get_worker().local_directory))
+        lay_out(stretch.folder, stretch.model_file, folder)
+        model = loaded(folder)
         model.open()
         pieces, read_bytes = ParquetPieces(stretch.location, stretch.wanted), 0
         for piece in pieces.read(left.start):

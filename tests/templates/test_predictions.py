@@ -22,6 +22,8 @@ from kedro_cloudtrain.jobs.sent import SentFiles
 from kedro_cloudtrain.jobs.spec import PredictionSpec
 from kedro_cloudtrain.jobs.worker_archive import worker_archive
 from kedro_cloudtrain.worker import pieces
+from kedro_cloudtrain.worker.devices import Device
+from kedro_cloudtrain.worker.gpus import Gpu
 from kedro_cloudtrain.worker.models import TrainedModel
 
 ROWS = 16
@@ -214,7 +216,12 @@ def test_a_lost_machine_goes_on_from_the_piece_that_it_had_reached(job: Predicti
 
 
 @pytest.mark.parametrize("library", ["xgboost", "keras"])
-def test_processes_that_share_a_table_predict_what_one_does(job: Prediction, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_share_a_table_predict_what_one_does(
+    job: Prediction, library: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A GPU of this computer has no memory for two.
+    gpu = Gpu("NVIDIA L4", count=1)
+    monkeypatch.setattr("kedro_cloudtrain.worker.prediction.choose_device", lambda *_: Device("cpu", gpu.name, gpu))
     rows, frame = (4096, flights(9000, seed=1)) if library == "keras" else (ROWS, flights(100, seed=1))
     frame.loc[3, "carrier"] = "ZZ"
     (job.volume / "flights.parquet").mkdir()  # a table in parts
@@ -227,6 +234,7 @@ def test_processes_that_share_a_table_predict_what_one_does(job: Prediction, lib
     predictions = pd.read_parquet(job.volume / "scores.parquet")
     pd.testing.assert_frame_equal(predictions, expected(model, frame), check_exact=True)
     assert (result["rows"]["read"], result["bytes_read"] > 0) == (len(frame), True)
+    assert ("2 processes have no GPU each on this computer" in capsys.readouterr().out) is (library == "keras")
 
 
 def test_processes_whose_job_is_lost_go_on_from_their_own_pieces(job: Prediction) -> None:
