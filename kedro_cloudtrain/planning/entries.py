@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.io import AbstractDataset
 
-from kedro_cloudtrain.datasets import CloudDataset, ModelDataset
+from kedro_cloudtrain.datasets import CloudDataset, MetricsDataset, ModelDataset, ModelsDataset, TrainingHistoryDataset
 from kedro_cloudtrain.errors import SourceError
 from kedro_cloudtrain.jobs.references import reference_in
 from kedro_cloudtrain.secrecy import is_secret, know, names_a_secret
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 # fsspec's protocols that no other machine can reach; Kedro treats `file` and the like as local.
 _NOT_REMOTE = ("file", "local", "memory")
+_OF_FOLDERS = (ModelDataset, ModelsDataset, MetricsDataset, TrainingHistoryDataset)
 _WEB = ("http", "https")
 # Entries of kedro-datasets that load a way to the data, which can follow their files to a machine.
 _LAZY = ("partitions.PartitionedDataset", "polars.LazyPolarsDataset", "dask.CSVDataset", "dask.ParquetDataset", "ibis.FileDataset")
@@ -231,7 +232,7 @@ def is_on_this_computer(dataset: Any) -> bool:
     """Return whether a load of an entry asks no other computer, as far as that is certain."""
     dataset = inner(dataset)
     in_memory = type(dataset).__name__ == "MemoryDataset"
-    return in_memory or isinstance(dataset, ModelDataset) or getattr(dataset, "_protocol", None) in ("file", "local")
+    return in_memory or isinstance(dataset, _OF_FOLDERS) or getattr(dataset, "_protocol", None) in ("file", "local")
 
 
 def is_read_only(dataset: Any) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError
 
-from kedro_cloudtrain.errors import DetachedError, DiskError, HyperparameterError, NotStartedError, SourceError
+from kedro_cloudtrain.errors import DetachedError, DiskError, HyperparameterError, JobCancelledError, NotStartedError, SourceError
 from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import as_cached, place_of
 from kedro_cloudtrain.running.group import GroupBackend
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.training import TrainingOrder
+from kedro_cloudtrain.runs.recorder import first_line
 from kedro_cloudtrain.storage.disk import LOCAL_ERRORS, disk_error
 from kedro_cloudtrain.storage.local_entry import LocalEntry
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.running.run import Run
     from kedro_cloudtrain.running.slots import SlotSource
     from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines
+
+
+logger = logging.getLogger("kedro.cloudtrain")
 
 
 class CloudTask:
@@ -83,6 +88,10 @@ class CloudTask:
             raise
         except Exception as error:
             self._run.slots.fail(error)
+            # Kedro reports the first one alone.
+            if self._run.slots.failure() is not error and not isinstance(error, JobCancelledError):
+                more = f"{first_line(error)} Its log: kedro cloudtrain logs {node.name}"
+                logger.error("%s has failed as well: %s", node.name, more, extra={"markup": False})  # noqa: TRY400  # no stack is needed
             hook.on_node_error(error=error, inputs=inputs, **context)
             raise
         hook.after_node_run(inputs=inputs, outputs=outputs, **context)

@@ -134,6 +134,10 @@ class TrainedModel:
         """
         import numpy as np
 
+        if not hasattr(frame, "columns"):
+            raise InputError(
+                f"A model predicts the rows of a DataFrame, and this is a {type(frame).__name__}. Of one row: pandas.DataFrame([row])."
+            )
         matrix = self.features.matrix(frame)
         if not len(matrix):
             # Two of the libraries fail on an empty matrix.

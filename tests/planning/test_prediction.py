@@ -127,6 +127,11 @@ def _other_model(made: Flights) -> None:
     made.entries["delay_model"] = MemoryDataset({"a": 1})
 
 
+def _report_as_model(made: Flights) -> None:
+    made.entries["delay_model"] = MetricsDataset(filepath=str(made.folder / "metrics.json"))
+    made.entries["delay_model"].save({"rmse": 1.0})
+
+
 def _pickled(made: Flights) -> None:
     PickleDataset(filepath=str(made.folder / "model.pkl")).save(pd.Series([1]))
     made.entries["delay_model"] = PickleDataset(filepath=str(made.folder / "model.pkl"))
@@ -166,6 +171,7 @@ WRONG: dict[str, tuple[Callable[[Flights], None], str]] = {
     "a model as output": (_model_output, "its output `scores` is ModelDataset, and the node makes a table (predictions), which pandas."),
     "an output that is read only": (_read_only, "its output `scores` is a URL, which is read only. Give the entry a dataset_key."),
     "a model that is none": (_other_model, "its model `delay_model` is a dict, and a prediction node takes the model of a training node"),
+    "a report as model": (_report_as_model, "its model `delay_model` is a dict, and a prediction node takes the model of a training node"),
     "a pickle of something else": (_pickled, "its model `delay_model` is a pandas.Series, and a prediction node takes the model of a"),
     "no model": (_no_model, "`delay_model` would be sent from this computer, but does not exist: "),
     "a broken model": (_broken_model, "model.json does not describe a model. Train it again."),

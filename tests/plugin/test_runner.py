@@ -491,3 +491,39 @@ def test_a_namespace_keeps_the_roles_of_inputs_and_outputs(tmp_path: Path) -> No
     made = Pipeline(train().nodes, namespace="north", inputs={"table"}, outputs={"metrics"})
     run(made, data)
     assert data.load("metrics")["r2"] > 0.5
+
+
+def test_each_node_that_fails_is_named_with_its_reason(project: Project) -> None:
+    project.write(
+        "src/shop/pipeline_registry.py",
+        """
+        import time
+        from pathlib import Path
+
+        from kedro.pipeline import Pipeline, node
+
+
+        def first(flag):
+            while not Path(flag).exists():
+                time.sleep(0.05)
+            raise ValueError("the first reason")
+
+
+        def second(flag):
+            Path(flag).touch()
+            time.sleep(1)
+            raise ValueError("the second reason")
+
+
+        def register_pipelines():
+            return {"__default__": Pipeline([node(first, "params:flag", "a", name="a"), node(second, "params:flag", "b", name="b")])}
+        """,
+    )
+    project.write("conf/base/parameters.yml", f"flag: {project.path / 'flag'}\n")
+    project.write("conf/base/cloudtrain.yml", "volume: {path: data/volume}\nrun: {max_pods: 2}\nnodes: {a: {}, b: {}}\n")
+    done = project.kedro("run", "--runner=cloudtrain")
+    assert done.returncode == 1
+    printed = " ".join((done.stdout + done.stderr).split())
+    assert "the first reason" in printed
+    assert "b has failed as well: " in printed
+    assert "the second reason" in printed
