@@ -79,6 +79,12 @@ def output_problems(node: Node, catalog: CatalogProtocol[Any, Any], kinds: Seque
             yield f"its output `{name}` is a URL, which is read only. Give the entry a dataset_key."
         if isinstance(dataset, CloudDataset) and isinstance(dataset.source, VolumeSource):
             yield from (f"its output `{name}`: {reason}" for reason in _writer_problems(dataset.source.file_format))
+            for other in node.inputs:
+                if _is_same_file(dataset, catalog.get(other)):
+                    yield (
+                        f"its output `{name}` and its input `{other}` are one file, {dataset.source.key}: what it reads would be replaced. "
+                        "Give the output a dataset_key of its own."
+                    )
         path = _local_path(dataset)
         reason = _reason_against(path, is_file=_is_file(dataset), replaces=isinstance(dataset, _OURS)) if path is not None else None
         if reason is not None:
@@ -104,6 +110,13 @@ def _saves(dataset: Any, kind: NodeOutput) -> bool:
     if known is None and type(dataset).__module__.startswith("kedro_datasets.pandas"):
         known = _TABLES
     return known is None or kind in known
+
+
+def _is_same_file(output: CloudDataset, entry: Any) -> bool:
+    """Return whether an entry is the very file that an output is saved to; a versioned output adds to what is there."""
+    if not isinstance(entry, CloudDataset) or not isinstance(output.source, VolumeSource) or not isinstance(entry.source, VolumeSource):
+        return False
+    return output.source.key == entry.source.key and getattr(output, "_version", None) is None and same_volume(output.volume, entry.volume)
 
 
 def _writer_problems(file_format: str) -> Iterator[str]:

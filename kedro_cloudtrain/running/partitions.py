@@ -160,7 +160,7 @@ def _of_dict(parameters: TrainingParameters, data: Any, where: str, what: str) -
     """
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
         raise ConfigError(
-            f"`{what}` is a {type(data).__name__ if not is_frame(data) else 'DataFrame'}, and {where} has no group_column: name the column "
+            f"`{what}` is a {_noun_of(data)}, and {where} has no group_column: name the column "
             "of the groups, or load a dict of DataFrames by name, as partitions.PartitionedDataset does."
         )
     partitioned = parameters.partitioned
@@ -177,6 +177,12 @@ def _of_dict(parameters: TrainingParameters, data: Any, where: str, what: str) -
         _compare_columns(parameters, first, (name, columns))
         rows[name] = len(frame)
     return rows
+
+
+def _noun_of(data: Any) -> str:
+    if isinstance(data, UrlSource | VolumeSource):
+        return "table"
+    return "DataFrame" if is_frame(data) else type(data).__name__
 
 
 def _compare_columns(parameters: TrainingParameters, first: tuple[str, Sequence[str]], other: tuple[str, Sequence[str]]) -> None:

@@ -27,12 +27,14 @@ def mismatches(features: Features, frame: pd.DataFrame) -> Iterator[str]:
         features: the model's.
         frame: some rows of the table; a column that it lacks is passed over.
     """
-    for column, values in _unused(features, frame):
-        if column.kind != "category":
+    for column, values, unused in _encoded(features, frame):
+        # Of a date, a number would be the days since 1970.
+        is_other = column.kind in ("number", "boolean") and kind_of(values) == "date"
+        if column.kind != "category" and (is_other or unused.all()):
             held = _NOUNS[kind_of(values)]
             yield (
                 f"column `{column.name}` holds {held} (such as {values.iloc[0]!r}), and the model was trained on {_NOUNS[column.kind]}: "
-                "each would count as missing"
+                + ("each would count as its days" if is_other else "each would count as missing")
             )
 
 

@@ -158,6 +158,14 @@ def _read_only(made: Flights) -> None:
     made.entries["scores"] = CloudDataset(dataset_url="https://example.org/scores.parquet")
 
 
+def _table_as_output(made: Flights) -> None:
+    made.entries["scores"] = made.cloud("flights.parquet")
+
+
+def _dates(made: Flights) -> None:
+    made.write(flights(300).assign(distance=pd.Timestamp("2026-01-02")))
+
+
 WRONG: dict[str, tuple[Callable[[Flights], None], str]] = {
     "a missing feature": (_rename, "`flights` has no column `distance`. Closest: distances. Columns: distances, seats, carrier, weekend,"),
     "its cure": (_rename, "(5). Fix the table, or train `delay_model` on columns that it has."),
@@ -176,6 +184,11 @@ WRONG: dict[str, tuple[Callable[[Flights], None], str]] = {
     "no model": (_no_model, "`delay_model` would be sent from this computer, but does not exist: "),
     "a broken model": (_broken_model, "model.json does not describe a model. Train it again."),
     "a model of a later release": (_later_format, "is a model of format 9, and this release reads formats 1 and 2 only."),
+    "the table as output": (_table_as_output, "its output `scores` and its input `flights` are one file, flights.parquet: what it reads"),
+    "dates for numbers": (
+        _dates,
+        "column `distance` holds dates (such as Timestamp('2026-01-02 00:00:00')), and the model was trained on n",
+    ),
     "no table": (_no_table, "`flights`: "),
 }
 
