@@ -110,7 +110,7 @@ def prediction_node(
     where = f"prediction_node({data!r}, {model!r})"
     if not predictions:
         raise ConfigError(f'{where} has no output. Name the dataset of the predictions: for example predictions="scores".')
-    if isinstance(keep, str) or not all(isinstance(column, str) for column in keep):
+    if not isinstance(keep, list | tuple) or not all(isinstance(column, str) for column in keep):
         raise ConfigError(f"`keep` of {where} is {keep!r}: write a list of the names of columns, such as keep=['customer_id'].")
     twice = next((column for column in keep if list(keep).count(column) > 1), None)
     if twice is not None:

@@ -70,6 +70,8 @@ class NodeReport:
         where = self.plan.where
         if where == "runpod":
             where = f"pod · {self.quote.machine}" if self.quote.candidate is not None else "pod"
+        elif isinstance(self.plan, MachinePlan) and self.plan.settings.machines > 1:
+            where = f"{where} · {self.plan.settings.machines} processes"
         where = where if self.plan.group is None else f"{where} · group {self.plan.group}"
         return f"{where} · kept {self.plan.keep_s:g} s" if self.plan.keep_s else where
 

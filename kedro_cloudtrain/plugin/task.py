@@ -90,8 +90,9 @@ class CloudTask:
             self._run.slots.fail(error)
             # Kedro reports the first one alone.
             if self._run.slots.failure() is not error and not isinstance(error, JobCancelledError):
-                more = f"{first_line(error)} Its log: kedro cloudtrain logs {node.name}"
-                logger.error("%s has failed as well: %s", node.name, more, extra={"markup": False})  # noqa: TRY400  # no stack is needed
+                text = first_line(error)
+                named = text if text.startswith(f"{node.name}: ") else f"{node.name}: {text}"
+                logger.error("As well: %s", named, extra={"markup": False})  # noqa: TRY400  # no stack is needed
             hook.on_node_error(error=error, inputs=inputs, **context)
             raise
         hook.after_node_run(inputs=inputs, outputs=outputs, **context)

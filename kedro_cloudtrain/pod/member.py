@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tempfile
+import traceback
 import zipfile
 from threading import Thread
 from time import sleep
@@ -43,6 +44,9 @@ def serve(machine: dict[str, Any]) -> None:
         except (MachineError, InstallError) as error:
             log.note(str(error))
             _fail(folder, rank, type(error).__name__, str(error))
+        except Exception as error:  # noqa: BLE001  # the first machine must not wait for this one, and all be paid for
+            log.write(traceback.format_exc())
+            _fail(folder, rank, type(error).__name__, f"{type(error).__name__}: {error}")
         while not _is_over():
             sleep(_LOOK_EVERY_S)
 

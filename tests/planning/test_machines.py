@@ -12,7 +12,9 @@ from kedro.pipeline import node
 from kedro_cloudtrain import CloudDataset, ModelDataset, prediction_node, training_node
 from kedro_cloudtrain.config import make_settings
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.planning.inspection import Look
 from kedro_cloudtrain.planning.planner import Planner
+from kedro_cloudtrain.planning.report import NodeReport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,3 +112,11 @@ def test_without_a_network_volume_the_machines_do_not_find_one_another(tmp_path:
 def test_dask_that_is_not_installed_is_named_with_the_command(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert 'pip install "kedro-cloudtrain[dask]", or set' in problems(tmp_path, name, XGBOOST, "local")
+
+
+def test_a_plan_shows_how_many_processes_share_a_node_here(tmp_path: Path) -> None:
+    for machines, where in ((1, "local"), (3, "local · 3 processes")):
+        settings = make_settings({"volume": {"path": str(tmp_path)}, "nodes": {"own": {"machines": machines}}})
+        catalog = DataCatalog({"table": MemoryDataset("a/b")})
+        (plan,) = Planner(catalog, settings, TrainingScriptGenerator(), tmp_path).plan([NODES["own"]])
+        assert NodeReport(plan, Look()).where == where

@@ -342,6 +342,7 @@ def test_a_plan_in_a_file_is_held_to_the_columns_that_are_kept(made: Flights) ->
         ({"predictions": ""}, "has no output. Name the dataset of the predictions"),
         ({"keep": "carrier"}, r"`keep` of prediction_node\('flights', 'delay_model'\) is 'carrier': write a list of the names of columns"),
         ({"keep": [1]}, r"is \[1\]: write a list"),
+        ({"keep": None}, "is None: write a list"),
         ({"keep": ["a", "b", "a"]}, "names `a` more than once"),
     ],
 )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from kedro_cloudtrain.pod import job_folder, member
 from kedro_cloudtrain.pod.cluster import own_address, rank_of
 
 
@@ -25,3 +29,20 @@ def test_a_machine_knows_its_number_and_its_address(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert (rank_of(machine), own_address()) == (rank, address)
+
+
+def test_whatever_a_machine_cannot_do_is_written_for_the_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise OSError("the disk is gone")
+
+    for name, value in {"CLOUDTRAIN_ATTEMPT": "0123", "NODE_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(job_folder, "FOLDER", tmp_path)
+    monkeypatch.setattr(member, "make_environment", fail)
+    machine = {"attempt": "0123", "machines": 2}
+    (tmp_path / "machine.json").write_text(json.dumps(machine))
+    (tmp_path / "result.json").write_text('{"attempt": "0123"}')  # so that it does not wait for the job
+    member.serve(machine)
+    failed = json.loads((tmp_path / "cluster-0123/failed-1").read_text())
+    assert failed["message"] == "OSError: the disk is gone"
+    assert "the disk is gone" in (tmp_path / "cluster-0123/log-1").read_text()
