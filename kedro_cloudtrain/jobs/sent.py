@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from kedro_cloudtrain.storage.sources import SentSource
 from kedro_cloudtrain.wording import size
 from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.protocol import SENT
+from kedro_cloudtrain.worker.scratch import scratch
 from kedro_cloudtrain.worker.values import JSON, NOT_IN_PARQUET, PICKLE, is_frame, write_value
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class SentInput:
         # A recipe computes with a table's values, and opens none of them.
         surroundings = Surroundings() if table else surroundings_of(value)
         reference = _reference(value, surroundings.reference, what, to_pod=to_pod)
-        with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
-            file = _write_table(value, what, Path(scratch), columns) if table else _write_any(value, what, Path(scratch))
+        with scratch() as folder:
+            file = _write_table(value, what, folder, columns) if table else _write_any(value, what, folder)
             content, digest = file.read_bytes(), _digest(value, file)
         return cls(f"{digest[:16]}{file.suffix}", content, digest, reference, surroundings.modules)
 

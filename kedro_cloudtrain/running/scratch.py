@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
-import tempfile
 from pathlib import Path
 
 from kedro_cloudtrain.storage.directory import DirectoryVolume
+from kedro_cloudtrain.worker.scratch import scratch_of_process
 
 
 @functools.cache
 def scratch_volume() -> DirectoryVolume:
     """Make a volume for this process's jobs. It is removed when the process ends, with every model that was not saved."""
-    folder = tempfile.TemporaryDirectory(prefix="cloudtrain-")
-    atexit.register(folder.cleanup)
-    return DirectoryVolume(Path(folder.name))
+    return DirectoryVolume(scratch_of_process())
 
 
 def own_templates() -> Path | None:

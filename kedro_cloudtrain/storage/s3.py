@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import ApiError, DiskError, SourceError
@@ -17,9 +15,11 @@ from kedro_cloudtrain.storage.multipart import PART_BYTES, LargeUpload
 from kedro_cloudtrain.storage.s3_calls import S3Calls
 from kedro_cloudtrain.storage.s3_client import BreakError, etags_of
 from kedro_cloudtrain.storage.sources import key_parts
+from kedro_cloudtrain.worker.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 # What is larger is a large transfer, which may be slow.
 _SMALL_BYTES = 1024 * 1024
@@ -73,8 +73,8 @@ class S3Store(S3Calls):
         Raises:
             SourceError: there is no such file, or the folder is no table.
         """
-        with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
-            path = Path(scratch) / key.rpartition("/")[2]
+        with scratch() as folder:
+            path = folder / key.rpartition("/")[2]
             if self.head(key) is not None:
                 self.download(key, path)
             else:
@@ -108,8 +108,8 @@ class S3Store(S3Calls):
     def write(self, key: str) -> Iterator[Path]:
         """Yield a temporary path on this computer; its file is uploaded when the block ends without an error."""
         key_parts(key, self.where)
-        with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
-            path = Path(scratch) / key.rpartition("/")[2]
+        with scratch() as folder:
+            path = folder / key.rpartition("/")[2]
             yield path
             self.upload(path, key)
 

@@ -12,10 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -25,10 +23,12 @@ from .devices import whole_cores
 from .errors import InputError, LostProcessError, MachineError, PackageError
 from .other_machines import OtherMachines
 from .relayed_callbacks import relayed_to_lightgbm, relayed_to_xgboost
+from .scratch import scratch_of_process
 from .splitting import Part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from .gpus import Gpu
     from .relay import Relay
@@ -111,9 +111,9 @@ class Cluster:
         self._host = self._others.address if self._others is not None else _LOOPBACK
         here = workers // self._others.machines if self._others is not None else workers
         self._environments = [{} for _ in range(here)] if gpu is None or here == 1 else _by_gpu(here, gpu)
-        self._scratch = tempfile.TemporaryDirectory(prefix="cloudtrain-cluster-", ignore_cleanup_errors=True)
+        self._scratch = scratch_of_process()
         # Rows that this process has are handed over by files, which the other machines see on the volume.
-        self._folder = Path(self._scratch.name) if self._others is None else self._others.folder
+        self._folder = self._scratch if self._others is None else self._others.folder
         self._processes: list[subprocess.Popen[bytes]] = []
         self._relays: list[Relay] = []
         self._shared = 0
@@ -241,7 +241,7 @@ class Cluster:
         for each in (self.client, self._scheduler):
             if each is not None:
                 each.close(timeout=_END_S)
-        self._scratch.cleanup()
+        shutil.rmtree(self._scratch, ignore_errors=True)
         return error if died is None or error is None else LostProcessError(died)
 
     def _remove_rows(self) -> None:
@@ -315,7 +315,7 @@ class Cluster:
     def _process(self, number: int, threads: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", _PROCESS, self._scheduler.scheduler_address]
         return subprocess.Popen(
-            [*command, str(number), str(threads), self._scratch.name, "auto" if self._general else "0", self._host],
+            [*command, str(number), str(threads), str(self._scratch), "auto" if self._general else "0", self._host],
             stdin=subprocess.PIPE,  # closed by the end of this process, whatever ends it
             start_new_session=True,  # what ends this one's group leaves them the time to remove the rows
             env={

@@ -8,21 +8,21 @@ import email.utils
 import gzip
 import http.client
 import shutil
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
-from pathlib import Path
 from time import sleep, time
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from .errors import InputError
 from .range_requests import RangeRequests
+from .scratch import scratch
 from .urls import READ_TIMEOUT_S, ascii_url, with_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 T = TypeVar("T")
 TRIES = 3
@@ -74,8 +74,8 @@ def downloaded(
     Raises:
         InputError: the server refuses, or every try broke off.
     """
-    with tempfile.TemporaryDirectory(prefix="cloudtrain-") as folder:
-        download = Download(Path(folder) / "download")
+    with scratch() as folder:
+        download = Download(folder / "download")
         download.path.touch()
         request = _Request(url, dict(headers or {}), secret_query, timeout_s)
         _retry(url, tries, lambda: request.fetch(download))

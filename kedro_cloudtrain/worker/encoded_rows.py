@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError
+from .scratch import scratch_of_process
 from .splitting import Part
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class PartInPieces(Part):
 
         class Blocks(xgboost.DataIter):
             def __init__(self) -> None:
-                super().__init__(cache_prefix=str(_scratch() / "xgboost"))
+                super().__init__(cache_prefix=str(scratch_of_process(_disk()) / "xgboost"))
                 self._blocks = part.features.blocks()
 
             def next(self, input_data: Callable[..., Any]) -> bool:
@@ -185,10 +184,3 @@ def _disk() -> str:
 
 def _bytes_of(matrix: NDArray[np.float32]) -> memoryview:
     return matrix.reshape(-1).view(np.uint8).data
-
-
-def _scratch() -> Path:
-    """Return a new folder on the machine's own disk, for as long as this process lives."""
-    folder = tempfile.mkdtemp(prefix="cloudtrain-", dir=_disk())
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)

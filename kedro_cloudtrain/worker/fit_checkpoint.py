@@ -11,15 +11,13 @@ These are equal to a fit that was never interrupted, bit for bit:
 
 from __future__ import annotations
 
-import atexit
 import json
-import shutil
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .checkpoints import Checkpoint
+from .scratch import scratch_of_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -147,12 +145,10 @@ class FitCheckpoint(Checkpoint):
             self._point_to(self.folder, 0, {_SNAPSHOT: None})
         else:
             print("resumes from the snapshot of an earlier attempt")  # noqa: T201
-        # CatBoost's log of each round, on the machine's own disk.
-        rounds = tempfile.mkdtemp(prefix="cloudtrain-catboost-")
-        atexit.register(shutil.rmtree, rounds, ignore_errors=True)
         return {
             "allow_writing_files": True,
-            "train_dir": rounds,
+            # CatBoost's log of each round, on the machine's own disk.
+            "train_dir": str(scratch_of_process()),
             "save_snapshot": True,
             "snapshot_file": str(self.folder / _SNAPSHOT),
             "snapshot_interval": max(1, round(self._every_s)),

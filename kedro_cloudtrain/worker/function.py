@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import importlib.util
 import itertools
@@ -10,9 +9,7 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
-import tempfile
 import types
 import zipfile
 from pathlib import Path
@@ -26,6 +23,7 @@ from .job import Job
 from .partitions import are_partitions, holds_pickle, write_partitions
 from .protocol import ATTEMPT_VARIABLE, CODE, CREDENTIALS_VARIABLE, OUTPUTS
 from .saved_table import SavedTable, save_version
+from .scratch import scratch_of_process
 from .signatures import signed, take_keys
 from .tracebacks import show_as
 from .values import is_frame, read_value, write_table, write_value
@@ -46,8 +44,7 @@ def unpacked_code(script: str) -> str:
     """
     take_keys()
     _provide_checkpoint()
-    folder = Path(tempfile.mkdtemp(prefix="cloudtrain-code-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = scratch_of_process()
     with zipfile.ZipFile(Path(script).resolve().parent / CODE) as archive:
         archive.extractall(folder)
         show_as(folder, json.loads(archive.comment or b"{}"))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .protocol import JOBS, READ_TIMEOUT_VARIABLE, SENT, SPEC, URL_SECRETS_VARIABLE, VOLUME_VARIABLE
+from .scratch import scratch_of_process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,8 +52,7 @@ def laid_out(folder: Path, contents: str) -> tuple[Path, int]:
         folder: the job's.
         contents: the sent list of the files.
     """
-    place = Path(tempfile.mkdtemp(prefix="cloudtrain-files-"))
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    place = scratch_of_process()
     return place, lay_out(folder, contents, place)
 
 

@@ -20,6 +20,7 @@ from .pieces import Wanted
 from .protocol import TABLES
 from .ranges import local_file
 from .results import version_of
+from .scratch import scratch
 from .text_pieces import TextPieces
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ def as_parquet(location: Location, names: Sequence[str], volume: Path) -> Iterat
             yield Location(str(kept), "parquet"), count
             return
         print(f"converts {location.place} to parquet, once")  # noqa: T201  # the job's log
-        with _scratch(kept.parent) as scratch:
-            _convert(here, location.place, names, scratch)
-            yield Location(str(_named(scratch, kept)), "parquet"), count
+        with _unnamed(kept.parent) as copy:
+            _convert(here, location.place, names, copy)
+            yield Location(str(_named(copy, kept)), "parquet"), count
 
 
 def _digest(path: Path, location: Location, names: Sequence[str]) -> str:
@@ -88,18 +89,17 @@ def _digest(path: Path, location: Location, names: Sequence[str]) -> str:
 
 
 @contextlib.contextmanager
-def _scratch(beside: Path) -> Iterator[Path]:
+def _unnamed(beside: Path) -> Iterator[Path]:
     """Provide a new folder beside the copies, or on the machine's own disk where the volume cannot be written."""
-    try:
-        beside.mkdir(parents=True, exist_ok=True)
-        _remove_unused(beside)
-        scratch = Path(tempfile.mkdtemp(prefix=".", dir=beside))
-    except OSError:
-        scratch = Path(tempfile.mkdtemp(prefix="cloudtrain-"))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            beside.mkdir(parents=True, exist_ok=True)
+            _remove_unused(beside)
+            folder = Path(tempfile.mkdtemp(prefix=".", dir=beside))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        except OSError:
+            folder = stack.enter_context(scratch())
+        yield folder
 
 
 def _remove_unused(folder: Path) -> None:
@@ -110,14 +110,14 @@ def _remove_unused(folder: Path) -> None:
                 shutil.rmtree(copy)
 
 
-def _named(scratch: Path, kept: Path) -> Path:
+def _named(copy: Path, kept: Path) -> Path:
     """Rename a whole copy, and return its place; another job may have been faster, or the disk is not the volume's."""
     with contextlib.suppress(OSError):
-        if scratch.parent == kept.parent:
-            scratch.chmod(0o755)
-            scratch.rename(kept)
+        if copy.parent == kept.parent:
+            copy.chmod(0o755)
+            copy.rename(kept)
             return kept
-    return kept if kept.is_dir() else scratch
+    return kept if kept.is_dir() else copy
 
 
 def _convert(location: Location, place: str, names: Sequence[str], folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import tempfile
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .downloads import TRIES, describe, downloaded
 from .errors import InputError
 from .parts import table_parts
+from .scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,8 +46,8 @@ def on_parts(location: Location, use: Callable[[Any], T]) -> tuple[T, int]:
 def local_file(location: Location) -> Iterator[tuple[Path, int]]:
     """Provide the table as a file on disk, and the number of bytes that were read for it."""
     if location.fetch is not None:
-        with tempfile.TemporaryDirectory(prefix="cloudtrain-") as scratch:
-            path = Path(scratch) / location.place.rpartition("/")[2]
+        with scratch() as folder:
+            path = folder / location.place.rpartition("/")[2]
             with path.open("wb") as file:
                 for start in range(0, location.size, _PIECE_BYTES):
                     file.write(location.fetch(start, _PIECE_BYTES))

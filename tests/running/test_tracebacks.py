@@ -46,7 +46,7 @@ def test_a_traceback_names_the_projects_files_in_the_log_and_in_the_error(failin
     assert done.returncode == 1
     log = (failing.jobs[0] / "log.txt").read_text()
     for text in (done.stderr, log):
-        assert "cloudtrain-code-" not in text
+        assert "cloudtrain-scratch-" not in text
         named = re.findall(r'File "(src/[^"]+)", line (\d+), in (\w+)', text)
         assert named == [("src/shop/steps/cleaning.py", "8", "clean"), ("src/shop/tools.py", "3", "check")]
         for file, line, _ in named:
@@ -69,4 +69,4 @@ def test_so_does_one_of_an_import_and_one_of_a_package_beside_the_project(failin
     assert done.returncode == 1
     assert "ended with exit code 1 and left no result" in done.stderr
     assert re.search(r'File "src/shop/steps/cleaning\.py", line \d+, in <module>', done.stderr)
-    assert "/cloudtrain-code-" not in done.stderr.partition("ImportError")[0]
+    assert "/cloudtrain-scratch-" not in done.stderr.partition("ImportError")[0]

@@ -36,8 +36,10 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin{os.pathsep}/usr/bin")
 
     def answer(lines: str = "NVIDIA L4, 570.124\\n", use: str = "") -> None:
-        (tmp_path / "nvidia-smi").write_text(SMI.format(lines=lines, use=use))
-        (tmp_path / "nvidia-smi").chmod(0o755)
+        # Another file in its place: one that is just being started cannot be written.
+        (tmp_path / "next").write_text(SMI.format(lines=lines, use=use))
+        (tmp_path / "next").chmod(0o755)
+        (tmp_path / "next").replace(tmp_path / "nvidia-smi")
 
     return answer
 
