@@ -39,7 +39,8 @@ _PORTS = range(20_000, 32_000)
 _START_S = 120.0
 _END_S = 10.0
 _LOOK_EVERY_S = 0.02
-_REAPED_S = 0.2
+_REAPED_S = 0.5
+_REPORTED_S = 5.0
 _LOOK_AGAIN_S = 0.5
 _PROCESS = f"{__package__}.cluster_process"
 # Work stealing would move rows from one process to another, and with them the sums' order.
@@ -116,8 +117,7 @@ class Cluster:
         self._folder = self._scratch if self._others is None else self._others.folder
         self._processes: list[subprocess.Popen[bytes]] = []
         self._relays: list[Relay] = []
-        self._shared = 0
-        self._closing = False
+        self._shared, self._closing = 0, False
         self._scheduler: Any = None
         self.client = None
         self._died: str | None = None
@@ -231,8 +231,8 @@ class Cluster:
 
     def close(self, error: BaseException | None = None) -> BaseException | None:
         """End all processes, and return the error of the work, or the end of a process that it follows from."""
-        if isinstance(error, Exception) and self._died is None:
-            time.sleep(_REAPED_S)  # A library may notice the end of another process before the system has reported it.
+        if isinstance(error, Exception):
+            self._await_reason()
         died, self._closing = self._died, True
         for relay in self._relays:
             relay.close()
@@ -243,6 +243,15 @@ class Cluster:
                 each.close(timeout=_END_S)
         shutil.rmtree(self._scratch, ignore_errors=True)
         return error if died is None or error is None else LostProcessError(died)
+
+    def _await_reason(self) -> None:
+        """Wait for the reason of an error: a library may notice the end of a process or of a machine before it is reported here."""
+        began = time.monotonic()
+        while self._died is None:
+            is_one_gone = self._scheduler is not None and len(self._scheduler.scheduler.workers) < self._count
+            if time.monotonic() - began > (_REPORTED_S if is_one_gone else _REAPED_S):
+                return
+            time.sleep(_LOOK_EVERY_S)
 
     def _remove_rows(self) -> None:
         """Remove the files of rows: what a process has mapped it keeps, and a cross-validation would fill the disk."""

@@ -33,6 +33,7 @@ _TRIES = 4
 _PAUSES_S = (0.2, 1.2)
 # A file that is being written is whole a moment later.
 _READS, _READ_PAUSE_S = 3, 0.5
+_LIST_PAUSE_S = 0.5
 _LARGEST_FILE_BYTES = 10_000_000
 
 
@@ -162,7 +163,7 @@ class SharedBudget:
 
     def _files(self, period: str) -> Iterator[_Claims]:
         own = f"{self._client}.json"
-        names = [name for name in self._volume.names(self._folder(period)) if name.endswith(".json")]
+        names = self._names(period)
         claims = self._own.get(period, _Claims())
         if claims.pods and own not in names:
             raise BudgetExceededError(
@@ -173,6 +174,13 @@ class SharedBudget:
         for name in names:
             if name != own:
                 yield self._read(f"{self._folder(period)}/{name}")
+
+    def _names(self, period: str) -> list[str]:
+        """Return the files of all clients, each that one of two lists has: a list may lack a file that is being written over."""
+        listed = set(self._volume.names(self._folder(period)))
+        time.sleep(_LIST_PAUSE_S)
+        listed.update(self._volume.names(self._folder(period)))
+        return sorted(name for name in listed if name.endswith(".json"))
 
     def _read(self, key: str) -> _Claims:
         for number in range(_READS):
