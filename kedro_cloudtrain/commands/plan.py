@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kedro_cloudtrain.commands.json_output import json_options, print_json
 from kedro_cloudtrain.commands.project import (
     env_option,
-    find_pipeline,
     load_versions_option,
     logs_to_stderr,
     open_planner,
     params_option,
-    pipeline_option,
     runner_params_option,
 )
+from kedro_cloudtrain.commands.selection import select, selection_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,22 +30,25 @@ if TYPE_CHECKING:
 @click.command()
 @json_options
 @env_option
-@pipeline_option
+@selection_options
 @params_option
 @load_versions_option
 @runner_params_option
 @click.pass_obj
 def plan(
     metadata: ProjectMetadata,
+    /,
     as_json: bool,
     output: Path | None,
     env: str | None,
-    pipeline: str | None,
     params: str,
     load_versions: str,
     runner_params: str,
+    **selection: Any,
 ) -> None:
     """Show where each node will run, what it reads and may cost, and what is wrong; nothing is run, nothing is paid.
+
+    The nodes are selected as by kedro run: of the default pipeline, or by --pipelines, --nodes, --tags and the others.
 
     For pods, the account, the volume, prices and stock are asked for as well. Exits with 1 when something would fail, and with 2 when
     that cannot be told: RunPod or the volume does not answer.
@@ -63,7 +65,7 @@ def plan(
     if as_json:
         logs_to_stderr()
     with open_planner(metadata, env, params, runner_params, load_versions) as (planner, pipelines):
-        nodes = find_pipeline(pipelines, pipeline).nodes
+        nodes = select(pipelines, selection).nodes
         plans = planner.plan(nodes)
         examined = report(planner, plans, jobs_at_once(planner.settings))
         # It reads the whole content of what is on this computer, which a table has no use for.

@@ -99,6 +99,28 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
     return Look(sizes, (*problems, *wrong), (*doubts, *unknown), tuple(notes), shapes, jobs)
 
 
+def unfit_inputs(plan: MachinePlan, inputs: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the tables of a job that is about to be paid for.
+
+    By now there is also what other nodes of the run have made. What cannot be found out here is the machine's to find.
+
+    Args:
+        plan: the node.
+        inputs: the value of each input, or the source that the machine reads.
+    """
+    for name, value in inputs.items():
+        if isinstance(value, UrlSource | VolumeSource):
+            try:
+                size_bytes = source_identity(value, plan.volume).size
+                yield from _look_at_table(plan, name, _location(value, plan.volume), size_bytes)[0]
+            except ApiError:
+                continue
+            except (CloudTrainError, ValueError) as error:
+                yield f"`{name}`: {error}"
+        elif name in plan.checked_tables and is_frame(value):
+            yield from _frame_problems(plan, name, "it", value)
+
+
 def missing_versions(plans: Sequence[NodePlan]) -> Iterator[str]:
     """Yield which versions the machines' inputs lack: a run is refused by them before its first node.
 
@@ -161,11 +183,16 @@ def _sent_table_problems(plan: MachinePlan, name: str, dataset: Any) -> Iterator
             "node before."
         )
         return
-    from kedro_cloudtrain.worker.doubts import nested_columns  # noqa: PLC0415  # as above
+    yield from _frame_problems(plan, name, place_of(dataset), value)
 
-    columns = [str(column) for column in value.columns]
-    yield from _table_problems(plan, name, columns, nested_columns(value))
-    yield from _row_problems(plan, name, place_of(dataset), columns, value, whole=True)
+
+def _frame_problems(plan: MachinePlan, name: str, place: str, frame: pd.DataFrame) -> Iterator[str]:
+    """Yield what is wrong with a table that is here as a whole."""
+    from kedro_cloudtrain.worker.doubts import nested_columns  # noqa: PLC0415  # pandas, which takes half a second
+
+    columns = [str(column) for column in frame.columns]
+    yield from _table_problems(plan, name, columns, nested_columns(frame))
+    yield from _row_problems(plan, name, place, columns, frame, whole=True)
 
 
 def _existence_problems(dataset: Any, subject: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from kedro.io import DatasetError
 from kedro_cloudtrain.errors import DetachedError, DiskError, HyperparameterError, JobCancelledError, NotStartedError, SourceError
 from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import as_cached, place_of
+from kedro_cloudtrain.planning.inspection import unfit_inputs
 from kedro_cloudtrain.running.group import GroupBackend
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.training import TrainingOrder
@@ -21,6 +23,8 @@ from kedro_cloudtrain.storage.disk import LOCAL_ERRORS, disk_error
 from kedro_cloudtrain.storage.local_entry import LocalEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kedro.pipeline.node import Node
     from kedro.runner import Task
 
@@ -166,15 +170,18 @@ class CloudTask:
         run, plan = self._run, self._plan
         try:
             order = plan.order(inputs, run.generator)
+            check = partial(self._refuse_unfit, inputs)
             row = run.display.row(plan.node.name)
             reuse = run.settings.cache and plan.settings.cache
             if isinstance(order, TrainingOrder) and order.parameters.search is not None:
+                check()
                 return plan.outputs(self._search(order, reuse=reuse))
             if isinstance(order, TrainingOrder) and order.parameters.partitioned is not None:
+                check()
                 return plan.outputs(self._partitioned(order, order.parameters.partitioned, reuse=reuse))
             job = prepare(order, run.generator, project=run.project)
             row.reads = plan.reads  # of what has versions, the one that is read
-            values = job.run(run.backend, row, run.receipts, slots=self._slots, reuse=reuse, detach=run.settings.detach)
+            values = job.run(run.backend, row, run.receipts, slots=self._slots, reuse=reuse, detach=run.settings.detach, check=check)
         except (SourceError, HyperparameterError) as error:
             raise plan.explain(error) from error
         except OSError as error:
@@ -182,6 +189,16 @@ class CloudTask:
                 raise
             raise disk_error(error, Path(error.filename or tempfile.gettempdir())) from error
         return plan.outputs(values)
+
+    def _refuse_unfit(self, inputs: Mapping[str, Any]) -> None:
+        """Raise if a pod would be paid for to find what a look at its tables shows.
+
+        Raises:
+            SourceError: with every problem that was found.
+        """
+        problems = list(unfit_inputs(self._plan, inputs)) if self._plan.where == "runpod" else []
+        if problems:
+            raise SourceError("\n".join(problems))
 
     def _search(self, order: TrainingOrder, *, reuse: bool) -> dict[str, Any]:
         """Search the hyperparameters of a training, and return its outputs by kind."""

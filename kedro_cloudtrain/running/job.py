@@ -35,7 +35,7 @@ from kedro_cloudtrain.worker.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from kedro_cloudtrain.backends.backend import Backend, Watcher
     from kedro_cloudtrain.jobs.fingerprint import Fingerprint
@@ -128,6 +128,7 @@ class Job:
         slots: SlotSource | None = None,
         reuse: bool = False,
         detach: bool = False,
+        check: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
         """Run the job and return its outputs: by kind for a training, by dataset for a function.
 
@@ -138,6 +139,7 @@ class Job:
             slots: a slot is waited for before anything is started; reusing a result needs none.
             reuse: whether the result of an earlier run of the same work is taken, or a machine that is working on it already.
             detach: whether the job is started and left running.
+            check: raises if the job is not worth a machine; called where no earlier result is taken.
 
         Raises:
             DetachedError: the job was started and left running.
@@ -154,6 +156,8 @@ class Job:
                 if values is not None:
                     execution.scores = self.order.scores(values)
                     return values
+                if check is not None:
+                    check()
                 self._run_on(backend, execution, slots, reason, attach=reuse_identified, detach=detach)
             try:
                 values = self.order.values(self.folder, execution.finished(self.name))

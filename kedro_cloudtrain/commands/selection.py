@@ -1,0 +1,92 @@
+"""Which nodes a command is about: selected by the options by which `kedro run` selects its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kedro_cloudtrain.commands.project import find_pipeline, pipeline_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from kedro.pipeline import Pipeline
+
+    Command = TypeVar("Command", bound=Callable[..., Any])
+
+# By the names of `Pipeline.filter`, in the order of `kedro run --help`: the flags, and what they name.
+_FILTERS = {
+    "from_inputs": (["--from-inputs"], "Of the nodes, those that need these datasets, and all after them."),
+    "to_outputs": (["--to-outputs"], "Of the nodes, those that make these datasets, and all before them."),
+    "from_nodes": (["--from-nodes"], "These nodes, and all after them."),
+    "to_nodes": (["--to-nodes"], "These nodes, and all before them."),
+    "node_names": (["--nodes", "-n"], "These nodes alone."),
+    "tags": (["--tags", "-t"], "The nodes that have one of these tags."),
+    "node_namespaces": (["--namespaces", "-ns"], "The nodes of these namespaces."),
+}
+
+_SHOWN = 8
+
+
+def selection_options(command: Command) -> Command:
+    """Give a command the options by which `kedro run` selects nodes, each with commas between several names."""
+    for name, (flags, help_text) in reversed(_FILTERS.items()):
+        command = click.option(*flags, name, default="", callback=_split, help=f"{help_text} As for kedro run.")(command)
+    pipelines = click.option("--pipelines", default="", callback=_split, help="The registered pipelines, together. As for kedro run.")
+    return pipeline_option(pipelines(command))
+
+
+def select(registered: Mapping[str, Pipeline], selection: Mapping[str, Any]) -> Pipeline:
+    """Return the nodes that the options of a command select.
+
+    Args:
+        registered: the project's pipelines by name.
+        selection: what `selection_options` has given the command, by the names of its arguments.
+
+    Raises:
+        ClickException: there is no such pipeline, node, tag, dataset or namespace, or no node that meets all options.
+    """
+    names = selection["pipelines"] or [selection["pipeline"]]
+    if selection["pipelines"] and selection["pipeline"]:
+        raise click.UsageError("--pipeline and --pipelines cannot be used together: write --pipelines alone.")
+    first, *others = (find_pipeline(registered, name) for name in names)
+    pipeline = sum(others, start=first)
+    filters = {name: selection[name] for name in _FILTERS if selection[name]}
+    if not filters:
+        return pipeline
+    try:
+        return pipeline.filter(**filters)
+    except ValueError:
+        given = " ".join(f"{_FILTERS[name][0][0]}={','.join(values)}" for name, values in filters.items())
+        raise click.ClickException(f"No node is selected by {given}.{_hint(pipeline, filters)}") from None
+
+
+def _split(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
+    """Split names as `kedro run` does: a node's own name may have commas, in brackets."""
+    from kedro.framework.cli.utils import split_node_names, split_string
+
+    split: Any = split_node_names if parameter.name in ("from_nodes", "to_nodes", "node_names", "node_namespaces") else split_string
+    names: list[str] = split(context, parameter, value)
+    return names
+
+
+def _hint(pipeline: Pipeline, filters: Mapping[str, list[str]]) -> str:
+    """Return the closest name that there is, for the first one that there is not."""
+    from kedro_cloudtrain.wording import did_you_mean
+
+    nodes, datasets = [node.name for node in pipeline.nodes], sorted(pipeline.datasets())
+    spaces = {node.namespace for node in pipeline.nodes if node.namespace}
+    known = {
+        "tags": sorted({tag for node in pipeline.nodes for tag in node.tags}),
+        "node_namespaces": sorted(spaces),
+        "from_inputs": datasets,
+        "to_outputs": datasets,
+    }
+    for name, values in filters.items():
+        there = known.get(name, nodes)
+        for value in values:
+            if value not in there:
+                shown = ", ".join(there[:_SHOWN]) + (", …" if len(there) > _SHOWN else "")
+                return f" There is no {value!r}.{did_you_mean(value, there)} There {'are: ' + shown if shown else 'is none'}"
+    return " None meets all of it."
