@@ -30,7 +30,7 @@ _SHOWN = 8
 
 
 def selection_options(command: Command) -> Command:
-    """Give a command the options by which `kedro run` selects nodes, each with commas between several names."""
+    """Add to a command the options by which `kedro run` selects nodes, each with commas between several names."""
     for name, (flags, help_text) in reversed(_FILTERS.items()):
         command = click.option(*flags, name, default="", callback=_split, help=f"{help_text} As for kedro run.")(command)
     pipelines = click.option("--pipelines", default="", callback=_split, help="The registered pipelines, together. As for kedro run.")

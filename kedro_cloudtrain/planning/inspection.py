@@ -14,6 +14,7 @@ from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import bytes_on_disk, can_tell_existence, place_of, table_on_disk
 from kedro_cloudtrain.planning.partitions import look_at_partitions
 from kedro_cloudtrain.planning.plan import MachinePlan
+from kedro_cloudtrain.running.partitions import Partition, rows_of
 from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
@@ -119,6 +120,8 @@ def unfit_inputs(plan: MachinePlan, inputs: Mapping[str, Any]) -> Iterator[str]:
                 yield f"`{name}`: {error}"
         elif name in plan.checked_tables and is_frame(value):
             yield from _frame_problems(plan, name, "it", value)
+        elif name in plan.checked_tables and isinstance(value, dict):
+            yield from _partition_problems(plan, name, value)
 
 
 def missing_versions(plans: Sequence[NodePlan]) -> Iterator[str]:
@@ -174,8 +177,10 @@ def _sent_table_problems(plan: MachinePlan, name: str, dataset: Any) -> Iterator
     except Exception as error:  # noqa: BLE001  # Kedro's DatasetError, around whatever the dataset's own library raises
         yield f"`{name}` would be sent from this computer, but cannot be loaded: {reason(error)} Check its entry in the catalog."
         return
-    if plan.partitioned is not None and isinstance(value, dict):
-        return  # The look at the partitions says what is wrong.
+    if plan.partitioned is not None and not is_frame(value):
+        # What is no dict of tables either, the look at the partitions names.
+        yield from _partition_problems(plan, name, value) if isinstance(value, dict) else ()
+        return
     if not is_frame(value):
         kind = type(value).__name__ if type(value).__module__ == "builtins" else f"{type(value).__module__}.{type(value).__name__}"
         yield (
@@ -193,6 +198,22 @@ def _frame_problems(plan: MachinePlan, name: str, place: str, frame: pd.DataFram
     columns = [str(column) for column in frame.columns]
     yield from _table_problems(plan, name, columns, nested_columns(frame))
     yield from _row_problems(plan, name, place, columns, frame, whole=True)
+
+
+def _partition_problems(plan: MachinePlan, name: str, parts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the values of partitions, each of which is a table; what is wrong with the dict, its training names."""
+    sample, partitioned = plan.sample_of(name), plan.partitioned
+    if sample is None or partitioned is None or partitioned.group_column is not None:
+        return
+    for part in sorted(part for part in parts if partitioned.groups is None or part in partitioned.groups):
+        try:
+            frame = rows_of(parts, Partition(part), partitioned).rename(columns=str)
+        except SourceError:
+            return
+        rows, columns = frame.loc[:, ~frame.columns.duplicated()], [str(column) for column in frame.columns]
+        if set(sample.columns) <= set(columns) and not rows.empty:
+            for problem in sample.problems(rows, plan.features_of(columns), whole=True):
+                yield f"The partition `{part}`: {problem}"
 
 
 def _existence_problems(dataset: Any, subject: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.worker.errors import HyperparameterError, InputError
 from kedro_cloudtrain.worker.hyperparameters import MONOTONE, by_class, by_place, refuse_constrained_categories
 from kedro_cloudtrain.worker.labels import by_label
+from kedro_cloudtrain.worker.objectives import check_target
 from kedro_cloudtrain.worker.roles import SPLITTING
 
 if TYPE_CHECKING:
@@ -146,6 +147,8 @@ class SampledTarget:
             return
         try:
             check_sample(values, self.task)
+            if self.task == "regression":
+                check_target(self._library, self.parameters.hyperparameters, values.dropna())
             if self.task == "regression" or not (whole or (self.task == "binary_classification" and len(values.unique()) > 1)):
                 return
             # All classes are known: a binary target has no third one.

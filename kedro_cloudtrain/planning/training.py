@@ -142,8 +142,7 @@ class TrainingPlan(MachinePlan):
     @property
     def checked_tables(self) -> list[str]:
         """The tables, once it is known which columns they need."""
-        in_partitions = self.partitioned is not None and self.partitioned.group_column is None
-        return self.tables if self.columns and not in_partitions else []
+        return self.tables if self.columns else []
 
     @property
     def column_count(self) -> int | None:

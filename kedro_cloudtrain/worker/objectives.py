@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
+from .errors import HyperparameterError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    import pandas as pd
 
 # The objectives by which a library makes of a task what its model is read as: a number in the target's own unit, the second class's
 # probability, or a probability for each class. All others of the library are another task's, or need groups, intervals or code.
@@ -52,6 +57,14 @@ _LOSSES = {
     "poisson_deviance": ("count:poisson", "poisson", "Poisson"),
     "gamma_deviance": ("reg:gamma", "gamma"),
     "tweedie_deviance": ("reg:tweedie", "tweedie", "Tweedie"),
+}
+# The values of the target that an objective is for: in words, the least and the largest. XGBoost and LightGBM refuse others.
+_RANGES: dict[str, tuple[str, float, float]] = {
+    **dict.fromkeys(("count:poisson", "poisson"), ("of 0 or more", 0.0, math.inf)),
+    **dict.fromkeys(("reg:tweedie", "tweedie"), ("of 0 or more", 0.0, math.inf)),
+    **dict.fromkeys(("reg:gamma", "gamma"), ("above 0", math.nextafter(0.0, 1.0), math.inf)),
+    "reg:squaredlogerror": ("above -1", math.nextafter(-1.0, 0.0), math.inf),
+    **dict.fromkeys(("reg:logistic", "cross_entropy", "xentropy"), ("from 0 to 1", 0.0, 1.0)),
 }
 # The metrics of one task that a library refuses in another.
 _OTHER_METRICS: dict[str, dict[str, str]] = {
@@ -111,6 +124,30 @@ def _objective(library: str, value: Any) -> str:
         return ""  # A list of objectives is left to the library.
     name = value.partition(":")[0] if library == "catboost" else value
     return name.lower() if library == "lightgbm" else name
+
+
+def check_target(library: str, given: Mapping[str, Any], values: pd.Series) -> None:
+    """Check that a regression's objective is for the values of its target.
+
+    Args:
+        library: xgboost, lightgbm, catboost or keras.
+        given: the hyperparameters.
+        values: some of the target's numbers.
+
+    Raises:
+        HyperparameterError: it is for others.
+    """
+    name = next((name for name in _NAMES.get(library, ()) if given.get(name) is not None), None)
+    needed = None if name is None else _RANGES.get(_objective(library, given[name]))
+    if name is None or needed is None or values.dtype.kind not in "biuf":  # text is another problem
+        return
+    words, least, largest = needed
+    others = values[(values < least) | (values > largest)]
+    if len(others):
+        raise HyperparameterError(
+            f"`hyperparameters.{name}` is {given[name]!r}, which is for a target {words}, and `{values.name}` has {others.iloc[0]:g} in "
+            f"{len(others):,} of {len(values):,} rows. Take another objective, or correct the data."
+        )
 
 
 def loss_of(library: str, given: Mapping[str, Any]) -> tuple[str, float] | None:

@@ -206,3 +206,30 @@ def test_what_the_trainings_cost_together_is_told_where_their_number_is_known(jo
     price = of_partitions(Quote(candidate, "", (0.01, 0.1), 0.5), jobs, 4)
     assert price.notes == (note,)
     assert price.worst_usd == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "asked", "problem"),
+    [
+        ("about 3", {}, "The partition `Chur`: "),
+        (None, {"hyperparameters": {"objective": "poisson"}}, "The partition `Bern`: "),
+        (None, {"validation": {"group_column": "x", "folds": 9}, "hyperparameters": {}}, ""),
+        ("about 3", {"partitioned": {"groups": ["Bern", "Genf"]}}, None),
+    ],
+    ids=["text among numbers", "values that the objective refuses", "more folds than groups", "a partition that is not trained"],
+)
+def test_the_values_of_each_partition_are_looked_at(tmp_path: Path, change: str | None, asked: dict[str, Any], problem: str | None) -> None:
+    data = files(tmp_path)
+    file = tmp_path / "parts/Chur.csv"
+    frame = pd.read_csv(file).astype(object)
+    frame.loc[3, "price"] = change if change is not None else 3
+    frame.to_csv(file, index=False)
+    if "objective" in asked.get("hyperparameters", {}):
+        first = tmp_path / "parts/Bern.csv"
+        pd.read_csv(first).assign(price=-1.0).to_csv(first, index=False)
+    _, look = planned(tmp_path, data, asked.pop("partitioned", {"max_pods": 2}), **asked)
+    if problem is None:
+        assert look.problems == ()
+    else:
+        assert look.problems
+        assert look.problems[0].startswith(problem), look.problems

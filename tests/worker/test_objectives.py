@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,11 @@ from kedro_cloudtrain.worker.errors import HyperparameterError
 from kedro_cloudtrain.worker.hyperparameters import check_hyperparameters
 from kedro_cloudtrain.worker.metrics import measure
 from kedro_cloudtrain.worker.models import output_of
-from kedro_cloudtrain.worker.objectives import _NAMES, _OBJECTIVES, other_tasks
+from kedro_cloudtrain.worker.objectives import _NAMES, _OBJECTIVES, check_target, other_tasks
 from kedro_cloudtrain.worker.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RANDOM = np.random.default_rng(0)
 FRAME = pd.DataFrame({"a": RANDOM.uniform(size=200), "b": RANDOM.uniform(size=200)})
@@ -200,3 +203,55 @@ def test_what_a_task_cannot_have_is_refused_by_the_library_as_well(library: str,
 def test_what_a_library_takes_for_a_task_is_not_refused(library: str, task: str, given: dict[str, Any]) -> None:
     check_hyperparameters(library, given, task)
     watched(library, task, given)
+
+
+REGRESSIONS = [(library, objective) for library, task, objective in CASES if task == "regression" and objective not in UNKNOWN]
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize(("library", "objective"), REGRESSIONS)
+def test_a_target_is_refused_just_where_the_library_refuses_it(library: str, objective: str) -> None:
+    given = hyperparameters(library, objective)
+    if list(other_tasks(library, "regression", given)):
+        return
+    for value in (-2.0, -1.0, -0.5, 0.0, 1.0, 1.5):
+        target = SHARES.rename("y").where(FRAME.index != 5, value)
+        ours, theirs = error_of(check_target, library, given, target), error_of(fit, library, given, target)
+        assert (ours is None) == (theirs is None), (value, theirs)
+        assert ours is None or f"`y` has {value:g} in 1 of 200 rows" in ours
+
+
+def error_of(function: Callable[..., None], *args: Any) -> str | None:
+    try:
+        function(*args)
+    except Exception as error:  # noqa: BLE001  # whatever a library raises
+        return str(error)
+    return None
+
+
+def fit(library: str, given: dict[str, Any], target: pd.Series) -> None:
+    """Fit two rounds; raise what the library raises."""
+    with silence(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        match library:
+            case "xgboost":
+                import xgboost as xgb
+
+                xgb.train(given, xgb.DMatrix(FRAME.to_numpy(), target), 2)
+            case "lightgbm":
+                import lightgbm as lgb
+
+                lgb.train({"verbosity": -1, **given}, lgb.Dataset(FRAME.to_numpy(), target), 2)
+            case _:
+                from catboost import CatBoost
+
+                CatBoost({**given, "iterations": 2, "bootstrap_type": "No", "allow_writing_files": False}).fit(
+                    FRAME.to_numpy(), target, silent=True
+                )
+
+
+def test_text_and_other_objectives_are_no_matter_of_a_targets_range() -> None:
+    for given in ({}, {"objective": "reg:squarederror"}, {"objective": ["count:poisson"]}):
+        check_target("xgboost", given, pd.Series([-1.0], name="y"))
+    check_target("xgboost", {"objective": "count:poisson"}, pd.Series(["a"], name="y"))
+    check_target("xgboost", {"objective": "count:poisson"}, pd.Series([0, 5, True], name="y"))
