@@ -139,8 +139,25 @@ def _rehearsal(
             "cloudtrain rehearse --env=runpod"
         )
     gpus = {name for node in (settings.defaults, *settings.nodes.values()) if isinstance(node.gpu, tuple) for name in node.gpu}
+    for name in sorted(gpus):
+        if (note := _unusual(name)) is not None:
+            click.echo(note, err=True)
     with Rehearsal(network_volumes, seeds, faults, sorted(gpus), keep, (metadata.project_path,)) as rehearsal:
         yield rehearsal
+
+
+def _unusual(gpu: str) -> str | None:
+    """Return a sentence about a GPU that RunPod is not known to offer; None for one that it is."""
+    from kedro_cloudtrain.rehearsal.offers import Offers
+    from kedro_cloudtrain.wording import did_you_mean
+
+    names = Offers.known_gpus()
+    if gpu.lower() in (name.lower() for name in names):
+        return None
+    return (
+        f"`gpu` names {gpu!r}, and this rehearsal does not know whether RunPod has it: it plays along.{did_you_mean(gpu, names)} To ask "
+        "RunPod: kedro cloudtrain gpus"
+    )
 
 
 def _has_rclone() -> bool:

@@ -44,6 +44,33 @@ _USUAL = (
     ("NVIDIA RTX A5000", 24, 0.27),
     ("NVIDIA RTX A6000", 48, 0.49),
 )
+# What RunPod offers as well, with the memory in GB: a rehearsal has those that its settings name.
+_OTHERS = {
+    "NVIDIA A30": 24,
+    "NVIDIA B200": 180,
+    "NVIDIA B300 SXM6 AC": 288,
+    "NVIDIA GeForce RTX 3070": 8,
+    "NVIDIA GeForce RTX 3080": 10,
+    "NVIDIA GeForce RTX 3080 Ti": 12,
+    "NVIDIA GeForce RTX 3090 Ti": 24,
+    "NVIDIA GeForce RTX 4070 Ti": 12,
+    "NVIDIA GeForce RTX 4080": 16,
+    "NVIDIA GeForce RTX 4080 SUPER": 16,
+    "NVIDIA GeForce RTX 5080": 16,
+    "NVIDIA H200 NVL": 143,
+    "NVIDIA RTX 4000 SFF Ada Generation": 20,
+    "NVIDIA RTX 5000 Ada Generation": 32,
+    "NVIDIA RTX A2000": 6,
+    "NVIDIA RTX PRO 4500 Blackwell": 32,
+    "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition": 96,
+    "NVIDIA RTX PRO 6000 Blackwell Server Edition": 96,
+    "NVIDIA RTX PRO 6000 Blackwell Server Edition MIG 1g.24gb": 24,
+    "NVIDIA RTX PRO 6000 Blackwell Server Edition MIG 2g.48gb": 48,
+    "NVIDIA RTX PRO 6000 Blackwell Workstation Edition": 96,
+    "Tesla V100-PCIE-16GB": 16,
+    "Tesla V100-SXM2-16GB": 16,
+    "Tesla V100-SXM2-32GB": 32,
+}
 _CUDA = ("12.8", "12.9")
 _SIZE = re.compile(r"(\d+) ?GB")
 
@@ -106,6 +133,11 @@ class Offers:
     odd: list[Any] = dataclasses.field(default_factory=list)
     single: tuple[str, ...] = ()
 
+    @staticmethod
+    def known_gpus() -> list[str]:
+        """Return the names of the GPUs that RunPod is known to offer."""
+        return sorted([*(name for name, _, _ in _USUAL), *_OTHERS])
+
     @classmethod
     def of_rehearsal(cls, data_centers: Iterable[str], gpus: Iterable[str] = ()) -> Self:
         """Return the machines of a rehearsal: the vendor's usual ones and those of the names given, in stock in each data centre."""
@@ -113,7 +145,7 @@ class Offers:
         machines = {name: (memory_gb, usd) for name, memory_gb, usd in _USUAL}
         for name in gpus:
             size = _SIZE.search(name)
-            machines.setdefault(name, (int(size[1]) if size is not None else 24, 1.0))
+            machines.setdefault(name, (_OTHERS.get(name) or (int(size[1]) if size is not None else 24), 1.0))
         cpus = _cpus()
         for cpu in cpus:
             cpu.data_centers = [DataCenterAvailability(id=place, name=place, availability="HIGH") for place in data_centers]

@@ -136,6 +136,10 @@ def test_what_would_break_on_a_pod_breaks_and_the_rest_works(shop: Project, tmp_
         (["--env=runpod", "--seed=data/volume", "--keep=."], "lie in one another"),
         (["--env=runpod", "--keep=conf"], "--keep conf: the folder has something else in it"),
         (["--env=runpod", "--keep=/proc/kept"], "--keep /proc/kept: the folder cannot be made"),
+        (
+            ["--env=runpod", "--", "nosuchprogram"],
+            "`gpu` names 'NVIDIA Unheard-Of 96GB', and this rehearsal does not know whether RunPod has it",
+        ),
         (["--env=bucket"], "keeps its jobs in the bucket jobs, and a rehearsal has network volumes alone"),
     ],
 )

@@ -174,11 +174,18 @@ class CudaVersion(_Answer):
     available: bool = True
 
 
+class GpuMaxCount(_Answer):
+    """How many GPUs of a type one pod can have, by the largest machine of RunPod's secure cloud; None where that is not known."""
+
+    secure: Annotated[int, Field(ge=1)] | None = None
+
+
 class Gpu(_Offer):
     """A GPU type that RunPod offers; `memory` is its VRAM in GB."""
 
     memory: int = Field(0, ge=0)
     secure: bool = True
+    max_count: GpuMaxCount = Field(GpuMaxCount(), alias="maxCount")
     price: GpuPrice
     cuda_versions: tuple[CudaVersion, ...] = Field((), alias="cudaVersions")
 

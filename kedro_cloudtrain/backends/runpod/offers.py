@@ -198,6 +198,8 @@ def _gpu_candidates(
             refused.append(f"{gpu.id} (not sold in {data_center}{' as a cluster' * (settings.machines > 1)})")
         elif not gpu.secure:
             refused.append(f"{gpu.id} (not sold in the secure cloud)")
+        elif gpu.max_count.secure is not None and settings.gpu_count > gpu.max_count.secure:
+            refused.append(f"{gpu.id} (a machine has {gpu.max_count.secure} at most, and gpu_count is {settings.gpu_count})")
         elif (refusal := _price_refusal(candidate, settings)) is not None:
             refused.append(refusal)
         elif names is None and not workload.fits(gpu.memory, settings.gpu_count):

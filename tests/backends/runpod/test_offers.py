@@ -135,6 +135,7 @@ def test_without_a_volume_any_data_centre_will_do() -> None:
         ({"gpu": "NVIDIA L44"}, ConfigError, "Did you mean `NVIDIA L4`"),
         ({"gpu": "NVIDIA H100 80GB HBM3"}, CapacityError, r"H100 80GB HBM3 \(not sold in EU-RO-1\).*data centre limits the choice"),
         ({"gpu": "NVIDIA L4", "max_price_per_hour_usd": 0.42}, CapacityError, r"\$0\.43/h, over max_price_per_hour_usd 0\.42"),
+        ({"gpu": "NVIDIA L4", "gpu_count": 9}, CapacityError, r"NVIDIA L4 \(a machine has 8 at most, and gpu_count is 9\)"),
         ({"gpu": "none", "vcpu_count": 32, "max_price_per_hour_usd": 1}, CapacityError, "cpu5c with 32 vCPUs"),
     ],
 )
