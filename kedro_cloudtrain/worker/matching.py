@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .errors import InputError
 from .kinds import kind_of
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _NOUNS = {"number": "numbers", "boolean": "true and false", "date": "dates", "category": "text"}
 _SHOWN = 5
+_FIRST_ROWS = 1000
 
 
 def mismatches(features: Features, frame: pd.DataFrame) -> Iterator[str]:
@@ -36,6 +38,19 @@ def mismatches(features: Features, frame: pd.DataFrame) -> Iterator[str]:
                 f"column `{column.name}` holds {held} (such as {values.iloc[0]!r}), and the model was trained on {_NOUNS[column.kind]}: "
                 + ("each would count as its days" if is_other else "each would count as missing")
             )
+
+
+def refuse_mismatches(features: Features, frame: pd.DataFrame) -> None:
+    """Check that each column of a frame has a value that a model can use, or none at all.
+
+    Raises:
+        InputError: one has others alone.
+    """
+    # All rows are looked at only where the first ones are in doubt.
+    first = frame.head(_FIRST_ROWS)
+    problem = next(mismatches(features, frame), None) if any(mismatches(features, first)) else None
+    if problem is not None:
+        raise InputError(f"{problem[0].upper()}{problem[1:]}. Make such values in the frame before, or give the column none.")
 
 
 def unknown_categories(features: Features, frame: pd.DataFrame) -> Iterator[str]:

@@ -95,21 +95,21 @@ class TrainedModel:
         A category that no training row had counts as missing.
 
         Raises:
-            InputError: the frame lacks a column.
+            InputError: the frame lacks a column, or one has no value of the kind that the model was trained on.
         """
-        return self._target.decode(self.output(frame))
+        return self._target.decode(self._checked_output(frame))
 
     def predict_proba(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return each class's probability: a frame with the same index, and a column per class.
 
         Raises:
-            InputError: the frame lacks a column, or the model is a regression.
+            InputError: as for `predict`, or the model is a regression.
         """
         import pandas as pd
 
         if self.task == "regression":
             raise InputError(f"{self!r} is a regression, which has no probabilities: call predict.")
-        return pd.DataFrame(self._target.probabilities(self.output(frame)), index=frame.index, columns=self.classes)
+        return pd.DataFrame(self._target.probabilities(self._checked_output(frame)), index=frame.index, columns=self.classes)
 
     def predict_table(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Predict each row as `predict` and `predict_proba` do, at once.
@@ -125,6 +125,14 @@ class TrainedModel:
         from .predictions import prediction_columns
 
         return pd.DataFrame(prediction_columns(self._target, self.output(frame)), index=frame.index)
+
+    def _checked_output(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """Return the raw output for a frame of a caller's, who sees no log in which its doubts could stand."""
+        from .matching import refuse_mismatches
+
+        output = self.output(frame)
+        refuse_mismatches(self.features, frame)
+        return output
 
     def output(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Return the raw output for a frame's rows: values, the second class's probability, or (rows, classes).
