@@ -249,3 +249,16 @@ def test_an_entry_on_another_s3_server_is_not_a_source() -> None:
     assert dataset_source(entry) is None
     with pytest.raises(SourceError, match="not on a volume"):
         dataset_volume(entry)
+
+
+def test_one_model_and_many_are_told_apart_by_either_dataset(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/model.json").write_text("{}")
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many/models.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"holds the models of many groups: write `type: kedro_cloudtrain\.ModelsDataset`"):
+        ModelDataset(filepath=str(tmp_path / "many")).load()
+    with pytest.raises(DatasetError, match=r"holds one model: write `type: kedro_cloudtrain\.ModelDataset`"):
+        ModelsDataset(filepath=str(tmp_path / "one")).load()
+    with pytest.raises(DatasetError, match="There is no model in"):
+        ModelDataset(filepath=str(tmp_path / "none")).load()

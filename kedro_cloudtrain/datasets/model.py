@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 JSONPreview = NewType("JSONPreview", str)
 
+# What describes a model, and which folder is the model of which group.
+MODEL, MODELS = "model.json", "models.json"
+
 
 class ModelDataset(AbstractVersionedDataset[Any, Any]):
     """A trained model as a folder: a file in the library's own format, never a pickle, and `model.json`.
@@ -55,6 +58,9 @@ class ModelDataset(AbstractVersionedDataset[Any, Any]):
         from kedro_cloudtrain.worker.models import load_model  # noqa: PLC0415  # only for a model
 
         if not self._exists():
+            with contextlib.suppress(VersionNotFoundError):
+                if (Path(self._get_load_path()) / MODELS).is_file():
+                    raise SourceError(f"{self.filepath} holds the models of many groups: write `type: kedro_cloudtrain.ModelsDataset`.")
             raise SourceError(f"There is no model in {self.filepath}. The training node that saves it has not run yet.")
         return load_model(Path(self._get_load_path()))
 
@@ -75,11 +81,11 @@ class ModelDataset(AbstractVersionedDataset[Any, Any]):
 
     def preview(self) -> JSONPreview:
         """Return the content of `model.json` for Kedro-Viz."""
-        return JSONPreview(json.dumps(json.loads((Path(self._get_load_path()) / "model.json").read_text(encoding="utf-8"))))
+        return JSONPreview(json.dumps(json.loads((Path(self._get_load_path()) / MODEL).read_text(encoding="utf-8"))))
 
     def _exists(self) -> bool:
         with contextlib.suppress(VersionNotFoundError):
-            return (Path(self._get_load_path()) / "model.json").is_file()
+            return (Path(self._get_load_path()) / MODEL).is_file()
         return False
 
     def _describe(self) -> dict[str, Any]:
@@ -96,11 +102,15 @@ def model_folder(model: object) -> Path:
         SourceError: it is not the model of a training node.
     """
     folder = model if isinstance(model, str | Path) else getattr(model, "folder", None)
-    if folder is None or not (Path(folder) / "model.json").is_file():
+    if folder is None or not (Path(folder) / MODEL).is_file():
         subject = f"{model}, which has no model.json," if isinstance(model, str | Path) else f"This {type(model).__name__}"
-        raise SourceError(
-            f"{subject} is not the model of a training node. For a model of your own, use a dataset such as pickle.PickleDataset."
+        several = isinstance(model, dict) and any(hasattr(each, "folder") for each in model.values())
+        own = (
+            "A dict of models is saved by ModelsDataset"
+            if several
+            else "For a model of your own, use a dataset such as pickle.PickleDataset"
         )
+        raise SourceError(f"{subject} is not the model of a training node. {own}.")
     return Path(folder)
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from kedro.io import AbstractVersionedDataset, Version
 from kedro.io.core import VersionNotFoundError
 
-from kedro_cloudtrain.datasets.model import JSONPreview, model_folder, replaced
+from kedro_cloudtrain.datasets.model import MODEL, MODELS, JSONPreview, model_folder, replaced
 from kedro_cloudtrain.errors import SourceError
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.worker.models import TrainedModel
 
-# Which folder is the model of which group.
-_CONTENTS = "models.json"
 # Of a folder's name, which may have 255 bytes on most systems.
 _LONGEST = 80
 
@@ -58,6 +56,9 @@ class ModelsDataset(AbstractVersionedDataset[Any, Any]):
         from kedro_cloudtrain.worker.models import load_model  # noqa: PLC0415  # only for a model
 
         if not self._exists():
+            with contextlib.suppress(VersionNotFoundError):
+                if (Path(self._get_load_path()) / MODEL).is_file():
+                    raise SourceError(f"{self.filepath} holds one model: write `type: kedro_cloudtrain.ModelDataset`.")
             raise SourceError(f"There are no models in {self.filepath}. The training node that saves them has not run yet.")
         place = Path(self._get_load_path())
         return {name: load_model(place / folder) for name, folder in self._contents(place).items()}
@@ -81,7 +82,7 @@ class ModelsDataset(AbstractVersionedDataset[Any, Any]):
             contents = _folders_of(folders)
             for name, folder in folders.items():
                 shutil.copytree(folder, new / contents[name])
-            (new / _CONTENTS).write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            (new / MODELS).write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def preview(self) -> JSONPreview:
         """Return the names of the groups, and their folders, for Kedro-Viz."""
@@ -90,16 +91,16 @@ class ModelsDataset(AbstractVersionedDataset[Any, Any]):
     @staticmethod
     def _contents(place: Path) -> dict[str, str]:
         try:
-            contents = json.loads((place / _CONTENTS).read_text(encoding="utf-8"))
+            contents = json.loads((place / MODELS).read_text(encoding="utf-8"))
             if all(isinstance(folder, str) and (place / folder).parent == place for folder in contents.values()):
                 return dict(contents)
         except (OSError, ValueError, AttributeError):
             pass
-        raise SourceError(f"{place / _CONTENTS} does not list models. Train them again.")
+        raise SourceError(f"{place / MODELS} does not list models. Train them again.")
 
     def _exists(self) -> bool:
         with contextlib.suppress(VersionNotFoundError):
-            return (Path(self._get_load_path()) / _CONTENTS).is_file()
+            return (Path(self._get_load_path()) / MODELS).is_file()
         return False
 
     def _describe(self) -> dict[str, Any]:

@@ -108,7 +108,12 @@ class Validation(BaseModel):
                 raise ValueError(f"`validation.{extra[0]}` means nothing beside `validation.{ways[0]}`: remove it")
         held_out = 1 / self.folds if self.folds is not None else self.fraction or 0.2
         if held_out + (self.test_fraction or 0) >= 1:
-            raise ValueError("`validation.fraction` and `validation.test_fraction` leave no rows to fit: their sum must be below 1")
+            by = "folds" if self.folds is not None else "fraction"
+            default = "" if self.folds is not None or self.fraction is not None else ", left out,"
+            raise ValueError(
+                f"`validation.{by}`{default} holds out {held_out:g} of the rows, `validation.test_fraction` {self.test_fraction or 0:g}: "
+                "they leave no rows to fit. Together they must be below 1"
+            )
         return self
 
 

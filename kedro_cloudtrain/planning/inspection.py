@@ -7,7 +7,7 @@ import dataclasses
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.datasets import CloudDataset
+from kedro_cloudtrain.datasets import CloudDataset, ModelDataset, ModelsDataset
 from kedro_cloudtrain.errors import ApiError, CloudTrainError, SourceError
 from kedro_cloudtrain.jobs.spec import is_parameter
 from kedro_cloudtrain.planning.catalog import reason
@@ -229,7 +229,8 @@ def _existence_problems(dataset: Any, subject: str) -> Iterator[str]:
         # What does not exist takes no time to load, and some of it loads: an IncrementalDataset whose partitions are all confirmed.
         dataset.load()
     except Exception as error:  # noqa: BLE001  # as above
-        if isinstance(dataset, CloudDataset) and dataset.has_versions:
+        is_other_model = isinstance(dataset, ModelDataset | ModelsDataset) and dataset.filepath.exists()
+        if is_other_model or (isinstance(dataset, CloudDataset) and dataset.has_versions):
             yield f"{subject} cannot be loaded: {reason(error)}"
         elif bytes_on_disk(dataset) is not None:
             yield f"{subject} cannot be loaded: {reason(error)} Check {place_of(dataset)}, and its entry in the catalog."
