@@ -71,7 +71,7 @@ class GpuUse:
         threading.Thread(target=self._sample, name="cloudtrain-gpu", daemon=True).start()
 
     def close(self) -> float | None:
-        """Stop, and return the mean use in percent, of all GPUs; None where the driver has said nothing."""
+        """Stop, and return the mean use in percent, of all GPUs; None where the driver has not answered."""
         self._over.set()
         return round(sum(self._samples) / len(self._samples), 1) if self._samples else None
 

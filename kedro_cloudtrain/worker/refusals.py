@@ -16,7 +16,7 @@ _PLACE = re.compile(r"^(\[[\d:]+\] )?\S*/\S+:\d+: ")
 _PLACE_BEHIND = re.compile(r" at \S+, line \d+ ?\.?$")
 _CONDITION = re.compile(r"^Check failed: \S+(?: [=!<>]+ .*?\))? ?: (?=\S)")
 _WORD = 4
-# The classes of the libraries' own errors: what they say is said to a user.
+# The classes of the libraries' own errors: what they say is shown to a user.
 _OWN_ERRORS = ("XGBoostError", "LightGBMError", "CatBoostError")
 _WEIGHTS = ("class_weights", "auto_class_weights", "scale_pos_weight")
 _OBJECTIVES = ("quantile_alpha", "objective", "loss_function", "objective_type", "loss", "app", "application", "eval_metric", "metric")
