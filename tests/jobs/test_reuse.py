@@ -171,7 +171,9 @@ def test_a_hyperparameter_that_names_a_file_of_this_computer_counts_as_changed(p
 def test_the_process_of_a_killed_client_is_found_again(slow: Project, start: Start) -> None:
     held = hold(slow)
     client = start(slow)
-    wait_until(lambda: slow.jobs and (slow.jobs[0] / "progress.jsonl").exists(), PATIENCE_S)
+    # The process may be at work before its client has noted it.
+    files = ("progress.jsonl", "machine.json")
+    wait_until(lambda: slow.jobs and all((slow.jobs[0] / name).exists() for name in files), PATIENCE_S)
     os.killpg(client.pid, signal.SIGKILL)
     client.wait(PATIENCE_S)
     held.unlink()
