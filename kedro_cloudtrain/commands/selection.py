@@ -15,25 +15,24 @@ if TYPE_CHECKING:
 
     Command = TypeVar("Command", bound=Callable[..., Any])
 
-# By the names of `Pipeline.filter`, in the order of `kedro run --help`: the flags, and what they name.
+# By the names of `Pipeline.filter`, in the order of `kedro run --help`: the flags, what they name, and the help.
 _FILTERS = {
-    "from_inputs": (["--from-inputs"], "Of the nodes, those that need these datasets, and all after them."),
-    "to_outputs": (["--to-outputs"], "Of the nodes, those that make these datasets, and all before them."),
-    "from_nodes": (["--from-nodes"], "These nodes, and all after them."),
-    "to_nodes": (["--to-nodes"], "These nodes, and all before them."),
-    "node_names": (["--nodes", "-n"], "These nodes alone."),
-    "tags": (["--tags", "-t"], "The nodes that have one of these tags."),
-    "node_namespaces": (["--namespaces", "-ns"], "The nodes of these namespaces."),
+    "from_inputs": (["--from-inputs"], "dataset", "The nodes that need these datasets, and all after them."),
+    "to_outputs": (["--to-outputs"], "dataset", "The nodes that make these datasets, and all before them."),
+    "from_nodes": (["--from-nodes"], "node", "These nodes, and all after them."),
+    "to_nodes": (["--to-nodes"], "node", "These nodes, and all before them."),
+    "node_names": (["--nodes", "-n"], "node", "These nodes alone."),
+    "tags": (["--tags", "-t"], "tag", "The nodes that have one of these tags."),
+    "node_namespaces": (["--namespaces", "-ns"], "namespace", "The nodes of these namespaces."),
 }
-
 _SHOWN = 8
 
 
 def selection_options(command: Command) -> Command:
     """Add to a command the options by which `kedro run` selects nodes, each with commas between several names."""
-    for name, (flags, help_text) in reversed(_FILTERS.items()):
-        command = click.option(*flags, name, default="", callback=_split, help=f"{help_text} As for kedro run.")(command)
-    pipelines = click.option("--pipelines", default="", callback=_split, help="The registered pipelines, together. As for kedro run.")
+    for name, (flags, _, help_text) in reversed(_FILTERS.items()):
+        command = click.option(*flags, name, default="", callback=_split, help=help_text)(command)
+    pipelines = click.option("--pipelines", default="", callback=_split, help="Several registered pipelines, together.")
     return pipeline_option(pipelines(command))
 
 
@@ -72,21 +71,22 @@ def _split(context: click.Context, parameter: click.Parameter, value: str) -> li
 
 
 def _hint(pipeline: Pipeline, filters: Mapping[str, list[str]]) -> str:
-    """Return the closest name that there is, for the first one that there is not."""
+    """Return which name there is not, with the closest that there is; else that no node matches."""
     from kedro_cloudtrain.wording import did_you_mean
 
-    nodes, datasets = [node.name for node in pipeline.nodes], sorted(pipeline.datasets())
-    spaces = {node.namespace for node in pipeline.nodes if node.namespace}
+    spaces = [node.namespace.split(".") for node in pipeline.nodes if node.namespace]
     known = {
-        "tags": sorted({tag for node in pipeline.nodes for tag in node.tags}),
-        "node_namespaces": sorted(spaces),
-        "from_inputs": datasets,
-        "to_outputs": datasets,
+        "node": [node.name for node in pipeline.nodes],
+        "tag": sorted({tag for node in pipeline.nodes for tag in node.tags}),
+        "namespace": sorted({".".join(parts[: end + 1]) for parts in spaces for end in range(len(parts))}),
+        "dataset": sorted({name.partition("@")[0] for name in pipeline.datasets()}),
     }
     for name, values in filters.items():
-        there = known.get(name, nodes)
-        for value in values:
-            if value not in there:
-                shown = ", ".join(there[:_SHOWN]) + (", …" if len(there) > _SHOWN else "")
-                return f" There is no {value!r}.{did_you_mean(value, there)} There {'are: ' + shown if shown else 'is none'}"
-    return " None meets all of it."
+        noun = _FILTERS[name][1]
+        there = known[noun]
+        missing = next((value for value in values if value.partition("@")[0] not in there), None)
+        if missing is not None:
+            shown = ", ".join(there[:_SHOWN]) + (", …" if len(there) > _SHOWN else "")
+            rest = f" The {noun}s are: {shown}." if there else f" No node has a {noun}."
+            return f" There is no {noun} {missing!r}.{did_you_mean(missing, there)}{rest}"
+    return " No node matches all of the options." if len(filters) > 1 else " No node matches."

@@ -19,7 +19,7 @@ from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
 from kedro_cloudtrain.worker.errors import nearest
-from kedro_cloudtrain.worker.readers import READ_WHOLE
+from kedro_cloudtrain.worker.readers import READ_WHOLE, TEXT, takes_nrows
 from kedro_cloudtrain.worker.tables import first_look, read_head, repeated_columns, table_shape
 from kedro_cloudtrain.worker.values import is_frame
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
 
     from kedro_cloudtrain.planning.plan import NodePlan
+    from kedro_cloudtrain.planning.sample import Sample
     from kedro_cloudtrain.storage.volumes import Volume
     from kedro_cloudtrain.worker.locations import Location
 
@@ -39,6 +40,7 @@ _LARGEST_LOOK_BYTES = 64 * 1024 * 1024
 _SAMPLED_ROWS = 200
 # A table that is so small is looked at as a whole: how many rows and groups it has, only all of them tell.
 _SMALL_BYTES, _MOST_ROWS = 1024 * 1024, 100_000
+_PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar", ".tgz")
 _READER_OF = {"xlsx": "openpyxl", "xls": "xlrd"}
 
 
@@ -103,25 +105,33 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
 def unfit_inputs(plan: MachinePlan, inputs: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the tables of a job that is about to be paid for.
 
-    By now there is also what other nodes of the run have made. What cannot be found out here is the machine's to find.
+    By now there is also what other nodes of the run have made. What cannot be found out here, or only by reading a large file as a whole,
+    is the machine's to find.
 
     Args:
-        plan: the node.
+        plan: the node, with the parameters that its job has.
         inputs: the value of each input, or the source that the machine reads.
     """
     for name, value in inputs.items():
         if isinstance(value, UrlSource | VolumeSource):
             try:
-                size_bytes = source_identity(value, plan.volume).size
-                yield from _look_at_table(plan, name, _location(value, plan.volume), size_bytes)[0]
-            except ApiError:
-                continue
-            except (CloudTrainError, ValueError) as error:
+                size_bytes, location = source_identity(value, plan.volume).size, _location(value, plan.volume)
+                if _has_first_rows(location) or 0 < (size_bytes or 0) <= _SMALL_BYTES:
+                    yield from _look_at_table(plan, name, location, size_bytes)[0]
+            except (SourceError, ValueError) as error:
                 yield f"`{name}`: {error}"
+            except CloudTrainError:
+                continue
         elif name in plan.checked_tables and is_frame(value):
-            yield from _frame_problems(plan, name, "it", value)
+            yield from _frame_problems(plan, name, "the table", value)
         elif name in plan.checked_tables and isinstance(value, dict):
             yield from _partition_problems(plan, name, value)
+
+
+def _has_first_rows(location: Location) -> bool:
+    """Return whether a table's first rows can be read without the others."""
+    packed = location.load_args.get("compression", "infer") != "infer" or location.place.lower().endswith(_PACKED)
+    return location.format == "parquet" or (location.format in TEXT and takes_nrows(location.load_args) and not packed)
 
 
 def missing_versions(plans: Sequence[NodePlan]) -> Iterator[str]:
@@ -210,9 +220,10 @@ def _partition_problems(plan: MachinePlan, name: str, parts: Mapping[str, Any]) 
             frame = rows_of(parts, Partition(part), partitioned).rename(columns=str)
         except SourceError:
             return
-        rows, columns = frame.loc[:, ~frame.columns.duplicated()], [str(column) for column in frame.columns]
-        if set(sample.columns) <= set(columns) and not rows.empty:
-            for problem in sample.problems(rows, plan.features_of(columns), whole=True):
+        columns = list(frame.columns)
+        if len(frame) >= max(1, partitioned.min_rows or 0) and set(sample.columns) <= set(columns):
+            features = plan.features_of(columns)
+            for problem in sample.problems(_looked_at(sample, frame, features), features, whole=True):
                 yield f"The partition `{part}`: {problem}"
 
 
@@ -304,10 +315,17 @@ def _row_problems(plan: MachinePlan, name: str, place: str, columns: Sequence[st
     """Yield what is wrong with the values of a table's rows."""
     sample = plan.sample_of(name)
     if rows.empty and plan.needs_rows:
-        yield f"`{name}`: {place} has no rows. Check the file."
+        yield f"`{name}`: {place} has no rows. Check it, and the node that makes it."
     elif sample is not None and set(sample.columns) <= set(columns) and not rows.empty:
-        rows = rows.rename(columns=str)
-        yield from sample.problems(rows.loc[:, ~rows.columns.duplicated()], plan.features_of(columns), whole=whole)
+        features = plan.features_of(columns)
+        yield from sample.problems(_looked_at(sample, rows.rename(columns=str), features), features, whole=whole)
+
+
+def _looked_at(sample: Sample, rows: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+    """Return the columns whose values are looked at, each once: a table may be as large as the memory."""
+    wanted = [*sample.columns, *sample.constrained(features)]
+    chosen = rows[[column for column in dict.fromkeys(wanted) if column in rows.columns]]
+    return chosen.loc[:, ~chosen.columns.duplicated()]
 
 
 def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> Iterator[str]:

@@ -242,6 +242,10 @@ class MachinePlan(NodePlan, abc.ABC):
             ConfigError: parameters that another node has made, or a hook has changed, are not valid.
         """
 
+    def of_order(self, order: Order, generator: TrainingScriptGenerator) -> MachinePlan | None:  # noqa: ARG002  # a training's
+        """Return the plan as the tables of an order are looked at; None where nothing is known of what it needs."""
+        return self
+
     def outputs(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the node's outputs by dataset, from what its job has left."""
         return dict(values)

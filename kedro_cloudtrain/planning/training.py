@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.jobs.workload import Workload
     from kedro_cloudtrain.planning.reading import Reading
+    from kedro_cloudtrain.running.order import Order
     from kedro_cloudtrain.worker.target import Task
 
 
@@ -236,6 +237,15 @@ class TrainingPlan(MachinePlan):
             project=self.project,
             to_pod=self.where == "runpod",
         )
+
+    def of_order(self, order: Order, generator: TrainingScriptGenerator) -> TrainingPlan | None:
+        """Return the plan with the parameters that the order has, which a node or a hook may have made.
+
+        None for a template of the project's own: it may make its target and its features itself.
+        """
+        if not isinstance(order, TrainingOrder) or not generator.is_shipped(order.parameters.model_type):
+            return None
+        return dataclasses.replace(self, parameters=order.parameters, task=task_of(order.parameters.model_type))
 
     def outputs(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the node's outputs by dataset; the job has left them by kind."""

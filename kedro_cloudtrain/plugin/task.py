@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.jobs.partitioned import Partitioned
     from kedro_cloudtrain.planning.plan import MachinePlan
+    from kedro_cloudtrain.running.order import Order
     from kedro_cloudtrain.running.run import Run
     from kedro_cloudtrain.running.slots import SlotSource
     from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines
@@ -170,7 +171,7 @@ class CloudTask:
         run, plan = self._run, self._plan
         try:
             order = plan.order(inputs, run.generator)
-            check = partial(self._refuse_unfit, inputs)
+            check = partial(self._refuse_unfit, order, inputs)
             row = run.display.row(plan.node.name)
             reuse = run.settings.cache and plan.settings.cache
             if isinstance(order, TrainingOrder) and order.parameters.search is not None:
@@ -190,13 +191,14 @@ class CloudTask:
             raise disk_error(error, Path(error.filename or tempfile.gettempdir())) from error
         return plan.outputs(values)
 
-    def _refuse_unfit(self, inputs: Mapping[str, Any]) -> None:
+    def _refuse_unfit(self, order: Order, inputs: Mapping[str, Any]) -> None:
         """Raise if a pod would be paid for to find what a look at its tables shows.
 
         Raises:
             SourceError: with every problem that was found.
         """
-        problems = list(unfit_inputs(self._plan, inputs)) if self._plan.where == "runpod" else []
+        plan = self._plan.of_order(order, self._run.generator) if self._plan.where == "runpod" else None
+        problems = list(unfit_inputs(plan, inputs)) if plan is not None else []
         if problems:
             raise SourceError("\n".join(problems))
 

@@ -23,7 +23,7 @@ from .devices import whole_cores
 from .errors import InputError, LostProcessError, MachineError, PackageError
 from .other_machines import OtherMachines
 from .relayed_callbacks import relayed_to_lightgbm, relayed_to_xgboost
-from .scratch import scratch_of_process
+from .scratch import scratch
 from .splitting import Part
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ _PORTS = range(20_000, 32_000)
 _START_S = 120.0
 _END_S = 10.0
 _LOOK_EVERY_S = 0.02
-_REAPED_S = 0.5
-_REPORTED_S = 5.0
+_REAPED_S, _REPORTED_S = 0.5, 5.0
 _LOOK_AGAIN_S = 0.5
 _PROCESS = f"{__package__}.cluster_process"
 # Work stealing would move rows from one process to another, and with them the sums' order.
@@ -112,7 +111,8 @@ class Cluster:
         self._host = self._others.address if self._others is not None else _LOOPBACK
         here = workers // self._others.machines if self._others is not None else workers
         self._environments = [{} for _ in range(here)] if gpu is None or here == 1 else _by_gpu(here, gpu)
-        self._scratch = scratch_of_process()
+        self._stack = contextlib.ExitStack()
+        self._scratch = self._stack.enter_context(scratch())
         # Rows that this process has are handed over by files, which the other machines see on the volume.
         self._folder = self._scratch if self._others is None else self._others.folder
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -241,7 +241,7 @@ class Cluster:
         for each in (self.client, self._scheduler):
             if each is not None:
                 each.close(timeout=_END_S)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._stack.close()
         return error if died is None or error is None else LostProcessError(died)
 
     def _await_reason(self) -> None:

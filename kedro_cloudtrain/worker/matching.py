@@ -40,17 +40,21 @@ def mismatches(features: Features, frame: pd.DataFrame) -> Iterator[str]:
             )
 
 
-def refuse_mismatches(features: Features, frame: pd.DataFrame) -> None:
-    """Check that each column of a frame has a value that a model can use, or none at all.
+def refuse_dates(features: Features, frame: pd.DataFrame) -> None:
+    """Check that no column of numbers holds dates, each of which would count as the days since 1970.
+
+    Any other value that a model cannot use counts as missing, as it does in a single row.
 
     Raises:
-        InputError: one has others alone.
+        InputError: one holds dates.
     """
-    # All rows are looked at only where the first ones are in doubt.
-    first = frame.head(_FIRST_ROWS)
-    problem = next(mismatches(features, frame), None) if any(mismatches(features, first)) else None
-    if problem is not None:
-        raise InputError(f"{problem[0].upper()}{problem[1:]}. Make such values in the frame before, or give the column none.")
+    names = {str(name): name for name in reversed(frame.columns)}
+    for column in features.columns:
+        if column.kind in ("number", "boolean") and column.name in names and kind_of(frame[names[column.name]].head(_FIRST_ROWS)) == "date":
+            raise InputError(
+                f"The column `{column.name}` holds dates, and the model was trained on {_NOUNS[column.kind]}. Make numbers of them before "
+                "the prediction."
+            )
 
 
 def unknown_categories(features: Features, frame: pd.DataFrame) -> Iterator[str]:

@@ -95,7 +95,7 @@ class TrainedModel:
         A category that no training row had counts as missing.
 
         Raises:
-            InputError: the frame lacks a column, or one has no value of the kind that the model was trained on.
+            InputError: the frame lacks a column, or has dates where the model was trained on numbers.
         """
         return self._target.decode(self._checked_output(frame))
 
@@ -127,11 +127,11 @@ class TrainedModel:
         return pd.DataFrame(prediction_columns(self._target, self.output(frame)), index=frame.index)
 
     def _checked_output(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        """Return the raw output for a frame of a caller's, who sees no log in which its doubts could stand."""
-        from .matching import refuse_mismatches
+        """Return the raw output for a frame of a caller's; a table that a machine reads is checked by its first rows."""
+        from .matching import refuse_dates
 
-        output = self.output(frame)
-        refuse_mismatches(self.features, frame)
+        output = self.output(frame)  # it checks the columns' names
+        refuse_dates(self.features, frame)
         return output
 
     def output(self, frame: pd.DataFrame) -> NDArray[np.float64]:

@@ -60,9 +60,9 @@ _LOSSES = {
 }
 # The values of the target that an objective is for: in words, the least and the largest. XGBoost and LightGBM refuse others.
 _RANGES: dict[str, tuple[str, float, float]] = {
-    **dict.fromkeys(("count:poisson", "poisson"), ("of 0 or more", 0.0, math.inf)),
-    **dict.fromkeys(("reg:tweedie", "tweedie"), ("of 0 or more", 0.0, math.inf)),
-    **dict.fromkeys(("reg:gamma", "gamma"), ("above 0", math.nextafter(0.0, 1.0), math.inf)),
+    # LightGBM's gamma takes 0, and only its metric of that name does not.
+    **dict.fromkeys(("count:poisson", "poisson", "reg:tweedie", "tweedie", "gamma"), ("of 0 or more", 0.0, math.inf)),
+    "reg:gamma": ("above 0", math.nextafter(0.0, 1.0), math.inf),
     "reg:squaredlogerror": ("above -1", math.nextafter(-1.0, 0.0), math.inf),
     **dict.fromkeys(("reg:logistic", "cross_entropy", "xentropy"), ("from 0 to 1", 0.0, 1.0)),
 }
@@ -144,9 +144,10 @@ def check_target(library: str, given: Mapping[str, Any], values: pd.Series) -> N
     words, least, largest = needed
     others = values[(values < least) | (values > largest)]
     if len(others):
+        have = "has another" if len(others) == 1 else "have others"
         raise HyperparameterError(
-            f"`hyperparameters.{name}` is {given[name]!r}, which is for a target {words}, and `{values.name}` has {others.iloc[0]:g} in "
-            f"{len(others):,} of {len(values):,} rows. Take another objective, or correct the data."
+            f"`hyperparameters.{name}` is {given[name]!r}, which is for a target {words}, and of {len(values):,} rows of `{values.name}` "
+            f"{len(others):,} {have}, such as {others.iloc[0]}. Choose another objective, or correct the data."
         )
 
 

@@ -90,9 +90,10 @@ def parquet_names(file: Any, location: Location) -> list[str]:
         return [name for name in names if name not in parquet_index(parts[0])]
 
 
-def parquet_shape(file: Any) -> tuple[int, int]:
+def parquet_shape(file: Any, location: Location) -> tuple[int, int]:
     """Return how many rows and columns a table has, by its footer."""
-    parts = parquet_parts(file)
+    with explained(location):
+        parts = parquet_parts(file)
     return sum(part.metadata.num_rows for part in parts), len(parts[0].schema_arrow.names)
 
 

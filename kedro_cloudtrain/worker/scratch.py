@@ -6,7 +6,9 @@ import atexit
 import contextlib
 import fcntl
 import os
+import re
 import shutil
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -15,7 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PREFIX = "cloudtrain-scratch-"
+# Another machine's locks are not seen in a file system that they share.
+_PREFIX = f"cloudtrain-scratch-{re.sub('[^A-Za-z0-9]', '', socket.gethostname())}-"
 # A folder that is being made has no lock for a moment.
 _NEW_S = 60.0
 _of_process = contextlib.ExitStack()
@@ -53,7 +56,7 @@ def _locked(folder: Path) -> int | None:
     """Lock a folder, and return the lock; None where another process holds it, or it cannot be locked."""
     lock = None
     try:
-        lock = os.open(folder, os.O_RDONLY)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:  # Another user's, or removed by now, or in a file system without locks.
         if lock is not None:

@@ -119,7 +119,7 @@ def table_shape(location: Location, size_bytes: int | None = None) -> tuple[int,
     """
     if location.format != "parquet":
         return None
-    rows, columns = on_parts(location, parquet_shape)[0]
+    rows, columns = on_parts(location, lambda file: parquet_shape(file, location))[0]
     parts = max(1.0, size_bytes / location.size) if size_bytes and location.size else 1.0
     return round(rows * parts), columns
 

@@ -22,7 +22,7 @@ from .inputs import input_location
 from .kept_folds import KeptFolds
 from .metrics import measure
 from .models import load_model, output_of, save_model
-from .objectives import check_target, loss_of
+from .objectives import loss_of
 from .part_checks import check_fitted, check_held, count_rows
 from .part_encoder import PartEncoder
 from .predictions import predictions_table
@@ -160,8 +160,6 @@ class TrainingJob(FoldsJob):
             self._roles, self._names = roles, roles.features_in(table.frame.columns)
             if not self._names:
                 raise InputError(f"{location.place} has no column but the target `{target}`: a model has nothing to learn from.")
-        if self._task == "regression":
-            check_target(self._library, self._hyperparameters, table.frame[target].dropna())
         return table.frame
 
     def split(

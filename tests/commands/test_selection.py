@@ -65,11 +65,16 @@ def test_the_options_of_a_run_select_the_same_nodes(options: list[str], names: l
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--nodes=trai"], "No node is selected by --nodes=trai. There is no 'trai'. Did you mean `train`? There are: train, sum_up"),
-        (["--tags=gpus"], "No node is selected by --tags=gpus. There is no 'gpus'. Did you mean `gpu`? There are: daily, gpu"),
-        (["--tags=gpu", "--nodes=sum_up"], "No node is selected by --nodes=sum_up --tags=gpu. None meets all of it."),
-        (["--namespaces=reports"], "There is no 'reports'. There is none"),
-        (["--to-outputs=models"], "Did you mean `model`?"),
+        (
+            ["--nodes=trai"],
+            "selected by --nodes=trai. There is no node 'trai'. Did you mean `train`? The nodes are: train, sum_up.",
+        ),
+        (["--tags=gpus"], "There is no tag 'gpus'. Did you mean `gpu`? The tags are: daily, gpu."),
+        (["--tags=gpu", "--nodes=sum_up"], "selected by --nodes=sum_up --tags=gpu. No node matches all of the options."),
+        (["--pipelines=reports", "-ns", "reports", "-t", "gpu"], "There is no tag 'gpu'. No node has a tag."),
+        (["--namespaces=reports"], "There is no namespace 'reports'. No node has a namespace."),
+        (["--to-outputs=models"], "There is no dataset 'models'. Did you mean `model`?"),
+        (["--from-inputs=names"], "selected by --from-inputs=names. No node matches."),
         (["--pipelines=training,report"], "There is no pipeline 'report'. Did you mean `reports`?"),
         (["--pipelines=training", "-p", "training"], "--pipeline and --pipelines cannot be used together"),
     ],

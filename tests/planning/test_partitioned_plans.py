@@ -215,8 +215,9 @@ def test_what_the_trainings_cost_together_is_told_where_their_number_is_known(jo
         (None, {"hyperparameters": {"objective": "poisson"}}, "The partition `Bern`: "),
         (None, {"validation": {"group_column": "x", "folds": 9}, "hyperparameters": {}}, ""),
         ("about 3", {"partitioned": {"groups": ["Bern", "Genf"]}}, None),
+        ("about 3", {"partitioned": {"min_rows": 9}, "first_rows": 4}, None),
     ],
-    ids=["text among numbers", "values that the objective refuses", "more folds than groups", "a partition that is not trained"],
+    ids=["text among numbers", "values that the objective refuses", "more folds than groups", "a partition not named", "a small one"],
 )
 def test_the_values_of_each_partition_are_looked_at(tmp_path: Path, change: str | None, asked: dict[str, Any], problem: str | None) -> None:
     data = files(tmp_path)
@@ -224,6 +225,10 @@ def test_the_values_of_each_partition_are_looked_at(tmp_path: Path, change: str 
     frame = pd.read_csv(file).astype(object)
     frame.loc[3, "price"] = change if change is not None else 3
     frame.to_csv(file, index=False)
+    if (rows := asked.pop("first_rows", None)) is not None:
+        for name in ("Bern", "Genf"):
+            other = tmp_path / f"parts/{name}.csv"
+            pd.concat([pd.read_csv(other)] * rows).to_csv(other, index=False)
     if "objective" in asked.get("hyperparameters", {}):
         first = tmp_path / "parts/Bern.csv"
         pd.read_csv(first).assign(price=-1.0).to_csv(first, index=False)

@@ -90,11 +90,18 @@ def test_folders_of_others_stay(tmp_path: Path) -> None:
     for name in ("cloudtrain-results", "other"):
         (tmp_path / name).mkdir()
         _age(tmp_path / name)
-    (tmp_path / "cloudtrain-scratch-file").write_text("a file of that name")
-    _age(tmp_path / "cloudtrain-scratch-file")
+    with scratch() as folder:
+        mine = folder.name.rpartition("-")[0]
+    left = {"cloudtrain-results", "other", f"{mine}-file", f"{mine}-pipe", f"{mine}-link", "cloudtrain-scratch-elsewhere-abc"}
+    (tmp_path / f"{mine}-file").write_text("a file of that name")
+    os.mkfifo(tmp_path / f"{mine}-pipe")
+    (tmp_path / f"{mine}-link").symlink_to("other")
+    (tmp_path / "cloudtrain-scratch-elsewhere-abc").mkdir()
+    for name in left:
+        _age(tmp_path / name)
     with scratch():
         pass
-    assert {path.name for path in tmp_path.iterdir()} == {"cloudtrain-results", "other", "cloudtrain-scratch-file"}
+    assert {path.name for path in tmp_path.iterdir()} == left
 
 
 def test_a_process_has_as_many_folders_as_it_asks_for(tmp_path: Path) -> None:

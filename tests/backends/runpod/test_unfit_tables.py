@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+
+import numpy as np
+import pandas as pd
 import pytest
 from support.cloud import Cloud
-from support.kedro_project import REGISTRY, Project, edit, run
+from support.kedro_project import REGISTRY, ROOT, Project, edit, run
 
 FITS = "weight,mass,kind\n" + "".join(f"{row},{row * 2},{row % 2}\n" for row in range(60))
 PARAMETERS = """
@@ -40,7 +44,7 @@ def refused(shop: Project, cloud: Cloud) -> str:
     done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod")
     text = done.stdout + done.stderr
     assert done.returncode == 1, text
-    assert "Traceback" not in text
+    assert "Traceback" not in text, text
     assert cloud.runpod.requests("POST /v2/pods") == []
     assert not list(cloud.bucket.glob(".cloudtrain/jobs/*/train.py"))
     return " ".join(text.split())
@@ -96,3 +100,62 @@ def test_nothing_is_looked_at_for_a_result_that_is_there(shop: Project, cloud: C
     assert "reused" in run(shop, "--env=runpod")
     assert [path for method, path in cloud.s3.requests if method == "GET" and path.endswith("penguins.csv")][read:] == []
     assert cloud.runpod.requests("POST /v2/pods") == [created]
+
+
+def test_parameters_that_a_hook_has_changed_are_those_that_a_table_is_looked_at_by(shop: Project, cloud: Cloud) -> None:
+    shop.write(
+        "src/shop/settings.py",
+        """
+        from kedro.framework.hooks import hook_impl
+
+
+        class Corrects:
+            @hook_impl
+            def before_node_run(self, node, inputs):
+                if node.name == "train_mass":
+                    return {"params:mass": {**inputs["params:mass"], "target_column": TARGET}}
+
+
+        HOOKS = (Corrects(),)
+        """.replace("TARGET", '"mass"'),
+    )
+    shop.write("conf/base/parameters.yml", PARAMETERS.replace("target_column: mass", "target_column: masse"))
+    run(shop, "--env=runpod")
+    edit(shop, "src/shop/settings.py", '"mass"', '"heft"')
+    shop.write("conf/base/parameters.yml", PARAMETERS)
+    before = len(cloud.runpod.requests("POST /v2/pods"))
+    done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod")
+    assert (done.returncode, "`penguins` has no column `heft`" in done.stdout + done.stderr) == (1, True)
+    assert len(cloud.runpod.requests("POST /v2/pods")) == before
+
+
+def test_a_template_of_the_projects_own_may_make_its_target_itself(shop: Project, cloud: Cloud) -> None:
+    shop.write("templates/mine.py.j2", (ROOT / "templates/xgboost_regression.py.j2").read_text())
+    shop.write(
+        "conf/base/parameters.yml", PARAMETERS.replace("xgboost_regression", "mine").replace("target_column: mass", "target_column: x")
+    )
+    done = shop.kedro("run", "--runner=cloudtrain", "--env=runpod")
+    assert done.returncode == 1  # this one makes none
+    assert len(cloud.runpod.requests("POST /v2/pods")) == 1
+
+
+def test_a_packed_table_is_not_downloaded_for_a_look(shop: Project, cloud: Cloud) -> None:
+    noise = pd.DataFrame(np.random.default_rng(0).random((150_000, 2)), columns=["weight", "mass"])
+    (cloud.bucket / "datasets/penguins.csv.gz").write_bytes(gzip.compress(noise.to_csv(index=False).encode()))
+    edit(shop, "conf/base/catalog.yml", "penguins.csv", "penguins.csv.gz")
+    run(shop, "--env=runpod")
+    assert not [path for method, path in cloud.s3.requests if method == "GET" and path.endswith("penguins.csv.gz")]
+
+
+def test_a_damaged_parquet_file_is_named(shop: Project, cloud: Cloud) -> None:
+    file = cloud.bucket / "datasets/penguins.parquet"
+    pd.DataFrame({"weight": range(60), "mass": range(60)}).to_parquet(file)
+    content = bytearray(file.read_bytes())
+    content[-60:-20] = bytes(40)
+    file.write_bytes(content)
+    edit(shop, "conf/base/catalog.yml", "penguins.csv", "penguins.parquet")
+    assert "datasets/penguins.parquet cannot be read as parquet: " in refused(shop, cloud)
+    planned = shop.kedro("cloudtrain", "plan", "--env=runpod")
+    assert planned.returncode == 1
+    assert "Traceback" not in planned.stdout + planned.stderr
+    assert "cannot be read as parquet" in " ".join(planned.stdout.split())
