@@ -242,7 +242,8 @@ def test_a_key_that_may_not_list_clusters_hides_no_pod(cloud: Cloud, monkeypatch
 
 
 def test_a_prediction_that_has_lost_a_machine_goes_on_from_the_pieces_of_all(cloud: Cloud, tmp_path: Path) -> None:
-    frame = pd.concat([flights(2**14)] * 30, ignore_index=True)
+    # Each machine has several pieces, so that there is work left when the fault comes after the first.
+    frame = pd.concat([flights(2**14)] * 60, ignore_index=True)
     frame.to_parquet(cloud.bucket / "datasets/flights.parquet", row_group_size=2**16)
     model, place = train(tmp_path / "model", frame.head(500)), VolumeSource("datasets/scores.parquet", "parquet")
     order = PredictionOrder(
