@@ -25,7 +25,6 @@ _FILTERS = {
     "tags": (["--tags", "-t"], "tag", "The nodes that have one of these tags."),
     "node_namespaces": (["--namespaces", "-ns"], "namespace", "The nodes of these namespaces."),
 }
-_SHOWN = 8
 
 
 def selection_options(command: Command) -> Command:
@@ -72,7 +71,7 @@ def _split(context: click.Context, parameter: click.Parameter, value: str) -> li
 
 def _hint(pipeline: Pipeline, filters: Mapping[str, list[str]]) -> str:
     """Return which name there is not, with the closest that there is; else that no node matches."""
-    from kedro_cloudtrain.wording import did_you_mean
+    from kedro_cloudtrain.wording import did_you_mean, some_of
 
     spaces = [node.namespace.split(".") for node in pipeline.nodes if node.namespace]
     known = {
@@ -86,7 +85,6 @@ def _hint(pipeline: Pipeline, filters: Mapping[str, list[str]]) -> str:
         there = known[noun]
         missing = next((value for value in values if value.partition("@")[0] not in there), None)
         if missing is not None:
-            shown = ", ".join(there[:_SHOWN]) + (", …" if len(there) > _SHOWN else "")
-            rest = f" The {noun}s are: {shown}." if there else f" No node has a {noun}."
+            rest = f" The {noun}s are: {some_of(there)}." if there else f" No node has a {noun}."
             return f" There is no {noun} {missing!r}.{did_you_mean(missing, there)}{rest}"
     return " No node matches all of the options." if len(filters) > 1 else " No node matches."

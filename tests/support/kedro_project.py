@@ -156,6 +156,13 @@ def make_project(folder: Path, *, forks: bool = True) -> Project:
     return made
 
 
+def run_on_pods(project: Project, volume_id: str) -> None:
+    """Add an environment `runpod` to a project, whose pods have a GPU and install nothing."""
+    volume = f"volume: {{id: {volume_id}, data_center: EU-RO-1}}\n"
+    project.write("conf/runpod/globals.yml", volume)
+    project.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: NVIDIA L4}}\n")
+
+
 def run(project: Project, *args: str, **environment: str) -> str:
     done = project.kedro("run", "--runner=cloudtrain", *args, **environment)
     assert done.returncode == 0, done.stdout + done.stderr

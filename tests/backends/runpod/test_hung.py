@@ -10,7 +10,7 @@ import time
 
 import pytest
 from support.cloud import Cloud
-from support.kedro_project import Project
+from support.kedro_project import Project, run_on_pods
 from support.waiting import wait_until
 
 from kedro_cloudtrain.errors import ApiError
@@ -32,9 +32,7 @@ WITHIN_S = 9.0
 
 @pytest.fixture
 def shop(project: Project, cloud: Cloud) -> Project:
-    volume = f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n"
-    project.write("conf/runpod/globals.yml", volume)
-    project.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: NVIDIA L4}}\n")
+    run_on_pods(project, cloud.volume_id)
     project.write("templates/mine.py.j2", AT_WORK)
     project.write("conf/base/parameters.yml", "mass: {model_type: mine, target_column: body_mass_g}\n")
     return project

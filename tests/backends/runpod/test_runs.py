@@ -18,7 +18,7 @@ from urllib.parse import quote
 import pytest
 from support.cloud import SECRETS, Cloud
 from support.http_server import Server
-from support.kedro_project import PENGUINS, ROOT, Project, edit
+from support.kedro_project import PENGUINS, ROOT, Project, edit, run_on_pods
 from support.package_index import index, wheel
 from support.slow_training import SLOW as SLOW_STEPS
 from support.waiting import wait_until
@@ -41,9 +41,7 @@ LISTEN = "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default
 
 @pytest.fixture
 def shop(project: Project, cloud: Cloud) -> Project:
-    volume = f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n"
-    project.write("conf/runpod/globals.yml", volume)
-    project.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: NVIDIA L4}}\n")
+    run_on_pods(project, cloud.volume_id)
     return project
 
 

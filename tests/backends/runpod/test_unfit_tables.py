@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.cloud import Cloud
-from support.kedro_project import REGISTRY, ROOT, Project, edit, run
+from support.kedro_project import REGISTRY, ROOT, Project, edit, run, run_on_pods
 
 FITS = "weight,mass,kind\n" + "".join(f"{row},{row * 2},{row % 2}\n" for row in range(60))
 PARAMETERS = """
@@ -31,9 +31,7 @@ def make(parameters):
 
 @pytest.fixture
 def shop(project: Project, cloud: Cloud) -> Project:
-    volume = f"volume: {{id: {cloud.volume_id}, data_center: EU-RO-1}}\n"
-    project.write("conf/runpod/globals.yml", volume)
-    project.write("conf/runpod/cloudtrain.yml", f"backend: runpod\n{volume}defaults: {{install: false, gpu: NVIDIA L4}}\n")
+    run_on_pods(project, cloud.volume_id)
     project.write("conf/base/parameters.yml", PARAMETERS)
     (cloud.bucket / "datasets/penguins.csv").write_text(FITS)
     return project
