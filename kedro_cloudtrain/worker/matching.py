@@ -8,6 +8,7 @@ import numpy as np
 
 from .errors import InputError
 from .kinds import kind_of
+from .shown_value import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .encoding import Column, Features
 
 _NOUNS = {"number": "numbers", "boolean": "true and false", "date": "dates", "category": "text"}
+# Models learn from 32-bit numbers, and infinity is none that a tree can split at.
+_TOO_LARGE = "numbers larger than a model can use"
 _SHOWN = 5
 _FIRST_ROWS = 1000
 
@@ -33,9 +36,12 @@ def mismatches(features: Features, frame: pd.DataFrame) -> Iterator[str]:
         # Of a date, a number would be the days since 1970.
         is_other = column.kind in ("number", "boolean") and kind_of(values) == "date"
         if column.kind != "category" and (is_other or unused.all()):
-            held = _NOUNS[kind_of(values)]
+            example = f"(such as {shown(values.iloc[0])})"
+            if _too_large(column, values):
+                yield f"column `{column.name}` holds {_TOO_LARGE} {example}: each would count as missing"
+                continue
             yield (
-                f"column `{column.name}` holds {held} (such as {values.iloc[0]!r}), and the model was trained on {_NOUNS[column.kind]}: "
+                f"column `{column.name}` holds {_NOUNS[kind_of(values)]} {example}, and the model was trained on {_NOUNS[column.kind]}: "
                 + ("each would count as its days" if is_other else "each would count as missing")
             )
 
@@ -69,7 +75,7 @@ def unknown_categories(features: Features, frame: pd.DataFrame) -> Iterator[str]
             known = ", ".join(column.categories[:_SHOWN]) + (", …" if len(column.categories) > _SHOWN else "")
             yield (
                 f"column `{column.name}` has none of the model's {len(column.categories)} categories ({known}) in its first rows, but such "
-                f"as {values.iloc[0]!r}: each counts as missing"
+                f"as {shown(values.iloc[0])}: each counts as missing"
             )
 
 
@@ -83,10 +89,17 @@ def unknown_values(features: Features, frame: pd.DataFrame) -> Iterator[str]:
     for column, values, unused in _encoded(features, frame):
         if 0 < unused.sum() < len(values):
             known = "are none that the model knows" if column.kind == "category" else f"are no {_NOUNS[column.kind]}"
+            if _too_large(column, values[unused]):
+                known = f"are {_TOO_LARGE}"
             yield (
                 f"column `{column.name}` has {int(unused.sum()):,} of {len(values):,} values in its first rows that {known}, such as "
-                f"{values[unused].iloc[0]!r}: each counts as missing"
+                f"{shown(values[unused].iloc[0])}: each counts as missing"
             )
+
+
+def _too_large(column: Column, values: pd.Series) -> bool:
+    """Return whether values of which the model can use none are numbers nevertheless."""
+    return column.kind == "number" and kind_of(values) == "number"
 
 
 def _unused(features: Features, frame: pd.DataFrame) -> Iterator[tuple[Column, pd.Series]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError, nearest
+from .shown_value import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -275,7 +276,7 @@ def _parts(values: pd.Series) -> pd.Series:
         value = values[parts.isna()].iloc[0]
         close = nearest(str(value).lower(), _NAMES)
         hint = f" Did you mean `{close}`?" if close else ""
-        raise InputError(f"The split column `{values.name}` has the value {value!r}.{hint} Use train, validation or test.")
+        raise InputError(f"The split column `{values.name}` has the value {shown(value)}.{hint} Use train, validation or test.")
     return parts
 
 
@@ -290,7 +291,7 @@ def times_of(values: pd.Series) -> pd.Series:
         times = pd.to_datetime(values.astype(str), format="ISO8601", utc=True, errors="coerce")
         if times.isna().any():
             raise InputError(
-                f"The time column `{values.name}` holds {values[times.isna()].iloc[0]!r}, which is not a time. "
+                f"The time column `{values.name}` holds {shown(values[times.isna()].iloc[0])}, which is not a time. "
                 "Write times as 2026-01-31 or 2026-01-31T12:00:00."
             )
         return times

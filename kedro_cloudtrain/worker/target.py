@@ -10,6 +10,7 @@ import pandas as pd
 
 from .errors import HyperparameterError, InputError
 from .kinds import kind_of
+from .shown_value import shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,7 +131,7 @@ def _check_numbers(target: pd.Series) -> None:
         texts = target[pd.to_numeric(target.astype(object), errors="coerce").isna() & target.notna()] if kind == "category" else target
         value = (target if texts.empty else texts).iloc[0]
         raise InputError(
-            f"The target `{target.name}` holds {'dates' if kind == 'date' else 'text'} (such as {value!r}), and a regression "
+            f"The target `{target.name}` holds {'dates' if kind == 'date' else 'text'} (such as {shown(value)}), and a regression "
             "needs numbers. Choose another target_column, or a classification in model_type."
         )
     if not np.isfinite(target.to_numpy(dtype=np.float64)).all():

@@ -187,7 +187,7 @@ WRONG: dict[str, tuple[Callable[[Flights], None], str]] = {
     "the table as output": (_table_as_output, "its output `scores` and its input `flights` are one file, flights.parquet: what it reads"),
     "dates for numbers": (
         _dates,
-        "column `distance` holds dates (such as Timestamp('2026-01-02 00:00:00')), and the model was trained on n",
+        "column `distance` holds dates (such as 2026-01-02), and the model was trained on numbers",
     ),
     "no table": (_no_table, "`flights`: "),
 }
