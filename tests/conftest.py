@@ -17,7 +17,7 @@ import support.libraries  # noqa: F401  # before all that imports them
 
 # isort: split
 from support.cloud import DATA_CENTER, Cloud
-from support.forked import JOBS, KEDRO_COMMANDS, KEDRO_LIBRARIES, fork_jobs, import_all
+from support.forked import GARBAGE_THRESHOLDS, JOBS, KEDRO_COMMANDS, KEDRO_LIBRARIES, fork_jobs, import_all
 from support.kedro_project import PENGUINS, Project, make_project
 
 from kedro_cloudtrain.rehearsal import ACCESS_KEY, API_KEY, SECRET_KEY, RunPodStandIn, S3StandIn
@@ -92,6 +92,7 @@ def pytest_collection_finish() -> None:
             import_all(library)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 @pytest.hookimpl(trylast=True)

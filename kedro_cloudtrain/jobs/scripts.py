@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import resources
 from keyword import kwlist
 from pathlib import Path
@@ -339,13 +339,24 @@ class TrainingScriptGenerator:
 
     @cached_property
     def _environment(self) -> jinja2.Environment:
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader([*self._folders, _SHIPPED]),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-            autoescape=False,  # noqa: S701  # Python, not HTML: every value passes through `literal`
-        )
-        environment.filters["literal"] = literal
-        return environment
+        # A project's own may take the place of a shipped one between two generators.
+        return _environment_of(*self._folders) if self._folders else shipped_templates()
+
+
+@cache
+def shipped_templates() -> jinja2.Environment:
+    """Return the environment of the shipped templates alone, each of which is compiled once."""
+    return _environment_of()
+
+
+def _environment_of(*folders: Path) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, _SHIPPED]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701  # Python, not HTML: every value passes through `literal`
+    )
+    environment.filters["literal"] = literal
+    return environment

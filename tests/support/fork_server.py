@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from support.forked import JOB_LIBRARIES, KEDRO_LIBRARIES, fork_jobs, import_all
+from support.forked import GARBAGE_THRESHOLDS, JOB_LIBRARIES, KEDRO_LIBRARIES, fork_jobs, import_all
 
 del sys.path[0]
 
@@ -197,6 +197,10 @@ if __name__ == "__main__":
     if "kedro_cloudtrain.jobs.worker_archive" in sys.modules:  # what is the same for each job of this package
         archives = sys.modules["kedro_cloudtrain.jobs.worker_archive"]
         _ = archives.worker_archive(), archives.worker_archive(bytecode=True), archives.pod_archive()
+    if "kedro_cloudtrain.jobs.scripts" in sys.modules:  # the shipped templates, compiled
+        templates = sys.modules["kedro_cloudtrain.jobs.scripts"].shipped_templates()
+        for name in templates.list_templates(["j2"]):
+            templates.get_template(name)
     if "kedro_cloudtrain.storage.s3_client" in sys.modules:  # a first client reads what botocore knows of S3
         sys.modules["kedro_cloudtrain.storage.s3_client"].make_client("http://localhost", "any", ("any", "any"), 1, lambda keys: None)
     inspect.stack()  # remembers each module's file
@@ -205,5 +209,6 @@ if __name__ == "__main__":
     inspect.stack = stack
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     with leaving_at_once():
         become(serve(*(socket.socket(fileno=int(number)) for number in sys.argv[2:])))

@@ -48,6 +48,8 @@ JOB_LIBRARIES = (
     "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "sklearn.metrics", "sklearn.model_selection", "cloudpickle", "joblib", "xgboost",
     "lightgbm", "catboost", "jax", "keras",
 )  # fmt: skip
+# How many new objects Python waits for before it looks for garbage (its own 700, 10 and 10 cost these tests a tenth of their time).
+GARBAGE_THRESHOLDS = 50_000, 20, 20
 # What an interpreter or a library reads once, when it begins: where a test sets one of these, the process is a new one. A forked
 # process honours PYTHONUNBUFFERED by itself, and a job PYTHONPATH.
 _READ_AT_START = re.compile(r"(PYTHON(?!UNBUFFERED$)|LD_|LC_|LANG|TZ|OMP_|OPENBLAS_|MKL_|AWS_|FSSPEC_|MALLOC_|KERAS_|JAX_|XLA_)")
