@@ -13,6 +13,7 @@ from kedro.io import AbstractVersionedDataset, Version
 from kedro.io.core import VersionNotFoundError
 
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.worker.protocol import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 JSONPreview = NewType("JSONPreview", str)
 
-# What describes a model, and which folder is the model of which group.
-MODEL, MODELS = "model.json", "models.json"
+# Which folder is the model of which group.
+MODELS = "models.json"
 
 
 class ModelDataset(AbstractVersionedDataset[Any, Any]):

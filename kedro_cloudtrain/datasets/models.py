@@ -12,8 +12,9 @@ from urllib.parse import quote
 from kedro.io import AbstractVersionedDataset, Version
 from kedro.io.core import VersionNotFoundError
 
-from kedro_cloudtrain.datasets.model import MODEL, MODELS, JSONPreview, model_folder, replaced
+from kedro_cloudtrain.datasets.model import MODELS, JSONPreview, model_folder, replaced
 from kedro_cloudtrain.errors import SourceError
+from kedro_cloudtrain.worker.protocol import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .models import FOLDS_FORMAT
 from .progress import finite
+from .protocol import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,7 +63,7 @@ class KeptFolds:
         for number, name in zip(numbers, names, strict=True):
             shutil.copytree(self._folder(number), folder / name, ignore=shutil.ignore_patterns(_IMPORTANCE))
         text = json.dumps({"format": FOLDS_FORMAT, **description, "folds": names}, indent=2, ensure_ascii=False)
-        (folder / "model.json").write_text(text + "\n", encoding="utf-8")
+        (folder / MODEL).write_text(text + "\n", encoding="utf-8")
 
     def _folder(self, number: int) -> Path:
         return self._place / f"model-{number}"

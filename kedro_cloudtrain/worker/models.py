@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError
+from .protocol import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +46,7 @@ class TrainedModel:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.description: dict[str, Any] = _description(folder / "model.json")
+        self.description: dict[str, Any] = _description(folder / MODEL)
         if self.description.get("format") != self.format:
             raise InputError(
                 f"{folder} is a model of format {self.description.get('format')!r}, and this release reads formats {FORMAT} and "
@@ -238,9 +239,9 @@ def load_model(folder: Path | str) -> TrainedModel:
         InputError: the folder holds no model, or one of another format.
     """
     folder = Path(folder)
-    if not (folder / "model.json").is_file():
+    if not (folder / MODEL).is_file():
         raise InputError(f"{folder} holds no model: it has no model.json.")
-    if _description(folder / "model.json").get("format") == FOLDS_FORMAT:
+    if _description(folder / MODEL).get("format") == FOLDS_FORMAT:
         from .folds_model import FoldsModel
 
         return FoldsModel(folder)
@@ -268,7 +269,7 @@ def save_model(folder: Path, library: str, native: Any, features: Features, targ
         "features": features.described(),
         **more,
     }
-    (folder / "model.json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / MODEL).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def output_of(library: str, native: Any, features: Features, task: str, matrix: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -43,6 +43,8 @@ OUTPUTS = "outputs"
 SENT = "inputs"
 CHECKPOINT = "checkpoint"
 LATEST = "latest.json"
+# What describes a model, beside its library's file in its folder.
+MODEL = "model.json"
 # The state of a job that ended by PRUNE.
 PRUNED = "pruned"
 # Marks an attempt that has started: the attempt's eight digits follow.
