@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -118,17 +119,22 @@ def test_a_cluster_is_one_pod_to_its_client(cloud: Cloud) -> None:
 )
 def test_a_cluster_with_a_fault_is_ended_as_a_whole_and_another_is_taken(cloud: Cloud, kind: str, reason: str) -> None:
     cloud.runpod.faults.befall(kind, when_file="at-work" if kind == "vanishes" else None)
+    # The first cluster's work lasts until the second is there.
     body = """
-        if not os.path.exists("/workspace/at-work"):
-            Path("/workspace/at-work").touch()
-            time.sleep(60)
+        Path("/workspace/at-work").touch()
+        while not os.path.exists("/workspace/second"):
+            time.sleep(0.05)
     """
     backend = cloud.backend()
     if kind == "dear":
         with pytest.raises(CapacityError, match="over max_price_per_hour_usd 2"):
             cloud.run(backend, max_price_per_hour_usd=2.0, wait_for_capacity_s=0, **CLUSTER)
     else:
-        cloud.run(backend, body=body if kind == "vanishes" else "", **CLUSTER)
+        with ThreadPoolExecutor() as pool:
+            result = pool.submit(cloud.run, backend, body=body, **CLUSTER)
+            wait_until(lambda: len(cloud.runpod.clusters) == 2 or result.done())
+            (cloud.bucket / "second").touch()
+            result.result()
         lost, done = cloud.receipts[0].machines
         assert reason in lost.ended
         assert done.ended == "done"
