@@ -216,14 +216,14 @@ def disagreements(path: Path, args: dict[str, Any], ways: Sequence[str]) -> list
     return differing_from(whole, location, ways) + ([] if as_pandas else ["pandas"])
 
 
-def two_ways(number: int) -> tuple[str, str]:
-    return WAYS[number % len(WAYS)], WAYS[(number + 2) % len(WAYS)]
+def way_of(file: int, args: int) -> str:
+    return WAYS[(file + args) % len(WAYS)]
 
 
 def test_each_text_and_each_of_load_args_meets_each_way_of_reading() -> None:
-    met = [(file, args, way) for file in range(len(FILES)) for args in range(len(ARGS)) for way in two_ways(file + args)]
-    assert min(Counter((file, way) for file, _, way in met).values()) >= 12
-    assert min(Counter((args, way) for _, args, way in met).values()) >= 12
+    met = [(file, args, way_of(file, args)) for file in range(len(FILES)) for args in range(len(ARGS))]
+    assert min(Counter((file, way) for file, _, way in met).values()) >= 11
+    assert min(Counter((args, way) for _, args, way in met).values()) >= 8
     assert len({(file, way) for file, _, way in met}) == len(FILES) * len(WAYS)
     assert len({(args, way) for _, args, way in met}) == len(ARGS) * len(WAYS)
 
@@ -238,9 +238,9 @@ def test_the_columns_of_a_text_are_those_of_the_whole_and_the_whole_is_what_pand
     content = FILES[kind]
     path = tmp_path / f"{kind}.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    # Each file meets each of load_args, and each of both meets each way of reading a dozen times.
+    # Each file meets each of load_args, and each of both meets each way of reading about ten times.
     place = list(FILES).index(kind)
-    found = {str(args): disagreements(path, args, two_ways(place + number)) for number, args in enumerate(ARGS)}
+    found = {str(args): disagreements(path, args, [way_of(place, number)]) for number, args in enumerate(ARGS)}
     assert {args: differences for args, differences in found.items() if differences} == {}
 
 
