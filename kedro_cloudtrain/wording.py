@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _LINE_OF_NAMES = 8
+# What pydantic says of a value of another shape, in the words of YAML.
+_SHAPES = {
+    **dict.fromkeys(("list_type", "tuple_type", "set_type"), "write a list, as [a, b]"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "write settings by their names, as {name: value}"),
+}
 
 KeyPath = tuple[str | int, ...]
 
@@ -63,7 +68,7 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
         allowed = problem["ctx"]["expected"]
         names = allowed.replace("'", "").replace(" or ", ", ").split(", ")
         return f"`{name}` is {shown(value)}; allowed: {allowed}.{did_you_mean(str(value), names)}"
-    message = str(problem.get("ctx", {}).get("error", "")) or problem["msg"]
+    message = str(problem.get("ctx", {}).get("error", "")) or _SHAPES.get(problem["type"]) or problem["msg"]
     if not path:
         return message
     return f"`{name}` is {shown(value)}: {_within(message)}."

@@ -64,7 +64,8 @@ def described(parameters: TrainingParameters, search: Search) -> str:
         *([f"${search.max_cost_usd:.2f} are spent"] if search.max_cost_usd is not None else []),
     ]
     trials, least = counted(search.most_trials, "trial"), "highest" if goal.maximize else "lowest"
-    at_once = f", {search.parallel} at once" if search.parallel > 1 else ", one after another"
+    parallel = min(search.parallel, search.most_trials)
+    at_once = f", {parallel} at once" if parallel > 1 else ", one after another"
     pruned = f", pruned by {search.pruner}" if search.pruner != "none" else ""
     until = f"; none begins once {' or '.join(ends)}" if ends else ""
     return f"searches {', '.join(search.space)}: {trials} by {search.sampler}{pruned} for the {least} {goal.metric}{at_once}{until}"
@@ -159,7 +160,7 @@ def _missing(search: Search) -> Iterator[str]:
 def _grid(search: Search) -> Iterator[str]:
     points = 1
     for dimension in search.space.values() if search.sampler == "grid" else ():
-        points *= len(dimension.values() or ())
+        points *= dimension.count or 0
     if points > _LARGEST_GRID:
         yield f"`search.sampler` is grid, and the space has {points:,} points, above {_LARGEST_GRID:,}: give ranges a `step`, or take tpe."
 

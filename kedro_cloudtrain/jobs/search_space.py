@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 Kind = Literal["int", "float", "choice"]
 Sampler = Literal["tpe", "random", "grid", "cmaes", "qmc"]
 Pruner = Literal["none", "median", "hyperband", "successive_halving"]
+# Up to here a float has each whole number.
+_LARGEST = 2**53
 _KINDS: tuple[Kind, ...] = ("int", "float", "choice")
 _EXAMPLES = "{int: [3, 10]}, {float: [0.01, 0.3], log: true} or {choice: [a, b]}"
 # The columns of the table of trials that are no hyperparameters.
@@ -69,8 +72,8 @@ class Dimension(BaseModel):
             raise ValueError(f"`log` is true or false, and not {log!r}")  # noqa: TRY004  # what pydantic takes
         if log and low <= 0:
             raise ValueError(f"`log` needs numbers above 0, and the lowest is {low:g}")
-        if step is not None and (not _is_number(kind, step) or step <= 0):
-            raise ValueError(f"`step` is a {'whole number' if kind == 'int' else 'number'} above 0, and not {step!r}")
+        if step is not None:
+            _check_step(kind, step, high - low)
         if log and step is not None:
             raise ValueError("`log` and `step` exclude one another: keep one of them")
         return {"kind": kind, "low": low, "high": high, "log": log, "step": step}
@@ -89,12 +92,21 @@ class Dimension(BaseModel):
         """Return each value that can be drawn; None where they cannot be counted."""
         if self.kind == "choice":
             return list(self.choices)
+        count = self.count
         if self.kind == "int":
             return list(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
+        return None if count is None else [self.low + number * (self.step or 0.0) for number in range(count)]
+
+    @property
+    def count(self) -> int | None:
+        """How many values can be drawn; None where they cannot be counted."""
+        if self.kind == "choice":
+            return len(self.choices)
+        if self.kind == "int":
+            return (int(self.high) - int(self.low)) // int(self.step or 1) + 1
         if self.step is None:
-            return [self.low] if self.low == self.high else None
-        count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
-        return [self.low + number * self.step for number in range(count)]
+            return 1 if self.low == self.high else None
+        return math.floor((self.high - self.low) / self.step + 1e-9) + 1
 
 
 class Search(BaseModel):
@@ -152,7 +164,7 @@ class Search(BaseModel):
                 f"`search.sampler` is cmaes, which knows numbers alone, and `search.space.{choices[0]}` is a choice: take tpe, or fix it "
                 "in `hyperparameters`"
             )
-        endless = [name for name, dimension in self.space.items() if dimension.values() is None]
+        endless = [name for name, dimension in self.space.items() if dimension.count is None]
         if self.sampler == "grid" and endless:
             raise ValueError(
                 f"`search.sampler` is grid, and `search.space.{endless[0]}` has any number between its ends: give it a `step`, or write a "
@@ -165,7 +177,7 @@ class Search(BaseModel):
         """How many trials there are: those of a grid are not more than its points."""
         if self.sampler != "grid":
             return self.n_trials
-        return min(self.n_trials, math.prod(len(dimension.values() or ()) for dimension in self.space.values()))
+        return min(self.n_trials, math.prod(dimension.count or 0 for dimension in self.space.values()))
 
 
 def _checked_choices(value: Any) -> list[Any]:
@@ -186,9 +198,18 @@ def _checked_range(kind: Kind, value: Any) -> tuple[float, float]:
     low, high = value
     if low > high:
         raise ValueError(f"the lowest number, {low:g}, is above the highest, {high:g}: write [{high:g}, {low:g}]")
+    if kind == "int" and max(abs(low), abs(high)) > _LARGEST:
+        raise ValueError(f"`int` takes whole numbers from -2**53 to 2**53, and {low if abs(low) > _LARGEST else high} is none of them")
     return low, high
 
 
+def _check_step(kind: Kind, step: Any, width: float) -> None:
+    if not _is_number(kind, step) or step <= 0:
+        raise ValueError(f"`step` is a {'whole number' if kind == 'int' else 'number'} above 0, and not {step!r}")
+    if not width / step <= _LARGEST:
+        raise ValueError(f"`step` is {step!r}, which makes more than 2**53 numbers of the range: take a larger one")
+
+
 def _is_number(kind: Kind, value: Any) -> bool:
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return whole or (kind == "float" and isinstance(value, float) and math.isfinite(value))

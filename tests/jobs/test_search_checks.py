@@ -57,6 +57,15 @@ def space(**dimensions: Any) -> dict[str, Any]:
         (space(max_depth={"int": [2, 6.5]}), "`int` takes two whole numbers, the lowest and the highest, such as {int: [3, 10]}"),
         (space(max_depth={"int": [2, True]}), "`int` takes two whole numbers"),
         (space(max_depth={"int": [2]}), "`int` takes two whole numbers"),
+        (space(max_depth={"int": [3, 10**30]}), "whole numbers from -2**53 to 2**53, and 1" + 30 * "0" + " is none of them"),
+        (space(max_depth={"int": [-(2**60), 3]}), "-1152921504606846976 is none of them"),
+        (space(max_depth={"int": [3, 10**400]}), "`int` takes two whole numbers"),
+        (space(max_depth={"int": [2, 6], "step": 10**400}), "`step` is a whole number above 0"),
+        (space(eta={"float": [0.1, 10**400]}), "`float` takes two numbers"),
+        (space(eta={"float": [0.0, 1.0], "step": 1e-300}), "`step` is 1e-300, which makes more than 2**53 numbers of the range"),
+        (space(eta={"float": [-1e308, 1e308], "step": 1}), "`step` is 1, which makes more than 2**53 numbers of the range"),
+        ({"sampler": "grid", **space(max_depth={"int": [1, 10**15]})}, "the space has 1,000,000,000,000,000 points"),
+        ({"space": None}, "`search.space` is None: write settings by their names, as {name: value}"),
         (space(eta={"float": [0.1, float("inf")]}), "`float` takes two numbers"),
         (space(max_depth={"int": [2, 6], "step": 0}), "`step` is a whole number above 0, and not 0"),
         (space(max_depth={"int": [2, 6], "lgo": True}), "beside `int` stand `log` and `step`, and not `lgo`"),
@@ -127,6 +136,12 @@ FINE = [
 @pytest.mark.parametrize("values", FINE)
 def test_a_search_that_can_be_has_no_problem(values: dict[str, Any]) -> None:
     assert problems_of(values) == []
+
+
+def test_no_more_trials_run_at_once_than_there_are() -> None:
+    parameters = TrainingParameters.parse(training(n_trials=3, parallel=1000), "species")
+    assert parameters.search is not None
+    assert ", 3 at once" in described(parameters, parameters.search)
 
 
 def test_the_goal_is_what_early_stopping_watches_and_its_direction_is_known() -> None:

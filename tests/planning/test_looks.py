@@ -157,6 +157,16 @@ def test_values_that_no_other_row_can_mend_are_problems(
 
 
 @pytest.mark.parametrize("kind", ["text", "sent", "pickled"])  # of parquet, a sample is looked at
+@pytest.mark.parametrize("parameters", [{}, {"validation": {"folds": 3}}, {"model_type": "xgboost_binary_classification"}])
+def test_a_table_whose_rows_all_lack_the_target_is_a_problem(
+    kind: str, parameters: dict[str, Any], frame: pd.DataFrame, tmp_path: Path
+) -> None:
+    lacking = frame[:60].assign(y=None)
+    (problem,) = look(tmp_path, table(tmp_path, lacking, kind), **parameters).problems
+    assert "No row of the table has a `y`. Fix target_column in `price` in parameters.yml, or the data." in problem
+
+
+@pytest.mark.parametrize("kind", ["text", "sent", "pickled"])  # of parquet, a sample is looked at
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
