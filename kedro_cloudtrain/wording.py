@@ -18,6 +18,10 @@ _LINE_OF_NAMES = 8
 _SHAPES = {
     **dict.fromkeys(("list_type", "tuple_type", "set_type"), "write a list, as [a, b]"),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "write settings by their names, as {name: value}"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "write true or false"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "write a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "write a number"),
+    "string_type": "write text, in quotes where YAML would read something else",
 }
 
 KeyPath = tuple[str | int, ...]
@@ -63,7 +67,7 @@ def _sentence(problem: ErrorDetails, model: type[BaseModel]) -> str:
         every = f" Possible settings: {', '.join(fields)}."
         return f"`{name}` is not a setting.{did_you_mean(str(path[-1]), fields) or every}"
     if problem["type"] == "missing":
-        return f"`{name}` is missing."
+        return f"`{name}` is missing{_example(model, path)}."
     if problem["type"] == "literal_error":
         allowed = problem["ctx"]["expected"]
         names = allowed.replace("'", "").replace(" or ", ", ").split(", ")
@@ -79,15 +83,26 @@ def _within(message: str) -> str:
     return message if message[:2].isupper() else f"{message[:1].lower()}{message[1:]}"
 
 
+def _example(model: type[BaseModel], path: Sequence[str | int]) -> str:
+    """Return how a setting is written, as the end of a sentence; an empty string where its field has no example."""
+    field = getattr(_model_at(model, path[:-1]), "model_fields", {}).get(path[-1])
+    return f": add it, for example `{path[-1]}: {field.examples[0]}`" if field is not None and field.examples else ""
+
+
 def _fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """Return the names of the fields of the model at `path` below `model`."""
+    return list(getattr(_model_at(model, path), "model_fields", {}))
+
+
+def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> Any:
+    """Return the model at `path` below `model`; None if there is none."""
     current: Any = model
     for part in path:
         fields = getattr(current, "model_fields", {})
         if part in fields:
             current = _model_in(fields[part].annotation)
         # Any other part is a key of a mapping, whose values are of the current model already.
-    return list(getattr(current, "model_fields", {}))
+    return current
 
 
 def _model_in(annotation: Any) -> Any:

@@ -6,10 +6,11 @@ import re
 from typing import Literal, Self
 
 from packaging.requirements import InvalidRequirement, Requirement
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kedro_cloudtrain.config.bounds import Gigabytes, Megabytes, Pause, Seconds, Usd, Wait  # noqa: TC001  # pydantic reads them
 from kedro_cloudtrain.secrecy import sealed, shown
+from kedro_cloudtrain.settings_model import SettingsModel
 
 # RunPod's own, which its hosts have cached (its docs, "Pods: official templates"), so that a pod starts without a pull. Both are built from
 # the same files (github.com/runpod/containers, official-templates): Python 3.9 to 3.13, uv, and the libgomp that LightGBM's wheel lacks and
@@ -18,7 +19,7 @@ GPU_IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
 CPU_IMAGE = "runpod/base:1.0.2-ubuntu2404"
 
 
-class NodeSettings(BaseModel):
+class NodeSettings(SettingsModel):
     """Settings of one node, or of every node below `defaults`.
 
     All but `timeout_s`, `cache`, `gpu_count`, `machines`, `upload_warn_mb`, `group`, `keep_s` and the checkpoints matter to pods alone.
@@ -57,8 +58,6 @@ class NodeSettings(BaseModel):
         checkpoint_every_s: how many seconds apart a fit, or a function that uses `Checkpoint`, saves a state to resume from.
         checkpoint_every_rounds: how many rounds apart instead; CatBoost, which writes its own, goes by the seconds.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout_s: Seconds = 86_400.0
     cache: bool = True

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from kedro_cloudtrain.config.bounds import Seconds  # noqa: TC001  # pydantic reads it
 from kedro_cloudtrain.config.files import place_of
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.secrecy import know, shown
+from kedro_cloudtrain.settings_model import SettingsModel
 from kedro_cloudtrain.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Event = Literal["finished", "failed", "budget", "waiting"]
 _PLACE = ("run", "notify", "credentials")
 
 
-class NotifySettings(BaseModel):
+class NotifySettings(SettingsModel):
     """Who is told of a run, and of what.
 
     Attributes:
@@ -39,9 +40,7 @@ class NotifySettings(BaseModel):
         ```
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    credentials: str = Field(min_length=1)
+    credentials: str = Field(min_length=1, examples=["my_phone"])
     events: tuple[Event, ...] = ("finished", "failed", "budget", "waiting")
     waiting_s: Seconds = 600.0
     urls: tuple[SecretStr, ...] = Field((), exclude=True, repr=False)

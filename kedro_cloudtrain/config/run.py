@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from kedro_cloudtrain.config.bounds import Seconds, Usd  # noqa: TC001  # pydantic reads them
 from kedro_cloudtrain.config.notify import NotifySettings  # noqa: TC001  # pydantic needs it
+from kedro_cloudtrain.settings_model import SettingsModel
 
 
-class BudgetSettings(BaseModel):
+class BudgetSettings(SettingsModel):
     """A budget that the clients of a team share: together they never spend more than it in a period.
 
     It is kept on the network volume (or in the bucket), so it is shared by all that use the volume and write the same name.
@@ -27,14 +28,12 @@ class BudgetSettings(BaseModel):
         ```
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
-    max_cost_usd: Usd
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$", examples=["team"])
+    max_cost_usd: Usd = Field(examples=[200])
     per: Literal["day", "week", "month"] = "month"
 
 
-class RunSettings(BaseModel):
+class RunSettings(SettingsModel):
     """Settings of a run as a whole.
 
     Attributes:
@@ -50,8 +49,6 @@ class RunSettings(BaseModel):
         answer_timeout_s: how many seconds the volume, or RunPod's API, may give no answer until the run gives up what it waits for; a line
             of the log tells of a silence from its thirtieth second on.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_pods: int | None = Field(None, ge=1)
     max_cost_usd: Usd | None = None

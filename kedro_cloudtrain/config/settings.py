@@ -5,17 +5,18 @@ from __future__ import annotations
 import fnmatch
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from kedro_cloudtrain.config.node import NodeSettings
 from kedro_cloudtrain.config.run import RunSettings
 from kedro_cloudtrain.config.volume import VolumeSettings
+from kedro_cloudtrain.settings_model import SettingsModel
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-class Settings(BaseModel):
+class Settings(SettingsModel):
     """All settings of `cloudtrain.yml`.
 
     Attributes:
@@ -34,8 +35,6 @@ class Settings(BaseModel):
         run: {max_pods: 2}
         ```
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     backend: Literal["local", "runpod"] = "local"
     volume: VolumeSettings = VolumeSettings()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from kedro_cloudtrain.settings_model import SettingsModel
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.volumes import make_volume
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 DEFAULT_VOLUME = "data/volume"
 
 
-class VolumeSettings(BaseModel):
+class VolumeSettings(SettingsModel):
     """Where the volume is: a directory on this computer, a network volume, or a bucket.
 
     Attributes:
@@ -29,8 +30,6 @@ class VolumeSettings(BaseModel):
         bucket: the name of an S3 bucket that keeps the jobs where there is no network volume; pods then read tables by URL alone.
         region: the bucket's region.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str | None = Field(None, min_length=1)
     id: str | None = Field(None, min_length=1)

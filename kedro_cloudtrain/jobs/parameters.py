@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.column_name import ColumnName  # noqa: TC001  # pydantic reads the annotation
 from kedro_cloudtrain.jobs.partitioned import Partitioned  # noqa: TC001  # as above
 from kedro_cloudtrain.jobs.search_space import Search  # noqa: TC001  # pydantic reads the annotation
+from kedro_cloudtrain.settings_model import SettingsModel
 from kedro_cloudtrain.wording import problems_of
 from kedro_cloudtrain.worker.roles import SPLITTING
 
@@ -48,7 +49,7 @@ def _is_weight(value: object) -> bool:
 ClassWeight = Annotated[str | dict[str, float], BeforeValidator(_check_class_weight)]
 
 
-class Validation(BaseModel):
+class Validation(SettingsModel):
     """Which rows are held out: a fraction of the rows or groups; those that a column marks; the latest; all in turn; or a dataset.
 
     Attributes:
@@ -68,8 +69,6 @@ class Validation(BaseModel):
         validation: {fraction: 0.2, test_fraction: 0.1, seed: 42}
         ```
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     fraction: float | None = Field(None, gt=0, lt=1)
     folds: int | None = Field(None, ge=2)
@@ -117,7 +116,7 @@ class Validation(BaseModel):
         return self
 
 
-class TrainingParameters(BaseModel):
+class TrainingParameters(SettingsModel):
     """What a user writes under a model's name in `parameters.yml`.
 
     Attributes:
@@ -150,10 +149,10 @@ class TrainingParameters(BaseModel):
         ```
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())
 
-    model_type: str = Field(min_length=1)
-    target_column: ColumnName = Field(min_length=1)
+    model_type: str = Field(min_length=1, examples=["xgboost_regression"])
+    target_column: ColumnName = Field(min_length=1, examples=["price"])
     feature_columns: tuple[ColumnName, ...] | None = None
     categorical_columns: tuple[ColumnName, ...] = ()
     weight_column: ColumnName | None = Field(None, min_length=1)

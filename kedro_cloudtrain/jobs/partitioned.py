@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from kedro_cloudtrain.jobs.column_name import ColumnName  # noqa: TC001  # pydantic reads the annotation
+from kedro_cloudtrain.settings_model import SettingsModel
 
 # The column that names the partition in the tables of a node whose data is a dict of partitions.
 PARTITION: Final = "partition"
@@ -27,7 +28,7 @@ def _check_group(value: object) -> object:
 Group = Annotated[Any, BeforeValidator(_check_group)]
 
 
-class Partitioned(BaseModel):
+class Partitioned(SettingsModel):
     """One training a group of a table, or a partition of a dataset of partitions.
 
     Attributes:
@@ -41,8 +42,6 @@ class Partitioned(BaseModel):
         partitioned: {group_column: station, max_pods: 4, min_rows: 100}
         ```
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     group_column: ColumnName | None = Field(None, min_length=1)
     groups: tuple[Group, ...] | None = None

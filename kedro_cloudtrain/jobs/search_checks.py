@@ -68,7 +68,10 @@ def described(parameters: TrainingParameters, search: Search) -> str:
     at_once = f", {parallel} at once" if parallel > 1 else ", one after another"
     pruned = f", pruned by {search.pruner}" if search.pruner != "none" else ""
     until = f"; none begins once {' or '.join(ends)}" if ends else ""
-    return f"searches {', '.join(search.space)}: {trials} by {search.sampler}{pruned} for the {least} {goal.metric}{at_once}{until}"
+    points = search.points
+    repeats = points is not None and points < search.most_trials
+    again = f"; its space has {counted(points or 0, 'point')}, and a trial that comes again is reused" if repeats else ""
+    return f"searches {', '.join(search.space)}: {trials} by {search.sampler}{pruned} for the {least} {goal.metric}{at_once}{until}{again}"
 
 
 def search_problems(parameters: TrainingParameters, search: Search, check: Callable[[TrainingParameters], Iterable[str]]) -> list[str]:
@@ -158,10 +161,8 @@ def _missing(search: Search) -> Iterator[str]:
 
 
 def _grid(search: Search) -> Iterator[str]:
-    points = 1
-    for dimension in search.space.values() if search.sampler == "grid" else ():
-        points *= dimension.count or 0
-    if points > _LARGEST_GRID:
+    points = search.points or 0
+    if search.sampler == "grid" and points > _LARGEST_GRID:
         yield f"`search.sampler` is grid, and the space has {points:,} points, above {_LARGEST_GRID:,}: give ranges a `step`, or take tpe."
 
 

@@ -7,7 +7,9 @@ import math
 import sys
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from kedro_cloudtrain.settings_model import SettingsModel
 
 Kind = Literal["int", "float", "choice"]
 Sampler = Literal["tpe", "random", "grid", "cmaes", "qmc"]
@@ -20,7 +22,7 @@ _EXAMPLES = "{int: [3, 10]}, {float: [0.01, 0.3], log: true} or {choice: [a, b]}
 COLUMNS = ("number", "state", "score", "seconds", "usd", "job")
 
 
-class Dimension(BaseModel):
+class Dimension(SettingsModel):
     """One hyperparameter of a space: a range of whole numbers or of numbers, or a choice.
 
     Attributes:
@@ -38,8 +40,6 @@ class Dimension(BaseModel):
         grow_policy: {choice: [depthwise, lossguide]}
         ```
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind
     low: float = 0.0
@@ -109,7 +109,7 @@ class Dimension(BaseModel):
         return math.floor((self.high - self.low) / self.step + 1e-9) + 1
 
 
-class Search(BaseModel):
+class Search(SettingsModel):
     """What a user writes as `search` beside a model's `hyperparameters`.
 
     Attributes:
@@ -133,10 +133,8 @@ class Search(BaseModel):
         ```
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    space: dict[str, Dimension]
-    n_trials: int = Field(ge=1)
+    space: dict[str, Dimension] = Field(examples=["{max_depth: {int: [3, 10]}}"])
+    n_trials: int = Field(ge=1, examples=[40])
     metric: str | None = Field(None, min_length=1)
     direction: Literal["minimize", "maximize"] | None = None
     sampler: Sampler = "tpe"
@@ -173,11 +171,15 @@ class Search(BaseModel):
         return self
 
     @property
+    def points(self) -> int | None:
+        """How many trials can differ; None where they cannot be counted."""
+        counts = [dimension.count for dimension in self.space.values()]
+        return None if None in counts else math.prod(count or 0 for count in counts)
+
+    @property
     def most_trials(self) -> int:
         """How many trials there are: those of a grid are not more than its points."""
-        if self.sampler != "grid":
-            return self.n_trials
-        return min(self.n_trials, math.prod(dimension.count or 0 for dimension in self.space.values()))
+        return self.n_trials if self.sampler != "grid" or self.points is None else min(self.n_trials, self.points)
 
 
 def _checked_choices(value: Any) -> list[Any]:
@@ -208,6 +210,8 @@ def _check_step(kind: Kind, step: Any, width: float) -> None:
         raise ValueError(f"`step` is a {'whole number' if kind == 'int' else 'number'} above 0, and not {step!r}")
     if not width / step <= _LARGEST:
         raise ValueError(f"`step` is {step!r}, which makes more than 2**53 numbers of the range: take a larger one")
+    if 0 < width * (1 + 1e-9) < step:
+        raise ValueError(f"`step` is {step!r}, and the range is {width:g} wide, so only its lowest number is drawn: take a smaller one")
 
 
 def _is_number(kind: Kind, value: Any) -> bool:

@@ -12,9 +12,9 @@ from kedro_cloudtrain.errors import ApiError, CloudTrainError, SourceError
 from kedro_cloudtrain.jobs.spec import is_parameter
 from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import bytes_on_disk, can_tell_existence, place_of, table_on_disk
-from kedro_cloudtrain.planning.partitions import look_at_partitions
+from kedro_cloudtrain.planning.partitions import group_column_of, group_problems, look_at_partitions, partition_problems, table_of_groups
 from kedro_cloudtrain.planning.plan import MachinePlan
-from kedro_cloudtrain.running.partitions import Partition, rows_of
+from kedro_cloudtrain.planning.sample import looked_at
 from kedro_cloudtrain.storage.identity import source_identity
 from kedro_cloudtrain.storage.sources import UrlSource, VersionedSource, VolumeSource
 from kedro_cloudtrain.storage.volumes import table_location
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
 
     from kedro_cloudtrain.planning.plan import NodePlan
-    from kedro_cloudtrain.planning.sample import Sample
     from kedro_cloudtrain.storage.volumes import Volume
     from kedro_cloudtrain.worker.locations import Location
 
@@ -125,7 +124,7 @@ def unfit_inputs(plan: MachinePlan, inputs: Mapping[str, Any]) -> Iterator[str]:
         elif name in plan.checked_tables and is_frame(value):
             yield from _frame_problems(plan, name, "the table", value)
         elif name in plan.checked_tables and isinstance(value, dict):
-            yield from _partition_problems(plan, name, value)
+            yield from partition_problems(plan, name, value)
 
 
 def _has_first_rows(location: Location) -> bool:
@@ -189,7 +188,7 @@ def _sent_table_problems(plan: MachinePlan, name: str, dataset: Any) -> Iterator
         return
     if plan.partitioned is not None and not is_frame(value):
         # What is no dict of tables either, the look at the partitions names.
-        yield from _partition_problems(plan, name, value) if isinstance(value, dict) else ()
+        yield from partition_problems(plan, name, value) if isinstance(value, dict) else ()
         return
     if not is_frame(value):
         kind = type(value).__name__ if type(value).__module__ == "builtins" else f"{type(value).__module__}.{type(value).__name__}"
@@ -208,23 +207,6 @@ def _frame_problems(plan: MachinePlan, name: str, place: str, frame: pd.DataFram
     columns = [str(column) for column in frame.columns]
     yield from _table_problems(plan, name, columns, nested_columns(frame))
     yield from _row_problems(plan, name, place, columns, frame, whole=True)
-
-
-def _partition_problems(plan: MachinePlan, name: str, parts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the values of partitions, each of which is a table; what is wrong with the dict, its training names."""
-    sample, partitioned = plan.sample_of(name), plan.partitioned
-    if sample is None or partitioned is None or partitioned.group_column is not None:
-        return
-    for part in sorted(part for part in parts if partitioned.groups is None or part in partitioned.groups):
-        try:
-            frame = rows_of(parts, Partition(part), partitioned).rename(columns=str)
-        except SourceError:
-            return
-        columns = list(frame.columns)
-        if len(frame) >= max(1, partitioned.min_rows or 0) and set(sample.columns) <= set(columns):
-            features = plan.features_of(columns)
-            for problem in sample.problems(_looked_at(sample, frame, features), features, whole=True):
-                yield f"The partition `{part}`: {problem}"
 
 
 def _existence_problems(dataset: Any, subject: str) -> Iterator[str]:
@@ -290,12 +272,15 @@ def _look_at_table(
     if rows is None and columns and (sample is not None or not location.in_pieces):
         # Of a remote file, these columns alone are fetched.
         named = columns[:1] if sample is None else [*sample.columns, *sample.constrained(plan.features_of(columns))]
+        named += [column for column in (group_column_of(plan),) if column is not None]
         wanted = [column for column in dict.fromkeys(named) if column in columns]
         rows = read_head(dataclasses.replace(location, load_args={"columns": wanted}), rows=asked) if wanted else None
     if rows is not None:
         # They are all that there are if there are fewer than those asked for.
         whole = len(rows) < asked
         problems += _row_problems(plan, name, location.place, columns, rows, whole=whole)
+        if not whole and not problems and (every := table_of_groups(plan, name, location, columns, size_bytes)) is not None:
+            problems += group_problems(plan, name, every)
         notes += [f"`{name}`: {note}" for note in (sample.notes(rows.rename(columns=str)) if sample is not None else ())]
     return problems, notes
 
@@ -317,15 +302,12 @@ def _row_problems(plan: MachinePlan, name: str, place: str, columns: Sequence[st
     if rows.empty and plan.needs_rows:
         yield f"`{name}`: {place} has no rows. Check it, and the node that makes it."
     elif sample is not None and set(sample.columns) <= set(columns) and not rows.empty:
-        features = plan.features_of(columns)
-        yield from sample.problems(_looked_at(sample, rows.rename(columns=str), features), features, whole=whole)
-
-
-def _looked_at(sample: Sample, rows: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
-    """Return the columns whose values are looked at, each once: a table may be as large as the memory."""
-    wanted = [*sample.columns, *sample.constrained(features)]
-    chosen = rows[[column for column in dict.fromkeys(wanted) if column in rows.columns]]
-    return chosen.loc[:, ~chosen.columns.duplicated()]
+        features, rows = plan.features_of(columns), rows.rename(columns=str)
+        of_one = whole and group_column_of(plan) is None
+        problems = list(sample.problems(looked_at(sample, rows, features), features, whole=of_one))
+        yield from problems
+        if whole and not problems:
+            yield from group_problems(plan, name, rows)
 
 
 def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> Iterator[str]:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
+from kedro_cloudtrain.jobs.pieces_checks import host_memory_gb
 from kedro_cloudtrain.jobs.sharing import SHARED_BY_PROCESSES, sharing_problems
+from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.prediction import PredictionPlan
 from kedro_cloudtrain.planning.training import TrainingPlan
+from kedro_cloudtrain.pod.cores import usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from kedro_cloudtrain.planning.plan import MachinePlan
+    from kedro_cloudtrain.planning.plan import NodePlan
 
 
 # ClusterCompute.podCount of RunPod's REST API v2.
 _MOST_MACHINES = 250
+# What a process of a cluster on this computer takes before it has read any row: Dask, pandas and XGBoost, measured by ru_maxrss.
+_PROCESS_GB = 0.23
 
 
 def machines_problems(plan: MachinePlan, *, detach: bool = False) -> Iterator[str]:
@@ -30,6 +35,12 @@ def machines_problems(plan: MachinePlan, *, detach: bool = False) -> Iterator[st
     if machines == 1:
         return
     one = "set machines: 1 for the node in cloudtrain.yml"
+    if plan.where != "runpod" and machines * _PROCESS_GB > (memory_gb := host_memory_gb()):
+        yield (
+            f"`machines` is {machines}: here they are processes, which take {machines * _PROCESS_GB:,.0f} GB before they have read a row, "
+            f"and this computer has {memory_gb:,.0f} GB. Lower it in cloudtrain.yml."
+        )
+        return
     if isinstance(plan, PredictionPlan) and (kind := _other_format(plan)) is not None:
         yield (
             f"`machines` is {machines}, and its table `{plan.inputs.data}` is {kind}, whose rows one machine has to count: {one}, or "
@@ -48,6 +59,25 @@ def machines_problems(plan: MachinePlan, *, detach: bool = False) -> Iterator[st
             f"`machines` is {machines}, for which distributed is not installed in this environment: "
             f'pip install "kedro-cloudtrain[dask]", or {one}.'
         )
+
+
+def machines_notes(plan: NodePlan) -> Iterator[str]:
+    """Yield that a node's processes have fewer cores than there are of them."""
+    cores = usable_cores()
+    if isinstance(plan, MachinePlan) and plan.where != "runpod" and plan.settings.machines > cores:
+        yield f"`machines` is {plan.settings.machines}, and this computer has {cores:g} core{'' if cores == 1 else 's'}, which they share"
+
+
+def at_once_notes(plan: NodePlan, max_pods: int) -> Iterator[str]:
+    """Yield that fewer jobs of a node run at once than it asks for.
+
+    Args:
+        plan: the node.
+        max_pods: how many jobs run at once.
+    """
+    if plan.jobs_at_once > max_pods:
+        setting = "search.parallel" if plan.search is not None else "partitioned.max_pods"
+        yield f"`{setting}` is {plan.jobs_at_once}, and so many run at once as `run.max_pods` allows: {max_pods}"
 
 
 def _other_format(plan: PredictionPlan) -> str | None:

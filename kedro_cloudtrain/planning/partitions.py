@@ -5,22 +5,28 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from kedro_cloudtrain.errors import ApiError, CloudTrainError, ConfigError
+from kedro_cloudtrain.errors import ApiError, CloudTrainError, ConfigError, SourceError
 from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import bytes_on_disk, can_tell_existence, inner
+from kedro_cloudtrain.planning.sample import looked_at
 from kedro_cloudtrain.planning.training import TrainingPlan
-from kedro_cloudtrain.running.partitions import Partitions, partitions_of
+from kedro_cloudtrain.running.partitions import Partition, Partitions, fewest_rows, partitions_of, rows_of
 from kedro_cloudtrain.storage.sources import VolumeSource
-from kedro_cloudtrain.wording import size
+from kedro_cloudtrain.wording import size, some_of
+from kedro_cloudtrain.worker.errors import InputError
+from kedro_cloudtrain.worker.tables import read_table
+from kedro_cloudtrain.worker.values import is_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    import pandas as pd
     from kedro.io import CatalogProtocol
 
-    from kedro_cloudtrain.planning.plan import NodePlan
+    from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
+    from kedro_cloudtrain.worker.locations import Location
 
-# What is larger is not loaded by a plan.
+# What is larger is not read by a plan.
 _LARGEST_BYTES = 64 * 1024 * 1024
 
 
@@ -46,11 +52,92 @@ def look_at_partitions(
         if data is None:
             return None, [], [f"`{name}` is larger than {size(_LARGEST_BYTES)}, so that its {plan.partitioned.noun}s are not counted here"]
         place = plan.inputs.parameters_place
-        return partitions_of(plan.parameters, data, plan.volume, place, sizes.get(name), what=name), [], []
+        partitions = partitions_of(plan.parameters, data, plan.volume, place, sizes.get(name), what=name)
+        return partitions, list(group_problems(plan, name, data)) if is_frame(data) else [], []
     except CloudTrainError as error:
         if isinstance(error, ApiError) and error.is_outage:
             return None, [], [f"`{name}`: {error.message}"]
         return None, [error.message], []
+
+
+def group_column_of(plan: MachinePlan) -> str | None:
+    """Return the column whose values a node has a training each for; None where there is none."""
+    return plan.partitioned.group_column if plan.partitioned is not None else None
+
+
+def group_problems(plan: MachinePlan, name: str, rows: pd.DataFrame) -> Iterator[str]:
+    """Yield what is wrong with the values of a table's groups; what is wrong with the groups themselves, their training names.
+
+    Args:
+        plan: the node.
+        name: the table.
+        rows: all of them, with the columns whose values are looked at.
+    """
+    sample, partitioned, column = plan.sample_of(name), plan.partitioned, group_column_of(plan)
+    if sample is None or partitioned is None or column is None or column not in rows.columns:
+        return
+    # Of these alone each group's rows are copied.
+    rows = rows.rename(columns=str)
+    looked = rows[list(dict.fromkeys([column, *looked_at(sample, rows, plan.features_of(list(rows.columns))).columns]))]
+    groups = looked.loc[:, ~looked.columns.duplicated()].groupby(column, observed=True)
+    named = partitioned.groups
+    with contextlib.suppress(TypeError):  # Its values are no names: lists, or numbers and text.
+        yield from _problems_of_parts(plan, name, ((str(group), part) for group, part in groups if named is None or group in named))
+
+
+def partition_problems(plan: MachinePlan, name: str, parts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the values of partitions, each of which is a table; what is wrong with the dict, its training names."""
+    partitioned = plan.partitioned
+    if partitioned is None or partitioned.group_column is not None:
+        return
+    wanted = sorted(part for part in parts if partitioned.groups is None or part in partitioned.groups)
+    with contextlib.suppress(SourceError):
+        yield from _problems_of_parts(plan, name, ((part, rows_of(parts, Partition(part), partitioned)) for part in wanted))
+
+
+def table_of_groups(
+    plan: MachinePlan, name: str, location: Location, columns: Sequence[str], size_bytes: int | None
+) -> pd.DataFrame | None:
+    """Return what a look at the groups of a table needs of it; None where that would be too much to read, or there are no groups.
+
+    Args:
+        plan: the node.
+        name: the table.
+        location: its place.
+        columns: those that it has.
+        size_bytes: its size, None where it is not known.
+    """
+    sample, column = plan.sample_of(name), group_column_of(plan)
+    if sample is None or column is None or location.format != "parquet" or not 0 < (size_bytes or 0) <= _LARGEST_BYTES:
+        return None
+    wanted = dict.fromkeys([column, *sample.columns, *sample.constrained(plan.features_of(columns))])
+    try:
+        return read_table(location, columns=list(wanted)).frame
+    except InputError:
+        return None  # The look at the columns has named it, or the machine will.
+
+
+def _problems_of_parts(plan: MachinePlan, name: str, parts: Iterable[tuple[str, pd.DataFrame]]) -> Iterator[str]:
+    """Yield what is wrong with the values of groups or partitions, each problem once with the names of all that have it."""
+    sample, partitioned = plan.sample_of(name), plan.partitioned
+    if sample is None or partitioned is None or not isinstance(plan, TrainingPlan) or plan.parameters is None:
+        return
+    # Those of fewer rows are left out, or named as too small.
+    least = max(fewest_rows(plan.parameters), partitioned.min_rows or 0)
+    names: dict[str, list[str]] = {}
+    for part, rows in parts:
+        frame = rows.rename(columns=str)
+        columns = list(frame.columns)
+        if len(frame) >= least and set(sample.columns) <= set(columns):
+            features = plan.features_of(columns)
+            for problem in sample.problems(looked_at(sample, frame, features), features, whole=True):
+                names.setdefault(problem, []).append(part)
+    others = f"To train other {partitioned.noun}s alone, name them in `partitioned.groups`."
+    for problem, having in names.items():
+        if len(having) == 1:
+            yield f"The {partitioned.noun} `{having[0]}`: {problem} {others}"
+        else:
+            yield f"{len(having)} {partitioned.noun}s ({some_of(having)}): {problem} {others}"
 
 
 def _loaded(name: str, catalog: CatalogProtocol[Any, Any]) -> Any:

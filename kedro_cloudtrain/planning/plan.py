@@ -88,6 +88,11 @@ class NodePlan:
         return self.search is not None or self.partitioned is not None
 
     @property
+    def jobs_at_once(self) -> int:
+        """How many of its jobs the node would have running at once."""
+        return 1
+
+    @property
     def notes(self) -> list[str]:
         """What is worth knowing about the node, a sentence each."""
         return []

@@ -107,14 +107,20 @@ def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | 
     )
 
 
-def of_search(price: Quote, search: Search) -> Quote:
-    """Return what the trials of a search may cost together, of what one of them may cost."""
+def of_search(price: Quote, search: Search, at_once: int) -> Quote:
+    """Return what the trials of a search may cost together, of what one of them may cost.
+
+    Args:
+        price: that of one trial.
+        search: the search.
+        at_once: how many trials run at once.
+    """
     if price.worst_usd is None:
         return price
     most, bound = price.worst_usd * search.most_trials, "its trials"
-    if search.max_cost_usd is not None and search.max_cost_usd + price.worst_usd * search.parallel < most:
-        most, bound = search.max_cost_usd + price.worst_usd * search.parallel, "search.max_cost_usd and what is under way then"
-    return _of_jobs(price, search.most_trials, search.parallel, most, f"the search costs at most ${most:.2f} in the worst case: {bound}")
+    if search.max_cost_usd is not None and search.max_cost_usd + price.worst_usd * at_once < most:
+        most, bound = search.max_cost_usd + price.worst_usd * at_once, "search.max_cost_usd and what is under way then"
+    return _of_jobs(price, search.most_trials, at_once, most, f"the search costs at most ${most:.2f} in the worst case: {bound}")
 
 
 def of_partitions(price: Quote, jobs: int | None, max_pods: int) -> Quote:

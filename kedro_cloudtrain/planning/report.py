@@ -11,6 +11,7 @@ from kedro_cloudtrain.planning.catalog import missing_inputs
 from kedro_cloudtrain.planning.doctor import examine_runpod
 from kedro_cloudtrain.planning.environments import lock_environments
 from kedro_cloudtrain.planning.inspection import look_at_inputs
+from kedro_cloudtrain.planning.machines import at_once_notes, machines_notes
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.quotes import (
     Quote,
@@ -44,12 +45,13 @@ _OFFERS_CACHED_S = 600
 
 @dataclasses.dataclass(frozen=True)
 class NodeReport:
-    """A node's plan, what a look at its inputs has found, what its pod would cost, and which inputs are nowhere."""
+    """A node's plan, what a look at its inputs has found, what its pod would cost, which inputs are nowhere, and `run.max_pods`."""
 
     plan: NodePlan
     look: Look
     quote: Quote = dataclasses.field(default_factory=Quote)
     missing: Sequence[str] = ()
+    max_pods: int | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -62,7 +64,8 @@ class NodeReport:
         tables = self.plan.sized_tables
         shape = self.look.shapes.get(tables[0]) if len(tables) == 1 else None
         of_size = self.plan.notes_of_size(total_size({name: self.look.sizes.get(name) for name in tables}), shape)
-        return [*self.plan.notes, *of_size, *self.look.notes, *self.quote.notes]
+        bounded = [] if self.max_pods is None else at_once_notes(self.plan, self.max_pods)
+        return [*self.plan.notes, *bounded, *machines_notes(self.plan), *of_size, *self.look.notes, *self.quote.notes]
 
     @property
     def where(self) -> str:
@@ -223,7 +226,10 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
     missing = missing_inputs([plan.node for plan in plans], planner.catalog, planner.unmade)
     if settings.backend != "runpod":
         return Report(
-            [NodeReport(plan, look_at_inputs(plan, planner.catalog), missing=missing.get(plan.node, ())) for plan in plans],
+            [
+                NodeReport(plan, look_at_inputs(plan, planner.catalog), missing=missing.get(plan.node, ()), max_pods=max_pods)
+                for plan in plans
+            ],
             settings,
             max_pods,
         )
@@ -239,6 +245,7 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
             plan,
             _with_environment(look_at_inputs(plan, planner.catalog, volume_answers=volume_answers), plan.node.name, environments),
             missing=missing.get(plan.node, ()),
+            max_pods=max_pods,
         )
         for plan in plans
     ]
@@ -276,8 +283,8 @@ def _quoted(nodes: Sequence[NodeReport], offers: Offers, data_center: str | None
         if group is not None:
             groups.add(group)
         if plan.search is not None:
-            price = of_search(price, plan.search)
+            price = of_search(price, plan.search, min(plan.jobs_at_once, node.max_pods or plan.jobs_at_once))
         elif plan.partitioned is not None:
-            price = of_partitions(price, node.look.jobs, plan.partitioned.max_pods)
+            price = of_partitions(price, node.look.jobs, min(plan.jobs_at_once, node.max_pods or plan.jobs_at_once))
         quoted.append(dataclasses.replace(node, quote=price))
     return quoted

@@ -40,3 +40,10 @@ class Sample(Protocol):
     def notes(self, rows: pd.DataFrame) -> Iterator[str]:
         """Yield what is doubtful about some rows."""
         ...
+
+
+def looked_at(sample: Sample, rows: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+    """Return the columns whose values are looked at, each once: a table may be as large as the memory."""
+    wanted = [*sample.columns, *sample.constrained(features)]
+    chosen = rows[[column for column in dict.fromkeys(wanted) if column in rows.columns]]
+    return chosen.loc[:, ~chosen.columns.duplicated()]

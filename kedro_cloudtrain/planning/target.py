@@ -163,4 +163,4 @@ class SampledTarget:
         except HyperparameterError as error:
             yield f"{error} It stands in the `hyperparameters` of {self.place}."
         except InputError as error:
-            yield f"{error} Both stand in {self.place}."
+            yield f"{error} `model_type` and `target_column` stand in {self.place}."

@@ -119,6 +119,13 @@ class TrainingPlan(MachinePlan):
         return self.parameters.partitioned if self.parameters is not None else None
 
     @property
+    def jobs_at_once(self) -> int:
+        """The trials of a search that run at once, or the trainings of a partitioned node."""
+        if self.partitioned is not None:
+            return self.partitioned.max_pods
+        return 1 if self.search is None else min(self.search.parallel, self.search.most_trials)
+
+    @property
     def notes(self) -> list[str]:
         """How many trials a search has, and what ends it; or what there is a training for."""
         if self.partitioned is not None:

@@ -230,7 +230,7 @@ class CloudTrainRunner(SequentialRunner):
             # A group's receipt stands below those of its nodes.
             self.receipts.sort(key=lambda receipt: order.get(receipt.node, len(order)))
             run.display.print_receipts(self.receipts, models, time.monotonic() - began_at, settings.run.max_cost_usd)
-            self._log_left(run.slots.postponed)
+            self._log_left(run.slots.postponed, kept=settings.run.cache)
             left = run.backend.left()
             for sentence in left if sys.exc_info()[0] is not None else ():
                 self._logger.error("%s", sentence, extra={"markup": False})
@@ -238,8 +238,8 @@ class CloudTrainRunner(SequentialRunner):
             # Whatever else went well: money is being spent.
             raise PodsLeftError("\n".join(left))
 
-    def _log_left(self, postponed: Sequence[str]) -> None:
-        """Log which jobs keep running without this run, and how to find them again."""
+    def _log_left(self, postponed: Sequence[str], *, kept: bool) -> None:
+        """Log which jobs keep running without this run, and how to find them again; and what is not lost where it was interrupted."""
         left = [receipt.job for receipt in self.receipts if receipt.state == "running"]
         if left:
             self._logger.info(
@@ -253,6 +253,8 @@ class CloudTrainRunner(SequentialRunner):
                 ", ".join(sorted(postponed)),
                 extra={"markup": False},
             )
+        if kept and isinstance(sys.exc_info()[1], SystemExit | KeyboardInterrupt):
+            self._logger.info("Interrupted. Jobs that have succeeded are kept, so are trials and groups: the same run again takes them.")
 
     def _run_nodes(self, *args: Any) -> None:
         """Let Kedro schedule: as its ThreadRunner does where ordinary nodes run in threads, else as its SequentialRunner."""

@@ -236,7 +236,14 @@ def _counts(values: pd.Series, where: str, column: str) -> tuple[dict[Any, int],
         ConfigError: the values are no names of groups.
     """
     present = values[values.notna()].astype(object)  # of categories, those that rows have
-    if len(found := present.unique()) > MOST_GROUPS:
+    try:
+        found = present.unique()
+    except TypeError:  # what has no hash
+        raise ConfigError(
+            f"`{column}` holds lists or mappings, and a group is text, a whole number, true or false: choose another group_column in "
+            f"{where}."
+        ) from None
+    if len(found) > MOST_GROUPS:
         raise ConfigError(
             f"`{column}` has {len(found):,} values, and each would be a training of its own, of {MOST_GROUPS:,} at most: is it the key of "
             f"a row? Choose another group_column in {where}, or name some groups."
@@ -295,17 +302,17 @@ def _chosen(parameters: TrainingParameters, partitioned: Partitioned, found: Map
     chosen = tuple(partition for partition in every if partition not in left_out)
     if not chosen:
         raise ConfigError(f"{where}: no {noun} has {least} rows (min_rows); the largest has {max(found.values())}. Lower min_rows.")
-    small = [partition for partition in chosen if partition.rows is not None and partition.rows < _fewest(parameters)]
+    small = [partition for partition in chosen if partition.rows is not None and partition.rows < fewest_rows(parameters)]
     if small:
         shown = some_of([f"{partition.name} ({partition.rows})" for partition in small])
         raise ConfigError(
             f"{counted(len(small), noun)} of {where} {'has' if len(small) == 1 else 'have'} too few rows to hold any out: {shown}. "
-            f"min_rows leaves small {noun}s out: min_rows: {_fewest(parameters)}, or more."
+            f"min_rows leaves small {noun}s out: min_rows: {fewest_rows(parameters)}, or more."
         )
     return Partitions(chosen, left_out)
 
 
-def _fewest(parameters: TrainingParameters) -> int:
+def fewest_rows(parameters: TrainingParameters) -> int:
     """Return the fewest rows that can be split as the parameters have it, whatever stands in them."""
     validation = parameters.validation
     return max(validation.folds or 2, 2) + (1 if validation.test_fraction else 0)

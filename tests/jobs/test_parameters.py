@@ -24,13 +24,13 @@ def parse(target: str = "price", feature: str = "area", validation: str = "") ->
 @pytest.mark.parametrize(
     ("where", "names"),
     [
-        ("`target_column` is False", {"target": "no"}),
-        ("`feature_columns.0` is True", {"feature": "yes"}),
-        ("`feature_columns.0` is True", {"feature": "on"}),
+        ("`target_column` is false", {"target": "no"}),
+        ("`feature_columns.0` is true", {"feature": "yes"}),
+        ("`feature_columns.0` is true", {"feature": "on"}),
         ("`feature_columns.0` is 2024", {"feature": "2024"}),
         ("`feature_columns.0` is 1.5", {"feature": "1.5"}),
         ("`feature_columns.0` is datetime.date(2024, 1, 31)", {"feature": "2024-01-31"}),
-        ("`validation.column` is False", {"validation": "column: off"}),
+        ("`validation.column` is false", {"validation": "column: off"}),
         ("`validation.time_column` is 2024", {"validation": "time_column: 2024"}),
     ],
 )

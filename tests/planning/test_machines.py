@@ -15,6 +15,7 @@ from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.planning.inspection import Look
 from kedro_cloudtrain.planning.planner import Planner
 from kedro_cloudtrain.planning.report import NodeReport
+from kedro_cloudtrain.pod.cores import usable_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +51,7 @@ def problems(
 
 
 XGBOOST = {"model_type": "xgboost_regression"}
+NETWORK = {"id": "abc123xyz", "data_center": "EU-RO-1"}
 
 
 @pytest.mark.parametrize(
@@ -87,8 +89,7 @@ def test_what_several_machines_cannot_share_is_refused(tmp_path: Path, name: str
 def test_what_a_cluster_of_runpods_cannot_do_is_refused(
     tmp_path: Path, name: str, settings: dict[str, Any], run: dict[str, Any], part: str
 ) -> None:
-    volume = {"id": "abc123xyz", "data_center": "EU-RO-1"}
-    found = problems(tmp_path, name, XGBOOST, "runpod", settings, run, volume)
+    found = problems(tmp_path, name, XGBOOST, "runpod", settings, run, NETWORK)
     assert part in found
     assert bool(part) == bool(found), found
 
@@ -114,9 +115,24 @@ def test_dask_that_is_not_installed_is_named_with_the_command(name: str, tmp_pat
     assert 'pip install "kedro-cloudtrain[dask]", or set' in problems(tmp_path, name, XGBOOST, "local")
 
 
+def report_of(folder: Path, machines: int) -> NodeReport:
+    settings = make_settings({"volume": {"path": str(folder)}, "nodes": {"own": {"machines": machines}}})
+    catalog = DataCatalog({"table": MemoryDataset("a/b")})
+    (plan,) = Planner(catalog, settings, TrainingScriptGenerator(), folder).plan([NODES["own"]])
+    return NodeReport(plan, Look())
+
+
 def test_a_plan_shows_how_many_processes_share_a_node_here(tmp_path: Path) -> None:
     for machines, where in ((1, "local"), (3, "local · 3 processes")):
-        settings = make_settings({"volume": {"path": str(tmp_path)}, "nodes": {"own": {"machines": machines}}})
-        catalog = DataCatalog({"table": MemoryDataset("a/b")})
-        (plan,) = Planner(catalog, settings, TrainingScriptGenerator(), tmp_path).plan([NODES["own"]])
-        assert NodeReport(plan, Look()).where == where
+        assert report_of(tmp_path, machines).where == where
+
+
+def test_processes_that_share_a_core_are_a_note_and_more_than_the_memory_has_room_for_a_problem(tmp_path: Path) -> None:
+    cores = int(usable_cores())
+    assert report_of(tmp_path, cores).notes == []
+    (note,) = report_of(tmp_path, cores + 1).notes
+    assert note.startswith(f"`machines` is {cores + 1}, and this computer has {usable_cores():g} core")
+    (problem,) = report_of(tmp_path, 100_000).problems
+    assert problem.startswith("`machines` is 100000: here they are processes, which take 23,000 GB before they have read a row, and this")
+    # A cluster of RunPod has machines of its own.
+    assert "processes, which take" not in problems(tmp_path, "own", {}, "runpod", {"machines": 250}, volume=NETWORK)

@@ -238,3 +238,63 @@ def test_the_values_of_each_partition_are_looked_at(tmp_path: Path, change: str 
     else:
         assert look.problems
         assert look.problems[0].startswith(problem), look.problems
+
+
+GROUPED = pd.DataFrame({"city": list("ABC") * 200, "x": range(600), "shop": 120 * list(range(5))})
+GROUPED["price"] = [0 if row % 3 == 0 else row % 2 for row in range(600)]
+CLASSES = {"model_type": "lightgbm_binary_classification"}
+ONE_CLASS = "The target `price` has one class only, 0: a model has nothing to tell apart."
+NO_TARGET = "No row of the table has a `price`."
+
+
+def as_parquet(folder: Path, table: pd.DataFrame) -> CloudDataset:
+    table.to_parquet(folder / "a.parquet", index=False, compression="none")
+    return CloudDataset(dataset_key="a.parquet", volume={"path": str(folder)})
+
+
+def as_large_parquet(folder: Path, table: pd.DataFrame) -> CloudDataset:
+    """Write so many bytes that a plan does not read all of them, though no more rows of a group."""
+    return as_parquet(folder, table.assign(text=[f"{row:04d}" * 1000 for row in range(len(table))]))
+
+
+def as_text(folder: Path, table: pd.DataFrame) -> CloudDataset:
+    table.to_csv(folder / "a.csv", index=False)
+    return CloudDataset(dataset_key="a.csv", volume={"path": str(folder)})
+
+
+def as_sent(folder: Path, table: pd.DataFrame) -> CSVDataset:
+    table.to_csv(folder / "a.csv", index=False)
+    return CSVDataset(filepath=str(folder / "a.csv"))
+
+
+WRITTEN = {"parquet": as_parquet, "large parquet": as_large_parquet, "csv": as_text, "sent": as_sent}
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+@pytest.mark.parametrize(
+    ("change", "partitioned", "asked", "problem"),
+    [
+        ({}, {}, CLASSES, f"The group `A`: {ONE_CLASS}"),
+        ({"B": 0}, {}, CLASSES, f"2 groups (A, B): {ONE_CLASS}"),
+        ({"A": None}, {}, CLASSES, f"The group `A`: {NO_TARGET}"),
+        ({"C": None}, {}, {}, f"The group `C`: {NO_TARGET}"),
+        ({"A": None, "B": None, "C": None}, {}, {}, f"3 groups (A, B, C): {NO_TARGET}"),
+        ({}, {"groups": ["B", "C"]}, CLASSES, None),
+        ({"A": None}, {"groups": ["B", "C"]}, CLASSES, None),
+        ({}, {}, {}, None),
+        ({}, {}, {"validation": {"group_column": "shop", "folds": 9}}, "3 groups (A, B, C): "),
+        # Those that are left out are not looked at.
+        ({"rows of A": 3}, {"min_rows": 10}, CLASSES, None),
+    ],
+)
+def test_the_values_of_each_group_are_looked_at(
+    tmp_path: Path, form: str, change: dict[str, Any], partitioned: dict[str, Any], asked: dict[str, Any], problem: str | None
+) -> None:
+    table = GROUPED.astype({"price": "Int64"})
+    if (rows := change.get("rows of A")) is not None:
+        table = pd.concat([table[table["city"] != "A"], table[table["city"] == "A"].head(rows)])
+    for city, value in change.items():
+        table.loc[table["city"] == city, "price"] = value
+    _, look = planned(tmp_path, WRITTEN[form](tmp_path, table), {"group_column": "city", **partitioned}, feature_columns=["x"], **asked)
+    assert [each.startswith(problem) for each in look.problems] == [True] if problem is not None else look.problems == (), look.problems
+    assert all(each.endswith("To train other groups alone, name them in `partitioned.groups`.") for each in look.problems)

@@ -13,9 +13,11 @@ from kedro_cloudtrain.backends.runpod.offers import Candidate
 from kedro_cloudtrain.config import make_settings
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.search_space import Search
+from kedro_cloudtrain.planning.inspection import Look
 from kedro_cloudtrain.planning.plan import NodePlan
 from kedro_cloudtrain.planning.planner import Planner
 from kedro_cloudtrain.planning.quotes import Quote, of_search
+from kedro_cloudtrain.planning.report import NodeReport
 
 SEARCH = {"space": {"max_depth": {"int": [2, 6]}}, "n_trials": 10}
 
@@ -32,7 +34,27 @@ def plan_of(folder: Path, settings: dict[str, Any], search: Any = SEARCH) -> Nod
 def test_a_plan_has_the_trials_of_a_search(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, {})
     assert (plan.problems, plan.search is not None) == ((), True)
-    assert plan.notes == ["searches max_depth: 10 trials by tpe for the lowest rmse, one after another"]
+    trials = "searches max_depth: 10 trials by tpe for the lowest rmse, one after another"
+    assert plan.notes == [f"{trials}; its space has 5 points, and a trial that comes again is reused"]
+    wide = {**SEARCH, "space": {"max_depth": {"int": [2, 11]}}}
+    assert plan_of(tmp_path, {}, wide).notes == [trials]
+
+
+@pytest.mark.parametrize(
+    ("asked", "max_pods", "note"),
+    [
+        ({"parallel": 4}, 1, "`search.parallel` is 4, and so many run at once as `run.max_pods` allows: 1"),
+        ({"parallel": 4}, 4, None),
+        ({}, 1, None),
+        # Two trials are never three at once.
+        ({"parallel": 4, "n_trials": 2}, 2, None),
+        ({"parallel": 4, "n_trials": 3}, 2, "`search.parallel` is 3, and so many run at once as `run.max_pods` allows: 2"),
+    ],
+)
+def test_the_trials_that_max_pods_holds_back_are_told(tmp_path: Path, asked: dict[str, Any], max_pods: int, note: str | None) -> None:
+    plan = plan_of(tmp_path, {}, {**SEARCH, **asked})
+    notes = NodeReport(plan, Look(), max_pods=max_pods).notes
+    assert notes == [*plan.notes, *([] if note is None else [note])]
 
 
 @pytest.mark.parametrize(
@@ -51,10 +73,10 @@ def test_what_a_node_and_its_settings_have_against_a_search_is_planned(tmp_path:
 def test_the_machines_of_a_search_start_once_and_its_limit_bounds_its_dollars() -> None:
     # A start of 120 to 360 s at $0.36 an hour, and a fit of at most 100 s.
     price = Quote(Candidate("GPU", None, 1, 0.36, "HIGH", 24.0), "", (0.012, 0.046), 0.5)
-    many = of_search(price, Search.model_validate({**SEARCH, "n_trials": 100}))
+    many = of_search(price, Search.model_validate({**SEARCH, "n_trials": 100}), 1)
     assert many.estimate_usd == pytest.approx((0.012, 0.036 + 100 * 0.01))
     assert (many.worst_usd, many.notes) == (0.5, ("the search costs at most $50.00 in the worst case: its trials",))
-    limited = of_search(price, Search.model_validate({**SEARCH, "n_trials": 100, "max_cost_usd": 0.25, "parallel": 2}))
+    limited = of_search(price, Search.model_validate({**SEARCH, "n_trials": 100, "max_cost_usd": 0.25}), 2)
     assert limited.estimate_usd == pytest.approx((0.024, 0.036 * 2 + 1.0))
     assert limited.notes == ("the search costs at most $1.25 in the worst case: search.max_cost_usd and what is under way then",)
-    assert of_search(Quote(), Search.model_validate(SEARCH)) == Quote()
+    assert of_search(Quote(), Search.model_validate(SEARCH), 1) == Quote()
