@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from kedro.io import DataCatalog, DatasetError
 from support.http_server import Server
 
@@ -159,6 +161,25 @@ def test_models_are_saved_by_any_names_and_replaced_together(model_folder: Path,
     (tmp_path / "stations/models.json").write_text('{"a": "../../job"}')
     with pytest.raises(DatasetError, match="does not list models"):
         dataset.load()
+
+
+NAMES = st.lists(
+    st.sampled_from(["", " ", ".", "..", "models.json", "Models.JSON", "0-models.json", "a", "A", "1-a", "1-.a", ".a", "1-", "%", "é", "/"])
+    | st.text("aA.-1/\\ %é\n", max_size=4),
+    min_size=1,
+    max_size=8,
+    unique=True,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(NAMES)
+def test_no_name_of_a_group_is_in_the_way_of_another(model_folder: Path, tmp_path: Path, names: list[str]) -> None:
+    dataset = ModelsDataset(filepath=str(tmp_path / "many"))
+    dataset.save(dict.fromkeys(names, model_folder))
+    assert list(dataset.load()) == names
+    folders = [path.name.lower() for path in (tmp_path / "many").iterdir() if path.is_dir()]
+    assert len(set(folders)) == len(names)
 
 
 def test_metrics_are_saved_whole_and_previewed(tmp_path: Path) -> None:

@@ -111,8 +111,13 @@ class ModelsDataset(AbstractVersionedDataset[Any, Any]):
 def _folders_of(names: Iterable[str]) -> dict[str, str]:
     """Return a folder's name for each group: its own, where that is one, and no other's on a system that knows no case."""
     folders: dict[str, str] = {}
+    taken = {MODELS.lower()}
     for number, name in enumerate(names):
         folder = quote(name, safe=" ")[:_LONGEST]
-        taken = {other.lower() for other in folders.values()}
-        folders[name] = folder if folder == name and not name.startswith(".") and name.lower() not in taken else f"{number}-{folder}"
+        if not name or name != folder or name.startswith("."):
+            folder = f"{number}-{folder}"
+        while folder.lower() in taken:
+            folder = f"{number}-{folder}"
+        taken.add(folder.lower())
+        folders[name] = folder
     return folders

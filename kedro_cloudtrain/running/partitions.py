@@ -106,13 +106,13 @@ def partitions_of(
         if partitioned.groups is not None and partitioned.min_rows is None and not is_small:
             # They are taken at their word: a large table need not be read for them.
             return Partitions(tuple(Partition(group) for group in partitioned.groups))
-        found, without = _counts(_column_of(data, column, volume, size_bytes, where), where, column)
+        found, without = _counts(_column_of(data, column, volume, size_bytes, where), where, column, partitioned.groups)
     elif is_frame(data):
         if column not in data.columns:
             shown = some_of([str(name) for name in data.columns])
             hint = did_you_mean(column, [str(name) for name in data.columns])
             raise SourceError(f"`{what}` has no column `{column}`.{hint} Columns: {shown}. Fix group_column in {where}.")
-        found, without = _counts(data[column], where, column)
+        found, without = _counts(data[column], where, column, partitioned.groups)
     else:
         raise ConfigError(
             f"`{what}` is a {type(data).__name__}, and group_column of {where} names a column of a table: leave it out for a dataset of "
@@ -229,8 +229,8 @@ def _column_of(data: UrlSource | VolumeSource, column: str, volume: Volume, size
         raise SourceError(f"{error} Fix group_column in {where}.") from error
 
 
-def _counts(values: pd.Series, where: str, column: str) -> tuple[dict[Any, int], int]:
-    """Return the rows of each group, and how many have no group.
+def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | None) -> tuple[dict[Any, int], int]:
+    """Return the rows of each group, of those that are named if they are all there, and how many have no group.
 
     Raises:
         ConfigError: the values are no names of groups.
@@ -243,7 +243,14 @@ def _counts(values: pd.Series, where: str, column: str) -> tuple[dict[Any, int],
             f"`{column}` holds lists or mappings, and a group is text, a whole number, true or false: choose another group_column in "
             f"{where}."
         ) from None
-    if len(found) > MOST_GROUPS:
+    without = len(values) - len(present)
+    if named is not None:
+        # What the others are, and how many, matters to nobody.
+        names = set(map(str, named))
+        wanted = [value for value in found if _name_of(value) in names]
+        if len(wanted) >= len(named) or len(found) > MOST_GROUPS:
+            present = present[present.isin(wanted)]
+    elif len(found) > MOST_GROUPS:
         raise ConfigError(
             f"`{column}` has {len(found):,} values, and each would be a training of its own, of {MOST_GROUPS:,} at most: is it the key of "
             f"a row? Choose another group_column in {where}, or name some groups."
@@ -251,13 +258,18 @@ def _counts(values: pd.Series, where: str, column: str) -> tuple[dict[Any, int],
     counts: Counter[Any] = Counter()
     for value, rows in present.value_counts().items():
         counts[_plain(value, where, column)] += int(rows)
-    if not counts:
+    if not counts and without == len(values):
         raise ConfigError(f"`{column}` has no value in any row: choose another group_column in {where}.")
     names = Counter(str(value) for value in counts)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         raise ConfigError(f"`{column}` has the group {twice} both as text and as a number: make one of them in a node before.")
-    return dict(counts), len(values) - len(present)
+    return dict(counts), without
+
+
+def _name_of(value: Any) -> str:
+    """Return the name of a group by its value: a whole number has no decimals, as in a column that lacks some."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _plain(value: Any, where: str, column: str) -> str | int | bool:

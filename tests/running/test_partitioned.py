@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,35 @@ def test_data_that_cannot_be_divided_is_named(tmp_path: Path, data: str, partiti
     with pytest.raises(kind) as raised:
         divided(tmp_path, DATA[data], **partitioned)
     assert part in raised.value.message
+
+
+NAMED = [
+    (["Bern", 1.5, "Chur"], ["Bern", "Chur"], None),
+    ([pd.Timestamp("2026-01-01"), "Bern"], ["Bern"], None),
+    (["1", 1, "Bern"], ["Bern"], None),
+    ([7.0, float("nan"), 8.5], [7], None),
+    ([True, False], [True], None),
+    ([*map(str, range(1500))], ["7", "1499"], None),
+    ([*range(1500)], [7], None),
+    # What is not there, or not so, is named as in any other table.
+    ([*map(str, range(1500))], ["7", "x"], "names the group 'x', which is not in the data. It has 7."),
+    ([*range(1500)], ["7"], "names the group '7', which is 7 in the data: write it without quotes"),
+    (["1", 1], ["1"], "the group 1 both as text and as a number"),
+    ([1.5, "Bern"], ["Basel"], "the value 1.5, a number with decimals"),
+]
+
+
+@pytest.mark.parametrize(("values", "groups", "part"), NAMED)
+def test_of_groups_that_are_named_the_others_are_no_matter(tmp_path: Path, values: list[Any], groups: list[Any], part: str | None) -> None:
+    rows = [value for value in values for _ in range(4)]
+    table = pd.DataFrame({"station": pd.Series(rows, dtype=object), "x": range(len(rows)), "delay": range(len(rows))})
+    if part is None:
+        found = divided(tmp_path, table, group_column="station", groups=groups)
+        assert [(partition.value, partition.rows) for partition in found.chosen] == sorted(((group, 4) for group in groups), key=str)
+        assert found.without == sum(4 for value in values if pd.isna(value))
+        return
+    with pytest.raises(ConfigError, match=re.escape(part)):
+        divided(tmp_path, table, group_column="station", groups=groups)
 
 
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
