@@ -254,7 +254,7 @@ class CloudTrainRunner(SequentialRunner):
                 extra={"markup": False},
             )
         if kept and isinstance(sys.exc_info()[1], SystemExit | KeyboardInterrupt):
-            self._logger.info("Interrupted. Jobs that have succeeded are kept, so are trials and groups: the same run again takes them.")
+            self._logger.info("Interrupted. Finished jobs, trials and groups are kept: the same run again goes on from there.")
 
     def _run_nodes(self, *args: Any) -> None:
         """Let Kedro schedule: as its ThreadRunner does where ordinary nodes run in threads, else as its SequentialRunner."""

@@ -288,7 +288,7 @@ def test_ctrl_c_and_a_termination_end_everything_before_the_command_ends(number:
     output, _ = process.communicate(60)
     assert process.wait() != 0
     assert not left_running(project.path)
-    assert "Interrupted. Jobs that have succeeded are kept" in " ".join(output.split())
+    assert "Interrupted. Finished jobs, trials and groups are kept" in " ".join(output.split())
     # Ctrl-C takes two seconds at most: a job has half of them, and all jobs have the same half.
     assert local._GRACE_S <= 1
 
