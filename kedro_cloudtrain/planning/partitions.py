@@ -10,7 +10,7 @@ from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import bytes_on_disk, can_tell_existence, inner
 from kedro_cloudtrain.planning.sample import looked_at
 from kedro_cloudtrain.planning.training import TrainingPlan
-from kedro_cloudtrain.running.partitions import Partition, Partitions, fewest_rows, partitions_of, rows_of
+from kedro_cloudtrain.running.partitions import MOST_GROUPS, Partition, Partitions, fewest_rows, partitions_of, rows_of
 from kedro_cloudtrain.storage.sources import VolumeSource
 from kedro_cloudtrain.wording import size, some_of
 from kedro_cloudtrain.worker.errors import InputError
@@ -79,10 +79,13 @@ def group_problems(plan: MachinePlan, name: str, rows: pd.DataFrame) -> Iterator
     # Of these alone each group's rows are copied.
     rows = rows.rename(columns=str)
     looked = rows[list(dict.fromkeys([column, *looked_at(sample, rows, plan.features_of(list(rows.columns))).columns]))]
-    groups = looked.loc[:, ~looked.columns.duplicated()].groupby(column, observed=True)
-    named = partitioned.groups
-    with contextlib.suppress(TypeError):  # Its values are no names: lists, or numbers and text.
-        yield from _problems_of_parts(plan, name, ((str(group), part) for group, part in groups if named is None or group in named))
+    looked, named = looked.loc[:, ~looked.columns.duplicated()], partitioned.groups
+    with contextlib.suppress(TypeError):  # Its values are no names, but lists.
+        if named is not None:
+            looked = looked[looked[column].isin(named)]
+        elif looked[column].nunique() > MOST_GROUPS:
+            return
+        yield from _problems_of_parts(plan, name, ((str(group), part) for group, part in looked.groupby(column, observed=True)))
 
 
 def partition_problems(plan: MachinePlan, name: str, parts: Mapping[str, Any]) -> Iterator[str]:

@@ -246,8 +246,8 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
     without = len(values) - len(present)
     if named is not None:
         # What the others are, and how many, matters to nobody.
-        names = set(map(str, named))
-        wanted = [value for value in found if _name_of(value) in names]
+        texts = set(map(str, named))
+        wanted = [value for value in found if _name_of(value) in texts]
         if len(wanted) >= len(named) or len(found) > MOST_GROUPS:
             present = present[present.isin(wanted)]
     elif len(found) > MOST_GROUPS:

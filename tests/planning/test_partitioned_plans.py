@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from kedro_cloudtrain.planning.inspection import Look, look_at_inputs
 from kedro_cloudtrain.planning.plan import NodePlan
 from kedro_cloudtrain.planning.planner import Planner
 from kedro_cloudtrain.planning.quotes import Quote, of_partitions
+from kedro_cloudtrain.planning.target import SampledTarget
 from kedro_cloudtrain.running.partitions import partitions_of
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.sources import make_source
@@ -298,3 +300,25 @@ def test_the_values_of_each_group_are_looked_at(
     _, look = planned(tmp_path, WRITTEN[form](tmp_path, table), {"group_column": "city", **partitioned}, feature_columns=["x"], **asked)
     assert [each.startswith(problem) for each in look.problems] == [True] if problem is not None else look.problems == (), look.problems
     assert all(each.endswith("To train other groups alone, name them in `partitioned.groups`.") for each in look.problems)
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_the_keys_of_rows_are_named_and_not_looked_at_one_after_another(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    seen = SampledTarget.problems
+
+    def problems(self: SampledTarget, rows: pd.DataFrame, *args: Any, **options: Any) -> Iterator[str]:
+        looks.append(len(rows))
+        return seen(self, rows, *args, **options)
+
+    monkeypatch.setattr(SampledTarget, "problems", problems)
+    table = pd.DataFrame({"city": [row // 2 for row in range(2400)], "x": range(2400), "price": [row % 2 for row in range(2400)]})
+    _, look = planned(tmp_path, WRITTEN[form](tmp_path, table), {"group_column": "city"}, feature_columns=["x"])
+    (problem,) = look.problems
+    assert problem.startswith("`city` has 1,200 values, and each would be a training of its own")
+    assert len(looks) <= 1
+    _, look = planned(
+        tmp_path, WRITTEN[form](tmp_path, table), {"group_column": "city", "groups": [7, 8]}, feature_columns=["x"], **CLASSES
+    )
+    assert look.problems == ()
+    assert len(looks) <= 1 + 1 + 2
