@@ -112,6 +112,8 @@ def partitions_of(
             shown = some_of([str(name) for name in data.columns])
             hint = did_you_mean(column, [str(name) for name in data.columns])
             raise SourceError(f"`{what}` has no column `{column}`.{hint} Columns: {shown}. Fix group_column in {where}.")
+        if (count := list(data.columns).count(column)) > 1:
+            raise SourceError(f"`{what}` has {count} columns `{column}`, and {where} needs one: rename the others in a node before.")
         found, without = _counts(data[column], where, column, partitioned.groups)
     else:
         raise ConfigError(
@@ -294,7 +296,9 @@ def _chosen(parameters: TrainingParameters, partitioned: Partitioned, found: Map
     """
     noun = partitioned.noun
     if partitioned.groups is not None:
-        missing = next((group for group in partitioned.groups if group not in found), None)
+        # To Python, True is 1.
+        kinds = {(isinstance(group, bool), group) for group in found}
+        missing = next((group for group in partitioned.groups if (isinstance(group, bool), group) not in kinds), None)
         if missing is not None:
             names = [str(group) for group in found]
             if str(missing) in names:
