@@ -301,10 +301,12 @@ def _chosen(parameters: TrainingParameters, partitioned: Partitioned, found: Map
         missing = next((group for group in partitioned.groups if (isinstance(group, bool), group) not in kinds), None)
         if missing is not None:
             names = [str(group) for group in found]
-            if str(missing) in names:
-                group = next(group for group in found if str(group) == str(missing))
-                quotes = "in quotes" if isinstance(group, str) else "without quotes"
-                raise ConfigError(f"{where} names the {noun} {missing!r}, which is {group!r} in the data: write it {quotes}.")
+            text = str(missing)
+            # YAML's true is Python's True.
+            meant = next((group for group in found if str(group) == (text.capitalize() if isinstance(group, bool) else text)), None)
+            if meant is not None:
+                quotes = "in quotes" if isinstance(meant, str) else "without quotes"
+                raise ConfigError(f"{where} names the {noun} {missing!r}, which is {meant!r} in the data: write it {quotes}.")
             raise ConfigError(
                 f"{where} names the {noun} {missing!r}, which is not in the data.{did_you_mean(str(missing), names)} It has "
                 f"{some_of(names)}."

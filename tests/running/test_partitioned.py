@@ -213,6 +213,7 @@ REFUSED = [
     ("nothing", {"group_column": "station"}, ConfigError, "`station` has no value in any row"),
     ("mixed", {"group_column": "station"}, ConfigError, "the group 1 both as text and as a number"),
     ("twice", {"group_column": "station"}, SourceError, "`hires` has 2 columns `station`, and `partitioned` of `delay` in parameters.yml"),
+    ("truths", {"group_column": "station", "groups": ["true"]}, ConfigError, "group 'true', which is True in the data: write it without"),
     ("truths", {"group_column": "station", "groups": [1]}, ConfigError, "names the group 1, which is not in the data. It has True, False"),
     ("ones", {"group_column": "station", "groups": [True]}, ConfigError, "names the group True, which is not in the data. It has 1, 0"),
     ("lists", {"group_column": "station"}, ConfigError, "`station` holds lists or mappings, and a group is text"),
