@@ -1,13 +1,15 @@
 """Are the processes that share a fit as good as one? The same table and seeds, by one process and by two, and what the sharing costs.
 
-    python benchmarks/devices.py [rows]
+    python benchmarks/devices.py [rows] [first seed] [last seed]
 
-For each library and task: the metric of one process over five seeds of the fit (the split is the same), and that of two over the same.
+For each library and task: the metric of one process over some seeds of the fit, five unless others are named, and that of two over the
+same. The split is the same for all.
 A further seed falls outside five others' range once in three times: so the mean of the five is to lie within the range of one process.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -23,7 +25,6 @@ from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.jobs.spec import TrainingSpec
 from kedro_cloudtrain.jobs.worker_archive import worker_archive
 
-SEEDS = (1, 2, 3, 4, 5)
 # With sampled rows and columns, so that a seed matters.
 HYPERPARAMETERS = {
     "xgboost": {"n_estimators": 300, "max_depth": 5, "learning_rate": 0.1, "subsample": 0.7, "colsample_bytree": 0.7},
@@ -84,8 +85,8 @@ def fit(volume: Path, library: str, task: str, seed: int, workers: int) -> tuple
 
 
 def main() -> None:
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 60_000
-    print(f"{rows:,} rows, 11 features, {os.cpu_count()} cores\n")
+    rows, first, last = (int(given or default) for given, default in itertools.zip_longest(sys.argv[1:4], (60_000, 1, 5)))
+    print(f"{rows:,} rows, 11 features, seeds {first} to {last}, {os.cpu_count()} cores\n")
     print("| library | task | metric | one process: range | mean | two: range | mean | within | difference | s of fit |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
@@ -93,7 +94,7 @@ def main() -> None:
         table(rows).to_parquet(volume / "t.parquet")
         for library in HYPERPARAMETERS:
             for task, (_, metric) in METRICS.items():
-                alone, shared = ([fit(volume, library, task, seed, workers) for seed in SEEDS] for workers in (1, 2))
+                alone, shared = ([fit(volume, library, task, seed, workers) for seed in range(first, last + 1)] for workers in (1, 2))
                 ranges = [[value for value, _, _ in fits] for fits in (alone, shared)]
                 means = [np.mean(values) for values in ranges]
                 within = "better" if means[1] < min(ranges[0]) else "yes" if means[1] <= max(ranges[0]) else "no"

@@ -56,7 +56,7 @@ _KEY = re.compile(r"(?=[^\W\d_]*\d)(?=[\d_+/=-]*[A-Za-z])[\w+/=-]{28,}")
 _URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<rest>(?:\S*@)?(?:[^\s;]|;(?=[\w.%-]+=))+)", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 # What a user has written so, and Python writes otherwise.
-_YAML_WORDS = {None: "null", True: "true", False: "false"}
+_YAML_WORDS: dict[object, str] = {None: "null", True: "true", False: "false"}
 _SHORTEST = 6
 # A line of a secret of several ones, such as a private key: a shorter one may be a word.
 _SHORTEST_LINE = 12
@@ -75,7 +75,7 @@ def redacted(text: str) -> str:
 
 def shown(value: object) -> str:
     """Return a value that was refused as a message repeats it; what may be a key in the wrong place is not repeated."""
-    text = redacted(_YAML_WORDS.get(value, "") if value is None or isinstance(value, bool) else repr(value))
+    text = redacted(_YAML_WORDS[value] if value is None or isinstance(value, bool) else repr(value))
     return f"{HIDDEN} ({len(value)} characters)" if isinstance(value, str) and _KEY.fullmatch(value) else text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.datasets import CloudDataset, ModelDataset, ModelsDataset
@@ -205,6 +206,10 @@ def _frame_problems(plan: MachinePlan, name: str, place: str, frame: pd.DataFram
     from kedro_cloudtrain.worker.doubts import nested_columns  # noqa: PLC0415  # pandas, which takes half a second
 
     columns = [str(column) for column in frame.columns]
+    twice = next((column for column, count in Counter(columns).items() if count > 1), None)
+    if twice is not None:
+        yield f"`{name}` has {columns.count(twice)} columns `{twice}`: give each column a name of its own in a node before."
+        return
     yield from _table_problems(plan, name, columns, nested_columns(frame))
     yield from _row_problems(plan, name, place, columns, frame, whole=True)
 
@@ -280,7 +285,7 @@ def _look_at_table(
         whole = len(rows) < asked
         problems += _row_problems(plan, name, location.place, columns, rows, whole=whole)
         if not whole and not problems and (every := table_of_groups(plan, name, location, columns, size_bytes)) is not None:
-            problems += group_problems(plan, name, every)
+            problems += group_problems(plan, name, every, plan.features_of(columns), whole=True)
         notes += [f"`{name}`: {note}" for note in (sample.notes(rows.rename(columns=str)) if sample is not None else ())]
     return problems, notes
 
@@ -303,11 +308,10 @@ def _row_problems(plan: MachinePlan, name: str, place: str, columns: Sequence[st
         yield f"`{name}`: {place} has no rows. Check it, and the node that makes it."
     elif sample is not None and set(sample.columns) <= set(columns) and not rows.empty:
         features, rows = plan.features_of(columns), rows.rename(columns=str)
-        of_one = whole and group_column_of(plan) is None
-        problems = list(sample.problems(looked_at(sample, rows, features), features, whole=of_one))
-        yield from problems
-        if whole and not problems:
-            yield from group_problems(plan, name, rows)
+        if group_column_of(plan) in rows.columns:
+            yield from group_problems(plan, name, rows, features, whole=whole)
+        else:
+            yield from sample.problems(looked_at(sample, rows, features), features, whole=whole)
 
 
 def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> Iterator[str]:

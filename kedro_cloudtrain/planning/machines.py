@@ -68,16 +68,18 @@ def machines_notes(plan: NodePlan) -> Iterator[str]:
         yield f"`machines` is {plan.settings.machines}, and this computer has {cores:g} core{'' if cores == 1 else 's'}, which they share"
 
 
-def at_once_notes(plan: NodePlan, max_pods: int) -> Iterator[str]:
+def at_once_notes(plan: NodePlan, jobs: int | None, max_pods: int) -> Iterator[str]:
     """Yield that fewer jobs of a node run at once than it asks for.
 
     Args:
         plan: the node.
+        jobs: how many it has in all; None where that is not known.
         max_pods: how many jobs run at once.
     """
-    if plan.jobs_at_once > max_pods:
-        setting = "search.parallel" if plan.search is not None else "partitioned.max_pods"
-        yield f"`{setting}` is {plan.jobs_at_once}, and so many run at once as `run.max_pods` allows: {max_pods}"
+    if min(plan.jobs_at_once, jobs or plan.jobs_at_once) > max_pods:
+        search = plan.search
+        asked = f"`search.parallel` is {search.parallel}" if search is not None else f"`partitioned.max_pods` is {plan.jobs_at_once}"
+        yield f"{asked}, but only {max_pods} run{'s' * (max_pods == 1)} at once: raise `run.max_pods`"
 
 
 def _other_format(plan: PredictionPlan) -> str | None:

@@ -10,7 +10,7 @@ from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import bytes_on_disk, can_tell_existence, inner
 from kedro_cloudtrain.planning.sample import looked_at
 from kedro_cloudtrain.planning.training import TrainingPlan
-from kedro_cloudtrain.running.partitions import MOST_GROUPS, Partition, Partitions, fewest_rows, partitions_of, rows_of
+from kedro_cloudtrain.running.partitions import MOST_GROUPS, Partition, Partitions, fewest_rows, name_of, partitions_of, rows_of
 from kedro_cloudtrain.storage.sources import VolumeSource
 from kedro_cloudtrain.wording import size, some_of
 from kedro_cloudtrain.worker.errors import InputError
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from kedro.io import CatalogProtocol
 
+    from kedro_cloudtrain.jobs.partitioned import Partitioned
     from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
     from kedro_cloudtrain.worker.locations import Location
 
 # What is larger is not read by a plan.
 _LARGEST_BYTES = 64 * 1024 * 1024
+# Each group may have one of its own.
+_MOST_PROBLEMS = 8
 
 
 def look_at_partitions(
@@ -53,11 +56,18 @@ def look_at_partitions(
             return None, [], [f"`{name}` is larger than {size(_LARGEST_BYTES)}, so that its {plan.partitioned.noun}s are not counted here"]
         place = plan.inputs.parameters_place
         partitions = partitions_of(plan.parameters, data, plan.volume, place, sizes.get(name), what=name)
-        return partitions, list(group_problems(plan, name, data)) if is_frame(data) else [], []
+        return partitions, list(_loaded_problems(plan, name, data)), []
     except CloudTrainError as error:
         if isinstance(error, ApiError) and error.is_outage:
             return None, [], [f"`{name}`: {error.message}"]
         return None, [error.message], []
+
+
+def _loaded_problems(plan: MachinePlan, name: str, data: Any) -> Iterator[str]:
+    """Yield what is wrong with the values of the groups of a table that is here; nothing of what is elsewhere."""
+    if is_frame(data):
+        rows = data.rename(columns=str)
+        yield from group_problems(plan, name, rows, plan.features_of(list(rows.columns)), whole=True)
 
 
 def group_column_of(plan: MachinePlan) -> str | None:
@@ -65,37 +75,52 @@ def group_column_of(plan: MachinePlan) -> str | None:
     return plan.partitioned.group_column if plan.partitioned is not None else None
 
 
-def group_problems(plan: MachinePlan, name: str, rows: pd.DataFrame) -> Iterator[str]:
+def group_problems(plan: MachinePlan, name: str, rows: pd.DataFrame, features: Sequence[str], *, whole: bool) -> Iterator[str]:
     """Yield what is wrong with the values of a table's groups; what is wrong with the groups themselves, their training names.
 
     Args:
         plan: the node.
         name: the table.
-        rows: all of them, with the columns whose values are looked at.
+        rows: some of them, with the columns whose values are looked at.
+        features: the columns that a model learns from, of all that the table has.
+        whole: whether the table has no other rows.
     """
     sample, partitioned, column = plan.sample_of(name), plan.partitioned, group_column_of(plan)
     if sample is None or partitioned is None or column is None or column not in rows.columns:
         return
     # Of these alone each group's rows are copied.
-    rows = rows.rename(columns=str)
-    looked = rows[list(dict.fromkeys([column, *looked_at(sample, rows, plan.features_of(list(rows.columns))).columns]))]
-    looked, named = looked.loc[:, ~looked.columns.duplicated()], partitioned.groups
-    with contextlib.suppress(TypeError):  # Its values are no names, but lists.
-        if named is not None:
-            looked = looked[looked[column].isin(named)]
-        elif looked[column].nunique() > MOST_GROUPS:
-            return
-        yield from _problems_of_parts(plan, name, ((str(group), part) for group, part in looked.groupby(column, observed=True)))
+    looked = rows[list(dict.fromkeys([column, *looked_at(sample, rows, features).columns]))].reset_index(drop=True)
+    try:
+        found = looked[column].dropna().unique()
+    except TypeError:
+        return  # Its values are no names, but lists.
+    if partitioned.groups is not None:
+        names = set(map(str, partitioned.groups))
+        looked = looked[looked[column].isin([value for value in found if name_of(value) in names])]
+    elif len(found) > MOST_GROUPS:
+        return
+    groups = looked.groupby(looked[column], observed=True)
+    yield from _problems_of_parts(plan, name, ((name_of(group), part, features) for group, part in groups), whole=whole)
 
 
 def partition_problems(plan: MachinePlan, name: str, parts: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the values of partitions, each of which is a table; what is wrong with the dict, its training names."""
     partitioned = plan.partitioned
-    if partitioned is None or partitioned.group_column is not None:
+    if partitioned is None or partitioned.group_column is not None or not all(isinstance(part, str) for part in parts):
         return
-    wanted = sorted(part for part in parts if partitioned.groups is None or part in partitioned.groups)
-    with contextlib.suppress(SourceError):
-        yield from _problems_of_parts(plan, name, ((part, rows_of(parts, Partition(part), partitioned)) for part in wanted))
+    yield from _problems_of_parts(plan, name, _loaded_parts(plan, partitioned, parts), whole=True)
+
+
+def _loaded_parts(
+    plan: MachinePlan, partitioned: Partitioned, parts: Mapping[str, Any]
+) -> Iterator[tuple[str, pd.DataFrame, Sequence[str]]]:
+    """Yield each partition that is trained with its features, up to one that cannot be loaded."""
+    for part in sorted(part for part in parts if partitioned.groups is None or part in partitioned.groups):
+        try:
+            frame = rows_of(parts, Partition(part), partitioned).rename(columns=str)
+        except SourceError:
+            return
+        yield part, frame, plan.features_of(list(frame.columns))
 
 
 def table_of_groups(
@@ -120,27 +145,30 @@ def table_of_groups(
         return None  # The look at the columns has named it, or the machine will.
 
 
-def _problems_of_parts(plan: MachinePlan, name: str, parts: Iterable[tuple[str, pd.DataFrame]]) -> Iterator[str]:
+def _problems_of_parts(
+    plan: MachinePlan, name: str, parts: Iterable[tuple[str, pd.DataFrame, Sequence[str]]], *, whole: bool
+) -> Iterator[str]:
     """Yield what is wrong with the values of groups or partitions, each problem once with the names of all that have it."""
     sample, partitioned = plan.sample_of(name), plan.partitioned
     if sample is None or partitioned is None or not isinstance(plan, TrainingPlan) or plan.parameters is None:
         return
     # Those of fewer rows are left out, or named as too small.
-    least = max(fewest_rows(plan.parameters), partitioned.min_rows or 0)
+    least = max(fewest_rows(plan.parameters) if whole else 1, partitioned.min_rows or 0)
     names: dict[str, list[str]] = {}
-    for part, rows in parts:
-        frame = rows.rename(columns=str)
-        columns = list(frame.columns)
-        if len(frame) >= least and set(sample.columns) <= set(columns):
-            features = plan.features_of(columns)
-            for problem in sample.problems(looked_at(sample, frame, features), features, whole=True):
+    sound = 0
+    for part, rows, features in parts:
+        if len(rows) >= least and set(sample.columns) <= set(rows.columns):
+            problems = list(sample.problems(looked_at(sample, rows, features), features, whole=whole))
+            sound += not problems
+            for problem in problems:
                 names.setdefault(problem, []).append(part)
-    others = f"To train other {partitioned.noun}s alone, name them in `partitioned.groups`."
-    for problem, having in names.items():
-        if len(having) == 1:
-            yield f"The {partitioned.noun} `{having[0]}`: {problem} {others}"
-        else:
-            yield f"{len(having)} {partitioned.noun}s ({some_of(having)}): {problem} {others}"
+    noun = partitioned.noun
+    others = f" To train only the other {noun}s, name them in `partitioned.groups`." if sound and partitioned.groups is None else ""
+    for problem, having in list(names.items())[:_MOST_PROBLEMS]:
+        subject = f"The {noun} `{having[0]}`" if len(having) == 1 else f"{len(having)} {noun}s ({some_of(having)})"
+        yield f"{subject}: {problem}{others}"
+    if len(names) > _MOST_PROBLEMS:
+        yield f"`{name}`: {len(names) - _MOST_PROBLEMS} more problems of its {noun}s are not shown."
 
 
 def _loaded(name: str, catalog: CatalogProtocol[Any, Any]) -> Any:

@@ -64,7 +64,7 @@ class NodeReport:
         tables = self.plan.sized_tables
         shape = self.look.shapes.get(tables[0]) if len(tables) == 1 else None
         of_size = self.plan.notes_of_size(total_size({name: self.look.sizes.get(name) for name in tables}), shape)
-        bounded = [] if self.max_pods is None else at_once_notes(self.plan, self.max_pods)
+        bounded = [] if self.max_pods is None else at_once_notes(self.plan, self.look.jobs, self.max_pods)
         return [*self.plan.notes, *bounded, *machines_notes(self.plan), *of_size, *self.look.notes, *self.quote.notes]
 
     @property

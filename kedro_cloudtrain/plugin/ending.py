@@ -47,6 +47,11 @@ class Ending:
         self.end_machines: Callable[[], object] = tuple
         self._number = 0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a signal has come."""
+        return self._number != 0
+
     @contextlib.contextmanager
     def by_signals(self) -> Iterator[None]:
         """Let signals end the block."""

@@ -249,7 +249,7 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
     if named is not None:
         # What the others are, and how many, matters to nobody.
         texts = set(map(str, named))
-        wanted = [value for value in found if _name_of(value) in texts]
+        wanted = [value for value in found if name_of(value) in texts]
         if len(wanted) >= len(named) or len(found) > MOST_GROUPS:
             present = present[present.isin(wanted)]
     elif len(found) > MOST_GROUPS:
@@ -269,7 +269,7 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
     return dict(counts), without
 
 
-def _name_of(value: Any) -> str:
+def name_of(value: Any) -> str:
     """Return the name of a group by its value: a whole number has no decimals, as in a column that lacks some."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 

@@ -11,6 +11,7 @@ import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.partitions import PartitionedDataset
+from kedro_datasets.pickle import PickleDataset
 from support.http_server import Server
 
 from kedro_cloudtrain import CloudDataset, ModelDataset, ModelsDataset, prediction_node, training_node
@@ -299,7 +300,8 @@ def test_the_values_of_each_group_are_looked_at(
         table.loc[table["city"] == city, "price"] = value
     _, look = planned(tmp_path, WRITTEN[form](tmp_path, table), {"group_column": "city", **partitioned}, feature_columns=["x"], **asked)
     assert [each.startswith(problem) for each in look.problems] == [True] if problem is not None else look.problems == (), look.problems
-    assert all(each.endswith("To train other groups alone, name them in `partitioned.groups`.") for each in look.problems)
+    advice = "To train only the other groups, name them in `partitioned.groups`."
+    assert all(each.endswith(advice) == (not each.startswith("3 groups")) for each in look.problems)
 
 
 @pytest.mark.parametrize("form", WRITTEN)
@@ -316,9 +318,65 @@ def test_the_keys_of_rows_are_named_and_not_looked_at_one_after_another(tmp_path
     _, look = planned(tmp_path, WRITTEN[form](tmp_path, table), {"group_column": "city"}, feature_columns=["x"])
     (problem,) = look.problems
     assert problem.startswith("`city` has 1,200 values, and each would be a training of its own")
-    assert len(looks) <= 1
+    assert len(looks) <= 100  # those of the first 200 rows
+    looks.clear()
     _, look = planned(
         tmp_path, WRITTEN[form](tmp_path, table), {"group_column": "city", "groups": [7, 8]}, feature_columns=["x"], **CLASSES
     )
     assert look.problems == ()
-    assert len(looks) <= 1 + 1 + 2
+    assert len(looks) <= 4  # in the first rows, and in all
+
+
+SOUND = GROUPED.assign(y=[row % 7 for row in range(600)], note="a", weight=1.0)
+OWN_CLASSES = SOUND.assign(price=[f"{city}{row // 3 % 2}" for row, city in enumerate(SOUND["city"])])
+
+
+@pytest.mark.parametrize("form", [*WRITTEN, "loaded"])
+@pytest.mark.parametrize(
+    ("table", "asked"),
+    [
+        (SOUND, {"hyperparameters": {"monotone_constraints": {"x": 1, "y": 0}}, "model_type": "xgboost_regression"}),
+        (SOUND, {"hyperparameters": {"interaction_constraints": [["x", "y"]]}, "model_type": "xgboost_regression"}),
+        (SOUND[["city", "x", "note", "price"]], {"categorical_columns": ["note"], "hyperparameters": {"monotone_constraints": [1, 0]}}),
+        # Each group has two classes, and the table six.
+        (OWN_CLASSES, CLASSES),
+        (OWN_CLASSES.sort_values("city"), CLASSES),
+        (SOUND.assign(weight=[-1.0 if city == "C" else 1.0 for city in SOUND["city"]]), {"weight_column": "weight", "groups": ["A", "B"]}),
+        (SOUND.assign(price=["?" if city == "C" else "1.5" for city in SOUND["city"]]).head(0), {}),
+        (SOUND.set_index("city", drop=False), {}),
+    ],
+    ids=["constraints", "interactions", "a list of constraints", "own classes", "sorted", "a group that is not named", "empty", "an index"],
+)
+def test_groups_that_are_sound_are_not_refused(tmp_path: Path, form: str, table: pd.DataFrame, asked: dict[str, Any]) -> None:
+    partitioned = {"group_column": "city", **({"groups": asked["groups"]} if "groups" in asked else {})}
+    data = MemoryDataset(table) if form == "loaded" else WRITTEN[form](tmp_path, table)
+    others = {key: value for key, value in asked.items() if key != "groups"}
+    _, look = planned(tmp_path, data, partitioned, **others)
+    assert look.problems == () or table.empty, look.problems
+
+
+@pytest.mark.parametrize(
+    ("data", "partitioned", "problem"),
+    [
+        (pd.concat([TABLE, TABLE[["city"]]], axis=1), BY_CITY, "`table` has 2 columns `city`: give each column a name of its own"),
+        (pd.concat([TABLE, TABLE[["x"]]], axis=1), BY_CITY, "`table` has 2 columns `x`: give each column a name of its own"),
+        ({1: TABLE, 2: TABLE}, {}, "`table` is a dict, and `partitioned` of `price` in parameters.yml has no group_column"),
+        ({1: TABLE, "b": TABLE}, {}, "`table` is a dict, and `partitioned` of `price` in parameters.yml has no group_column"),
+    ],
+)
+def test_what_is_no_table_of_groups_is_named(tmp_path: Path, data: Any, partitioned: Any, problem: str) -> None:
+    file = tmp_path / "a.pickle"
+    PickleDataset(filepath=str(file)).save(data)
+    _, look = planned(tmp_path, PickleDataset(filepath=str(file)), partitioned)
+    assert look.problems
+    assert look.problems[0].startswith(problem), look.problems
+
+
+def test_of_many_problems_of_groups_the_first_are_shown_by_the_groups_names(tmp_path: Path) -> None:
+    values = [float(row // 4) for row in range(400)]
+    table = pd.DataFrame({"city": [*values, float("nan")], "x": 1.0, "price": [*(f"c{value:g}" for value in values), "c"]})
+    _, look = planned(tmp_path, as_sent(tmp_path, table), {"group_column": "city"}, **CLASSES)
+    assert len(look.problems) == 9
+    assert look.problems[0].startswith("The group `0`: The target `price` has one class only, 'c0'")
+    assert look.problems[-1] == "`table`: 92 more problems of its groups are not shown."
+    assert not any("To train only" in problem for problem in look.problems)

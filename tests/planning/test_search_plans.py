@@ -43,12 +43,12 @@ def test_a_plan_has_the_trials_of_a_search(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "max_pods", "note"),
     [
-        ({"parallel": 4}, 1, "`search.parallel` is 4, and so many run at once as `run.max_pods` allows: 1"),
+        ({"parallel": 4}, 1, "`search.parallel` is 4, but only 1 runs at once: raise `run.max_pods`"),
         ({"parallel": 4}, 4, None),
         ({}, 1, None),
         # Two trials are never three at once.
         ({"parallel": 4, "n_trials": 2}, 2, None),
-        ({"parallel": 4, "n_trials": 3}, 2, "`search.parallel` is 3, and so many run at once as `run.max_pods` allows: 2"),
+        ({"parallel": 4, "n_trials": 3}, 2, "`search.parallel` is 4, but only 2 run at once: raise `run.max_pods`"),
     ],
 )
 def test_the_trials_that_max_pods_holds_back_are_told(tmp_path: Path, asked: dict[str, Any], max_pods: int, note: str | None) -> None:
