@@ -156,3 +156,12 @@ def test_the_longest_time_is_one_that_a_client_reads_back_and_a_pod_takes(tmp_pa
     assert LedgerEntry.model_validate_json(entry.model_dump_json()) == entry
     for field in ("lifetime_s", "timeout_s"):
         assert job_folder._is_valid(field, lives_s)
+
+
+@pytest.mark.parametrize("gpu", [True, 3, {"name": "NVIDIA L4"}])
+def test_what_names_no_gpu_is_answered_with_what_does(gpu: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_settings({"defaults": {"gpu": gpu}})
+    (line,) = caught.value.message.splitlines()
+    assert "`defaults.gpu` is " in line
+    assert line.endswith("write auto, none, or the names of GPUs as [a, b].")

@@ -94,6 +94,8 @@ class NodeSettings(SettingsModel):
             return value.lower() if value.lower() in ("auto", "none") else (value,)
         if isinstance(value, list | tuple) and not value:
             raise ValueError("name at least one GPU, or write auto or none")
+        if value is not None and not isinstance(value, list | tuple):
+            raise ValueError("write auto, none, or the names of GPUs as [a, b]")
         return "none" if value is None else value
 
     def image_for(self, *, gpu: bool) -> str:

@@ -37,10 +37,9 @@ def machines_problems(plan: MachinePlan, *, detach: bool = False) -> Iterator[st
     one = "set machines: 1 for the node in cloudtrain.yml"
     if plan.where != "runpod" and machines * _PROCESS_GB > (memory_gb := host_memory_gb()):
         yield (
-            f"`machines` is {machines}: here they are processes, which take {machines * _PROCESS_GB:,.0f} GB before they have read a row, "
-            f"and this computer has {memory_gb:,.0f} GB. Lower it in cloudtrain.yml."
+            f"`machines` is {machines:,}: here they are processes, which take {machines * _PROCESS_GB:,.1f} GB before they have read a "
+            f"row, and this computer has {memory_gb:,.1f} GB. Lower it in cloudtrain.yml."
         )
-        return
     if isinstance(plan, PredictionPlan) and (kind := _other_format(plan)) is not None:
         yield (
             f"`machines` is {machines}, and its table `{plan.inputs.data}` is {kind}, whose rows one machine has to count: {one}, or "
@@ -62,9 +61,10 @@ def machines_problems(plan: MachinePlan, *, detach: bool = False) -> Iterator[st
 
 
 def machines_notes(plan: NodePlan) -> Iterator[str]:
-    """Yield that a node's processes have fewer cores than there are of them."""
-    cores = usable_cores()
-    if isinstance(plan, MachinePlan) and plan.where != "runpod" and plan.settings.machines > cores:
+    """Yield that a node has more processes than this computer has cores."""
+    if not isinstance(plan, MachinePlan) or plan.where == "runpod" or plan.settings.machines == 1:
+        return
+    if plan.settings.machines > (cores := usable_cores()):
         yield f"`machines` is {plan.settings.machines}, and this computer has {cores:g} core{'' if cores == 1 else 's'}, which they share"
 
 

@@ -12,9 +12,9 @@ from kedro_cloudtrain.planning.sample import looked_at
 from kedro_cloudtrain.planning.training import TrainingPlan
 from kedro_cloudtrain.running.partitions import MOST_GROUPS, Partition, Partitions, fewest_rows, name_of, partitions_of, rows_of
 from kedro_cloudtrain.storage.sources import VolumeSource
-from kedro_cloudtrain.wording import size, some_of
+from kedro_cloudtrain.wording import counted, size, some_of
 from kedro_cloudtrain.worker.errors import InputError
-from kedro_cloudtrain.worker.tables import read_table
+from kedro_cloudtrain.worker.tables import read_table, table_shape
 from kedro_cloudtrain.worker.values import is_frame
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # What is larger is not read by a plan.
 _LARGEST_BYTES = 64 * 1024 * 1024
+# A small file may have many: those that repeat take no space in parquet.
+_MOST_VALUES = 10_000_000
 # Each group may have one of its own.
 _MOST_PROBLEMS = 8
 
@@ -140,6 +142,9 @@ def table_of_groups(
         return None
     wanted = dict.fromkeys([column, *sample.columns, *sample.constrained(plan.features_of(columns))])
     try:
+        shape = table_shape(location, size_bytes)
+        if shape is None or shape[0] * len(wanted) > _MOST_VALUES:
+            return None
         return read_table(location, columns=list(wanted)).frame
     except InputError:
         return None  # The look at the columns has named it, or the machine will.
@@ -168,7 +173,8 @@ def _problems_of_parts(
         subject = f"The {noun} `{having[0]}`" if len(having) == 1 else f"{len(having)} {noun}s ({some_of(having)})"
         yield f"{subject}: {problem}{others}"
     if len(names) > _MOST_PROBLEMS:
-        yield f"`{name}`: {len(names) - _MOST_PROBLEMS} more problems of its {noun}s are not shown."
+        more = len(names) - _MOST_PROBLEMS
+        yield f"`{name}`: {counted(more, 'more problem')} of its {noun}s {'is' if more == 1 else 'are'} not shown."
 
 
 def _loaded(name: str, catalog: CatalogProtocol[Any, Any]) -> Any:

@@ -80,7 +80,7 @@ class SampledTarget:
         rows = rows[rows[self.column].notna()]
         if rows.empty:
             if whole:
-                yield f"No row of the table has a `{self.column}`. Fix target_column in {self.place}, or the data."
+                yield f"No row has a `{self.column}`. Fix target_column in {self.place}, or the data."
             return
         yield from self._target_problems(rows[self.column], whole=whole)
         yield from self._order_problems(rows, features)

@@ -15,9 +15,10 @@ from kedro_cloudtrain.worker.errors import InputError
 from kedro_cloudtrain.worker.row_selection import ROWS
 from kedro_cloudtrain.worker.tables import read_table
 from kedro_cloudtrain.worker.values import is_frame
+from kedro_cloudtrain.worker.yaml_words import put_in_quotes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -112,7 +113,7 @@ def partitions_of(
             shown = some_of([str(name) for name in data.columns])
             hint = did_you_mean(column, [str(name) for name in data.columns])
             raise SourceError(f"`{what}` has no column `{column}`.{hint} Columns: {shown}. Fix group_column in {where}.")
-        if (count := list(data.columns).count(column)) > 1:
+        if (count := [str(each) for each in data.columns].count(column)) > 1:
             raise SourceError(f"`{what}` has {count} columns `{column}`, and {where} needs one: rename the others in a node before.")
         found, without = _counts(data[column], where, column, partitioned.groups)
     else:
@@ -248,10 +249,9 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
     without = len(values) - len(present)
     if named is not None:
         # What the others are, and how many, matters to nobody.
+        _check_named(named, found, "group", where)
         texts = set(map(str, named))
-        wanted = [value for value in found if name_of(value) in texts]
-        if len(wanted) >= len(named) or len(found) > MOST_GROUPS:
-            present = present[present.isin(wanted)]
+        present = present[present.isin([value for value in found if name_of(value) in texts])]
     elif len(found) > MOST_GROUPS:
         raise ConfigError(
             f"`{column}` has {len(found):,} values, and each would be a training of its own, of {MOST_GROUPS:,} at most: is it the key of "
@@ -260,7 +260,7 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
     counts: Counter[Any] = Counter()
     for value, rows in present.value_counts().items():
         counts[_plain(value, where, column)] += int(rows)
-    if not counts and without == len(values):
+    if not counts:
         raise ConfigError(f"`{column}` has no value in any row: choose another group_column in {where}.")
     names = Counter(str(value) for value in counts)
     twice = next((name for name, count in names.items() if count > 1), None)
@@ -271,6 +271,7 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
 
 def name_of(value: Any) -> str:
     """Return the name of a group by its value: a whole number has no decimals, as in a column that lacks some."""
+    value = value.item() if hasattr(value, "item") else value
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -296,21 +297,7 @@ def _chosen(parameters: TrainingParameters, partitioned: Partitioned, found: Map
     """
     noun = partitioned.noun
     if partitioned.groups is not None:
-        # To Python, True is 1.
-        kinds = {(isinstance(group, bool), group) for group in found}
-        missing = next((group for group in partitioned.groups if (isinstance(group, bool), group) not in kinds), None)
-        if missing is not None:
-            names = [str(group) for group in found]
-            text = str(missing)
-            # YAML's true is Python's True.
-            meant = next((group for group in found if str(group) == (text.capitalize() if isinstance(group, bool) else text)), None)
-            if meant is not None:
-                quotes = "in quotes" if isinstance(meant, str) else "without quotes"
-                raise ConfigError(f"{where} names the {noun} {missing!r}, which is {meant!r} in the data: write it {quotes}.")
-            raise ConfigError(
-                f"{where} names the {noun} {missing!r}, which is not in the data.{did_you_mean(str(missing), names)} It has "
-                f"{some_of(names)}."
-            )
+        _check_named(partitioned.groups, found, noun, where)
         found = {group: found[group] for group in partitioned.groups}
     if not found:
         raise ConfigError(f"{where}: the data has no partitions.")
@@ -328,6 +315,31 @@ def _chosen(parameters: TrainingParameters, partitioned: Partitioned, found: Map
             f"min_rows leaves small {noun}s out: min_rows: {fewest_rows(parameters)}, or more."
         )
     return Partitions(chosen, left_out)
+
+
+def _check_named(named: Sequence[Any], found: Iterable[Any], noun: str, where: str) -> None:
+    """Check that the groups that are named are there.
+
+    Raises:
+        ConfigError: one is not, or not as the kind of value that it has in the data.
+    """
+    values = [value.item() if hasattr(value, "item") else value for value in found]
+    # To Python, True is 1.
+    kinds = {(isinstance(value, bool), value) for value in values}
+    missing = next((group for group in named if (isinstance(group, bool), group) not in kinds), None)
+    if missing is None:
+        return
+    names, text = [name_of(value) for value in values], str(missing)
+    if isinstance(missing, bool) and values and all(isinstance(value, str) for value in values):
+        raise ConfigError(f"{where} names the {noun} {missing}: {put_in_quotes(missing, f'a {noun} of the data', values)}.")
+    # YAML's true is Python's True.
+    meant = next((value for value in values if name_of(value) == (text.capitalize() if isinstance(value, bool) else text)), None)
+    if meant is not None:
+        quotes = "in quotes" if isinstance(meant, str) else "without quotes"
+        raise ConfigError(f"{where} names the {noun} {missing!r}, which is {meant!r} in the data: write it {quotes}.")
+    raise ConfigError(
+        f"{where} names the {noun} {missing!r}, which is not in the data.{did_you_mean(text, names)} It has {some_of(names)}."
+    )
 
 
 def fewest_rows(parameters: TrainingParameters) -> int:

@@ -163,7 +163,7 @@ def test_a_table_whose_rows_all_lack_the_target_is_a_problem(
 ) -> None:
     lacking = frame[:60].assign(y=None)
     (problem,) = look(tmp_path, table(tmp_path, lacking, kind), **parameters).problems
-    assert "No row of the table has a `y`. Fix target_column in `price` in parameters.yml, or the data." in problem
+    assert "No row has a `y`. Fix target_column in `price` in parameters.yml, or the data." in problem
 
 
 @pytest.mark.parametrize("kind", ["text", "sent", "pickled"])  # of parquet, a sample is looked at

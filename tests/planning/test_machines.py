@@ -128,11 +128,14 @@ def test_a_plan_shows_how_many_processes_share_a_node_here(tmp_path: Path) -> No
 
 
 def test_processes_that_share_a_core_are_a_note_and_more_than_the_memory_has_room_for_a_problem(tmp_path: Path) -> None:
-    cores = int(usable_cores())
+    cores = max(2, int(usable_cores()))
     assert report_of(tmp_path, cores).notes == []
     (note,) = report_of(tmp_path, cores + 1).notes
     assert note.startswith(f"`machines` is {cores + 1}, and this computer has {usable_cores():g} core")
+    assert report_of(tmp_path, 1).notes == []
     (problem,) = report_of(tmp_path, 100_000).problems
-    assert problem.startswith("`machines` is 100000: here they are processes, which take 23,000 GB before they have read a row, and this")
+    assert problem.startswith(
+        "`machines` is 100,000: here they are processes, which take 23,000.0 GB before they have read a row, and this"
+    )
     # A cluster of RunPod has machines of its own.
     assert "processes, which take" not in problems(tmp_path, "own", {}, "runpod", {"machines": 250}, volume=NETWORK)

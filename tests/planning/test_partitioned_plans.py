@@ -20,6 +20,7 @@ from kedro_cloudtrain.config import make_settings
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.jobs.parameters import TrainingParameters
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
+from kedro_cloudtrain.planning import partitions
 from kedro_cloudtrain.planning.inspection import Look, look_at_inputs
 from kedro_cloudtrain.planning.plan import NodePlan
 from kedro_cloudtrain.planning.planner import Planner
@@ -247,7 +248,7 @@ GROUPED = pd.DataFrame({"city": list("ABC") * 200, "x": range(600), "shop": 120 
 GROUPED["price"] = [0 if row % 3 == 0 else row % 2 for row in range(600)]
 CLASSES = {"model_type": "lightgbm_binary_classification"}
 ONE_CLASS = "The target `price` has one class only, 0: a model has nothing to tell apart."
-NO_TARGET = "No row of the table has a `price`."
+NO_TARGET = "No row has a `price`."
 
 
 def as_parquet(folder: Path, table: pd.DataFrame) -> CloudDataset:
@@ -380,3 +381,18 @@ def test_of_many_problems_of_groups_the_first_are_shown_by_the_groups_names(tmp_
     assert look.problems[0].startswith("The group `0`: The target `price` has one class only, 'c0'")
     assert look.problems[-1] == "`table`: 92 more problems of its groups are not shown."
     assert not any("To train only" in problem for problem in look.problems)
+
+
+def test_a_look_at_groups_is_bounded_by_what_a_file_holds_and_not_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = as_large_parquet(tmp_path, GROUPED)
+    for most, problems in ((1200, 1), (1199, 0)):  # 600 rows of a group and a target
+        monkeypatch.setattr(partitions, "_MOST_VALUES", most)
+        _, look = planned(tmp_path, data, {"group_column": "city"}, feature_columns=["x"], **CLASSES)
+        assert len(look.problems) == problems
+
+
+def test_columns_that_differ_by_type_alone_are_named(tmp_path: Path) -> None:
+    table = pd.DataFrame([["a", "b", 1.0]] * 8, columns=[1, "1", "price"])
+    _, look = planned(tmp_path, MemoryDataset(table), {"group_column": "1"})
+    (problem,) = look.problems
+    assert "`table` has 2 columns `1`" in problem

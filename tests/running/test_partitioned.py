@@ -250,10 +250,13 @@ NAMED = [
     ([*map(str, range(1500))], ["7", "1499"], None),
     ([*range(1500)], [7], None),
     # What is not there, or not so, is named as in any other table.
-    ([*map(str, range(1500))], ["7", "x"], "names the group 'x', which is not in the data. It has 7."),
+    ([*map(str, range(1500))], ["7", "x"], "names the group 'x', which is not in the data. It has 0, 1, 2, 3, 4, 5, 6, 7 and 1492 more."),
     ([*range(1500)], ["7"], "names the group '7', which is 7 in the data: write it without quotes"),
     (["1", 1], ["1"], "the group 1 both as text and as a number"),
-    ([1.5, "Bern"], ["Basel"], "the value 1.5, a number with decimals"),
+    ([1.5, "Bern"], ["Basel"], "names the group 'Basel', which is not in the data. It has 1.5, Bern."),
+    ([f"s{row}" for row in range(1500)], ["s7", "S12"], "names the group 'S12', which is not in the data. Did you mean `s12"),
+    (["se", "no"], ["se", False], "group False: YAML reads no, off and false as False, and a group of the data is text. Put it in quotes"),
+    (["true", "false"], [True], 'as in "true".'),
 ]
 
 
