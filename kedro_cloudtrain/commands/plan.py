@@ -115,8 +115,8 @@ def _print(examined: Report) -> None:
     if examined.settings.backend == "runpod":
         console.print(examined.limits(), markup=False, highlight=False)
     problems, doubts = list(examined.all_problems()), list(examined.all_doubts())
-    for found, title, style in ((problems, counted(len(problems), "problem"), "bold red"), (doubts, "Cannot be told", "bold yellow")):
-        if found:
+    for findings, title, style in ((problems, counted(len(problems), "problem"), "bold red"), (doubts, "Cannot be told", "bold yellow")):
+        if findings:
             console.print(title, style=style)
-        for name, text in found:
+        for name, text in findings:
             console.print(f"  {name or 'run'}  {text}", markup=False, highlight=False)

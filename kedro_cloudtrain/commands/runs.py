@@ -65,8 +65,8 @@ def runs(
     if as_json or as_csv:
         logs_to_stderr()
     ledger = _ledger(metadata)
-    found = _records(metadata, ledger, env, since, of_all=of_all)
-    chosen = (record for record in found if pipeline is None or record.pipeline == pipeline)
+    candidates = _records(metadata, ledger, env, since, of_all=of_all)
+    chosen = (record for record in candidates if pipeline is None or record.pipeline == pipeline)
     table = not (as_json or as_csv or output is not None)
     records = list(itertools.islice(chosen, limit or (20 if table else None)))
     if as_csv:

@@ -74,7 +74,7 @@ def _hint(pipeline: Pipeline, filters: Mapping[str, list[str]]) -> str:
     from kedro_cloudtrain.wording import did_you_mean, some_of
 
     spaces = [node.namespace.split(".") for node in pipeline.nodes if node.namespace]
-    known = {
+    names = {
         "node": [node.name for node in pipeline.nodes],
         "tag": sorted({tag for node in pipeline.nodes for tag in node.tags}),
         "namespace": sorted({".".join(parts[: end + 1]) for parts in spaces for end in range(len(parts))}),
@@ -82,7 +82,7 @@ def _hint(pipeline: Pipeline, filters: Mapping[str, list[str]]) -> str:
     }
     for name, values in filters.items():
         noun = _FILTERS[name][1]
-        there = known[noun]
+        there = names[noun]
         missing = next((value for value in values if value.partition("@")[0] not in there), None)
         if missing is not None:
             rest = f" The {noun}s are: {some_of(there)}." if there else f" No node has a {noun}."

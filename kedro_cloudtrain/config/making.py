@@ -63,9 +63,9 @@ def make_settings(
         merged["nodes"] = {selector: {} if node is None else node for selector, node in merged["nodes"].items()}
     for name, value in (runner_params or {}).items():
         if name not in RUNNER_PARAMETERS:
-            known = [*RUNNER_PARAMETERS, *RUN_PARAMETERS]
+            parameters = [*RUNNER_PARAMETERS, *RUN_PARAMETERS]
             raise ConfigError(
-                f"--runner-params: `{name}` is not a runner parameter.{did_you_mean(name, known)} There are: {', '.join(known)}."
+                f"--runner-params: `{name}` is not a runner parameter.{did_you_mean(name, parameters)} There are: {', '.join(parameters)}."
             )
         _put(merged, RUNNER_PARAMETERS[name], value)
         if RUNNER_PARAMETERS[name][0] == "defaults" and isinstance(merged.get("nodes"), dict):

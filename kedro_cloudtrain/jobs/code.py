@@ -190,9 +190,9 @@ class _Packages:
         reached = _Reached()
         if self._follow(modules, reached) or whole:
             # Nothing says that these are imported: a file that is no Python, such as a template of code, counts by its content alone.
-            known = set[str]()
-            while more := {*reached.roots, *self._of_project()} - known:
-                known |= more
+            roots = set[str]()
+            while more := {*reached.roots, *self._of_project()} - roots:
+                roots |= more
                 self._follow([name for root in sorted(more) for name in self._modules(root)], reached, strict=False)
                 reached.roots |= {root for root in more if any(True for _ in self.files(root))}
             reached.whole |= reached.roots

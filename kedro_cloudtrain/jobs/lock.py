@@ -168,10 +168,10 @@ def _program() -> str:
 
         return str(uv.find_uv_bin())
     except (ImportError, FileNotFoundError):
-        found = shutil.which("uv")
-    if found is None:
+        path = shutil.which("uv")
+    if path is None:
         raise LockError('its packages cannot be locked: uv is not installed. Install it: pip install "kedro-cloudtrain[runpod]"')
-    return found
+    return path
 
 
 def _reason(stderr: str) -> str:

@@ -39,8 +39,8 @@ def owners(folder: JobFolder) -> set[str]:
 
 def is_of(folder: JobFolder, project: str) -> bool:
     """Return whether a job is a project's; one of which nothing is known may be anybody's."""
-    known = owners(folder)
-    return not known or project in known
+    projects = owners(folder)
+    return not projects or project in projects
 
 
 def _noted(folder: JobFolder) -> list[str]:

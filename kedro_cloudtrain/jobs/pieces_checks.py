@@ -96,8 +96,8 @@ def host_memory_gb() -> float:
         limit = int(_CONTAINER_LIMIT.read_text(encoding="ascii"))
     except (OSError, ValueError):
         limit = total
-    known = min(total, limit) if total else limit
-    return known / 1e9 if known else float("inf")
+    memory_bytes = min(total, limit) if total else limit
+    return memory_bytes / 1e9 if memory_bytes else float("inf")
 
 
 def _release(package: str) -> str | None:

@@ -66,19 +66,19 @@ def surroundings_of(value: Any) -> Surroundings:
         search.frame(value)
     else:
         search.objects(value)
-    return Surroundings(min(search.found, key=lambda reference: not reference.certain, default=None), frozenset(search.modules))
+    return Surroundings(min(search.references, key=lambda reference: not reference.certain, default=None), frozenset(search.modules))
 
 
 class _Search:
     """A search through the parts of a value.
 
     Attributes:
-        found: what it refers to.
+        references: what it refers to.
         modules: those of its classes and functions.
     """
 
     def __init__(self) -> None:
-        self.found: list[Reference] = []
+        self.references: list[Reference] = []
         self.modules: set[str] = set()
         self._paths = Paths()
         self._sources: set[str] = set()
@@ -88,7 +88,7 @@ class _Search:
         """Search texts for a path."""
         path = self._paths.first(texts)
         if path is not None and path not in self._sources:
-            self.found.append(Reference(f"the path {path}, which is on this computer", certain=False))
+            self.references.append(Reference(f"the path {path}, which is on this computer", certain=False))
 
     def frame(self, frame: Any) -> None:
         """Search a table: of its columns, those of objects may hold more than texts and numbers."""
@@ -132,7 +132,7 @@ class _Search:
             self._kinds[kind] = _not_data(kind)
         reference = _reference(part, self._kinds[kind])
         if reference is not None:
-            self.found.append(reference)
+            self.references.append(reference)
         self.texts(texts_of_array(part))
 
 

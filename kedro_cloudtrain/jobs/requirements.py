@@ -223,7 +223,7 @@ def _library_pinned(package: str, locked: Mapping[str, str], *, gpu: bool) -> st
 def _release(name: str, locked: Mapping[str, str]) -> str | None:
     """Return the locked release of a package, else that of this computer; another distribution of the same module has the same."""
     names = sorted(same_module(canonicalize_name(name)), key=lambda other: other != name)
-    return next((release for known in (locked.get, _installed) for each in names if (release := known(each)) is not None), None)
+    return next((release for release_of in (locked.get, _installed) for each in names if (release := release_of(each)) is not None), None)
 
 
 def _as_tested(line: str, locked: Mapping[str, str]) -> str:

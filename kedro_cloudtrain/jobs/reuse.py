@@ -43,9 +43,9 @@ def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: Mapping[str
 def _doubt(names: Sequence[str], spec: Mapping[str, Any]) -> str:
     """Return why inputs count as changed."""
     # What is sent has its content, and so has a parameter; in doubt is what they refer to.
-    known = {"hyperparameters"} if "sources" in spec else set(spec.get("parameters", {}))
+    parameters = {"hyperparameters"} if "sources" in spec else set(spec.get("parameters", {}))
     inputs = spec.get("inputs", {})
-    referring = [name for name in names if name in known or "dataset_file" in inputs.get(name, {})]
+    referring = [name for name in names if name in parameters or "dataset_file" in inputs.get(name, {})]
     if referring:
         return f"{' and '.join(referring)} refers to what may change unseen, so it counts as changed"
     return f"{' and '.join(names)} has neither an ETag nor a date, so it counts as changed"

@@ -98,8 +98,8 @@ def of_all(parameters: TrainingParameters, search: Search, check: Callable[[Trai
     ends = {name: dimension.ends() for name, dimension in search.space.items()}
     for name, values in ends.items():
         for value in values:
-            found = ["\n".join(check(drawn(parameters, beside | {name: value}))).splitlines() for beside in _beside(ends, name)]
-            always = [problem for problem in found[0] if all(problem in others for others in found)]
+            problems = ["\n".join(check(drawn(parameters, beside | {name: value}))).splitlines() for beside in _beside(ends, name)]
+            always = [problem for problem in problems[0] if all(problem in others for others in problems)]
             yield from (_in_space(problem, ends) for problem in always)
 
 

@@ -71,8 +71,8 @@ def processes_here(parameters: TrainingParameters, gpu_count: int, machines: int
     if parameters.in_pieces or task_of(parameters.model_type) is None or library not in SHARED_BY_PROCESSES:
         return 1
     wanted = 1 if library == "lightgbm" else processes_on_pod(parameters, "auto", gpu_count)
-    found = find_gpu() if wanted > machines else None
-    return wanted if found is not None and found.count >= wanted else machines
+    gpu = find_gpu() if wanted > machines else None
+    return wanted if gpu is not None and gpu.count >= wanted else machines
 
 
 def reading_of(spec: TrainingSpec, *, shipped: bool) -> dict[str, Any]:

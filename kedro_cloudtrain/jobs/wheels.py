@@ -73,6 +73,6 @@ def least_cuda(lines: Iterable[str], least: str) -> str:
         lines: a lock.
         least: what is needed without them.
     """
-    majors = [int(found[1] or found[2]) for line in lines if (found := _CUDA_PACKAGE.match(line))]
+    majors = [int(match[1] or match[2]) for line in lines if (match := _CUDA_PACKAGE.match(line))]
     # Within a major release of CUDA, a wheel runs on every driver of it (NVIDIA, "CUDA Compatibility", minor version compatibility).
     return f"{max(majors)}.0" if majors and max(majors) > int(least.partition(".")[0]) else least

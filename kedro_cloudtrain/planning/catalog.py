@@ -142,7 +142,7 @@ def _missing(name: str, made: Iterable[str], catalog: CatalogProtocol[Any, Any])
     from kedro_cloudtrain.jobs.spec import is_parameter  # noqa: PLC0415  # pydantic, which a run without such a mistake need not wait for
 
     if is_parameter(name):
-        parameters = [known.removeprefix("params:") for known in _names(catalog) if is_parameter(known)]
+        parameters = [other.removeprefix("params:") for other in _names(catalog) if is_parameter(other)]
         key = name.removeprefix("params:")
         return f"`{key}` is not in parameters.yml.{did_you_mean(key, parameters)} The node takes it as `{name}`."
     return f"`{name}` is neither in the catalog nor made by another node.{did_you_mean(name, [*_names(catalog), *made])}"

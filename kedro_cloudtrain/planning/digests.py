@@ -57,11 +57,11 @@ class Digests:
 
     def leaves(self, value: Any, name: str) -> dict[str, str | None]:
         """Return the digests of the innermost values of nested mappings, by their dotted names below a name."""
-        found: dict[str, list[str | None]] = {}
+        digests: dict[str, list[str | None]] = {}
         for leaf, digest in self._leaves(value, (name,) if name else (), ""):
-            found.setdefault(leaf, []).append(digest)
+            digests.setdefault(leaf, []).append(digest)
         # `a.b` may be a key of its own beside the `b` of `a`.
-        return {leaf: digests[0] if len(digests) == 1 else self.of(digests) for leaf, digests in found.items()}
+        return {leaf: values[0] if len(values) == 1 else self.of(values) for leaf, values in digests.items()}
 
     def _leaves(self, value: Any, path: tuple[str, ...], secret: str) -> Iterator[tuple[str, str | None]]:
         secret, value = secret or next((part for part in path[-1:] if names_a_secret(part)), ""), _fields(value)

@@ -39,7 +39,7 @@ def lock_environments(plans: Sequence[NodePlan], generator: TrainingScriptGenera
         generator: knows the templates.
         project: the project's folder.
     """
-    found = Environments()
+    environments = Environments()
     shared: dict[object, list[MachinePlan]] = {}
     for plan in plans:
         if isinstance(plan, MachinePlan) and plan.where == "runpod" and plan.settings.install and not plan.problems:
@@ -52,12 +52,12 @@ def lock_environments(plans: Sequence[NodePlan], generator: TrainingScriptGenera
             for plan in together:
                 missing = sorted(module for module in plan.imports() if not provides(locked, module))
                 if missing:
-                    found.problems[plan.node.name] = _missing(plan, missing)
+                    environments.problems[plan.node.name] = _missing(plan, missing)
         except ConfigError as error:
-            found.problems.update({plan.node.name: error.message for plan in together})
+            environments.problems.update({plan.node.name: error.message for plan in together})
         except LockError as error:
-            found.doubts.update({plan.node.name: error.message for plan in together})
-    return found
+            environments.doubts.update({plan.node.name: error.message for plan in together})
+    return environments
 
 
 def _kinds(gpu: str | tuple[str, ...]) -> tuple[bool, ...]:

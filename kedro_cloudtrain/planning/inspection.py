@@ -87,10 +87,10 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
         try:
             sizes[name] = source_identity(source, plan.volume).size
             location = _location(source, plan.volume)
-            found, doubtful = _look_at_table(plan, name, location, sizes[name])
-            problems += found
+            wrong, doubtful = _look_at_table(plan, name, location, sizes[name])
+            problems += wrong
             notes += doubtful
-            if not found and (shape := table_shape(location, sizes[name])) is not None:
+            if not wrong and (shape := table_shape(location, sizes[name])) is not None:
                 shapes[name] = shape
         except (CloudTrainError, ValueError) as error:
             outage = isinstance(error, ApiError) and error.is_outage

@@ -106,10 +106,10 @@ def saved_on_volume(plan: MachinePlan, dataset: Any) -> VolumeSource | None:
 
 def _saves(dataset: Any, kind: NodeOutput) -> bool:
     """Return whether a dataset can save an output of a training; one that is not known is taken to."""
-    known = next((kinds for each, kinds in _SAVES.items() if isinstance(dataset, each)), None)
-    if known is None and type(dataset).__module__.startswith("kedro_datasets.pandas"):
-        known = _TABLES
-    return known is None or kind in known
+    saved_kinds = next((kinds for each, kinds in _SAVES.items() if isinstance(dataset, each)), None)
+    if saved_kinds is None and type(dataset).__module__.startswith("kedro_datasets.pandas"):
+        saved_kinds = _TABLES
+    return saved_kinds is None or kind in saved_kinds
 
 
 def _is_same_file(output: CloudDataset, entry: Any) -> bool:

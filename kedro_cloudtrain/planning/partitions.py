@@ -91,17 +91,17 @@ def group_problems(plan: MachinePlan, name: str, rows: pd.DataFrame, features: S
     if sample is None or partitioned is None or column is None or column not in rows.columns:
         return
     # Of these alone each group's rows are copied.
-    looked = rows[list(dict.fromkeys([column, *looked_at(sample, rows, features).columns]))].reset_index(drop=True)
+    sample_rows = rows[list(dict.fromkeys([column, *looked_at(sample, rows, features).columns]))].reset_index(drop=True)
     try:
-        found = looked[column].dropna().unique()
+        values = sample_rows[column].dropna().unique()
     except TypeError:
         return  # Its values are no names, but lists.
     if partitioned.groups is not None:
         names = set(map(str, partitioned.groups))
-        looked = looked[looked[column].isin([value for value in found if name_of(value) in names])]
-    elif len(found) > MOST_GROUPS:
+        sample_rows = sample_rows[sample_rows[column].isin([value for value in values if name_of(value) in names])]
+    elif len(values) > MOST_GROUPS:
         return
-    groups = looked.groupby(looked[column], observed=True)
+    groups = sample_rows.groupby(sample_rows[column], observed=True)
     yield from _problems_of_parts(plan, name, ((name_of(group), part, features) for group, part in groups), whole=whole)
 
 

@@ -124,8 +124,8 @@ def _version_on_volume(
     if not is_version_of(key, source.key):
         raise JobLostError(f"{folder.name} has not saved `{name}` as a version of {source.key}, according to its result.")
     _compare_on_volume(folder, name, output, volume)
-    if latest and (found := source.versions.latest_key()) != key:
-        raise JobLostError(f"`{name}` has another version, {found}, than {key}, which {folder.name} has saved.")
+    if latest and (latest_key := source.versions.latest_key()) != key:
+        raise JobLostError(f"`{name}` has another version, {latest_key}, than {key}, which {folder.name} has saved.")
     source.versions.saved(key)
     return source.at(key)
 
@@ -202,10 +202,10 @@ def _doubt_about(folder: JobFolder, path: Path, volume: DirectoryVolume) -> str:
 def _is_group_of_one(group: int) -> bool:
     """Return whether a group is this user's alone, which many systems make for each user and let write to all of the user's files."""
     try:
-        user, known = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(group)
+        user, entry = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(group)
     except KeyError:
         return False
-    return known.gr_name == user and set(known.gr_mem) <= {user}
+    return entry.gr_name == user and set(entry.gr_mem) <= {user}
 
 
 def _compare(folder: JobFolder, kind: str, path: Path, output: JobOutput) -> None:

@@ -25,11 +25,11 @@ class PartitionOrder(TrainingOrder):
     """What a partitioned node asks for one of its groups.
 
     Attributes:
-        known: the identity and the size of the table that all groups are read from; None where each is sent.
+        identities_and_sizes: the identity and the size of the table that all groups are read from; None where each is sent.
         size: how much the largest of them has to compute with, so that each can take another's machine.
     """
 
-    known: tuple[Mapping[str, Any], Mapping[str, int | None]] | None = None
+    identities_and_sizes: tuple[Mapping[str, Any], Mapping[str, int | None]] | None = None
     size: Workload | None = None
 
     def inputs(self) -> Inputs:
@@ -39,9 +39,12 @@ class PartitionOrder(TrainingOrder):
             SourceError: the rows cannot be sent.
         """
         inputs = super().inputs()
-        if self.known is None:
+        if self.identities_and_sizes is None:
             return inputs
-        return KnownInputs(**{field.name: getattr(inputs, field.name) for field in dataclasses.fields(inputs)}, known=self.known)
+        return KnownInputs(
+            **{field.name: getattr(inputs, field.name) for field in dataclasses.fields(inputs)},
+            identities_and_sizes=self.identities_and_sizes,
+        )
 
     def workload(self, sizes: Mapping[str, int | None]) -> Workload:
         """Return how much there is to compute with, the same for all groups: they share their machines."""
@@ -66,8 +69,8 @@ def common_order(order: TrainingOrder, partitioned: Partitioned, partitions: Par
         own["columns"] = order.columns - {partitioned.group_column}
     if isinstance(order.data, UrlSource | VolumeSource):
         own["data"] = resolved(order.data)
-        known = identities_of({"data": own["data"]}, order.volume)
-        return PartitionOrder(**own, known=known, size=TrainingOrder(**own).workload(known[1]))
+        identities_and_sizes = identities_of({"data": own["data"]}, order.volume)
+        return PartitionOrder(**own, identities_and_sizes=identities_and_sizes, size=TrainingOrder(**own).workload(identities_and_sizes[1]))
     largest = max(partitions.chosen, key=lambda partition: partition.rows or 0)
     size = TrainingOrder(**{**own, "data": rows_of(order.data, largest, partitioned)}).workload({})
     return PartitionOrder(**own, size=size)
@@ -85,7 +88,7 @@ def order_of(common: PartitionOrder, order: TrainingOrder, partitioned: Partitio
     Raises:
         SourceError: the partition cannot be loaded.
     """
-    data = rows_of(common.data if common.known is not None else order.data, partition, partitioned)
+    data = rows_of(common.data if common.identities_and_sizes is not None else order.data, partition, partitioned)
     return dataclasses.replace(common, node=f"{common.node}.{partition.name}", data=data)
 
 

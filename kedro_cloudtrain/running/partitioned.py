@@ -334,8 +334,8 @@ def together(metrics: Mapping[str, Mapping[str, Any]], noun: str) -> dict[str, A
     import numpy as np  # noqa: PLC0415  # which takes a moment
 
     scores = {name: scores_of(values) for name, values in metrics.items()}
-    found: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     for name in dict.fromkeys(name for values in scores.values() for name in values):
         numbers = [values[name] for values in scores.values() if name in values]
-        found |= {name: float(np.mean(numbers)), f"{name}_std": float(np.std(numbers))}
-    return {**found, noun: {name: dict(values) for name, values in metrics.items()}}
+        summary |= {name: float(np.mean(numbers)), f"{name}_std": float(np.std(numbers))}
+    return {**summary, noun: {name: dict(values) for name, values in metrics.items()}}

@@ -101,13 +101,13 @@ def partitions_of(
     column = partitioned.group_column
     without = 0
     if column is None:
-        found = _of_dict(parameters, data, where, what)
+        row_counts = _of_dict(parameters, data, where, what)
     elif isinstance(data, UrlSource | VolumeSource):
         is_small = size_bytes is not None and size_bytes <= _SMALL_BYTES
         if partitioned.groups is not None and partitioned.min_rows is None and not is_small:
             # They are taken at their word: a large table need not be read for them.
             return Partitions(tuple(Partition(group) for group in partitioned.groups))
-        found, without = _counts(_column_of(data, column, volume, size_bytes, where), where, column, partitioned.groups)
+        row_counts, without = _counts(_column_of(data, column, volume, size_bytes, where), where, column, partitioned.groups)
     elif is_frame(data):
         if column not in data.columns:
             shown = some_of([str(name) for name in data.columns])
@@ -115,13 +115,13 @@ def partitions_of(
             raise SourceError(f"`{what}` has no column `{column}`.{hint} Columns: {shown}. Fix group_column in {where}.")
         if (count := [str(each) for each in data.columns].count(column)) > 1:
             raise SourceError(f"`{what}` has {count} columns `{column}`, and {where} needs one: rename the others in a node before.")
-        found, without = _counts(data[column], where, column, partitioned.groups)
+        row_counts, without = _counts(data[column], where, column, partitioned.groups)
     else:
         raise ConfigError(
             f"`{what}` is a {type(data).__name__}, and group_column of {where} names a column of a table: leave it out for a dataset of "
             "partitions, or load one DataFrame."
         )
-    return dataclasses.replace(_chosen(parameters, partitioned, found, where), without=without)
+    return dataclasses.replace(_chosen(parameters, partitioned, row_counts, where), without=without)
 
 
 def rows_of(data: Any, partition: Partition, partitioned: Partitioned) -> Any:
@@ -199,9 +199,9 @@ def _compare_columns(parameters: TrainingParameters, first: tuple[str, Sequence[
     needed = first_columns if features is None else [*features, parameters.target_column]
     missing = next((column for column in needed if column not in columns), None)
     if missing is not None:
-        known = f", which `{first_name}` has" if missing in first_columns and name != first_name else ""
+        hint = f", which `{first_name}` has" if missing in first_columns and name != first_name else ""
         raise ConfigError(
-            f"The partition `{name}` has no column `{missing}`{known}: give it one, or name columns that all partitions have in "
+            f"The partition `{name}` has no column `{missing}`{hint}: give it one, or name columns that all partitions have in "
             "feature_columns."
         )
     extra = next((column for column in columns if column not in needed), None) if features is None else None
@@ -240,7 +240,7 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
     """
     present = values[values.notna()].astype(object)  # of categories, those that rows have
     try:
-        found = present.unique()
+        groups = present.unique()
     except TypeError:  # what has no hash
         raise ConfigError(
             f"`{column}` holds lists or mappings, and a group is text, a whole number, true or false: choose another group_column in "
@@ -249,12 +249,12 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
     without = len(values) - len(present)
     if named is not None:
         # What the others are, and how many, matters to nobody.
-        _check_named(named, found, "group", where)
+        _check_named(named, groups, "group", where)
         texts = set(map(str, named))
-        present = present[present.isin([value for value in found if name_of(value) in texts])]
-    elif len(found) > MOST_GROUPS:
+        present = present[present.isin([group for group in groups if name_of(group) in texts])]
+    elif len(groups) > MOST_GROUPS:
         raise ConfigError(
-            f"`{column}` has {len(found):,} values, and each would be a training of its own, of {MOST_GROUPS:,} at most: is it the key of "
+            f"`{column}` has {len(groups):,} values, and each would be a training of its own, of {MOST_GROUPS:,} at most: is it the key of "
             f"a row? Choose another group_column in {where}, or name some groups."
         )
     counts: Counter[Any] = Counter()
@@ -289,7 +289,7 @@ def _plain(value: Any, where: str, column: str) -> str | int | bool:
     )
 
 
-def _chosen(parameters: TrainingParameters, partitioned: Partitioned, found: Mapping[Any, int], where: str) -> Partitions:
+def _chosen(parameters: TrainingParameters, partitioned: Partitioned, row_counts: Mapping[Any, int], where: str) -> Partitions:
     """Return the groups to train, of those that were found.
 
     Raises:
@@ -297,16 +297,16 @@ def _chosen(parameters: TrainingParameters, partitioned: Partitioned, found: Map
     """
     noun = partitioned.noun
     if partitioned.groups is not None:
-        _check_named(partitioned.groups, found, noun, where)
-        found = {group: found[group] for group in partitioned.groups}
-    if not found:
+        _check_named(partitioned.groups, row_counts, noun, where)
+        row_counts = {group: row_counts[group] for group in partitioned.groups}
+    if not row_counts:
         raise ConfigError(f"{where}: the data has no partitions.")
-    every = [Partition(value, rows) for value, rows in sorted(found.items(), key=lambda item: str(item[0]))]
+    every = [Partition(value, rows) for value, rows in sorted(row_counts.items(), key=lambda item: str(item[0]))]
     least = partitioned.min_rows
     left_out = tuple(partition for partition in every if least is not None and (partition.rows or 0) < least)
     chosen = tuple(partition for partition in every if partition not in left_out)
     if not chosen:
-        raise ConfigError(f"{where}: no {noun} has {least} rows (min_rows); the largest has {max(found.values())}. Lower min_rows.")
+        raise ConfigError(f"{where}: no {noun} has {least} rows (min_rows); the largest has {max(row_counts.values())}. Lower min_rows.")
     small = [partition for partition in chosen if partition.rows is not None and partition.rows < fewest_rows(parameters)]
     if small:
         shown = some_of([f"{partition.name} ({partition.rows})" for partition in small])
@@ -317,13 +317,13 @@ def _chosen(parameters: TrainingParameters, partitioned: Partitioned, found: Map
     return Partitions(chosen, left_out)
 
 
-def _check_named(named: Sequence[Any], found: Iterable[Any], noun: str, where: str) -> None:
+def _check_named(named: Sequence[Any], groups: Iterable[Any], noun: str, where: str) -> None:
     """Check that the groups that are named are there.
 
     Raises:
         ConfigError: one is not, or not as the kind of value that it has in the data.
     """
-    values = [value.item() if hasattr(value, "item") else value for value in found]
+    values = [value.item() if hasattr(value, "item") else value for value in groups]
     # To Python, True is 1.
     kinds = {(isinstance(value, bool), value) for value in values}
     missing = next((group for group in named if (isinstance(group, bool), group) not in kinds), None)

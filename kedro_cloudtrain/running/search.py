@@ -129,8 +129,8 @@ class TrainingSearch:
         try:
             with hold(self.file, self._await_other_client):
                 study = Study(self.name, self._search, self._goal, self._seed, self.file, fresh=not self._reuse)
-                known = len(study.told)
-                self._reused += known
+                earlier = len(study.told)
+                self._reused += earlier
                 self._row.moved(self.name, JobState.STARTING)
                 try:
                     self._ask_and_tell(study)
@@ -281,8 +281,8 @@ class TrainingSearch:
     def _show(self, done: int, best: Told | None) -> None:
         """Show in the display how far the search is."""
         row, most = self._row, self._search.most_trials
-        found = "" if best is None or best.score is None else f", best {self._goal.metric} {score_text(best.score)}"
-        row.trials = f"trial {min(done + 1, most)} of {most}{found}"
+        score = "" if best is None or best.score is None else f", best {self._goal.metric} {score_text(best.score)}"
+        row.trials = f"trial {min(done + 1, most)} of {most}{score}"
         row.progress = JobProgress(step=min(done, most), of=most)
         if kept := self._machines.used:
             row.machine, row.spent_usd = kept[-1].machine, self._spent_usd

@@ -34,14 +34,14 @@ class KnownInputs(Inputs):
     """The inputs of all trials of a search, looked at once: what changes meanwhile is not read by some and not by others.
 
     Attributes:
-        known: their identities and sizes.
+        identities_and_sizes: their identities and sizes.
     """
 
-    known: tuple[Mapping[str, Any], Mapping[str, int | None]] = ({}, {})
+    identities_and_sizes: tuple[Mapping[str, Any], Mapping[str, int | None]] = ({}, {})
 
     def identities(self, volume: Volume) -> tuple[dict[str, Any], dict[str, int | None]]:  # noqa: ARG002  # they are known
         """Return each input's identity, and the sizes of those that the machine reads."""
-        identities, sizes = self.known
+        identities, sizes = self.identities_and_sizes
         return {**identities, **dict.fromkeys(self.doubts)}, dict(sizes)
 
 
@@ -75,7 +75,7 @@ class TrialOrder(TrainingOrder):
         # The score is in the metrics.
         outputs = order.outputs if "metrics" in order.outputs else (*order.outputs, "metrics")
         own = {field.name: getattr(fixed, field.name) for field in dataclasses.fields(TrainingOrder)}
-        return cls(**{**own, "outputs": outputs}, common=KnownInputs(**fields, known=inputs.identities(order.volume)))
+        return cls(**{**own, "outputs": outputs}, common=KnownInputs(**fields, identities_and_sizes=inputs.identities(order.volume)))
 
     @property
     def trial(self) -> bool:

@@ -139,5 +139,5 @@ def _is_known_to_differ(line: Line, runs: Sequence[RunRecord]) -> bool:
 
 
 def _best(line: Line) -> frozenset[int]:
-    known = {place: value for place, value in enumerate(line.values) if value is not None}
-    return frozenset(best_of(line.name.rpartition(".")[2], known))
+    values = {place: value for place, value in enumerate(line.values) if value is not None}
+    return frozenset(best_of(line.name.rpartition(".")[2], values))

@@ -81,13 +81,13 @@ def costs(records: Iterable[RunRecord], by: str) -> list[CostGroup]:
 
 def paid(records: Iterable[RunRecord]) -> Iterator[tuple[RunRecord, NodeRecord, MachineRecord]]:
     """Yield each pod that was paid for, once: two runs may have waited for the same one. Play money is none."""
-    seen: set[str] = set()
+    pods: set[str] = set()
     for run in records:
         for node in () if run.rehearsed else run.nodes:
             for machine in node.machines:
-                if machine.pod and machine.pod in seen:
+                if machine.pod and machine.pod in pods:
                     continue
-                seen.add(machine.pod)
+                pods.add(machine.pod)
                 yield run, node, machine
 
 

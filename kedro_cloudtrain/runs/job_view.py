@@ -174,5 +174,7 @@ def _importance(folder: JobFolder) -> tuple[tuple[str, float], ...]:
     if not isinstance(rows, list):
         return ()
     pairs = [(row.get("feature"), row.get("importance")) for row in rows if isinstance(row, dict)]
-    known = [(plain_text(str(name)), float(value)) for name, value in pairs if isinstance(value, int | float) and math.isfinite(value)]
-    return tuple(sorted(known, key=lambda pair: -pair[1])[:_MOST_FEATURES])
+    importances = [
+        (plain_text(str(name)), float(value)) for name, value in pairs if isinstance(value, int | float) and math.isfinite(value)
+    ]
+    return tuple(sorted(importances, key=lambda pair: -pair[1])[:_MOST_FEATURES])

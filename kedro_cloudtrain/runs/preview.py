@@ -27,10 +27,10 @@ def node_text(project: Path, name: str) -> str:
         project: the project's folder.
         name: the node's name; in a pipeline that was given a namespace, the node has that before its name.
     """
-    found = _latest(RunLedger(project), name)
-    if found is None:
+    latest = _latest(RunLedger(project), name)
+    if latest is None:
         return f"# {name} has not run yet. Its script before a run: kedro cloudtrain render {name}"
-    record, node = found
+    record, node = latest
     view = views_of(record, project).get(node.job)
     script = view.script if view is not None and view.script else "# Its folder is gone: the volume is not here, or the job was cleaned."
     return "\n".join([*(f"# {plain_text(line)}" for line in _receipt(record, node)), "", script])

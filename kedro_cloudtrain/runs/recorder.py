@@ -161,15 +161,15 @@ class RunRecorder:
 
     def _keep_writing(self) -> None:
         """Write the record now and then: whoever looks at the run, or at what a killed one has left, sees its jobs and their pods."""
-        known: set[str] = set()
+        written: set[str] = set()
         while not self._over.wait(_WRITTEN_EVERY_S):
             so_far = self._so_far()
             # A pod costs money from its first second on.
-            found = {f"{receipt.job} {machine.pod}" for receipt in so_far for machine in receipt.machines} | {each.job for each in so_far}
-            if so_far and (found - known or time.monotonic() > self._written_at + _KEPT_EVERY_S):
+            current = {f"{receipt.job} {machine.pod}" for receipt in so_far for machine in receipt.machines} | {each.job for each in so_far}
+            if so_far and (current - written or time.monotonic() > self._written_at + _KEPT_EVERY_S):
                 self._write()
                 self._share(0.0)
-            known = found
+            written = current
 
     def _take_receipts(self) -> None:
         done = list(self._receipts)

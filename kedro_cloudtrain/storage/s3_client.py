@@ -47,9 +47,9 @@ def make_client(
     session = botocore.session.Session()
     boto3_session = boto3.session.Session(botocore_session=session)
     session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
-    found = boto3_session.get_credentials() if keys[0] is None else None
+    credentials = boto3_session.get_credentials() if keys[0] is None else None
     # Those that expire come from a server, not from somebody's hand.
-    of_hand = found if type(found) is Credentials else None
+    of_hand = credentials if type(credentials) is Credentials else None
     check(
         {"S3 access key": keys[0] or getattr(of_hand, "access_key", None), "S3 secret key": keys[1] or getattr(of_hand, "secret_key", None)}
     )

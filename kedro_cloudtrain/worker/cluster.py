@@ -218,10 +218,10 @@ class Cluster:
         here, hosts = len(self._processes), [_host_of(address) for address in self.addresses]
         # Each machine is asked once, so that no port comes twice.
         firsts = self.addresses[::here]
-        found = [
+        futures = [
             self.client.submit(_free_ports, here, hosts[number * here], workers=[first], pure=False) for number, first in enumerate(firsts)
         ]
-        ports = [port for each in self.client.gather(found) for port in each]
+        ports = [port for each in self.client.gather(futures) for port in each]
         shared = {
             "machines": ",".join(f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)),
             "num_machines": len(ports),

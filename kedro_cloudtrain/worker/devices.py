@@ -85,13 +85,13 @@ def choose_device(library: str, hyperparameters: Mapping[str, Any] | None = None
     fault = _fault(library, gpu)
     if fault is None:
         return Device("cuda", gpu.name if gpu is not None else str(paid), gpu)
-    found = f"{library} {version_of(library)} does not open the GPU ({gpu or 'nvidia-smi shows none'}): {fault.reason}."
+    finding = f"{library} {version_of(library)} does not open the GPU ({gpu or 'nvidia-smi shows none'}): {fault.reason}."
     if not paid:
-        print(f"{found} The fit runs on the CPU. {fault.cure}")  # noqa: T201
+        print(f"{finding} The fit runs on the CPU. {fault.cure}")  # noqa: T201
         return _cpu_for(library, given, task)
     if fault.of_packages:
-        raise PackageError(f"{found} The pod was rented for its {paid}. {fault.cure}")
-    raise MachineError(f"{found} {fault.cure}")
+        raise PackageError(f"{finding} The pod was rented for its {paid}. {fault.cure}")
+    raise MachineError(f"{finding} {fault.cure}")
 
 
 def _cpu_for(library: str, given: Mapping[str, Any], task: str | None) -> Device:

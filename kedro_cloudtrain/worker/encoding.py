@@ -83,8 +83,8 @@ class Column:
 
     def _codes(self, places: NDArray[np.integer[Any]], texts: Sequence[str]) -> NDArray[np.float32]:
         """Return each value's place among the categories, given its place among some texts; the place -1 is the last, a missing value."""
-        known = {text: code for code, text in enumerate(self.categories)}
-        codes = np.array([*(known.get(text, np.nan) for text in texts), np.nan], dtype=np.float32)
+        codes_of = {text: code for code, text in enumerate(self.categories)}
+        codes = np.array([*(codes_of.get(text, np.nan) for text in texts), np.nan], dtype=np.float32)
         return np.asarray(codes[places])
 
 

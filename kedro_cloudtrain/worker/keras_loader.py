@@ -35,11 +35,11 @@ class EpochOrder:
 
     def stretches(self, start: int, stop: int) -> list[slice]:
         """Return the rows, as stretches, that stand from one place of the order to another."""
-        found = []
+        slices = []
         for number in range(start // _TOGETHER, -(-stop // _TOGETHER)):
             begins, before = int(self._begins[number]), number * _TOGETHER
-            found.append(slice(begins + max(start - before, 0), begins + min(stop - before, _TOGETHER, self._rows - begins)))
-        return found
+            slices.append(slice(begins + max(start - before, 0), begins + min(stop - before, _TOGETHER, self._rows - begins)))
+        return slices
 
     def within(self, number: int, rows: int) -> Any:
         """Return the places of a block's rows, in which its stretches are mixed."""

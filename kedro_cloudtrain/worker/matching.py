@@ -72,10 +72,10 @@ def unknown_categories(features: Features, frame: pd.DataFrame) -> Iterator[str]
     """
     for column, values in _unused(features, frame):
         if column.kind == "category":
-            known = ", ".join(column.categories[:_SHOWN]) + (", …" if len(column.categories) > _SHOWN else "")
+            categories = ", ".join(column.categories[:_SHOWN]) + (", …" if len(column.categories) > _SHOWN else "")
             yield (
-                f"column `{column.name}` has none of the model's {len(column.categories)} categories ({known}) in its first rows, but such "
-                f"as {shown(values.iloc[0])}: each counts as missing"
+                f"column `{column.name}` has none of the model's {len(column.categories)} categories ({categories}) in its first rows, but "
+                f"such as {shown(values.iloc[0])}: each counts as missing"
             )
 
 
@@ -88,11 +88,11 @@ def unknown_values(features: Features, frame: pd.DataFrame) -> Iterator[str]:
     """
     for column, values, unused in _encoded(features, frame):
         if 0 < unused.sum() < len(values):
-            known = "are none that the model knows" if column.kind == "category" else f"are no {_NOUNS[column.kind]}"
+            fault = "are none that the model knows" if column.kind == "category" else f"are no {_NOUNS[column.kind]}"
             if _too_large(column, values[unused]):
-                known = f"are {_TOO_LARGE}"
+                fault = f"are {_TOO_LARGE}"
             yield (
-                f"column `{column.name}` has {int(unused.sum()):,} of {len(values):,} values in its first rows that {known}, such as "
+                f"column `{column.name}` has {int(unused.sum()):,} of {len(values):,} values in its first rows that {fault}, such as "
                 f"{shown(values[unused].iloc[0])}: each counts as missing"
             )
 

@@ -97,12 +97,12 @@ def other_tasks(library: str, task: str, given: Mapping[str, Any]) -> Iterator[s
         given: the hyperparameters.
     """
     noun = task.replace("_", " ")
-    known = {name: kind for kind, names in _OBJECTIVES.get(library, {}).items() for name in names.split()}
+    kinds = {name: kind for kind, names in _OBJECTIVES.get(library, {}).items() for name in names.split()}
     own = _OBJECTIVES.get(library, {}).get(task, "").split()
     for name in _NAMES.get(library, ()):
         value = given.get(name)
         objective = _objective(library, value)
-        if objective in known and objective not in own:
+        if objective in kinds and objective not in own:
             choices = ", ".join(own[:8]) + (", …" if len(own) > 8 else "")  # noqa: PLR2004  # a line's worth
             yield (
                 f"`hyperparameters.{name}` is {value!r}, which predicts something else than a {noun} does. A {noun} takes {choices}. For "

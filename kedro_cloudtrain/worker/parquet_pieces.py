@@ -111,8 +111,8 @@ def _has_gaps(part: Any, name: str) -> bool:
     for group in range(part.metadata.num_row_groups):
         columns = (part.metadata.row_group(group).column(number) for number in range(part.metadata.num_columns))
         column = next(column for column in columns if column.path_in_schema == name)
-        known = column.statistics is not None and column.statistics.has_null_count
-        if column.statistics.null_count if known else part.read_row_group(group, columns=[name]).column(0).null_count:
+        counts_nulls = column.statistics is not None and column.statistics.has_null_count
+        if column.statistics.null_count if counts_nulls else part.read_row_group(group, columns=[name]).column(0).null_count:
             return True
     return False
 

@@ -53,14 +53,14 @@ def check_held(task: Task, target: Target, held: Part, hyperparameters: Mapping[
     counted = held.target if held.weight is None else held.target[held.weight > 0]
     if task == "regression" or len(np.unique(counted)) != 1:
         return None
-    found = f"The validation rows have one class of `{target.name}` only, {target.classes[int(counted[0])]!r}"
+    finding = f"The validation rows have one class of `{target.name}` only, {target.classes[int(counted[0])]!r}"
     for name in ("eval_metric", "metric"):
         if hyperparameters.get(name) in _OF_A_RANKING:
             raise InputError(
-                f"{found}, of which `{hyperparameters[name]}` is not defined. Change `validation`, or watch another `metric`: log_loss, "
+                f"{finding}, of which `{hyperparameters[name]}` is not defined. Change `validation`, or watch another `metric`: log_loss, "
                 "for example."
             )
-    return f"{found}: their scores say little"
+    return f"{finding}: their scores say little"
 
 
 def count_rows(train: Sized, held: Sized, test: Sized | None) -> dict[str, int]:

@@ -80,12 +80,12 @@ class Merged:
     Attributes:
         features: how they become numbers, but for the means and scales.
         narrow: those whose numbers a reader of the whole table makes float32 before they are counted from an origin.
-        found: what is doubtful about them, a sentence each.
+        doubts: what is doubtful about them, a sentence each.
     """
 
     features: Features
     narrow: tuple[str, ...]
-    found: tuple[str, ...]
+    doubts: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -195,14 +195,14 @@ class TablePart:
                 fit.merge(other)
         columns = tuple(fit.column for fit in fits.values())
         doubtful = {name for each in learned for name in each.doubtful} | {name for name, fit in fits.items() if fit.is_far}
-        found = [
+        sentences = [
             sentence
             for name in self._features
             if name in doubtful
             for sentence in doubts(alone(name).to_frame(), [name], self._roles.categorical)
         ]
         narrow = tuple(column.name for column in columns if column.origin and column.kind == "number" and fits[column.name].narrows)
-        return Merged(Features(columns), narrow, tuple(found))
+        return Merged(Features(columns), narrow, tuple(sentences))
 
     def encode(self, merged: Merged, target: Target, assigned: bytes) -> Encoded:
         """Encode the rows of each part of the split, but for the weights of classes."""

@@ -126,8 +126,8 @@ class SharedTable:
         merged = calls.on(0, TablePart.merged, self._parts[0], learned, assigned, self._stretches)
         targets = [self.target] * len(calls)
         encoded = calls.on_each(TablePart.encode, self._parts, [merged] * len(calls), targets, assigned)
-        self.features, found = calls.values(calls.on(0, _learned, calls.on_each(_moments, encoded), merged))
-        print_checks(found)
+        self.features, doubts = calls.values(calls.on(0, _learned, calls.on_each(_moments, encoded), merged))
+        print_checks(doubts)
         self._parts = []  # the encoded rows take their place
         told = {name: calls.on_each(_told, encoded, [number] * len(calls), targets) for name, number in PARTS.items()}
         self.told: dict[str, list[Told]] = calls.values(told)
@@ -198,7 +198,7 @@ def _learned(moments: Sequence[Moments], merged: Merged) -> tuple[Features, tupl
     whole = Moments(len(merged.features.columns))
     for each in moments:
         whole.merge(each)
-    return whole.features(merged.features), merged.found
+    return whole.features(merged.features), merged.doubts
 
 
 def _told(encoded: Encoded, number: int, target: Target) -> Told:

@@ -95,8 +95,8 @@ class WatchedMetric:
 
 def more_is_better(metric: str) -> bool | None:
     """Return whether the higher of two values of a number of the metrics file is the better one; None where it is not one of those."""
-    known = metric in OF_AN_OBJECTIVE or any(metric in names for names in MEASURED.values())
-    return metric in _MAXIMISED if known else None
+    is_listed = metric in OF_AN_OBJECTIVE or any(metric in names for names in MEASURED.values())
+    return metric in _MAXIMISED if is_listed else None
 
 
 def watched_metric(library: str, task: str, metric: str, *, weighted: bool = False) -> WatchedMetric | None:

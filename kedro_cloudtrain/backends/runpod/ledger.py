@@ -136,7 +136,7 @@ class PodLedger:
 
     def entries(self) -> dict[str, LedgerEntry]:
         """Return all entries of this account, by name; of a file that cannot be read, what its own name tells."""
-        found: dict[str, LedgerEntry] = {}
+        entries: dict[str, LedgerEntry] = {}
         for file in sorted(visible(self.folder, _ENDING)):
             name = file.name.removesuffix(_ENDING)
             try:
@@ -146,8 +146,8 @@ class PodLedger:
             except (OSError, ValidationError):
                 entry = LedgerEntry(name=name)
             if entry.account in (self.account, ""):
-                found[name] = entry if entry.name == name else LedgerEntry(name=name)
-        return found
+                entries[name] = entry if entry.name == name else LedgerEntry(name=name)
+        return entries
 
     def has_client(self, entry: LedgerEntry) -> bool:
         """Return whether the client of an entry lives, here or on a computer that this one knows nothing of."""

@@ -52,5 +52,5 @@ def refusal(status: int, detail: str, call: str, *, tries: int = 1) -> BackendEr
         return CapacityError(detail)
     times = f", {tries} times" if tries > 1 else ""
     reason = (detail or "no reason given").rstrip(".")
-    next_step = next((step for known, step in _NEXT_STEPS.items() if known == status), STATUS_PAGE)
+    next_step = next((step for code, step in _NEXT_STEPS.items() if code == status), STATUS_PAGE)
     return ApiError(f"RunPod's API answered {status} to {call}{times}: {reason}. {next_step}", status, detail)

@@ -112,11 +112,11 @@ class PodWatch:
 
     def adopt(self, entry: LedgerEntry) -> None:
         """Enter a pod that another client has created, unless that one lives on this computer: from now on it is this client's to end."""
-        known = self._ledger.entries().get(entry.name)
+        recorded = self._ledger.entries().get(entry.name)
         if entry.pod is not None and not entry.detached:
             self.add(entry.pod, entry.name, entry.usd_per_hour)
-        if known is None or not self._ledger.has_client(known) or known.detached:
-            self._ledger.open(entry.model_copy(update={"shared": known is None}))
+        if recorded is None or not self._ledger.has_client(recorded) or recorded.detached:
+            self._ledger.open(entry.model_copy(update={"shared": recorded is None}))
 
     def add(self, pod_id: str, name: str, usd_per_hour: float = 0.0) -> Sighting:
         """Watch a pod from now on; the sighting is kept up to date."""
@@ -155,8 +155,8 @@ class PodWatch:
         with self._lock:
             sighting = self._pods.get(pod_id)
         if sighting is None:
-            known = next((entry for entry in self._ledger.own().values() if entry.pod == pod_id), None)
-            sighting = self.add(pod_id, known.name if known is not None else "", known.usd_per_hour if known is not None else 0.0)
+            entry = next((entry for entry in self._ledger.own().values() if entry.pod == pod_id), None)
+            sighting = self.add(pod_id, entry.name if entry is not None else "", entry.usd_per_hour if entry is not None else 0.0)
         # A list that does not have it proves nothing: a new pod may be listed late.
         sighting.unwanted_at = sighting.unwanted_at or now_s()
         terminated = self._terminate(pod_id)
