@@ -143,7 +143,7 @@ def installed() -> list[str]:
     """Return the libraries' distributions, as they are installed here, with the CUDA packages beside them."""
     from importlib import metadata
 
-    names = sorted({str(found.metadata["Name"]) for found in metadata.distributions()})
+    names = sorted({str(distribution.metadata["Name"]) for distribution in metadata.distributions()})
     wanted = ("xgboost", "lightgbm", "catboost", "keras", "jax", "tensorflow", "torch", "nvidia-nccl", "nvidia-cuda-runtime")
     return [f"{name} {metadata.version(name)}" for name in names if name.lower().startswith(wanted)]
 

@@ -141,8 +141,10 @@ def _described(docstring: str) -> tuple[str, dict[str, str]]:
     """Split a docstring into its first paragraph and what it says of each attribute."""
     parts = griffe.Docstring(inspect.cleandoc(docstring)).parse("google", warnings=False)
     prose = next((part.value for part in parts if part.kind is griffe.DocstringSectionKind.text), "")
-    found = (part.value for part in parts if part.kind is griffe.DocstringSectionKind.attributes)
-    return " ".join(prose.split("\n\n")[0].split()), {line.name: " ".join(line.description.split()) for lines in found for line in lines}
+    attributes = (part.value for part in parts if part.kind is griffe.DocstringSectionKind.attributes)
+    return " ".join(prose.split("\n\n")[0].split()), {
+        line.name: " ".join(line.description.split()) for lines in attributes for line in lines
+    }
 
 
 def _values(field: Mapping[str, Any], schema: Mapping[str, Any]) -> str:

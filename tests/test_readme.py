@@ -142,8 +142,8 @@ def test_every_command_that_a_page_names_exists_with_its_options(page: str) -> N
         words = typed.partition(" -- ")[0].split()  # behind it stands another command
         command = command_at(words)
         assert command is not None, typed
-        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        assert {word.partition("=")[0].rstrip(".,;:") for word in words if word.startswith("-")} <= known, typed
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word.partition("=")[0].rstrip(".,;:") for word in words if word.startswith("-")} <= options, typed
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -170,7 +170,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def told(project: Project) -> Project:
+def forking(project: Project) -> Project:
     """The same project; its commands are forked, which takes half the time."""
     return dataclasses.replace(project, forks=True)
 
@@ -185,29 +185,29 @@ def test_the_commands_of_the_first_ten_minutes_work(project: Project) -> None:
 
 
 @needs_runner_params
-def test_a_run_is_held_to_its_plan(told: Project) -> None:
-    assert "The run is what plan.json has" in type_all(told, commands_of("how-to/plan.md", "kedro cloudtrain plan --out plan.json"))
+def test_a_run_is_held_to_its_plan(forking: Project) -> None:
+    assert "The run is what plan.json has" in type_all(forking, commands_of("how-to/plan.md", "kedro cloudtrain plan --out plan.json"))
 
 
-def test_a_table_is_predicted(told: Project) -> None:
-    registry = told.path / "src/shop/pipeline_registry.py"
-    before, catalog = registry.read_text(), told.path / "conf/base/catalog.yml"
+def test_a_table_is_predicted(forking: Project) -> None:
+    registry = forking.path / "src/shop/pipeline_registry.py"
+    before, catalog = registry.read_text(), forking.path / "conf/base/catalog.yml"
     entries = catalog.read_text()
     try:
-        told.write("src/shop/scoring.py", block("how-to/predict.md", "python", "# pipeline.py"))
+        forking.write("src/shop/scoring.py", block("how-to/predict.md", "python", "# pipeline.py"))
         both = "\n\nfrom shop import scoring\n\n\ndef register_pipelines():\n"
         both += "    return {'__default__': create_pipeline() + scoring.create_pipeline()}\n"
-        told.write("src/shop/pipeline_registry.py", before + both)
-        told.write("conf/base/catalog.yml", entries + block("how-to/predict.md", "yaml", "# conf/base/catalog.yml: the predictions"))
-        output = type_all(told, commands_of("how-to/predict.md", "kedro cloudtrain plan"))
+        forking.write("src/shop/pipeline_registry.py", before + both)
+        forking.write("conf/base/catalog.yml", entries + block("how-to/predict.md", "yaml", "# conf/base/catalog.yml: the predictions"))
+        output = type_all(forking, commands_of("how-to/predict.md", "kedro cloudtrain plan"))
         assert "1 training node, 1 prediction node" in output
-        scores = pd.read_parquet(told.path / "data/volume/datasets/scores.parquet")
+        scores = pd.read_parquet(forking.path / "data/volume/datasets/scores.parquet")
         assert list(scores.columns[:2]) == ["island", "prediction"]
         assert scores["island"].tolist() == pd.read_csv(PENGUINS)["island"].tolist()
         # Nothing of it came here, and with the same model nothing is done again.
-        output = type_all(told, ["kedro run --runner=cloudtrain"])
+        output = type_all(forking, ["kedro run --runner=cloudtrain"])
         assert re.search(r"score +local +reused", output)
-        assert "job.write(model.predict_table(rows))" in type_all(told, ["kedro cloudtrain render score"])
+        assert "job.write(model.predict_table(rows))" in type_all(forking, ["kedro cloudtrain render score"])
     finally:
         registry.write_text(before)
         catalog.write_text(entries)
@@ -218,50 +218,50 @@ def first_run(project: Project) -> str:
     return name
 
 
-def test_runs_are_seen(told: Project) -> None:
+def test_runs_are_seen(forking: Project) -> None:
     commands = commands_of("how-to/runs.md", "kedro cloudtrain runs --limit 5")
-    output = type_all(told, [command.replace("RUN", first_run(told)) for command in commands])
+    output = type_all(forking, [command.replace("RUN", first_run(forking)) for command in commands])
     assert "train_species" in output
 
 
-def test_a_run_is_started_from_a_notebook(told: Project) -> None:
-    done = told.python("-c", block("how-to/notebooks.md", "python", "# notebook.py"))
+def test_a_run_is_started_from_a_notebook(forking: Project) -> None:
+    done = forking.python("-c", block("how-to/notebooks.md", "python", "# notebook.py"))
     assert "'accuracy'" in done.stdout, done.stderr
     assert "('train_species', <JobState.REUSED" in done.stdout
 
 
 @needs_runner_params
-def test_a_run_is_left_and_come_back_to(told: Project) -> None:
+def test_a_run_is_left_and_come_back_to(forking: Project) -> None:
     parameters = block("README.md", "yaml", "# parameters.yml")
-    told.write("conf/base/parameters.yml", parameters.replace("n_estimators: 300", "n_estimators: 7"))
+    forking.write("conf/base/parameters.yml", parameters.replace("n_estimators: 300", "n_estimators: 7"))
     commands = commands_of("how-to/detach.md", "kedro run --runner=cloudtrain --runner-params detach=true")
-    output = type_all(told, commands)
+    output = type_all(forking, commands)
     assert "Left running: train_species-" in output
     assert "is done already" in output
-    type_all(told, commands_of("how-to/resuming.md", "kedro run --runner=cloudtrain"))
+    type_all(forking, commands_of("how-to/resuming.md", "kedro run --runner=cloudtrain"))
     # A fit that would go on for minutes.
     endless = parameters.replace("n_estimators: 300", "n_estimators: 900000").replace("  early_stopping_rounds: 30\n", "")
-    told.write("conf/base/parameters.yml", endless)
-    type_all(told, commands[:1])
-    assert "Ended train_species-" in type_all(told, commands_of("how-to/detach.md", "kedro cloudtrain stop train_species"))
-    told.write("conf/base/parameters.yml", parameters)
+    forking.write("conf/base/parameters.yml", endless)
+    type_all(forking, commands[:1])
+    assert "Ended train_species-" in type_all(forking, commands_of("how-to/detach.md", "kedro cloudtrain stop train_species"))
+    forking.write("conf/base/parameters.yml", parameters)
 
 
-def test_a_volume_that_is_shared_shows_all_that_is_on_it(told: Project) -> None:
-    assert "train_species" in type_all(told, commands_of("how-to/shared-volume.md", "kedro cloudtrain jobs --all"))
+def test_a_volume_that_is_shared_shows_all_that_is_on_it(forking: Project) -> None:
+    assert "train_species" in type_all(forking, commands_of("how-to/shared-volume.md", "kedro cloudtrain jobs --all"))
     code = block("how-to/shared-volume.md", "bash", "export CLOUDTRAIN_SIGNING_KEY=")
     done = subprocess.run(["bash", "-c", f"{code}printf %s $CLOUDTRAIN_SIGNING_KEY"], capture_output=True, text=True, check=True)  # noqa: S607
     assert re.fullmatch("[0-9a-f]{64}", done.stdout)
 
 
-def test_the_settings_of_the_reference_hold(told: Project) -> None:
-    told.write("conf/readme/cloudtrain.yml", block("reference/settings.md", "yaml", "# cloudtrain.yml"))
-    assert " 0.167 h" in told.kedro("cloudtrain", "plan", "--env", "readme").stdout
+def test_the_settings_of_the_reference_hold(forking: Project) -> None:
+    forking.write("conf/readme/cloudtrain.yml", block("reference/settings.md", "yaml", "# cloudtrain.yml"))
+    assert " 0.167 h" in forking.kedro("cloudtrain", "plan", "--env", "readme").stdout
 
 
-def test_old_jobs_are_cleaned_up(told: Project) -> None:
-    type_all(told, commands_of("how-to/cleaning-up.md", "kedro cloudtrain clean --older-than 30d --dry-run"))
-    assert told.jobs
+def test_old_jobs_are_cleaned_up(forking: Project) -> None:
+    type_all(forking, commands_of("how-to/cleaning-up.md", "kedro cloudtrain clean --older-than 30d --dry-run"))
+    assert forking.jobs
 
 
 # ------------------------------------------------------------------ pods
@@ -277,13 +277,13 @@ def readmes_volume(cloud: Cloud) -> Path:
     return cloud.s3.root / "abc123xyz"
 
 
-def test_the_tutorials_pods_work_and_leave_nothing_running(told: Project, readmes_volume: Path, cloud: Cloud) -> None:
+def test_the_tutorials_pods_work_and_leave_nothing_running(forking: Project, readmes_volume: Path, cloud: Cloud) -> None:
     for place in ("conf/base/globals.yml", "conf/runpod/globals.yml", "conf/runpod/cloudtrain.yml"):
-        told.write(place, block("tutorial/pod.md", "yaml", f"# {place}"))
+        forking.write(place, block("tutorial/pod.md", "yaml", f"# {place}"))
     # A pod of the stand-in has this computer's packages; a registry is no part of a test.
-    told.write("conf/base/cloudtrain.yml", "defaults: {install: false}\n")
-    catalog = (told.path / "conf/base/catalog.yml").read_text()
-    told.write("conf/base/catalog.yml", catalog.replace("{path: data/volume}", "${globals:volume}"))
+    forking.write("conf/base/cloudtrain.yml", "defaults: {install: false}\n")
+    catalog = (forking.path / "conf/base/catalog.yml").read_text()
+    forking.write("conf/base/catalog.yml", catalog.replace("{path: data/volume}", "${globals:volume}"))
     commands = commands_of("tutorial/pod.md", "kedro cloudtrain doctor --env=runpod")
     assert len(commands) == 8
     # Others type some of the same.
@@ -292,56 +292,56 @@ def test_the_tutorials_pods_work_and_leave_nothing_running(told: Project, readme
     assert commands_of("tutorial/pod.md", 'pip install "kedro-cloudtrain[runpod]"') == commands_of(
         "README.md", 'pip install "kedro-cloudtrain[runpod]"'
     )
-    type_all(told, commands)
+    type_all(forking, commands)
     assert (readmes_volume / "datasets/penguins.csv").read_bytes() == PENGUINS.read_bytes()
     assert cloud.runpod.pods
     assert cloud.runpod.living == []
-    assert (told.path / "data/06_models/species/model.json").is_file()
-    assert "train_species" in type_all(told, commands_of("how-to/costs.md", "kedro cloudtrain cost --by node --env=runpod"))
-    type_all(told, commands_of("how-to/cleaning-up.md", "kedro cloudtrain clean --environments --older-than 30d --env=runpod"))
-    type_all(told, commands_of("how-to/cleaning-up.md", "kedro cloudtrain reap --dry-run --env=runpod"))
+    assert (forking.path / "data/06_models/species/model.json").is_file()
+    assert "train_species" in type_all(forking, commands_of("how-to/costs.md", "kedro cloudtrain cost --by node --env=runpod"))
+    type_all(forking, commands_of("how-to/cleaning-up.md", "kedro cloudtrain clean --environments --older-than 30d --env=runpod"))
+    type_all(forking, commands_of("how-to/cleaning-up.md", "kedro cloudtrain reap --dry-run --env=runpod"))
     # To another volume, with the same key.
     for place in ("conf/new/globals.yml", "conf/new/cloudtrain.yml"):
-        told.write(place, block("how-to/moving-volumes.md", "yaml", f"# {place}"))
-    type_all(told, commands_of("how-to/moving-volumes.md", "kedro cloudtrain download datasets/penguins.csv moved.csv --env=runpod"))
+        forking.write(place, block("how-to/moving-volumes.md", "yaml", f"# {place}"))
+    type_all(forking, commands_of("how-to/moving-volumes.md", "kedro cloudtrain download datasets/penguins.csv moved.csv --env=runpod"))
     assert (readmes_volume.with_name("def456uvw") / "datasets/penguins.csv").read_bytes() == PENGUINS.read_bytes()
-    assert "def456uvw" in type_all(told, commands_of("how-to/moving-volumes.md", "kedro cloudtrain doctor --env=new"))
+    assert "def456uvw" in type_all(forking, commands_of("how-to/moving-volumes.md", "kedro cloudtrain doctor --env=new"))
 
 
-def test_a_volume_of_init_and_the_one_of_the_tutorial_are_no_two(told: Project) -> None:
-    (told.path / "conf/base/cloudtrain.yml").unlink(missing_ok=True)
-    told.kedro("cloudtrain", "init")
+def test_a_volume_of_init_and_the_one_of_the_tutorial_are_no_two(forking: Project) -> None:
+    (forking.path / "conf/base/cloudtrain.yml").unlink(missing_ok=True)
+    forking.kedro("cloudtrain", "init")
     for place in ("conf/base/globals.yml", "conf/runpod/globals.yml", "conf/runpod/cloudtrain.yml"):
-        told.write(place, block("tutorial/pod.md", "yaml", f"# {place}"))
-    assert "volume abc123xyz in EU-RO-1" in told.kedro("cloudtrain", "doctor", "--env=runpod").stdout
-    done = told.kedro("cloudtrain", "plan", "--env=runpod")
+        forking.write(place, block("tutorial/pod.md", "yaml", f"# {place}"))
+    assert "volume abc123xyz in EU-RO-1" in forking.kedro("cloudtrain", "doctor", "--env=runpod").stdout
+    done = forking.kedro("cloudtrain", "plan", "--env=runpod")
     assert "keep one of them" not in done.stdout + done.stderr
 
 
-def test_a_training_is_launched_as_the_reference_has_it(told: Project, readmes_volume: Path, cloud: Cloud) -> None:
+def test_a_training_is_launched_as_the_reference_has_it(forking: Project, readmes_volume: Path, cloud: Cloud) -> None:
     table = readmes_volume / "datasets/user_123/data.csv"
     table.parent.mkdir(parents=True)
     rows = pd.DataFrame({"sqft": range(200), "bedrooms": [1, 2, 3, 4] * 50})
     rows.assign(price=rows["sqft"] * 3.0 + rows["bedrooms"]).to_csv(table, index=False)
     code = block("reference/python.md", "python", "# launch.py").replace('{"volume"', '{"defaults": {"install": False}, "volume"')
-    done = told.python("-c", code)
+    done = forking.python("-c", code)
     assert "'status': 'succeeded'" in done.stdout, done.stderr
     assert cloud.runpod.living == []
 
 
-def test_a_run_is_rehearsed_as_the_page_has_it(told: Project) -> None:
+def test_a_run_is_rehearsed_as_the_page_has_it(forking: Project) -> None:
     for place in ("conf/base/globals.yml", "conf/runpod/globals.yml", "conf/runpod/cloudtrain.yml"):
-        told.write(place, block("tutorial/pod.md", "yaml", f"# {place}"))
-    told.write("conf/base/cloudtrain.yml", "defaults: {install: false}\n")
-    catalog = (told.path / "conf/base/catalog.yml").read_text()
-    told.write("conf/base/catalog.yml", catalog.replace("{path: data/volume}", "${globals:volume}"))
+        forking.write(place, block("tutorial/pod.md", "yaml", f"# {place}"))
+    forking.write("conf/base/cloudtrain.yml", "defaults: {install: false}\n")
+    catalog = (forking.path / "conf/base/catalog.yml").read_text()
+    forking.write("conf/base/catalog.yml", catalog.replace("{path: data/volume}", "${globals:volume}"))
     assert commands_of("how-to/rehearse.md", 'pip install "kedro-cloudtrain[rehearsal]"')
-    output = type_all(told, commands_of("how-to/rehearse.md", "kedro cloudtrain rehearse --env=runpod"))
+    output = type_all(forking, commands_of("how-to/rehearse.md", "kedro cloudtrain rehearse --env=runpod"))
     assert "Rehearsal over: 2 pods" in output
     assert "done, rehearsed" in output
-    told.write("tests/conftest.py", block("how-to/rehearse.md", "python", "# conftest.py"))
-    told.write("tests/test_pods.py", block("how-to/rehearse.md", "python", "# test_pods.py"))
-    done = told.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", PYTHONPATH=str(told.path / "src"))
+    forking.write("tests/conftest.py", block("how-to/rehearse.md", "python", "# conftest.py"))
+    forking.write("tests/test_pods.py", block("how-to/rehearse.md", "python", "# test_pods.py"))
+    done = forking.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", PYTHONPATH=str(forking.path / "src"))
     assert "1 passed" in done.stdout, done.stdout + done.stderr
     *_, in_ci = block("how-to/rehearse.md", "bash", "# ci.sh").splitlines()
     assert in_ci in (ROOT / "starter/{{ cookiecutter.repo_name }}/.github/workflows/ci.yml").read_text()
@@ -426,8 +426,8 @@ def test_the_datasets_of_the_reference_are_sources() -> None:
     assert sources["weather"].file_format == "csv"
 
 
-def test_the_generator_of_the_reference_gives_a_script(told: Project) -> None:
-    done = told.python("-c", block("reference/python.md", "python", "# generate.py"))
+def test_the_generator_of_the_reference_gives_a_script(forking: Project) -> None:
+    done = forking.python("-c", block("reference/python.md", "python", "# generate.py"))
     assert 'DATASET_KEY = "datasets/user_123/data.csv"' in done.stdout
     compile(done.stdout, "train.py", "exec")
 
@@ -500,9 +500,9 @@ def test_the_reference_has_every_command_and_option(generated: Any) -> None:
     page = generated.on_page_markdown(text_of("reference/commands.md"))
     assert {title.split()[0] for title in re.findall(r"^## (.+)$", page, re.MULTILINE)} == set(cloudtrain.commands)
     for path, command in generated.commands(cloudtrain, "kedro cloudtrain"):
-        told = page.split(f"\n## {path.removeprefix('kedro cloudtrain ')}\n")[1].split("\n## ")[0]
+        part = page.split(f"\n## {path.removeprefix('kedro cloudtrain ')}\n")[1].split("\n## ")[0]
         assert {option for parameter in command.params for option in parameter.opts if option.startswith("-")} <= set(
-            re.findall(r"`(-[\w-]+)`", told)
+            re.findall(r"`(-[\w-]+)`", part)
         )
 
 
@@ -511,9 +511,9 @@ def test_the_metrics_of_the_reference_are_those_that_each_library_can_watch() ->
 
     text = section("reference/recipes.md", "Early stopping and metrics")
     rows = re.findall(r"^\| (XGBoost|LightGBM|CatBoost|Keras) \|(.*)\|$", text, re.MULTILINE)
-    told = {library.lower(): [re.findall(r"`(\w+)`", cell) for cell in cells.split("|")] for library, cells in rows}
+    metrics = {library.lower(): [re.findall(r"`(\w+)`", cell) for cell in cells.split("|")] for library, cells in rows}
     for library, tasks in _METRICS.items():
-        assert [sorted(names) for names in told[library]] == [sorted(names) for names in tasks.values()]
+        assert [sorted(names) for names in metrics[library]] == [sorted(names) for names in tasks.values()]
 
 
 def test_the_reference_has_every_error_of_the_root() -> None:
@@ -528,8 +528,8 @@ def test_the_reference_has_every_error_of_the_root() -> None:
 
 
 def test_a_page_has_every_command_that_a_reader_looks_for() -> None:
-    told = " ".join(re.findall(r"`([^`]+)`", text_of("README.md").split("## Commands")[1].split("\n## ")[0]))
-    assert set(cloudtrain.commands) <= set(told.split())
+    words = " ".join(re.findall(r"`([^`]+)`", text_of("README.md").split("## Commands")[1].split("\n## ")[0]))
+    assert set(cloudtrain.commands) <= set(words.split())
 
 
 def test_ci_takes_its_test_command_from_the_readme() -> None:

@@ -43,7 +43,7 @@ def pieces_problems(parameters: TrainingParameters) -> Iterator[str]:
 
 
 def _problems(parameters: TrainingParameters) -> Iterator[str]:
-    library, given = library_of(parameters.model_type), parameters.hyperparameters
+    library, hyperparameters = library_of(parameters.model_type), parameters.hyperparameters
     if library in _WHOLE:
         yield f"{_WHOLE[library]}: take it out, or {_LARGER}."
         return
@@ -52,10 +52,10 @@ def _problems(parameters: TrainingParameters) -> Iterator[str]:
     if parameters.validation.folds is not None:
         yield ("`validation.folds` encodes rows in memory, once a fold: hold out a `validation.fraction` instead, or take `in_pieces` out.")
     if library == "xgboost":
-        for name in (name for name, refused in _OF_XGBOOST.items() if given.get(name) in refused):
-            yield f"`hyperparameters.{name}` is {given[name]!r}, which needs all rows at once: take one of the two out."
-        if str(given.get("device", "cpu")).partition(":")[0] in ("cuda", "gpu"):
-            yield f"`hyperparameters.device` is {given['device']!r}, while pieces are fitted on the CPU: take one of the two out."
+        for name in (name for name, refused in _OF_XGBOOST.items() if hyperparameters.get(name) in refused):
+            yield f"`hyperparameters.{name}` is {hyperparameters[name]!r}, which needs all rows at once: take one of the two out."
+        if str(hyperparameters.get("device", "cpu")).partition(":")[0] in ("cuda", "gpu"):
+            yield f"`hyperparameters.device` is {hyperparameters['device']!r}, while pieces are fitted on the CPU: take one of the two out."
         installed = _release("xgboost")  # A pod installs the same one.
         if installed is not None and Version(installed) < Version(_XGBOOST):
             yield (
@@ -63,7 +63,7 @@ def _problems(parameters: TrainingParameters) -> Iterator[str]:
             )
     elif library == "keras" and parameters.backend not in (None, "jax"):
         yield f"`backend` is {parameters.backend!r}, while pieces are loaded for JAX: take one of the two out."
-    elif given.get("linear_tree"):
+    elif hyperparameters.get("linear_tree"):
         yield "`hyperparameters.linear_tree` keeps all numbers in memory: take one of the two out."
 
 

@@ -92,18 +92,18 @@ def _problems_of_fit(
             "Kedro knows that the node needs it."
         )
     if validation_table:
-        given = [key for key in (*SPLITTING, "fraction", "folds") if getattr(parameters.validation, key) is not None]
-        problems += [f"The node has a table of validation rows, and `validation.{key}` asks for others: keep one of them." for key in given]
+        keys = [key for key in (*SPLITTING, "fraction", "folds") if getattr(parameters.validation, key) is not None]
+        problems += [f"The node has a table of validation rows, and `validation.{key}` asks for others: keep one of them." for key in keys]
     return problems
 
 
 def _unused(parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
     """Yield the parameters of which a template of the project's own makes nothing: a script that is the same without one."""
     without = {"categorical_columns": (), "weight_column": None, "class_weight": None, "metric": None, "in_pieces": None}
-    given = [name for name, nothing in without.items() if getattr(parameters, name) != nothing]
+    names = [name for name, nothing in without.items() if getattr(parameters, name) != nothing]
     try:
-        script = _script(parameters, generator) if given else ""
-        for name in given:
+        script = _script(parameters, generator) if names else ""
+        for name in names:
             weighs = name not in ("weight_column", "class_weight") or ".weight" in script
             if not weighs or _script(parameters.model_copy(update={name: without[name]}), generator) == script:
                 yield f"The template `{parameters.model_type}` makes no use of `{name}`: take it out, or use it in the template."
@@ -188,14 +188,17 @@ def problems_on_pod(parameters: TrainingParameters, gpu: str | Sequence[str], gp
         yield from dict.fromkeys(of_all(parameters, search, lambda trial: problems_on_pod(trial, gpu, gpu_count)))
         yield from pruner_problems(parameters, search, None, gpu)
         return
-    library, given = library_of(parameters.model_type), parameters.hyperparameters
+    library, hyperparameters = library_of(parameters.model_type), parameters.hyperparameters
     task = parameters.model_type.removeprefix(f"{library}_")
-    chosen = chosen_device(library, given)
+    chosen = chosen_device(library, hyperparameters)
     device = chosen[0] if chosen is not None else {"none": "cpu", "auto": None}.get(str(gpu), "cuda")
-    on_gpu, on_cpu = (list(refused_on(kind, library, given, task)) for kind in ("cuda", "cpu"))
-    yield from _without_gpu(library, given)
+    on_gpu, on_cpu = (list(refused_on(kind, library, hyperparameters, task)) for kind in ("cuda", "cpu"))
+    yield from _without_gpu(library, hyperparameters)
     if gpu == "none" and chosen is not None and device == "cuda":
-        yield f"`hyperparameters.{chosen[1]}` is {given[chosen[1]]!r}, and `gpu: none` rents a pod without a GPU: take one of the two out."
+        yield (
+            f"`hyperparameters.{chosen[1]}` is {hyperparameters[chosen[1]]!r}, and `gpu: none` rents a pod without a GPU: take one of the "
+            "two out."
+        )
     elif device == "cuda":
         yield from (f"{clause}, or take a CPU pod: gpu: none." for clause in on_gpu)
     elif device == "cpu":
@@ -204,7 +207,11 @@ def problems_on_pod(parameters: TrainingParameters, gpu: str | Sequence[str], gp
         yield f"{on_gpu[0]}; and {on_cpu[0]}: no machine has both."
     if gpu == "none":
         return
-    if library == "catboost" and given.get("devices") is not None and (named := _named_devices(given["devices"])) < gpu_count:
+    if (
+        library == "catboost"
+        and hyperparameters.get("devices") is not None
+        and (named := _named_devices(hyperparameters["devices"])) < gpu_count
+    ):
         yield f"`gpu_count` is {gpu_count}, and `hyperparameters.devices` names {named} of them: leave `devices` out, and all are used."
     other_backend = library == "keras" and parameters.backend not in (None, *SPREADING_BACKENDS)
     if gpu_count > 1 and other_backend:
@@ -229,11 +236,11 @@ def problems_here(parameters: TrainingParameters, gpu_count: int) -> Iterator[st
     yield from sharing_problems(parameters, processes_here(parameters, gpu_count), local=True)
 
 
-def _without_gpu(library: str, given: Mapping[str, Any]) -> Iterator[str]:
+def _without_gpu(library: str, hyperparameters: Mapping[str, Any]) -> Iterator[str]:
     """Yield what asks a LightGBM of a pod for a GPU; on this computer it may be one that was built with it."""
     for name in ("device", "device_type"):
-        if library == "lightgbm" and str(given.get(name) or "cpu").lower() != "cpu":
-            yield f"`hyperparameters.{name}` is {given[name]!r}, and LightGBM's wheel computes on a CPU alone: leave it out."
+        if library == "lightgbm" and str(hyperparameters.get(name) or "cpu").lower() != "cpu":
+            yield f"`hyperparameters.{name}` is {hyperparameters[name]!r}, and LightGBM's wheel computes on a CPU alone: leave it out."
 
 
 def _named_devices(devices: Any) -> int:
@@ -249,8 +256,8 @@ def _exact_categories(library: str, parameters: TrainingParameters) -> Iterator[
         yield f"`hyperparameters.tree_method` is 'exact', which takes no categories, and `categorical_columns` names `{name}`: use hist."
 
 
-def _missing_gpu(library: str, given: Mapping[str, Any]) -> list[str]:
-    sentences = [f"{clause}. This computer has no GPU." for clause in refused_on("cpu", library, given)]
+def _missing_gpu(library: str, hyperparameters: Mapping[str, Any]) -> list[str]:
+    sentences = [f"{clause}. This computer has no GPU." for clause in refused_on("cpu", library, hyperparameters)]
     return sentences if sentences and find_gpu() is None else []
 
 

@@ -106,9 +106,9 @@ def each_reads_its_own(spec: TrainingSpec) -> bool:
 
 
 def _format_of(source: SourceFields) -> str:
-    given, place = source.get("file_format"), next(str(value) for name, value in source.items() if name.startswith("dataset_"))
+    file_format, place = source.get("file_format"), next(str(value) for name, value in source.items() if name.startswith("dataset_"))
     try:
-        return Location(place, None if given is None else str(given)).format
+        return Location(place, None if file_format is None else str(file_format)).format
     except InputError:
         return ""  # The job will tell.
 
@@ -123,12 +123,12 @@ def sharing_problems(parameters: TrainingParameters, processes: int, *, local: b
     """
     if processes == 1:
         return
-    library, given = library_of(parameters.model_type), parameters.hyperparameters
+    library, hyperparameters = library_of(parameters.model_type), parameters.hyperparameters
     for rule in _ALONE[library]:
-        if (name := rule.broken_by(given, "")) is not None:
+        if (name := rule.broken_by(hyperparameters, "")) is not None:
             yield (
-                f"`hyperparameters.{name}` is {given[name]!r}, which {library} does not have where {processes} processes share a fit, one "
-                f"for each GPU or machine: {rule.instead}, or set gpu_count: 1 and machines: 1 for the node in cloudtrain.yml."
+                f"`hyperparameters.{name}` is {hyperparameters[name]!r}, which {library} does not have where {processes} processes share a "
+                f"fit, one for each GPU or machine: {rule.instead}, or set gpu_count: 1 and machines: 1 for the node in cloudtrain.yml."
             )
     missing = [name for name in ("dask", "distributed") if importlib.util.find_spec(name) is None] if local else []
     if missing:

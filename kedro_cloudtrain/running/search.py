@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.search_space import Search
     from kedro_cloudtrain.running.display import Row
     from kedro_cloudtrain.running.job import Job
-    from kedro_cloudtrain.running.study import Asked, Told
+    from kedro_cloudtrain.running.study import FinishedTrial, OpenTrial
     from kedro_cloudtrain.running.training import TrainingOrder
     from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines
 
@@ -129,14 +129,14 @@ class TrainingSearch:
         try:
             with hold(self.file, self._await_other_client):
                 study = Study(self.name, self._search, self._goal, self._seed, self.file, fresh=not self._reuse)
-                earlier = len(study.told)
+                earlier = len(study.finished)
                 self._reused += earlier
                 self._row.moved(self.name, JobState.STARTING)
                 try:
                     self._ask_and_tell(study)
                 finally:
                     study.flush()
-                    self._states = Counter(told.state for told in study.told)
+                    self._states = Counter(trial.state for trial in study.finished)
             best = study.best()
             if best is None:
                 raise self._nothing_found(study)
@@ -159,15 +159,15 @@ class TrainingSearch:
     def _ask_and_tell(self, study: Study) -> None:
         """Run trials until there are as many as are wanted, or the search's budget ends."""
         executor = DaemonExecutor(self._parallel, "cloudtrain-trial")
-        running: dict[concurrent.futures.Future[_Outcome], Asked] = {}
-        number, best = len(study.told), study.best()
+        running: dict[concurrent.futures.Future[_Outcome], OpenTrial] = {}
+        number, best = len(study.finished), study.best()
         self._show(number, best)
         try:
             while True:
                 while len(running) < self._parallel and number < self._search.most_trials and not self._is_over(study):
-                    asked = study.ask()
-                    study.note_asked()
-                    running[executor.submit(self._run_trial, study, asked)] = asked
+                    trial = study.ask()
+                    study.note_pending()
+                    running[executor.submit(self._run_trial, study, trial)] = trial
                     number += 1
                 if not running:
                     return
@@ -181,7 +181,7 @@ class TrainingSearch:
 
     def _is_over(self, study: Study) -> bool:
         """Return whether no further trial begins, and note why."""
-        search, told = self._search, study.told
+        search, trials = self._search, study.finished
         spent, ran = self._spent_usd, self._ran
         if self._end:
             return True
@@ -189,21 +189,21 @@ class TrainingSearch:
             self._end = f"search.timeout_s ({search.timeout_s:g} s) has passed"
         elif search.max_cost_usd is not None and spent + (spent / ran if ran else 0.0) > search.max_cost_usd:
             self._end = f"{usd(spent)} are spent, and another trial would pass search.max_cost_usd ({usd(search.max_cost_usd)})"
-        elif self._new_failures >= _GIVE_UP_AFTER and all(trial.state == "failed" for trial in told):
+        elif self._new_failures >= _GIVE_UP_AFTER and all(trial.state == "failed" for trial in trials):
             self._end = f"the first {_GIVE_UP_AFTER} trials have failed"
         return bool(self._end)
 
-    def _run_trial(self, study: Study, asked: Asked) -> _Outcome:
+    def _run_trial(self, study: Study, trial: OpenTrial) -> _Outcome:
         """Run a trial's job.
 
         Raises:
             CloudTrainError: it is not the trial that has failed.
         """
-        job = self._job(asked.values)
+        job = self._job(trial.values)
         receipts: list[Receipt] = []
 
         def report(step: int, name: str, value: float) -> bool:
-            return study.report(asked, step, value if more_is_better(name) == self._goal.maximize else -value)
+            return study.report(trial, step, value if more_is_better(name) == self._goal.maximize else -value)
 
         judged = report if self._search.pruner != "none" else None
         watcher = TrialWatcher(self._machines.backend.kept(job.folder), self._row, judged)
@@ -223,19 +223,19 @@ class TrainingSearch:
             return _Outcome("pruned", receipt)
         if error is not None:
             return _Outcome("failed", receipt, error=error)
-        return self._scored(values["metrics"], receipt, asked)
+        return self._scored(values["metrics"], receipt, trial)
 
-    def _scored(self, metrics: Mapping[str, Any], receipt: Receipt | None, asked: Asked) -> _Outcome:
+    def _scored(self, metrics: Mapping[str, Any], receipt: Receipt | None, trial: OpenTrial) -> _Outcome:
         metric = self._goal.metric
         if metric not in metrics:
             raise ConfigError(f"`search.metric` is {metric!r}, and the metrics file has {', '.join(scores_of(metrics)) or 'no number'}.")
         score = scores_of(metrics).get(metric)
         if score is None:
-            reason = f"Trial {asked.number} has no {metric}: it is not defined for the rows that validate, or is no finite number."
+            reason = f"Trial {trial.number} has no {metric}: it is not defined for the rows that validate, or is no finite number."
             return _Outcome("failed", receipt, error=JobFailedError(reason))
         return _Outcome("complete", receipt, score)
 
-    def _tell(self, study: Study, asked: Asked, outcome: _Outcome, best: Told | None) -> Told | None:
+    def _tell(self, study: Study, trial: OpenTrial, outcome: _Outcome, best: FinishedTrial | None) -> FinishedTrial | None:
         """Record how a trial has ended; return the best one by now."""
         receipt, error = outcome.receipt, outcome.error
         if not outcome.state:
@@ -249,26 +249,26 @@ class TrainingSearch:
             self._new_failures += 1
             self._first_error = self._first_error or error
             reason = error.message.partition("\n")[0] if error is not None else ""
-            logger.warning("%s: trial %d has failed: %s", self._order.node, asked.number, reason, extra={"markup": False})
+            logger.warning("%s: trial %d has failed: %s", self._order.node, trial.number, reason, extra={"markup": False})
         facts = {
             "job": receipt.job if receipt is not None else None,
             "seconds": round(receipt.worked_s, 3) if receipt is not None else None,
             "usd": self._usd_of(receipt) if receipt is not None else None,
             **({"error": error.message} if error is not None and outcome.state == "failed" else {}),
         }
-        told = study.tell(asked, outcome.state, outcome.score, facts)
-        if told.score is not None and (best is None or best.score is None or self._goal.is_better(told.score, best.score)):
-            best = told
+        result = study.tell(trial, outcome.state, outcome.score, facts)
+        if result.score is not None and (best is None or best.score is None or self._goal.is_better(result.score, best.score)):
+            best = result
             logger.info(
                 "%s: best %s %s, of trial %d, with %s",
                 self._order.node,
                 self._goal.metric,
-                score_text(told.score),
-                told.number,
-                _shown(told.values),
+                score_text(result.score),
+                result.number,
+                _shown(result.values),
                 extra={"markup": False},
             )
-        self._show(len(study.told), best)
+        self._show(len(study.finished), best)
         return best
 
     def _usd_of(self, receipt: Receipt) -> float | None:
@@ -278,7 +278,7 @@ class TrainingSearch:
         prices = [use.usd_per_hour for use in self._machines.used]
         return round(receipt.worked_s / 3600 * prices[-1], 6) if prices else None
 
-    def _show(self, done: int, best: Told | None) -> None:
+    def _show(self, done: int, best: FinishedTrial | None) -> None:
         """Show in the display how far the search is."""
         row, most = self._row, self._search.most_trials
         score = "" if best is None or best.score is None else f", best {self._goal.metric} {score_text(best.score)}"
@@ -310,8 +310,8 @@ class TrainingSearch:
 
     def _nothing_found(self, study: Study) -> CloudTrainError:
         """Return why there is no best trial: the first one's error, in its own class."""
-        told = study.told
-        states = Counter(trial.state for trial in told)
+        trials = study.finished
+        states = Counter(trial.state for trial in trials)
         summary = f"No trial of {self._order.node} has succeeded: {_counts(states) or 'none was run'}"
         error = self._first_error
         why = f", since {self._end}" if self._end else ""
@@ -329,15 +329,15 @@ class TrainingSearch:
     def _spent_usd(self) -> float:
         return sum(use.cost_usd for use in (*self._uses, *self._machines.used))
 
-    def _log_end(self, study: Study, best: Told, importance: Mapping[str, float]) -> None:
+    def _log_end(self, study: Study, best: FinishedTrial, importance: Mapping[str, float]) -> None:
         """Log what was found, why the search has ended, and what opens its study."""
-        node, told = self._order.node, study.told
+        node, trials = self._order.node, study.finished
         if self._end:
             spent = f", {usd(self._spent_usd)} spent" if self._spent_usd else ""
             logger.warning(
                 "%s: %d of %d trials%s: %s. The best so far is the result.",
                 node,
-                len(told),
+                len(trials),
                 self._search.most_trials,
                 spent,
                 self._end.rstrip("."),
@@ -347,7 +347,7 @@ class TrainingSearch:
         logger.info(
             "%s: of %d trials number %d is the best: %s %s with %s%s",
             node,
-            len(told),
+            len(trials),
             best.number,
             self._goal.metric,
             score_text(best.score or 0.0),

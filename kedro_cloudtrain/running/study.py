@@ -32,28 +32,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kedro.cloudtrain")
 
 # The study's own attribute: what was asked while others were under way, and is not written yet, by the trials' numbers.
-_ASKED = "asked"
+_PENDING = "asked"
 _LOCK_POLL_S = 0.2
 _STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class OpenTrial:
     """A trial that Optuna has asked for.
 
     Attributes:
         number: its number, from 0 on.
         values: its hyperparameters.
-        trial: Optuna's own.
+        handle: Optuna's own of it.
     """
 
     number: int
     values: Mapping[str, Any]
-    trial: optuna.trial.Trial
+    handle: optuna.trial.Trial
 
 
 @dataclasses.dataclass(frozen=True)
-class Told:
+class FinishedTrial:
     """A trial that is done.
 
     Attributes:
@@ -108,16 +108,18 @@ class Study:
                 load_if_exists=True,
             )
         self._written = len(self._study.get_trials(deepcopy=False))
-        self._asked: dict[int, dict[str, Any]] = {int(number): asked for number, asked in self._study.user_attrs.get(_ASKED, {}).items()}
+        self._pending: dict[int, dict[str, Any]] = {
+            int(number): trial for number, trial in self._study.user_attrs.get(_PENDING, {}).items()
+        }
 
-    def ask(self) -> Asked:
+    def ask(self) -> OpenTrial:
         """Ask for the next trial: what an earlier client has asked for beside others, else what follows from those that are done."""
         space = {name: self._distribution(dimension) for name, dimension in self._search.space.items()}
         with self._lock, self._quiet():
             trials = self._study.get_trials(deepcopy=False)
             number, study_id = len(trials), self._memory.get_study_id_from_name(self.name)
             self._study.sampler = self._sampler(number)
-            before = self._asked.get(number)
+            before = self._pending.get(number)
             if before is not None:
                 self._study.enqueue_trial(before["params"])
             trial = self._study.ask(space)
@@ -125,41 +127,41 @@ class Study:
                 self._memory.set_study_system_attr(study_id, key, value)
             self._attributes[number] = dict(self._memory.get_study_system_attrs(study_id))
             if not all(earlier.state.is_finished() for earlier in trials):
-                self._asked[number] = {"params": trial.params, "attributes": self._attributes[number]}
+                self._pending[number] = {"params": trial.params, "attributes": self._attributes[number]}
         values = {name: _decoded(self._search.space[name], value) for name, value in trial.params.items()}
-        return Asked(trial.number, values, trial)
+        return OpenTrial(trial.number, values, trial)
 
-    def report(self, asked: Asked, step: int, value: float) -> bool:
+    def report(self, trial: OpenTrial, step: int, value: float) -> bool:
         """Report what a trial has measured after a round; return whether it is to be pruned."""
         with self._lock:
-            asked.trial.report(value, step)
-            return bool(asked.trial.should_prune())
+            trial.handle.report(value, step)
+            return bool(trial.handle.should_prune())
 
-    def tell(self, asked: Asked, state: str, score: float | None, facts: Mapping[str, Any]) -> Told:
+    def tell(self, trial: OpenTrial, state: str, score: float | None, facts: Mapping[str, Any]) -> FinishedTrial:
         """Record how a trial has ended.
 
         Args:
-            asked: the trial.
+            trial: the one that has ended.
             state: `complete`, `pruned` or `failed`.
             score: of one that is complete.
-            facts: as for `Told`.
+            facts: as for `FinishedTrial`.
         """
         states = {word: self._optuna.trial.TrialState[name] for name, word in _STATES.items()}
         with self._lock, self._quiet():
             for key, value in facts.items():
-                asked.trial.set_user_attr(key, value)
+                trial.handle.set_user_attr(key, value)
             # All that a sampler learns is in the trials; that of a grid would end an `optimize` that there is none of.
             self._study.sampler = self._optuna.samplers.RandomSampler()
-            self._study.tell(asked.trial, score if state == "complete" else None, states[state])
-        return Told(asked.number, state, asked.values, score if state == "complete" else None, facts)
+            self._study.tell(trial.handle, score if state == "complete" else None, states[state])
+        return FinishedTrial(trial.number, state, trial.values, score if state == "complete" else None, facts)
 
     @property
-    def told(self) -> list[Told]:
+    def finished(self) -> list[FinishedTrial]:
         """The trials that are done, in the order of their numbers, as many as the search has."""
         with self._lock:
             trials = self._study.get_trials(deepcopy=False)
         return [
-            Told(
+            FinishedTrial(
                 trial.number,
                 _STATES[trial.state.name],
                 {name: _decoded(self._search.space[name], value) for name, value in trial.params.items()},
@@ -170,12 +172,12 @@ class Study:
             if trial.state.is_finished()
         ]
 
-    def best(self) -> Told | None:
+    def best(self) -> FinishedTrial | None:
         """Return the best trial, of equals the first; None where none is complete."""
-        best: Told | None = None
-        for told in self.told:
-            if told.score is not None and (best is None or best.score is None or self._goal.is_better(told.score, best.score)):
-                best = told
+        best: FinishedTrial | None = None
+        for trial in self.finished:
+            if trial.score is not None and (best is None or best.score is None or self._goal.is_better(trial.score, best.score)):
+                best = trial
         return best
 
     def importance(self) -> dict[str, float]:
@@ -194,13 +196,13 @@ class Study:
 
         rows = [
             {
-                "number": told.number,
-                "state": told.state,
-                **told.values,  # noqa: PD011  # no frame
-                "score": told.score,
-                **{fact: told.facts.get(fact) for fact in ("seconds", "usd", "job")},
+                "number": trial.number,
+                "state": trial.state,
+                **trial.values,  # noqa: PD011  # no frame
+                "score": trial.score,
+                **{fact: trial.facts.get(fact) for fact in ("seconds", "usd", "job")},
             }
-            for told in self.told
+            for trial in self.finished
         ]
         table = pd.DataFrame(rows, columns=["number", "state", *self._search.space, "score", "seconds", "usd", "job"])
         # A list, as of the units of layers, has no column type that files have.
@@ -210,10 +212,10 @@ class Study:
         table.attrs["importance"] = self.importance()
         return table
 
-    def note_asked(self) -> None:
+    def note_pending(self) -> None:
         """Write down what is asked beside others that are under way, before it begins: another client asks the same."""
-        if self.file is not None and self._asked:
-            self._set_asked(self._open())
+        if self.file is not None and self._pending:
+            self._set_pending(self._open())
 
     def flush(self) -> None:
         """Write the trials that are done to the file, as far as all before them are."""
@@ -234,14 +236,14 @@ class Study:
                 for key, value in self._attributes.pop(trial.number, {}).items():
                     storage.set_study_system_attr(storage.get_study_id_from_name(self.name), key, value)
         self._written = done
-        self._set_asked(kept)
+        self._set_pending(kept)
 
-    def _set_asked(self, kept: optuna.Study) -> None:
+    def _set_pending(self, kept: optuna.Study) -> None:
         with self._lock:
-            self._asked = {number: asked for number, asked in self._asked.items() if number >= self._written}
-            asked = {str(number): asked for number, asked in self._asked.items()}
-        if asked or kept.user_attrs.get(_ASKED):
-            kept.set_user_attr(_ASKED, asked)
+            self._pending = {number: trial for number, trial in self._pending.items() if number >= self._written}
+            pending = {str(number): trial for number, trial in self._pending.items()}
+        if pending or kept.user_attrs.get(_PENDING):
+            kept.set_user_attr(_PENDING, pending)
 
     def _load(self, *, fresh: bool) -> None:
         """Take over the trials of the study's file."""

@@ -70,39 +70,39 @@ def choose_device(library: str, hyperparameters: Mapping[str, Any] | None = None
         MachineError: the pod was rented for its GPU, and the library does not open it.
         PackageError: it cannot open any, as it is installed.
     """
-    given, paid = hyperparameters or {}, os.environ.get(GPU_VARIABLE)
-    chosen = chosen_device(library, given)
+    hyperparameters, paid = hyperparameters or {}, os.environ.get(GPU_VARIABLE)
+    chosen = chosen_device(library, hyperparameters)
     on_cpu = library not in _OPEN or (chosen is not None and chosen[0] == "cpu")
     gpu = None if on_cpu else find_gpu()
     if on_cpu or (gpu is None and not paid):
-        return _cpu_for(library, given, task)
-    refused = next(refused_on("cuda", library, given, task), None)
+        return _cpu_for(library, hyperparameters, task)
+    refused = next(refused_on("cuda", library, hyperparameters, task), None)
     if refused is not None:
         if paid:
             raise HyperparameterError(f"{refused}, or take a CPU pod: gpu: none.")
         print(f"{refused.rpartition(': ')[0]}: the fit runs on the CPU.")  # noqa: T201
-        return _cpu_for(library, given, task)
+        return _cpu_for(library, hyperparameters, task)
     fault = _fault(library, gpu)
     if fault is None:
         return Device("cuda", gpu.name if gpu is not None else str(paid), gpu)
     finding = f"{library} {version_of(library)} does not open the GPU ({gpu or 'nvidia-smi shows none'}): {fault.reason}."
     if not paid:
         print(f"{finding} The fit runs on the CPU. {fault.cure}")  # noqa: T201
-        return _cpu_for(library, given, task)
+        return _cpu_for(library, hyperparameters, task)
     if fault.of_packages:
         raise PackageError(f"{finding} The pod was rented for its {paid}. {fault.cure}")
     raise MachineError(f"{finding} {fault.cure}")
 
 
-def _cpu_for(library: str, given: Mapping[str, Any], task: str | None) -> Device:
+def _cpu_for(library: str, hyperparameters: Mapping[str, Any], task: str | None) -> Device:
     """Return the CPU.
 
     Raises:
         HyperparameterError: a hyperparameter is for a GPU.
     """
-    refused = next(refused_on("cpu", library, given, task), None)
+    refused = next(refused_on("cpu", library, hyperparameters, task), None)
     if refused is not None:
-        chosen = chosen_device(library, given)
+        chosen = chosen_device(library, hyperparameters)
         why = f"`hyperparameters.{chosen[1]}` chooses the CPU" if chosen is not None else f"The machine has no GPU that {library} can use"
         raise HyperparameterError(f"{refused}. {why}.")
     return cpu()

@@ -310,12 +310,12 @@ class FunctionJob(Job):
             return {names: returned}
         if isinstance(names, dict):
             if not isinstance(returned, dict) or set(returned) != set(names):
-                got = sorted(map(str, returned)) if isinstance(returned, dict) else f"a {type(returned).__name__}"
-                raise OutputError(f"The function should return a dict with the keys {sorted(names)}, but returned {got}.")
+                description = sorted(map(str, returned)) if isinstance(returned, dict) else f"a {type(returned).__name__}"
+                raise OutputError(f"The function should return a dict with the keys {sorted(names)}, but returned {description}.")
             return {names[key]: value for key, value in returned.items()}
         if not isinstance(returned, list | tuple) or len(returned) != len(names):
-            got = f"{len(returned)} values" if isinstance(returned, list | tuple) else f"a {type(returned).__name__}"
-            raise OutputError(f"The function should return {len(names)} values ({', '.join(names)}), but returned {got}.")
+            description = f"{len(returned)} values" if isinstance(returned, list | tuple) else f"a {type(returned).__name__}"
+            raise OutputError(f"The function should return {len(names)} values ({', '.join(names)}), but returned {description}.")
         return dict(zip(names, returned, strict=True))
 
     def _count(self, value: Any, size: int, place: str) -> None:

@@ -50,16 +50,16 @@ class Conflict:
     default: Any = None
     before: str = ""
 
-    def sentence(self, given: Mapping[str, Any]) -> str | None:
+    def sentence(self, hyperparameters: Mapping[str, Any]) -> str | None:
         """Return what is wrong with some hyperparameters; None if it is not this."""
-        name = next((name for name in self.names if given.get(name) is not None), None)
-        if name is None or (self.values and not _is_one(given[name], self.values)):
+        name = next((name for name in self.names if hyperparameters.get(name) is not None), None)
+        if name is None or (self.values and not _is_one(hyperparameters[name], self.values)):
             return None
-        other = next((other for other in self.other if given.get(other) is not None), None)
-        value = self.default if other is None else given[other]
+        other = next((other for other in self.other if hyperparameters.get(other) is not None), None)
+        value = self.default if other is None else hyperparameters[other]
         if value is None or not (_is_one(value, self.refused) if self.refused else not _is_one(value, self.needed)):
             return None
-        subject = f"`hyperparameters.{name}`" + (f" {given[name]}" if self.values else "")
+        subject = f"`hyperparameters.{name}`" + (f" {hyperparameters[name]}" if self.values else "")
         if self.needed:
             needed = " or ".join(f"`{other or self.other[0]}: {each}`" for each in self.needed)
             return f"{subject} needs {needed}" + (f", and has {value}." if other is not None else ".")
@@ -108,12 +108,12 @@ def _loss_problem(name: str, value: Any) -> str | None:
     if loss not in _LOSS_PARAMETERS:
         return None
     parameter, low, high, closed, needed = _LOSS_PARAMETERS[loss]
-    given = dict(re.findall(r"(\w+)=([^;]*)", rest))
+    options = dict(re.findall(r"(\w+)=([^;]*)", rest))
     between = f"from {low} on" if math.isinf(high) else f"from {low} to {high}" if closed else f"above {low} and below {high}"
-    if parameter not in given:
+    if parameter not in options:
         return f"`hyperparameters.{name}` is {value!r}, and {loss} needs {parameter} {between}: `{loss}:{parameter}=…`." if needed else None
     try:
-        number = float(given[parameter])
+        number = float(options[parameter])
     except ValueError:
         number = math.nan
     if low < number < high or (closed and number in (low, high)):
@@ -121,30 +121,38 @@ def _loss_problem(name: str, value: Any) -> str | None:
     return f"`hyperparameters.{name}` is {value!r}, and {parameter} of {loss} is a number {between}."
 
 
-def conflicts(library: str, given: Mapping[str, Any]) -> Iterator[str]:
+def conflicts(library: str, hyperparameters: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each pair of hyperparameters that the library refuses together."""
     for conflict in _CONFLICTS.get(library, ()):
-        sentence = conflict.sentence(given)
+        sentence = conflict.sentence(hyperparameters)
         if sentence is not None and not (conflict.before and _has_release(library, conflict.before)):
             yield sentence
-    losses = [(name, given[name]) for name in ("loss_function", "objective", "eval_metric") if library == "catboost" and name in given]
+    losses = [
+        (name, hyperparameters[name])
+        for name in ("loss_function", "objective", "eval_metric")
+        if library == "catboost" and name in hyperparameters
+    ]
     yield from filter(None, (_loss_problem(name, value) for name, value in losses))
-    weights = [name for name in ("class_weights", "auto_class_weights", "scale_pos_weight") if given.get(name) is not None]
+    weights = [name for name in ("class_weights", "auto_class_weights", "scale_pos_weight") if hyperparameters.get(name) is not None]
     if library == "catboost" and len(weights) > 1:
         yield f"`hyperparameters.{weights[0]}` cannot be used with `{weights[1]}`: take one of the two out."
-    if library == "lightgbm" and _first(given, "boosting", "boosting_type", "boost") in ("rf", "random_forest") and not _samples(given):
+    if (
+        library == "lightgbm"
+        and _first(hyperparameters, "boosting", "boosting_type", "boost") in ("rf", "random_forest")
+        and not _samples(hyperparameters)
+    ):
         yield (
             "`hyperparameters.boosting` rf needs a sample for each tree: `bagging_freq` from 1 on with `bagging_fraction` below 1, or "
             "`feature_fraction` below 1."
         )
-    if library == "xgboost" and given.get("objective") == "reg:quantileerror" and given.get("quantile_alpha") is None:
+    if library == "xgboost" and hyperparameters.get("objective") == "reg:quantileerror" and hyperparameters.get("quantile_alpha") is None:
         yield "`hyperparameters.objective` reg:quantileerror needs `quantile_alpha`, such as 0.5."
 
 
-def weight_conflicts(given: Mapping[str, Any]) -> Iterator[str]:
+def weight_conflicts(hyperparameters: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each hyperparameter that weighs the classes, as the parameter `class_weight` does."""
     for name in _CLASS_WEIGHTS:
-        if not _is_one(given.get(name), (None, "None", False, 1, 1.0)):
+        if not _is_one(hyperparameters.get(name), (None, "None", False, 1, 1.0)):
             yield f"`class_weight` cannot be used with `hyperparameters.{name}`, which weighs the classes a second time: keep one of them."
 
 
@@ -154,16 +162,16 @@ def _has_release(library: str, first: str) -> bool:
     return numbers is None or (int(numbers[1]), int(numbers[2])) >= tuple(int(number) for number in first.split("."))
 
 
-def _samples(given: Mapping[str, Any]) -> bool:
+def _samples(hyperparameters: Mapping[str, Any]) -> bool:
     """Return whether LightGBM draws rows or columns for each tree."""
-    rows = _first(given, "bagging_fraction", "subsample", "sub_row", "bagging")
-    columns = _first(given, "feature_fraction", "colsample_bytree", "sub_feature")
-    frequency = _first(given, "bagging_freq", "subsample_freq")
+    rows = _first(hyperparameters, "bagging_fraction", "subsample", "sub_row", "bagging")
+    columns = _first(hyperparameters, "feature_fraction", "colsample_bytree", "sub_feature")
+    frequency = _first(hyperparameters, "bagging_freq", "subsample_freq")
     return (_below_one(rows) and frequency is not None and float(frequency) > 0) or _below_one(columns)
 
 
-def _first(given: Mapping[str, Any], *synonyms: str) -> Any:
-    return next((given[name] for name in synonyms if given.get(name) is not None), None)
+def _first(hyperparameters: Mapping[str, Any], *synonyms: str) -> Any:
+    return next((hyperparameters[name] for name in synonyms if hyperparameters.get(name) is not None), None)
 
 
 def _below_one(value: Any) -> bool:

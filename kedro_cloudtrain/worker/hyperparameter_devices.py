@@ -42,10 +42,10 @@ class Rule:
     losses: tuple[str, ...] = ()
     instead: str = "leave it out"
 
-    def broken_by(self, given: Mapping[str, Any], loss: str) -> str | None:
+    def broken_by(self, hyperparameters: Mapping[str, Any], loss: str) -> str | None:
         """Return the name by which some hyperparameters break the rule; None if they do not."""
         for name in self.names:
-            value = given.get(name)
+            value = hyperparameters.get(name)
             if value is None or (self.losses and loss not in self.losses):
                 continue
             each = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
@@ -93,38 +93,40 @@ _ON_CPU: dict[str, tuple[Rule, ...]] = {
 }
 
 
-def refused_on(device: str, library: str, given: Mapping[str, Any], task: str | None = None) -> Iterator[str]:
+def refused_on(device: str, library: str, hyperparameters: Mapping[str, Any], task: str | None = None) -> Iterator[str]:
     """Yield a clause for each hyperparameter that a library refuses on a device, with the value to use instead.
 
     Args:
         device: `cuda` or `cpu`.
         library: xgboost, lightgbm, catboost or keras; it is not imported.
-        given: the hyperparameters.
+        hyperparameters: by their names.
         task: what the model learns; None where it is not known.
 
     Example:
         >>> list(refused_on("cuda", "xgboost", {"tree_method": "exact"}))
         ["`hyperparameters.tree_method` is 'exact', which xgboost has on a CPU alone: use hist"]
     """
-    loss = _loss(given, task)
+    loss = _loss(hyperparameters, task)
     other = "CPU" if device == "cuda" else "GPU"
     for rule in (_ON_GPU if device == "cuda" else _ON_CPU).get(library, ()):
-        name = rule.broken_by(given, loss)
+        name = rule.broken_by(hyperparameters, loss)
         if name is not None:
             with_loss = f" with {loss}" if rule.losses else ""
-            yield f"`hyperparameters.{name}` is {given[name]!r}, which {library} has{with_loss} on a {other} alone: {rule.instead}"
-    if device == "cuda" and library == "catboost" and given.get("boosting_type") != "Plain":
+            value = hyperparameters[name]
+            yield f"`hyperparameters.{name}` is {value!r}, which {library} has{with_loss} on a {other} alone: {rule.instead}"
+    if device == "cuda" and library == "catboost" and hyperparameters.get("boosting_type") != "Plain":
         # Of fewer than 50,000 rows, Ordered is a GPU's default.
-        name = next((name for name in ("loss_function", "objective") if _is_one(given.get(name), _EXACT)), None)
-        if given.get("leaf_estimation_method", "Exact" if name else None) == "Exact":
-            name = "leaf_estimation_method" if given.get("leaf_estimation_method") else name
-            yield f"`hyperparameters.{name}` is {given[name or '']!r}, which catboost has on a GPU only with `boosting_type: Plain`: add it"
+        name = next((name for name in ("loss_function", "objective") if _is_one(hyperparameters.get(name), _EXACT)), None)
+        if hyperparameters.get("leaf_estimation_method", "Exact" if name else None) == "Exact":
+            name = "leaf_estimation_method" if hyperparameters.get("leaf_estimation_method") else name
+            value = hyperparameters[name or ""]
+            yield f"`hyperparameters.{name}` is {value!r}, which catboost has on a GPU only with `boosting_type: Plain`: add it"
 
 
-def chosen_device(library: str, given: Mapping[str, Any]) -> tuple[str, str] | None:
+def chosen_device(library: str, hyperparameters: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the device that hyperparameters name (`cuda` or `cpu`), and the one that does; None where none does."""
     for name in _DEVICES:
-        value = str(given.get(name, "")).lower()
+        value = str(hyperparameters.get(name, "")).lower()
         if value == "cpu":
             return "cpu", name
         if library != "lightgbm" and value.partition(":")[0] in ("cuda", "gpu"):
@@ -132,22 +134,22 @@ def chosen_device(library: str, given: Mapping[str, Any]) -> tuple[str, str] | N
     return None
 
 
-def needed_device(library: str, given: Mapping[str, Any], task: str | None = None) -> tuple[str, str] | None:
+def needed_device(library: str, hyperparameters: Mapping[str, Any], task: str | None = None) -> tuple[str, str] | None:
     """Return the only device that some hyperparameters leave, and why, as a clause; None where they leave both."""
-    chosen = chosen_device(library, given)
+    chosen = chosen_device(library, hyperparameters)
     if chosen is not None:
         device, name = chosen
-        return device, f"`hyperparameters.{name}` is {given[name]!r}"
+        return device, f"`hyperparameters.{name}` is {hyperparameters[name]!r}"
     for device, other in (("cpu", "cuda"), ("cuda", "cpu")):
-        refused = next(refused_on(other, library, given, task), None)
+        refused = next(refused_on(other, library, hyperparameters, task), None)
         if refused is not None:
             return device, refused.rpartition(": ")[0]
     return None
 
 
-def _loss(given: Mapping[str, Any], task: str | None) -> str:
+def _loss(hyperparameters: Mapping[str, Any], task: str | None) -> str:
     """Return the name of CatBoost's loss: the one that is given, or the recipe's own."""
-    loss = given.get("loss_function") or given.get("objective")
+    loss = hyperparameters.get("loss_function") or hyperparameters.get("objective")
     return str(loss).partition(":")[0] if loss else "MultiClass" if task == "multiclass_classification" else ""
 
 

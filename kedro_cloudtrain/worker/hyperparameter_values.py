@@ -297,11 +297,11 @@ def values_of(library: str) -> Mapping[str, Values]:
     return values
 
 
-def wrong_values(library: str, given: Mapping[str, Any]) -> Iterator[str]:
+def wrong_values(library: str, hyperparameters: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each hyperparameter whose value the library does not take."""
-    for name, value in given.items():
+    for name, value in hyperparameters.items():
         taken = values_of(library).get(name)
-        held = taken is not None and (taken.beside is None or given.get(taken.beside[0]) == taken.beside[1])
+        held = taken is not None and (taken.beside is None or hyperparameters.get(taken.beside[0]) == taken.beside[1])
         if taken is not None and held and not taken.take(value):
             yield f"`hyperparameters.{name}` is {value!r}. {_OUTDATED.get((library, name, str(value))) or taken.hint(value)}"
 

@@ -189,12 +189,12 @@ def check_hyperparameters(library: str, names: Iterable[str], task: str | None =
         raise HyperparameterError("\n".join(problems))
 
 
-def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+def by_place(library: str, hyperparameters: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
     """Return hyperparameters with columns by their places: the matrix that a library gets has no names.
 
     Args:
         library: xgboost, lightgbm or catboost.
-        given: the hyperparameters; `monotone_constraints: {area: 1}` and `interaction_constraints: [[area, rooms]]` name columns.
+        hyperparameters: `monotone_constraints: {area: 1}` and `interaction_constraints: [[area, rooms]]` name columns.
         columns: the features, in the order of the matrix.
 
     Raises:
@@ -211,8 +211,8 @@ def by_place(library: str, given: Mapping[str, Any], columns: Sequence[str]) -> 
             raise HyperparameterError(f"`hyperparameters.{hyperparameter}` names `{column}`, which is not a feature.{hint}")
         return places[str(column)]
 
-    placed = dict(given)
-    for name, value in given.items():
+    placed = dict(hyperparameters)
+    for name, value in hyperparameters.items():
         if name in _OF_A_FEATURE and isinstance(value, Mapping):
             row = [_OF_A_FEATURE[name]] * len(columns)
             for column, each in value.items():
@@ -246,10 +246,10 @@ def refuse_constrained_categories(placed: Mapping[str, Any], kinds: Mapping[str,
                 )
 
 
-def named_columns(given: Mapping[str, Any]) -> dict[str, list[str]]:
+def named_columns(hyperparameters: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the columns that hyperparameters name, by the hyperparameter; a column's number is not one."""
     named: dict[str, list[str]] = {}
-    for name, value in given.items():
+    for name, value in hyperparameters.items():
         columns: list[Any] = []
         if name in _OF_A_FEATURE and isinstance(value, Mapping):
             columns = list(value)
@@ -259,32 +259,32 @@ def named_columns(given: Mapping[str, Any]) -> dict[str, list[str]]:
     return {name: columns for name, columns in named.items() if columns}
 
 
-def by_class(given: Mapping[str, Any], classes: Sequence[Any]) -> dict[str, Any]:
+def by_class(hyperparameters: Mapping[str, Any], classes: Sequence[Any]) -> dict[str, Any]:
     """Return hyperparameters with classes by their codes: the target that a library gets has no labels.
 
     Args:
-        given: the hyperparameters; `class_weights: {adelie: 1, gentoo: 3}` names classes, of which one that is not named has the weight 1.
+        hyperparameters: `class_weights: {adelie: 1, gentoo: 3}` names classes, of which one that is not named has the weight 1.
         classes: the labels, in the order of their codes.
 
     Raises:
         HyperparameterError: a name is not that of a class.
     """
-    weights = given.get("class_weights")
+    weights = hyperparameters.get("class_weights")
     if isinstance(weights, list | tuple) and classes and len(weights) != len(classes):
         raise HyperparameterError(
             f"`hyperparameters.class_weights` has {len(weights)} weights, and the target has {len(classes)} classes: give one for each."
         )
     if not isinstance(weights, Mapping):
-        return dict(given)
+        return dict(hyperparameters)
     if not classes:
         raise HyperparameterError("`hyperparameters.class_weights` is for a classification, and a regression has no classes: remove it.")
     try:
-        return {**given, "class_weights": by_label(weights, classes, "hyperparameters.class_weights")}
+        return {**hyperparameters, "class_weights": by_label(weights, classes, "hyperparameters.class_weights")}
     except InputError as error:
         raise HyperparameterError(str(error)) from None
 
 
-def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
+def with_defaults(hyperparameters: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
     """Add defaults to the given hyperparameters; a default that is given under another name is left out.
 
     So is a default metric beside an objective that is given: the library has the metric that belongs to it.
@@ -294,16 +294,16 @@ def with_defaults(given: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:
         with_defaults({"eta": 0.3}, learning_rate=0.1, seed=7)  # {"seed": 7, "eta": 0.3}
         ```
     """
-    others = _synonyms("metric") if _synonyms("objective") & set(given) else frozenset()
-    kept = {name: value for name, value in defaults.items() if not (_synonyms(name) & set(given)) and name not in others}
-    return {**kept, **given}
+    others = _synonyms("metric") if _synonyms("objective") & set(hyperparameters) else frozenset()
+    kept = {name: value for name, value in defaults.items() if not (_synonyms(name) & set(hyperparameters)) and name not in others}
+    return {**kept, **hyperparameters}
 
 
-def take(given: dict[str, Any], name: str, default: Any) -> Any:
-    """Remove a hyperparameter from `given`, whichever of its names it has, and return its value, or `default`."""
+def take(hyperparameters: dict[str, Any], name: str, default: Any) -> Any:
+    """Remove a hyperparameter from `hyperparameters`, whichever of its names it has, and return its value, or `default`."""
     value = default
-    for synonym in _synonyms(name) & set(given):
-        value = given.pop(synonym)
+    for synonym in _synonyms(name) & set(hyperparameters):
+        value = hyperparameters.pop(synonym)
     return value
 
 

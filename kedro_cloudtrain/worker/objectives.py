@@ -88,19 +88,19 @@ _OTHER_METRICS: dict[str, dict[str, str]] = {
 _METRIC_NAMES = {"xgboost": ("eval_metric",), "lightgbm": ("metric", "metrics", "metric_types"), "catboost": ("eval_metric",)}
 
 
-def other_tasks(library: str, task: str, given: Mapping[str, Any]) -> Iterator[str]:
+def other_tasks(library: str, task: str, hyperparameters: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each hyperparameter that a task cannot have.
 
     Args:
         library: xgboost, lightgbm, catboost or keras.
         task: what the model learns.
-        given: the hyperparameters.
+        hyperparameters: by their names.
     """
     noun = task.replace("_", " ")
     kinds = {name: kind for kind, names in _OBJECTIVES.get(library, {}).items() for name in names.split()}
     own = _OBJECTIVES.get(library, {}).get(task, "").split()
     for name in _NAMES.get(library, ()):
-        value = given.get(name)
+        value = hyperparameters.get(name)
         objective = _objective(library, value)
         if objective in kinds and objective not in own:
             choices = ", ".join(own[:8]) + (", …" if len(own) > 8 else "")  # noqa: PLR2004  # a line's worth
@@ -110,13 +110,19 @@ def other_tasks(library: str, task: str, given: Mapping[str, Any]) -> Iterator[s
             )
     for name in _METRIC_NAMES.get(library, ()):
         others = _OTHER_METRICS[library].get(task, "").split()
-        if any(metric in others for metric in _metrics(library, given.get(name))):
-            yield f"`hyperparameters.{name}` is {given[name]!r}, which measures another task than a {noun}: take another, or leave it out."
-    alphas = given.get("quantile_alpha")
-    if library == "xgboost" and isinstance(alphas, list | tuple) and len(alphas) > 1 and given.get("objective") == "reg:quantileerror":
+        if any(metric in others for metric in _metrics(library, hyperparameters.get(name))):
+            value = hyperparameters[name]
+            yield f"`hyperparameters.{name}` is {value!r}, which measures another task than a {noun}: take another, or leave it out."
+    alphas = hyperparameters.get("quantile_alpha")
+    if (
+        library == "xgboost"
+        and isinstance(alphas, list | tuple)
+        and len(alphas) > 1
+        and hyperparameters.get("objective") == "reg:quantileerror"
+    ):
         yield f"`hyperparameters.quantile_alpha` is {alphas!r}, and a regression predicts one number per row: give one quantile."
     if library == "catboost":
-        yield from _other_weights(task, noun, given)
+        yield from _other_weights(task, noun, hyperparameters)
 
 
 def _objective(library: str, value: Any) -> str:
@@ -126,19 +132,19 @@ def _objective(library: str, value: Any) -> str:
     return name.lower() if library == "lightgbm" else name
 
 
-def check_target(library: str, given: Mapping[str, Any], values: pd.Series) -> None:
+def check_target(library: str, hyperparameters: Mapping[str, Any], values: pd.Series) -> None:
     """Check that a regression's objective is for the values of its target.
 
     Args:
         library: xgboost, lightgbm, catboost or keras.
-        given: the hyperparameters.
+        hyperparameters: by their names.
         values: some of the target's numbers.
 
     Raises:
         HyperparameterError: it is for others.
     """
-    name = next((name for name in _NAMES.get(library, ()) if given.get(name) is not None), None)
-    needed = None if name is None else _RANGES.get(_objective(library, given[name]))
+    name = next((name for name in _NAMES.get(library, ()) if hyperparameters.get(name) is not None), None)
+    needed = None if name is None else _RANGES.get(_objective(library, hyperparameters[name]))
     if name is None or needed is None or values.dtype.kind not in "biuf":  # text is another problem
         return
     words, least, largest = needed
@@ -146,30 +152,30 @@ def check_target(library: str, given: Mapping[str, Any], values: pd.Series) -> N
     if len(others):
         have = "has another" if len(others) == 1 else "have others"
         raise HyperparameterError(
-            f"`hyperparameters.{name}` is {given[name]!r}, which is for a target {words}, and of {len(values):,} rows of `{values.name}` "
-            f"{len(others):,} {have}, such as {others.iloc[0]}. Choose another objective, or correct the data."
+            f"`hyperparameters.{name}` is {hyperparameters[name]!r}, which is for a target {words}, and of {len(values):,} rows of "
+            f"`{values.name}` {len(others):,} {have}, such as {others.iloc[0]}. Choose another objective, or correct the data."
         )
 
 
-def loss_of(library: str, given: Mapping[str, Any]) -> tuple[str, float] | None:
+def loss_of(library: str, hyperparameters: Mapping[str, Any]) -> tuple[str, float] | None:
     """Return what a regression's objective minimises, where the metrics file does not have it anyway.
 
     Returns:
         `pinball_loss` with the quantile, or a deviance with its power in Tweedie's family; None for any other objective.
     """
-    name = next((name for name in _NAMES.get(library, ()) if given.get(name) is not None), None)
-    objective = _objective(library, given[name]) if name is not None else ""
+    name = next((name for name in _NAMES.get(library, ()) if hyperparameters.get(name) is not None), None)
+    objective = _objective(library, hyperparameters[name]) if name is not None else ""
     kind = next((kind for kind, names in _LOSSES.items() if objective in names), None)
     if name is None or kind is None:
         return None
     if library == "catboost":
-        inner = dict(re.findall(r"(\w+)=([^;]*)", str(given[name])))
+        inner = dict(re.findall(r"(\w+)=([^;]*)", str(hyperparameters[name])))
         value = inner.get("alpha", 0.5) if kind == "pinball_loss" else inner.get("variance_power")
     elif kind == "pinball_loss":
-        value = given.get("quantile_alpha") if library == "xgboost" else given.get("alpha", 0.9)
+        value = hyperparameters.get("quantile_alpha") if library == "xgboost" else hyperparameters.get("alpha", 0.9)
         value = value[0] if isinstance(value, list | tuple) and value else value
     else:
-        value = given.get("tweedie_variance_power", 1.5)
+        value = hyperparameters.get("tweedie_variance_power", 1.5)
     value = {"poisson_deviance": 1, "gamma_deviance": 2}.get(kind, value)
     return None if value is None else (kind, float(value))
 
@@ -181,13 +187,15 @@ def _metrics(library: str, value: Any) -> list[str]:
     return [name.lower() for name in names] if library == "lightgbm" else names
 
 
-def _other_weights(task: str, noun: str, given: Mapping[str, Any]) -> Iterator[str]:
+def _other_weights(task: str, noun: str, hyperparameters: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each of CatBoost's weights of classes that a task cannot have."""
-    weights = given.get("class_weights")
+    weights = hyperparameters.get("class_weights")
     if task == "regression":
-        names = [name for name in ("class_weights", "auto_class_weights", "scale_pos_weight") if given.get(name) not in (None, "None")]
+        names = [
+            name for name in ("class_weights", "auto_class_weights", "scale_pos_weight") if hyperparameters.get(name) not in (None, "None")
+        ]
         yield from (f"`hyperparameters.{name}` is for a classification, and a regression has no classes: remove it." for name in names)
-    elif task == "multiclass_classification" and given.get("scale_pos_weight") is not None:
+    elif task == "multiclass_classification" and hyperparameters.get("scale_pos_weight") is not None:
         yield f"`hyperparameters.scale_pos_weight` is for a binary classification, and this is a {noun}: use class_weights."
     elif task == "binary_classification" and isinstance(weights, list | tuple) and len(weights) != 2:  # noqa: PLR2004  # classes
         yield f"`hyperparameters.class_weights` is {weights!r}, and a binary classification has two classes: give a weight for each."

@@ -30,12 +30,12 @@ _ABOUT: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
 _NO_MISTAKE = re.compile("memory|alloc", re.IGNORECASE)
 
 
-def refusal(library: str, given: Mapping[str, Any], error: BaseException | None) -> HyperparameterError | None:
+def refusal(library: str, hyperparameters: Mapping[str, Any], error: BaseException | None) -> HyperparameterError | None:
     """Return what a library's error means for the hyperparameters that a user gave; None if it is about none of them.
 
     Args:
         library: xgboost, lightgbm, catboost or keras.
-        given: the hyperparameters.
+        hyperparameters: by their names.
         error: what was raised.
     """
     if not isinstance(error, Exception) or isinstance(error, InputError) or not _is_raised_by(library, error):
@@ -43,16 +43,18 @@ def refusal(library: str, given: Mapping[str, Any], error: BaseException | None)
     reason = _sentence(str(error))
     if not reason or _NO_MISTAKE.search(reason):
         return None
-    named = [name for name in given if _has_word(reason, name)] or [
-        name for name, value in given.items() if isinstance(value, str) and any(_has_word(reason, word) for word in _words(value))
+    named = [name for name in hyperparameters if _has_word(reason, name)] or [
+        name for name, value in hyperparameters.items() if isinstance(value, str) and any(_has_word(reason, word) for word in _words(value))
     ]
     if not named and type(error).__name__ in _OWN_ERRORS:
-        named = [name for name in given if any(len(word) > _WORD and word in reason for word in (name, *name.split("_")))]
+        named = [name for name in hyperparameters if any(len(word) > _WORD and word in reason for word in (name, *name.split("_")))]
     if not named and type(error).__name__ in _OWN_ERRORS:
-        named = next(filter(None, ([name for name in names if name in given] for about, names in _ABOUT if about.search(reason))), [])
+        named = next(
+            filter(None, ([name for name in names if name in hyperparameters] for about, names in _ABOUT if about.search(reason))), []
+        )
     if not named:
         return None
-    values = " and ".join(f"`hyperparameters.{name}` is {given[name]!r}" for name in named)
+    values = " and ".join(f"`hyperparameters.{name}` is {hyperparameters[name]!r}" for name in named)
     return HyperparameterError(f"{values}, which {library} refuses: {reason.rstrip(': .')}.")
 
 

@@ -74,15 +74,15 @@ class Relay:
             except (EOFError, OSError):
                 return  # The fit is over, in that process.
 
-    def _answered(self, connection: Connection, kind: str, number: Any, told: Any) -> tuple[Any, BaseException | None]:
+    def _answered(self, connection: Connection, kind: str, number: Any, payload: Any) -> tuple[Any, BaseException | None]:
         if kind == _DO:
             try:
-                return self._callbacks[number](told, _Fetched(connection)), None
+                return self._callbacks[number](payload, _Fetched(connection)), None
             except BaseException as error:  # noqa: BLE001  # it is raised where the round was
                 return None, _sendable(error)
         with self._changed:
             if kind == _POST:
-                self._outcomes[number] = told
+                self._outcomes[number] = payload
                 self._changed.notify_all()
             self._changed.wait_for(lambda: self._closed or number in self._outcomes)
             return self._outcomes.get(number), None
@@ -105,15 +105,15 @@ class Caller:
 
         return bool(get_worker().name == 0)
 
-    def do(self, callback: int, told: Any, model: Callable[[], bytes]) -> Any:
+    def do(self, callback: int, arguments: Any, model: Callable[[], bytes]) -> Any:
         """Run one of the job's callbacks, and return its value, or raise its error.
 
         Args:
             callback: its number.
-            told: what it takes.
+            arguments: what it takes.
             model: makes the model's bytes, if it asks for them.
         """
-        return self._call(_DO, callback, told, model)
+        return self._call(_DO, callback, arguments, model)
 
     def same(self, number: Any, decide: Callable[[], Any]) -> Any:
         """Return in each process what the first one decides of a round, or raise the error that it has there.
@@ -134,9 +134,9 @@ class Caller:
             raise error
         return value
 
-    def _call(self, kind: str, number: Any, told: Any, model: Callable[[], bytes] | None = None) -> Any:
+    def _call(self, kind: str, number: Any, payload: Any, model: Callable[[], bytes] | None = None) -> Any:
         connection = self._connection = self._connection or Client(self._address, authkey=self._key)
-        connection.send((kind, number, told))
+        connection.send((kind, number, payload))
         while (answer := connection.recv()) == _MODEL:
             connection.send_bytes(model() if model is not None else b"")
         value, error = answer

@@ -42,7 +42,7 @@ def relayed_to_xgboost(callbacks: Sequence[Any], host: str) -> tuple[Relay, list
 
 
 def _run_xgboost(callback: Any) -> Callable[[Any, RemoteModel], Any]:
-    return lambda told, model: callback.after_iteration(model, *told)
+    return lambda arguments, model: callback.after_iteration(model, *arguments)
 
 
 def relayed_to_lightgbm(callbacks: Sequence[Any], host: str) -> tuple[Relay, list[Any]]:

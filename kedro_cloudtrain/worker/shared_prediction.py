@@ -86,10 +86,10 @@ class SharedPrediction(PredictionJob):
         places = {calls.on(place, _next, part): place for place, part in enumerate(parts)}
         waiting = as_completed(list(places))
         for future in waiting:
-            place, told = places.pop(future), future.result()
-            if told is None:
+            place, outcome = places.pop(future), future.result()
+            if outcome is None:
                 continue
-            rows, self._bytes_read, doubts = told[0], self._bytes_read + told[1], told[2]
+            rows, self._bytes_read, doubts = outcome[0], self._bytes_read + outcome[1], outcome[2]
             print_checks(doubts)
             self._rows["read"] += rows
             self._predicted += rows

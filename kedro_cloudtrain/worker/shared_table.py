@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Told:
+class PartFacts:
     """What a process tells of the rows of a part of the split that it has read.
 
     Attributes:
@@ -129,10 +129,10 @@ class SharedTable:
         self.features, doubts = calls.values(calls.on(0, _learned, calls.on_each(_moments, encoded), merged))
         print_checks(doubts)
         self._parts = []  # the encoded rows take their place
-        told = {name: calls.on_each(_told, encoded, [number] * len(calls), targets) for name, number in PARTS.items()}
-        self.told: dict[str, list[Told]] = calls.values(told)
+        futures = {name: calls.on_each(_facts, encoded, [number] * len(calls), targets) for name, number in PARTS.items()}
+        self.facts: dict[str, list[PartFacts]] = calls.values(futures)
         if self._roles.weight is not None:
-            for name, each in self.told.items():
+            for name, each in self.facts.items():
                 if not any(process.weighs for process in each):
                     some = "training" if name == "train" else name
                     refuse_zeros(np.zeros(sum(process.rows for process in each)), self._roles.weight, f"{some} ")
@@ -141,7 +141,7 @@ class SharedTable:
             SharedRows(
                 calls,
                 calls.on_each(_part, encoded, [number] * len(calls), [of_classes if number == TRAIN else None] * len(calls)),
-                [process.rows for process in self.told[name]],
+                [process.rows for process in self.facts[name]],
             )
             for name, number in PARTS.items()
         ]
@@ -150,7 +150,7 @@ class SharedTable:
 
     def classes_of(self, name: str) -> Part:
         """Return a row for each class that a part of the split has, of a weight above 0: what the checks of a part look at."""
-        counted = np.flatnonzero(sum(each.counted for each in self.told[name]))
+        counted = np.flatnonzero(sum(each.counted for each in self.facts[name]))
         weight = None if self._roles.weight is None else np.ones(len(counted))
         return Part(np.empty((len(counted), 0), dtype=np.float32), counted, np.arange(len(counted)), weight)
 
@@ -183,7 +183,7 @@ class SharedTable:
 
     def _weights_of_classes(self, class_weight: str | Mapping[str, float]) -> NDArray[np.float64]:
         """Return the weight of each class in the training rows."""
-        counts = np.asarray(sum(each.counts for each in self.told["train"]), dtype=np.int64)
+        counts = np.asarray(sum(each.counts for each in self.facts["train"]), dtype=np.int64)
         codes = np.repeat(np.arange(len(counts)), counts)
         weights = np.zeros(len(counts))
         weights[codes] = class_weights(class_weight, self.target, codes)
@@ -201,13 +201,13 @@ def _learned(moments: Sequence[Moments], merged: Merged) -> tuple[Features, tupl
     return whole.features(merged.features), merged.doubts
 
 
-def _told(encoded: Encoded, number: int, target: Target) -> Told:
+def _facts(encoded: Encoded, number: int, target: Target) -> PartFacts:
     part = encoded.parts[number]
     weight = np.ones(len(part)) if part.weight is None else part.weight
     codes = part.target if target.classes else np.zeros(0, dtype=np.int32)
     counted = codes[weight > 0] if target.classes else codes
     count = len(target.classes)
-    return Told(len(part), np.bincount(codes, minlength=count), np.bincount(counted, minlength=count), bool((weight > 0).any()))
+    return PartFacts(len(part), np.bincount(codes, minlength=count), np.bincount(counted, minlength=count), bool((weight > 0).any()))
 
 
 def _part(encoded: Encoded, number: int, of_classes: NDArray[np.float64] | None) -> Part:

@@ -116,18 +116,18 @@ def watched_metric(library: str, task: str, metric: str, *, weighted: bool = Fal
     return WatchedMetric(metric, own, next(iter(_HYPERPARAMETERS.get(library, ())), None), "max" if metric in _MAXIMISED else "min")
 
 
-def metric_problems(library: str, task: str, metric: str, given: Mapping[str, Any], *, weighted: bool = False) -> Iterator[str]:
+def metric_problems(library: str, task: str, metric: str, hyperparameters: Mapping[str, Any], *, weighted: bool = False) -> Iterator[str]:
     """Yield what is wrong with the metric that a training names.
 
     Args:
         library: as for `watched_metric`.
         task: as for `watched_metric`.
         metric: as for `watched_metric`.
-        given: the hyperparameters.
+        hyperparameters: by their names.
         weighted: as for `watched_metric`.
     """
     for name in _HYPERPARAMETERS.get(library, ()):
-        if given.get(name) is not None:
+        if hyperparameters.get(name) is not None:
             yield f"`metric` cannot be used with `hyperparameters.{name}`, which says the same: keep one of them."
     if watched_metric(library, task, metric, weighted=weighted) is None:
         choices = [name for name in _METRICS[library][task] if watched_metric(library, task, name, weighted=weighted) is not None]

@@ -71,11 +71,11 @@ def refuse_zeros(weights: NDArray[np.float64], name: str, part: str) -> None:
         )
 
 
-def class_weights(given: str | Mapping[str, float], target: Target, codes: NDArray[Any]) -> NDArray[np.float64]:
+def class_weights(class_weight: str | Mapping[str, float], target: Target, codes: NDArray[Any]) -> NDArray[np.float64]:
     """Return the weight of each row's class, float64 of shape (rows,).
 
     Args:
-        given: `balanced`, by which scikit-learn gives all classes the same sum of weights; or weights by the classes' labels.
+        class_weight: `balanced`, by which scikit-learn gives all classes the same sum of weights; or weights by the classes' labels.
         target: knows the classes.
         codes: each row's class.
 
@@ -84,11 +84,11 @@ def class_weights(given: str | Mapping[str, float], target: Target, codes: NDArr
     """
     if target.task == "regression":
         raise InputError("`class_weight` is for a classification, and a regression has no classes: remove it.")
-    if isinstance(given, str):
+    if isinstance(class_weight, str):
         from sklearn.utils.class_weight import compute_sample_weight  # takes most of a second
 
-        return np.asarray(compute_sample_weight(given, codes), dtype=np.float64)
-    by_code = np.array(by_label(given, target.classes, "class_weight"), dtype=np.float64)
+        return np.asarray(compute_sample_weight(class_weight, codes), dtype=np.float64)
+    by_code = np.array(by_label(class_weight, target.classes, "class_weight"), dtype=np.float64)
     return np.asarray(by_code[codes])
 
 

@@ -281,12 +281,12 @@ def test_old_jobs_are_taken_from_the_network_volume_by_their_names(shop: Project
 
 @pytest.mark.measured
 def test_environments_that_no_pod_has_used_for_long_are_taken_from_the_volume(shop: Project, cloud: Cloud) -> None:
-    known = Environments(cloud.volume)
+    environments = Environments(cloud.volume)
     folder = cloud.bucket / ".cloudtrain/environments"
     folder.mkdir(parents=True)
     for name, days in (("0" * 16, 40), ("1" * 16, 3), ("2" * 16, 40)):
-        known.remember(name)
-        os.utime(known._notes / name, (time.time() - days * 86_400,) * 2)
+        environments.remember(name)
+        os.utime(environments._notes / name, (time.time() - days * 86_400,) * 2)
         (folder / f"{name}.tar").write_bytes(b"x" * 2000)
         # Another computer's pod has used the last one a day ago.
         used_at = time.time() - (1 if name[0] == "2" else days) * 86_400

@@ -14,8 +14,8 @@ from kedro_cloudtrain.jobs.gpu_use import MOST_POINTS, GpuUse, thinned
 @given(st.integers(0, 2_000), st.floats(0.1, 60.0))
 def test_the_points_are_few_evenly_spaced_and_have_the_mean_of_what_was_seen(count: int, every_s: float) -> None:
     use = GpuUse()
-    seen = [float(number % 101) for number in range(count)]
-    for number, percent in enumerate(seen):
+    percents = [float(number % 101) for number in range(count)]
+    for number, percent in enumerate(percents):
         use.add(number * every_s, percent)
         use.add(number * every_s, None)
     points = use.points
@@ -26,7 +26,7 @@ def test_the_points_are_few_evenly_spaced_and_have_the_mean_of_what_was_seen(cou
     if len(points) > 3:
         gaps = [after - before for before, after in pairwise(times[:-1])]
         assert max(gaps) - min(gaps) <= 0.25 + every_s
-        assert sum(percent for _, percent in points) / len(points) == pytest.approx(sum(seen) / count, abs=8)
+        assert sum(percent for _, percent in points) / len(points) == pytest.approx(sum(percents) / count, abs=8)
     few = thinned(points, 12)
     assert len(few) <= 12
     assert not points or (few[0][0] <= times[-1] and few[-1][0] >= times[len(times) // 2])

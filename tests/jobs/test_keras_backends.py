@@ -51,8 +51,8 @@ def test_a_backend_that_is_not_installed_is_named_with_the_command(
     backend: str | None, variable: str, missing: set[str], problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_BACKEND", variable)
-    found = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else found(name))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else find_spec(name))
     assert problems_before(keras(backend), TrainingScriptGenerator()) == ([problem] if problem else [])
     # On a pod it will be there.
     assert problems_before(keras(backend), TrainingScriptGenerator(), local=False) == []

@@ -177,9 +177,9 @@ def test_every_metric_that_a_search_takes_is_measured() -> None:
 
 
 def test_what_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     for missing, search in {"optuna": {}, "cmaes": {"sampler": "cmaes"}}.items():
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_, missing=missing: None if name == missing else found(name))
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_, missing=missing: None if name == missing else find_spec(name))
         assert any('pip install "kedro-cloudtrain[search]"' in problem for problem in problems_of(training(**search)))
 
 

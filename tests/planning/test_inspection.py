@@ -58,9 +58,9 @@ def test_a_missing_table_is_a_problem(volume: Path) -> None:
 
 def test_a_category_that_is_none_is_a_note_and_not_a_problem(volume: Path) -> None:
     (volume / "volume/a.csv").write_text("width,height,price\n" + "".join(f"w{n},{n},3\n" for n in range(300)))
-    found = look(volume)
-    assert not found.problems
-    (note,) = found.notes
+    findings = look(volume)
+    assert not findings.problems
+    (note,) = findings.notes
     assert note.startswith("`table`: `width` becomes a category of 200 values in 200 rows")
     assert look(volume, feature_columns=["height"]).notes == ()
 

@@ -211,9 +211,9 @@ def test_values_that_the_machine_takes_are_none(kind: str, parameters: dict[str,
 
 def test_numbers_and_blanks_are_numbers_where_the_machine_reads_them(frame: pd.DataFrame, tmp_path: Path) -> None:
     blank = frame["y"].astype(object).where(frame.index % 7 > 0, " ")
-    found = look(tmp_path, table(tmp_path, frame.assign(y=blank, a=blank), "text"))
-    assert found.problems == ()
-    assert not any("`a`" in note for note in found.notes)
+    findings = look(tmp_path, table(tmp_path, frame.assign(y=blank, a=blank), "text"))
+    assert findings.problems == ()
+    assert not any("`a`" in note for note in findings.notes)
     (problem,) = look(tmp_path, table(tmp_path, frame.assign(y=blank), "sent")).problems
     assert "holds text (such as ' ')" in problem
 

@@ -67,9 +67,9 @@ NETWORK = {"id": "abc123xyz", "data_center": "EU-RO-1"}
     ],
 )
 def test_what_several_machines_cannot_share_is_refused(tmp_path: Path, name: str, model: dict[str, Any], backend: str, part: str) -> None:
-    found = problems(tmp_path, name, model, backend)
-    assert part in found
-    assert bool(part) == bool(found), found
+    problem = problems(tmp_path, name, model, backend)
+    assert part in problem
+    assert bool(part) == bool(problem), problem
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_what_several_machines_cannot_share_is_refused(tmp_path: Path, name: str
 def test_what_a_cluster_of_runpods_cannot_do_is_refused(
     tmp_path: Path, name: str, settings: dict[str, Any], run: dict[str, Any], part: str
 ) -> None:
-    found = problems(tmp_path, name, XGBOOST, "runpod", settings, run, NETWORK)
-    assert part in found
-    assert bool(part) == bool(found), found
+    problem = problems(tmp_path, name, XGBOOST, "runpod", settings, run, NETWORK)
+    assert part in problem
+    assert bool(part) == bool(problem), problem
 
 
 @pytest.mark.parametrize(

@@ -336,8 +336,8 @@ def with_count(project: Project) -> None:
 
 
 def test_a_dataset_of_a_package_that_is_not_installed_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "kedro_datasets" else found(name, *more))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "kedro_datasets" else find_spec(name, *more))
     for kind, part in (
         ("collections.Table", 'pip install "kedro-datasets[collections]"'),
         ("kedro_cloudtrain.CloudDatset", "Did you mean"),

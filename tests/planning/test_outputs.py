@@ -106,13 +106,13 @@ def test_what_cannot_be_saved_is_a_problem_and_nothing_else_is(kind: str, spoil:
         if spoil is not None:
             spoil(path)
         dataset = made(kind, path)
-        known = problems(dataset)
+        faults = problems(dataset)
         saved = saves(dataset, kind)
         # Our own datasets write beside the file, and put the new one in its place; others write into it.
-        assert saved == (known == []), known
-    if known:
-        assert "out" in known[0]
-        assert "Name a file in the entry" in known[0] or "Change the entry's path" in known[0]
+        assert saved == (faults == []), faults
+    if faults:
+        assert "out" in faults[0]
+        assert "Name a file in the entry" in faults[0] or "Change the entry's path" in faults[0]
 
 
 def test_a_version_is_saved_below_a_folder_of_the_files_name(tmp_path: Path) -> None:

@@ -308,11 +308,11 @@ def test_the_values_of_each_group_are_looked_at(
 @pytest.mark.parametrize("form", WRITTEN)
 def test_the_keys_of_rows_are_named_and_not_looked_at_one_after_another(tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    seen = SampledTarget.problems
+    original = SampledTarget.problems
 
     def problems(self: SampledTarget, rows: pd.DataFrame, *args: Any, **options: Any) -> Iterator[str]:
         looks.append(len(rows))
-        return seen(self, rows, *args, **options)
+        return original(self, rows, *args, **options)
 
     monkeypatch.setattr(SampledTarget, "problems", problems)
     table = pd.DataFrame({"city": [row // 2 for row in range(2400)], "x": range(2400), "price": [row % 2 for row in range(2400)]})

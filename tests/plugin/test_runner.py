@@ -267,14 +267,14 @@ CHILD = "subprocess.Popen(['sleep', '987'])\nprint('begun', flush=True)\ntime.sl
 
 def left_running(folder: Path) -> list[str]:
     """Return the processes that have a folder as their own or below it."""
-    found = []
+    folders = []
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE and process.cwd().startswith(f"{folder}/"):
-                found.append(" ".join(process.cmdline()))
+                folders.append(" ".join(process.cmdline()))
         except psutil.Error:
             continue
-    return found
+    return folders
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -382,14 +382,14 @@ def test_a_closed_backend_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_two_clients_of_one_job_take_turns(tmp_path: Path) -> None:
-    found: list[dict[str, object]] = []
+    states: list[dict[str, object]] = []
 
     def client(number: int) -> None:
         data = catalog(tmp_path)
         data["metrics"] = MemoryDataset()
         os.utime(tmp_path / "data/volume/d/t.csv", ns=(1, 1))
         run(train(metrics="metrics", model=""), data)
-        found.append(data.load("metrics"))
+        states.append(data.load("metrics"))
 
     catalog(tmp_path)
     os.utime(tmp_path / "data/volume/d/t.csv", ns=(1, 1))
@@ -397,8 +397,8 @@ def test_two_clients_of_one_job_take_turns(tmp_path: Path) -> None:
     first.start()
     first.join()
     client(2)
-    assert len(found) == 2
-    assert found[0] == found[1]
+    assert len(states) == 2
+    assert states[0] == states[1]
 
 
 def test_without_our_runner_the_same_node_trains_here(tmp_path: Path) -> None:

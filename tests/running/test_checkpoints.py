@@ -54,8 +54,8 @@ def counting(project: Project) -> Project:
 
 
 def counted(project: Project) -> dict[str, int]:
-    found: dict[str, int] = json.loads((project.path / "data/08_reporting/mass.json").read_text())
-    return found
+    counts: dict[str, int] = json.loads((project.path / "data/08_reporting/mass.json").read_text())
+    return counts
 
 
 def test_a_function_goes_on_after_its_process_was_lost(counting: Project) -> None:

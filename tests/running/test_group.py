@@ -31,8 +31,8 @@ def test_the_nodes_of_a_group_run_one_after_another_in_one_machine(four: Project
     assert "group small started: 4 jobs, one after another" in output
     assert [number for number, _ in ran(four.path)] == [0, 1, 2, 3]
     assert len({parent for _, parent in ran(four.path)}) == 1
-    found = measured(four)
-    assert all(one["ended"] <= other["began"] for one, other in itertools.pairwise(found))
+    spans = measured(four)
+    assert all(one["ended"] <= other["began"] for one, other in itertools.pairwise(spans))
     assert all(f"measure_{number} done" in output for number in range(4))
     log = (group_folder(four) / "log.txt").read_text()
     assert [line for line in log.splitlines() if line.startswith("measure ")] == [f"measure {number}" for number in range(4)]
@@ -51,9 +51,9 @@ def test_the_nodes_of_a_group_run_one_after_another_in_one_machine(four: Project
 def test_a_job_of_a_group_is_told_what_is_for_it_alone(four: Project) -> None:
     four.write("conf/base/cloudtrain.yml", 'nodes: {measure_1: {checkpoint_every_rounds: 7}, "tag:small": {group: small}}\n')
     run(four)
-    told = [(folder / "log.txt").read_text() for folder in four.jobs if folder.name.startswith("measure_")]
-    assert sorted("every 7 rounds" in text for text in told) == [False, False, False, True]
-    assert sorted("every None rounds" in text for text in told) == [False, True, True, True]
+    logs = [(folder / "log.txt").read_text() for folder in four.jobs if folder.name.startswith("measure_")]
+    assert sorted("every 7 rounds" in text for text in logs) == [False, False, False, True]
+    assert sorted("every None rounds" in text for text in logs) == [False, True, True, True]
 
 
 def test_a_job_that_another_client_has_keeps_no_other_one_of_the_group(four: Project) -> None:

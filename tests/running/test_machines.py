@@ -54,8 +54,8 @@ def test_a_nodes_client_without_arguments_is_that_of_its_machines(project: Proje
     project.write("conf/base/catalog.yml", "spread: {type: json.JSONDataset, filepath: data/spread.json}\n")
     project.write("conf/base/cloudtrain.yml", "volume: {path: data/volume}\nnodes:\n  spread: {machines: 2}\n")
     run(project)
-    found = json.loads((project.path / "data/spread.json").read_text())
-    assert found == {"squares": [number**2 for number in range(12)], "processes": 2, "own": False}
+    spread = json.loads((project.path / "data/spread.json").read_text())
+    assert spread == {"squares": [number**2 for number in range(12)], "processes": 2, "own": False}
     (folder,) = project.jobs
     assert "job.share(MACHINES)" in (folder / "train.py").read_text()
     assert (folder / "log.txt").read_text() == ""

@@ -265,9 +265,9 @@ def test_of_groups_that_are_named_the_others_are_no_matter(tmp_path: Path, value
     rows = [value for value in values for _ in range(4)]
     table = pd.DataFrame({"station": pd.Series(rows, dtype=object), "x": range(len(rows)), "delay": range(len(rows))})
     if part is None:
-        found = divided(tmp_path, table, group_column="station", groups=groups)
-        assert [(partition.value, partition.rows) for partition in found.chosen] == sorted(((group, 4) for group in groups), key=str)
-        assert found.without == sum(4 for value in values if pd.isna(value))
+        partitions = divided(tmp_path, table, group_column="station", groups=groups)
+        assert [(partition.value, partition.rows) for partition in partitions.chosen] == sorted(((group, 4) for group in groups), key=str)
+        assert partitions.without == sum(4 for value in values if pd.isna(value))
         return
     with pytest.raises(ConfigError, match=re.escape(part)):
         divided(tmp_path, table, group_column="station", groups=groups)
@@ -275,10 +275,10 @@ def test_of_groups_that_are_named_the_others_are_no_matter(tmp_path: Path, value
 
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     table = pd.concat([TABLE, table_of(["Visp"], 2), TABLE.head(3).assign(station=None)])
-    found = divided(tmp_path, table, group_column="station", min_rows=5)
+    partitions = divided(tmp_path, table, group_column="station", min_rows=5)
     partitioned = parameters_of(group_column="station", min_rows=5).partitioned
     assert partitioned is not None
-    assert list(found.described(partitioned)) == [
+    assert list(partitions.described(partitioned)) == [
         "4 groups of 6 rows",
         "`partitioned.min_rows` leaves out 1 group: Visp (2)",
         "3 rows without a `station` are in no group, and in no model",
@@ -319,8 +319,8 @@ def test_every_output_of_a_real_training_names_its_group(tmp_path: Path) -> None
 
 
 def test_metrics_of_groups_are_means_and_each_groups_own() -> None:
-    found = together({"a": {"f1": 1.0, "classes": ["x"]}, "b": {"f1": 0.5, "roc_auc": 0.75}}, "groups")
-    assert found == {
+    summary = together({"a": {"f1": 1.0, "classes": ["x"]}, "b": {"f1": 0.5, "roc_auc": 0.75}}, "groups")
+    assert summary == {
         "f1": 0.75,
         "f1_std": 0.25,
         "roc_auc": 0.75,

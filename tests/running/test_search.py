@@ -136,10 +136,10 @@ def test_the_same_seed_asks_the_same_and_another_seed_something_else(tmp_path: P
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "successive_halving"])
 def test_what_is_pruned_does_not_depend_on_when_the_client_looks(tmp_path: Path, pruner: str) -> None:
     backends = {every: ToyBackend(look_every=every) for every in (1, 7, ROUNDS + 1)}
-    found = {every: search(tmp_path / str(every), backend, n_trials=12, pruner=pruner) for every, backend in backends.items()}
+    searches = {every: search(tmp_path / str(every), backend, n_trials=12, pruner=pruner) for every, backend in backends.items()}
 
-    assert found[1].facts == found[7].facts == found[ROUNDS + 1].facts
-    pruned = list(found[1].trials.query("state == 'pruned'")["job"])
+    assert searches[1].facts == searches[7].facts == searches[ROUNDS + 1].facts
+    pruned = list(searches[1].trials.query("state == 'pruned'")["job"])
     assert 0 < len(pruned) < 12
     # Looked at in time, a pruned trial ends early; never looked at, it goes on to its end, which counts for nothing.
     assert all(backends[1].rounds[job] < ROUNDS for job in pruned)
@@ -164,10 +164,10 @@ def test_a_search_in_parallel_asks_what_was_under_way_again(tmp_path: Path) -> N
         search(tmp_path, backend, parallel=3, kept=True)
     before = set(backend.jobs)
     again = ToyBackend()
-    found = search(tmp_path, again, parallel=3, kept=True)
-    assert list(found.trials["number"]) == list(range(8))
-    assert before <= set(found.trials["job"])
-    assert len(set(found.trials["job"])) == len(found.trials) == 8
+    result = search(tmp_path, again, parallel=3, kept=True)
+    assert list(result.trials["number"]) == list(range(8))
+    assert before <= set(result.trials["job"])
+    assert len(set(result.trials["job"])) == len(result.trials) == 8
 
 
 def test_a_search_that_is_done_runs_nothing_again_unless_it_may_not_reuse(tmp_path: Path) -> None:
@@ -191,14 +191,14 @@ def test_a_study_is_opened_by_optuna_and_by_the_dataset_of_kedro(tmp_path: Path)
     optuna = pytest.importorskip("optuna")
     from kedro_datasets_experimental.optuna import StudyDataset
 
-    found = search(tmp_path, ToyBackend(), pruner="median", n_trials=10, kept=True)
+    result = search(tmp_path, ToyBackend(), pruner="median", n_trials=10, kept=True)
     file = studies_of(tmp_path) / "train_species.db"
     (name,) = optuna.get_all_study_names(f"sqlite:///{file}")
     study = StudyDataset(backend="sqlite", database=str(file), study_name=name).load()
-    assert study.best_value == found.trials["score"].min()
-    assert [trial.user_attrs["job"] for trial in study.trials] == list(found.trials["job"])
+    assert study.best_value == result.trials["score"].min()
+    assert [trial.user_attrs["job"] for trial in study.trials] == list(result.trials["job"])
     assert [trial.state.name for trial in study.trials] == [
-        {"complete": "COMPLETE", "pruned": "PRUNED"}[state] for state in found.trials["state"]
+        {"complete": "COMPLETE", "pruned": "PRUNED"}[state] for state in result.trials["state"]
     ]
     curve = study.trials[0].intermediate_values
     assert list(curve) == [step for step in range(1, ROUNDS + 1) if counts(step)]
@@ -233,11 +233,11 @@ def test_a_trial_that_fails_is_not_the_end_unless_all_do(tmp_path: Path) -> None
         return bowl(values)
 
     slots = Slots(1)
-    found = search(tmp_path / "some", ToyBackend(some_fail), slots=slots)
-    assert set(found.trials["state"]) == {"complete", "failed"}
-    assert (found.trials["state"] == "failed").equals(found.trials["grow_policy"] == "depthwise")
+    result = search(tmp_path / "some", ToyBackend(some_fail), slots=slots)
+    assert set(result.trials["state"]) == {"complete", "failed"}
+    assert (result.trials["state"] == "failed").equals(result.trials["grow_policy"] == "depthwise")
     slots.check_open("another job")  # The run goes on.
-    assert found.receipt.why == f"search: 8 trials run, 0 reused; of all {(found.trials['state'] == 'failed').sum()} failed"
+    assert result.receipt.why == f"search: 8 trials run, 0 reused; of all {(result.trials['state'] == 'failed').sum()} failed"
 
     def all_fail(values: dict[str, Any]) -> float:
         raise HyperparameterError(f"trial of depth {values['max_depth']} was refused")
@@ -260,8 +260,8 @@ def test_a_trial_that_fails_is_not_the_end_unless_all_do(tmp_path: Path) -> None
 
 
 def test_a_pruned_trial_is_no_result_for_a_node_with_the_same_hyperparameters(tmp_path: Path) -> None:
-    found = search(tmp_path, ToyBackend(), pruner="median", n_trials=12)
-    pruned = found.trials.query("state == 'pruned'").iloc[0]
+    result = search(tmp_path, ToyBackend(), pruner="median", n_trials=12)
+    pruned = result.trials.query("state == 'pruned'").iloc[0]
     order = order_of(tmp_path)
     values = {name: pruned[name].item() if hasattr(pruned[name], "item") else pruned[name] for name in SPACE}
     parameters = order.parameters.model_copy(update={"search": None, "hyperparameters": values})
@@ -311,23 +311,23 @@ def test_a_trial_that_is_pruned_ends_on_its_machine(tmp_path: Path) -> None:
 
 
 def test_lists_are_drawn_as_lists(tmp_path: Path) -> None:
-    seen = []
+    drawn = []
 
     def score(values: dict[str, Any]) -> float:
-        seen.append(values["interaction_constraints"])
+        drawn.append(values["interaction_constraints"])
         return float(len(values["interaction_constraints"]))
 
     choices = [[["size"]], [["size"], []]]
-    found = search(tmp_path, ToyBackend(score), space={"interaction_constraints": {"choice": choices}}, n_trials=4)
-    assert all(value in choices for value in seen)
-    assert set(found.trials["interaction_constraints"]) <= {'[["size"]]', '[["size"], []]'}
+    result = search(tmp_path, ToyBackend(score), space={"interaction_constraints": {"choice": choices}}, n_trials=4)
+    assert all(value in choices for value in drawn)
+    assert set(result.trials["interaction_constraints"]) <= {'[["size"]]', '[["size"], []]'}
 
 
 def test_the_row_of_a_search_shows_its_trials(tmp_path: Path) -> None:
-    found = search(tmp_path, ToyBackend())
-    assert found.row.trials == f"trial 8 of 8, best log_loss {found.trials['score'].min():.4g}"
-    found.row.state = JobState.RUNNING
-    assert found.row.trials in [str(cell) for cell in found.row.cells()]
+    result = search(tmp_path, ToyBackend())
+    assert result.row.trials == f"trial 8 of 8, best log_loss {result.trials['score'].min():.4g}"
+    result.row.state = JobState.RUNNING
+    assert result.row.trials in [str(cell) for cell in result.row.cells()]
 
 
 def test_each_librarys_measure_has_its_direction_and_late_rounds_are_reported_seldom() -> None:

@@ -182,8 +182,8 @@ def test_what_others_may_write_to_needs_a_signature(folder: JobFolder, monkeypat
     described = json.loads(folder.result.read_text())
     for mine in (False, True):
         # A group of the user's own name and without another member is the user's alone.
-        known = SimpleNamespace(gr_name=pwd.getpwuid(os.geteuid()).pw_name if mine else "staff", gr_mem=[])
-        monkeypatch.setattr(grp, "getgrgid", lambda _, known=known: known)
+        entry = SimpleNamespace(gr_name=pwd.getpwuid(os.geteuid()).pw_name if mine else "staff", gr_mem=[])
+        monkeypatch.setattr(grp, "getgrgid", lambda _, entry=entry: entry)
         for place in places:
             mode = stat.S_IMODE(place.stat().st_mode)
             for bit in (0o020, 0o002):

@@ -224,18 +224,18 @@ def test_a_pod_that_is_paid_for_is_in_the_record_while_it_works_and_is_billed_if
     row.moved("train-0123", JobState.STARTING)
     row.placed("train-0123", "NVIDIA L4", 3600.0, "pod1")
     wait_until(lambda: any(True for each in RunLedger(tmp_path).records() for _ in each.machines), 10)
-    wait_until(lambda: (seen := shared.read(running.id)) is not None and any(seen.machines), 10)
-    (seen,) = RunLedger(tmp_path).records(paid=True)
-    train, report = seen.nodes
+    wait_until(lambda: (latest := shared.read(running.id)) is not None and any(latest.machines), 10)
+    (latest,) = RunLedger(tmp_path).records(paid=True)
+    train, report = latest.nodes
     assert (train.state, train.job, train.where, report.state) == ("starting", "train-0123", "runpod", "running")
-    (machine,) = seen.machines
+    (machine,) = latest.machines
     assert (machine.pod, machine.machine, machine.usd_per_hour) == ("pod1", "NVIDIA L4", 3600.0)
     assert machine.cost_usd == pytest.approx(machine.seconds, rel=0.01)
     # Nobody writes its end.
     recorder._over.set()
     ledger.close()
-    for node in seen.nodes:
+    for node in latest.nodes:
         node.started_at = time.time() - 9e4
-    killed = seen.model_copy(update={"state": RunState.INTERRUPTED})
+    killed = latest.model_copy(update={"state": RunState.INTERRUPTED})
     assert reconcile(killed, {"pod1": 7.5})
     assert killed.cost_usd == 7.5

@@ -221,8 +221,8 @@ def test_a_page_of_200_nodes_is_small_and_draws_what_is_shown(tmp_path: Path, br
     look(browser, tmp_path / "page.html")
     assert drawn(browser) == 3  # timeline, dollars and the use of the GPUs
     browser.find_element("css selector", "input[type=search]").send_keys("station_123")
-    (found,) = [each for each in browser.find_elements("css selector", "details.node") if each.is_displayed()]
-    found.find_element("css selector", "summary").click()
+    (element,) = [each for each in browser.find_elements("css selector", "details.node") if each.is_displayed()]
+    element.find_element("css selector", "summary").click()
     browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 0))")
     assert drawn(browser) == 7
     assert "best so far" in browser.find_element("css selector", "#receipt").text

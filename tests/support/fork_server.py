@@ -172,11 +172,11 @@ def leaving_at_once() -> Iterator[None]:
 
 def stack(_context: int = 1) -> list[inspect.FrameInfo]:
     """Return what `inspect.stack` does, but for the lines of source: Kedro's settings ask four times at every start for the files alone."""
-    frame, found = sys._getframe(1), []
+    frame, frames = sys._getframe(1), []
     while frame:
-        found.append(inspect.FrameInfo(frame, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, None, None))
+        frames.append(inspect.FrameInfo(frame, frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, None, None))
         frame = frame.f_back  # type: ignore[assignment]
-    return found
+    return frames
 
 
 @contextlib.contextmanager

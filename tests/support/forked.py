@@ -226,8 +226,8 @@ def fork_jobs(server: Callable[[], str]) -> None:
 
 def import_all(library: str) -> None:
     """Import the module by the name, and with one of this package all that are below it."""
-    found = importlib.util.find_spec(library) if library.startswith("kedro_cloudtrain.") else None
-    below = pkgutil.walk_packages(found.submodule_search_locations, f"{library}.") if found and found.submodule_search_locations else ()
+    spec = importlib.util.find_spec(library) if library.startswith("kedro_cloudtrain.") else None
+    below = pkgutil.walk_packages(spec.submodule_search_locations, f"{library}.") if spec and spec.submodule_search_locations else ()
     for name in (library, *(module.name for module in below)):
         with suppress(ImportError):  # an older Kedro has fewer modules
             importlib.import_module(name)

@@ -127,8 +127,8 @@ class Project:
     @property
     def jobs(self) -> list[Path]:
         """The job folders, the oldest first."""
-        found = (self.path / "data/volume/.cloudtrain/jobs").glob("*")
-        return sorted(found, key=lambda path: path.stat().st_mtime)
+        folders = (self.path / "data/volume/.cloudtrain/jobs").glob("*")
+        return sorted(folders, key=lambda path: path.stat().st_mtime)
 
 
 def make_project(folder: Path, *, forks: bool = True) -> Project:

@@ -47,8 +47,8 @@ def block(page: str, language: str, first: str) -> str:
     """Return the text of the block with this first line, or that begins so; a test that calls it is the one that runs the block."""
     of_language = [each for each in blocks_of(page) if each.language == language]
     exact = [each for each in of_language if each.first == first]
-    (found,) = exact or [each for each in of_language if each.first.startswith(first)]
-    return found.text
+    (match,) = exact or [each for each in of_language if each.first.startswith(first)]
+    return match.text
 
 
 def commands_of(page: str, first: str) -> list[str]:

@@ -185,5 +185,5 @@ def ran(output: str) -> set[str]:
 
 
 def job(project: Project, node: str) -> Path:
-    found = [folder for folder in project.jobs if folder.name.startswith(f"{node}-")]
-    return found[-1]
+    folders = [folder for folder in project.jobs if folder.name.startswith(f"{node}-")]
+    return folders[-1]

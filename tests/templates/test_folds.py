@@ -231,8 +231,8 @@ def test_the_model_is_the_mean_of_the_folds(job: Job, recipe: str, tmp_path: Pat
     model = dataset.load()
     assert (model.library, model.task, model.target) == (library, task, target)
     expected = mean_of(job.model.folder, frame)
-    found = model.predict(frame) if task == "regression" else model.predict_proba(frame).to_numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    predictions = model.predict(frame) if task == "regression" else model.predict_proba(frame).to_numpy()
+    np.testing.assert_allclose(predictions, expected, rtol=1e-5)
     if task != "regression":
         assert list(model.predict(frame)) == [model.classes[index] for index in expected.argmax(axis=1)]
     if library == "lightgbm":  # a prediction node's job takes it as any other model

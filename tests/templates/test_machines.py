@@ -50,12 +50,12 @@ def test_a_fit_on_machines_has_the_rows_and_features_of_one(
     key = job.table(f"a b/täble.{form}", table)
 
     expected = another_job.run_here(recipe, key, target, **asked, seed=11)
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("read", "dropped", "check", "train"))]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("read", "dropped", "check", "train"))]
     result = job.run_here(recipe, key, target, machines=2, **asked, seed=11)
     log = capsys.readouterr().out.replace(str(job.volume), str(another_job.volume)).splitlines()
 
     assert result["state"] == expected["state"] == "succeeded", result["error"] or expected["error"]
-    assert [line for line in told if line not in log] == []
+    assert [line for line in lines if line not in log] == []
     assert result["rows"] == expected["rows"]
     assert features_of(job) == another_job.model.description["features"]
     assert scores(job) == pytest.approx(scores(another_job), rel=0.2)

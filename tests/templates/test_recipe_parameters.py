@@ -37,7 +37,7 @@ def test_codes_are_the_categories_that_their_texts_are(job: Job, library: str) -
     texts = frame.assign(shop=frame["shop"].astype(str))
     gaps = frame.assign(shop=frame["shop"].where(frame.index > 0))  # floats
     recipe, asked = f"{library}_regression", {"categorical_columns": ["shop"]}
-    told: dict[str, Any] = {}
+    predictions: dict[str, Any] = {}
     for name, table, more in (
         ("texts.parquet", texts, {}),
         ("codes.parquet", frame, asked),
@@ -47,18 +47,18 @@ def test_codes_are_the_categories_that_their_texts_are(job: Job, library: str) -
         if library == "keras" and name in ("gaps.csv", "codes.parquet"):
             continue  # whose fit takes seconds
         assert job.run_here(recipe, job.table(name, table), "sold", **more)["state"] == "succeeded", job.result["error"]
-        told[name] = job.predictions["prediction"]
+        predictions[name] = job.predictions["prediction"]
         (shop,) = [column for column in job.model.description["features"] if column["name"] == "shop"]
         assert shop["kind"] == "category"
         assert shop["categories"] == sorted(set(texts["shop"]) & set(shop["categories"]))
-    assert all(told[name].equals(told["texts.parquet"]) for name in told if name.startswith("codes"))
+    assert all(predictions[name].equals(predictions["texts.parquet"]) for name in predictions if name.startswith("codes"))
     # A prediction's frame may hold the codes as floats, beside a missing one, or as texts; a code that no row had counts as missing.
     model, head = job.model, frame.head(8)
-    told_of = model.predict(head)
-    assert len(set(told_of)) > 4
-    np.testing.assert_array_equal(model.predict(head.assign(shop=head["shop"].astype("float64"))), told_of)
-    np.testing.assert_array_equal(model.predict(head.assign(shop=head["shop"].astype(str))), told_of)
-    np.testing.assert_array_equal(model.predict(head.assign(shop=head["shop"].astype("Int64").where(head.index > 3)))[4:], told_of[4:])
+    expected = model.predict(head)
+    assert len(set(expected)) > 4
+    np.testing.assert_array_equal(model.predict(head.assign(shop=head["shop"].astype("float64"))), expected)
+    np.testing.assert_array_equal(model.predict(head.assign(shop=head["shop"].astype(str))), expected)
+    np.testing.assert_array_equal(model.predict(head.assign(shop=head["shop"].astype("Int64").where(head.index > 3)))[4:], expected[4:])
     strange = [head.assign(shop=value) for value in (-1, 0.5, np.inf, None)]
     assert len({tuple(model.predict(each)) for each in strange}) == 1
 
@@ -110,18 +110,18 @@ def test_rows_count_by_their_weights_in_the_fit_and_in_every_metric(job: Job, li
 
     for prefix, part in (("", "val"), ("test_", "test")):
         rows = frame[frame["part"] == part]
-        told = {"sample_weight": rows["w"]}
+        weights = {"sample_weight": rows["w"]}
         if task == "regression":
             predicted = model.predict(rows)
-            expected = {"mae": sk.mean_absolute_error(rows["y"], predicted, **told), "r2": sk.r2_score(rows["y"], predicted, **told)}
-            expected["rmse"] = sk.root_mean_squared_error(rows["y"], predicted, **told)
+            expected = {"mae": sk.mean_absolute_error(rows["y"], predicted, **weights), "r2": sk.r2_score(rows["y"], predicted, **weights)}
+            expected["rmse"] = sk.root_mean_squared_error(rows["y"], predicted, **weights)
         else:
             chances = model.predict_proba(rows)
             expected = {
-                "accuracy": sk.accuracy_score(rows["y"], model.predict(rows), **told),
-                "log_loss": sk.log_loss(rows["y"], chances, labels=model.classes, **told),
+                "accuracy": sk.accuracy_score(rows["y"], model.predict(rows), **weights),
+                "log_loss": sk.log_loss(rows["y"], chances, labels=model.classes, **weights),
             }
-            matrix = sk.confusion_matrix(rows["y"], model.predict(rows), labels=model.classes, **told)
+            matrix = sk.confusion_matrix(rows["y"], model.predict(rows), labels=model.classes, **weights)
             np.testing.assert_allclose(metrics[f"{prefix}confusion_matrix"], matrix)
         measured = {name: metrics[f"{prefix}{name}"] for name in expected}
         assert measured == pytest.approx(expected, rel=1e-4), part
@@ -134,11 +134,11 @@ def test_rows_count_by_their_weights_in_the_fit_and_in_every_metric(job: Job, li
     # Without the weights, each row and its contradiction make a half of one another.
     low, high = pd.DataFrame({"a": [-1.0]}), pd.DataFrame({"a": [1.0]})
     if task == "regression":
-        told_of = [model.predict(low)[0], model.predict(high)[0]]
+        expected = [model.predict(low)[0], model.predict(high)[0]]
     else:
-        told_of = [model.predict_proba(low)[1].iloc[0], model.predict_proba(high)[1].iloc[0]]
-    assert told_of[0] < 0.3
-    assert told_of[1] > 0.7
+        expected = [model.predict_proba(low)[1].iloc[0], model.predict_proba(high)[1].iloc[0]]
+    assert expected[0] < 0.3
+    assert expected[1] > 0.7
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_class_weight_multiplies_the_weights_of_the_fit_and_of_nothing_else(jo
     frame["y"] = frame["y"].map({0: "no", 1: "yes"})
     train = frame["part"] == "train"
     recipe, asked = f"{library}_binary_classification", {"validation": {"column": "part"}, "hyperparameters": FITTED[library]}
-    told = {}
+    results = {}
     for name, weight, more in (
         ("alone", None, {"class_weight": {"yes": 4}}),
         ("by hand", np.where(train & (frame["y"] == "yes"), 4.0, 1.0), {"weight_column": "w"}),
@@ -213,13 +213,13 @@ def test_a_class_weight_multiplies_the_weights_of_the_fit_and_of_nothing_else(jo
             continue  # whose fit takes a second
         key = job.table("t.csv", frame.drop(columns="w") if weight is None else frame.assign(w=weight))
         assert job.run_here(recipe, key, "y", **asked, **more)["state"] == "succeeded", job.result["error"]
-        told[name] = (job.predictions["probability_yes"].to_list(), job.output("metrics"), job.output("history")[-1])
-    assert told["alone"][0] == told["by hand"][0]
-    assert told["alone"][1:] == told["by hand"][1:]
+        results[name] = (job.predictions["probability_yes"].to_list(), job.output("metrics"), job.output("history")[-1])
+    assert results["alone"][0] == results["by hand"][0]
+    assert results["alone"][1:] == results["by hand"][1:]
     if library != "keras":
-        assert told["with weights"][0] == told["both by hand"][0]
-        assert told["with weights"][1:] == told["both by hand"][1:]
-        assert told["alone"][0] != told["with weights"][0]
+        assert results["with weights"][0] == results["both by hand"][0]
+        assert results["with weights"][1:] == results["both by hand"][1:]
+        assert results["alone"][0] != results["with weights"][0]
 
 
 def test_balanced_is_what_scikit_learn_calls_balanced(job: Job) -> None:
@@ -227,10 +227,10 @@ def test_balanced_is_what_scikit_learn_calls_balanced(job: Job) -> None:
     recipe, key = "lightgbm_multiclass_classification", job.table("t.csv", frame.drop(columns="w"))
     asked: dict[str, Any] = {"validation": {"column": "part"}, "hyperparameters": FITTED["lightgbm"]}
     job.run_here(recipe, key, "y", class_weight="balanced", **asked)
-    told = job.predictions["probability_2"]
+    probabilities = job.predictions["probability_2"]
     balanced = compute_class_weight("balanced", classes=np.array([0, 1, 2]), y=frame["y"][frame["part"] == "train"])
     job.run_here(recipe, job.table("t.csv", frame.assign(w=balanced[frame["y"]])), "y", weight_column="w", **asked)
-    np.testing.assert_allclose(job.predictions["probability_2"], told, rtol=1e-6)
+    np.testing.assert_allclose(job.predictions["probability_2"], probabilities, rtol=1e-6)
 
 
 def test_a_class_weight_that_weighs_no_class_is_refused(job: Job) -> None:

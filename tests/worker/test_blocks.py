@@ -150,7 +150,7 @@ def test_two_devices_share_the_rows_of_a_batch_and_learn_what_one_does() -> None
     command = [sys.executable, "-c", DEVICES, str(Path(__file__).parent), str(Path(__file__).parents[2])]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["devices"] == 2
+    fit = json.loads(done.stdout.splitlines()[-1])
+    assert fit["devices"] == 2
     for name, values in wanted.items():
-        np.testing.assert_allclose(found["history"][name], values, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(fit["history"][name], values, rtol=1e-5, err_msg=name)

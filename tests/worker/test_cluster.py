@@ -112,10 +112,10 @@ class Unsendable(Exception):  # noqa: N818
 
 
 def test_the_jobs_own_callback_decides_for_all_processes_and_gets_the_first_ones_model(cluster: Cluster, tmp_path: Path) -> None:
-    told = []
+    numbers = []
 
     def callback(number: int, model: RemoteModel) -> str:
-        told.append(number)
+        numbers.append(number)
         if number == 1:
             model.save_model(tmp_path / "model")
         if number == 3:
@@ -130,7 +130,7 @@ def test_the_jobs_own_callback_decides_for_all_processes_and_gets_the_first_ones
     error = "RuntimeError('Unsendable: no space left')"
     assert first == [True, "after 0", "after 1", "after 2", error]
     assert second == [False, *first[1:]]
-    assert told == [0, 1, 2, 3]
+    assert numbers == [0, 1, 2, 3]
     assert (tmp_path / "model").read_bytes() == b"model 1"
 
 

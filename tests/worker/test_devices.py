@@ -219,12 +219,12 @@ def test_keras_opens_the_gpu_that_its_backend_sees(
     driver, monkeypatch: pytest.MonkeyPatch, backend: str, sees: str, has_cuda: bool, fault: type[Exception] | None
 ) -> None:
     driver()
-    found = sees == "gpu"
-    torch = SimpleNamespace(version=SimpleNamespace(cuda="12.8" if has_cuda else None), cuda=SimpleNamespace(is_available=lambda: found))
+    has_gpu = sees == "gpu"
+    torch = SimpleNamespace(version=SimpleNamespace(cuda="12.8" if has_cuda else None), cuda=SimpleNamespace(is_available=lambda: has_gpu))
     tensorflow = SimpleNamespace(
         test=SimpleNamespace(is_built_with_cuda=lambda: has_cuda),
         sysconfig=SimpleNamespace(get_build_info=lambda: {"cuda_version": "12.5.1"}),
-        config=SimpleNamespace(list_physical_devices=lambda _: ["gpu"] if found else []),
+        config=SimpleNamespace(list_physical_devices=lambda _: ["gpu"] if has_gpu else []),
     )
     modules = {"jax": SimpleNamespace(default_backend=lambda: sees), "torch": torch, "tensorflow": tensorflow}
     monkeypatch.setitem(sys.modules, backend, modules[backend])

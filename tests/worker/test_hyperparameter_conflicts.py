@@ -153,7 +153,7 @@ def test_two_names_of_one_hyperparameter_are_refused_as_lightgbms_own_table_has_
     import lightgbm.basic
 
     for name, synonyms in lightgbm.basic._ConfigAliases._get_all_param_aliases().items():
-        known = [synonym for synonym in dict.fromkeys([name, *synonyms]) if synonym in KNOWN["lightgbm"]]
-        for synonym in known[1:]:
+        names = [synonym for synonym in dict.fromkeys([name, *synonyms]) if synonym in KNOWN["lightgbm"]]
+        for synonym in names[1:]:
             with pytest.raises(HyperparameterError, match="are the same to lightgbm: keep one of them"):
-                check_hyperparameters("lightgbm", [known[0], synonym])
+                check_hyperparameters("lightgbm", [names[0], synonym])

@@ -30,16 +30,16 @@ SOME = {
 
 @pytest.mark.parametrize(("values", "clause"), ALL.values(), ids=ALL)
 def test_a_column_without_a_value_for_the_model_is_named_with_the_reason(values, clause):
-    (found,) = mismatches(FEATURES, pd.DataFrame({"distance": values}))
+    (mismatch,) = mismatches(FEATURES, pd.DataFrame({"distance": values}))
 
-    assert clause in found
+    assert clause in mismatch
 
 
 @pytest.mark.parametrize(("values", "clause"), SOME.values(), ids=SOME)
 def test_some_values_that_a_model_does_not_know_are_named_with_the_reason(values, clause):
-    (found,) = unknown_values(FEATURES, pd.DataFrame({"distance": values}))
+    (note,) = unknown_values(FEATURES, pd.DataFrame({"distance": values}))
 
-    assert clause in found
+    assert clause in note
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,9 @@ def test_the_rows_of_each_part_are_those_of_one_process(
     for ours, theirs in zip(parts, expected, strict=True):
         if ours is None:
             continue
-        found, wanted = rows_of(calls, ours), theirs.take(np.argsort(theirs.rows))
+        encoded, wanted = rows_of(calls, ours), theirs.take(np.argsort(theirs.rows))
         for name in ("features", "target", "rows", "weight"):
-            np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), name)
+            np.testing.assert_array_equal(getattr(encoded, name), getattr(wanted, name), name)
     assert (shared.validation_rows == expected[1].rows).all()
     assert [column.categories for column in shared.features.columns] == [column.categories for column in encoder.features.columns]
     sizes = [len(each) for each in calls.values(parts[0].shares)]

@@ -103,8 +103,12 @@ def test_a_cluster_is_one_pod_to_its_client(cloud: Cloud) -> None:
     assert metrics["by"] == cluster.members[0].id
     wait_until(lambda: not cloud.runpod.living)
     backend.close()
-    seen = json.loads(next(cloud.bucket.glob(".cloudtrain/jobs/*/seen.json")).read_text())
-    assert (seen["CLOUDTRAIN_MACHINES"], seen["CLOUDTRAIN_ADDRESS"], seen["NODE_RANK"]) == ("3", seen["PRIMARY_ADDR"], "0")
+    variables = json.loads(next(cloud.bucket.glob(".cloudtrain/jobs/*/seen.json")).read_text())
+    assert (variables["CLOUDTRAIN_MACHINES"], variables["CLOUDTRAIN_ADDRESS"], variables["NODE_RANK"]) == (
+        "3",
+        variables["PRIMARY_ADDR"],
+        "0",
+    )
     job = JobFolder(next((cloud.bucket / ".cloudtrain/jobs").iterdir()))
     assert {file.name for file in job.path.glob("cluster-*/*")} >= {"log-1", "log-2"}
     remote_folder(job, cloud.volume).delete_job()
@@ -201,10 +205,10 @@ def test_a_cluster_of_a_gone_client_is_listed_and_ended_as_one(cloud: Cloud) -> 
     wait_until(lambda: all(member.lines for member in cloud.runpod.living))
     assert next(api.logs(made.id)).line == "I am 0 of 3"
     machine = Machine(attempt="0123abcd", name=name, pod=made.id, machines=3)
-    for known in (machine, machine.model_copy(update={"pod": None})):
-        found = living_pod(cloud.api, known)
-        assert found is not None
-        assert (found.id, found.is_whole) == (made.id, True)
+    for form in (machine, machine.model_copy(update={"pod": None})):
+        answer = living_pod(cloud.api, form)
+        assert answer is not None
+        assert (answer.id, answer.is_whole) == (made.id, True)
     assert list(fleet.terminate([pod])) == [(pod, None)]
     assert fleet.remaining([pod]) == []
     assert not cloud.runpod.living

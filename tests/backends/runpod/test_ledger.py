@@ -105,18 +105,18 @@ def test_no_pod_is_asked_for_where_the_ledger_cannot_be_written(cloud: Cloud, ba
 
 
 def test_each_pod_has_an_entry_while_it_exists(cloud: Cloud, backend) -> None:
-    ledger, seen = PodLedger(cloud.api.account), []
+    ledger, sightings = PodLedger(cloud.api.account), []
 
     def looked() -> bool:
-        seen.extend((pod.request.name, pod.request.name in ledger.entries()) for pod in cloud.runpod.living)
-        return bool(seen) and not cloud.runpod.living
+        sightings.extend((pod.request.name, pod.request.name in ledger.entries()) for pod in cloud.runpod.living)
+        return bool(sightings) and not cloud.runpod.living
 
     watching = threading.Thread(target=lambda: wait_until(looked, 20))
     watching.start()
     cloud.run(backend)
     watching.join()
-    assert seen
-    assert all(entered for _, entered in seen)
+    assert sightings
+    assert all(entered for _, entered in sightings)
     backend.close()
     assert ledger.entries() == {}
 
@@ -281,7 +281,7 @@ def test_a_job_that_is_detached_twice_is_left_alone(cloud: Cloud) -> None:
         backend.submit(job.request(attach=True))
         backend.close()
     (pod,) = cloud.runpod.living
-    assert [seen.client for seen in Fleet(cloud.api, "Shop").pods()] == [PodClient.DETACHED]
+    assert [pod.client for pod in Fleet(cloud.api, "Shop").pods()] == [PodClient.DETACHED]
     pod.end()
 
 

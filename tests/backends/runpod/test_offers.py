@@ -114,9 +114,9 @@ def test_a_second_gpu_holds_a_part_of_the_data_where_the_library_divides_it() ->
 def test_the_rows_that_processes_share_fit_on_the_pods_disk(library: str, rows: int, gpu_count: int, needed: str) -> None:
     settings = NodeSettings.model_validate({"gpu": "NVIDIA L4", "gpu_count": gpu_count})
     problems = quote(StandInOffers(), "train", settings, DATA_CENTER, Workload(library, rows, 40)).problems
-    found = [problem for problem in problems if "disk_gb" in problem]
-    assert len(found) == bool(needed)
-    assert needed in "".join(found)
+    of_disk = [problem for problem in problems if "disk_gb" in problem]
+    assert len(of_disk) == bool(needed)
+    assert needed in "".join(of_disk)
 
 
 def test_several_gpus_are_one_machine_of_their_price() -> None:

@@ -125,11 +125,11 @@ def test_a_list_that_lacks_a_part_for_a_moment_hides_no_claim(cloud: Cloud, monk
             return names(key)
         time.sleep(0.1)  # until the server looks at the folder anew
         away = part.rename(cloud.bucket / "away")
-        found = names(key)
+        part_names = names(key)
         away.rename(part)
-        assert part.name not in found
+        assert part.name not in part_names
         time.sleep(0.1)
-        return found
+        return part_names
 
     monkeypatch.setattr(cloud.volume, "names", listed)
     with pytest.raises(BudgetExceededError, match=r"past its \$5\.00 a day"):

@@ -49,14 +49,14 @@ class Raise:
 
     def __init__(self, cloud: Cloud, usd: float, gpu: str = "NVIDIA L4", created: float | None = None) -> None:
         real = cloud.runpod.view
-        seen: set[str] = set()
+        pods: set[str] = set()
 
         def view(pod: RunningPod) -> Any:
             answer = real(pod)
             if pod.request.gpu is not None and pod.request.gpu.id == gpu and not pod.gone:
-                answer.cost = usd if pod.id in seen else answer.cost if created is None else created
-                pod.usd_per_hour = usd if pod.id in seen else pod.usd_per_hour
-            seen.add(pod.id)
+                answer.cost = usd if pod.id in pods else answer.cost if created is None else created
+                pod.usd_per_hour = usd if pod.id in pods else pod.usd_per_hour
+            pods.add(pod.id)
             return answer
 
         cloud.runpod.view = view  # type: ignore[method-assign]

@@ -240,8 +240,8 @@ def test_the_columns_of_a_text_are_those_of_the_whole_and_the_whole_is_what_pand
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     # Each file meets each of load_args, and each of both meets each way of reading about ten times.
     place = list(FILES).index(kind)
-    found = {str(args): disagreements(path, args, [way_of(place, number)]) for number, args in enumerate(ARGS)}
-    assert {args: differences for args, differences in found.items() if differences} == {}
+    differences = {str(args): disagreements(path, args, [way_of(place, number)]) for number, args in enumerate(ARGS)}
+    assert {args: differences for args, differences in differences.items() if differences} == {}
 
 
 LINES = {
