@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--task", choices=TARGETS, default="regression")
     parser.add_argument("--libraries", nargs="+", choices=HYPERPARAMETERS, default=list(HYPERPARAMETERS))
-    parser.add_argument("--limit", type=float, default=1.10, help="the largest ratio that is no failure")
+    parser.add_argument("--limit", type=float, default=1.10, help="the largest ratio that does not fail")
     given = parser.parse_args()
     table = Table("recipe", "table", "bare s", "product s", "CPU ratio", "bare MB", "product MB", "memory ratio", "bytes a cell", "as bare")
     above = []

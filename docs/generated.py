@@ -50,7 +50,7 @@ def make_fields(place: str) -> str:
     rows = [
         (f"`{name}`", meaning, _values(schema["properties"][name], schema).removesuffix(" or null"), _default(schema["properties"][name]))
         for name, meaning in _meanings(model).items()
-        if not model.model_fields[name].exclude  # what is no key of the file
+        if not model.model_fields[name].exclude  # a field that is not a key of the file
     ]
     return _table(("key", "meaning", "takes", "default"), rows)
 

@@ -42,7 +42,7 @@ _AZURE_SAS = {"se", "sp", "sv", "sr", "st", "spr", "sip", "skoid", "sktid", "skt
 _IN_QUERY = re.compile(r"([?&#;])([\w.%-]+=[^&\s'\"<>#)\]},]+)")
 # A `;` parts a query as a `&` does, where a name and a `=` follow; else it may be within a token.
 _SEMICOLON = re.compile(r";(?=[\w.%-]+=)")
-# A password with a `/` that is not escaped: what is before it looks like a host with a port that is no number.
+# A password with a `/` that is not escaped: what is before it looks like a host whose port is not a number.
 _UNESCAPED = r"[^\s@/'\"?#:\[]*:(?!\d*(?:[/?#\s'\"]|$))"
 _BEGINS_UNESCAPED = re.compile(_UNESCAPED)
 _USER = re.compile(rf"\b([a-z][a-z0-9+.-]*://)([^/\s@'\"?#]+(?:@[^/\s@'\"?#]+)*|{_UNESCAPED}[^\s@'\"]*(?:@[^\s@'\"]*)*)@", re.IGNORECASE)
@@ -96,7 +96,7 @@ def fault_of_key(key: str) -> str | None:
     if key.isascii() and key.isprintable() and " " not in key:
         return None
     lines = len(key.splitlines()) > 1
-    kind = "a line break" if lines else "a space or a tab" if any(map(str.isspace, key)) else "a character that is no ASCII letter or sign"
+    kind = "a line break" if lines else "a space or a tab" if any(map(str.isspace, key)) else "a character that is not printable ASCII"
     return f"has {kind} within it, which no key has: copy it anew"
 
 
@@ -227,7 +227,7 @@ def _carry(name: str, value: str) -> None:
 
 
 def _is_public_user(scheme: str, user: str) -> bool:
-    """Return whether the part of a URL before its host is no secret: a variable's name, or the user of a server by ssh."""
+    """Return whether the part of a URL before its host is not a secret: a variable's name, or the user of a server by ssh."""
     return (
         user == HIDDEN
         or _REFERENCE.search(user) is not None

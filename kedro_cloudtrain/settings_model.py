@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 
 class SettingsModel(BaseModel):
-    """What a user writes: a key that is no setting is an error, and so is true or false in the place of a number.
+    """What a user writes: a key that is not a setting is an error, and so is true or false in the place of a number.
 
     A number in quotes is taken, since that is what `${oc.env:NAME}` puts in.
     """

@@ -92,3 +92,20 @@ def test_a_variable_is_named_for_what_it_holds() -> None:
         if name in WAYS
     ]
     assert names == []
+
+
+# "It is no table" and "whoever asks" are translations of "it is not a table" and "the client that asks". Sentences go on in the next line.
+_GAP = r"[\s#\"]+f?\"?"
+_IS_NO = rf"(?<!\bthere)(?<!\bmay){_GAP}(?:is|are|was|were|be|been){_GAP}no{_GAP}(?!longer|more\b|one\b)\w+"
+FOREIGN_PHRASES = re.compile(rf"(?i){_IS_NO}|\bwhoever\b")
+
+
+def test_sentences_are_not_translations() -> None:
+    phrases = [
+        f"{named(file)}:{text.count(chr(10), 0, match.start()) + 1} {match[0]!r}"
+        for file in EVERYTHING
+        if file != Path(__file__)
+        for text in [file.read_text(encoding="utf-8")]
+        for match in FOREIGN_PHRASES.finditer(text)
+    ]
+    assert phrases == []

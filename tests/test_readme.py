@@ -280,7 +280,7 @@ def readmes_volume(cloud: Cloud) -> Path:
 def test_the_tutorials_pods_work_and_leave_nothing_running(forking: Project, readmes_volume: Path, cloud: Cloud) -> None:
     for place in ("conf/base/globals.yml", "conf/runpod/globals.yml", "conf/runpod/cloudtrain.yml"):
         forking.write(place, block("tutorial/pod.md", "yaml", f"# {place}"))
-    # A pod of the stand-in has this computer's packages; a registry is no part of a test.
+    # A pod of the stand-in has this computer's packages; tests reach no registry.
     forking.write("conf/base/cloudtrain.yml", "defaults: {install: false}\n")
     catalog = (forking.path / "conf/base/catalog.yml").read_text()
     forking.write("conf/base/catalog.yml", catalog.replace("{path: data/volume}", "${globals:volume}"))

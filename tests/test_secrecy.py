@@ -39,12 +39,12 @@ def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"https://h.org/a?X-Amz-Signature={TOKEN}#f", "https://h.org/a?X-Amz-Signature=***#f"),
         (f"https://h.org/a?sig={TOKEN}.", "https://h.org/a?sig=***"),
         (f"https://h.org/a?sig=***{TOKEN}", "https://h.org/a?sig=***"),
-        ("rpa_0123456789ABCDEFGHIJ is no GPU", "*** is no GPU"),
+        ("rpa_0123456789ABCDEFGHIJ is not a GPU", "*** is not a GPU"),
         ("ghp_0123456789abcdefghijABCDEFGHIJ", "***"),
         (f"https://h.org/a#token={TOKEN}", "https://h.org/a#token=***"),
         (f"git+https://u:{TOKEN}/x@h.org/r.git failed", "git+https://***@h.org/r.git failed"),
         (f"see 'https://u:{TOKEN};x@h.org/r'", "see 'https://***@h.org/r'"),
-        # What is no secret stays.
+        # All else stays.
         ("http://h.org:8080/a@b http://[::1]/a@b", "http://h.org:8080/a@b http://[::1]/a@b"),
         ("https://h.org/a.csv?code=DE-2024-population#code=x", "https://h.org/a.csv?code=DE-2024-population#code=x"),
         ("git+ssh://git@h.org/r.git", "git+ssh://git@h.org/r.git"),

@@ -1,4 +1,4 @@
-"""What a user writes in a YAML file: true is no number in any of its settings, and a setting that is missing comes with an example."""
+"""What a user writes in a YAML file: true is not a number in any of its settings, and a setting that is missing comes with an example."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_its_ci_rehearses_it(made: Project) -> None:
     steps = yaml.safe_load((made.path / ".github/workflows/ci.yml").read_text())["jobs"]["test"]["steps"]
     (command,) = [step["run"] for step in steps if "rehearse" in step.get("run", "")]
     assert command in (made.path / "README.md").read_text()
-    # A registry is no part of a test.
+    # Tests reach no registry.
     done = made.kedro(*shlex.split(command)[1:], "--runner-params=install=false", timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Rehearsal over: 3 pods" in done.stderr

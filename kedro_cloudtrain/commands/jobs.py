@@ -130,7 +130,7 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
 
 
 def _enter_end(metadata: ProjectMetadata, settings: Settings, job: str, *, gone: bool) -> None:
-    """Enter the end of a job into the records of the runs that have left it, here and where others see them."""
+    """Enter the end of a job into the records of the runs that have left it, on this computer and where others see them."""
     from kedro_cloudtrain.errors import CloudTrainError
     from kedro_cloudtrain.jobs.owner import project_id
     from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared

@@ -182,7 +182,7 @@ def _seed(text: str) -> Seed:
         )
     parts = key.split("/") if equals else ()
     if equals and (not key or any(part in ("", ".", "..") for part in parts)):
-        raise click.UsageError(f"--seed {text}: {key!r} is no key of a volume. Write it like datasets/table.csv={path}")
+        raise click.UsageError(f"--seed {text}: {key!r} is not a key of a volume. Write it like datasets/table.csv={path}")
     return Seed(source, key if equals else "")
 
 

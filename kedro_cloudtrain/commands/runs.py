@@ -275,7 +275,7 @@ def _csv(records: Sequence[RunRecord]) -> str:
             score, value = main_score(node.scores) or ("", "")
             figures = (score, value, round(node.total_s, 3), round(node.cost_usd, 6) if node.machines else "")
             of_node = (node.node, node.model, node.state, node.job, *figures, node.device)
-            # Money of a rehearsal is play money: whoever adds it up can leave it out.
+            # Money of a rehearsal is play money: a reader who adds it up can leave it out.
             writer.writerow((record.id, record.state, record.pipeline, started, *of_node, record.env, str(record.rehearsed).lower()))
     return text.getvalue()
 

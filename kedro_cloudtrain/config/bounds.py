@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-# Three years. What a machine is told, and what the client reads back, is bounded likewise: an endless time would be no time to them.
+# Three years. What a machine is told, and what the client reads back, is bounded likewise: they could not use an endless time.
 MOST_SECONDS = 1e8
 MOST_GIGABYTES = 1e5
 
@@ -15,7 +15,7 @@ Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
 Pause = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 # The client alone waits, so that it may wait for ever: `.inf`.
 Wait = Annotated[float, Field(ge=0)]
-# `.inf` is no limit.
+# `.inf` does not limit anything.
 Usd = Annotated[float, Field(gt=0)]
 Gigabytes = Annotated[float, Field(gt=0, le=MOST_GIGABYTES)]
 Megabytes = Annotated[float, Field(ge=0)]

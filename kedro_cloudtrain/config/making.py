@@ -35,7 +35,7 @@ RUNNER_PARAMETERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-# Those that are no settings: what a run is held to, and the threads of its ordinary nodes.
+# Those that are not settings: what a run is held to, and the threads of its ordinary nodes.
 RUN_PARAMETERS = ("plan", "max_workers")
 _SECTIONS = ("volume", "defaults", "nodes", "run")
 

@@ -61,7 +61,7 @@ class Codes:
 
         Args:
             module: the function's.
-            others: names of modules, or of what is in one; those that are none of the project's are left out.
+            others: names of modules, or of what is in one; those of other packages are left out.
             whole: whether all modules of the project count and travel, since what runs there cannot be told.
 
         Raises:
@@ -189,7 +189,7 @@ class _Packages:
         """
         reached = _Reached()
         if self._follow(modules, reached) or whole:
-            # Nothing says that these are imported: a file that is no Python, such as a template of code, counts by its content alone.
+            # Nothing says that these are imported: a file that is not Python, such as a template of code, counts by its content alone.
             roots = set[str]()
             while more := {*reached.roots, *self._of_project()} - roots:
                 roots |= more
@@ -204,7 +204,7 @@ class _Packages:
         Args:
             modules: the modules.
             reached: is added to.
-            strict: whether a file that is no Python is an error.
+            strict: whether a file that is not Python is an error.
 
         Raises:
             ConfigError: it is one.

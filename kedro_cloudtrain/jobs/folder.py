@@ -372,7 +372,7 @@ class JobFolder:
         return self._tail(self.log, _LOG_TAIL_BYTES)[-lines:]
 
     def _names(self, field: str) -> list[str]:
-        """Return the names of files that the spec has in a field; what is no name is left out."""
+        """Return the names of files that the spec has in a field, without anything that is not a name."""
         names = (self.read_json(self.spec) or {}).get(field)
         return [name for name in names if isinstance(name, str) and PurePosixPath(name).name == name] if isinstance(names, list) else []
 

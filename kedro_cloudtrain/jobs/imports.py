@@ -77,14 +77,14 @@ class Imports:
             package: the package that its relative imports begin from.
 
         Raises:
-            ConfigError: the file is no Python.
+            ConfigError: the file is not Python.
         """
         try:
             tree = ast.parse(file.read_bytes())
         except SyntaxError as error:
             raise ConfigError(f"{file}, line {error.lineno}: {error.msg}.") from None
         except (ValueError, RecursionError) as error:  # a null byte; a formula of thousands of terms
-            raise ConfigError(f"{file} is no Python: {error}.") from None
+            raise ConfigError(f"{file} is not Python: {error}.") from None
         nodes = list(ast.walk(tree))
         calls = [node for node in nodes if isinstance(node, ast.Call)]
         written_out = {call.func: names for call in calls if (names := _modules_of(call, package)) is not None}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Origins:
     """Where a project's packages come from.
 
-    A name that only this computer gives a meaning to would be another package on a public index: whoever registers it there would run
+    A name that only this computer gives a meaning to would be another package on a public index: its owner there would run
     their code on the machine. So a package that is installed in editable mode, or is a member of the workspace, travels as code, and what
     it requires is required in its place; one that was installed from a file is required by that path, which planning refuses.
 
@@ -83,7 +83,7 @@ class Origins:
             requirement.url, requirement.specifier = origin.url, SpecifierSet()
             yield str(requirement)
         elif source.get("workspace") or "path" in source:
-            # It is not installed here: its code is not found, and no index has it.
+            # This computer does not have it: its code is not found, and no index has it.
             yield f"{requirement.name} @ {(Path.cwd() / str(source.get('path', requirement.name))).as_uri()}"
         else:
             yield line

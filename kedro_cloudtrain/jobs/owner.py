@@ -32,7 +32,7 @@ def project_id(project: Path) -> str:
 
 def owners(folder: JobFolder) -> set[str]:
     """Return the projects that have run a job, or have reused it; none for a job that an older release has left."""
-    # A group's machine belongs to whoever has a job on it.
+    # A group's machine belongs to each project that has a job on it.
     members = [JobFolder(folder.path.with_name(name)) for name in folder.jobs]
     return {project for each in (folder, *members) for project in _noted(each)}
 

@@ -227,8 +227,8 @@ class TrainingParameters(SettingsModel):
             raise ValueError(f"`{self.weight_column}` is weight_column and target_column: they are two columns")
         if self.weight_column in (self.feature_columns or ()):
             raise ValueError(
-                f"`{self.weight_column}` is weight_column and is among `feature_columns`: a weight says how much a row counts, and is no "
-                "feature. Remove it from one of them"
+                f"`{self.weight_column}` is weight_column and is among `feature_columns`: a weight says how much a row counts, and is "
+                "not a feature. Remove it from one of them"
             )
         return self
 
@@ -269,7 +269,7 @@ class TrainingParameters(SettingsModel):
             if self.feature_columns is not None and name not in self.feature_columns:
                 raise ValueError(f"{subject} and not among `feature_columns`: add it to those, or take it out of these")
             if name in others:
-                raise ValueError(f"{subject} and is {others[name]}, which is no feature: take it out")
+                raise ValueError(f"{subject} and is {others[name]}, which is not a feature: take it out")
         return self
 
     @classmethod

@@ -32,7 +32,7 @@ class Partitioned(SettingsModel):
     """One training a group of a table, or a partition of a dataset of partitions.
 
     Attributes:
-        group_column: the column whose values are the groups, which is no feature; left out, the data is a dataset of partitions.
+        group_column: the column whose values are the groups; it is not a feature. Left out, the data is a dataset of partitions.
         groups: the groups or partitions to train; left out, all of them.
         min_rows: a group of fewer rows is left out; left out itself, such a group is an error if it cannot be split.
         max_pods: how many trainings run at once, each on a machine that is kept for the next.

@@ -26,7 +26,7 @@ class Paths:
         self._looked_up: set[str] = set()
 
     def first(self, texts: Iterable[Any]) -> str | None:
-        """Return the first text that is a path of something here; what is no text is none."""
+        """Return the first text that is a path on this computer; values other than text are skipped."""
         return next((text for text in texts if isinstance(text, str) and self._is_one(text)), None)
 
     def _is_one(self, text: str) -> bool:
@@ -40,7 +40,7 @@ class Paths:
         self._looked_up.add(text)
         # By os.path throughout: a Path raises for a name that is too long, and takes ten times as long for each of many texts.
         if alone:
-            # A word is none, even if it names a folder beside the project's; one with an ending may be the name of a file.
+            # A word is not a path, even if it names a folder beside the project's; one with an ending may be the name of a file.
             return os.path.isfile(place)  # noqa: PTH113
         pattern = _PATTERN.search(place)
         place = os.path.expanduser(place if pattern is None else place[: pattern.start()])  # noqa: PTH111

@@ -262,7 +262,7 @@ def _missing_gpu(library: str, hyperparameters: Mapping[str, Any]) -> list[str]:
 
 
 def missing_library(library: str, backend: str | None = None) -> list[str]:
-    """Return that a library, or what Keras is to compute with, is not installed here; nothing where it is.
+    """Return that a library, or what Keras is to compute with, is not installed on this computer; nothing where it is.
 
     Args:
         library: xgboost, lightgbm, catboost or keras.

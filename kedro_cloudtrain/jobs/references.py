@@ -144,7 +144,7 @@ class _Nowhere(io.RawIOBase):
 
 
 def _reference(part: Any, what: str | None) -> Reference | None:
-    """Return what one part of a value is, if it is no data.
+    """Return what one part of a value is, if it is not data.
 
     Args:
         part: the part.

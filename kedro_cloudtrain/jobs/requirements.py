@@ -156,7 +156,7 @@ def pin_of(line: str) -> str | None:
 
 
 def own_release() -> str:
-    """Return the release of this process's Python, such as `3.12`: what is pinned is known to be there for it."""
+    """Return the release of this process's Python, such as `3.12`: a pinned release is known to exist for it."""
     return ".".join(platform.python_version_tuple()[:2])
 
 
@@ -166,7 +166,7 @@ def own_requirements(project: Path, given: Sequence[str]) -> tuple[str, ...]:
 
 
 def provides(lines: Iterable[str], module: str) -> bool:
-    """Return whether one of some requirements may install a module that is installed here.
+    """Return whether one of some requirements may install a module that this computer has.
 
     Another build of the same library counts: `opencv-python-headless` for what `opencv-python` has installed here.
     """

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 URL = re.compile(r"(?:[a-z]+\+)?(?:https?|ssh|git)://\S+", re.IGNORECASE)
-# Lines that are no package: `--constraint=pandas<3` bounds a release without asking for the package.
+# Lines that are not packages: `--constraint=pandas<3` bounds a release without asking for the package.
 CONSTRAINT = "--constraint="
 REQUIRE_HASHES = "--require-hashes"
 _INDEX = re.compile(r"(-i|--index-url|--extra-index-url|-f|--find-links)[ =]\s*(\S+)")
 _LONG = {"-i": "--index-url", "-f": "--find-links"}
 _INCLUDED = re.compile(r"(-r|--requirement|-c|--constraint)[ =]?\s*(\S+)")
-# A user before a host, in a word that is no whole URL; `six@1.0` has none.
+# A user before a host, in a word that is not a whole URL; `six@1.0` has none.
 _USER = re.compile(r"(?<!\S)[^@]*[:/].*@(?=[^@])|(?<!\S)[^@]+@(?=[^@]*/)")
 _PASSED_ON = re.compile(r"(--no-index|--require-hashes)|(--no-binary|--only-binary)[ =]\s*(\S+)")
 _EDITABLE = re.compile(r"(-e|--editable)\b")

@@ -88,7 +88,7 @@ def search_problems(parameters: TrainingParameters, search: Search, check: Calla
 def of_all(parameters: TrainingParameters, search: Search, check: Callable[[TrainingParameters], Iterable[str]]) -> Iterator[str]:
     """Yield what is wrong with a value that can be drawn, whatever is drawn beside it.
 
-    Two values that exclude one another are no problem: such a trial fails, and the search goes on.
+    Two values that exclude one another are not a problem: such a trial fails, and the search goes on.
 
     Args:
         parameters: as for `search_problems`.

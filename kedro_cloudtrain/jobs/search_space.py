@@ -14,11 +14,11 @@ from kedro_cloudtrain.settings_model import SettingsModel
 Kind = Literal["int", "float", "choice"]
 Sampler = Literal["tpe", "random", "grid", "cmaes", "qmc"]
 Pruner = Literal["none", "median", "hyperband", "successive_halving"]
-# Up to here a float has each whole number.
+# Up to this number a float holds each whole one.
 _LARGEST = 2**53
 _KINDS: tuple[Kind, ...] = ("int", "float", "choice")
 _EXAMPLES = "{int: [3, 10]}, {float: [0.01, 0.3], log: true} or {choice: [a, b]}"
-# The columns of the table of trials that are no hyperparameters.
+# The columns of the table of trials that are not hyperparameters.
 COLUMNS = ("number", "state", "score", "seconds", "usd", "job")
 
 
@@ -201,7 +201,7 @@ def _checked_range(kind: Kind, value: Any) -> tuple[float, float]:
     if low > high:
         raise ValueError(f"the lowest number, {low:g}, is above the highest, {high:g}: write [{high:g}, {low:g}]")
     if kind == "int" and max(abs(low), abs(high)) > _LARGEST:
-        raise ValueError(f"`int` takes whole numbers from -2**53 to 2**53, and {low if abs(low) > _LARGEST else high} is none of them")
+        raise ValueError(f"`int` takes whole numbers from -2**53 to 2**53, and {low if abs(low) > _LARGEST else high} is outside")
     return low, high
 
 

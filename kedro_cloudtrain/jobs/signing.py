@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.jobs.result import JobOutput, JobResult
 
-# Whoever reads a signed result can try out keys: a word would be found.
+# A reader of a signed result can try out keys, and would find a word.
 _LEAST_LETTERS = 24
 _DIGITS = 64
 

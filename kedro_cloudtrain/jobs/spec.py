@@ -152,7 +152,7 @@ def source_fields(source: Source) -> SourceFields:
 def target_fields(source: VolumeSource, save_args: Mapping[str, JsonValue] | None = None) -> dict[str, JsonValue]:
     """Return a place on the volume, that a machine saves to, as plain fields.
 
-    The version that a run saves is none of them: it is no part of the work.
+    The version that a run saves is none of them: it is not part of the work.
     """
     versioned: dict[str, JsonValue] = {"versioned": True} if isinstance(source, VersionedSource) else {}
     return {**source_fields(source), **({} if save_args is None else {"save_args": dict(save_args)}), **versioned}

@@ -13,7 +13,7 @@ class DigestError(Exception):
 def value_digest(value: Any) -> str:
     """Return a digest of a value.
 
-    The bytes of a pickle are none: the order of a set differs between processes, and a text that two objects share is written once. This
+    A pickle's bytes do not serve: the order of a set differs between processes, and a text that two objects share is written once. This
     is joblib's hash, which handles both, but for the order of a dict, which a function sees and joblib's hash leaves out.
 
     Raises:

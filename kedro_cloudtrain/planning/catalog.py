@@ -37,7 +37,7 @@ def making_the_catalog() -> Iterator[None]:
     """Turn what keeps Kedro from making a project's catalog into an error of one line; what a hook raises stays as it is.
 
     Raises:
-        ConfigError: a file is no YAML, an entry has no `type`, or names credentials that do not exist.
+        ConfigError: a file is not YAML, an entry has no `type`, or names credentials that do not exist.
     """
     try:
         yield

@@ -100,7 +100,7 @@ class Contents:
         if not dataset.exists():
             return Content()
         digest = self._digests.of(dataset.load())
-        return Content(digest, opaque="" if digest is not None else "it is in memory, and is no data that can be compared")
+        return Content(digest, opaque="" if digest is not None else "it is in memory, and its value cannot be compared")
 
     def _identified(self, identity: SourceIdentity, version: str | None = None) -> Content:
         digest = self._digests.of([identity.content, version])

@@ -43,7 +43,7 @@ class Digests:
     project: Path
 
     def of(self, value: Any, *, name: str = "") -> str | None:
-        """Return the digest of a value; None for one of which there is none, such as an open connection.
+        """Return the digest of a value; None for one that has no digest, such as an open connection.
 
         Args:
             value: the value.
@@ -105,7 +105,7 @@ class Digests:
         return _hashed(value)
 
     def _public(self, text: str) -> str:
-        """Return a text as it may count: without a secret in a URL, and with a path below the project as one seen from there."""
+        """Return a text as it may count: without a secret in a URL, and with a path below the project relative to it."""
         if "://" in text:
             try:
                 text = split_secret(text)[0]

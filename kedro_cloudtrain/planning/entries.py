@@ -113,7 +113,7 @@ def remote_entry(name: str, dataset: Any, *, ambient: bool) -> RemoteEntry | Non
 
 
 def local_entry(name: str, dataset: Any) -> LocalEntry | None:
-    """Return an entry on this computer whose value is no data but a way to its files; None for any other.
+    """Return an entry on this computer whose value is not data but a way to its files; None for any other.
 
     Args:
         name: in the catalog.
@@ -210,7 +210,7 @@ def place_of(dataset: Any) -> str:
 
 
 def place_within(dataset: Any, project: Path) -> str:
-    """Return where a dataset's file is, from the project's folder if it is in there; its class where it has no file."""
+    """Return where a dataset's file is, relative to the project's folder if it is below it; its class where it has no file."""
     place = Path(place_of(dataset))
     return str(place.relative_to(project)) if place.is_relative_to(project) else str(place_of(dataset))
 
@@ -246,7 +246,7 @@ def _check_credentials(name: str, value: Any, path: str = "credentials") -> None
     """Check an entry's credentials: a file-system client that is given a broken key shows it in a stack trace.
 
     Raises:
-        SourceError: a text is none that a header may have, and no key or document of several lines; the message has its place alone.
+        SourceError: a text cannot stand in a header, and is not a key or document of several lines either; the message has its place alone.
     """
     if isinstance(value, dict):
         for key, inner in value.items():

@@ -188,7 +188,7 @@ def _sent_table_problems(plan: MachinePlan, name: str, dataset: Any) -> Iterator
         yield f"`{name}` would be sent from this computer, but cannot be loaded: {reason(error)} Check its entry in the catalog."
         return
     if plan.partitioned is not None and not is_frame(value):
-        # What is no dict of tables either, the look at the partitions names.
+        # The look at the partitions names anything that is not a dict of tables either.
         yield from partition_problems(plan, name, value) if isinstance(value, dict) else ()
         return
     if not is_frame(value):
@@ -202,7 +202,7 @@ def _sent_table_problems(plan: MachinePlan, name: str, dataset: Any) -> Iterator
 
 
 def _frame_problems(plan: MachinePlan, name: str, place: str, frame: pd.DataFrame) -> Iterator[str]:
-    """Yield what is wrong with a table that is here as a whole."""
+    """Yield what is wrong with a table that this computer has as a whole."""
     from kedro_cloudtrain.worker.doubts import nested_columns  # noqa: PLC0415  # pandas, which takes half a second
 
     columns = [str(column) for column in frame.columns]

@@ -66,7 +66,7 @@ def look_at_partitions(
 
 
 def _loaded_problems(plan: MachinePlan, name: str, data: Any) -> Iterator[str]:
-    """Yield what is wrong with the values of the groups of a table that is here; nothing of what is elsewhere."""
+    """Yield what is wrong with the values of the groups of a table on this computer; nothing for one elsewhere."""
     if is_frame(data):
         rows = data.rename(columns=str)
         yield from group_problems(plan, name, rows, plan.features_of(list(rows.columns)), whole=True)
@@ -95,7 +95,7 @@ def group_problems(plan: MachinePlan, name: str, rows: pd.DataFrame, features: S
     try:
         values = sample_rows[column].dropna().unique()
     except TypeError:
-        return  # Its values are no names, but lists.
+        return  # Its values are lists, not names.
     if partitioned.groups is not None:
         names = set(map(str, partitioned.groups))
         sample_rows = sample_rows[sample_rows[column].isin([value for value in values if name_of(value) in names])]

@@ -74,7 +74,7 @@ class NodePlan:
 
     @property
     def search(self) -> Search | None:
-        """What is searched; None for any node that is none."""
+        """What is searched; None for any node but a search."""
         return None
 
     @property

@@ -154,7 +154,7 @@ class PredictionPlan(MachinePlan):
             generator: knows the templates.
 
         Raises:
-            ConfigError: the model is none, or its library is not installed; or a kept column has the name of a column of predictions.
+            ConfigError: it is not a model, or its library is not installed; or a kept column has the name of a column of predictions.
         """
         names = self.inputs
         model = model_of(inputs[names.model], f"`{names.model}` of {self.node.name}")
@@ -266,7 +266,7 @@ def _model_that_exists(plan: PredictionPlan, catalog: CatalogProtocol[Any, Any])
     """Return what is known of a model that is on this computer; None where the run trains it, or it is elsewhere, or does not exist.
 
     Raises:
-        ConfigError: it cannot be loaded, or is none.
+        ConfigError: it cannot be loaded, or is not a model.
     """
     name = plan.inputs.model
     dataset = catalog.get(name)

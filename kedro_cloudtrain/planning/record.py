@@ -1,6 +1,6 @@
 """What a run would do, as digests of its parts: those of a plan and those of a run tell whether the run is what was planned.
 
-What changes without a hand in the project is no part of it: prices, stock and estimates.
+What changes without a hand in the project is not part of it: prices, stock and estimates.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class _Recorder:
                 digests |= self._digests.leaves(dataset.load(), "" if name == "parameters" else name.removeprefix("params:"))
         for name, digest in digests.items():
             if digest is None:
-                self._note(f"{node.name}: its parameter `{name}` is no value that can be compared")
+                self._note(f"{node.name}: its parameter `{name}` has a value that cannot be compared")
         return digests
 
     def _code(self, plan: NodePlan) -> Digest:

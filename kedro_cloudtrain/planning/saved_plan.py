@@ -66,7 +66,7 @@ class SavedPlan:
         """Read a plan.
 
         Raises:
-            ConfigError: there is no such file, it is no plan, or nothing can be held to it, since it has problems or doubts.
+            ConfigError: the file does not exist, it is not a plan, or nothing can be held to it, since it has problems or doubts.
         """
         content = _content(file)
         version = content.get("version")

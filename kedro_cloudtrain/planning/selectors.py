@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def unmatched_selectors(settings: Settings, nodes: Iterable[Node]) -> list[str]:
     """Return a sentence for each key of `nodes` in cloudtrain.yml that selects no node and should: a misspelt key sends nothing anywhere.
 
-    A pattern, a tag or a namespace that nothing has, and nothing similar to it, is no mistake: a file of settings may serve many projects.
+    A pattern, a tag or a namespace that nothing has, and nothing similar to it, is not a mistake: one file may serve many projects.
 
     Args:
         settings: `cloudtrain.yml`.

@@ -69,7 +69,7 @@ class SampledTarget:
         return [feature for row in rows for feature, sign in zip(features, row, strict=False) if sign]
 
     def problems(self, rows: pd.DataFrame, features: Sequence[str] = (), *, whole: bool = False) -> Iterator[str]:
-        """Yield what no other row can change: a regression of text, three classes of two, a time that is none.
+        """Yield what no other row can change: a regression of text, three classes of two, text that is not a time.
 
         Args:
             rows: some rows of the table, with these columns.

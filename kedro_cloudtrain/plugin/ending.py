@@ -34,8 +34,8 @@ class Ending:
 
     The first signal raises in the main thread, so that every `finally` is passed: pods are ended, and the last lines are printed. A command
     that has not ended some seconds later, or that gets a second signal, ends at once, whatever hangs: also where the main thread has lost
-    what was raised in it, as it does with what is raised in a `__del__`. A process that is no command of ours, such as a notebook's, is
-    never ended so, nor is one that goes on after the command, such as a service that has called it.
+    what was raised in it, as it does with what is raised in a `__del__`. A process that is not one of our commands, such as a notebook's,
+    is never ended so, nor is one that goes on after the command, such as a service that has called it.
 
     Attributes:
         last_lines: returns what has to be printed where that was not reached.
@@ -96,7 +96,7 @@ class Ending:
     def _watch(self, reader: int, numbers: frozenset[int]) -> None:
         number, ends_at = 0, math.inf
         while (left_s := ends_at - time.monotonic()) > 0:
-            # Other signals, such as the ticks of a timer, are no reason to wait longer.
+            # Other signals, such as the ticks of a timer, are not a reason to wait longer.
             if not select.select([reader], [], [], left_s if number else None)[0]:
                 continue
             content = os.read(reader, 64)

@@ -64,7 +64,7 @@ def log_model(dataset: str, model: TrainedModel) -> None:
     except ImportError as error:
         logger.info("MLflow has the files of %s alone: %s", dataset, error, extra={"markup": False})
     except mlflow.exceptions.MlflowException as error:
-        # The run has trained its model: that a server does not take it is no failure of the run.
+        # The run has trained its model: a server that does not take it has not made the run fail.
         logger.warning("MLflow has not taken the model %s: %s", dataset, str(error).partition("\n")[0], extra={"markup": False})
 
 

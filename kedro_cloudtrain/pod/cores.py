@@ -61,7 +61,7 @@ def _quota(group: Path) -> float | None:
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         with contextlib.suppress(OSError):
             texts = " ".join((group / name).read_text(encoding="utf-8").strip() for name in names).split()
-    # `max 100000` and `-1 100000` are no quota.
+    # `max 100000` and `-1 100000` mean that there is no quota.
     if len(texts) != 2 or not texts[0].isdigit() or not texts[1].isdigit() or int(texts[1]) == 0:  # noqa: PLR2004  # microseconds of a period
         return None
     return int(texts[0]) / int(texts[1]) or None

@@ -24,7 +24,7 @@ _EVERY_S = 2.0
 _TRIES = 6
 # A bucket that does not answer for longer than this keeps no pod running.
 _DELIVERY_S = 300.0
-# What zipfile raises for an archive that is cut off or is none.
+# What zipfile raises for a file that is cut off or is not an archive.
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError)
 _MIRRORED = ("log.txt", "progress.jsonl", "heartbeat.json")
 

@@ -66,7 +66,7 @@ def _memory_gb() -> float | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         sizes.append(int(_MEMORY.read_text(encoding="utf-8").split()[1]) * 1024)  # `MemTotal: 24529912 kB`, the first line (proc(5))
     for limit in _MEMORY_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # `max` is no limit
+        with contextlib.suppress(OSError, ValueError):  # `max` means that there is no limit
             sizes.append(int(limit.read_text(encoding="utf-8")))
     return min(sizes) / 1e9 if sizes else None
 

@@ -38,7 +38,7 @@ def read_own_machine() -> dict[str, Any]:
 def read_machine() -> dict[str, Any]:
     """Read `machine.json`; without what is not of its kind, and empty where it cannot be read.
 
-    A watchdog that fails on a number which is none would leave a pod without its deadline.
+    A watchdog that fails on a malformed number would leave a pod without its deadline.
     """
     machine: Any = None
     with contextlib.suppress(OSError, ValueError, RecursionError), (FOLDER / "machine.json").open("rb") as stream:

@@ -106,7 +106,7 @@ class Rehearsal:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads a client here: addresses, keys, and a folder in place of the user's caches."""
+        """What leads a client to the rehearsal: addresses, keys, and a folder in place of the user's caches."""
         return {
             "RUNPOD_API_BASE_URL": self.runpod.base_url,
             "RUNPOD_API_KEY": API_KEY,

@@ -71,7 +71,7 @@ class FunctionOrder:
 
     @property
     def trial(self) -> bool:
-        """A function is no trial."""
+        """False: a function is not a trial."""
         return False
 
     @property
@@ -135,7 +135,7 @@ class FunctionOrder:
             inputs: the sorted inputs.
 
         Raises:
-            ConfigError: it is not in any file, or is no Python.
+            ConfigError: it is not in any file, or is not Python.
         """
         entries: dict[str, RemoteEntry | LocalEntry] = {**self._entries, **self._local}
         validators = [validator_module(validator) for validator in self._validators.values()]

@@ -93,7 +93,7 @@ class Job:
         if self.code is not None:
             folder.write(folder.code, self.code)
         for sent in self.sent:
-            # Its name is no proof: a volume's inputs are shared, and a machine may run the code of a pickle.
+            # Its name does not prove that: a volume's inputs are shared, and a machine may run the code of a pickle.
             if not sent.is_in(folder.input(sent.name)):
                 folder.write(folder.input(sent.name), sent.content)
 

@@ -187,7 +187,7 @@ class Order(Protocol):
             inputs: the sorted inputs, which may hold objects of the project's classes.
 
         Raises:
-            ConfigError: it is not in any file, or is no Python.
+            ConfigError: it is not in any file, or is not Python.
         """
         ...
 

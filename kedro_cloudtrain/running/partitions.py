@@ -159,7 +159,7 @@ def _of_dict(parameters: TrainingParameters, data: Any, where: str, what: str) -
     """Return the rows of each partition, whose columns are compared.
 
     Raises:
-        ConfigError: the data is no dict of partitions, or their columns differ.
+        ConfigError: the data is not a dict of partitions, or their columns differ.
     """
     if not isinstance(data, dict) or not all(isinstance(name, str) for name in data):
         raise ConfigError(
@@ -236,7 +236,7 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
     """Return the rows of each group, of those that are named if they are all there, and how many have no group.
 
     Raises:
-        ConfigError: the values are no names of groups.
+        ConfigError: the values cannot name groups.
     """
     present = values[values.notna()].astype(object)  # of categories, those that rows have
     try:

@@ -63,7 +63,7 @@ class PredictionOrder:
 
     @property
     def trial(self) -> bool:
-        """A prediction is no trial."""
+        """False: a prediction is not a trial."""
         return False
 
     @property

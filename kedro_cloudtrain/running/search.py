@@ -231,7 +231,7 @@ class TrainingSearch:
             raise ConfigError(f"`search.metric` is {metric!r}, and the metrics file has {', '.join(scores_of(metrics)) or 'no number'}.")
         score = scores_of(metrics).get(metric)
         if score is None:
-            reason = f"Trial {trial.number} has no {metric}: it is not defined for the rows that validate, or is no finite number."
+            reason = f"Trial {trial.number} has no {metric}: it is not defined for the rows that validate, or is not a finite number."
             return _Outcome("failed", receipt, error=JobFailedError(reason))
         return _Outcome("complete", receipt, score)
 

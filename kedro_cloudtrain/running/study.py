@@ -150,7 +150,7 @@ class Study:
         with self._lock, self._quiet():
             for key, value in facts.items():
                 trial.handle.set_user_attr(key, value)
-            # All that a sampler learns is in the trials; that of a grid would end an `optimize` that there is none of.
+            # All that a sampler learns is in the trials; a grid's would end a loop of Optuna's own, which does not run.
             self._study.sampler = self._optuna.samplers.RandomSampler()
             self._study.tell(trial.handle, score if state == "complete" else None, states[state])
         return FinishedTrial(trial.number, state, trial.values, score if state == "complete" else None, facts)

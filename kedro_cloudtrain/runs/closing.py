@@ -57,7 +57,7 @@ def _enter(node: NodeRecord, folder: JobFolder, *, gone: bool) -> bool:
         return gone
     result = None if folder.is_running() else folder.last_result()
     if result is None:
-        # A pod's folder here cannot tell: its result would be on the volume.
+        # A pod's folder on this computer cannot tell: its result would be on the volume.
         if not gone and (node.where != "local" or folder.state() is not JobState.LOST):
             return False
         node.state, node.error = str(JobState.LOST), _GONE

@@ -80,7 +80,7 @@ def costs(records: Iterable[RunRecord], by: str) -> list[CostGroup]:
 
 
 def paid(records: Iterable[RunRecord]) -> Iterator[tuple[RunRecord, NodeRecord, MachineRecord]]:
-    """Yield each pod that was paid for, once: two runs may have waited for the same one. Play money is none."""
+    """Yield each pod that was paid for, once: two runs may have waited for the same one. A rehearsal's play money does not count."""
     pods: set[str] = set()
     for run in records:
         for node in () if run.rehearsed else run.nodes:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # A run does not wait longer for it: git looks at every file.
 _WITHIN_S = 5.0
-# It takes no lock, since another git command may be at work; what is not in the repository is no change of it.
+# It takes no lock, since another git command may be at work; what is not in the repository does not change it.
 _STATUS = ("git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--", ".")
 
 

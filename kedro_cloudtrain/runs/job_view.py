@@ -128,7 +128,7 @@ def _rounds(folder: JobFolder) -> dict[int, Mapping[str, float | None]]:
 
 
 def _mean_rounds(folder: JobFolder) -> dict[int, Mapping[str, float | None]]:
-    """Read the history of a cross-validation, whose progress has the rounds of all fits behind one another; empty where it is no output."""
+    """Read the history of a cross-validation, whose progress has the rounds of all fits in a row; empty without one."""
     rounds: dict[int, Mapping[str, float | None]] = {}
     for row in _output(folder, "history") or ():
         if isinstance(row, dict) and isinstance(row.get("round"), int):

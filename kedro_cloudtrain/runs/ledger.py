@@ -97,7 +97,7 @@ class RunLedger:
         self._locks.release()
 
     def within_project(self, path: str) -> str:
-        """Return a path from the project's folder, if it is in there; else as it is."""
+        """Return a path relative to the project's folder, if it is below it; else as it is."""
         place, project = Path(path), self._home.parent
         return str(place.relative_to(project)) if path and place.is_relative_to(project) else path
 
@@ -249,5 +249,5 @@ def record_bytes(record: RunRecord) -> bytes:
 
 
 def is_shared(volume: Volume, project: Path) -> bool:
-    """Return whether others may see a volume: it is no directory within the project."""
+    """Return whether others may see a volume: it is not a directory within the project."""
     return not isinstance(volume, DirectoryVolume) or not volume.root.resolve().is_relative_to(project.resolve())

@@ -156,7 +156,7 @@ def _moment(seconds: float | None) -> str:
 
 def _breakable(name: str) -> Markup:
     """Return a name that a browser may wrap behind its dots and underscores."""
-    return Markup(re.sub(r"([._])(?=[^._])", r"\1<wbr>", str(escape(name))))  # noqa: S704  # escaped, and what is added is no text
+    return Markup(re.sub(r"([._])(?=[^._])", r"\1<wbr>", str(escape(name))))  # noqa: S704  # escaped, and only tags are added
 
 
 def _script_json(value: Any) -> str:

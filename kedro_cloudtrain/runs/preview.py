@@ -32,7 +32,7 @@ def node_text(project: Path, name: str) -> str:
         return f"# {name} has not run yet. Its script before a run: kedro cloudtrain render {name}"
     record, node = latest
     view = views_of(record, project).get(node.job)
-    script = view.script if view is not None and view.script else "# Its folder is gone: the volume is not here, or the job was cleaned."
+    script = view.script if view is not None and view.script else "# Its folder is gone: the volume is elsewhere, or the job was cleaned."
     return "\n".join([*(f"# {plain_text(line)}" for line in _receipt(record, node)), "", script])
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 VERSION = 1
 # A parameter that is longer than this, as JSON, is written as its digest.
 _MOST_CHARACTERS = 2_000
-# More than any release writes; what has more is no series of this kind.
+# More than any release writes; a longer series is not of this kind.
 _MOST_POINTS = 1_000
 
 

@@ -160,7 +160,7 @@ class RunRecorder:
             self._ledger.write(self.record)
 
     def _keep_writing(self) -> None:
-        """Write the record now and then: whoever looks at the run, or at what a killed one has left, sees its jobs and their pods."""
+        """Write the record now and then: a reader of the run, or of what a killed one has left, sees its jobs and their pods."""
         written: set[str] = set()
         while not self._over.wait(_WRITTEN_EVERY_S):
             so_far = self._so_far()

@@ -23,7 +23,7 @@ _HIGHER_IS_BETTER = {
 
 
 def scores_of(metrics: Any) -> dict[str, float]:
-    """Return the finite numbers among metrics, by name; none where they are no mapping."""
+    """Return the finite numbers among metrics, by name; none where they are not a mapping."""
     if not isinstance(metrics, dict):
         return {}
     return {

@@ -99,7 +99,7 @@ class DirectoryVolume:
         """Return the key and the size of the file, or of the largest part of a table of parts.
 
         Raises:
-            SourceError: there is no such file, or the folder is no table.
+            SourceError: there is no such file, or the folder is not a table.
         """
         with self.read(key) as path:
             if not path.is_dir():
@@ -111,7 +111,7 @@ class DirectoryVolume:
         """Yield the file itself, or the folder of a table of parts.
 
         Raises:
-            SourceError: there is no such file, or the folder is no table.
+            SourceError: there is no such file, or the folder is not a table.
         """
         path = self.path(key)
         if path.is_dir():

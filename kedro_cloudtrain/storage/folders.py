@@ -36,7 +36,7 @@ def parts_of(folder: str, entries: Mapping[str, Entry]) -> dict[str, Entry]:
         entries: what it holds, by the paths below it; a folder in it ends in a slash.
 
     Raises:
-        SourceError: the folder is no table.
+        SourceError: the folder is not a table.
     """
     try:
         return {name: entries[name] for name in table_parts(folder, entries)}

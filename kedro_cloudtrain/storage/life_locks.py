@@ -59,7 +59,7 @@ class LifeLocks:
         for file in visible(self._folder, _ENDING):
             if file.name == self._file(self._client).name:
                 continue
-            # While it is held: a client that has opened the file, and gets its lock later, sees that it is not there any more.
+            # While it is held: a client that has opened the file, and gets its lock later, sees that it is gone.
             with contextlib.suppress(OSError), file.open("r") as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(handle.fileno()).st_ino == file.stat().st_ino:

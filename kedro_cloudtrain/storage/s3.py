@@ -46,7 +46,7 @@ class S3Store(S3Calls):
     def exists(self, key: str) -> bool:
         """Return whether the store has a file of this key, or a table of parts."""
         entries = self._listed(key) if self.head(key) is None else None
-        with contextlib.suppress(SourceError):  # a folder that is no table
+        with contextlib.suppress(SourceError):  # a folder that is not a table
             return entries is None or bool(entries and parts_of(key, entries))
         return False
 
@@ -54,7 +54,7 @@ class S3Store(S3Calls):
         """Return the ETag and the size of the file, or of the parts of a table.
 
         Raises:
-            SourceError: there is no such file, or the folder is no table.
+            SourceError: there is no such file, or the folder is not a table.
         """
         head = self.head(key)
         if head is None:
@@ -71,7 +71,7 @@ class S3Store(S3Calls):
         """Yield the file, or the folder of a table of parts, as a temporary one on this computer.
 
         Raises:
-            SourceError: there is no such file, or the folder is no table.
+            SourceError: there is no such file, or the folder is not a table.
         """
         with scratch() as folder:
             path = folder / key.rpartition("/")[2]

@@ -235,7 +235,7 @@ class S3Calls(abc.ABC):
         """Check keys before any of them is in a request.
 
         Raises:
-            AuthError: one of them can be no key.
+            AuthError: one of them cannot be a key.
         """
         know(*(key for key in keys.values() if key))
         for name, key in keys.items():

@@ -88,7 +88,7 @@ def _descriptions(data_path: str | None) -> Any:
 
 
 class Moving(io.BytesIO):
-    """A content that is sent, which reports that it is read: a slow upload is no silence.
+    """A content that is sent, which reports that it is read: a slow upload is not a silent one.
 
     Args:
         content: the bytes.

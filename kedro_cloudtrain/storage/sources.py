@@ -150,7 +150,7 @@ class SentSource:
     file_format: str = "parquet"
 
 
-# `Bearer` and the like are no secrets.
+# `Bearer` and the like are not secrets.
 _SHORTEST_TOKEN = 12
 
 

@@ -23,7 +23,7 @@ def is_version_of(key: str, versioned_key: str) -> bool:
 
 
 def existing_versions(volume: Volume, key: str) -> Iterator[str]:
-    """Yield the versions of a table, the latest first; a folder in which no save was finished is none."""
+    """Yield the versions of a table, the latest first; a folder in which no save was finished is not one."""
     return (version for version in sorted(volume.folders(key), reverse=True) if volume.exists(version_key(key, version)))
 
 
@@ -71,7 +71,7 @@ def key_to_save(volume: Volume, key: str, version: str) -> str:
 
 def _checked(key: str, version: str) -> str:
     if not version or version in (".", "..") or "/" in version or "\\" in version:
-        raise SourceError(f"{version!r} is no version of {key}: a version is the name of a folder, like 2026-08-01T09.30.00.000Z.")
+        raise SourceError(f"{version!r} is not a version of {key}: a version is the name of a folder, like 2026-08-01T09.30.00.000Z.")
     return version_key(key, version)
 
 

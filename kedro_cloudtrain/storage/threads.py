@@ -80,7 +80,7 @@ class DaemonExecutor(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     result = task(*args, **kwargs)
-                except BaseException as error:  # noqa: BLE001  # whoever waits for the task gets it
+                except BaseException as error:  # noqa: BLE001  # the thread that waits for the task gets it
                     future.set_exception(error)
                 else:
                     future.set_result(result)

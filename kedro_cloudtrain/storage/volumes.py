@@ -55,7 +55,7 @@ class Volume(Protocol):
         """Return what tells whether the file, or the table of parts, is the same as before.
 
         Raises:
-            SourceError: there is no such file, or the folder is no table.
+            SourceError: there is no such file, or the folder is not a table.
         """
         ...
 
@@ -63,7 +63,7 @@ class Volume(Protocol):
         """Return the key and the size of the file, or of the largest part of a table of parts.
 
         Raises:
-            SourceError: there is no such file, or the folder is no table.
+            SourceError: there is no such file, or the folder is not a table.
         """
         ...
 
@@ -71,7 +71,7 @@ class Volume(Protocol):
         """Yield the file, or the folder of a table of parts, as one on this computer's disk.
 
         Raises:
-            SourceError: there is no such file, or the folder is no table.
+            SourceError: there is no such file, or the folder is not a table.
         """
         ...
 

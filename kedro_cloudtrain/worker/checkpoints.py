@@ -154,7 +154,7 @@ class Checkpoint:
             if whole and folder.is_dir() and latest["work"] == os.environ.get(WORK_VARIABLE, ""):
                 self.folder, self.rounds = folder, int(latest["rounds"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
-            pass  # The machine was lost while it wrote, or the file is none of this class's.
+            pass  # The machine was lost while it wrote, or the file is not of this class.
         if self.folder is None:
             shutil.rmtree(self._place, ignore_errors=True)
             return

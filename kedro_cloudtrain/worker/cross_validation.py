@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .kept_folds import KeptFolds
     from .target import Target
 
-# What is no score of a fold.
+# What is not a fold's score.
 _TOGETHER = ("confusion_matrix", "classes")
 
 
@@ -158,7 +158,7 @@ class CrossValidation:
                 return None
             return Fold(**about, **arrays)
         except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, BadZipFile):
-            return None  # The machine was lost while it wrote, or the file is none of this class's.
+            return None  # The machine was lost while it wrote, or the file is not of this class.
 
 
 def _mean_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

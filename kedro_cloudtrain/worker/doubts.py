@@ -75,7 +75,7 @@ def doubts(
     """
     wanted = set(names)
     for label in frame.columns:
-        # Some of the rows are no farther apart than all are: most columns of numbers end here.
+        # Some rows are not farther apart than all of them: most columns of numbers end here.
         if str(label) not in wanted:
             continue
         if label not in categorical and is_number(frame[label]) and span(frame[label]) <= WHOLE and not have_lost_digits(frame[label]):

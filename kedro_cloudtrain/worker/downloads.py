@@ -205,7 +205,7 @@ class _Request:
             raise _Break(f"{whole:,} of {size:,} bytes arrived")
 
     def describe(self) -> Description:
-        # HEAD is no oracle: many a web framework answers it with 404, 500, an empty file or nothing, where GET has the file.
+        # HEAD cannot be trusted: many a web framework answers it with 404, 500, an empty file or nothing, where GET has the file.
         head = dataclasses.replace(self, timeout_s=min(self.timeout_s, _HEAD_TIMEOUT_S))
         with contextlib.suppress(RefusedError, _Break):
             description = head.described_by("HEAD")

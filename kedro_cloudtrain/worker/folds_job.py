@@ -38,7 +38,7 @@ class FoldsJob(Job, abc.ABC):
     _outputs: Sequence[str]
     _checkpoint_of_fit: FitCheckpoint | None = None
     _folds: CrossValidation | None = None
-    _fold = 0  # the fit's number among the folds; 0 where it is none of a fold
+    _fold = 0  # the fit's number among the folds; 0 where it is not a fold's
 
     def rounds_of(self, rounds: int) -> int:
         """Return the rounds of a fit: those that are asked for, or on all rows as many as the folds' models have on average."""

@@ -133,7 +133,7 @@ class _Machine:
         self._report(progress)
 
     def next_batch(self) -> _Batch | None:
-        """Wait for the next batch and return it; None where there is none in time, or none is to come."""
+        """Wait for the next batch and return it; None where none comes in time, or none is expected."""
         waits_since = monotonic()
         try:
             while (waited_s := monotonic() - waits_since) < self._keep_s:
@@ -163,7 +163,7 @@ class _Machine:
             self._warm.close()
 
     def _read_batch(self, number: int) -> _Batch | None:
-        """Return a batch of this run; None where it is not there, or its archive is not whole yet."""
+        """Return a batch of this run; None where it is missing, or its archive is not whole yet."""
         content = _read(self._folder / batch_file(number))
         if content.get("run") != self._run:
             return None

@@ -106,7 +106,7 @@ class GroupJob:
             os.kill(self._process.pid, signal.SIGKILL)
 
     def _new_progress(self) -> Mapping[str, Any] | None:
-        """Return the last whole line of the job's progress; None where there is none that is new."""
+        """Return the last whole line of the job's progress; None where it is not new."""
         with contextlib.suppress(OSError, ValueError), (self._place / PROGRESS).open("rb") as stream:
             size = stream.seek(0, os.SEEK_END)
             if size != self._progress_size:

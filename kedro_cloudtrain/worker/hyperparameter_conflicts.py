@@ -179,6 +179,6 @@ def _below_one(value: Any) -> bool:
 
 
 def _is_one(value: Any, values: tuple[Any, ...]) -> bool:
-    # CatBoost's `Quantile:alpha=0.3` is a Quantile. True is no 1.
+    # CatBoost's `Quantile:alpha=0.3` is a Quantile. True does not count as 1.
     name = value.partition(":")[0] if isinstance(value, str) else value
     return any(each == name and isinstance(each, bool) == isinstance(name, bool) for each in values)

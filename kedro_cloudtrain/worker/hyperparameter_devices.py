@@ -30,7 +30,7 @@ class Rule:
         names: its synonyms.
         fine: the values that it takes there all the same.
         refused: the values that it refuses; none: all but `fine`.
-        most: the highest number that it takes there; None where it is no number's size that counts.
+        most: the highest number that it takes there; None where numbers do not count.
         losses: the losses with which it refuses them; none: any.
         instead: another value, as the end of a sentence.
     """

@@ -241,7 +241,7 @@ class Values:
     def _may_be_name(self, value: Any) -> bool:
         if not isinstance(value, str) and not self.or_null:
             return False
-        # What is no name is left to a library that has more than names.
+        # Anything but a name is left to a library that takes more than names.
         return all(self._has(name) or self._near(name) is None for name in self._names(value))
 
     def _has(self, name: str) -> bool:

@@ -125,7 +125,7 @@ _SAME_TEXT = """
     top_k topk
     forcedsplits_filename forced_splits forced_splits_file forced_splits_filename fs
 """
-# What a library, or its users, call a hyperparameter, and is a parameter of the training, by its name here.
+# The parameters of a training, each with the names by which a library or its users know it as a hyperparameter.
 _PARAMETERS_TEXT = {
     "early_stopping_rounds": "early_stopping_round early_stopping n_iter_no_change od_wait",
     "categorical_columns": """

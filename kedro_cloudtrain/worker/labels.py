@@ -32,7 +32,7 @@ def by_label(weights: Mapping[str, Any], classes: Sequence[Any], place: str) -> 
             shown = ", ".join(repr(each) for each in classes[:_SHOWN]) + (", …" if len(classes) > _SHOWN else "")
             truth = {"true": True, "false": False}.get(str(label).lower())
             hint = f" {put_in_quotes(truth, 'this label', classes)}." if truth is not None and _are_texts(classes) else ""
-            raise InputError(f"`{place}` names {label!r}, which is no class of the target. The classes are {shown}.{hint}")
+            raise InputError(f"`{place}` names {label!r}, which is not a class of the target. The classes are {shown}.{hint}")
         row[codes[_text(label)]] = weight
     return row
 

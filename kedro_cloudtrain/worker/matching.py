@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .encoding import Column, Features
 
 _NOUNS = {"number": "numbers", "boolean": "true and false", "date": "dates", "category": "text"}
-# Models learn from 32-bit numbers, and infinity is none that a tree can split at.
+# Models learn from 32-bit numbers, and no tree can split at infinity.
 _TOO_LARGE = "numbers larger than a model can use"
 _SHOWN = 5
 _FIRST_ROWS = 1000
@@ -88,7 +88,8 @@ def unknown_values(features: Features, frame: pd.DataFrame) -> Iterator[str]:
     """
     for column, values, unused in _encoded(features, frame):
         if 0 < unused.sum() < len(values):
-            fault = "are none that the model knows" if column.kind == "category" else f"are no {_NOUNS[column.kind]}"
+            nouns = _NOUNS[column.kind].replace(" and ", " or ")
+            fault = "the model does not know" if column.kind == "category" else f"are not {nouns}"
             if _too_large(column, values[unused]):
                 fault = f"are {_TOO_LARGE}"
             yield (

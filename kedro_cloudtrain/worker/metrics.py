@@ -33,7 +33,7 @@ def measure(
         A metric that is not defined is None: the AUC of rows of one class, for example.
     """
     if weight is not None:
-        # A row that does not count is no row: two classes of which one does not count are one.
+        # A row that does not count is left out: two classes of which one does not count are one.
         counted = weight > 0
         truth, output, weight = truth[counted], output[counted], weight[counted]
     if target.task == "regression":

@@ -43,7 +43,7 @@ def read_parquet(file: Any, location: Location, columns: Sequence[str] | None, f
         chosen = parquet_args(location)
         names = dict.fromkeys(name for part in parts for name in part.schema_arrow.names) if len(parts) > 1 else parts[0].schema_arrow.names
         require(location, chosen, list(names))
-        # pandas makes an index of some columns: they are none of the table's.
+        # pandas makes an index of some columns: the table does not have them.
         require(location, columns, [name for name in (names if chosen is None else chosen) if name not in parquet_index(parts[0])])
         wanted = chosen if columns is None else list(columns)
         tables = [_read_part(part, _held(part, wanted), selection_of(location)) for part in parts]

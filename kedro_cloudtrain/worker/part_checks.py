@@ -71,5 +71,5 @@ def count_rows(train: Sized, held: Sized, test: Sized | None) -> dict[str, int]:
 
 
 def _is_constant(matrix: NDArray[np.float32]) -> bool:
-    # A column at a time: the first that is none ends it.
+    # A column at a time: the first one that varies ends it.
     return all(bool(((column == column[:1]) | (np.isnan(column) & np.isnan(column[:1]))).all()) for column in matrix.T)

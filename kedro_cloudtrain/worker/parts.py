@@ -24,7 +24,7 @@ def table_parts(folder: str, paths: Iterable[str | Path]) -> list[str]:
         paths: what the folder holds: paths on disk, or names below it, of which those of folders end in a slash.
 
     Raises:
-        InputError: they are no table.
+        InputError: they do not make a table.
     """
     names = sorted({(path.name + "/" * path.is_dir()) if isinstance(path, Path) else path for path in paths})
     tops = sorted({name.partition("/")[0] for name in names})

@@ -66,7 +66,7 @@ class PredictionJob(Job):
             dataset_file: the sent list of its files.
 
         Raises:
-            InputError: it is no model, or one of another format.
+            InputError: it is not a model, or has another format.
             MachineError: the pod was rented for its GPU, and the library does not open it.
         """
         folder, size = laid_out(self.folder, dataset_file)
@@ -175,7 +175,7 @@ def loaded(folder: Path) -> TrainedModel:
     """Return the model of a folder, for a process that predicts by it.
 
     Raises:
-        InputError: it is no model, or one of another format.
+        InputError: it is not a model, or has another format.
     """
     model = load_model(folder)
     if model.library == "keras":

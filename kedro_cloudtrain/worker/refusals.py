@@ -26,7 +26,7 @@ _ABOUT: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = (
     (re.compile("weight", re.IGNORECASE), _WEIGHTS),
     (re.compile("label|target|base_score|pred|class|metric|objective|loss|group|quer", re.IGNORECASE), _OBJECTIVES),
 )
-# A machine that has no memory left is no mistake in a value, whatever names the message has.
+# A machine that is out of memory is not a mistake in a value, whatever names the message has.
 _NO_MISTAKE = re.compile("memory|alloc", re.IGNORECASE)
 
 

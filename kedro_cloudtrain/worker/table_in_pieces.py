@@ -48,7 +48,7 @@ class TableInPieces:
     Attributes:
         rows: how many rows it has.
         names: the features.
-        frame: of the rows that have a target, the columns that are no features alone; their index has their numbers in the table.
+        frame: of the rows that have a target, the columns that are not features; their index has their numbers in the table.
     """
 
     def __init__(self, location: Location, roles: Roles, place: str) -> None:

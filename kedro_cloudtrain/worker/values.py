@@ -122,7 +122,7 @@ def _fits_parquet(frame: Any) -> bool:
 
 
 def _holds_both_gaps(column: Any) -> bool:
-    """Return whether a column of pandas' own numbers holds NaN, which is no NA: parquet makes one of the two."""
+    """Return whether a column of pandas' own numbers holds NaN, which is not NA: parquet makes one of the two."""
     if type(column.dtype).__name__ not in ("Float32Dtype", "Float64Dtype"):
         return False
     numbers = column.to_numpy(dtype=float, na_value=0.0)

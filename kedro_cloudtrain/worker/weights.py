@@ -26,7 +26,7 @@ def row_weights(values: pd.Series) -> NDArray[np.float64]:
     """Return a column's weights, float64 of shape (rows,).
 
     Raises:
-        InputError: names the first row whose value is no weight.
+        InputError: names the first row whose value is not a weight.
     """
     kind = kind_of(values)
     if kind not in ("number", "boolean"):
@@ -51,7 +51,7 @@ def check_weights(values: pd.Series, *, whole: bool = False) -> None:
     """Check the weights of some rows; of all of them if `whole`.
 
     Raises:
-        InputError: a value is no weight, or no row counts.
+        InputError: a value is not a weight, or no row counts.
     """
     weights = row_weights(values)
     if whole:

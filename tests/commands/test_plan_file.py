@@ -287,7 +287,7 @@ def test_a_plan_for_pods_is_held_before_a_pod_is_created(account: Account) -> No
     assert not account.created
     use_settings(project, settings.format(gpu="NVIDIA L4"))
     penguins.write_text(text)
-    # Prices and stock are no part of a plan.
+    # Prices and stock are not part of a plan.
     account.cloud.runpod.offers.gpus = [offered for offered in account.cloud.runpod.offers.gpus if offered.id == "NVIDIA L4"]
     run(project, "--env=runpod", "--runner-params", "plan=plan.json", **account.environment)
     assert len(account.created) == 1

@@ -285,8 +285,10 @@ def test_a_child_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_process_without_a_run_that_is_ended_ends_its_child_first(number: signal.Signals, tmp_path: Path) -> None:
+    # Where `nohup` runs the tests, SIGHUP would be ignored.
     program = (
-        "import os, pathlib; from kedro_cloudtrain.storage.children import run_child\n"
+        "import os, pathlib, signal; from kedro_cloudtrain.storage.children import run_child\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "run_child(['sh', '-c', 'sleep 60 & echo $! > new; mv new child; wait'], folder=pathlib.Path(), environment=os.environ, text='', "
         "timeout_s=60)"
     )

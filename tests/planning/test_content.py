@@ -123,7 +123,7 @@ def test_what_is_in_memory_is_compared_by_its_value(tmp_path: Path) -> None:
     assert content(tmp_path, MemoryDataset(TABLE.copy())) == first
     assert content(tmp_path, MemoryDataset(TABLE + 1)).digest not in (None, first.digest)
     lock = MemoryDataset(threading.Lock(), copy_mode="assign")
-    assert content(tmp_path, lock) == Content(opaque="it is in memory, and is no data that can be compared")
+    assert content(tmp_path, lock) == Content(opaque="it is in memory, and its value cannot be compared")
 
 
 def test_what_no_file_has_is_named(tmp_path: Path) -> None:

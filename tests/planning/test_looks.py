@@ -245,7 +245,7 @@ def test_a_class_that_the_target_does_not_have_is_a_problem_where_all_are_known(
     frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict[str, Any] = {"model_type": "catboost_binary_classification", "target_column": "yes"}
-    for weights, words in (({"maybe": 2}, "names 'maybe', which is no class"), ({False: 2}, "YAML reads no")):
+    for weights, words in (({"maybe": 2}, "names 'maybe', which is not a class"), ({False: 2}, "YAML reads no")):
         (problem,) = look(tmp_path, table(tmp_path, frame, "text"), **asked, hyperparameters={"class_weights": weights}).problems
         assert words in problem
     assert look(tmp_path, table(tmp_path, frame, "text"), **asked, hyperparameters={"class_weights": {"no": 2}}).problems == ()

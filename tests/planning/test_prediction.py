@@ -236,7 +236,7 @@ def test_categories_that_the_model_does_not_know_are_a_note(made: Flights) -> No
     made.write(flights(300).assign(carrier=["ZZ", *flights(300)["carrier"][1:]]))
     (note,) = made.look().notes
     assert note == (
-        "`flights`: column `carrier` has 1 of 273 values in its first rows that are none that the model knows, such as 'ZZ': each counts "
+        "`flights`: column `carrier` has 1 of 273 values in its first rows that the model does not know, such as 'ZZ': each counts "
         "as missing."
     )
 

@@ -259,7 +259,7 @@ def test_an_output_lies_below_outputs(path: str) -> None:
 
 
 def test_an_output_elsewhere_on_this_computer_is_not_read(volume: DirectoryVolume, tmp_path: Path) -> None:
-    """Whoever writes to a volume might name a file of the client's, whose content the node then returns."""
+    """A user who writes to a volume might name a file of the client's, whose content the node then returns."""
     secret = tmp_path / "outputs/secret.json"
     secret.parent.mkdir()
     secret.write_text('{"password": 1}')

@@ -131,7 +131,7 @@ def test_a_group_that_fails_does_not_lose_the_others_and_is_trained_alone_by_the
         ({1: BudgetExceededError("$2 are spent")}, BudgetExceededError, 2, "1 of 8 groups of train is trained, 7 were not started"),
         # The first five fail: so would the others.
         (dict.fromkeys(range(8), HyperparameterError("no such loss")), HyperparameterError, 5, "5 have failed: a, b, c, d, e, 3 were not"),
-        # What is no group's fault ends the node at once.
+        # An error that is not of one group alone ends the node at once.
         ({2: BackendError("RunPod refuses")}, BackendError, 3, "RunPod refuses"),
     ],
 )

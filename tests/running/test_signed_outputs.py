@@ -40,7 +40,7 @@ NAME = "thing-0123456789ab"
 
 
 class Evil:
-    """Whoever unpickles it makes a file."""
+    """A process that unpickles it makes a file."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -95,7 +95,7 @@ def test_a_notice_has_state_scores_dollars_and_the_place_of_the_page(receiver: R
         (RunState.FAILED, ("finished", "failed"), {}, [("shop, nightly: failed", "failure")]),
         (RunState.INTERRUPTED, ("failed",), {}, [("shop, nightly: interrupted", "warning")]),
         (RunState.DETACHED, ("finished",), {}, [("shop, nightly: detached", "info")]),
-        # A pipeline that nobody has named is not named, and a rehearsal is no run that costs anything.
+        # A pipeline that nobody has named is not named, and a rehearsal costs nothing.
         (RunState.SUCCEEDED, ("finished",), {"pipeline": "__default__"}, [("shop: done", "success")]),
         (RunState.FAILED, ("failed",), {"pipeline": "__default__", "rehearsed": True}, [("shop: failed, rehearsed", "failure")]),
         (RunState.SUCCEEDED, ("finished",), {"project": ""}, [("nightly: done", "success")]),

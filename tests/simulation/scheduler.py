@@ -78,7 +78,7 @@ class Task:
             self._call()
         except Killed:
             pass
-        except BaseException as error:  # noqa: BLE001  # whoever joins it sees the error
+        except BaseException as error:  # noqa: BLE001  # the thread that joins it sees the error
             self.error = error
         self.done = True
         self._scheduler.back.release()

@@ -88,7 +88,7 @@ class World:
 
     def run(self) -> Outcome:
         """Lead the world to its end, and return what it has shown."""
-        templates()  # Before the world begins: what preparing them draws is no part of it.
+        templates()  # Before the world begins: what preparing them draws does not count.
         self.bucket.files["datasets/penguins.csv"] = b"x,body_mass_g\n1,2\n"
         with self._journal(), installed(self.scheduler, self._chance, self._home, self._disk):
             try:

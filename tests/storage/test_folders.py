@@ -1,4 +1,4 @@
-"""A table that is a folder of parquet parts, as Spark writes it, on this computer and on an S3 server; and a folder that is no table."""
+"""A table that is a folder of parquet parts, as Spark writes it, on this computer and on an S3 server; and a folder that is not a table."""
 
 from __future__ import annotations
 

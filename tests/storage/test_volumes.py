@@ -184,7 +184,7 @@ def test_a_versioned_table_is_kept_as_kedro_keeps_its_own(kind: str, cloud: Clou
 
     first = entry(FIRST)
     assert not first.exists()
-    with pytest.raises(DatasetError, match=rf"There is no version of {KEY} .*: kedro cloudtrain upload FILE {KEY}/VERSION/t.parquet"):
+    with pytest.raises(DatasetError, match=rf"There is not a version of {KEY} .*: kedro cloudtrain upload FILE {KEY}/VERSION/t.parquet"):
         first.load()
     first.save(pd.DataFrame({"x": [1]}))
     entry(SECOND).save(pd.DataFrame({"x": [2]}))
@@ -199,7 +199,7 @@ def test_a_versioned_table_is_kept_as_kedro_keeps_its_own(kind: str, cloud: Clou
     assert latest.exists()
     assert latest.resolve_load_version() == SECOND
     assert latest.list_versions(full_path=False) == [SECOND, FIRST]
-    # A folder in which a save has not ended is no version.
+    # A folder in which a save has not ended is not a version.
     (root / KEY / "2027-01-01T00.00.00.000Z").mkdir(parents=True)
     latest.release()
     assert latest.resolve_load_version() == SECOND
@@ -213,7 +213,7 @@ def test_a_versioned_table_is_kept_as_kedro_keeps_its_own(kind: str, cloud: Clou
     assert [int(catalog.load("t", version=version)["x"].iloc[0]) for version in (FIRST, None)] == [1, 2]
     # Without `versioned` it is one table, and there is none.
     assert not entry(THIRD, versioned=False).exists()
-    with pytest.raises(DatasetError, match="is no version of"):
+    with pytest.raises(DatasetError, match="is not a version of"):
         entry(THIRD, "a/b").load()
 
 

@@ -394,7 +394,7 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     "a seed below 0": lambda made: made.parameters.update(seed=-1),
     "two ways to validate": lambda made: made.parameters.update(validation={"column": "kind", "time_column": "day"}),
     "a validation of everything": lambda made: made.parameters.update(validation={"fraction": 1.0}),
-    "a validation table that is no input": lambda made: made.parameters.update(validation={"dataset": "other"}),
+    "a validation table that is not an input": lambda made: made.parameters.update(validation={"dataset": "other"}),
     "a misspelt target": lambda made: made.parameters.update(target_column="amont"),
     "a misspelt feature": lambda made: made.parameters.update(feature_columns=["a", "color"]),
     "a missing time column": lambda made: made.parameters.update(validation={"time_column": "date"}),
@@ -460,7 +460,7 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
         made.parameters.pop("feature_columns"),
         made.parameters.update(categorical_columns=["shop"]),
     ),
-    "a categorical column that is no feature": lambda made: made.parameters.update(categorical_columns=["day"]),
+    "a categorical column that is not a feature": lambda made: made.parameters.update(categorical_columns=["day"]),
     "a categorical column of decimals": lambda made: made.parameters.update(categorical_columns=["a"]),
     "a weight column that is not there": lambda made: made.parameters.update(weight_column="weight"),
     "a weight column of text": lambda made: made.parameters.update(weight_column="day"),
@@ -519,8 +519,8 @@ MISTAKES: dict[str, Callable[[Draft], Any]] = {
     "a function without a name": lambda made: made.names.update(function="lambda frame: {'rows': len(frame)}"),
     "a function within another": lambda made: made.names.update(function="__import__('shop.steps').steps.nested()"),
     "a template with an unknown name": lambda made: _own_template(made, "print({{ nothing }})\n"),
-    "a template that is no Python": lambda made: _own_template(made, "print(\n"),
-    "a late import of what is no Python": lambda made: _counting(made, "from shop import late", "def (:\n"),
+    "a template that is not Python": lambda made: _own_template(made, "print(\n"),
+    "a late import of what is not Python": lambda made: _counting(made, "from shop import late", "def (:\n"),
 }
 if KEDRO >= (1, 6):
     MISTAKES |= {
@@ -548,5 +548,5 @@ VARIANTS = {
     "a deadline below 0",
     "a backend of another name",
     "a node that is nowhere",
-    "a template that is no Python",
+    "a template that is not Python",
 }

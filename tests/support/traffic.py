@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Traffic:
-    """Counts the bytes of this process's connections to others; its own scheduler and client are no others to each other."""
+    """Counts the bytes of this process's connections to others; traffic between its own scheduler and client does not count."""
 
     def __init__(self) -> None:
         self._bytes: dict[tuple[int, int], int] = {}

@@ -236,7 +236,7 @@ def test_balanced_is_what_scikit_learn_calls_balanced(job: Job) -> None:
 def test_a_class_weight_that_weighs_no_class_is_refused(job: Job) -> None:
     key = job.table("t.csv", contradictions("binary_classification"))
     result = job.run_here("xgboost_binary_classification", key, "y", class_weight={"1": 3, "2": 5})
-    assert "`class_weight` names '2', which is no class of the target. The classes are 0, 1." in result["error"]["message"]
+    assert "`class_weight` names '2', which is not a class of the target. The classes are 0, 1." in result["error"]["message"]
     result = job.run_here("xgboost_binary_classification", key, "y", class_weight={"1": 0})
     assert "The training rows of a weight above 0 have one class of `y` only, 0" in result["error"]["message"]
     result = job.run_here("xgboost_regression", key, "y", class_weight="balanced")
@@ -256,7 +256,7 @@ def test_what_is_watched_is_what_the_metrics_file_has_under_the_name(job: Job, l
     random = np.random.default_rng(5)
     frame = contradictions(task)
     frame["a"] += random.normal(scale=0.5, size=ROWS)
-    frame["y"] += 2 if task == "regression" else 0  # a share of 0 is no number
+    frame["y"] += 2 if task == "regression" else 0  # a share of 0 is not defined
     recipe, key = f"{library}_{task}", job.table("t.csv", frame if weighted else frame.drop(columns="w"))
     asked: dict[str, Any] = {"validation": {"column": "part"}, "hyperparameters": FEW_ROUNDS[library]}
     asked |= {"weight_column": "w"} if weighted else {}

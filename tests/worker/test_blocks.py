@@ -47,7 +47,7 @@ def network() -> Any:
 def fit(model: Any, **more: Any) -> Any:
     import keras
 
-    # As the job's checkpoint does it; what Keras draws before the first epoch is no part of the fit.
+    # As the job's checkpoint does it; what Keras draws before the first epoch is not part of the fit.
     seeding = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: keras.utils.set_random_seed(5 + epoch))
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
     held = ([X[:77], CODES[:77]], Y[:77])

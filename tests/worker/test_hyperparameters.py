@@ -217,7 +217,7 @@ def test_the_weights_of_classes_are_given_by_their_labels(classes, weights, row)
 
 
 def test_a_weight_of_a_class_that_the_target_does_not_have_is_refused() -> None:
-    with pytest.raises(InputError, match=r"names '2', which is no class of the target\. The classes are 0, 1\."):
+    with pytest.raises(InputError, match=r"names '2', which is not a class of the target\. The classes are 0, 1\."):
         by_class({"class_weights": {"0": 1, "2": 3}}, (0, 1))
     with pytest.raises(HyperparameterError, match=r'YAML reads no, off and false as False, .* Put it in quotes, as in "off"\.'):
         by_class({"class_weights": {"False": 1}}, ("off", "on"))

@@ -20,10 +20,10 @@ ALL = {
 }
 SOME = {
     "infinity": ([1.0, np.inf], "1 of 2 values in its first rows that are numbers larger than a model can use, such as inf"),
-    "text": (["1.0", "far"], "1 of 2 values in its first rows that are no numbers, such as 'far'"),
+    "text": (["1.0", "far"], "1 of 2 values in its first rows that are not numbers, such as 'far'"),
     "text and infinity": (
         pd.Series([1.0, "far", np.inf], dtype=object),
-        "2 of 3 values in its first rows that are no numbers, such as 'far'",
+        "2 of 3 values in its first rows that are not numbers, such as 'far'",
     ),
 }
 

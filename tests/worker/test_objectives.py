@@ -141,7 +141,7 @@ def test_an_objective_makes_a_model_of_its_task_or_is_refused(library: str, task
     try:
         measured = scores(library, task, given, SHARES if shares else TARGETS[task])
     except Exception:  # noqa: BLE001  # each library has its own
-        # Of a library's own mistakes, as of a model whose output is no prediction.
+        # Of a library's own mistakes, such as a model whose output is not a prediction.
         assert refused or objective in UNKNOWN
         return
     if task == "regression":

@@ -19,7 +19,7 @@ def find_api_key(home: Path | None = None) -> tuple[str, str]:
     The file is the one that RunPod's SDK writes (`[default] api_key = "…"`) or that runpodctl writes (`apikey = "…"`).
 
     Raises:
-        AuthError: no key is found, it is none, or the file cannot be read.
+        AuthError: no key is found, it cannot be a key, or the file cannot be read.
     """
     key = os.environ.get("RUNPOD_API_KEY", "").strip()
     if key:
@@ -50,7 +50,7 @@ def connect() -> RunPodApi:
     """Return a client with the account's key.
 
     Raises:
-        AuthError: no key is found, or it is none.
+        AuthError: no key is found, or it cannot be a key.
         ConfigError: requests is not installed.
     """
     if importlib.util.find_spec("requests") is None:

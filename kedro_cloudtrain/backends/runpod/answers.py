@@ -37,9 +37,9 @@ def parse(model: type[Answer], value: object) -> Answer:
 
 
 def page_entries(page: object, name: str) -> tuple[list[object], str] | None:
-    """Return the entries of one page of a list and the cursor of the next page, empty behind the last; None if it is no such page.
+    """Return the entries of one page of a list and the cursor of the next page, empty behind the last; None if it is not such a page.
 
-    A page without its list is none: to take it for an empty one would be to take each pod for gone.
+    A page without its list does not count: to take it for an empty one would be to take each pod for gone.
     """
     if not isinstance(page, dict):
         return None
@@ -50,12 +50,12 @@ def page_entries(page: object, name: str) -> tuple[list[object], str] | None:
 
 
 def malformed_list(name: str, path: str) -> ApiError:
-    """Return the error for a list that is none."""
+    """Return the error for an answer that is not a list."""
     return ApiError(f"RunPod's API returned a malformed list of {name}: GET {path}. {STATUS_PAGE}")
 
 
 def log_lines(stream: Iterable[bytes]) -> Iterator[LogLine]:
-    """Yield the lines of a log from its server-sent events; what is none is left out."""
+    """Yield the lines of a log from its server-sent events; anything else is left out."""
     event_id = ""
     for line in stream:
         field, _, value = line.decode(errors="replace").partition(":")

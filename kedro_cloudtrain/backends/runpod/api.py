@@ -271,7 +271,7 @@ class RunPodApi:
         """Return all entries of a list, whose pages name the next one by a cursor.
 
         Raises:
-            ApiError: the answer is no list, or its pages do not end.
+            ApiError: the answer is not a list, or its pages do not end.
         """
         entries: list[Any] = []
         cursors: set[str] = set()

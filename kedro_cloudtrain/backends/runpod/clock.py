@@ -16,7 +16,7 @@ def now_s() -> float:
 
 
 def clock_ahead_s(date: str | None) -> float | None:
-    """Return how far this computer's clock is ahead of the one that has written a Date header, in seconds; None where it is no date."""
+    """Return how far this computer's clock is ahead of the one that has written a Date header, in seconds; None where it is not a date."""
     try:
         return time.time() - parsedate_to_datetime(date or "").timestamp()
     except ValueError:

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What is more, negative, or no number is no price.
+# Anything above it, below 0, or not a number is not a price.
 _MOST_USD = 1e6
 _MOST_SECONDS = 1e9
-# It becomes a part of a URL: anything else would ask for, or delete, something that is no pod.
+# It becomes a part of a URL: anything else would ask for, or delete, something other than a pod.
 # How the id begins of a cluster that stands for a pod.
 CLUSTER_PREFIX = "cluster/"
 PodId = Annotated[str, Field(pattern=r"\A(cluster/)?[A-Za-z0-9_-]{1,200}\z")]

@@ -117,7 +117,7 @@ class KeptPodJob:
             result = self._remote.result(attempt or None)
             if result is not None or gone:
                 if result is not None and result.state == "succeeded" and not self._remote.packs_outputs:
-                    with contextlib.suppress(CloudTrainError):  # Whoever takes the outputs is told what is wrong with them.
+                    with contextlib.suppress(CloudTrainError):  # The client that takes the outputs reports what is wrong with them.
                         self._remote.fetch(result, ["metrics"])
                 return result
             if member is not None and member.result(attempt) is not None:

@@ -82,7 +82,7 @@ class PodLedger:
     long as it lives, however it ends.
 
     Args:
-        account: the digits of the account, as `RunPodApi.account` has them; the pods of another one are no concern of this ledger.
+        account: the digits of the account, as `RunPodApi.account` has them; this ledger leaves the pods of other accounts alone.
         folder: the ledger's folder; left out, the one that all projects of this user share.
     """
 
@@ -150,7 +150,7 @@ class PodLedger:
         return entries
 
     def has_client(self, entry: LedgerEntry) -> bool:
-        """Return whether the client of an entry lives, here or on a computer that this one knows nothing of."""
+        """Return whether the client of an entry may be alive: on this computer, or on one that this one knows nothing of."""
         return entry.shared or not entry.client or self._lives.lives(entry.client)
 
     def dead(self) -> dict[str, LedgerEntry]:

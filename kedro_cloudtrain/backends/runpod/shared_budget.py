@@ -1,8 +1,8 @@
 """A budget that several clients share, kept on their volume, which knows no lock and no conditional write.
 
-Each client has a file of its own, in which it claims a pod's worst case before it looks at what the others have claimed. Of two clients
-that claim at the same moment at least one sees the other's claim, and whoever sees more than the budget withdraws: together they may both
-start nothing for a moment, but never pass the budget.
+Each client has a file of its own, in which it claims a pod's worst case before it looks at the others' claims. Of two clients that claim at
+the same moment, at least one sees the other's claim, and a client that sees more than the budget withdraws: for a moment neither may start
+anything, but together they never pass the budget.
 """
 
 from __future__ import annotations

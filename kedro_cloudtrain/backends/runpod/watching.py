@@ -89,7 +89,7 @@ class PodWatch:
             self._asking.discard(entry.name)
             if _is_refusal(error):
                 self._ledger.settle(entry.name)
-                on_gone(False)  # no pod was there
+                on_gone(False)  # no pod existed
             else:
                 with self._lock:
                     self._unanswered[entry.name] = on_gone
@@ -190,7 +190,7 @@ class PodWatch:
         for _ in range(_FINAL_LISTS):
             if not left:
                 break
-            with self._lock:  # Whoever ends this process meanwhile names them.
+            with self._lock:  # A signal that ends this process meanwhile names them.
                 self.left |= {pod_id: self._pods[pod_id].usd_per_hour for pod_id in left if pod_id in self._pods}
             self._terminate_all(left)
             time.sleep(min(1.0, self._pace.list_every_s))  # A list may have a pod for a moment longer.
@@ -379,7 +379,7 @@ class PodWatch:
             given_up = {name: self._unanswered.pop(name) for name in late}
         for name in set(late) - listed:
             self._ledger.settle(name)
-            given_up[name](False)  # no pod was there
+            given_up[name](False)  # no pod existed
 
 
 def _is_refusal(error: BaseException) -> bool:

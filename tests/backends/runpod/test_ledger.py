@@ -1,4 +1,4 @@
-"""The ledger of pods: each has an entry from before its creation until RunPod does not list it, whoever dies in between."""
+"""The ledger of pods: each has an entry from before its creation until RunPod does not list it, whichever process dies in between."""
 
 from __future__ import annotations
 
