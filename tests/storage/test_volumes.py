@@ -184,7 +184,7 @@ def test_a_versioned_table_is_kept_as_kedro_keeps_its_own(kind: str, cloud: Clou
 
     first = entry(FIRST)
     assert not first.exists()
-    with pytest.raises(DatasetError, match=rf"There is not a version of {KEY} .*: kedro cloudtrain upload FILE {KEY}/VERSION/t.parquet"):
+    with pytest.raises(DatasetError, match=rf"There is no version of {KEY} .*: kedro cloudtrain upload FILE {KEY}/VERSION/t.parquet"):
         first.load()
     first.save(pd.DataFrame({"x": [1]}))
     entry(SECOND).save(pd.DataFrame({"x": [2]}))
