@@ -91,7 +91,7 @@ def know(*secrets: str) -> None:
 def fault_of_key(key: str) -> str | None:
     """Return what is wrong with a key, a token or an id that goes into a header of a request, without its characters; None if nothing is.
 
-    A client that is given such a one says so with all of it, in a stack trace.
+    An HTTP client would show the whole of such a key in a stack trace.
     """
     if key.isascii() and key.isprintable() and " " not in key:
         return None

@@ -31,7 +31,7 @@ def plain_text(text: str) -> str:
 
 
 def for_stream(text: str, stream: TextIO) -> str:
-    """Return a text as it may be written to a stream: plain on a terminal; a file or a pipe gets what there is."""
+    """Return a text as it may be written to a stream: plain on a terminal; as it is for a file or a pipe."""
     return plain_text(text) if stream.isatty() else text
 
 

@@ -52,7 +52,7 @@ class LocalBackend:
         self._cores = usable_cores()
         self._jobs = jobs
         self._closed = threading.Event()
-        # Of machines that are kept: to pass them the locks of their later jobs, and when that was last.
+        # The sockets by which machines that are kept get the locks of later jobs, and when each got its last.
         self._sockets: dict[str, socket.socket] = {}
         self._handed_in_at: dict[str, float] = {}
 

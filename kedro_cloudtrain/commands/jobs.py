@@ -147,7 +147,7 @@ def _enter_end(metadata: ProjectMetadata, settings: Settings, job: str, *, gone:
 @click.command()
 @click.option("--older-than", default="30d", show_default=True, help="An age: 30d, 12h or 45m.")
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
-@click.option("--environments", is_flag=True, help="Delete the packages that no pod has used for so long, instead of jobs.")
+@click.option("--environments", is_flag=True, help="Delete the packages that no pod has used for that time, instead of jobs.")
 @env_option
 @click.pass_obj
 def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, environments: bool, env: str | None) -> None:

@@ -62,7 +62,7 @@ class _Fault(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
     "faults",
     multiple=True,
     type=_Fault(),
-    help="What goes wrong, once or so many times: vanish, never-starts, loops, errors, no-cuda, dear, cannot-end, no-capacity, "
+    help="What goes wrong, once or TIMES: vanish, never-starts, loops, errors, no-cuda, dear, cannot-end, no-capacity, "
     "lost-answer, api-down, api-slow, cannot-terminate or volume-down. May be repeated.",
 )
 @click.option(

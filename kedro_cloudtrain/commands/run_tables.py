@@ -128,7 +128,7 @@ def remarks(record: RunRecord) -> Iterator[str]:
 def comparison_table(comparison: Comparison, width: int) -> FittedTable | Table:
     """Lay a comparison out as a table: a column a run, the better of its scores marked.
 
-    Where it is wider than so many characters, each value is wrapped within its column, and runs go on standing side by side; only where
+    Where it is wider than the terminal, each value is wrapped within its column, and runs go on standing side by side; only where
     there are more runs than that leaves room for, their values stand below one another.
     """
     runs = comparison.runs

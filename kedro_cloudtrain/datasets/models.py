@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.worker.models import TrainedModel
 
-# Of a folder's name, which may have 255 bytes on most systems.
+# The longest part of a folder's name, which may have 255 bytes on most systems.
 _LONGEST = 80
 
 

@@ -147,7 +147,7 @@ class TrainingHistoryDataset(_JsonFile, AbstractVersionedDataset[Any, Any]):
             raise ConfigError('The chart of a training history needs plotly: pip install "kedro-cloudtrain[viz]"') from error
         rows = self.load()
         if rows["round"].duplicated().any():
-            # Of several fits, whose names stand before the rounds: their mean.
+            # Several fits, whose names stand before the rounds, are shown by their mean.
             rows = rows.iloc[:, list(rows.columns).index("round") :].groupby("round", as_index=False).mean(numeric_only=True)
         metrics = rows.columns.drop("round")
         names = dict.fromkeys(name.partition("_")[2] or name for name in metrics)

@@ -20,8 +20,8 @@ class Machine(VolumeRecord):
         group: the name of the group whose machine runs the job.
         client: the id of the client that asked for the pod.
         gpu: the GPU's name.
-        gpu_count: how many.
-        machines: how many machines there are, each with so many GPUs.
+        gpu_count: how many GPUs each machine has.
+        machines: how many machines there are.
         cpu: the CPU's kind, of a pod without a GPU.
         vcpu_count: how many of its cores.
         claimed_at: when the pod was asked for, in seconds since 1970.

@@ -74,7 +74,7 @@ class Origins:
             return
         origin = _origin(name)
         if origin.travels:
-            # Of this package a machine has what a job needs.
+            # A machine gets from this package what a job needs.
             if name not in above and name != "kedro-cloudtrain":
                 for inner in _requires(name, requirement.extras):
                     yield from self._resolved(inner, above | {name})

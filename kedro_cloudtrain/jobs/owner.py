@@ -1,4 +1,4 @@
-"""Whose job it is: a volume serves many projects, and a command speaks of its own project's jobs."""
+"""The projects that own a job: a volume serves many projects, and a command shows its own project's jobs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def owners(folder: JobFolder) -> set[str]:
 
 
 def is_of(folder: JobFolder, project: str) -> bool:
-    """Return whether a job is a project's; one of which nothing is known may be anybody's."""
+    """Return whether a job is a project's; a job of an unknown project may be any project's."""
     projects = owners(folder)
     return not projects or project in projects
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONGEST_PATH = 1024
-# A column of so many texts that all look like paths is one of keys: what follows is not looked at.
+# When this many texts of a column all look like paths, they are keys: the rest is not looked at.
 _MOST_CANDIDATES = 1_000_000
 # Where a pattern of paths begins to be one: `data/*.csv`, `data/{year}.csv`.
 _PATTERN = re.compile(r"[*?\[{]")

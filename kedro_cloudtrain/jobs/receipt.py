@@ -36,7 +36,7 @@ class MachineUse:
     ended: str
 
     def so_far(self, seconds: float) -> MachineUse:
-        """Return what the pod was used for after so many seconds."""
+        """Return what the pod was used for at a time, in seconds."""
         return dataclasses.replace(self, seconds=seconds, cost_usd=seconds / 3600 * self.usd_per_hour)
 
 

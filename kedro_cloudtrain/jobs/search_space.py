@@ -120,8 +120,8 @@ class Search(SettingsModel):
         direction: `minimize` or `maximize`; left out, the metric tells.
         sampler: what asks: `tpe`, `random`, `grid`, `cmaes` or `qmc`.
         pruner: what ends a trial early: `none`, `median`, `hyperband` or `successive_halving`.
-        timeout_s: after so many seconds no further trial begins.
-        max_cost_usd: once so many dollars are spent no further trial begins.
+        timeout_s: no further trial begins after this many seconds.
+        max_cost_usd: no further trial begins once this many dollars are spent.
         parallel: how many trials run at once, each on a machine of its own.
         seed: of the sampler; left out, that of the training.
 

@@ -64,7 +64,7 @@ def processes_here(parameters: TrainingParameters, gpu_count: int, machines: int
 
     Args:
         parameters: as `parameters.yml` has them.
-        gpu_count: how many GPUs are to share it, if this computer has so many and the library uses them.
+        gpu_count: how many GPUs are to share it, if this computer has them and the library uses them.
         machines: how many machines are to: here they are processes.
     """
     library = library_of(parameters.model_type)

@@ -7,7 +7,7 @@ import dataclasses
 # A float32 matrix, its quantised copy, gradients and the library's own buffers: about what XGBoost's "memory usage" notes give.
 _BYTES_A_CELL = 12
 _LIBRARY_GB = 2.0
-# Of the host: the table as it is read, the matrix and its parts. benchmarks/recipes.py shows the peaks.
+# The host holds the table as it is read, the matrix and its parts. benchmarks/recipes.py shows the peaks.
 _RAM_BYTES_A_CELL = 24
 _DISK_BYTES_A_CELL = 5
 # Several copies of a piece are in memory at a time: as it is read, as the library takes it, as it is written.
@@ -95,5 +95,5 @@ class Workload:
         return self.library in _SHARED_BY_GPUS
 
     def fits(self, memory_gb: float, gpu_count: int) -> bool:
-        """Return whether the fit is expected to fit into GPUs of so much memory each."""
+        """Return whether the fit is expected to fit into GPUs with this much memory each."""
         return memory_gb * (gpu_count if self.shares_gpus else 1) >= self.memory_gb

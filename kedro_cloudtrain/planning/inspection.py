@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _LARGEST_LOOK_BYTES = 64 * 1024 * 1024
 # So many rows show what a target holds; another kind of value that comes later is the machine's to find.
 _SAMPLED_ROWS = 200
-# A table that is so small is looked at as a whole: how many rows and groups it has, only all of them tell.
+# A table up to this size is read as a whole: only then is it known how many rows and groups it has.
 _SMALL_BYTES, _MOST_ROWS = 1024 * 1024, 100_000
 _PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst", ".tar", ".tgz")
 _READER_OF = {"xlsx": "openpyxl", "xls": "xlrd"}
@@ -275,7 +275,7 @@ def _look_at_table(
     numbered = any("." in column and column.rpartition(".")[0] in columns for column in columns)
     notes += [f"`{name}`: {note}" for note in (repeated_columns(location) if numbered else ())]
     if rows is None and columns and (sample is not None or not location.in_pieces):
-        # Of a remote file, these columns alone are fetched.
+        # Only these columns of a remote file are fetched.
         named = columns[:1] if sample is None else [*sample.columns, *sample.constrained(plan.features_of(columns))]
         named += [column for column in (group_column_of(plan),) if column is not None]
         wanted = [column for column in dict.fromkeys(named) if column in columns]

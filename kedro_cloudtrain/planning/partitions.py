@@ -90,7 +90,7 @@ def group_problems(plan: MachinePlan, name: str, rows: pd.DataFrame, features: S
     sample, partitioned, column = plan.sample_of(name), plan.partitioned, group_column_of(plan)
     if sample is None or partitioned is None or column is None or column not in rows.columns:
         return
-    # Of these alone each group's rows are copied.
+    # Each group's rows are copied for these columns alone.
     sample_rows = rows[list(dict.fromkeys([column, *looked_at(sample, rows, features).columns]))].reset_index(drop=True)
     try:
         values = sample_rows[column].dropna().unique()

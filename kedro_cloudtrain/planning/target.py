@@ -150,7 +150,7 @@ class SampledTarget:
         try:
             check_sample(values, self.task)
             validation = self.parameters.validation
-            # Of rows that are held out, the library refuses none, and of these ways only a column says which rows those are.
+            # The library refuses no row that is held out, and only a column says which rows those are.
             if self.task == "regression" and not self.held_out and validation.column is None and validation.time_column is None:
                 check_target(self._library, self.parameters.hyperparameters, values.dropna())
             if self.task == "regression" or not (whole or (self.task == "binary_classification" and len(values.unique()) > 1)):

@@ -250,5 +250,5 @@ class CloudTask:
             # Another node has made the parameters, so that nobody knew of the many jobs when the node got its machine.
             return OwnMachines(run.backend, run.backend.gathering)
         if order.to_pod and not order.volume.mounted:
-            return OwnMachines(run.backend, TrialSlots(run.slots))  # Of a bucket a pod does not see what comes later.
+            return OwnMachines(run.backend, TrialSlots(run.slots))  # A pod does not see what comes into a bucket later.
         return KeptMachines(run, order.node, parallel, order.settings)

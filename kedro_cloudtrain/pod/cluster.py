@@ -12,7 +12,7 @@ from . import job_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What an environment takes at most; the first machine waits so much longer than a machine may take to start.
+# The most that an environment takes; the first machine waits this much longer than a machine may take to start.
 _ENVIRONMENT_S = 900.0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-# Of OpenMP, which LightGBM, XGBoost, OpenBLAS and MKL follow; of XLA (JAX); of TensorFlow; of Polars. CatBoost reads the quota itself.
+# Read by OpenMP (LightGBM, XGBoost, OpenBLAS, MKL), XLA (JAX), TensorFlow and Polars. CatBoost reads the quota itself.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "NPROC", "TF_NUM_INTRAOP_THREADS", "POLARS_MAX_THREADS")
 
 

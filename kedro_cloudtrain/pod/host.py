@@ -14,7 +14,7 @@ from . import job_folder
 
 _LEAST_DISK_BYTES = 1_000_000_000
 _MEMORY = Path("/proc/meminfo")
-# Of a container, by version 2 and version 1 of control groups (cgroups(7)).
+# A container's limit, by version 2 and version 1 of control groups (cgroups(7)).
 _MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 # A host that is sold with 32 GB shows a little less.
 _ROUNDED = 0.93

@@ -23,7 +23,7 @@ class NamedFault:
 
     Attributes:
         about: what happens, in a few words.
-        plan: lets it happen so many times; returns what counts how often it has.
+        plan: lets it happen a number of times; returns the counter of how often it has.
     """
 
     about: str

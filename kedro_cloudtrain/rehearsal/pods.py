@@ -111,7 +111,7 @@ sys.meta_path.insert(0, Opener())
 _RESTART_PAUSE_S = 0.2
 # How the line begins that a pod prints right before its job.
 _JOB_BEGINS = "cloudtrain: the job has "
-# Of a user's home, a pod sees what a package index's user has there: it installs as quickly as this computer does.
+# A pod sees what the package tools keep in the user's home, so that it installs as quickly as this computer does.
 _OF_HOME = (".cache/uv", ".cache/pip", ".config/uv", ".config/pip", ".pip", ".local/share/uv")
 # The folders at the root that every system has; what lies in others, a pod's host does not have.
 _OF_A_SYSTEM = {"bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "run", "sbin", "sys", "usr", "var"}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.rehearsal.pods import RunningPod
 
-# Of a rehearsal's folder, where its volumes are.
+# Where a rehearsal's folder has its volumes.
 VOLUMES = "volumes"
 # A directory volume's jobs are not data: a network volume has none at first.
 _JOBS = ".cloudtrain"

@@ -88,7 +88,7 @@ class FittedTable:
         self._total = parts
 
     def fits(self, width: int) -> bool:
-        """Return whether each row is a line of so many characters."""
+        """Return whether each row is a line of this many characters."""
         columns = [self._columns[0], *(column for column in self._columns[1:] if column.has_values)]
         return len(_beside(columns, width)) == len(columns)
 

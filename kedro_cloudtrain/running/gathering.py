@@ -18,7 +18,7 @@ _TOGETHER_S = 0.3
 
 
 class _ThreadState(threading.local):
-    """Of the thread that runs a node: whether the node is still counted among those that are expected."""
+    """What a node's own thread knows: whether the node is still counted among those that are expected."""
 
     expected = False
 

@@ -22,7 +22,7 @@ PER_NODE_SETTINGS = frozenset({"cache", "machines", "requirements", "upload_warn
 # These, too, may differ where a machine is kept: each job has its own deadline there.
 _OF_A_JOB = PER_NODE_SETTINGS | {"timeout_s", "group"}
 _BY_PLACE = (URL_SECRETS_VARIABLE, CREDENTIALS_VARIABLE, JOB_KEYS_VARIABLE)
-# Every host has so much memory, and so has every GPU.
+# Every host has at least this much memory, and so does every GPU.
 _ANY_MACHINE_GB = 8.0
 
 

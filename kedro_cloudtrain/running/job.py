@@ -257,7 +257,7 @@ class Job:
 
     @property
     def _kinds(self) -> tuple[str, ...] | None:
-        """Of a trial, the metrics alone come back; None for all outputs."""
+        """The outputs that come back: a trial's metrics; None for all of any other job."""
         return ("metrics",) if self.order.trial else None
 
     def _start(self, reason: str) -> None:

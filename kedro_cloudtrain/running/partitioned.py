@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kedro.cloudtrain")
 
-# If the first so many groups fail and none succeeds, so will the others.
+# If this many groups fail first and none succeeds, the others will fail too.
 _GIVE_UP_AFTER = 5
 # The tables that come back of each group, and are one table with the group's column.
 _TABLES = ("history", "importance", "predictions")

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kedro.cloudtrain")
 
 STUDIES = ".cloudtrain/studies"
-# If the first so many trials fail, so will the others.
+# If the first trials fail, this many in a row, the others will fail too.
 _GIVE_UP_AFTER = 5
 _SEED = 42
 

@@ -232,7 +232,7 @@ class Study:
         with self._quiet():
             for trial in trials[self._written : done]:
                 kept.add_trial(trial)
-                # Of samplers that number their points: as they were when the trial was asked for.
+                # Samplers that number their points: the attributes as they were when the trial was asked for.
                 for key, value in self._attributes.pop(trial.number, {}).items():
                     storage.set_study_system_attr(storage.get_study_id_from_name(self.name), key, value)
         self._written = done

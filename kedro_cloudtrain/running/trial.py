@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.running.display import Row
     from kedro_cloudtrain.storage.volumes import Volume
 
-# Of the first twenty rounds each counts, of the next twenty every second one, of the next forty every fourth, and so on: Optuna's file
+# Each of the first twenty rounds counts, every second one of the next twenty, every fourth of the next forty, and so on: Optuna's file
 # takes 3 ms for each, and the later a round, the less it tells beside the one before it.
 _EACH_UP_TO = 20
 # The metrics of which more is better, in the libraries' own words.

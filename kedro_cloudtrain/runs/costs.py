@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.runs.record import MachineRecord, NodeRecord, RunRecord
 
-# RunPod's bill is about an hour late, and has an hour's use in a line: so long after its end, a pod's bill is complete.
+# RunPod's bill is about an hour late, and has an hour's use in a line: this long after its end, a pod's bill is complete.
 _BILLED_AFTER_S = 2 * 3600.0
 
 # What a group is called, by what is grouped by.
@@ -100,7 +100,7 @@ def reconcile(record: RunRecord, bills: Mapping[str, float]) -> bool:
     """
     ended_at = record.finished_at
     if ended_at is None and record.state is not RunState.RUNNING:
-        # Of a killed client: when it last wrote what its pods had cost.
+        # A killed client has not: it counts when it last wrote what its pods had cost.
         ended_at = max((node.started_at + node.total_s for node in record.nodes if node.started_at is not None), default=record.started_at)
     if record.rehearsed or ended_at is None or time.time() < ended_at + _BILLED_AFTER_S:
         return False

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.runs.record import RunRecord
 
-# A curve is drawn with so many points, and a page of 200 nodes stays small.
+# The points of a curve: a page of 200 nodes stays small.
 _MOST_POINTS = 160
 _LOG_LINES = 60
 _MOST_SCRIPT_CHARACTERS = 20_000
 _MOST_CLASSES = 40
 _MOST_FEATURES = 25
 _DIGITS = 5
-# Of a function's job, and of a prediction's.
+# What is shown of the spec of a function's job or of a prediction's.
 _SHOWN_OF_SPEC = ("function", "arguments", "predicts_by", "keep", "save")
 
 

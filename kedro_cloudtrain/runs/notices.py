@@ -126,7 +126,7 @@ class Notices:
                     self._send("waiting", node, f"{title_of(record)} waits for a machine", text, "warning", 0.0)
 
     def _send(self, event: Event, about: str, title: str, body: str, kind: Type, wait_s: float) -> None:
-        """Send a notice in a thread of its own, each only once, and wait for so many seconds."""
+        """Send a notice in a thread of its own, each only once, and wait for it for some seconds."""
         if event not in self._settings.events or (event, about) in self._told:
             return
         self._told.add((event, about))

@@ -61,7 +61,7 @@ class MachineRecord(_Record):
 
 
 class GpuUseRecord(_Record):
-    """How busy a job's GPU was: `percent`, so many `seconds` after the job's start."""
+    """How busy a job's GPU was: `percent` at the times `seconds`, counted from the job's start."""
 
     seconds: list[Seconds] = Field(max_length=_MOST_POINTS)
     percent: list[Annotated[float, Field(ge=0.0, le=100.0)]] = Field(max_length=_MOST_POINTS)

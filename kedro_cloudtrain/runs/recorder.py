@@ -196,7 +196,7 @@ class RunRecorder:
             node.machines = [MachineRecord(**dataclasses.asdict(use)) for use in receipt.machines]
 
     def _share(self, wait_s: float) -> None:
-        """Let others see the record, as far as the volume takes it in so many seconds."""
+        """Let others see the record, if the volume takes it within some seconds."""
         if self._shared is None:
             return
         with self._lock:

@@ -60,7 +60,7 @@ def best_round(metrics: Mapping[str, Mapping[int, float | None]]) -> int | None:
     direction = higher_is_better(name)
     if direction is None or not values:
         return None
-    # Of rounds that are equally good the first counts, as for early stopping.
+    # The first of equally good rounds counts, as for early stopping.
     return min(values, key=lambda step: (-values[step] if direction else values[step], step))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # A block's rows: with a hundred columns it is 13 MB, which a GPU takes in a millisecond.
 _ROWS = 32_768
 _SMALLEST, _LARGEST = 128, 8192
-# The training rows may take so much of a GPU's memory: the network and its optimiser are small beside them.
+# The share of a GPU's memory that the training rows may take: the network and its optimiser are small beside them.
 _SHARE_OF_ROWS = 0.3
 _STEPS_OF_AN_EPOCH = 1000
 

@@ -157,7 +157,7 @@ class Cluster:
         return [self.store(part.take(np.arange(first, len(part), count))) for first in range(count)]
 
     def sample(self, part: Part, count: int) -> StoredPart:
-        """Return at most so many of the rows, from all over the table, that each process can load."""
+        """Return at most `count` of the rows, from all over the table, which each process can load."""
         return self.store(part.take(np.arange(0, len(part), max(1, -(-len(part) // count)))))
 
     def store(self, part: Part) -> StoredPart:

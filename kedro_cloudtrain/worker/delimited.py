@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-# The cells of a piece: few enough for any machine's memory, so many that pandas' own work for a piece does not count.
+# The cells of a piece: few enough for any machine's memory, and enough to make pandas' own work for a piece negligible.
 PIECE_CELLS = 2**21
 FIRST_ROWS = 1000
 # The arguments by which a table that is read in pieces is the one that is read at once. With others, pandas leaves its C parser, or decides

@@ -18,7 +18,7 @@ WHOLE = 2**24
 _WHOLE_64 = 2**53
 # Trees look at 254 places of a column and networks at some thousands: 2^16 of them, of the 2^24, are more than either can use.
 _FEWEST_STEPS = 2**16
-# Of so many numbers, the share that has to stay apart.
+# How many numbers are looked at, and the share of them that has to stay apart.
 _SAMPLED, _KEPT = 4096, 0.99
 
 

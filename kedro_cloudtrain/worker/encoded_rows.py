@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .encoding import Features
     from .fit_checkpoint import FitCheckpoint
 
-# The numbers of a block: so many that a library's own work for a block does not count, few enough for any machine's memory.
+# The numbers of a block: enough to make a library's own work for a block negligible, few enough for any machine's memory.
 _CELLS = 2**23
 
 
@@ -158,7 +158,7 @@ class PartInPieces(Part):
         return Rows()
 
     def for_keras(self, features: Features, rows: int, shuffled: tuple[int, int] | None = None) -> Any:
-        """Return the rows as a network's inputs, so many at a time, which Keras loads while its device computes with the ones before.
+        """Return the rows as a network's inputs in batches, which Keras loads while its device computes with the ones before.
 
         Args:
             features: how they are encoded.

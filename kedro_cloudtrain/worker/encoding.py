@@ -212,9 +212,9 @@ def _empty(frame: pd.DataFrame, rows: NDArray[np.int64] | None, columns: int) ->
 
 
 def _integers(codes: NDArray[np.float32], number: int) -> NDArray[np.int32] | pd.Categorical:
-    """Return the codes of so many categories as integers, -1 where missing."""
+    """Return the codes of `number` categories as integers, -1 where missing."""
     whole = np.nan_to_num(codes, nan=-1).astype(np.int32)
-    # Of pandas' categories, CatBoost makes a text of each once, and otherwise of each row's.
+    # CatBoost makes a text of each of pandas' categories once, and of any other column's values row by row.
     return pd.Categorical.from_codes(whole + 1, categories=np.arange(-1, number)) if len(whole) > number else whole
 
 

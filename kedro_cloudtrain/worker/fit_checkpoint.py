@@ -135,7 +135,7 @@ class FitCheckpoint(Checkpoint):
         return [with_earlier(callback) if hasattr(callback, "order") else callback for callback in callbacks] + [keep]
 
     def for_catboost(self) -> dict[str, Any]:
-        """Return the settings by which CatBoost itself writes snapshots, every so many seconds, and goes on from one."""
+        """Return the settings by which CatBoost itself writes snapshots at an interval, and goes on from one."""
         if self._place is None:
             return {"allow_writing_files": False}
         self._place.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ class FoldsJob(Job, abc.ABC):
     def _history_of(self, native: Any) -> list[dict[str, Any]]: ...
 
     def _begin_fit(self, folds: CrossValidation, fold: int, done: int) -> None:
-        """Begin the fit of a fold, or of all rows, after so many others."""
+        """Begin the fit of a fold, or of all rows, which other fits came before."""
         if done:
             self._change_stage("read")  # for the encoding
         self._fold, self._checkpoint_of_fit = fold, None

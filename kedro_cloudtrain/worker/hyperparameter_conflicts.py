@@ -66,7 +66,7 @@ class Conflict:
         return f"{subject} cannot be used with `{other or self.other[0]}: {value}`: take one of the two out."
 
 
-# Of each pair, the library's own check is named by its file; each was seen to be refused by the releases that the tests have.
+# The file of the library's own check stands above its pairs; the releases that the tests have refuse each of them.
 _CONFLICTS: dict[str, tuple[Conflict, ...]] = {
     # src/tree/updater_colmaker.cc, src/gbm/gbtree.cc, src/common/quantile_loss_utils.h
     "xgboost": (

@@ -115,7 +115,7 @@ def refused_on(device: str, library: str, hyperparameters: Mapping[str, Any], ta
             value = hyperparameters[name]
             yield f"`hyperparameters.{name}` is {value!r}, which {library} has{with_loss} on a {other} alone: {rule.instead}"
     if device == "cuda" and library == "catboost" and hyperparameters.get("boosting_type") != "Plain":
-        # Of fewer than 50,000 rows, Ordered is a GPU's default.
+        # A GPU's default for fewer than 50,000 rows is Ordered.
         name = next((name for name in ("loss_function", "objective") if _is_one(hyperparameters.get(name), _EXACT)), None)
         if hyperparameters.get("leaf_estimation_method", "Exact" if name else None) == "Exact":
             name = "leaf_estimation_method" if hyperparameters.get("leaf_estimation_method") else name

@@ -59,7 +59,7 @@ def read_lines(path: Path, args: Mapping[str, Any], columns: Sequence[str] | Non
 
 
 def json_pieces(file: Any, args: Mapping[str, Any], lines: int) -> Iterator[pd.DataFrame]:
-    """Yield a file in pieces of so many lines, each with the types that it shows itself."""
+    """Yield a file in pieces of equally many lines, each with the types that it shows itself."""
     import pandas as pd
 
     with pd.read_json(file, lines=True, chunksize=lines, convert_axes=False, **args) as reader:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from .encoded_rows import PartInPieces
     from .encoding import Features
 
-# Rows that stay together on their way from the disk: so few that a block has rows of everywhere in the table.
+# Rows that stay together on their way from the disk: few enough for a block to have rows from everywhere in the table.
 _TOGETHER = 64
 
 

@@ -33,7 +33,7 @@ def mismatches(features: Features, frame: pd.DataFrame) -> Iterator[str]:
         frame: some rows of the table; a column that it lacks is passed over.
     """
     for column, values, unused in _encoded(features, frame):
-        # Of a date, a number would be the days since 1970.
+        # A date's number would be the days since 1970.
         is_other = column.kind in ("number", "boolean") and kind_of(values) == "date"
         if column.kind != "category" and (is_other or unused.all()):
             example = f"(such as {shown(values.iloc[0])})"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .target import Target
 
 FORMAT = 1
-# Of a model that is those of several folds.
+# The format of a model that consists of several folds' models.
 FOLDS_FORMAT = 2
 # With these, CatBoost fits the logarithm of the prediction ("Regression: objectives and metrics" of its documentation).
 _CATBOOST_LOG_LOSSES = ("Poisson", "Tweedie", "LogLinQuantile")

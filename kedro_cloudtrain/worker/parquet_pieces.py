@@ -118,7 +118,7 @@ def _has_gaps(part: Any, name: str) -> bool:
 
 
 def _batches(parts: list[Any], schema: Any, rows: int, skipped: int) -> Iterator[Any]:
-    """Yield tables of at most so many rows, without the first ones; a row group that is skipped as a whole is not read."""
+    """Yield tables of at most `rows` rows, without the first ones; a row group that is skipped as a whole is not read."""
     import pyarrow as pa
 
     for part in parts:

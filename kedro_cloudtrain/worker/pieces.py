@@ -1,4 +1,4 @@
-"""A table in pieces of so many rows, each as a part of the whole table's frame: what is in memory does not grow with the table."""
+"""A table in pieces of equal size, each as a part of the whole table's frame: what is in memory does not grow with the table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .text_pieces import TextPieces
     from .whole_pieces import WholePieces
 
-# The cells of a piece: few enough for any machine's memory, so many that the libraries' own work for a piece does not count.
+# The cells of a piece: few enough for any machine's memory, and enough to make the libraries' own work for a piece negligible.
 _CELLS = 2**21
 # Powers of two: a network predicts in batches of 4,096, which are those of the whole table then.
 _FEWEST_ROWS, _MOST_ROWS = 2**14, 2**18

@@ -26,7 +26,7 @@ BOOTSTRAP = "bootstrap.py"
 POD_ARCHIVE = "pod.zip"
 COURIER = "courier.py"
 STORE = "store.json"
-# Of a trial that is not worth going on with: its fit looks for the file, and ends.
+# The client writes it to end a trial that is not worth going on with: the fit looks for it.
 PRUNE = "prune"
 # Files of a job folder that the machine writes.
 LOG = "log.txt"

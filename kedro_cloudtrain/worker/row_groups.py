@@ -130,7 +130,7 @@ def _groups(parts: Sequence[Any]) -> list[tuple[Any, int]]:
 
 
 def _tables(parts: Sequence[Any], schema: Any, stretches: Sequence[Stretch], most: int) -> Iterator[tuple[Any, range]]:
-    """Yield the stretches as tables of so many rows of their groups at a time, with the rows' numbers."""
+    """Yield the stretches as tables of a limited number of rows, with the rows' numbers."""
     import pyarrow as pa
 
     groups = _groups(parts)

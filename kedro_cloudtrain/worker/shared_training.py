@@ -126,7 +126,7 @@ class SharedTraining(TrainingJob):
         The predictions of the validation rows come to this process if they are among the outputs, and else the metrics alone.
         """
         held = self._held(validation)
-        # Of the test rows, nobody asks for their numbers.
+        # The numbers of the test rows are not needed.
         return super().score(native, held, None if test is None else _Held(*_nothing(), shared=test), rounds=rounds)
 
     def _held(self, validation: SharedRows) -> _Held:

@@ -190,7 +190,7 @@ class PartsInPieces:
         parts: list[PartInPieces] = []
         for number, (name, matrix) in enumerate(zip(_PARTS, encoded, strict=True)):
             chosen = part_of == number
-            # Of the training rows, nobody asks for their numbers.
+            # The numbers of the training rows are not needed.
             rows = numbers[chosen if number else slice(0)].to_numpy()
             parts.append(self._checked(PartInPieces(matrix, codes[chosen], rows, None if weight is None else weight[chosen]), name))
         train, held, test = parts

@@ -92,7 +92,7 @@ class TextPieces:
         return types
 
     def _frames(self, path: Path, args: Mapping[str, Any]) -> Iterator[tuple[pd.DataFrame, float]]:
-        """Yield frames of so many rows each, and the share of the file that has been read by then."""
+        """Yield the pieces' frames, and the share of the file that has been read by then."""
         import pandas as pd
 
         size = max(1, path.stat().st_size)

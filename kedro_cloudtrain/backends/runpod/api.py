@@ -98,7 +98,7 @@ class RunPodApi:
         return dt.datetime.fromtimestamp(time.time() - (ahead_s if abs(ahead_s) > _CLOCK_ERROR_S else 0.0), dt.UTC)
 
     def bear(self, seconds: float) -> None:
-        """Bear the API's silence for so many seconds, all tries and all threads together."""
+        """Bear the API's silence for a number of seconds, all tries and all threads together."""
         self._silence.begin(seconds)
 
     def shorten_waits(self) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kedro.cloudtrain")
 
 _LOOPS = 3
-# Of a heartbeat: the script has begun.
+# The stage of a heartbeat once the script has begun.
 _JOB_STAGE = "job"
 # How long outputs are looked for that a result names.
 _OUTPUTS_APPEAR_S = 6.0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kedro.cloudtrain")
 
-# A create whose answer was lost may still be carried out for so long: the API's longest answer, and a list's delay.
+# For this long, a create whose answer was lost may still be carried out: the API's longest answer, and a list's delay.
 _MAY_APPEAR_S = 180.0
 _ENDING = ".json"
 # How many pods one sweep asks RunPod for; those of more gone clients wait for the next one.

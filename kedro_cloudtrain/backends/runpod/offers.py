@@ -65,7 +65,7 @@ class Offers(Protocol):
     """The machines that RunPod offers, with their prices and stock."""
 
     def gpus(self, count: int = 1, machines: int = 1) -> Sequence[Gpu]:
-        """Return the GPU types for pods of `count` GPUs, or for clusters of so many machines."""
+        """Return the GPU types for pods of `count` GPUs, or for clusters of `machines` machines."""
         ...
 
     def cpus(self, vcpu_count: int = 4) -> Sequence[Cpu]:
@@ -89,7 +89,7 @@ class CachedOffers:
         self._cpus: dict[tuple[int, ...], tuple[float, Sequence[Cpu]]] = {}
 
     def gpus(self, count: int = 1, machines: int = 1) -> Sequence[Gpu]:
-        """Return the GPU types for pods of `count` GPUs, or for clusters of so many machines."""
+        """Return the GPU types for pods of `count` GPUs, or for clusters of `machines` machines."""
         return self._remembered(self._gpus, (count,) if machines == 1 else (count, machines), self._offers.gpus)
 
     def cpus(self, vcpu_count: int = 4) -> Sequence[Cpu]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-# A job that is done is noticed after so much of its own time more, at most; and so often more than later it is looked at when it begins.
+# The end of a job is noticed at the latest after this share of its own time more; and it is looked at this much more often when it begins.
 _SHARE, _OFTEN = 0.1, 5
 
 
@@ -41,5 +41,5 @@ class Pace:
     claim_holds_s: float = 60.0
 
     def look_again_s(self, most_s: float, ran_s: float) -> float:
-        """Return when a job is looked at again that has run for so many seconds: the longer it runs, the later, and in `most_s` at most."""
+        """Return in how many seconds a job is looked at again: the longer it has run, the later, and in `most_s` at most."""
         return min(most_s, max(self.result_every_s / _OFTEN, ran_s * _SHARE))

@@ -17,7 +17,7 @@ class Quota:
     """The calls that the `RateLimit` headers leave: a call waits while its window has none left.
 
     Args:
-        pause: waits for so many seconds.
+        pause: waits for a number of seconds.
     """
 
     def __init__(self, pause: Callable[[float], None]) -> None:

@@ -118,7 +118,7 @@ class RemoteFolder:
         return f"python3 {mount}/{self.key(BOOTSTRAP)}"
 
     def environment(self, lasts_s: float) -> dict[str, str]:  # noqa: ARG002  # what is mounted needs nothing more
-        """Return the variables that the pod needs to reach the folder, for so many seconds."""
+        """Return the variables that the pod needs to reach the folder for a number of seconds."""
         return {}
 
     def rewind(self) -> None:
