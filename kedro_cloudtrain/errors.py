@@ -17,7 +17,7 @@ CloudTrainError
 │   └── ApiError            the vendor's API refuses, in its own words
 └── JobError
     ├── JobFailedError      the script raised: its traceback, the end of its log, its folder
-    ├── JobPrunedError      the search that has asked for it has seen enough of it
+    ├── JobPrunedError      a search ended it early (pruner)
     ├── JobTimeoutError     its deadline ended it
     ├── JobLostError        its process is gone and left no result
     │   └── UnsignedError   an output is a pickle that is not signed by this client's key

@@ -97,7 +97,7 @@ def fault_of_key(key: str) -> str | None:
         return None
     lines = len(key.splitlines()) > 1
     kind = "a line break" if lines else "a space or a tab" if any(map(str.isspace, key)) else "a character that is not printable ASCII"
-    return f"has {kind} within it, which no key has: copy it anew"
+    return f"has {kind} within it, which no key has: copy it again"
 
 
 def sealed(line: str) -> str:

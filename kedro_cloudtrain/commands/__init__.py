@@ -1,1 +1,1 @@
-"""`kedro cloudtrain …`: arguments in, text out; no rule of its own."""
+"""`kedro cloudtrain …`: arguments in, text out; no rules of its own."""

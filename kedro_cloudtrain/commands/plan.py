@@ -92,7 +92,7 @@ def plan(
 
 
 def _run_note(text: str) -> str:
-    return f"By this plan: {text}. A run takes it as it then is."
+    return f"By this plan: {text}. A run uses its value at that time."
 
 
 def _written(examined: Report, file: Path) -> str:

@@ -1,4 +1,4 @@
-"""`kedro cloudtrain reap`: the pods that a project has left, what they cost, and the end of them."""
+"""`kedro cloudtrain reap`: list the pods that a project has left, with their cost, and end them."""
 
 from __future__ import annotations
 

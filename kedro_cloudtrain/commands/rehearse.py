@@ -70,7 +70,7 @@ class _Fault(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep the volumes in this folder: another rehearsal goes on from them, and does no finished work twice.",
 )
-@click.option("--serve", is_flag=True, help="Print what leads a command here, to be exported in another shell, and serve until Ctrl-C.")
+@click.option("--serve", is_flag=True, help="Print the variables that lead another shell's commands to this rehearsal, and serve until Ctrl-C.")
 @env_option
 @click.pass_obj
 def rehearse(
@@ -155,7 +155,7 @@ def _unusual(gpu: str) -> str | None:
     if gpu.lower() in (name.lower() for name in names):
         return None
     return (
-        f"`gpu` names {gpu!r}, and this rehearsal does not know whether RunPod has it: it plays along.{did_you_mean(gpu, names)} To ask "
+        f"`gpu` names {gpu!r}, and this rehearsal does not know whether RunPod has it: it is accepted.{did_you_mean(gpu, names)} To ask "
         "RunPod: kedro cloudtrain gpus"
     )
 
@@ -270,7 +270,7 @@ def _run(command: list[str], rehearsal: Rehearsal, env: str | None) -> int:
     program = shutil.which(command[0], path=path)
     if program is None:
         raise click.ClickException(
-            f"There is no program {command[0]!r}: behind -- stands a command, such as kedro run --runner=cloudtrain."
+            f"There is no program {command[0]!r}: write a command after --, such as kedro run --runner=cloudtrain."
         )
     named = {"KEDRO_ENV": env} if env else {}
     process = subprocess.Popen([program, *command[1:]], env={**os.environ, "PATH": path, **named, **rehearsal.environment})

@@ -41,7 +41,7 @@ _KINDS = {"etag": "the ETag of its file", "time": "the time of its file", "conte
 
 
 def runs_table(records: Iterable[RunRecord]) -> FittedTable:
-    """Lay runs out as a table: id, state, pipeline, nodes by what became of them, main scores, seconds, dollars, commit."""
+    """Return runs as a table: id, state, pipeline, nodes by what became of them, main scores, seconds, dollars, commit."""
     ranks = {"state": 0, "pipeline": 2, "nodes": 1, "scores": 1, "time": 0, "cost": 0, "env": 3, "commit": 3, "by": 4}
     right = {"time", "cost"}
     table = FittedTable(Column("run"), *(Column(name, right=name in right, rank=rank) for name, rank in ranks.items()))
@@ -82,7 +82,7 @@ def facts(record: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def nodes_table(record: RunRecord) -> FittedTable:
-    """Lay a run's nodes out as a table: state, what was trained, machine, main score, seconds, dollars, where the outputs went."""
+    """Return a run's nodes as a table: state, what was trained, machine, main score, seconds, dollars, where the outputs went."""
     ranks = {"state": 0, "model": 1, "where": 3, "score": 0, "wait": 4, "time": 0, "cost": 0, "outputs": 5, "job": 6}
     right = {"wait", "time", "cost"}
     # A column's header says it once for all of its figures.
@@ -126,7 +126,7 @@ def remarks(record: RunRecord) -> Iterator[str]:
 
 
 def comparison_table(comparison: Comparison, width: int) -> FittedTable | Table:
-    """Lay a comparison out as a table: a column a run, the better of its scores marked.
+    """Return a comparison as a table: a column a run, the better of its scores marked.
 
     Where it is wider than the terminal, each value is wrapped within its column, and runs go on standing side by side; only where
     there are more runs than that leaves room for, their values stand below one another.
@@ -168,7 +168,7 @@ def comparison_remarks(comparison: Comparison) -> Iterator[str]:
 
 
 def costs_table(groups: Sequence[CostGroup], by: str) -> FittedTable:
-    """Lay costs out as a table with a total: runs, pods, hours, dollars by price and time, and by RunPod's bill."""
+    """Return costs as a table with a total: runs, pods, hours, dollars by price and time, and by RunPod's bill."""
     names = ("runs", "pods", "hours", "cost", "billed", "bill − cost")
     table = FittedTable(Column(by), *(Column(name, right=True) for name in names))
     for group in groups:

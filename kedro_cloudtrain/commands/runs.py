@@ -32,7 +32,7 @@ since_option = click.option(
 
 
 @click.group(invoke_without_command=True)
-@click.option("--limit", type=click.IntRange(min=1), default=None, help="So many of the latest runs; left out, 20 in a table, else all.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, help="How many of the latest runs; left out, 20 in a table, else all.")
 @since_option
 @click.option("--pipeline", "-p", default=None, help="Only runs of this pipeline.")
 @click.option("--all", "of_all", is_flag=True, help="Also the runs that other computers have left on the volume.")

@@ -35,7 +35,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def pods_table(pods: Sequence[JobPod]) -> FittedTable:
-    """Lay pods out as a table: name, id, state, machine, what is known of their client, age, dollars an hour and so far."""
+    """Return pods as a table: name, id, state, machine, what is known of their client, age, dollars an hour and so far."""
     names = [Column(name) for name in ("pod", "id", "state", "machine", "client")]
     table = FittedTable(*names, *(Column(name, right=True) for name in ("age", "$/h", "$ so far")))
     for pod in pods:
@@ -45,7 +45,7 @@ def pods_table(pods: Sequence[JobPod]) -> FittedTable:
 
 
 def gpus_table(gpus: Sequence[Gpu], data_center: str | None) -> FittedTable:
-    """Lay RunPod's GPUs out as a table: name, memory, price, stock in a data centre and elsewhere, CUDA versions."""
+    """Return RunPod's GPUs as a table: name, memory, price, stock in a data centre and elsewhere, CUDA versions."""
     table = FittedTable(
         Column("gpu"),
         Column("GB", right=True),
@@ -70,7 +70,7 @@ def gpus_table(gpus: Sequence[Gpu], data_center: str | None) -> FittedTable:
 
 
 def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = None) -> FittedTable:
-    """Lay the jobs of a volume out as a table: state, age, seconds, rows, the metrics of the validation rows.
+    """Return the jobs of a volume as a table: state, age, seconds, rows, the metrics of the validation rows.
 
     Args:
         folders: the jobs.

@@ -44,7 +44,7 @@ class NodeSettings(SettingsModel):
         credentials: the entry of credentials.yml with the `username` and the `password` of these indexes, or with a `token` alone; no file
             of a job has them, and a pod has them in its environment.
         install: whether anything is installed; false if the image has all of it.
-        max_cost_usd: the most that the node may cost, in US dollars, all its attempts together.
+        max_cost_usd: the most that the node may cost, in US dollars, all its pods together.
         max_price_per_hour_usd: the highest price of a machine, in US dollars per hour.
         startup_timeout_s: after how many seconds a pod that has not started is given up for another.
         retries: how many more pods are tried after one was lost.

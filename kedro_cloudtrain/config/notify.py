@@ -1,4 +1,4 @@
-"""The settings that say who is told of a run, and of what."""
+"""The settings for notices: which events of a run are sent, and to which services."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLACE = ("run", "notify", "credentials")
 
 
 class NotifySettings(SettingsModel):
-    """Who is told of a run, and of what.
+    """Which events of a run are sent, and to which services.
 
     Attributes:
         credentials: the entry of credentials.yml with the `url` of the service, or with several `urls`, as Apprise writes them:

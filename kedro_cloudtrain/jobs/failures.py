@@ -28,7 +28,7 @@ def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTr
     """Return the error of a result that is not a success."""
     error = result.error
     if result.state in ("timed out", "pruned"):
-        pruned = JobPrunedError(f"{folder.name} was ended by the search that had asked for it, which has seen enough of it.")
+        pruned = JobPrunedError(f"{folder.name} was ended early by its search (`pruner`).")
         return pruned if result.state == "pruned" else timed_out(folder, timeout_s)
     if error is None:
         return JobFailedError(f"{folder.name} failed without an error message.\n{log_end(folder)}{next_step(folder)}")

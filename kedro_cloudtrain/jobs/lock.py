@@ -80,7 +80,7 @@ def lock(requirements: Sequence[str], *, python: str, project: Path | None = Non
         try:
             answer = _compile(lines, constraints, python, all_hashes=all_hashes)
         except ConfigError as error:
-            stale = f" {FILE} bounds them, too: if it is older than pyproject.toml, write it anew: uv lock" if exported else ""
+            stale = f" {FILE} bounds them, too: if it is older than pyproject.toml, write it again: uv lock" if exported else ""
             raise ConfigError(f"{error.message}{stale}") from None
         locked = (*options, *(_with_hashes(line, given, hashes) for line, given in _logical_lines(answer)))
         with dispensable("The locks of packages"), whole(kept) as scratch:
@@ -131,7 +131,7 @@ def _export(project: Path) -> str:
     options = ["--frozen", "--no-emit-local", "--no-default-groups", "--format", "requirements-txt", "--python", sys.executable]
     done = _uv(["export", *options, *(option for option in _QUIET if option != "--no-config")], project)
     if done.returncode != 0:
-        raise ConfigError(f"{project / FILE} cannot be used: {_reason(done.stderr)} Write it anew: uv lock")
+        raise ConfigError(f"{project / FILE} cannot be used: {_reason(done.stderr)} Write it again: uv lock")
     return done.stdout
 
 

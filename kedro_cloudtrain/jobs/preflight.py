@@ -98,7 +98,7 @@ def _problems_of_fit(
 
 
 def _unused(parameters: TrainingParameters, generator: TrainingScriptGenerator) -> Iterator[str]:
-    """Yield the parameters of which a template of the project's own makes nothing: a script that is the same without one."""
+    """Yield the parameters that a project's own template ignores: the script is the same without them."""
     without = {"categorical_columns": (), "weight_column": None, "class_weight": None, "metric": None, "in_pieces": None}
     names = [name for name, nothing in without.items() if getattr(parameters, name) != nothing]
     try:
@@ -237,7 +237,7 @@ def problems_here(parameters: TrainingParameters, gpu_count: int) -> Iterator[st
 
 
 def _without_gpu(library: str, hyperparameters: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what asks a LightGBM of a pod for a GPU; on this computer it may be one that was built with it."""
+    """Yield the hyperparameters that ask for a GPU on a pod, where LightGBM's wheel has none; a build on this computer may have one."""
     for name in ("device", "device_type"):
         if library == "lightgbm" and str(hyperparameters.get(name) or "cpu").lower() != "cpu":
             yield f"`hyperparameters.{name}` is {hyperparameters[name]!r}, and LightGBM's wheel computes on a CPU alone: leave it out."

@@ -53,7 +53,7 @@ class Surroundings:
 
 
 def reference_in(value: Any) -> Reference | None:
-    """Return the first thing that a value refers to instead of holding it, one that is surely no data before any other; None for data."""
+    """Return the first thing that a value refers to instead of holding, one that is certainly not data before others; None for data."""
     return surroundings_of(value).reference
 
 

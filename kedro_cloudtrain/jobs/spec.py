@@ -42,7 +42,7 @@ class TrainingSpec(BaseModel):
 
     @model_serializer(mode="wrap")
     def _leave_out_one_worker(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # So that a fit in one process is the same work as that of an earlier release, which knew of no other.
+        # A fit in one process keeps the fingerprint of older releases.
         return {name: value for name, value in serialize(self).items() if name not in ("workers", "machines") or value > 1}
 
     @field_validator("sources")

@@ -39,6 +39,6 @@ def _releases(file: Path, modified_ns: int, size_bytes: int) -> Mapping[str, str
         packages = tomllib.loads(file.read_text(encoding="utf-8")).get("package", [])
         releases = [(canonicalize_name(package["name"]), str(package["version"])) for package in packages if "version" in package]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}. Write it anew: uv lock") from None
+        raise ConfigError(f"{file} cannot be read: {error}. Write it again: uv lock") from None
     names = [name for name, _ in releases]
     return {name: release for name, release in releases if names.count(name) == 1}

@@ -1,7 +1,7 @@
 """Files that cross from a volume to the client: read within bounds, and taken only for what they should be.
 
 A volume is a disk that pods and other clients write to. A file on it may be cut off, empty, of another release, or anything else. One
-policy holds for all of them: what is not whole and valid is not there, the file is named, and the job runs again or goes on without it.
+policy holds for all of them: a file that is not whole and valid counts as missing, is named, and the job runs again or goes on without it.
 """
 
 from __future__ import annotations

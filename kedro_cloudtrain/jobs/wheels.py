@@ -33,7 +33,7 @@ _CUDA_PACKAGE = re.compile(r"nvidia-[a-z0-9-]+-cu(\d+)\b|nvidia-cuda-runtime==(\
 
 
 def packages(library: str, backend: str | None = None) -> tuple[str, ...]:
-    """Return the packages of a training library; none of what is not a library.
+    """Return the packages of a training library; empty for any other name.
 
     Args:
         library: one of `PACKAGES`, or the name of a template of the project's own.

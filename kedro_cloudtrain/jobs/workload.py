@@ -85,7 +85,7 @@ class Workload:
     @property
     def _held_bytes(self) -> float:
         cells = self.cells or 0.0
-        # A table of a size alone has fifteen columns, say.
+        # A table of a size alone has fifteen columns, for example.
         rows = self.rows if self.rows is not None else cells / (self.columns or 15)
         return cells * self.bytes_a_cell + rows * self.bytes_a_row
 

@@ -34,7 +34,7 @@ _NO_MODULE = re.compile(r"No module named '([\w.]+)'.*dependencies for ([\w.]+)"
 
 @contextlib.contextmanager
 def making_the_catalog() -> Iterator[None]:
-    """Turn what keeps Kedro from making a project's catalog into an error of one line; what a hook raises stays as it is.
+    """Turn an error while Kedro makes the catalog into one line; errors raised by hooks pass unchanged.
 
     Raises:
         ConfigError: a file is not YAML, an entry has no `type`, or names credentials that do not exist.

@@ -1,4 +1,4 @@
-"""Short digests of values: the same for the same value in every process and every clone, and none by which a secret could be guessed."""
+"""Short digests of values, stable across processes and clones, from which no secret can be guessed."""
 
 from __future__ import annotations
 

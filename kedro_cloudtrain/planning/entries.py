@@ -254,7 +254,7 @@ def _check_credentials(name: str, value: Any, path: str = "credentials") -> None
     elif isinstance(value, str) and names_a_secret(path.rpartition(".")[2]):
         know(value.strip())
         if CONTROL.search(value.strip()) and not value.lstrip().startswith(("-----BEGIN", "{")):
-            raise SourceError(f"`{path}` of `{name}` has a line break or a control character within it, which no key has: copy it anew.")
+            raise SourceError(f"`{path}` of `{name}` has a line break or a control character within it, which no key has: copy it again.")
 
 
 def _holds_a_secret(value: Any) -> bool:

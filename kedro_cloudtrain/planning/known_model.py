@@ -1,4 +1,4 @@
-"""What is known of a model before the run: of one that exists all, of one that the run trains what its training says."""
+"""What a plan knows of a model: everything if it exists, else what its training declares."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ class MachinePlan(NodePlan, abc.ABC):
 
     @abc.abstractmethod
     def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> Order:
-        """Return what the node asks for.
+        """Return the node's order.
 
         Args:
             inputs: the value of each of the node's inputs, or the source that the machine reads.

@@ -185,7 +185,7 @@ class Report:
         }
 
     def table(self) -> FittedTable:
-        """Lay the report out as a table: node, where it goes, what runs there, what it reads, its limit and its dollars."""
+        """Return the report as a table: node, where it goes, what runs there, what it reads, its limit and its dollars."""
         # What a node reads may be a long URL: in a narrow console it leaves the line first.
         names = {"node": 0, "goes to": 0, "runs": 0, "reads": 1, "limit": 0, "estimate": 0}
         table = FittedTable(*(Column(name, rank=rank) for name, rank in names.items()))

@@ -101,7 +101,7 @@ class SavedPlan:
                 f"{self.file} is not the plan of this run, so nothing was run. What differs:\n"
                 + "\n".join(f"  {line}" for line in lines)
                 + "\nGive the run the options that the plan was made with (--pipeline, --params, --env, --load-versions, --runner-params). "
-                f"Or plan anew, look, and run that: kedro cloudtrain plan --out {self.file}"
+                f"Or plan again, review it, and run that: kedro cloudtrain plan --out {self.file}"
             )
 
     def _differences(self, record: Record) -> Iterator[str]:

@@ -127,7 +127,7 @@ class SampledTarget:
         try:
             fold_rows(rows, classes, **given)
         except InputError as error:
-            yield f"{error} It stands in {self.place}."
+            yield f"{error} It is set in {self.place}."
 
     def _order_problems(self, rows: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
         from kedro_cloudtrain.worker.kinds import kind_of  # noqa: PLC0415  # only where a table is read
@@ -140,7 +140,7 @@ class SampledTarget:
             placed = by_place(self._library, self.parameters.hyperparameters, features)
             refuse_constrained_categories(placed, kinds)
         except InputError as error:
-            yield f"{error} It stands in the `hyperparameters` of {self.place}."
+            yield f"{error} It is set in the `hyperparameters` of {self.place}."
 
     def _target_problems(self, values: pd.Series, *, whole: bool) -> Iterator[str]:
         from kedro_cloudtrain.worker.target import Target, check_sample  # noqa: PLC0415  # only where a table is read
@@ -161,6 +161,6 @@ class SampledTarget:
             if isinstance(self.parameters.class_weight, dict):
                 by_label(self.parameters.class_weight, classes, "class_weight")
         except HyperparameterError as error:
-            yield f"{error} It stands in the `hyperparameters` of {self.place}."
+            yield f"{error} It is set in the `hyperparameters` of {self.place}."
         except InputError as error:
             yield f"{error} `model_type` and `target_column` stand in {self.place}."

@@ -262,7 +262,7 @@ class TrainingPlan(MachinePlan):
         """Return an error of the job with the node's name, and where in the project a user corrects what it is about."""
         if isinstance(error, HyperparameterError):
             return HyperparameterError(
-                f"{self.node.name}: {error.message}\nIt stands in the `hyperparameters` of {self.inputs.parameters_place}."
+                f"{self.node.name}: {error.message}\nIt is set in the `hyperparameters` of {self.inputs.parameters_place}."
             )
         return super().explain(error)
 

@@ -62,7 +62,7 @@ class Ending:
         # A run under nohup ignores SIGHUP, and goes on doing so; one in the background ignores Ctrl-C.
         numbers = [number for number, handler in previous.items() if handler is not signal.SIG_IGN]
         command = click.get_current_context(silent=True) is not None
-        # Who has a handler of their own for Ctrl-C wants the process to go on after it.
+        # A program with its own handler for Ctrl-C wants to go on after it.
         ours = [each for each in numbers if each != signal.SIGINT or (command and previous[each] is signal.default_int_handler)]
         try:
             for number in ours:

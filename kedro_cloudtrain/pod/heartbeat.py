@@ -41,7 +41,7 @@ class Heartbeat:
             with contextlib.suppress(OSError):
                 job_folder.write_json(self._file, beat)
             if job_folder.read_machine().get("attempt", attempt) != attempt:
-                print_line("the job belongs to another pod now")
+                print_line("the job now belongs to another pod")
                 kill_job()
                 end_pod()
             if self._over.wait(float(self._machine.get("heartbeat_every_s", 10.0))):

@@ -78,7 +78,7 @@ def member_request(request: cluster_schemas.CreateClusterRequest, rank: int) -> 
 
 
 def addresses(number: int, count: int) -> list[str]:
-    """Return an address for each member of the account's so manyth cluster; all the same where a system has one loopback address."""
+    """Return an address for each member of the account's Nth cluster; one for all where the system has a single loopback address."""
     own = [f"127.{64 + number % 64}.{rank // 250}.{rank % 250 + 1}" for rank in range(count)]
     with socket.socket() as probe:
         try:

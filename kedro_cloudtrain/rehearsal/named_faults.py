@@ -110,5 +110,5 @@ def parse_fault(text: str) -> tuple[str, int]:
     if name not in NAMED_FAULTS:
         raise ValueError(f"there is no fault {name!r}: {', '.join(NAMED_FAULTS)}")
     if times and (not times.isdigit() or not int(times)):
-        raise ValueError(f"{text!r}: behind the colon stands how many times it happens, 1 or more")
+        raise ValueError(f"{text!r}: write after the colon how many times it happens, 1 or more")
     return name, int(times or 1)

@@ -321,7 +321,7 @@ def _rows_for_height(rows: Sequence[Row], height: int) -> tuple[list[Row], str]:
 
 
 def receipts_table(receipts: Iterable[Receipt], models: Mapping[str, str] | None = None) -> FittedTable:
-    """Lay receipts out as a table.
+    """Return receipts as a table.
 
     Its columns are the seconds of each stage, rows, the rows of a fit in a second, the bytes that the machine read and those that passed
     through the client, dollars, the main score, the GPUs if there were any, and where each model went.

@@ -214,7 +214,7 @@ class Job:
         return self.order.values(self.folder, result)
 
     def _await_other_client(self, execution: _Execution, slots: SlotSource | None, *, detach: bool) -> None:
-        """Show how far another client of the same job is.
+        """Follow another client's run of the same job in the display.
 
         Raises:
             DetachedError: the job was to be left running, and another client runs it already.

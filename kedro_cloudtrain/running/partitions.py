@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # More are rather the keys of the rows, each of which would be a job.
 MOST_GROUPS = 1000
-# A text of another machine, or a compressed one, is read whole for its groups.
+# A remote or compressed text is read as a whole to find its groups.
 _SMALL_BYTES = 1024 * 1024
 _LARGEST_TEXT_BYTES = 64 * 1024 * 1024
 

@@ -188,7 +188,7 @@ class TrainingSearch:
         if search.timeout_s is not None and time.monotonic() - self._began >= search.timeout_s:
             self._end = f"search.timeout_s ({search.timeout_s:g} s) has passed"
         elif search.max_cost_usd is not None and spent + (spent / ran if ran else 0.0) > search.max_cost_usd:
-            self._end = f"{usd(spent)} are spent, and another trial would pass search.max_cost_usd ({usd(search.max_cost_usd)})"
+            self._end = f"{usd(spent)} has been spent, and another trial would pass search.max_cost_usd ({usd(search.max_cost_usd)})"
         elif self._new_failures >= _GIVE_UP_AFTER and all(trial.state == "failed" for trial in trials):
             self._end = f"the first {_GIVE_UP_AFTER} trials have failed"
         return bool(self._end)
@@ -240,7 +240,7 @@ class TrainingSearch:
         receipt, error = outcome.receipt, outcome.error
         if not outcome.state:
             self._first_error = self._first_error or error
-            self._end = self._end or f"the money has ended: {error.message if error is not None else ''}"
+            self._end = self._end or f"the budget is used up: {error.message if error is not None else ''}"
             return best
         reused = receipt is not None and receipt.state is JobState.REUSED
         self._reused += reused

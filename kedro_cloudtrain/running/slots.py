@@ -11,7 +11,7 @@ from kedro_cloudtrain.errors import NotStartedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# Between a job's end and the error that explains it: its outputs are read, its log is looked through.
+# From a job's end to its error: its outputs and its log are being read.
 _EXPLAINED_S = 5.0
 
 
@@ -64,7 +64,7 @@ class Slots:
         self._makes_room.append(make_room)
 
     def look_again(self) -> None:
-        """Let those who wait see whether they still want a slot."""
+        """Wake the waiting jobs, which check whether they still want a slot."""
         with self._changed:
             self._changed.notify_all()
 

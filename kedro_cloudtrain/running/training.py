@@ -70,7 +70,7 @@ def training_workload(parameters: TrainingParameters, rows: int | None, columns:
 
 
 def pieces_chosen(parameters: TrainingParameters, workload: Workload, sources: Mapping[str, SourceFields]) -> tuple[bool, str]:
-    """Return whether a shipped recipe's table is read in pieces on this computer, and what is to say about it; nothing where it is empty.
+    """Return whether to read a shipped recipe's table in pieces on this computer, and a note for the plan; empty if there is none.
 
     Args:
         parameters: what stands in `parameters.yml`.

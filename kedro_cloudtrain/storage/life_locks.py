@@ -1,4 +1,4 @@
-"""Which clients live: each holds a lock of the kernel's (flock) for as long as it lives, however it ends."""
+"""Locks that show which clients are alive (flock, which the kernel releases however a client ends)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LifeLocks:
         except FileNotFoundError:
             return False
         except OSError:
-            return True  # Locked; or it cannot be seen, so that it may be.
+            return True  # Locked, or unreadable and therefore assumed alive.
         return False
 
     def sweep(self) -> None:

@@ -1,4 +1,4 @@
-"""The calls of one bucket on an S3 server: tried again where that may help, as long as its silence is borne."""
+"""Calls to one S3 bucket, retried where that may help, within the limit of a silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who does not answer: logged in one line for all threads, and borne for a limited time."""
+"""Servers that do not answer: one log line for all threads, and a limit on the wait."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Silence:
 
     Args:
         who: the server, as a line of the log begins with it.
-        limit_s: how long a silence is borne, in seconds.
+        limit_s: how long a silence is tolerated, in seconds.
 
     Attributes:
         who: the server.
-        limit_s: how long a silence is borne.
+        limit_s: how long a silence is tolerated.
     """
 
     _of: dict[str, Silence] = {}  # noqa: RUF012  # the process has one of each server
@@ -73,10 +73,10 @@ class Silence:
         """Return what hangs, as one line; empty if nothing does."""
         with self._lock:
             oldest = min(self._waits, key=lambda wait: wait.moved_at, default=None)
-            return "" if oldest is None else f"{self.who} does not answer: {oldest.what} was not waited for any longer."
+            return "" if oldest is None else f"{self.who} does not answer: {oldest.what} was abandoned."
 
     def begin(self, limit_s: float) -> None:
-        """Begin anew, with how long a silence is borne: another run may meet a server that answers."""
+        """Start over with a new limit: another run may find the server answering."""
         with self._lock:
             self.limit_s, self._since = limit_s, None
 
@@ -121,7 +121,7 @@ class Silence:
             logger.info("%s answers again.", self.who, extra={"markup": False})
 
     def is_over(self, wait: Wait | None = None) -> bool:
-        """Return whether the server, to any thread or to this wait, has been silent for longer than is borne."""
+        """Return whether the server, to any thread or to this wait, has been silent for longer than the limit."""
         now = time.monotonic()
         with self._lock:
             since = [moment for moment in (self._since, wait.moved_at if wait is not None else None) if moment is not None]

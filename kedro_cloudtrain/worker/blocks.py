@@ -74,7 +74,7 @@ def in_blocks(model: Any, batch_size: int) -> Any:
             return super().fit(np.arange(len(y), dtype="int32"), validation_data=validation_data, **more)
 
         def _begin_on_device(self, table: Any) -> None:
-            """Let a block be the numbers of its rows, which the compiled step picks from a table on the device."""
+            """Pass each block as row numbers; the compiled step reads the rows from the device."""
             import jax
 
             table, step = jax.device_put(table), super().train_step

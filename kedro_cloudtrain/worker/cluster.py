@@ -139,7 +139,7 @@ class Cluster:
         return sorted(names, key=lambda address: int(names[address]))
 
     def deal(self, part: Part) -> list[StoredPart]:
-        """Return some of the rows for each process: each gets every so manyth, so that all see what a table that is sorted holds.
+        """Return one part of the rows per process, dealt out in turn, so that each part covers a sorted table.
 
         Raises:
             InputError: there are fewer rows than processes, which LightGBM does not survive.
@@ -230,7 +230,7 @@ class Cluster:
         return [{**shared, "local_listen_port": port} for port in ports]
 
     def close(self, error: BaseException | None = None) -> BaseException | None:
-        """End all processes, and return the error of the work, or the end of a process that it follows from."""
+        """End all processes; return the error of the work, or the death of a process that caused it."""
         if isinstance(error, Exception):
             self._await_reason()
         died, self._closing = self._died, True
@@ -254,7 +254,7 @@ class Cluster:
             time.sleep(_LOOK_EVERY_S)
 
     def _remove_rows(self) -> None:
-        """Remove the files of rows: what a process has mapped it keeps, and a cross-validation would fill the disk."""
+        """Remove the row files, which a cross-validation would fill the disk with. Processes keep what they have mapped."""
         for folder in self._folder.glob("rows-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -306,7 +306,7 @@ class Cluster:
             if len(self._scheduler.scheduler.workers) < self._count:
                 time.sleep(_LOOK_AGAIN_S)  # the machine may say why
                 why = others.failure or "a machine does not answer any more"
-                self._end_with(f"{why}: {self._count} processes share the work, and no longer all of them are there")
+                self._end_with(f"{why}: {self._count} processes share the work, and one of them is gone")
             time.sleep(_LOOK_AGAIN_S)
 
     def _end_with(self, reason: str) -> None:
@@ -353,8 +353,8 @@ def _host_of(address: str) -> str:
     return _LOOPBACK if host.startswith("127.") else host
 
 
-def _done(value: Any) -> None:  # it stays in its process
-    """Return nothing of a value, once it is there."""
+def _done(value: Any) -> None:
+    """Return None, so that a result stays in its process."""
 
 
 def _name_of(dask_worker: Any) -> Any:

@@ -23,7 +23,7 @@ _SAMPLED, _KEPT = 4096, 0.99
 
 
 def narrowed(values: pd.Series) -> pd.Series:
-    """Return a column of numbers as float32, or as it is where float32 would make one number of several."""
+    """Return a column of numbers as float32, or unchanged where float32 would merge distinct numbers."""
     return values.astype("float32") if values.dtype == np.float32 or WholeColumn(values).are_told_apart else values
 
 

@@ -60,7 +60,7 @@ class LostProcessError(Exception):
 
 
 class PrunedError(Exception):
-    """The search that has asked for this fit has seen enough of it."""
+    """The search of this fit ended it early (`pruner`)."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -57,15 +57,15 @@ class FitCheckpoint(Checkpoint):
                 saved = json.loads((self.folder / _HISTORY).read_text(encoding="utf-8"))
                 self._earlier, seconds = [dict(row) for row in saved["history"]], float(saved["seconds"])
             except (OSError, ValueError, KeyError, TypeError, RecursionError):
-                print("the checkpoint of an earlier attempt cannot be read: the fit begins anew")  # noqa: T201
+                print("the checkpoint cannot be read: the fit starts over")  # noqa: T201
                 self.folder, self.rounds = None, 0
             else:
                 progress.resume(self._earlier, seconds)
-                print(f"resumes from round {self.rounds} of an earlier attempt")  # noqa: T201
+                print(f"resumes from round {self.rounds} of an earlier run")  # noqa: T201
 
     @property
     def model(self) -> str | None:
-        """The file of the model to go on from; None if the fit begins anew."""
+        """The file of the model to go on from; None if the fit starts from the beginning."""
         return str(self.folder / _MODELS[self._library]) if self.folder is not None else None
 
     def for_xgboost(self, callbacks: Sequence[Any]) -> list[Any]:
@@ -144,7 +144,7 @@ class FitCheckpoint(Checkpoint):
             self.folder.mkdir()
             self._point_to(self.folder, 0, {_SNAPSHOT: None})
         else:
-            print("resumes from the snapshot of an earlier attempt")  # noqa: T201
+            print("resumes from the snapshot of an earlier run")  # noqa: T201
         return {
             "allow_writing_files": True,
             # CatBoost's log of each round, on the machine's own disk.

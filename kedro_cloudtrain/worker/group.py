@@ -125,7 +125,7 @@ class _Machine:
             if self._is_done(place):
                 print(f"{place.name} is done already", flush=True)  # noqa: T201  # the group's log
             elif _read(place / MACHINE).get("run") != self._run:
-                print(f"{place.name} belongs to another machine by now", flush=True)  # noqa: T201
+                print(f"{place.name} now belongs to another machine", flush=True)  # noqa: T201
             else:
                 self._run_job(place, batch, progress)
             self._locks.release(place.name)
@@ -204,7 +204,7 @@ class _Machine:
         progress.write(json.dumps(line | ({"job": job, "member": member} if member is not None else {})) + "\n")
 
     def _is_done(self, place: Path) -> bool:
-        """Return whether a job has ended on this machine, or on the lost one that it replaces: its client has been told how."""
+        """Return whether the job has ended on this machine, or on the lost one that it replaces."""
         machine, result = _read(place / MACHINE), _read(place / RESULT)
         return machine.get("run") == self._run and bool(result) and not _is_fault(result)
 

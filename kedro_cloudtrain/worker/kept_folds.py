@@ -42,7 +42,7 @@ class KeptFolds:
         folder = self._folder(number)
         shutil.rmtree(folder, ignore_errors=True)
         save(folder)
-        # Written last: a fold whose machine was lost before has none.
+        # Written last: without it, a fold counts as not done.
         (folder / _IMPORTANCE).write_text(json.dumps(importance, ensure_ascii=False), encoding="utf-8")
 
     def importance(self, numbers: Sequence[int]) -> list[dict[str, Any]]:

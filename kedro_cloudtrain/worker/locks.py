@@ -27,7 +27,7 @@ class Locks:
         self._socket = socket.socket(fileno=int(number)) if number else None
         if self._socket is not None:
             self._socket.setblocking(False)
-            # No job inherits it.
+            # Jobs must not inherit it.
             self._socket.set_inheritable(False)
 
     def take(self) -> None:

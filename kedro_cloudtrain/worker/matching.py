@@ -1,4 +1,4 @@
-"""Whether a table's values are what a model has learned from: what is not counts as missing, and a prediction is made without it."""
+"""Whether a table's values match what the model was trained on; values that do not count as missing."""
 
 from __future__ import annotations
 

@@ -109,13 +109,13 @@ class PredictionJob(Job):
         table = pieces_of(location, wanted)
         read_before, first = self._bytes_read, self._parts.pieces
         if first:
-            print(f"{first} pieces are done already, by an earlier attempt")  # noqa: T201
+            print(f"{first} pieces were done by an earlier run")  # noqa: T201
         self._rows["read"] = first * wanted.rows
         self.progress.resume([{"round": number} for number in range(1, first + 1)], 0.0)
         self.progress.begin(first)
         for piece in table.read(first):
             if piece.number < self._parts.pieces:
-                print("a column proves to be of another type than its first rows: the pieces begin anew")  # noqa: T201
+                print("a column proves to be of another type than its first rows: the pieces start over")  # noqa: T201
                 self._begin_anew()
             self.progress.of = self.progress.most = piece.of
             if piece.number in (0, first):

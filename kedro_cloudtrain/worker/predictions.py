@@ -17,7 +17,7 @@ PROBABILITY = "probability_"
 
 
 def predictions_table(target: Target, rows: NDArray[np.int64], truth: NDArray[Any], output: NDArray[Any]) -> pd.DataFrame:
-    """Lay predictions out as a table: `row`, `target`, `prediction`, and of a classification `probability_…` for each class.
+    """Return predictions as a table: `row`, `target`, `prediction`, and of a classification `probability_…` for each class.
 
     Args:
         target: the task and the classes.

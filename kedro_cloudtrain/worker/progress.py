@@ -31,7 +31,7 @@ class Progress:
         of: the most rounds that there can be in this fit.
         most: the most that there can be in one of several fits.
         unit: what a step is: a `round` of a fit, or a `piece` of a table.
-        pruned: whether the fit was ended, since a search has seen enough of it.
+        pruned: whether a search ended the fit early.
     """
 
     unit = "round"
@@ -39,7 +39,7 @@ class Progress:
     def __init__(self, file: Path) -> None:
         self._file = file.open("w", encoding="utf-8")
         self._prune = file.with_name(PRUNE)
-        self._prune.unlink(missing_ok=True)  # an earlier attempt's
+        self._prune.unlink(missing_ok=True)  # an earlier run's
         self.pruned = False
         self._began = monotonic()
         self._due = 0.0
@@ -98,7 +98,7 @@ class Progress:
         A round may take a few milliseconds: most rounds are only kept, and their lines are written together when a write is due.
 
         Raises:
-            PrunedError: the search that has asked for the fit has seen enough of it; libraries may raise an error of their own instead.
+            PrunedError: the search ended the fit early; libraries may raise an error of their own instead.
         """
         now = monotonic()
         if not self._holds_out:

@@ -116,7 +116,7 @@ class Caller:
         return self._call(_DO, callback, arguments, model)
 
     def same(self, number: Any, decide: Callable[[], Any]) -> Any:
-        """Return in each process what the first one decides of a round, or raise the error that it has there.
+        """Return the first process's decision about a round in every process, or raise its error.
 
         Args:
             number: the round.

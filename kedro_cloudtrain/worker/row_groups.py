@@ -66,8 +66,8 @@ class Outline:
     def among(self, processes: int) -> list[list[Stretch]]:
         """Return the rows that each of some processes reads.
 
-        The row groups are dealt out like cards, so that each process gets some of everywhere in a sorted table. What is left over, fewer
-        groups than processes, all read, and each takes every so manyth row.
+        The row groups are dealt out like cards, so that each process gets some of everywhere in a sorted table. All of them read the groups
+        that are left over, fewer than the processes, and each takes every Nth row.
         """
         dealt: list[list[Stretch]] = [[] for _ in range(processes)]
         whole = len(self.groups) // processes * processes

@@ -1,4 +1,4 @@
-"""Calls in the processes of a cluster, whose values stay there: what one needs of another comes from process to process."""
+"""Calls whose results stay in a cluster's processes; a process passes its results to others directly."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def read_value(file: Path, *, unpickle: bool = True) -> Any:
 
     Args:
         file: the value's file.
-        unpickle: whether a pickle is read, which runs code: only from who is trusted.
+        unpickle: whether a pickle is read, which runs code: only from a trusted source.
 
     Raises:
         InputError: the value cannot be loaded in this process: its class is in a package that is not installed, for example.

@@ -207,7 +207,7 @@ def test_a_uv_lock_that_is_older_than_the_project_says_so(packages: Server, tmp_
 @pytest.mark.parametrize("text", ["version = [", 'version = 1\n[[package]]\nversion = "1"\n', "package = 5\n"])
 def test_a_broken_uv_lock_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "uv.lock").write_text(text)
-    with pytest.raises(ConfigError, match=r"uv\.lock cannot be read: .* Write it anew: uv lock"):
+    with pytest.raises(ConfigError, match=r"uv\.lock cannot be read: .* Write it again: uv lock"):
         function_requirements(tmp_path)
 
 

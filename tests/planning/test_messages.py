@@ -104,7 +104,7 @@ def test_a_hyperparameter_that_a_library_refuses_is_named_with_its_block(project
     assert done.returncode == 1
     assert done.stderr.strip().endswith(
         "`hyperparameters.eval_metric` is 'zzzz', which xgboost refuses: Unknown metric function zzzz.\n"
-        "It stands in the `hyperparameters` of `mass` in parameters.yml."
+        "It is set in the `hyperparameters` of `mass` in parameters.yml."
     )
     assert "Traceback" not in done.stdout + done.stderr
     assert "Its data is" not in done.stderr

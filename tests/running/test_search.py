@@ -211,13 +211,13 @@ def test_where_the_money_ends_the_best_so_far_is_the_result(tmp_path: Path, capl
     assert len(limited.trials) == 3
     assert limited.receipt.cost_usd == pytest.approx(0.9)
     assert limited.outputs["metrics"]["log_loss"] == limited.trials["score"].min()
-    assert "3 of 8 trials, $0.90 spent: $0.90 are spent, and another trial would pass search.max_cost_usd ($1.00)" in caplog.text
+    assert "3 of 8 trials, $0.90 spent: $0.90 has been spent, and another trial would pass search.max_cost_usd ($1.00)" in caplog.text
 
     backend = ToyBackend()
     backend.fail_at[5] = BudgetExceededError("run.max_cost_usd is reached.")
     budget = search(tmp_path / "budget", backend, kept=True)
     assert len(budget.trials) == 5
-    assert "5 of 8 trials: the money has ended: run.max_cost_usd is reached. The best so far is the result." in caplog.text
+    assert "5 of 8 trials: the budget is used up: run.max_cost_usd is reached. The best so far is the result." in caplog.text
     # What was not started is asked for again.
     assert search(tmp_path / "budget", ToyBackend(), kept=True).facts == search(tmp_path / "whole", ToyBackend()).facts
 

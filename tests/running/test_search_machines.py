@@ -122,6 +122,6 @@ def test_without_money_for_one_machine_the_run_has_not_failed(tmp_path: Path) ->
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets/penguins.csv").write_text("body_mass_g\n1\n")
     slots = Slots(1)
-    with pytest.raises(BudgetExceededError, match=r"No trial of tune has succeeded: none was run, since the money has ended"):
+    with pytest.raises(BudgetExceededError, match=r"No trial of tune has succeeded: none was run, since the budget is used up"):
         search_on(NoMoney(), DirectoryVolume(tmp_path), tmp_path, slots)
     slots.check_open("another job")

@@ -327,7 +327,7 @@ class RunPodApi:
 
     def _send(self, method: str, path: str, headers: Mapping[str, str] | None = None, **options: Any) -> requests.Response:
         """Send a request; after a 429 wait as long as the answer asks and send it again, since RunPod did not carry it out."""
-        import requests  # noqa: PLC0415  # for who uses RunPod alone
+        import requests  # noqa: PLC0415  # only RunPod's users need it
 
         url = f"{self.base_url}{path}"
         for tried in range(_TRIES):

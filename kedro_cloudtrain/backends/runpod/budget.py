@@ -93,7 +93,7 @@ class Budget:
 
 def budget_of(run: RunSettings, volume: S3Store, api: RunPodApi) -> Budget:
     """Return the budget of a run, with what it shares with other clients."""
-    from kedro_cloudtrain.backends.runpod.shared_budget import SharedBudget  # noqa: PLC0415  # for who shares one
+    from kedro_cloudtrain.backends.runpod.shared_budget import SharedBudget  # noqa: PLC0415  # only a shared budget needs it
 
     return Budget(run.max_cost_usd, SharedBudget(volume, run.budget, api.now) if run.budget is not None else None)
 

@@ -1,4 +1,4 @@
-"""A pod that nobody holds to its node's limits: whether RunPod bills more for it by now than they allow."""
+"""Pods without a client: whether RunPod now bills more for one than its node's limits allow."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class LedgerEntry(BaseModel):
 
     @property
     def is_old(self) -> bool:
-        """Whether each list of pods has it by now, if it exists; so does one that is from the future, by a clock that was set."""
+        """Whether every list must have the pod by now; also true of a time in the future, after a clock was set."""
         return not 0 <= time.time() - self.asked_at < _MAY_APPEAR_S
 
 

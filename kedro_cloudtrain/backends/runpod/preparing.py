@@ -29,7 +29,7 @@ _LASTS_AT_MOST_S = 3600.0
 # Packages come from a network and are compiled file by file: more cores would wait.
 _VCPU_COUNT = 4
 _SCRIPT = '''\
-"""Has nothing to do but to begin: its environment is what is wanted. By hand: python train.py"""
+"""Make this job's environment; there is nothing else to do. By hand: python train.py"""
 
 import sys
 from pathlib import Path

@@ -332,7 +332,7 @@ class PodWatch:
             # An older list cannot have the pod, and a new pod may be listed late: one that is missing again is asked for itself.
             if sighting.added_at <= listed_at and (pod_id in by_id or not sighting.missing or not self._api.may_exist(pod_id)):
                 sighting.update(by_id.get(pod_id))
-            if sighting.is_unpaid:  # Who follows it may be waiting for the volume.
+            if sighting.is_unpaid:  # Its follower may be waiting for the volume.
                 logger.warning(
                     "Pod %s is billed at $%.2f an hour, which the limits do not pay for any longer: it is ended",
                     pod_id,
