@@ -31,7 +31,7 @@ from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.running.trial_machines import KeptMachines
 from kedro_cloudtrain.storage.sources import make_source
 
-TRIALS, FOUND_TRIALS = 40, 20
+TRIALS, TRIALS_IN_ALL = 40, 20
 
 
 def run_on_pod() -> None:
@@ -67,7 +67,7 @@ def run_on_pod() -> None:
         print(f" ({(last - first) / own_s:.2f} x), {total_s:.1f} s with the pod's start and end ({total_s / own_s:.2f} x)")
 
 
-def compare_found() -> None:
+def compare_results() -> None:
     import numpy as np
     import optuna
     import xgboost as xgb
@@ -120,14 +120,14 @@ def compare_found() -> None:
         by_hand = []
         for seed in range(5):
             study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-            study.optimize(objective, n_trials=FOUND_TRIALS)
+            study.optimize(objective, n_trials=TRIALS_IN_ALL)
             by_hand.append(study.best_value)
         parameters = {
             "model_type": f"xgboost_{task}",
             "target_column": "target",
             "hyperparameters": {"n_estimators": 60},
             "validation": {"fraction": 0.2, "seed": 42},
-            "search": {"space": space, "n_trials": FOUND_TRIALS, "seed": 0},
+            "search": {"space": space, "n_trials": TRIALS_IN_ALL, "seed": 0},
         }
         trials = train(frame, parameters, kinds=("metrics", "trials"))["trials"]
         best = trials.loc[trials["score"].idxmin()]
@@ -143,4 +143,4 @@ if __name__ == "__main__":
     if "time" in chosen:
         run_on_pod()
     if "found" in chosen:
-        compare_found()
+        compare_results()

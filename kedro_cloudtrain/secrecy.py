@@ -61,12 +61,12 @@ _SHORTEST = 6
 # A line of a secret of several ones, such as a private key: a shorter one may be a word.
 _SHORTEST_LINE = 12
 _carried: dict[str, str] = {}
-_known: set[str] = set()
+_secret_texts: set[str] = set()
 
 
 def redacted(text: str) -> str:
     """Return a text as it may be shown and written: without a URL's user and secret parameters, and without known secrets."""
-    for secret in sorted(_known, key=len, reverse=True):
+    for secret in sorted(_secret_texts, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _USER.sub(lambda match: match[0] if _is_public_user(match[1], match[2]) else f"{match[1]}{HIDDEN}@", text)
     text = _IN_QUERY.sub(lambda match: match[1] + hidden_in(match[2]), text)
@@ -84,8 +84,8 @@ def know(*secrets: str) -> None:
     for secret in secrets:
         forms = {secret, repr(secret)[1:-1], repr(secret.encode(errors="replace"))[2:-1], json.dumps(secret)[1:-1], quote(secret, safe="")}
         lines = {line.strip() for line in secret.splitlines()[1:] + secret.splitlines()[:1]} if len(secret.splitlines()) > 1 else set()
-        _known.update(form for form in forms if len(form) >= _SHORTEST)
-        _known.update(line for line in lines if len(line) >= _SHORTEST_LINE)
+        _secret_texts.update(form for form in forms if len(form) >= _SHORTEST)
+        _secret_texts.update(line for line in lines if len(line) >= _SHORTEST_LINE)
 
 
 def fault_of_key(key: str) -> str | None:

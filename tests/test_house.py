@@ -16,6 +16,13 @@ pytestmark = pytest.mark.no_cover  # they read the code, and run none of it
 PACKAGE = ROOT / "kedro_cloudtrain"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 EVERYTHING = sorted(file for folder in ("kedro_cloudtrain", "tests", "benchmarks", "src") for file in (ROOT / folder).rglob("*.py"))
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "pyproject.toml",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "templates").rglob("*.*")),
+]
 PROTOCOL = PACKAGE / "worker/protocol.py"
 # A pod runs these before it can import anything: they spell the names out, and a test of theirs compares them.
 STANDALONE = set((PACKAGE / "pod").glob("*.py"))
@@ -79,9 +86,11 @@ def test_docstrings_begin_with_a_plain_verb() -> None:
 
 
 def _names_given_by(node: ast.AST) -> set[str]:
-    """Return the names of variables, arguments and fields that a node makes."""
+    """Return the names of variables, arguments, fields, classes and functions that a node makes; a test's name is a sentence."""
     if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
         return {node.id if isinstance(node, ast.Name) else node.attr}
+    if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("test_"):
+        return {node.name}
     return {node.arg} if isinstance(node, ast.arg) else set()
 
 
@@ -91,7 +100,7 @@ def test_a_variable_is_named_for_what_it_holds() -> None:
         for file in EVERYTHING
         for node in ast.walk(tree(file))
         for name in _names_given_by(node)
-        if name in WAYS
+        if name.lower().rpartition("_")[2] in WAYS
     ]
     assert names == []
 
@@ -105,7 +114,7 @@ FOREIGN_PHRASES = re.compile(rf"(?i){_IS_NO}|\bwhoever\b")
 def test_sentences_are_not_translations() -> None:
     phrases = [
         f"{named(file)}:{text.count(chr(10), 0, match.start()) + 1} {match[0]!r}"
-        for file in EVERYTHING
+        for file in [*EVERYTHING, *PAGES]
         if file != Path(__file__)
         for text in [file.read_text(encoding="utf-8")]
         for match in FOREIGN_PHRASES.finditer(text)

@@ -24,8 +24,8 @@ TOKEN = "PLANTED0token"  # noqa: S105  # a planted one
 
 
 @pytest.fixture(autouse=True)
-def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secrecy, "_known", set())
+def _no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrecy, "_secret_texts", set())
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ ORDINARY = (
 @pytest.mark.parametrize("before", ["?", "?x=1&", "?x=1;", "?x=1;y=2;", ";", "/b;"])
 def test_a_secret_of_a_query_is_found_by_its_name_and_behind_a_semicolon(before: str) -> None:
     for name in SECRET_IN_QUERY:
-        secrecy._known.clear()  # Each is found by its name, not because it is known.
+        secrecy._secret_texts.clear()  # Each is found by its name, not because it is known.
         url = f"https://h.org/a{before}{name}=PLANTED"
         assert redacted(url) == f"https://h.org/a{before}{name}=***"
         assert redacted(f"{url}&z=3 failed") == f"https://h.org/a{before}{name}=***&z=3 failed"
@@ -170,7 +170,7 @@ def test_a_secret_of_a_query_is_found_by_its_name_and_behind_a_semicolon(before:
             with pytest.raises(SourceError, match="holds a secret in its path") as refused:
                 make_source(f"{url}.csv")
             assert "PLANTED" not in str(refused.value)
-    secrecy._known.clear()
+    secrecy._secret_texts.clear()
     for name in ORDINARY:
         url = f"https://h.org/a{before}{name}=PLANTED"
         assert redacted(url) == url

@@ -217,6 +217,6 @@ def _without_result(folder: JobFolder, returncode: int) -> JobFailedError | JobL
     if returncode > 0:
         # For example a broken import at the script's top, whose traceback ends the log; or the function itself has exited.
         return JobFailedError(f"{folder.name} ended with exit code {returncode} and left no result.\n{log_end(folder)}{next_step(folder)}")
-    how = f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else "ended"
+    ending = f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else "ended"
     hint = " (out of memory, often)" if returncode == -signal.SIGKILL else ""
-    return JobLostError(f"The process of {folder.name} {how}{hint} and left no result.\n{log_end(folder)}{next_step(folder)}")
+    return JobLostError(f"The process of {folder.name} {ending}{hint} and left no result.\n{log_end(folder)}{next_step(folder)}")

@@ -86,15 +86,15 @@ def _examine_local(metadata: ProjectMetadata, env: str | None) -> Examination:
     from kedro_cloudtrain.planning.doctor import Finding, examine_local
     from kedro_cloudtrain.planning.training import TrainingPlan
 
-    needed: set[str] = set()
+    libraries: set[str] = set()
     try:
         with open_planner(metadata, env) as (planner, pipelines):
             for pipeline in pipelines.values():
-                needed |= {plan.kind for plan in planner.plan(pipeline.nodes) if isinstance(plan, TrainingPlan)}
-        project = Finding("project", ok=True, message=f"{', '.join(sorted(needed - {''})) or 'nothing'} to train")
+                libraries |= {plan.kind for plan in planner.plan(pipeline.nodes) if isinstance(plan, TrainingPlan)}
+        project = Finding("project", ok=True, message=f"{', '.join(sorted(libraries - {''})) or 'nothing'} to train")
     except Exception as error:  # noqa: BLE001  # an error in the project's own code is a finding, and the rest is still examined
         project = Finding("project", ok=False, message=f"it cannot be opened: {type(error).__name__}: {error}")
-    examination = examine_local(read_settings(metadata, env), metadata.project_path, needed)
+    examination = examine_local(read_settings(metadata, env), metadata.project_path, libraries)
     examination.findings.append(project)
     return examination
 

@@ -39,14 +39,14 @@ def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, yes: bool
         return
     tables.print_table(tables.pods_table(pods))
     forgotten = [pod for pod in pods if pod.forgotten]
-    needed = [pod for pod in pods if not pod.forgotten]
+    doubtful = [pod for pod in pods if not pod.forgotten]
     if dry_run:
-        asked = f"; of {counted(len(needed), 'other')} it would be asked" if needed else ""
-        click.echo(f"{counted(len(forgotten), 'pod')} would be ended{asked}. End them: kedro cloudtrain reap")
+        question = f"; of {counted(len(doubtful), 'other')} it would be asked" if doubtful else ""
+        click.echo(f"{counted(len(forgotten), 'pod')} would be ended{question}. End them: kedro cloudtrain reap")
         return
     end_pods(fleet, forgotten)
-    if needed and (yes or _confirmed(needed)):
-        end_pods(fleet, needed)
+    if doubtful and (yes or _confirmed(doubtful)):
+        end_pods(fleet, doubtful)
 
 
 def _confirmed(pods: Sequence[JobPod]) -> bool:

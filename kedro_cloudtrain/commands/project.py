@@ -54,8 +54,8 @@ def open_planner(
     from kedro_cloudtrain.planning.planner import Planner
 
     with _opened(metadata, env, params) as (context, config):
-        given = _parameters(runner_params)
-        settings = config.settings({name: value for name, value in given.items() if name not in RUN_PARAMETERS})
+        parameters = _parameters(runner_params)
+        settings = config.settings({name: value for name, value in parameters.items() if name not in RUN_PARAMETERS})
         yield (
             Planner(_catalog(context, load_versions), settings, TrainingScriptGenerator(config.templates), config.path, config.package),
             pipelines,

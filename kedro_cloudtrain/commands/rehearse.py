@@ -70,7 +70,7 @@ class _Fault(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep the volumes in this folder: another rehearsal goes on from them, and does no finished work twice.",
 )
-@click.option("--serve", is_flag=True, help="Print the variables that lead another shell's commands to this rehearsal, and serve until Ctrl-C.")
+@click.option("--serve", is_flag=True, help="Print the variables that lead another shell's commands here, and serve until Ctrl-C.")
 @env_option
 @click.pass_obj
 def rehearse(
@@ -97,9 +97,9 @@ def rehearse(
     if env is not None and of_command not in (None, env):
         raise click.UsageError(f"--env is {env}, and the command has --env={of_command}: name one environment.")
     env = env or of_command or os.environ.get("KEDRO_ENV")
-    given = [_seed(text) for text in seeds]
-    _check_kept(keep, given)
-    with _rehearsal(metadata, env, given, faults, keep) as rehearsal:
+    contents = [_seed(text) for text in seeds]
+    _check_kept(keep, contents)
+    with _rehearsal(metadata, env, contents, faults, keep) as rehearsal:
         _introduce(rehearsal)
         status = _serve(rehearsal) if serve else _run(list(command) or ["kedro", "run", "--runner=cloudtrain"], rehearsal, env)
         lines = list(_last_lines(rehearsal, status, keep))
@@ -269,9 +269,7 @@ def _run(command: list[str], rehearsal: Rehearsal, env: str | None) -> int:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     program = shutil.which(command[0], path=path)
     if program is None:
-        raise click.ClickException(
-            f"There is no program {command[0]!r}: write a command after --, such as kedro run --runner=cloudtrain."
-        )
+        raise click.ClickException(f"There is no program {command[0]!r}: write a command after --, such as kedro run --runner=cloudtrain.")
     named = {"KEDRO_ENV": env} if env else {}
     process = subprocess.Popen([program, *command[1:]], env={**os.environ, "PATH": path, **named, **rehearsal.environment})
 

@@ -56,8 +56,8 @@ def select(registered: Mapping[str, Pipeline], selection: Mapping[str, Any]) -> 
     try:
         return pipeline.filter(**filters)
     except ValueError:
-        given = " ".join(f"{_FILTERS[name][0][0]}={','.join(values)}" for name, values in filters.items())
-        raise click.ClickException(f"No node is selected by {given}.{_hint(pipeline, filters)}") from None
+        options = " ".join(f"{_FILTERS[name][0][0]}={','.join(values)}" for name, values in filters.items())
+        raise click.ClickException(f"No node is selected by {options}.{_hint(pipeline, filters)}") from None
 
 
 def _split(context: click.Context, parameter: click.Parameter, value: str) -> list[str]:
@@ -82,9 +82,9 @@ def _hint(pipeline: Pipeline, filters: Mapping[str, list[str]]) -> str:
     }
     for name, values in filters.items():
         noun = _FILTERS[name][1]
-        there = names[noun]
-        missing = next((value for value in values if value.partition("@")[0] not in there), None)
+        existing = names[noun]
+        missing = next((value for value in values if value.partition("@")[0] not in existing), None)
         if missing is not None:
-            rest = f" The {noun}s are: {some_of(there)}." if there else f" No node has a {noun}."
-            return f" There is no {noun} {missing!r}.{did_you_mean(missing, there)}{rest}"
+            rest = f" The {noun}s are: {some_of(existing)}." if existing else f" No node has a {noun}."
+            return f" There is no {noun} {missing!r}.{did_you_mean(missing, existing)}{rest}"
     return " No node matches all of the options." if len(filters) > 1 else " No node matches."

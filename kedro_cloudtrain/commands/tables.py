@@ -82,12 +82,12 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
     for folder in folders:
         state, result, progress = folder.state(), folder.last_result(), folder.last_progress()
         spec = folder.read_json(folder.spec) or {}
-        when = dt.datetime.fromtimestamp(folder.spec.stat().st_mtime, tz=dt.UTC).astimezone()
+        started_at = dt.datetime.fromtimestamp(folder.spec.stat().st_mtime, tz=dt.UTC).astimezone()
         table.add_row(
             folder.name,
             Text(state_word(state), STATE_STYLES.get(state, "")),
             work_of(spec) or f"{len(folder.jobs)} jobs",
-            f"{when:%Y-%m-%d %H:%M}",
+            f"{started_at:%Y-%m-%d %H:%M}",
             f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
             f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",
             f"{progress.step}/{progress.of} {metric(progress)}" if progress is not None and progress.in_rounds else "",

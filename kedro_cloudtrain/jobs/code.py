@@ -281,8 +281,8 @@ class _Packages:
         sources = {folder.parent for folder in _folders(self._spec(self.own or ""))}
         # A project without a source folder has its tests and scripts beside the package.
         entries = [entry for source in sources if not (source / "pyproject.toml").exists() for entry in source.iterdir()]
-        beside = {entry.stem for entry in entries if entry.suffix == ".py" or (entry.is_dir() and any(entry.glob("*.py")))}
-        return sorted({*([self.own] if self.own else []), *beside})
+        siblings = {entry.stem for entry in entries if entry.suffix == ".py" or (entry.is_dir() and any(entry.glob("*.py")))}
+        return sorted({*([self.own] if self.own else []), *siblings})
 
     def place(self, root: str) -> Path | None:
         """Return a package's folder, or the file of one that is a single module."""

@@ -35,8 +35,8 @@ def reason_to_run(folder: JobFolder, fingerprint: Fingerprint, spec: Mapping[str
         return _doubt(fingerprint.unidentified, spec)
     if folder.fingerprint.is_file():
         return _end_of_earlier_run(folder)
-    before = next(iter(folder.siblings()), None)
-    changes = list(_changes(before, fingerprint, spec)) if before is not None else []
+    earlier = next(iter(folder.siblings()), None)
+    changes = list(_changes(earlier, fingerprint, spec)) if earlier is not None else []
     return f"changed: {', '.join(changes)}" if changes else "first run"
 
 
@@ -77,24 +77,24 @@ def note(folder: JobFolder, state: str, why: str, project: str = "") -> None:
     folder.write_json(folder.why, {"state": state, "why": why, "at": time.time(), "projects": projects})
 
 
-def _changes(before: JobFolder, now: Fingerprint, spec: Mapping[str, Any]) -> Iterator[str]:
+def _changes(earlier: JobFolder, now: Fingerprint, spec: Mapping[str, Any]) -> Iterator[str]:
     """Name whatever differs from an earlier job of the same node."""
     try:
-        then = parsed(Fingerprint, bounded_bytes(before.fingerprint))
-        spec_then = before.read_json(before.spec)
+        earlier_fingerprint = parsed(Fingerprint, bounded_bytes(earlier.fingerprint))
+        earlier_spec = earlier.read_json(earlier.spec)
     except OSError:
         return
-    if then is None or spec_then is None:
+    if earlier_fingerprint is None or earlier_spec is None:
         return  # Its folder is being written or removed, or was written by another release.
-    parameters_then = _parameters(spec_then)
-    parameters = [name for name, value in _parameters(spec).items() if _given(value) != _given(parameters_then.get(name))]
+    earlier_parameters = _parameters(earlier_spec)
+    parameters = [name for name, value in _parameters(spec).items() if _given(value) != _given(earlier_parameters.get(name))]
     yield from (name.replace("_", " ") for name in parameters)
-    yield from (f"the input {name}" for name, identity in now.inputs.items() if then.inputs.get(name) != identity)
-    if then.script != now.script and not parameters:
+    yield from (f"the input {name}" for name, identity in now.inputs.items() if earlier_fingerprint.inputs.get(name) != identity)
+    if earlier_fingerprint.script != now.script and not parameters:
         yield "the script"
-    if then.code != now.code:
+    if earlier_fingerprint.code != now.code:
         yield "the code beside the script"
-    if then.requirements != now.requirements:
+    if earlier_fingerprint.requirements != now.requirements:
         yield "the packages"
 
 

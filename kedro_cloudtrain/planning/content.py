@@ -104,7 +104,7 @@ class Contents:
 
     def _identified(self, identity: SourceIdentity, version: str | None = None) -> Content:
         digest = self._digests.of([identity.content, version])
-        return Content(digest, opaque="" if identity.known else "its server gives neither an ETag nor a date")
+        return Content(digest, opaque="" if identity.is_certain else "its server gives neither an ETag nor a date")
 
     def _of_path(self, dataset: Any) -> Content:
         """Look at the file or the folder on this computer that an entry loads."""

@@ -74,8 +74,8 @@ def workload_of(plan: MachinePlan, sizes: Mapping[str, int | None], shapes: Mapp
 
 def total_size(sizes: Mapping[str, int | None]) -> int | None:
     """Add up the sizes in bytes that are known; None if none is."""
-    known_sizes = [size for size in sizes.values() if size is not None]
-    return sum(known_sizes) if known_sizes else None
+    byte_counts = [size for size in sizes.values() if size is not None]
+    return sum(byte_counts) if byte_counts else None
 
 
 def quote(offers: Offers, node: str, settings: NodeSettings, data_center: str | None, workload: Workload) -> Quote:

@@ -174,8 +174,8 @@ class Row:
         if not self.progress.in_rounds:
             return Text(self.node), Text(self.kind, "dim"), Text(""), Text(state_word(self.state), style), Text(self.machine_use, "dim")
         if self.trials:
-            done = Text(state_word(self.state), style) if self.state.finished else Text(self.trials)
-            return Text(self.node), Text(self.kind, "dim"), Text(""), done, Text(self.machine_use, "dim")
+            state = Text(state_word(self.state), style) if self.state.finished else Text(self.trials)
+            return Text(self.node), Text(self.kind, "dim"), Text(""), state, Text(self.machine_use, "dim")
         left = dt.timedelta(seconds=round(self.progress.seconds_left))
         return (
             Text(self.node),
@@ -279,8 +279,8 @@ class Display:
         for row in rows:
             cells: list[Text | ProgressBar] = list(row.cells())
             if row.progress is not None and row.progress.in_rounds and row.state is not JobState.STARTING:
-                done = row.progress.of if row.state is JobState.SUCCEEDED else row.progress.step
-                cells[2] = ProgressBar(row.progress.of, done, width=_BAR_WIDTH)
+                rounds = row.progress.of if row.state is JobState.SUCCEEDED else row.progress.step
+                cells[2] = ProgressBar(row.progress.of, rounds, width=_BAR_WIDTH)
             table.add_row(*cells)
         return Group(Text(self._headline, "bold"), table, *((Text(others, "dim"),) if others else ()))
 

@@ -225,16 +225,16 @@ class GroupBackend:
             return
         with self._lock:
             self._backlog.append(member)
-        left: list[Member] = []
+        unfinished: list[Member] = []
         try:
             with self._run.slots.hold(member.job, unless=lambda: member not in self._backlog):
                 if self._take_from_backlog(member):
-                    left = self._run_machine(batch, has_slot=True)
+                    unfinished = self._run_machine(batch, has_slot=True)
         except NotStartedError:
             if self._take_from_backlog(member):
                 raise
-        while left:
-            left = self._run_machine(left)
+        while unfinished:
+            unfinished = self._run_machine(unfinished)
 
     def _take_from_backlog(self, member: Member) -> bool:
         with self._lock:
@@ -278,7 +278,7 @@ class GroupBackend:
         watcher = GroupWatcher(self._label, machine.members, functools.partial(self._find_next, machine))
         run.display.add_machine(watcher.receipt_so_far)
         result: JobResult | None = None
-        left: list[Member] = []
+        unfinished: list[Member] = []
         try:
             machine.request()  # refuses jobs that contradict each other, before a slot is waited for
             with folder.held(lambda: run.slots.check_open(folder.name)), self._slot(machine, has_slot=has_slot):
@@ -291,7 +291,7 @@ class GroupBackend:
                         self._keep_open(machine, request, watcher)
                         result = run.backend.run(request, watcher)
                     except CloudTrainError as error:
-                        left = machine.finish_lost(error)
+                        unfinished = machine.finish_lost(error)
             state = JobState.SUCCEEDED
         except CloudTrainError as error:
             end_all(machine.finish(), error)
@@ -302,12 +302,12 @@ class GroupBackend:
         else:
             for member in machine.first:
                 member.end()
-            left = left or machine.finish()
+            unfinished = unfinished or machine.finish()
         finally:
             self._forget(machine)
             if watcher.machines:
                 run.receipts.append(self._receipt(folder.name, watcher, state, time.monotonic() - began, result))
-        return left
+        return unfinished
 
     def _slot(self, machine: GroupMachine, *, has_slot: bool) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if has_slot else self._run.slots.hold(machine.folder.name, detached=machine.detached)

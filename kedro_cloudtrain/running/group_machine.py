@@ -252,11 +252,11 @@ def close_left(request: JobRequest, backend: Backend) -> None:
 
 def _packed(folders: Iterable[JobFolder], archive_there: Path) -> bytes:
     """Pack the folders of jobs, as far as a machine needs them; the worker's archive it has itself."""
-    buffer, there = io.BytesIO(), archive_there.read_bytes()
+    buffer, archive_content = io.BytesIO(), archive_there.read_bytes()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder in folders:
             for file in folder.needed:
                 content = file.read_bytes()
-                if file.name != archive_there.name or content != there:
+                if file.name != archive_there.name or content != archive_content:
                     add_member(archive, f"{folder.name}/{file.name}", content)
     return buffer.getvalue()

@@ -139,7 +139,7 @@ class TrainingSearch:
                     self._states = Counter(trial.state for trial in study.finished)
             best = study.best()
             if best is None:
-                raise self._nothing_found(study)
+                raise self._failure(study)
             self._machines.release()
             winner = self._job(best.values, winner=True)
             values = self._winner_values(winner)
@@ -308,7 +308,7 @@ class TrainingSearch:
         finally:
             self._uses += [use for receipt in receipts for use in receipt.machines]
 
-    def _nothing_found(self, study: Study) -> CloudTrainError:
+    def _failure(self, study: Study) -> CloudTrainError:
         """Return why there is no best trial: the first one's error, in its own class."""
         trials = study.finished
         states = Counter(trial.state for trial in trials)
@@ -384,8 +384,8 @@ class TrainingSearch:
 
 def _digest(fingerprint: str, search: Search, seed: int) -> str:
     """Return what identifies a search: the data, the fixed parameters and how it is searched; not for how long."""
-    how = search.model_dump(mode="json", include={"space", "metric", "direction", "sampler", "pruner"})
-    return hashlib.sha256(json.dumps([fingerprint, how, seed], sort_keys=True).encode()).hexdigest()
+    fields = search.model_dump(mode="json", include={"space", "metric", "direction", "sampler", "pruner"})
+    return hashlib.sha256(json.dumps([fingerprint, fields, seed], sort_keys=True).encode()).hexdigest()
 
 
 def _shown(values: Mapping[str, Any]) -> str:

@@ -159,8 +159,8 @@ class RunLedger:
         Raises:
             DiskError: the project's folder cannot be written.
         """
-        left = [name for name in self.ids() if _LEFT in (content := bounded_bytes(self._file(name)) or b"") and job.encode() in content]
-        records = [record for name in left if (record := self.read(name)) is not None]
+        run_ids = [name for name in self.ids() if _LEFT in (content := bounded_bytes(self._file(name)) or b"") and job.encode() in content]
+        records = [record for name in run_ids if (record := self.read(name)) is not None]
         for record in records:
             if gone and bring_up_to_date(record, self._home.parent, [job]):
                 self.write(record)

@@ -71,7 +71,7 @@ class Notices:
                     f"`run.notify`: URL {number} of {settings.credentials!r} in credentials.yml ({scheme}://…) is of no service that "
                     "Apprise knows, or lacks a part. They are listed at https://appriseit.com/services"
                 )
-        self._told: set[tuple[str, str]] = set()
+        self._notices_sent: set[tuple[str, str]] = set()
         self._over = threading.Event()
 
     def watch(self, record: RunRecord, spent_usd: Callable[[], float], waiting_s: Callable[[], Mapping[str, float]]) -> None:
@@ -127,9 +127,9 @@ class Notices:
 
     def _send(self, event: Event, about: str, title: str, body: str, kind: Type, wait_s: float) -> None:
         """Send a notice in a thread of its own, each only once, and wait for it for some seconds."""
-        if event not in self._settings.events or (event, about) in self._told:
+        if event not in self._settings.events or (event, about) in self._notices_sent:
             return
-        self._told.add((event, about))
+        self._notices_sent.add((event, about))
 
         def send() -> None:
             try:

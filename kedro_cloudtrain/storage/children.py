@@ -115,8 +115,8 @@ def _end_all(number: int, _: FrameType | None) -> None:
 def end_children() -> None:
     """End every program that is still running, as the process itself ends."""
     # One that another thread has asked for is known in a moment.
-    known_by = time.monotonic() + _STARTED_S
-    while _starting - {threading.get_ident()} and time.monotonic() < known_by:
+    deadline = time.monotonic() + _STARTED_S
+    while _starting - {threading.get_ident()} and time.monotonic() < deadline:
         time.sleep(0.001)
     for pid in list(_running):
         process = _running.pop(pid, None)

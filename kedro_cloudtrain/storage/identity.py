@@ -34,7 +34,7 @@ class SourceIdentity:
     kind: Literal["etag", "time"] = dataclasses.field(default="etag", compare=False)
 
     @property
-    def known(self) -> bool:
+    def is_certain(self) -> bool:
         """Whether the identity can tell one content from another."""
         return bool(self.etag or (self.modified and self.size is not None))
 
@@ -46,7 +46,7 @@ class SourceIdentity:
     @property
     def described(self) -> dict[str, Any] | None:
         """Its content with the kind of the identity; None where it cannot tell one content from another."""
-        return {**self.content, KIND: self.kind} if self.known else None
+        return {**self.content, KIND: self.kind} if self.is_certain else None
 
 
 def url_identity(source: UrlSource, timeout_s: float = 30.0) -> SourceIdentity:

@@ -115,13 +115,13 @@ class S3Store(S3Calls):
 
     def read_bytes(self, key: str, start: int = 0, size: int | None = None) -> bytes | None:
         """Return a file's bytes, or a range of them: None if there is no such file, empty beyond its end."""
-        wanted: dict[str, str] = {}
+        range_header: dict[str, str] = {}
         if start or size is not None:
-            wanted["Range"] = f"bytes={start}-" + ("" if size is None else str(start + size - 1))
+            range_header["Range"] = f"bytes={start}-" + ("" if size is None else str(start + size - 1))
         place = self.place(key)
 
         def get() -> bytes:
-            with contextlib.closing(self.client.get_object(**place, **wanted)["Body"]) as body:
+            with contextlib.closing(self.client.get_object(**place, **range_header)["Body"]) as body:
                 return b"".join(self._pieces(body))
 
         try:
@@ -215,9 +215,9 @@ class S3Store(S3Calls):
         """Append to a file the bytes that it lacks."""
         if stream.tell() == size:
             return
-        wanted: dict[str, str] = {"Range": f"bytes={stream.tell()}-"} if stream.tell() else {}
-        response = self.large_client.get_object(**self.place(key), **wanted, **({"IfMatch": etag} if etag else {}))
-        if wanted and not response.get("ContentRange"):
+        range_header: dict[str, str] = {"Range": f"bytes={stream.tell()}-"} if stream.tell() else {}
+        response = self.large_client.get_object(**self.place(key), **range_header, **({"IfMatch": etag} if etag else {}))
+        if range_header and not response.get("ContentRange"):
             stream.truncate(0)  # The server sends the whole file again.
         with contextlib.closing(response["Body"]) as body:
             for piece in self._pieces(body):

@@ -76,8 +76,8 @@ class Versions(Protocol):
     """The versions of a table on the volume, as the run that reads and saves it sees them."""
 
     @property
-    def known_key(self) -> str | None:
-        """The key of the version to load; None while nobody has asked for it."""
+    def loaded_key(self) -> str | None:
+        """The key of the version to load; None before it was first needed."""
         ...
 
     @property
@@ -121,7 +121,7 @@ class VersionedSource(VolumeSource):
     @property
     def redacted(self) -> str:
         """The key of the version to load, as soon as it is known."""
-        return self.versions.known_key or self.key
+        return self.versions.loaded_key or self.key
 
     def at(self, key: str) -> VolumeSource:
         """Return one of the versions as a table of its own."""

@@ -36,11 +36,11 @@ def key_of_version(volume: Volume, key: str, version: str) -> str:
     wanted = _checked(key, version)
     if volume.exists(wanted):
         return wanted
-    there = [each for each, _ in zip(existing_versions(volume, key), range(_NAMED), strict=False)]
-    if not there:
+    versions = [each for each, _ in zip(existing_versions(volume, key), range(_NAMED), strict=False)]
+    if not versions:
         raise _without_versions(volume, key)
     raise SourceError(
-        f"There is no version {version} of {key} {volume.where}. The latest: {', '.join(there)}. Name one of its versions by "
+        f"There is no version {version} of {key} {volume.where}. The latest: {', '.join(versions)}. Name one of its versions by "
         "--load-versions=NAME:VERSION, or leave that out to load the latest."
     )
 

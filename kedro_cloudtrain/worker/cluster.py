@@ -295,8 +295,8 @@ class Cluster:
         while len(self._scheduler.scheduler.workers) < self._count:
             failure = self._died or (self._others.failure if self._others is not None else None)
             if failure is not None or time.monotonic() > deadline:
-                there = len(self._scheduler.scheduler.workers)
-                late = f"of the {self._count} processes that share the work, {there} have started within {within_s:g} s"
+                started = len(self._scheduler.scheduler.workers)
+                late = f"of the {self._count} processes that share the work, {started} have started within {within_s:g} s"
                 raise MachineError(failure or late)
             time.sleep(_LOOK_EVERY_S)
 
@@ -341,10 +341,10 @@ class Cluster:
         code = process.wait()
         if self._closing or self._died is not None:
             return
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
+        ending = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
         hint = ", most likely since the machine has too little memory" if code == -signal.SIGKILL else ""
         place = self._processes.index(process) + 1
-        self._end_with(f"process {place} of the {self._count} that share the work {how}{hint}")
+        self._end_with(f"process {place} of the {self._count} that share the work {ending}{hint}")
 
 
 def _host_of(address: str) -> str:

@@ -41,13 +41,13 @@ class ColumnTypes:
         self._without_blanks = without_blanks
         self._blanks_of = blanks_of
         self._types: dict[str, str] = {}
-        self._seen: dict[str, set[str]] = {}
+        self._kinds_of: dict[str, set[str]] = {}
         self.blanks: dict[str, set[str]] = {}
 
     def add(self, name: str, values: pd.Series | None) -> None:
         """Add a piece of a column; None where the piece lacks the column."""
         kind = _EMPTY if values is None else self._type_of(name, values)
-        self._seen.setdefault(name, set()).add(kind)
+        self._kinds_of.setdefault(name, set()).add(kind)
         self._types[name] = _joined(self._types.get(name, kind), kind)
 
     @property
@@ -56,7 +56,7 @@ class ColumnTypes:
         return {name: kind for name, kind in self._types.items() if self._is_wrong(name, kind)}
 
     def _is_wrong(self, name: str, kind: str) -> bool:
-        before = self._seen[name] - {kind, _EMPTY}
+        before = self._kinds_of[name] - {kind, _EMPTY}
         if kind == _DECIMAL:
             # A whole number and the decimal of it are the same number, unless it is a long one.
             return bool(before & {"long", *({"whole"} if name in self._exact else ())})

@@ -66,7 +66,7 @@ _CATBOOST = """
 # The Keras recipes' own; the template shows what each does.
 _KERAS = "hidden_units activation dropout l2 batch_normalization optimizer learning_rate epochs batch_size embedding_size"
 
-KNOWN: Mapping[str, frozenset[str]] = {
+HYPERPARAMETERS: Mapping[str, frozenset[str]] = {
     "xgboost": frozenset(_XGBOOST.split()),
     "lightgbm": frozenset(_LIGHTGBM.split()),
     "catboost": frozenset(_CATBOOST.split()),
@@ -156,7 +156,7 @@ def check_hyperparameters(library: str, names: Iterable[str], task: str | None =
             booster, each value that the library does not take, as far as the table of values has it, each pair that it refuses, and each
             that the task cannot have.
     """
-    valid = KNOWN[library]
+    valid = HYPERPARAMETERS[library]
     given = dict(names) if isinstance(names, Mapping) else {}
     names = list(names)
     problems: list[str] = []

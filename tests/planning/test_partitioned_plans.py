@@ -174,17 +174,17 @@ def test_a_large_text_behind_a_url_is_not_read_for_its_groups(tmp_path: Path) ->
     with Server({"a.csv": TABLE.to_csv(index=False).encode()}) as server:
         source, volume = make_source(server.url("a.csv")), DirectoryVolume(tmp_path)
 
-        def found(size_bytes: int, **partitioned: Any) -> list[str]:
+        def groups_of(size_bytes: int, **partitioned: Any) -> list[str]:
             parameters = TrainingParameters.parse(
                 {"model_type": "lightgbm_regression", "target_column": "price", "partitioned": {"group_column": "city", **partitioned}}, ""
             )
             return [partition.name for partition in partitions_of(parameters, source, volume, "`price`", size_bytes).chosen]
 
-        assert found(1000) == ["Bern", "Chur", "Genf"]
+        assert groups_of(1000) == ["Bern", "Chur", "Genf"]
         read = len(server.requests)
         with pytest.raises(ConfigError, match=r"To find the groups of `city`, all of .* would be read on this computer: name them in"):
-            found(10**9)
-        assert found(10**9, groups=["Chur"]) == ["Chur"]
+            groups_of(10**9)
+        assert groups_of(10**9, groups=["Chur"]) == ["Chur"]
         assert len(server.requests) == read
 
 

@@ -70,7 +70,7 @@ def run(pipeline: Pipeline, data: DataCatalog, *plugins: object, **params: objec
     return runner
 
 
-class Heard:
+class Recorder:
     """Hooks that note what they hear."""
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class Heard:
 
 
 def test_a_training_node_has_the_hooks_of_any_node_and_its_table_is_not_loaded(tmp_path: Path) -> None:
-    hooks, data = Heard(), catalog(tmp_path)
+    hooks, data = Recorder(), catalog(tmp_path)
     runner = run(train(), data, hooks)
     assert hooks.calls == ["load params:p", "run ['params:p', 'table']", "ran ['metrics', 'model']", "saved model", "saved metrics"]
     assert len(data.load("model").predict(FRAME)) == 80
@@ -184,7 +184,7 @@ def test_a_validation_table_is_an_input_of_its_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_parameter_ends_the_run_before_any_node(parameters: dict[str, object], message: str, tmp_path: Path) -> None:
-    hooks = Heard()
+    hooks = Recorder()
     with pytest.raises(ConfigError, match=message):
         run(train(), catalog(tmp_path, **parameters), hooks)
     assert hooks.calls == []
@@ -206,7 +206,7 @@ def test_parameters_of_another_node_are_checked_when_they_are_there(tmp_path: Pa
 
 
 def test_a_mistake_in_the_data_is_a_source_error_and_nothing_is_saved(tmp_path: Path) -> None:
-    hooks, data = Heard(), catalog(tmp_path, target_column="price")
+    hooks, data = Recorder(), catalog(tmp_path, target_column="price")
     with pytest.raises(SourceError, match=r"(?s)^train: .*no column `price`.*Its data is `table` of the catalog.*`p` in parameters.yml"):
         run(train(), data, hooks)
     assert hooks.calls[-1] == "error SourceError"

@@ -285,11 +285,11 @@ def test_a_user_who_may_hide_nothing_is_told_so(
 ) -> None:
     from kedro_cloudtrain.commands.rehearse import _introduce
 
-    for commands, is_told in (((), False), (None, True)):
+    for commands, warns in (((), False), (None, True)):
         monkeypatch.setattr(pods, "_in_namespaces", lambda commands=commands: commands)
         with Rehearsal({"abc123xyz": "EU-RO-1"}, folder=tmp_path) as opened:
             _introduce(opened)
-        assert ("This user may not hide files from the pods" in capsys.readouterr().err) is is_told
+        assert ("This user may not hide files from the pods" in capsys.readouterr().err) is warns
 
 
 @pytest.mark.skipif(not pods.namespaces_work(), reason="this user may not mount")

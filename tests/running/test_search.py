@@ -40,7 +40,7 @@ TABLE = pd.DataFrame({"size": range(12), "kind": ["a", "b", "c"] * 4})
 FACTS = ["number", "state", *SPACE, "score", "job"]
 
 
-class Found:
+class SearchResult:
     """What a search has found."""
 
     def __init__(self, values: dict[str, Any], receipt: Receipt, row: Row) -> None:
@@ -68,7 +68,7 @@ def order_of(folder: Path, *, metric: str | None = None, **search: Any) -> Train
 
 def search(
     folder: Path, backend: ToyBackend, *, reuse: bool = True, slots: Slots | None = None, kept: bool = False, **options: Any
-) -> Found:
+) -> SearchResult:
     """Search in a folder, where an earlier search may have left its jobs, and, `kept`, its study."""
     row, receipts = Row("train_species", "xgboost", "kinds"), []
     order = order_of(folder, **options)
@@ -85,7 +85,7 @@ def search(
         values = runs.run(receipts)
     finally:
         assert len(receipts) == 1
-    return Found(values, receipts[0], row)
+    return SearchResult(values, receipts[0], row)
 
 
 SAMPLERS = {

@@ -61,7 +61,7 @@ def receiver() -> Iterator[Receiver]:
     made.close()
 
 
-def told(receiver: Receiver, **settings: Any) -> Notices:
+def notices_to(receiver: Receiver, **settings: Any) -> Notices:
     return Notices(NotifySettings(credentials="phone", urls=[receiver.url], **settings))
 
 
@@ -80,7 +80,7 @@ def record(state: RunState = RunState.SUCCEEDED, **fields: Any) -> RunRecord:
 
 
 def test_a_notice_has_state_scores_dollars_and_the_place_of_the_page(receiver: Receiver, tmp_path: Any) -> None:
-    told(receiver).ended(record(max_cost_usd=5.0), tmp_path / "r1.html")
+    notices_to(receiver).ended(record(max_cost_usd=5.0), tmp_path / "r1.html")
     (notice,) = receiver.notices
     assert notice["title"] == "shop, nightly: done"
     for part in ("train: rmse 1.25", "$0.50 of at most $5.00", "1:30 min", str(tmp_path / "r1.html"), "score: ValueError: https://***@"):
@@ -89,7 +89,7 @@ def test_a_notice_has_state_scores_dollars_and_the_place_of_the_page(receiver: R
 
 
 @pytest.mark.parametrize(
-    ("state", "events", "fields", "told_of"),
+    ("state", "events", "fields", "expected"),
     [
         (RunState.SUCCEEDED, ("finished",), {}, [("shop, nightly: done", "success")]),
         (RunState.FAILED, ("finished", "failed"), {}, [("shop, nightly: failed", "failure")]),
@@ -104,16 +104,16 @@ def test_a_notice_has_state_scores_dollars_and_the_place_of_the_page(receiver: R
     ],
 )
 def test_people_are_told_of_what_they_ask_for(
-    receiver: Receiver, state: RunState, events: tuple[str, ...], fields: dict[str, Any], told_of: list[tuple[str, str]]
+    receiver: Receiver, state: RunState, events: tuple[str, ...], fields: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
-    told(receiver, events=events).ended(record(state, **fields))
-    assert [(notice["title"], notice["type"]) for notice in receiver.notices] == told_of
+    notices_to(receiver, events=events).ended(record(state, **fields))
+    assert [(notice["title"], notice["type"]) for notice in receiver.notices] == expected
 
 
 def test_an_error_is_told_once_and_so_is_what_became_of_its_pod(receiver: Receiver) -> None:
     error = "score-0123456789ab failed in its call stage: FileNotFoundError: [Errno 2] No such file or directory: 'x.csv'"
     failed = NodeRecord(node="score", state="failed", error=error, machines=[MachineRecord(pod="p", cost_usd=0.5, ended="jobfailed")])
-    told(receiver).ended(record(RunState.FAILED, nodes=[failed], error=f"JobFailedError: {error}", rehearsed=True))
+    notices_to(receiver).ended(record(RunState.FAILED, nodes=[failed], error=f"JobFailedError: {error}", rehearsed=True))
     (notice,) = receiver.notices
     assert notice["message"].count("FileNotFoundError") == 1
     assert "score: 1 pod ended, since its job failed" in notice["message"]
@@ -130,14 +130,14 @@ def test_an_error_is_told_once_and_so_is_what_became_of_its_pod(receiver: Receiv
     ],
 )
 def test_a_job_that_was_left_is_told_of_by_its_project(receiver: Receiver, state: str, title: str, kind: str) -> None:
-    told(receiver).job_ended("shop-0a1b2c", "train-0a", state)
+    notices_to(receiver).job_ended("shop-0a1b2c", "train-0a", state)
     assert [(notice["title"], notice["type"]) for notice in receiver.notices] == [(title, kind)]
 
 
 def test_a_run_near_its_limit_and_a_job_without_a_machine_are_told_of_once(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kedro_cloudtrain.runs.notices._LOOKS_EVERY_S", 0.02)
     spent, waiting = [0.0], {"train": 1.0}
-    notices = told(receiver, waiting_s=60)
+    notices = notices_to(receiver, waiting_s=60)
     notices.watch(record(max_cost_usd=1.0), lambda: spent[0], lambda: waiting)
     spent[0] = 0.79
     wait_until(lambda: threading.active_count() > 1, 5)
@@ -159,16 +159,16 @@ def test_a_receiver_that_is_down_or_slow_is_a_line_of_the_log(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.status = 500
-    told(receiver).ended(record())
+    notices_to(receiver).ended(record())
     assert "the notice 'shop, nightly: done' did not arrive" in caplog.text
     monkeypatch.setattr("kedro_cloudtrain.runs.notices._SENT_WITHIN_S", 0.1)
     receiver.delay_s = 1.0
     began_at = time.monotonic()
-    told(receiver).ended(record())
+    notices_to(receiver).ended(record())
     assert time.monotonic() - began_at < 1.0
     assert "the run does not wait for it" in caplog.text
     receiver.close()
-    told(receiver).ended(record())
+    notices_to(receiver).ended(record())
     assert "geheim" not in caplog.text
 
 

@@ -68,7 +68,7 @@ def test_the_parts_are_one_table(table: Volume) -> None:
 def test_a_part_that_is_changed_added_or_taken_away_makes_another_table(table: Volume) -> None:
     identities = [table.identity(KEY)]
     assert table.identity(KEY) == identities[0]
-    assert identities[0].known
+    assert identities[0].is_certain
     put(table, "_SUCCESS")
     assert table.identity(KEY) == identities[0]
     put(table, "part-00002-c000.snappy.parquet", FRAME.iloc[2:].assign(area=0.5))

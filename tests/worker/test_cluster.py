@@ -60,14 +60,14 @@ def pids_of(cluster: Cluster) -> list[int]:
     return [process.pid for process in cluster._processes]
 
 
-def seen(number: int) -> tuple[int, str, str]:
+def visible(number: int) -> tuple[int, str, str]:
     return number, os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_NUM_THREADS"]
 
 
 def test_each_process_sees_a_gpu_of_its_own_and_the_first_ones_value_comes_back(cluster: Cluster) -> None:
     threads = str(max(1, len(os.sched_getaffinity(0)) // 2))
-    assert cluster.each(seen, [5, 6]) == (5, "0", threads)
-    futures = [cluster.client.submit(seen, 0, workers=[address], pure=False) for address in cluster.addresses]
+    assert cluster.each(visible, [5, 6]) == (5, "0", threads)
+    futures = [cluster.client.submit(visible, 0, workers=[address], pure=False) for address in cluster.addresses]
     assert [gpu for _, gpu, _ in cluster.client.gather(futures)] == ["0", "1"]
 
 

@@ -10,7 +10,7 @@ from support.quiet import silence
 
 from kedro_cloudtrain.worker.errors import HyperparameterError
 from kedro_cloudtrain.worker.hyperparameter_conflicts import conflicts
-from kedro_cloudtrain.worker.hyperparameters import KNOWN, check_hyperparameters
+from kedro_cloudtrain.worker.hyperparameters import HYPERPARAMETERS, check_hyperparameters
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
 Y = np.abs(X[:, 0] + 0.1 * X[:, 1])
@@ -153,7 +153,7 @@ def test_two_names_of_one_hyperparameter_are_refused_as_lightgbms_own_table_has_
     import lightgbm.basic
 
     for name, synonyms in lightgbm.basic._ConfigAliases._get_all_param_aliases().items():
-        names = [synonym for synonym in dict.fromkeys([name, *synonyms]) if synonym in KNOWN["lightgbm"]]
+        names = [synonym for synonym in dict.fromkeys([name, *synonyms]) if synonym in HYPERPARAMETERS["lightgbm"]]
         for synonym in names[1:]:
             with pytest.raises(HyperparameterError, match="are the same to lightgbm: keep one of them"):
                 check_hyperparameters("lightgbm", [names[0], synonym])

@@ -15,7 +15,7 @@ from support.quiet import silence
 from kedro_cloudtrain.worker.devices import choose_keras_backend
 from kedro_cloudtrain.worker.errors import HyperparameterError
 from kedro_cloudtrain.worker.hyperparameter_values import Values, values_of, wrong_values
-from kedro_cloudtrain.worker.hyperparameters import KNOWN, check_hyperparameters
+from kedro_cloudtrain.worker.hyperparameters import HYPERPARAMETERS, check_hyperparameters
 from kedro_cloudtrain.worker.refusals import refusal
 
 X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
@@ -159,9 +159,9 @@ def test_no_name_of_a_library_is_taken_for_a_misspelt_one() -> None:
 _NOT_NAMES = {"get", "serialize", "deserialize", "Optimizer", "LossScaleOptimizer", "keras_export"}
 
 
-@pytest.mark.parametrize("library", KNOWN)
+@pytest.mark.parametrize("library", HYPERPARAMETERS)
 def test_the_table_has_only_names_of_the_library(library: str) -> None:
-    assert set(values_of(library)) <= KNOWN[library]
+    assert set(values_of(library)) <= HYPERPARAMETERS[library]
 
 
 @pytest.mark.parametrize(

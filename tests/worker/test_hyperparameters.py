@@ -7,7 +7,7 @@ import pytest
 
 from kedro_cloudtrain.worker.errors import HyperparameterError, InputError, nearest
 from kedro_cloudtrain.worker.hyperparameters import (
-    KNOWN,
+    HYPERPARAMETERS,
     by_class,
     by_place,
     check_hyperparameters,
@@ -70,7 +70,7 @@ def test_two_names_for_the_same_are_an_error() -> None:
         check_hyperparameters("xgboost", {"eta": 0.1, "learning_rate": 0.2})
     with pytest.raises(InputError, match=r"iterations.*n_estimators"):
         check_hyperparameters("catboost", ["iterations", "n_estimators"])
-    for library in KNOWN:
+    for library in HYPERPARAMETERS:
         check_hyperparameters(library, {})
         check_hyperparameters(library, {"learning_rate": 0.1})
 
@@ -152,14 +152,14 @@ def test_lightgbm_knows_every_name() -> None:
 
     aliases = lightgbm.basic._ConfigAliases._get_all_param_aliases()
     valid = set(aliases) | {name for names in aliases.values() for name in names}
-    assert KNOWN["lightgbm"] - valid <= {"bagging_by_query"}  # since LightGBM 4.6
+    assert HYPERPARAMETERS["lightgbm"] - valid <= {"bagging_by_query"}  # since LightGBM 4.6
 
 
 def test_catboost_knows_every_name() -> None:
     import catboost
 
     valid = {name for kind in (catboost.CatBoostRegressor, catboost.CatBoostClassifier) for name in inspect.signature(kind).parameters}
-    assert KNOWN["catboost"] <= valid
+    assert HYPERPARAMETERS["catboost"] <= valid
 
 
 def test_xgboost_knows_every_name() -> None:
@@ -181,7 +181,7 @@ def test_xgboost_knows_every_name() -> None:
     values = np.arange(20, dtype=np.float32).reshape(-1, 1)
     data = xgb.DMatrix(values, values[:, 0] + 1)
     unknown = []
-    for name in sorted(KNOWN["xgboost"] - taken):
+    for name in sorted(HYPERPARAMETERS["xgboost"] - taken):
         if name == "scale_pos_weight":
             continue
         try:

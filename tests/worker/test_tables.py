@@ -208,7 +208,7 @@ def test_unicode_is_escaped_on_the_wire() -> None:
 def test_a_url_is_known_by_its_etag_and_a_file_by_its_time_and_size(tmp_path: Path) -> None:
     with Server({"t.csv": b"x\n1\n"}) as server:
         identity = source_identity(make_source(server.url("t.csv")), None)
-        assert identity.known
+        assert identity.is_certain
         assert identity.size == 4
         with pytest.raises(SourceError, match="404"):
             source_identity(make_source(server.url("u.csv")), None)

@@ -128,8 +128,8 @@ class RunPodApi:
         """Return the pod of an id; None if it does not exist."""
         path = path_of(pod_id)
         if not is_cluster(pod_id):
-            return self._read_if_found(Pod, path)
-        cluster = self._read_if_found(Cluster, path)
+            return self._read_optional(Pod, path)
+        cluster = self._read_optional(Cluster, path)
         return None if cluster is None else as_pod(cluster, self._lists.parse(Pod, self._read_all(f"{path}/pods", "pods")))
 
     def may_exist(self, pod_id: str) -> bool:
@@ -234,7 +234,7 @@ class RunPodApi:
 
     def network_volume(self, volume_id: str) -> NetworkVolumeInfo | None:
         """Return the network volume of an id; None if the account does not have it."""
-        return self._read_if_found(NetworkVolumeInfo, f"/v2/network-volumes/{quote(volume_id, safe='')}")
+        return self._read_optional(NetworkVolumeInfo, f"/v2/network-volumes/{quote(volume_id, safe='')}")
 
     def limits(self) -> AccountLimits | None:
         """Return what the account may spend an hour; None where the API does not tell, or the key may not read it (`account:read`)."""
@@ -295,7 +295,7 @@ class RunPodApi:
                 return page
         raise malformed_list(name, path)
 
-    def _read_if_found(self, model: type[Answer], path: str) -> Answer | None:
+    def _read_optional(self, model: type[Answer], path: str) -> Answer | None:
         try:
             return parse(model, self._read(path))
         except ApiError as error:

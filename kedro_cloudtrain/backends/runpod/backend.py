@@ -84,8 +84,8 @@ class RunPodBackend:
         self._budget = budget if budget is not None else Budget()
         pace = pace if pace is not None else Pace()
         # Fifty jobs do not ask the volume much more often than twenty.
-        often = {"result_every_s": max(pace.result_every_s, jobs / 40), "progress_every_s": max(pace.progress_every_s, jobs / 10)}
-        self._pace = dataclasses.replace(pace, **often)
+        intervals = {"result_every_s": max(pace.result_every_s, jobs / 40), "progress_every_s": max(pace.progress_every_s, jobs / 10)}
+        self._pace = dataclasses.replace(pace, **intervals)
         self._closed = threading.Event()
         self._api = api
         api.bear(self._pace.volume_silent_s)

@@ -119,11 +119,11 @@ class Launcher:
         spending = spending if spending is not None else Spending(request, self._budget)
         locked: dict[bool, JobRequest] = {}
         give_up_at = time.monotonic() + settings.wait_for_capacity_s
-        known_dear = dict(dear or {})
-        refusals = dict.fromkeys(known_dear.items(), 1)
+        dear_machines = dict(dear or {})
+        refusals = dict.fromkeys(dear_machines.items(), 1)
         while True:
             choice = choose(self._offers, settings, self._volume.data_center, request.workload)
-            candidates = [candidate for candidate in choice.candidates if str(candidate) not in known_dear]
+            candidates = [candidate for candidate in choice.candidates if str(candidate) not in dear_machines]
             for candidate in sorted(candidates, key=lambda candidate: str(candidate) in faulty):
                 try:
                     on_gpu = candidate.gpu is not None
@@ -137,16 +137,16 @@ class Launcher:
                 except DearPodError as error:
                     logger.warning("%s: %s is %s: its pod is ended", request.folder.name, candidate, error.message, extra={"markup": False})
                     refusal = (str(candidate), error.message)
-                    known_dear[str(candidate)] = error.message
+                    dear_machines[str(candidate)] = error.message
                 except ApiError as error:
                     if error.status != _FORBIDDEN:
                         raise
                     refusal = (str(candidate), "not for this account")
                 refusals[refusal] = refusals.get(refusal, 0) + 1
-            tried = [f"{name} ({reason}{'' if count == 1 else f', {count} times'})" for (name, reason), count in refusals.items()]
+            reasons = [f"{name} ({reason}{'' if count == 1 else f', {count} times'})" for (name, reason), count in refusals.items()]
             if time.monotonic() >= give_up_at or not candidates:
-                raise no_capacity([*tried, *choice.refused], settings, self._volume.data_center, request.folder.name)
-            logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(tried), extra={"markup": False})
+                raise no_capacity([*reasons, *choice.refused], settings, self._volume.data_center, request.folder.name)
+            logger.info("%s waits for capacity: %s", request.folder.name, ", ".join(reasons), extra={"markup": False})
             self._closed.wait(min(self._pace.capacity_every_s, max(0.1, give_up_at - time.monotonic())))
 
     def rents_gpu(self, request: JobRequest) -> bool:

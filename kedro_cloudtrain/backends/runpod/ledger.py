@@ -164,15 +164,15 @@ class PodLedger:
             living: the names of the account's pods.
             exists: asks RunPod whether the pod of an id exists, or may exist: a list alone is not believed.
         """
-        asked = 0
+        lookups = 0
         for name, entry in self.entries().items():
             lives = bool(entry.client) and self._lives.lives(entry.client)
             # A list may not have a new pod yet; and a client takes out what it follows itself.
             if name in living or not entry.is_old or (lives and not entry.detached):
                 continue
             if entry.pod is not None:
-                asked += 1
-                if asked > _MOST_ASKED or exists(entry.pod):
+                lookups += 1
+                if lookups > _MOST_ASKED or exists(entry.pod):
                     continue  # It is asked for again after another list.
             self.settle(name)
         self._lives.sweep()

@@ -115,14 +115,14 @@ def choose(offers: Offers, settings: NodeSettings, data_center: str | None, work
         ConfigError: RunPod does not offer a GPU that the settings name.
         CapacityError: no machine is left: none is sold in the data centre, large enough and within the allowed price.
     """
-    wanted = settings.gpu
+    gpu_setting = settings.gpu
     # A cluster's machines have GPUs, all of them.
-    if settings.machines == 1 and (wanted == "none" or (wanted == "auto" and not workload.is_worth_a_gpu)):
-        reason = "gpu: none" if wanted == "none" else f"auto: {why_no_gpu(workload)}"
+    if settings.machines == 1 and (gpu_setting == "none" or (gpu_setting == "auto" and not workload.is_worth_a_gpu)):
+        reason = "gpu: none" if gpu_setting == "none" else f"auto: {why_no_gpu(workload)}"
         candidates, refused = _cpu_candidates(offers, settings, data_center, workload)
     else:
         gpus = offers.gpus(settings.gpu_count) if settings.machines == 1 else offers.gpus(settings.gpu_count, settings.machines)
-        names = _resolve_names(wanted, [gpu.id for gpu in gpus]) if isinstance(wanted, tuple) else None
+        names = _resolve_names(gpu_setting, [gpu.id for gpu in gpus]) if isinstance(gpu_setting, tuple) else None
         candidates, refused = _gpu_candidates(gpus, names, settings, data_center, workload)
         memory = f"{workload.memory_gb:.0f} GB of GPU memory"
         reason = (

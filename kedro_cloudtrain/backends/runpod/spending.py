@@ -69,8 +69,10 @@ class Spending:
         except BudgetExceededError as error:
             with self._lock:
                 others = {name: usd for name, usd in self._usd.items() if name in self._open and name != pod}
-            there = "".join(f" ${usd:.2f} of it is held for pod {name}, which is not known to have ended." for name, usd in others.items())
-            raise BudgetExceededError(f"{error.message}{there}") from None
+            held_note = "".join(
+                f" ${usd:.2f} of it is held for pod {name}, which is not known to have ended." for name, usd in others.items()
+            )
+            raise BudgetExceededError(f"{error.message}{held_note}") from None
 
     def reserve(self, pod: str, usd: float) -> None:
         """Reserve the worst case of a pod, in place of what was reserved for it before.
