@@ -21,7 +21,7 @@ PAGES = [
     ROOT / "CHANGELOG.md",
     ROOT / "pyproject.toml",
     *sorted((ROOT / "docs").rglob("*.md")),
-    *sorted((ROOT / "templates").rglob("*.*")),
+    *sorted((ROOT / "templates").rglob("*.j2")),
 ]
 PROTOCOL = PACKAGE / "worker/protocol.py"
 # A pod runs these before it can import anything: they spell the names out, and a test of theirs compares them.

@@ -152,12 +152,12 @@ def test_a_link_to_a_file_leads_to_one(page: str) -> None:
         assert (PAGES[page].parent / target).is_file(), target
 
 
-# ------------------------------------------------------------------ the first ten minutes, and what comes after them
+# ------------------------------------------------------------------ the first five minutes, and what comes after them
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that is nothing but what the README says, after its first ten minutes: its commands are typed as a user types them."""
+    """A project that is nothing but what the README says, after its first five minutes: its commands are typed as a user types them."""
     made = make_project(tmp_path_factory.mktemp("readme"), forks=False)
     made.write("conf/base/catalog.yml", block("README.md", "yaml", "# catalog.yml"))
     made.write("conf/base/parameters.yml", block("README.md", "yaml", "# parameters.yml"))
