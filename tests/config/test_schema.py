@@ -15,7 +15,7 @@ from kedro_cloudtrain.config import NodeSettings, RunSettings, Settings, make_se
 from kedro_cloudtrain.config.schema import settings_schema
 from kedro_cloudtrain.errors import ConfigError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 VALIDATOR = jsonschema.Draft202012Validator(settings_schema())
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [text for page in PAGES for text in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)]
