@@ -9,13 +9,13 @@ from kedro_cloudtrain.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from kedro_cloudtrain.backends.backend import Backend, KeptJob
+    from kedro_cloudtrain.backends.backend import KeptJob, MachineBackend
     from kedro_cloudtrain.config import Settings
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.storage.volumes import Volume
 
 
-def make_backend(settings: Settings, project: Path, jobs: int = 1) -> Backend:
+def make_backend(settings: Settings, project: Path, jobs: int = 1) -> MachineBackend:
     """Return the backend that the settings name.
 
     Args:

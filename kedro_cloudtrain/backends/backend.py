@@ -150,10 +150,7 @@ class KeptJob(Protocol):
 
 
 class Backend(Protocol):
-    """Runs jobs.
-
-    `run` blocks until the job is done and is called from many threads at once; `close` ends whatever still runs.
-    """
+    """Runs jobs; `run` blocks until the job is done, and is called from many threads at once."""
 
     name: str
 
@@ -164,7 +161,7 @@ class Backend(Protocol):
             JobFailedError: the script raised.
             JobTimeoutError: the job reached its deadline.
             JobLostError: the job is gone and left no result.
-            JobCancelledError: `close` ended it.
+            JobCancelledError: the end of the run, or of the group, ended it.
         """
         ...
 
@@ -175,6 +172,14 @@ class Backend(Protocol):
             BackendError: it cannot be started.
         """
         ...
+
+    def kept(self, folder: JobFolder) -> KeptJob:
+        """Return what an earlier client has left of a job."""
+        ...
+
+
+class MachineBackend(Backend, Protocol):
+    """Runs jobs on machines of its own, which end with it."""
 
     def deliver(self, request: JobRequest, files: Mapping[Path, bytes], members: Sequence[JobFolder] = ()) -> None:
         """Write further files of a job's folder, for its machine, which runs, or is about to.
@@ -187,10 +192,6 @@ class Backend(Protocol):
         Raises:
             BackendError: they cannot be brought.
         """
-        ...
-
-    def kept(self, folder: JobFolder) -> KeptJob:
-        """Return what an earlier client has left of a job."""
         ...
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections import Counter
@@ -65,13 +64,13 @@ class CloudTrainExecutor(Executor):
             return self._ordinary.submit(task, *args, **kwargs)
         plan, key = self._plans[task.node], self._shared.get(task.node)
         if key is None or self._members is None:
-            return self._machines.submit(CloudTask(self._run, plan, task, self._run.slots))
+            return self._machines.submit(CloudTask(self._run, plan, task))
         group = self._groups[key]
         group.gathering.announce()
         self._to_come[key] -= 1
         if not self._to_come[key]:
             group.expect_no_more()
-        cloud_task = CloudTask(dataclasses.replace(self._run, backend=group), plan, task, group.gathering)
+        cloud_task = CloudTask(self._run, plan, task, group)
         return self._members.submit(group.gathering.run_announced, cloud_task)
 
     def _group(self, plan: MachinePlan) -> GroupBackend:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
     from pluggy import PluginManager
 
-    from kedro_cloudtrain.backends.backend import Backend
+    from kedro_cloudtrain.backends.backend import MachineBackend
     from kedro_cloudtrain.config import ProjectConfig, Settings
     from kedro_cloudtrain.jobs.receipt import Receipt
     from kedro_cloudtrain.planning.environments import Environments
@@ -265,7 +265,7 @@ class CloudTrainRunner(SequentialRunner):
             super()._run(*args)
 
 
-def _close(backend: Backend) -> None:
+def _close(backend: MachineBackend) -> None:
     """End the machines, unless that has begun."""
     if not backend.is_closed:
         backend.close()

@@ -15,7 +15,6 @@ from kedro_cloudtrain.errors import DetachedError, DiskError, HyperparameterErro
 from kedro_cloudtrain.planning.catalog import reason
 from kedro_cloudtrain.planning.entries import as_cached, place_of
 from kedro_cloudtrain.planning.inspection import unfit_inputs
-from kedro_cloudtrain.running.group import GroupBackend
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.runs.recorder import first_line
@@ -28,8 +27,10 @@ if TYPE_CHECKING:
     from kedro.pipeline.node import Node
     from kedro.runner import Task
 
+    from kedro_cloudtrain.backends.backend import Backend
     from kedro_cloudtrain.jobs.partitioned import Partitioned
     from kedro_cloudtrain.planning.plan import MachinePlan
+    from kedro_cloudtrain.running.group import GroupBackend
     from kedro_cloudtrain.running.order import Order
     from kedro_cloudtrain.running.run import Run
     from kedro_cloudtrain.running.slots import SlotSource
@@ -43,17 +44,19 @@ class CloudTask:
     """The task of a node that goes to a machine: the machine gets references, and what comes back is saved through the catalog.
 
     Args:
-        run: the run; its backend has the machine.
+        run: the run.
         plan: the node's plan.
         task: Kedro's own task.
-        slots: the source of the job's slot: the run's, or its group's.
+        group: the group whose machine runs the job, and has its slot; None for a machine of the run's backend.
     """
 
-    def __init__(self, run: Run, plan: MachinePlan, task: Task, slots: SlotSource) -> None:
+    def __init__(self, run: Run, plan: MachinePlan, task: Task, group: GroupBackend | None = None) -> None:
         self._run = run
         self._plan = plan
         self._task = task
-        self._slots = slots
+        self._group = group
+        self._backend: Backend = group if group is not None else run.backend
+        self._slots: SlotSource = group.gathering if group is not None else run.slots
 
     def __call__(self) -> Node:
         """Run the node and return it, as Kedro's tasks do.
@@ -182,7 +185,7 @@ class CloudTask:
                 return plan.outputs(self._partitioned(order, order.parameters.partitioned, reuse=reuse))
             job = prepare(order, run.generator, project=run.project)
             row.reads = plan.reads  # of what has versions, the one that is read
-            values = job.run(run.backend, row, run.receipts, slots=self._slots, reuse=reuse, detach=run.settings.detach, check=check)
+            values = job.run(self._backend, row, run.receipts, slots=self._slots, reuse=reuse, detach=run.settings.detach, check=check)
         except (SourceError, HyperparameterError) as error:
             raise plan.explain(error) from error
         except OSError as error:
@@ -246,9 +249,9 @@ class CloudTask:
         from kedro_cloudtrain.running.trial_machines import KeptMachines, OwnMachines, TrialSlots
 
         run = self._run
-        if isinstance(run.backend, GroupBackend):
+        if self._group is not None:
             # Another node has made the parameters, so that nobody knew of the many jobs when the node got its machine.
-            return OwnMachines(run.backend, run.backend.gathering)
+            return OwnMachines(self._group, self._group.gathering)
         if order.to_pod and not order.volume.mounted:
             return OwnMachines(run.backend, TrialSlots(run.slots))  # A pod does not see what comes into a bucket later.
         return KeptMachines(run, order.node, parallel, order.settings)

@@ -20,9 +20,8 @@ from kedro_cloudtrain.running.group_machine import GroupMachine, close_left
 from kedro_cloudtrain.running.group_watcher import GroupWatcher, Member, OtherMachineWatcher, end_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor, Future
-    from pathlib import Path
 
     from kedro_cloudtrain.backends.backend import JobRequest, KeptJob, Watcher
     from kedro_cloudtrain.jobs.folder import JobFolder
@@ -102,10 +101,6 @@ class GroupBackend:
         if member.error is not None:
             raise member.error
 
-    def deliver(self, request: JobRequest, files: Mapping[Path, bytes], members: Sequence[JobFolder] = ()) -> None:
-        """Write further files for a machine: the backend itself does that."""
-        self._run.backend.deliver(request, files, members)
-
     def kept(self, folder: JobFolder) -> KeptJob:
         """Return what an earlier client has left of a job."""
         return self._run.backend.kept(folder)
@@ -128,18 +123,6 @@ class GroupBackend:
         """Let each machine that is kept end at once, or once it has done the jobs that it has."""
         for machine in self._machines_open():
             self._close(machine)
-
-    def close(self) -> None:
-        """Do nothing: the machine is ended by the backend itself, which other jobs share."""
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the backend itself is closed."""
-        return self._run.backend.is_closed
-
-    def left(self) -> Sequence[str]:
-        """Return nothing: the backend itself knows."""
-        return ()
 
     def _join(self, member: Member) -> Member:
         with self._lock:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from kedro_cloudtrain.backends.backend import Backend, JobRequest
+    from kedro_cloudtrain.backends.backend import JobRequest, MachineBackend
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.running.group_watcher import GroupWatcher, Member
 
@@ -54,7 +54,7 @@ class GroupMachine:
         self._run = secrets.token_hex(4)
         self._lock = threading.RLock()
         self._request: JobRequest | None = None
-        self._backend: Backend | None = None
+        self._backend: MachineBackend | None = None
         self._watcher: GroupWatcher | None = None
         self._batches = 0
         self._is_closed = not self._keep_s
@@ -116,7 +116,7 @@ class GroupMachine:
         if not isinstance(request.volume, DirectoryVolume):
             folder.write(folder.members, _packed(request.members, folder.archive))
 
-    def open(self, request: JobRequest, backend: Backend, watcher: GroupWatcher) -> None:
+    def open(self, request: JobRequest, backend: MachineBackend, watcher: GroupWatcher) -> None:
         """Let further jobs come from now on, where the machine is kept."""
         with self._lock:
             self._request, self._backend, self._watcher = request, backend, watcher
@@ -242,7 +242,7 @@ class GroupMachine:
         }
 
 
-def close_left(request: JobRequest, backend: Backend) -> None:
+def close_left(request: JobRequest, backend: MachineBackend) -> None:
     """Let the machine of a client that is gone end, if it was this computer's: else its client may have more jobs for it."""
     run = (request.folder.read_json(request.folder.spec) or {}).get("run")
     if run:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kedro_cloudtrain.backends.backend import Backend
+    from kedro_cloudtrain.backends.backend import MachineBackend
     from kedro_cloudtrain.config import RunSettings
     from kedro_cloudtrain.jobs.receipt import Receipt
     from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
@@ -29,7 +29,7 @@ class Run:
     """
 
     settings: RunSettings
-    backend: Backend
+    backend: MachineBackend
     generator: TrainingScriptGenerator
     display: Display
     slots: Slots
