@@ -52,7 +52,7 @@ class ColumnTypes:
 
     @property
     def wrong(self) -> dict[str, str]:
-        """See above."""
+        """The columns that some piece was read with another type than the whole table has, with that type."""
         return {name: kind for name, kind in self._types.items() if self._is_wrong(name, kind)}
 
     def _is_wrong(self, name: str, kind: str) -> bool:

@@ -97,16 +97,16 @@ class WholeColumn(Digits):
 
     @property
     def hold_whole_numbers(self) -> bool:
-        """See above."""
+        """Whether floats are whole numbers."""
         return _hold_whole_numbers(self._values)
 
     def merges(self, origin: float) -> bool:
-        """See above; by a sample of the numbers."""
+        """Return whether float32, counted from an origin, makes one number of several, by a sample of the numbers."""
         numbers = _floats(self._values)
         return numbers.dtype != np.float32 and _merge(numbers[:: sample_step(len(numbers))], origin)
 
     def middle(self) -> float:
-        """See above."""
+        """Return the middle one of the numbers."""
         numbers = _floats(self._values)
         return float(np.median(numbers[np.isfinite(numbers)]))
 
@@ -163,25 +163,25 @@ class DigitsOfPieces(Digits):
 
     @property
     def low(self) -> Any:
-        """See above."""
+        """The lowest number, an int where all are whole; 0 where there is none."""
         return self._limits[0] if self._limits is not None else 0 if self.whole else 0.0
 
     @property
     def high(self) -> Any:
-        """See above."""
+        """The highest number."""
         return self._limits[1] if self._limits is not None else 0 if self.whole else 0.0
 
     @property
     def hold_whole_numbers(self) -> bool:
-        """See above."""
+        """Whether floats are whole numbers."""
         return self._whole_numbers
 
     def merges(self, origin: float) -> bool:
-        """See above; by a sample of the numbers."""
+        """Return whether float32, counted from an origin, makes one number of several, by a sample of the numbers."""
         return not self._narrow and bool(self._sample) and _merge(np.concatenate(self._sample), origin)
 
     def middle(self) -> float:
-        """See above."""
+        """Return the middle one of the numbers."""
         return self._middle()
 
 

@@ -74,7 +74,7 @@ def test_a_pod_that_is_lost_costs_no_piece_that_was_written(cloud: Cloud, tmp_pa
     backend.close()
     assert len(cloud.runpod.pods) == 2
     log = (cloud.bucket / f".cloudtrain/jobs/{job.name}/log.txt").read_text()
-    done = int(log.partition(" pieces are done already")[0].rpartition("\n")[2])
+    done = int(log.partition(" pieces were done")[0].rpartition("\n")[2])
     # The file of a part is there a moment before the checkpoint names it.
     assert 1 <= done < 40
     saved = pd.read_parquet(cloud.bucket / "datasets/scores.parquet")
