@@ -200,7 +200,7 @@ def test_a_uv_lock_that_is_older_than_the_project_says_so(packages: Server, tmp_
     project = uv_locked(tmp_path / "shop", packages, "alpha<2")
     file = project / "pyproject.toml"
     file.write_text(file.read_text().replace("alpha<2", "alpha>=2"))
-    with pytest.raises(ConfigError, match=r"alpha.*write it anew: uv lock"):
+    with pytest.raises(ConfigError, match=r"alpha.*write it again: uv lock"):
         lock([*project_requirements(project), of(packages)], python="3.12", project=project)
 
 

@@ -123,7 +123,7 @@ def test_what_would_break_on_a_pod_breaks_and_the_rest_works(shop: Project, tmp_
         (["--", "kedro", "run", "-e", "base"], "environment base has no `backend: runpod`"),
         (["--fault=vanishes"], "there is no fault 'vanishes': vanish, never-starts,"),
         (["--fault=vanish:0"], "'vanish:0': write after the colon how many times"),
-        (["--fault=vanish:no"], "'vanish:no': behind the colon"),
+        (["--fault=vanish:no"], "'vanish:no': write after the colon"),
         (["--seed=nowhere"], "there is no file or folder nowhere"),
         (["--seed=pyproject.toml"], "pyproject.toml is a file. Write the key that it gets"),
         (["--seed=../a=pyproject.toml"], "'../a' is not a key of a volume"),
