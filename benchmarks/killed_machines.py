@@ -39,7 +39,7 @@ def fit(scratch: Path, library: str, after: int | None) -> tuple[np.ndarray, Any
     if after is not None:
         job.lose(after, PAUSE_S.get(library, 0.0), **EVERY)
     job.run_again(script, **EVERY)
-    return job.predictions.filter(like="predict").to_numpy(), job.output("history"), "of an earlier run" in job.log
+    return job.predictions.filter(like="predict").to_numpy(), job.output("history"), "resumes from" in job.log
 
 
 def kill_machines(scratch: Path, count: int) -> None:

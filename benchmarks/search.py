@@ -31,7 +31,7 @@ from kedro_cloudtrain.running.training import TrainingOrder
 from kedro_cloudtrain.running.trial_machines import KeptMachines
 from kedro_cloudtrain.storage.sources import make_source
 
-TRIALS, TRIALS_IN_ALL = 40, 20
+TRIALS, TRIALS_OF_A_SEARCH = 40, 20
 
 
 def run_on_pod() -> None:
@@ -120,14 +120,14 @@ def compare_results() -> None:
         by_hand = []
         for seed in range(5):
             study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-            study.optimize(objective, n_trials=TRIALS_IN_ALL)
+            study.optimize(objective, n_trials=TRIALS_OF_A_SEARCH)
             by_hand.append(study.best_value)
         parameters = {
             "model_type": f"xgboost_{task}",
             "target_column": "target",
             "hyperparameters": {"n_estimators": 60},
             "validation": {"fraction": 0.2, "seed": 42},
-            "search": {"space": space, "n_trials": TRIALS_IN_ALL, "seed": 0},
+            "search": {"space": space, "n_trials": TRIALS_OF_A_SEARCH, "seed": 0},
         }
         trials = train(frame, parameters, kinds=("metrics", "trials"))["trials"]
         best = trials.loc[trials["score"].idxmin()]

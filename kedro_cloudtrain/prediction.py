@@ -52,7 +52,7 @@ def predict(data: Any, model: Any, *, keep: tuple[str, ...] = ()) -> Any:
         A DataFrame of the kept columns, `prediction`, and of a classification `probability_…` for each class.
 
     Raises:
-        ConfigError: it is not a model, or its library is not installed.
+        ConfigError: `model` is not a model, or its library is not installed.
         SourceError: the table lacks a column, or has values of another kind than the model was trained on.
         JobError: the job has failed, or was ended.
     """

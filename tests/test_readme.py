@@ -175,7 +175,7 @@ def forking(project: Project) -> Project:
     return dataclasses.replace(project, forks=True)
 
 
-def test_the_commands_of_the_first_ten_minutes_work(project: Project) -> None:
+def test_the_commands_of_the_first_five_minutes_work(project: Project) -> None:
     assert "train_species" in project.output
     code = block("README.md", "python", "# predict.py").replace(
         "print(model.predict(frame))", "import pandas as pd\nframe = pd.read_csv(DATA)\nprint(model.predict(frame))"

@@ -179,7 +179,7 @@ class Backend(Protocol):
 
 
 class MachineBackend(Backend, Protocol):
-    """Runs jobs on machines of its own, which end with it."""
+    """Runs jobs on machines of its own; `close` ends those that it still waits for."""
 
     def deliver(self, request: JobRequest, files: Mapping[Path, bytes], members: Sequence[JobFolder] = ()) -> None:
         """Write further files of a job's folder, for its machine, which runs, or is about to.
@@ -195,7 +195,7 @@ class MachineBackend(Backend, Protocol):
         ...
 
     def close(self) -> None:
-        """End every job that still runs, and refuse new ones."""
+        """End every job that `run` still waits for, and refuse new ones."""
         ...
 
     @property

@@ -92,7 +92,7 @@ def plan(
 
 
 def _run_note(text: str) -> str:
-    return f"By this plan: {text}. A run uses its value at that time."
+    return f"By this plan: {text}. A run takes it as it is when the run starts."
 
 
 def _written(examined: Report, file: Path) -> str:

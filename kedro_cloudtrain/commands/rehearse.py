@@ -62,8 +62,8 @@ class _Fault(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generi
     "faults",
     multiple=True,
     type=_Fault(),
-    help="What goes wrong, once or TIMES: vanish, never-starts, loops, errors, no-cuda, dear, cannot-end, no-capacity, "
-    "lost-answer, api-down, api-slow, cannot-terminate or volume-down. May be repeated.",
+    help="What goes wrong, once, or as often as NAME:TIMES says: vanish, never-starts, loops, errors, no-cuda, dear, cannot-end, "
+    "no-capacity, lost-answer, api-down, api-slow, cannot-terminate or volume-down. May be repeated.",
 )
 @click.option(
     "--keep",
@@ -155,8 +155,8 @@ def _unusual(gpu: str) -> str | None:
     if gpu.lower() in (name.lower() for name in names):
         return None
     return (
-        f"`gpu` names {gpu!r}, and this rehearsal does not know whether RunPod has it: it is accepted.{did_you_mean(gpu, names)} To ask "
-        "RunPod: kedro cloudtrain gpus"
+        f"`gpu` names {gpu!r}, and this rehearsal does not know whether RunPod has it: the rehearsal accepts it.{did_you_mean(gpu, names)} "
+        "To ask RunPod: kedro cloudtrain gpus"
     )
 
 

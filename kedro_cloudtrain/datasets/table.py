@@ -107,7 +107,7 @@ class CloudDataset(AbstractVersionedDataset[Any, Any]):
                 "FILE KEY/VERSION/NAME"
             )
         super().__init__(PurePosixPath(self._store_path()), version)
-        self._loaded_version: str | None = None
+        self._version_to_load: str | None = None
 
     @property
     def source(self) -> UrlSource | VolumeSource:
@@ -151,9 +151,9 @@ class CloudDataset(AbstractVersionedDataset[Any, Any]):
         return Path(self._filepath)
 
     @property
-    def loaded_key(self) -> str | None:
+    def key_to_load(self) -> str | None:
         """The key of the version to load; None before it was first needed."""
-        return None if self._loaded_version is None else version_key(self._key, self._loaded_version)
+        return None if self._version_to_load is None else version_key(self._key, self._version_to_load)
 
     @property
     def save_version(self) -> str:
@@ -166,7 +166,7 @@ class CloudDataset(AbstractVersionedDataset[Any, Any]):
         Raises:
             SourceError: there is no such version, or none at all.
         """
-        key = self.loaded_key or self.latest_key()
+        key = self.key_to_load or self.latest_key()
         self.saved(key)
         return key
 
@@ -184,7 +184,7 @@ class CloudDataset(AbstractVersionedDataset[Any, Any]):
         """Record the version that the run loads from now on, unless it was started with another one."""
         version = PurePosixPath(key).parent.name
         if self._version is None or self._version.load in (None, version):
-            self._loaded_version = version
+            self._version_to_load = version
 
     def load(self) -> pd.DataFrame:
         """Read the whole table.
@@ -279,12 +279,12 @@ class CloudDataset(AbstractVersionedDataset[Any, Any]):
 
     def _release(self) -> None:
         super()._release()
-        self._loaded_version = None
+        self._version_to_load = None
 
     def _copy(self, **overwrite_params: Any) -> CloudDataset:
         # With the same volume: the connections of one to a store cannot be copied.
         copied = copy.copy(self)
-        copied._loaded_version = None  # noqa: SLF001  # the same class
+        copied._version_to_load = None  # noqa: SLF001  # the same class
         vars(copied).update(overwrite_params)
         return copied
 

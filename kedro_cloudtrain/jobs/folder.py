@@ -89,7 +89,7 @@ class JobFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """`checkpoint/latest.json`: the state that a later run continues from."""
+        """`checkpoint/latest.json`: the state that the next machine continues from."""
         return self.path / protocol.CHECKPOINT / protocol.LATEST
 
     @property
@@ -349,7 +349,7 @@ class JobFolder:
         """Return each round of the progress file that was not returned before, in order; a line that is not whole yet is left."""
         try:
             with self.progress.open("rb") as stream:
-                # A shorter file is another run's.
+                # A shorter file was begun again.
                 start = self._rounds_end if stream.seek(0, os.SEEK_END) >= self._rounds_end else 0
                 stream.seek(start)
                 content = stream.read()

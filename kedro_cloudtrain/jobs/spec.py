@@ -130,7 +130,7 @@ class PredictionSpec(BaseModel):
 
     @model_serializer(mode="wrap")
     def _leave_out_one_worker(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A spec of one worker and one machine is that of older releases.
+        # A prediction by one process keeps the fingerprint of older releases.
         return {name: value for name, value in serialize(self).items() if name != "workers" or value > 1}
 
 

@@ -154,7 +154,8 @@ class PredictionPlan(MachinePlan):
             generator: knows the templates.
 
         Raises:
-            ConfigError: it is not a model, or its library is not installed; or a kept column has the name of a column of predictions.
+            ConfigError: the model's dataset does not hold a model, or its library is not installed; or a kept column has the name of a
+                column of predictions.
         """
         names = self.inputs
         model = model_of(inputs[names.model], f"`{names.model}` of {self.node.name}")

@@ -94,7 +94,7 @@ def plan_fault(text: str, runpod: RunPodStandIn, s3: S3StandIn) -> PlannedFault:
     """Let a fault happen that is written as `NAME`, once, or as `NAME:TIMES`.
 
     Raises:
-        ValueError: there is no fault of that name, or its number is not a number.
+        ValueError: there is no fault of that name, or its number is not 1 or more.
     """
     name, times = parse_fault(text)
     return PlannedFault(name, times, NAMED_FAULTS[name].plan(runpod, s3, times))
@@ -104,7 +104,7 @@ def parse_fault(text: str) -> tuple[str, int]:
     """Return a fault's name and how many times it happens, as `NAME` or `NAME:TIMES` has them.
 
     Raises:
-        ValueError: there is no fault of that name, or its number is not a number.
+        ValueError: there is no fault of that name, or its number is not 1 or more.
     """
     name, _, times = text.partition(":")
     if name not in NAMED_FAULTS:

@@ -100,7 +100,7 @@ def reconcile(record: RunRecord, bills: Mapping[str, float]) -> bool:
     """
     ended_at = record.finished_at
     if ended_at is None and record.state is not RunState.RUNNING:
-        # A killed client has not: it counts when it last wrote what its pods had cost.
+        # A killed client has noted no end: the last time at which it wrote its pods' cost counts.
         ended_at = max((node.started_at + node.total_s for node in record.nodes if node.started_at is not None), default=record.started_at)
     if record.rehearsed or ended_at is None or time.time() < ended_at + _BILLED_AFTER_S:
         return False

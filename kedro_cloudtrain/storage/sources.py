@@ -76,7 +76,7 @@ class Versions(Protocol):
     """The versions of a table on the volume, as the run that reads and saves it sees them."""
 
     @property
-    def loaded_key(self) -> str | None:
+    def key_to_load(self) -> str | None:
         """The key of the version to load; None before it was first needed."""
         ...
 
@@ -121,7 +121,7 @@ class VersionedSource(VolumeSource):
     @property
     def redacted(self) -> str:
         """The key of the version to load, as soon as it is known."""
-        return self.versions.loaded_key or self.key
+        return self.versions.key_to_load or self.key
 
     def at(self, key: str) -> VolumeSource:
         """Return one of the versions as a table of its own."""

@@ -306,7 +306,7 @@ class Cluster:
             if len(self._scheduler.scheduler.workers) < self._count:
                 time.sleep(_LOOK_AGAIN_S)  # the machine may say why
                 why = others.failure or "a machine does not answer any more"
-                self._end_with(f"{why}: {self._count} processes share the work, and one of them is gone")
+                self._end_with(f"{why}: {self._count} processes share the work, and not all of them are there any more")
             time.sleep(_LOOK_AGAIN_S)
 
     def _end_with(self, reason: str) -> None:

@@ -52,7 +52,7 @@ class ColumnTypes:
 
     @property
     def wrong(self) -> dict[str, str]:
-        """The columns that some piece was read with another type than the whole table has, with that type."""
+        """By name, the type that the whole table has, for the columns of which some piece was read with another."""
         return {name: kind for name, kind in self._types.items() if self._is_wrong(name, kind)}
 
     def _is_wrong(self, name: str, kind: str) -> bool:

@@ -52,7 +52,7 @@ class Fold:
 
 
 class CrossValidation:
-    """The folds so far, beginning with those that an earlier run has done.
+    """The folds so far, beginning with those that were done before, on a machine that was lost or in an earlier run.
 
     Args:
         count: how many folds there are.
@@ -61,7 +61,7 @@ class CrossValidation:
     Attributes:
         kept: as given.
         folds: what each has shown, by its number from 1.
-        restored: how many were done by an earlier run.
+        restored: how many were done before.
     """
 
     def __init__(self, count: int, kept: KeptFolds | None = None) -> None:
@@ -76,10 +76,10 @@ class CrossValidation:
                 self.folds[number] = fold
         self.restored = len(self.folds)
         if self.restored:
-            print(f"an earlier run has done {self.restored} of {count} folds")  # noqa: T201
+            print(f"{self.restored} of {count} folds were done before")  # noqa: T201
 
     def add(self, number: int, fold: Fold) -> None:
-        """Take a fold's outcome, and keep it for a later run."""
+        """Take a fold's outcome, and keep it for the next machine."""
         self.folds[number] = fold
         if self._folder is None:
             return
@@ -91,7 +91,7 @@ class CrossValidation:
             np.savez(temporary, about=np.array(json.dumps(about)), rows=fold.rows, truth=fold.truth, output=fold.output)
             temporary.replace(self._folder / f"{number}.npz")
         except OSError as error:
-            print(f"fold {number} is not kept for a later run: {error}")  # noqa: T201
+            print(f"fold {number} is not kept: {error}")  # noqa: T201
 
     @property
     def fits(self) -> int:
@@ -132,7 +132,7 @@ class CrossValidation:
 
     @property
     def fitted_rows(self) -> int | None:
-        """How many rows the folds' fits went through, a row of each round counted; None where an earlier run did some of that."""
+        """How many rows the folds' fits went through, a row of each round counted; None where some of that was done before."""
         return None if self.restored else sum(fold.fitted * len(fold.history) for fold in self.folds.values())
 
     def predictions(self, target: Target) -> pd.DataFrame:
@@ -148,7 +148,7 @@ class CrossValidation:
         return (fold for _, fold in sorted(self.folds.items()))
 
     def _read(self, number: int) -> Fold | None:
-        """Return the outcome of a fold that an earlier run of the same work has kept; None if there is none."""
+        """Return the outcome of a fold that was kept for the same work; None if there is none."""
         if self._folder is None:
             return None
         try:

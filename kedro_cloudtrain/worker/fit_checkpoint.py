@@ -61,7 +61,7 @@ class FitCheckpoint(Checkpoint):
                 self.folder, self.rounds = None, 0
             else:
                 progress.resume(self._earlier, seconds)
-                print(f"resumes from round {self.rounds} of an earlier run")  # noqa: T201
+                print(f"resumes from round {self.rounds} of its checkpoint")  # noqa: T201
 
     @property
     def model(self) -> str | None:
@@ -144,7 +144,7 @@ class FitCheckpoint(Checkpoint):
             self.folder.mkdir()
             self._point_to(self.folder, 0, {_SNAPSHOT: None})
         else:
-            print("resumes from the snapshot of an earlier run")  # noqa: T201
+            print("resumes from its snapshot")  # noqa: T201
         return {
             "allow_writing_files": True,
             # CatBoost's log of each round, on the machine's own disk.

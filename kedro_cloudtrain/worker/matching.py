@@ -1,4 +1,4 @@
-"""Whether a table's values match what the model was trained on; values that do not count as missing."""
+"""Whether a table's values match what the model was trained on; a value that does not match counts as missing."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class PredictionJob(Job):
         table = pieces_of(location, wanted)
         read_before, first = self._bytes_read, self._parts.pieces
         if first:
-            print(f"{first} pieces were done by an earlier run")  # noqa: T201
+            print(f"{first} pieces were done before")  # noqa: T201
         self._rows["read"] = first * wanted.rows
         self.progress.resume([{"round": number} for number in range(1, first + 1)], 0.0)
         self.progress.begin(first)

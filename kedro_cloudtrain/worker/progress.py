@@ -39,7 +39,7 @@ class Progress:
     def __init__(self, file: Path) -> None:
         self._file = file.open("w", encoding="utf-8")
         self._prune = file.with_name(PRUNE)
-        self._prune.unlink(missing_ok=True)  # an earlier run's
+        self._prune.unlink(missing_ok=True)  # of a fit before
         self.pruned = False
         self._began = monotonic()
         self._due = 0.0

@@ -76,7 +76,7 @@ class SharedPrediction(PredictionJob):
         parts = calls.on_each(_Part, stretches)
         done = calls.values(calls.on_each(_done, parts))
         if any(done):
-            print(f"{sum(done)} pieces were done by an earlier run")  # noqa: T201
+            print(f"{sum(done)} pieces were done before")  # noqa: T201
         finished = [piece for stretch, number in zip(stretches, done, strict=True) for piece in stretch.pieces[:number]]
         self._rows["read"] = sum(min(wanted.rows, every - piece * wanted.rows) for piece in finished)
         self.progress.resume([{"round": number} for number in range(1, sum(done) + 1)], 0.0)

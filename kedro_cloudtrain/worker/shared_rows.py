@@ -107,7 +107,7 @@ class SharedRows:
         return [self._calls.on(place, joined, self.shares) for place in range(len(self._calls))]
 
     def samples(self, count: int) -> list[Any]:
-        """Return for each process the future of one shared random sample of rows, at most `count`."""
+        """Return for each process the future of one shared random sample of rows, about `count`."""
         wanted = [min(each, -(-count * each // max(1, len(self)))) for each in self._counts]
         first = self._calls.on(0, _matrix, self._calls.on_each(_sample, self.shares, wanted))
         return [first, *(self._calls.on(place, _matrix, [first]) for place in range(1, len(self._calls)))]

@@ -207,7 +207,7 @@ class TrainingJob(FoldsJob):
     ) -> Iterator[tuple[Part, Part, int | None]]:
         """Yield what each fit of a cross-validation has: the rows of a fold at a time, then, unless the folds are kept, all rows.
 
-        `score` takes the outcome of each. The folds that an earlier run has done are left out.
+        `score` takes the outcome of each. The folds that were done before are left out.
 
         Args:
             frame: the table.

@@ -117,7 +117,7 @@ def serve(number: int) -> None:
             return
         request = json.loads(requests.recv(int(length), socket.MSG_WAITALL))
         for library in request["libraries"]:
-            # A file that is broken or missing makes the job itself fail.
+            # A library that is broken or missing makes the job itself fail.
             with contextlib.suppress(Exception):
                 importlib.import_module(library)
         if threading.active_count() > 1 or any(library in sys.modules for library in _SURVIVE_NO_FORK):

@@ -313,7 +313,7 @@ def test_what_cannot_be_compared_is_named_and_taken_as_it_is(clone: Project) -> 
     planned = clone.kedro("cloudtrain", "plan", "--out", "plan.json")
     assert planned.returncode == 0
     not_compared = "what `written` holds cannot be compared: it does not exist yet"
-    assert f"By this plan: {not_compared}. A run uses its value at that time." in planned.stdout
+    assert f"By this plan: {not_compared}. A run takes it as it is when the run starts." in planned.stdout
     assert f"Not held to plan.json: {not_compared}." in " ".join(run(clone, "--runner-params", "plan=plan.json").split())
     assert "Not held" not in run(clone, "--runner-params", "plan=plan.json")
     assert clone.kedro("cloudtrain", "plan", "--out", "plan.json").returncode == 0

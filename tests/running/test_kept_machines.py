@@ -14,7 +14,7 @@ import pytest
 from support.cloud import Cloud, script
 from support.waiting import wait_until
 
-from kedro_cloudtrain.backends.backend import Backend
+from kedro_cloudtrain.backends.backend import MachineBackend
 from kedro_cloudtrain.backends.local import LocalBackend
 from kedro_cloudtrain.config import NodeSettings, RunSettings
 from kedro_cloudtrain.errors import ApiError, DetachedError, JobCancelledError, JobFailedError, JobLostError, JobTimeoutError
@@ -68,7 +68,7 @@ class Site:
         files: what the machines see of the volume.
     """
 
-    def __init__(self, volume: Any, backend: Backend, files: Path, slots: int = 2) -> None:
+    def __init__(self, volume: Any, backend: MachineBackend, files: Path, slots: int = 2) -> None:
         self.files = files
         self.volume, self.slots = volume, CountedSlots(slots)
         self.run = Run(RunSettings(), backend, TrainingScriptGenerator(), Display(""), self.slots)

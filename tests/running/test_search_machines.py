@@ -10,7 +10,7 @@ import pytest
 from support.cloud import Cloud
 from support.toy_backend import TEMPLATE
 
-from kedro_cloudtrain.backends.backend import Backend
+from kedro_cloudtrain.backends.backend import MachineBackend
 from kedro_cloudtrain.backends.local import LocalBackend
 from kedro_cloudtrain.config import NodeSettings, RunSettings
 from kedro_cloudtrain.errors import BudgetExceededError
@@ -27,7 +27,9 @@ from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.storage.sources import make_source
 
 
-def search_on(backend: Backend, volume: Any, folder: Path, slots: Slots, *, seconds: float = 0.0, **search: Any) -> tuple[Any, Receipt]:
+def search_on(
+    backend: MachineBackend, volume: Any, folder: Path, slots: Slots, *, seconds: float = 0.0, **search: Any
+) -> tuple[Any, Receipt]:
     """Search by a template of a project's own; return the outputs and the receipt."""
     (folder / "templates").mkdir(exist_ok=True)
     (folder / "templates/mine.py.j2").write_text(TEMPLATE)

@@ -15,7 +15,7 @@ from support.waiting import wait_until
 if TYPE_CHECKING:
     from typing import Any
 
-    from kedro_cloudtrain.backends.backend import Backend
+    from kedro_cloudtrain.backends.backend import MachineBackend
     from kedro_cloudtrain.jobs.receipt import Receipt
     from kedro_cloudtrain.running.job import Job
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Site(Protocol):
     """A place with a backend and jobs for it."""
 
-    def backend(self) -> Backend:
+    def backend(self) -> MachineBackend:
         """Return a backend, as a client of its own has it."""
         ...
 
@@ -37,7 +37,7 @@ def run(site: Site, body: str = "", receipts: list[Receipt] | None = None, **set
     return site.job(body=body, **settings).run(site.backend(), row, kept)
 
 
-def submit(site: Site, backend: Backend, body: str) -> Job:
+def submit(site: Site, backend: MachineBackend, body: str) -> Job:
     job = site.job(body=body)
     with job.folder.held():
         job.write()

@@ -149,7 +149,7 @@ def test_a_lost_machine_costs_no_fold_that_was_done(job: Job, another_job: Job, 
         assert job.exit_code == -9, job.log
     job.run_again(script, **every)
     assert job.exit_code == 0, job.log
-    assert "an earlier run has done 3 of 3 folds" in job.log
+    assert "3 of 3 folds were done before" in job.log
     assert "fold 1 of 3" not in job.log
     assert not (job.folder / "checkpoint").exists()
     assert job.output("metrics") == another_job.output("metrics")
@@ -264,7 +264,7 @@ def test_a_lost_machine_costs_no_model_of_a_fold_and_a_broken_folder_is_none(job
     assert (job.folder / "checkpoint/folds/model-1/importance.json").is_file()
     job.run_again(script)
     assert job.exit_code == 0, job.log
-    assert "an earlier run has done 1 of 3 folds" in job.log
+    assert "1 of 3 folds were done before" in job.log
     assert "fold 1 of 3" not in job.log
     for kind in ("metrics", "history", "importance"):
         assert job.output(kind) == another_job.output(kind)

@@ -58,7 +58,7 @@ def test_a_fit_that_lost_its_machine_twice_ends_as_one_that_lost_none(
     asked = {"hyperparameters": EQUAL[library], "seed": 3, **more}
     another_job.run_here(f"{library}_regression", another_job.table("y.csv", table()), "y", **asked)
     lost_twice(job, library, **asked)
-    assert "of an earlier run" in job.log
+    assert "resumes from" in job.log
     (predictions, history), (wanted, wanted_history) = outputs(job), outputs(another_job)
     np.testing.assert_array_equal(predictions, wanted)
     assert history == wanted_history
@@ -82,7 +82,7 @@ def test_a_fit_stops_early_by_the_rounds_before_its_machine_was_lost(job: Job, a
     job.lose(len(wanted_history) - 2, 1.5 / len(wanted_history) if library == "catboost" else 0.0, **EVERY)
     job.run_again(script, **EVERY)
     predictions, history = outputs(job)
-    assert "of an earlier run" in job.log
+    assert "resumes from" in job.log
     np.testing.assert_array_equal(predictions, wanted)
     assert history == wanted_history
 
@@ -108,7 +108,7 @@ def test_an_edited_script_begins_anew(job: Job) -> None:
     job.lose(20, **EVERY)
     script.write_text(script.read_text().replace('"max_depth": 3', '"max_depth": 2'))
     job.run_again(script, **EVERY)
-    assert "earlier run" not in job.log
+    assert "resumes from" not in job.log
     assert len(job.output("history")) == 40
 
 

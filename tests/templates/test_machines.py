@@ -97,7 +97,7 @@ def test_a_fit_on_machines_goes_on_from_the_checkpoint_of_a_lost_one(job: Job) -
 
     job.lose(after_rounds=10, **EVERY)
     again = job.run_again(job.folder / "train.py", **EVERY)
-    assert "resumes from round 8 of an earlier run" in job.log
+    assert "resumes from round 8 of its checkpoint" in job.log
     assert again["state"] == "succeeded", job.log
     assert job.output("history") == history
     assert job.output("metrics") == metrics

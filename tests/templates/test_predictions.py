@@ -206,7 +206,7 @@ def test_a_lost_machine_goes_on_from_the_piece_that_it_had_reached(job: Predicti
     parts = sorted(path.name for path in (job.folder / "checkpoint/parts").iterdir())
     assert parts == [f"{number:08d}.parquet" for number in (1, 2, 3, 4)]
     assert job.run(**every_piece) == 0, job.log
-    assert "4 pieces were done by an earlier run" in job.log
+    assert "4 pieces were done before" in job.log
     steps = [json.loads(line) for line in (job.folder / "progress.jsonl").read_text().splitlines()]
     assert [(line["step"], line["unit"]) for line in steps] == [(step, "piece") for step in (4, 5, 6, 7)]
     assert steps[-1]["of"] == 7
@@ -247,7 +247,7 @@ def test_processes_whose_job_is_lost_go_on_from_their_own_pieces(job: Prediction
     parts = list((job.folder / "checkpoint").glob("stretch-*/parts/*.parquet"))
     assert len(parts) >= 4
     assert job.run(**every_piece) == 0, job.log
-    assert f"{len(parts)} pieces were done by an earlier run" in job.log
+    assert f"{len(parts)} pieces were done before" in job.log
     pd.testing.assert_frame_equal(job.predictions, expected(model, frame), check_exact=True)
     assert job.result["rows"]["read"] == 100
     assert not (job.folder / "checkpoint").exists()

@@ -52,7 +52,7 @@ def test_a_shared_fit_whose_machine_is_lost_ends_as_one_that_is_not(job: Job, li
 
     job.lose(after_rounds=10, **EVERY)
     again = job.run_again(job.folder / "train.py", **EVERY)
-    assert "resumes from round 8 of an earlier run" in job.log
+    assert "resumes from round 8 of its checkpoint" in job.log
     assert again["state"] == "succeeded", job.log
     assert job.output("history") == history
     assert job.output("metrics") == metrics

@@ -189,7 +189,7 @@ class Fleet:
         key = f"{JOBS}/{pod.job}/{RESULT}"
         with contextlib.suppress(CloudTrainError):  # Money first: the pod is terminated even if the volume does not answer.
             result = parsed(JobResult, self._volume.read_bytes(key, size=MOST_BYTES))
-            # An earlier attempt's pod does not matter to the client that waits for this one.
+            # An earlier attempt's result does not count for the client that waits for this one.
             if result is None or result.attempt != pod.attempt:
                 self._volume.write_bytes(key, JobResult.stopped(pod.attempt).model_dump_json().encode())
 

@@ -29,7 +29,7 @@ _LASTS_AT_MOST_S = 3600.0
 # Packages come from a network and are compiled file by file: more cores would wait.
 _VCPU_COUNT = 4
 _SCRIPT = '''\
-"""Make this job's environment; there is nothing else to do. By hand: python train.py"""
+"""Does nothing: the pod makes the environment before it starts this script."""
 
 import sys
 from pathlib import Path

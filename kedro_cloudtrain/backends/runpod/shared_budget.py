@@ -1,8 +1,8 @@
 """A budget that several clients share, kept on their volume, which knows no lock and no conditional write.
 
 Each client has a file of its own, in which it claims a pod's worst case before it looks at the others' claims. Of two clients that claim at
-the same moment, at least one sees the other's claim, and a client that sees more than the budget withdraws: for a moment neither may start
-anything, but together they never pass the budget.
+the same moment, at least one sees the other's claim, and a client that sees more than the budget withdraws: it can happen that neither
+starts anything for a moment, but together they never pass the budget.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ def test_a_prediction_that_has_lost_a_machine_goes_on_from_the_pieces_of_all(clo
     backend = cloud.backend(heartbeat_lost_s=30.0)
     assert job.run(backend, Row("score", "xgboost", "flights"), cloud.receipts) == {"predictions": place}
     backend.close()
-    assert "pieces were done by an earlier run" in (cloud.bucket / folder / "log.txt").read_text(encoding="utf-8")
+    assert "pieces were done before" in (cloud.bucket / folder / "log.txt").read_text(encoding="utf-8")
     saved = pd.read_parquet(cloud.bucket / "datasets/scores.parquet")
     assert saved["carrier"].tolist() == frame["carrier"].tolist()
     assert saved["prediction"].tolist() == model.predict(frame).tolist()
