@@ -31,19 +31,12 @@ _FORK_SERVERS = {"commands": KEDRO_COMMANDS, "jobs": JOBS}
 
 # Their tests share what takes long to make: a run, or an environment.
 _TOGETHER = ("tests/test_example.py", "tests/test_mlflow.py", "tests/test_readme.py")
-# Their tests mostly wait for servers and pods; those of the last folders compute.
-_WAITING = ("tests/backends/", "tests/commands/", "tests/rehearsal/", "tests/running/")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the tests that wait: at the end they would leave the cores with nothing to do."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_WAITING))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Keep the tests of some files on one of xdist's workers; of all others each goes to the next that is free.
 
-    Every second worker begins at the end: the first tests mostly wait, the last ones mostly compute.
+    Every second worker begins at the end: the first folders' tests mostly wait for servers, the last ones' mostly compute.
     """
     from xdist.scheduler import LoadScopeScheduling
 
