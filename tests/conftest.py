@@ -55,6 +55,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let the jobs of tests be forked that run them in pytest's own process, and have one key for all, not a file of this user's."""
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     config.addinivalue_line("markers", "measured: coverage is measured in the commands that the test starts, too")
     os.environ.setdefault("CLOUDTRAIN_SIGNING_KEY", "a key for the tests of this package alone")
     _share_compilations()
@@ -92,7 +93,6 @@ def pytest_collection_finish() -> None:
             import_all(library)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
 
 
 @pytest.hookimpl(trylast=True)

@@ -30,15 +30,18 @@ _BOX = """\
 set -e
 root=$1; path=$2; volume=$3; hidden=$4; kept=$5; scratch=$6; shift 6
 mount -t tmpfs tmpfs "$root"
+cd "$root"
+find / -mindepth 1 -maxdepth 1 -type l -exec cp -P -t . {} +
+find / -mindepth 1 -maxdepth 1 -type d -printf '%f\\0' | xargs -0 mkdir
 for entry in /* /.[!.]*; do
-  if [ -L "$entry" ]; then cp -P "$entry" "$root$entry"
-  elif [ -d "$entry" ]; then mkdir "$root$entry"; [ "$entry" = /proc ] || mount --rbind "$entry" "$root$entry"
-  elif [ -e "$entry" ]; then touch "$root$entry"; mount --bind "$entry" "$root$entry"
-  fi
+  case ":/proc:$hidden:" in *":$entry:"*) continue;; esac
+  if [ -L "$entry" ] || [ ! -e "$entry" ]; then continue; fi
+  [ -d "$entry" ] || touch "$root$entry"
+  mount --rbind "$entry" "$root$entry"
 done
 IFS=:
 for place in $hidden; do
-  if [ -d "$root$place" ]; then mount -t tmpfs tmpfs "$root$place"; fi
+  case $place in /*/*) [ ! -d "$root$place" ] || mount -t tmpfs tmpfs "$root$place";; esac
 done
 mkdir -p "$root$TMPDIR"; mount --bind "$scratch" "$root$TMPDIR"
 for place in $kept; do
@@ -357,6 +360,8 @@ class RunningPod:
             "PATH": os.pathsep.join([*programs, _PATH if self.isolated else os.environ.get("PATH", os.defpath)]),
             "PYTHONPATH": str(self._folder / "bin"),
             "TMPDIR": tempfile.gettempdir(),
+            # All pods share this computer's cores: a thread that waits leaves its own to the others.
+            "OMP_WAIT_POLICY": "PASSIVE",
             "STAND_IN_GPU": gpu.id if gpu is not None else "",
             "STAND_IN_GPU_MB": str(self.memory_gb * 1024),
         }
