@@ -106,7 +106,7 @@ def test_a_variable_is_named_for_what_it_holds() -> None:
 
 
 # "It is no table" and "whoever asks" are translations of "it is not a table" and "the client that asks".
-_IS_NO = r"(?P<before>(?:\S+ ){0,4})\b(?:is|are|was|were|be|been) no (?!(?:longer|more|one|and|or)\b)\w+"
+_IS_NO = r"(?P<before>(?:\S+ ){0,4})\b(?:is|are|was|were|be|been) no (?!(?:longer|more|one|and|or)\b)[`\w]\w*"
 FOREIGN_PHRASES = re.compile(rf"(?i){_IS_NO}|\bwhoever\b")
 
 

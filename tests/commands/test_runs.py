@@ -13,6 +13,7 @@ import textwrap
 import pytest
 from support.account import Account
 from support.kedro_project import Project, edit, make_project, run, start
+from support.slow_training import hold
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.measured
@@ -146,6 +147,7 @@ def test_a_secret_that_was_typed_is_in_no_record(project: Project) -> None:
 def test_a_failed_and_a_killed_run_leave_theirs_and_a_refused_one_leaves_none(slow: Project) -> None:
     edit(slow, "src/shop/pipeline_registry.py", "return sorted(metrics)", 'raise ValueError("no metrics: https://a:geheim1@example.org")')
     assert slow.kedro("run", "--runner=cloudtrain").returncode == 1
+    held = hold(slow)
     process = start(slow, "--runner-params=cache=false")
     wait_until(lambda: len(list((slow.path / ".cloudtrain/runs").glob("2*.json"))) == 2, 60)
     wait_until(lambda: records(slow, "--limit=1")[0]["nodes"][0]["state"] == "running", 60)
@@ -156,6 +158,7 @@ def test_a_failed_and_a_killed_run_leave_theirs_and_a_refused_one_leaves_none(sl
     edit(slow, "conf/base/parameters.yml", "target_column: body_mass_g", "target_colum: body_mass_g")
     assert slow.kedro("run", "--runner=cloudtrain").returncode == 1
     killed, failed = records(slow)
+    held.unlink()
     assert (killed["state"], killed["finished_at"], killed["nodes"][0]["state"]) == ("interrupted", None, "running")
     assert (failed["state"], failed["error"]) == ("failed", "ValueError: no metrics: https://***@example.org")
     assert [(node["state"], node["error"]) for node in failed["nodes"]] == [
@@ -166,6 +169,7 @@ def test_a_failed_and_a_killed_run_leave_theirs_and_a_refused_one_leaves_none(sl
 
 
 def test_an_interrupted_and_a_detached_run_are_told_apart(slow: Project) -> None:
+    held = hold(slow)
     process = start(slow)
     wait_until(lambda: list(slow.path.glob("data/volume/.cloudtrain/jobs/*/log.txt")), 60)
     process.send_signal(signal.SIGTERM)
@@ -175,6 +179,7 @@ def test_an_interrupted_and_a_detached_run_are_told_apart(slow: Project) -> None
     assert (detached["state"], interrupted["state"]) == ("detached", "interrupted")
     assert [node["state"] for node in detached["nodes"]] == ["running", "waiting"]
     assert "The same run again, without detach, takes their results." in typed(slow, "runs", "show")
+    held.unlink()
     typed(slow, "wait", "train_mass")
     (closed, _) = records(slow)
     assert (closed["id"], closed["state"]) == (detached["id"], "done")

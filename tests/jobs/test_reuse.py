@@ -14,6 +14,7 @@ from support.cloud import Cloud
 from support.forked import ForkedProcess
 from support.kedro_project import Project, edit, needs_runner_params, run
 from support.kedro_project import start as start_client
+from support.slow_training import hold
 from support.waiting import wait_until
 
 # A bound for what takes seconds on an idle computer: a test must not fail because the computer is busy.
@@ -38,15 +39,6 @@ def start() -> Iterator[Start]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(client.pid, signal.SIGKILL)
             client.wait(PATIENCE_S)
-
-
-def hold(project: Project) -> Path:
-    """Let the slow training stop after a round for as long as the returned file exists, so that no test races against its end."""
-    file = project.path / "hold"
-    file.touch()
-    pause = "    time.sleep(0.1)\n"
-    edit(project, "templates/mine.py.j2", pause, f"{pause}    while Path({str(file)!r}).exists():\n        time.sleep(0.05)\n")
-    return file
 
 
 def pids(project: Project) -> list[int]:

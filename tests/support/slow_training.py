@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from support.cloud import Cloud
@@ -30,6 +32,15 @@ Path("result.new").replace("result.json")
 """
 # In its middle the training waits for a file `go` in its folder.
 HELD = 'while step == 15 and not Path("go").exists() and time.monotonic() < give_up_at:\n        time.sleep(0.02)'
+
+
+def hold(project: Project) -> Path:
+    """Let the slow training stop after a round for as long as the returned file exists, so that no test races against its end."""
+    file = project.path / "hold"
+    file.touch()
+    pause = "    time.sleep(0.1)\n"
+    edit(project, "templates/mine.py.j2", pause, f"{pause}    while Path({str(file)!r}).exists():\n        time.sleep(0.05)\n")
+    return file
 
 
 @pytest.fixture
