@@ -259,9 +259,8 @@ class RunPodApi:
         return bills
 
     def _pause(self, seconds: float) -> None:
-        if not self._hurried.wait(seconds):
-            return
-        time.sleep(min(seconds, 1.0))
+        if self._hurried.wait(seconds):
+            time.sleep(min(seconds, 1.0))
 
     def _read(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         body: dict[str, Any] = self._call_with_retries("GET", path, params=dict(query or {}))
@@ -337,6 +336,7 @@ class RunPodApi:
                 with self._silence.wait(f"{method} {path}"):
                     response = self._session.request(method, url, headers=dict(headers or {}), timeout=timeout, **options)
             except requests.RequestException as error:
+                self._quota.release()
                 self._silence.failed()
                 raise _NoAnswerError(type(error).__name__) from None
             self._silence.answered()

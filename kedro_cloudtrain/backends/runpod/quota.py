@@ -24,6 +24,7 @@ class Quota:
         self._pause = pause
         self._lock = threading.Lock()
         self._calls_left: float = float("inf")
+        self._unanswered = 0
         self._renewed_at = 0.0
 
     def acquire(self) -> None:
@@ -33,8 +34,14 @@ class Quota:
                 wait_s = self._renewed_at - time.monotonic()
                 if wait_s <= 0 or self._calls_left >= 1:
                     self._calls_left -= 1
+                    self._unanswered += 1
                     return
             self._pause(min(wait_s, _LONGEST_PAUSE_S))
+
+    def release(self) -> None:
+        """Count a call that ended without an answer as one that is no longer on its way."""
+        with self._lock:
+            self._unanswered -= 1
 
     def call_interval_s(self, share: float) -> float:
         """Return the interval, in seconds, at which repeated calls use no more than a share of the calls that are left."""
@@ -46,6 +53,7 @@ class Quota:
 
         The field's form is `"minute";r=0;t=12, "hour";r=2800;t=1812`: the calls left, and the seconds until the window is renewed.
         """
+        self.release()
         windows = [(int(left), float(renewed_s)) for left, renewed_s in re.findall(r"r=(\d+);\s*t=(\d+)", headers.get("RateLimit", ""))]
         retry_after = headers.get("Retry-After", "")
         wait_s = float(retry_after) if retry_after.isdigit() else None
@@ -56,8 +64,9 @@ class Quota:
             now = time.monotonic()
             with self._lock:
                 renewed_at = now + renewed_s
-                # An older answer does not count the calls that are in flight, so within one window the number only falls.
+                # No answer counts the calls that are still on their way: within one window the number only falls, and a new one begins
+                # with what those will leave of it.
                 same_window = now < self._renewed_at and abs(renewed_at - self._renewed_at) < max(2.0, renewed_s * 0.1)
-                self._calls_left = min(self._calls_left, calls_left) if same_window else calls_left
+                self._calls_left = min(self._calls_left, calls_left) if same_window else calls_left - self._unanswered
                 self._renewed_at = renewed_at
         return wait_s
