@@ -30,14 +30,23 @@ _BOX = """\
 set -e
 root=$1; path=$2; volume=$3; hidden=$4; kept=$5; scratch=$6; shift 6
 mount -t tmpfs tmpfs "$root"
-cd "$root"
-find / -mindepth 1 -maxdepth 1 -type l -exec cp -P -t . {} +
-find / -mindepth 1 -maxdepth 1 -type d -printf '%f\\0' | xargs -0 mkdir
+copy_links() {
+  set --
+  for entry in /* /.[!.]*; do [ ! -L "$entry" ] || set -- "$@" "$entry"; done
+  [ $# = 0 ] || cp -P "$@" "$root"
+}
+make_folders() {
+  set --
+  for entry in /* /.[!.]*; do [ -L "$entry" ] || [ ! -d "$entry" ] || set -- "$@" "$root$entry"; done
+  mkdir -m 1777 "$@"
+}
+copy_links
+make_folders
 for entry in /* /.[!.]*; do
   case ":/proc:$hidden:" in *":$entry:"*) continue;; esac
   if [ -L "$entry" ] || [ ! -e "$entry" ]; then continue; fi
   [ -d "$entry" ] || touch "$root$entry"
-  mount --rbind "$entry" "$root$entry"
+  [ ! -e "$root$entry" ] || mount --rbind "$entry" "$root$entry"
 done
 IFS=:
 for place in $hidden; do
@@ -330,10 +339,11 @@ class RunningPod:
 
     def _hide(self) -> list[str]:
         """Return what the pod does not see of this computer, what it sees of that nevertheless, and its own temporary folder."""
-        home, scratch = Path.home(), self._folder / "tmp"
+        home, scratch = Path.home().resolve(), self._folder / "tmp"
         scratch.mkdir(exist_ok=True)
         others = {place for place in Path("/").iterdir() if place.is_dir() and not place.is_symlink() and place.name not in _OF_A_SYSTEM}
-        hidden = {Path(tempfile.gettempdir()).resolve(), home, Path.cwd(), *others, *self.hidden} - {Path("/")}
+        hidden = {Path(tempfile.gettempdir()).resolve(), home, Path.cwd(), *others, *(place.resolve() for place in self.hidden)}
+        hidden -= {Path("/")}
         # The interpreter with its packages, and the pod's own programs.
         kept = {Path(sys.prefix), Path(sys.base_prefix), self._folder / "bin", *(home / place for place in _OF_HOME)}
         kept = {place for place in kept if place.is_dir() and any(place.is_relative_to(other) for other in hidden)}
@@ -360,7 +370,7 @@ class RunningPod:
             "PATH": os.pathsep.join([*programs, _PATH if self.isolated else os.environ.get("PATH", os.defpath)]),
             "PYTHONPATH": str(self._folder / "bin"),
             "TMPDIR": tempfile.gettempdir(),
-            # All pods share this computer's cores: a thread that waits leaves its own to the others.
+            # All pods share this computer's cores: a thread that waits sleeps instead of spinning.
             "OMP_WAIT_POLICY": "PASSIVE",
             "STAND_IN_GPU": gpu.id if gpu is not None else "",
             "STAND_IN_GPU_MB": str(self.memory_gb * 1024),

@@ -39,7 +39,8 @@ def hold(project: Project) -> Path:
     file = project.path / "hold"
     file.touch()
     pause = "    time.sleep(0.1)\n"
-    edit(project, "templates/mine.py.j2", pause, f"{pause}    while Path({str(file)!r}).exists():\n        time.sleep(0.05)\n")
+    held = f"    while Path({str(file)!r}).exists() and time.monotonic() < give_up_at:\n        time.sleep(0.05)\n"
+    edit(project, "templates/mine.py.j2", pause, pause + held)
     return file
 
 

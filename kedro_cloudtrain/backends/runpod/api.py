@@ -330,13 +330,11 @@ class RunPodApi:
 
         url = f"{self.base_url}{path}"
         for tried in range(_TRIES):
-            self._quota.acquire()
-            timeout = _HURRIED_S if self._hurried.is_set() else (_CONNECT_S, _READ_S)
             try:
-                with self._silence.wait(f"{method} {path}"):
+                with self._quota.call(), self._silence.wait(f"{method} {path}"):
+                    timeout = _HURRIED_S if self._hurried.is_set() else (_CONNECT_S, _READ_S)
                     response = self._session.request(method, url, headers=dict(headers or {}), timeout=timeout, **options)
             except requests.RequestException as error:
-                self._quota.release()
                 self._silence.failed()
                 raise _NoAnswerError(type(error).__name__) from None
             self._silence.answered()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _LONGEST_PAUSE_S = 30.0
 
@@ -24,24 +25,28 @@ class Quota:
         self._pause = pause
         self._lock = threading.Lock()
         self._calls_left: float = float("inf")
-        self._unanswered = 0
+        self._in_flight = 0
         self._renewed_at = 0.0
 
-    def acquire(self) -> None:
-        """Take one call of the window; wait for the next window if none is left."""
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Take one call of the window, and count it as in flight until it is over; wait for the next window if none is left."""
+        self._acquire()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_flight -= 1
+
+    def _acquire(self) -> None:
         while True:
             with self._lock:
                 wait_s = self._renewed_at - time.monotonic()
                 if wait_s <= 0 or self._calls_left >= 1:
                     self._calls_left -= 1
-                    self._unanswered += 1
+                    self._in_flight += 1
                     return
             self._pause(min(wait_s, _LONGEST_PAUSE_S))
-
-    def release(self) -> None:
-        """Count a call that ended without an answer as one that is no longer on its way."""
-        with self._lock:
-            self._unanswered -= 1
 
     def call_interval_s(self, share: float) -> float:
         """Return the interval, in seconds, at which repeated calls use no more than a share of the calls that are left."""
@@ -53,7 +58,6 @@ class Quota:
 
         The field's form is `"minute";r=0;t=12, "hour";r=2800;t=1812`: the calls left, and the seconds until the window is renewed.
         """
-        self.release()
         windows = [(int(left), float(renewed_s)) for left, renewed_s in re.findall(r"r=(\d+);\s*t=(\d+)", headers.get("RateLimit", ""))]
         retry_after = headers.get("Retry-After", "")
         wait_s = float(retry_after) if retry_after.isdigit() else None
@@ -64,9 +68,9 @@ class Quota:
             now = time.monotonic()
             with self._lock:
                 renewed_at = now + renewed_s
-                # No answer counts the calls that are still on their way: within one window the number only falls, and a new one begins
-                # with what those will leave of it.
+                # An answer does not count all calls that are in flight: within one window the number only falls, and from a new one
+                # they are subtracted, though some of them may be counted already.
                 same_window = now < self._renewed_at and abs(renewed_at - self._renewed_at) < max(2.0, renewed_s * 0.1)
-                self._calls_left = min(self._calls_left, calls_left) if same_window else calls_left - self._unanswered
+                self._calls_left = min(self._calls_left, calls_left) if same_window else calls_left - self._in_flight
                 self._renewed_at = renewed_at
         return wait_s
