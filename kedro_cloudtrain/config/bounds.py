@@ -1,4 +1,4 @@
-"""What a number of a setting may be, so that each place that the number comes to can take it."""
+"""The bounds of numeric settings: values that every program which receives them can represent."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MOST_SECONDS = 1e8
 MOST_GIGABYTES = 1e5
 
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
-# None, or some.
+# Zero is allowed: it means no pause at all.
 Pause = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 # The client alone waits, so that it may wait for ever: `.inf`.
 Wait = Annotated[float, Field(ge=0)]
-# `.inf` does not limit anything.
+# `.inf` means no limit.
 Usd = Annotated[float, Field(gt=0)]
 Gigabytes = Annotated[float, Field(gt=0, le=MOST_GIGABYTES)]
 Megabytes = Annotated[float, Field(ge=0)]

@@ -111,7 +111,7 @@ class CloudDataset(AbstractVersionedDataset[Any, Any]):
 
     @property
     def source(self) -> UrlSource | VolumeSource:
-        """The table's place; that of one with versions has the key below which they are."""
+        """Where the table is; for one with versions, the key of the folder that holds them."""
         if self.has_versions and isinstance(self._source, VolumeSource):
             return VersionedSource(self._source.key, self._source.file_format, self._source.load_args, versions=self)
         return self._source

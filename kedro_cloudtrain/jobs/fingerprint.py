@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from kedro_cloudtrain.jobs.worker_archive import worker_digest
 from kedro_cloudtrain.storage.identity import KIND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from kedro_cloudtrain.jobs.code import Code
 
 
 class Fingerprint(BaseModel):
@@ -66,6 +69,11 @@ class Fingerprint(BaseModel):
             for name, identity in self.inputs.items()
         }
         return digests | dict.fromkeys(self.unidentified, "unknown")
+
+
+def code_digest(code: Code | None) -> str:
+    """Return the sha256 of the code that a script imports: the worker's, and the project's where the script imports any of that."""
+    return worker_digest() if code is None else hashlib.sha256((worker_digest() + code.digest).encode()).hexdigest()
 
 
 def job_name(node: str, digest: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import JobLostError
+from kedro_cloudtrain.jobs.fingerprint import Fingerprint
 from kedro_cloudtrain.jobs.machine import Machine
 from kedro_cloudtrain.jobs.result import JobProgress, JobResult, JobState
 from kedro_cloudtrain.jobs.volume_file import MOST_BYTES, MOST_SPEC_BYTES, bounded_bytes, fault_of, parsed, parsed_object
@@ -314,6 +315,12 @@ class JobFolder:
         content = bounded_bytes(self.machine)
         self.bytes_passed += len(content or b"")
         return parsed(Machine, content) or Machine()
+
+    def read_fingerprint(self) -> Fingerprint | None:
+        """Read `fingerprint.json`; None if there is none, or it cannot be read."""
+        content = bounded_bytes(self.fingerprint)
+        self.bytes_passed += len(content or b"")
+        return parsed(Fingerprint, content)
 
     def read_result(self) -> JobResult | None:
         """Read the job's result; None if there is none yet.

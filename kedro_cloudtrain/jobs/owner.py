@@ -37,10 +37,10 @@ def owners(folder: JobFolder) -> set[str]:
     return {project for each in (folder, *members) for project in _noted(each)}
 
 
-def is_of(folder: JobFolder, project: str) -> bool:
+def is_of(folder: JobFolder, project_id: str) -> bool:
     """Return whether a job is a project's; a job of an unknown project may be any project's."""
     projects = owners(folder)
-    return not projects or project in projects
+    return not projects or project_id in projects
 
 
 def _noted(folder: JobFolder) -> list[str]:

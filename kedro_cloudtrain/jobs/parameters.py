@@ -272,6 +272,11 @@ class TrainingParameters(SettingsModel):
                 raise ValueError(f"{subject} and is {others[name]}, which is not a feature: take it out")
         return self
 
+    @property
+    def column_count(self) -> int | None:
+        """How many columns are read: the features and the target; None for every column of the table."""
+        return None if self.feature_columns is None else len(self.feature_columns) + 1
+
     @classmethod
     def parse(cls, values: object, where: str) -> TrainingParameters:
         """Check the parameters that stand at `where`, which begins a message.

@@ -13,12 +13,11 @@ from kedro_cloudtrain.jobs.parameters import library_of
 from kedro_cloudtrain.worker.parquet_copy import unreadable_in_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from pydantic import JsonValue
+    from collections.abc import Iterable, Iterator
 
     from kedro_cloudtrain.jobs.parameters import TrainingParameters
     from kedro_cloudtrain.jobs.workload import Workload
+    from kedro_cloudtrain.storage.sources import UrlSource, VolumeSource
 
 # How a problem begins.
 ASKED = "`in_pieces` is true, and "
@@ -67,11 +66,10 @@ def _problems(parameters: TrainingParameters) -> Iterator[str]:
         yield "`hyperparameters.linear_tree` keeps all numbers in memory: take one of the two out."
 
 
-def source_problems(sources: Iterable[tuple[str, Mapping[str, JsonValue]]]) -> Iterator[str]:
-    """Yield which tables cannot be read in pieces, by their names and their sources' fields."""
-    for name, fields in sources:
-        load_args = fields.get("load_args")
-        problem = unreadable_in_pieces(str(fields.get("file_format") or ""), load_args if isinstance(load_args, dict) else {})
+def source_problems(sources: Iterable[tuple[str, UrlSource | VolumeSource]]) -> Iterator[str]:
+    """Yield which tables cannot be read in pieces, by their names and their sources."""
+    for name, source in sources:
+        problem = unreadable_in_pieces(source.file_format, source.load_args)
         if problem is not None:
             yield f"{ASKED}`{name}` {problem}"
 

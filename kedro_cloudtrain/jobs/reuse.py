@@ -6,13 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.errors import JobLostError
-from kedro_cloudtrain.jobs.fingerprint import Fingerprint
 from kedro_cloudtrain.jobs.owner import owners
-from kedro_cloudtrain.jobs.volume_file import bounded_bytes, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from kedro_cloudtrain.jobs.fingerprint import Fingerprint
     from kedro_cloudtrain.jobs.folder import JobFolder
 
 NOTHING_CHANGED = "nothing changed"
@@ -64,23 +63,23 @@ def _end_of_earlier_run(folder: JobFolder) -> str:
     return "the earlier run failed, or its outputs are gone"
 
 
-def note(folder: JobFolder, state: str, why: str, project: str = "") -> None:
+def note(folder: JobFolder, state: str, why: str, project_id: str = "") -> None:
     """Note in the job's folder whether it ran or was reused, and why; the latest note replaces the one before.
 
     Args:
         folder: the job's folder.
         state: `ran` or `reused`.
         why: in a few words.
-        project: the id of the project that has asked for it; those that have asked before stay noted.
+        project_id: the id of the project that has asked for it; those that have asked before stay noted.
     """
-    projects = sorted({*owners(folder), *([project] if project else [])})
+    projects = sorted({*owners(folder), *([project_id] if project_id else [])})
     folder.write_json(folder.why, {"state": state, "why": why, "at": time.time(), "projects": projects})
 
 
 def _changes(earlier: JobFolder, now: Fingerprint, spec: Mapping[str, Any]) -> Iterator[str]:
     """Name whatever differs from an earlier job of the same node."""
     try:
-        earlier_fingerprint = parsed(Fingerprint, bounded_bytes(earlier.fingerprint))
+        earlier_fingerprint = earlier.read_fingerprint()
         earlier_spec = earlier.read_json(earlier.spec)
     except OSError:
         return

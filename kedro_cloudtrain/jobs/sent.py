@@ -85,7 +85,8 @@ class SentInput:
         reference = _reference(value, surroundings.reference, what, to_pod=to_pod)
         with scratch() as folder:
             file = _write_table(value, what, folder, columns) if table else _write_any(value, what, folder)
-            content, digest = file.read_bytes(), _digest(value, file)
+            content = file.read_bytes()
+            digest = _digest(value, content, file.suffix)
         return cls(f"{digest[:16]}{file.suffix}", content, digest, reference, surroundings.modules)
 
     @classmethod
@@ -207,16 +208,16 @@ def _write_any(value: Any, what: str, folder: Path) -> Path:
         raise SourceError(f"{what}: {error} Save it to a dataset that a machine can read, or take the node out of `nodes`.") from error
 
 
-def _digest(value: Any, file: Path) -> str:
+def _digest(value: Any, content: bytes, suffix: str) -> str:
     """Return a sha256 that is the same for the same value in every process.
 
     Args:
-        value: the value that was written.
-        file: the file that `write_value` has written.
+        value: the value that is sent.
+        content: its file, as `write_value` has written it.
+        suffix: of the file, which tells its format.
     """
-    content = file.read_bytes()
     # A function of the running program travels by its code, which only the pickle holds.
-    if file.suffix == PICKLE and b"__main__" not in content:
+    if suffix == PICKLE and b"__main__" not in content:
         with contextlib.suppress(DigestError):
             content = f"value {value_digest(value)}".encode()
     return hashlib.sha256(content).hexdigest()

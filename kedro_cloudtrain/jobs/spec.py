@@ -149,8 +149,8 @@ def source_fields(source: Source) -> SourceFields:
     return {name: value for name, value in fields.items() if value}
 
 
-def target_fields(source: VolumeSource, save_args: Mapping[str, JsonValue] | None = None) -> dict[str, JsonValue]:
-    """Return a place on the volume, that a machine saves to, as plain fields.
+def save_fields(source: VolumeSource, save_args: Mapping[str, JsonValue] | None = None) -> dict[str, JsonValue]:
+    """Return where on the volume a machine saves a table, as plain fields.
 
     The version that a run saves is none of them: it is not part of the work.
     """

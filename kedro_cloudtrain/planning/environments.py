@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
     from kedro_cloudtrain.planning.plan import NodePlan
 
 
@@ -31,12 +30,11 @@ class Environments:
     doubts: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def lock_environments(plans: Sequence[NodePlan], generator: TrainingScriptGenerator, project: Path) -> Environments:
+def lock_environments(plans: Sequence[NodePlan], project: Path) -> Environments:
     """Lock what each pod of a run would install; a group's nodes share one environment, as they share one pod.
 
     Args:
         plans: the planned nodes; those with a problem are left out.
-        generator: knows the templates.
         project: the project's folder.
     """
     environments = Environments()
@@ -47,7 +45,7 @@ def lock_environments(plans: Sequence[NodePlan], generator: TrainingScriptGenera
     for together in shared.values():
         try:
             for gpu in _kinds(together[0].settings.gpu):
-                requirements = dict.fromkeys(line for plan in together for line in plan.requirements(generator, gpu=gpu))
+                requirements = dict.fromkeys(line for plan in together for line in plan.requirements(gpu=gpu))
                 locked = lock(list(requirements), python=own_release(), project=project)
             for plan in together:
                 missing = sorted(module for module in plan.imports() if not provides(locked, module))

@@ -77,10 +77,10 @@ class FunctionPlan(MachinePlan):
         """Return whether the machine saves an output itself, instead of the client through the catalog."""
         return name in self.saves or name in self.entries
 
-    def requirements(self, generator: TrainingScriptGenerator, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002  # the same for both
+    def requirements(self, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002  # the same for both
         """Return what a pod would install for the node."""
         read = {name: source for name in self.node.inputs if (source := self.machine_input(name)) is not None}
-        return self.order(read, generator).requirements
+        return self._order(read).requirements
 
     def imports(self) -> frozenset[str]:
         """Return the installed packages without which the machine could not import the function, by the names of their modules."""

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from kedro.io import CatalogProtocol
 
     from kedro_cloudtrain.planning.plan import NodePlan
-    from kedro_cloudtrain.storage.volumes import Volume
     from kedro_cloudtrain.worker.locations import Location
 
 # A larger file on a network volume is not downloaded for its header.
@@ -86,7 +85,7 @@ def look_at_inputs(plan: NodePlan, catalog: CatalogProtocol[Any, Any], *, volume
             continue
         try:
             sizes[name] = source_identity(source, plan.volume).size
-            location = _location(source, plan.volume)
+            location = table_location(source, plan.volume)
             wrong, doubtful = _look_at_table(plan, name, location, sizes[name])
             problems += wrong
             notes += doubtful
@@ -115,7 +114,7 @@ def unfit_inputs(plan: MachinePlan, inputs: Mapping[str, Any]) -> Iterator[str]:
     for name, value in inputs.items():
         if isinstance(value, UrlSource | VolumeSource):
             try:
-                size_bytes, location = source_identity(value, plan.volume).size, _location(value, plan.volume)
+                size_bytes, location = source_identity(value, plan.volume).size, table_location(value, plan.volume)
                 if _has_first_rows(location) or 0 < (size_bytes or 0) <= _SMALL_BYTES:
                     yield from _look_at_table(plan, name, location, size_bytes)[0]
             except (SourceError, ValueError) as error:
@@ -323,7 +322,3 @@ def _column_problems(plan: MachinePlan, name: str, columns: Sequence[str]) -> It
                 hint = f" Closest: {close}." if close else ""
                 shown = ", ".join(columns[:8]) + (", …" if len(columns) > 8 else "")  # noqa: PLR2004  # a line's worth
                 yield f"`{name}` has no column `{column}`.{hint} Columns: {shown} ({len(columns)}). Fix {place}."
-
-
-def _location(source: UrlSource | VolumeSource, volume: Volume) -> Location:
-    return source.location if isinstance(source, UrlSource) else table_location(source, volume)

@@ -220,11 +220,10 @@ class MachinePlan(NodePlan, abc.ABC):
         return ", ".join([*places, f"{', '.join(sent)} sent from this computer"] if sent else places) or "–"
 
     @abc.abstractmethod
-    def requirements(self, generator: TrainingScriptGenerator, *, gpu: bool) -> tuple[str, ...]:
+    def requirements(self, *, gpu: bool) -> tuple[str, ...]:
         """Return what a pod would install for the node, as far as that is known before the run.
 
         Args:
-            generator: knows the templates.
             gpu: whether the pod has a GPU.
 
         Raises:
@@ -247,8 +246,8 @@ class MachinePlan(NodePlan, abc.ABC):
             ConfigError: parameters that another node has made, or a hook has changed, are not valid.
         """
 
-    def of_order(self, order: Order, generator: TrainingScriptGenerator) -> MachinePlan | None:  # noqa: ARG002  # a training's
-        """Return the plan as the tables of an order are looked at; None where nothing is known of what it needs."""
+    def with_order(self, order: Order, generator: TrainingScriptGenerator) -> MachinePlan | None:  # noqa: ARG002  # a training's
+        """Return the plan by which an order's tables are checked; None where it is not known what they need."""
         return self
 
     def outputs(self, values: Mapping[str, Any]) -> dict[str, Any]:

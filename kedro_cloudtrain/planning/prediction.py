@@ -138,7 +138,7 @@ class PredictionPlan(MachinePlan):
         """Return whether the machine saves the predictions itself, instead of the client through the catalog."""
         return name in self.node.outputs and self.save is not None
 
-    def requirements(self, generator: TrainingScriptGenerator, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002  # no template to check
+    def requirements(self, *, gpu: bool) -> tuple[str, ...]:
         """Return what a pod would install for the node; nothing is known where nothing is known of the model."""
         model = self.model
         if model is None:
@@ -146,7 +146,7 @@ class PredictionPlan(MachinePlan):
         sources = list(self.sources.values())
         return prediction_requirements(model.library, model.versions, self.settings, sources, self.project, gpu=gpu, backend=model.backend)
 
-    def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> PredictionOrder:  # noqa: ARG002  # as above
+    def order(self, inputs: Mapping[str, Any], generator: TrainingScriptGenerator) -> PredictionOrder:  # noqa: ARG002  # no template to check
         """Return the prediction that the node asks for.
 
         Args:

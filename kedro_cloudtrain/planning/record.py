@@ -17,7 +17,6 @@ from kedro_cloudtrain.jobs.spec import is_parameter, validator_module
 from kedro_cloudtrain.jobs.worker_archive import worker_digest
 from kedro_cloudtrain.planning.content import Contents
 from kedro_cloudtrain.planning.digests import Digests, file_digest, modules_of
-from kedro_cloudtrain.planning.function import FunctionPlan
 from kedro_cloudtrain.planning.plan import MachinePlan
 from kedro_cloudtrain.planning.prediction import PredictionPlan
 from kedro_cloudtrain.planning.training import TrainingPlan, is_training
@@ -186,9 +185,6 @@ class _Recorder:
         validators = {*self._validators(node.inputs, "load"), *self._validators(node.outputs, "save")}
         modules = {*modules_of(node.func), *validators, *(type(dataset).__module__ for dataset in datasets)}
         try:
-            if isinstance(plan, FunctionPlan) and not plan.problems:
-                # What is packed now is what travels later, whatever becomes of the files.
-                _ = plan.order({}, self._planner.generator).code
             digest = codes.digest(*sorted(modules))
         except CloudTrainError as error:
             self._note(f"{node.name}: its code cannot be compared: {error.message.rstrip('.')}")
@@ -198,7 +194,7 @@ class _Recorder:
     def _requirements(self, plan: NodePlan) -> Digest:
         if not isinstance(plan, MachinePlan) or plan.where != "runpod" or plan.problems or not plan.settings.install:
             return None
-        return self._digests.of(list(plan.requirements(self._planner.generator, gpu=plan.settings.gpu != "none")))
+        return self._digests.of(list(plan.requirements(gpu=plan.settings.gpu != "none")))
 
     def _validators(self, names: Sequence[str], mode: str) -> set[str]:
         """Return the modules of the validators of some entries."""

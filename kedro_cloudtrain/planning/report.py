@@ -239,7 +239,7 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
     problems = [str(finding) for finding in findings if not finding.outage]
     doubts = [str(finding) for finding in findings if finding.outage]
     volume_answers = examination.volume is not None
-    environments = lock_environments(plans, planner.generator, planner.project)
+    environments = lock_environments(plans, planner.project)
     nodes = [
         NodeReport(
             plan,

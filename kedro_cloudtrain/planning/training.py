@@ -11,7 +11,6 @@ from kedro_cloudtrain.errors import CloudTrainError, ConfigError, Hyperparameter
 from kedro_cloudtrain.jobs.parameters import TrainingParameters, library_of, task_of
 from kedro_cloudtrain.jobs.preflight import check_training, problems_before
 from kedro_cloudtrain.jobs.search_checks import described
-from kedro_cloudtrain.jobs.spec import source_fields
 from kedro_cloudtrain.nodes import TrainingFunction
 from kedro_cloudtrain.planning.entries import place_within
 from kedro_cloudtrain.planning.plan import MachinePlan, NodePlan
@@ -155,8 +154,7 @@ class TrainingPlan(MachinePlan):
     @property
     def column_count(self) -> int | None:
         """The features and the target; None for all columns."""
-        features = self.parameters.feature_columns if self.parameters is not None else None
-        return None if features is None else len(features) + 1
+        return self.parameters.column_count if self.parameters is not None else None
 
     def workload(self, size_bytes: int | None, shape: tuple[int, int] | None = None) -> Workload:
         """Return how much there is to compute with, and the device that the hyperparameters leave."""
@@ -169,8 +167,7 @@ class TrainingPlan(MachinePlan):
         """Return whether the table is read in pieces, and why."""
         if self.parameters is None or self.task is None or (self.where != "local" and not self.parameters.in_pieces):
             return []
-        sources = {name: source_fields(source) for name, source in self.sources.items()}
-        note = pieces_chosen(self.parameters, self.workload(size_bytes, shape), sources)[1]
+        note = pieces_chosen(self.parameters, self.workload(size_bytes, shape), self.sources)[1]
         return [note] if note else []
 
     @property
@@ -201,7 +198,7 @@ class TrainingPlan(MachinePlan):
         )
         return self.parameters.feature_columns or [name for name in columns if name not in unused]
 
-    def requirements(self, generator: TrainingScriptGenerator, *, gpu: bool) -> tuple[str, ...]:  # noqa: ARG002  # no template to check
+    def requirements(self, *, gpu: bool) -> tuple[str, ...]:
         """Return what a pod would install for the node; nothing is known where another node makes the parameters."""
         if self.parameters is None:
             return ()
@@ -245,10 +242,10 @@ class TrainingPlan(MachinePlan):
             to_pod=self.where == "runpod",
         )
 
-    def of_order(self, order: Order, generator: TrainingScriptGenerator) -> TrainingPlan | None:
-        """Return the plan with the parameters that the order has, which a node or a hook may have made.
+    def with_order(self, order: Order, generator: TrainingScriptGenerator) -> TrainingPlan | None:
+        """Return the plan with the order's parameters, which a node or a hook may have made, to check its tables by them.
 
-        None for a template of the project's own: it may make its target and its features itself.
+        None for a template of the project's own, which may make its target and its features itself.
         """
         if not isinstance(order, TrainingOrder) or not generator.is_shipped(order.parameters.model_type):
             return None

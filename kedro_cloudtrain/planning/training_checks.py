@@ -1,4 +1,4 @@
-"""What a training node's outputs, settings and tables have against its parameters."""
+"""Check a training node's parameters against its outputs, settings and tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.datasets import ModelDataset, ModelsDataset
 from kedro_cloudtrain.jobs.pieces_checks import source_problems
 from kedro_cloudtrain.jobs.preflight import problems_here, problems_on_pod, without_partitions, without_search
-from kedro_cloudtrain.jobs.spec import source_fields
 from kedro_cloudtrain.planning.training_outputs import output_kinds
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def many_jobs_problems(plan: TrainingPlan, parameters: TrainingParameters) -> Iterator[str]:
-    """Yield what a node's outputs and its settings have against its search or its groups, or for those that it does not have."""
+    """Yield what does not go together: a search or `partitioned`, or none, with the node's outputs and settings."""
     kinds = output_kinds(plan.node)
     if (problem := without_search(parameters, kinds)) is not None:
         yield problem
@@ -62,4 +61,4 @@ def pod_problems(plan: TrainingPlan, parameters: TrainingParameters, generator: 
 def piece_problems(plan: TrainingPlan, parameters: TrainingParameters) -> Iterator[str]:
     """Yield which of a node's tables cannot be read in pieces, where they are to be."""
     if parameters.in_pieces:
-        yield from source_problems((name, source_fields(plan.sources[name])) for name in plan.inputs.tables if name in plan.sources)
+        yield from source_problems((name, plan.sources[name]) for name in plan.inputs.tables if name in plan.sources)

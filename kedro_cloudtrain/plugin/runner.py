@@ -162,7 +162,7 @@ class CloudTrainRunner(SequentialRunner):
         if self._saved_plan is not None:
             self._check(self._saved_plan, planner, plans)
         if for_machines:
-            _refuse_environments(lock_environments(plans, generator, planner.project))
+            _refuse_environments(lock_environments(plans, planner.project))
         display = Display(_headline(plans, settings))
         with _recorded(pipeline, catalog, hook_manager, run_id, project, settings, plans, self.receipts, display):
             if for_machines:

@@ -183,8 +183,8 @@ class CloudTask:
             if isinstance(order, TrainingOrder) and order.parameters.partitioned is not None:
                 check()
                 return plan.outputs(self._partitioned(order, order.parameters.partitioned, reuse=reuse))
-            job = prepare(order, run.generator, project=run.project)
-            row.reads = plan.reads  # of what has versions, the one that is read
+            job = prepare(order, run.generator, project_id=run.project_id)
+            row.reads = plan.reads  # which name the versions that were chosen, by now
             values = job.run(self._backend, row, run.receipts, slots=self._slots, reuse=reuse, detach=run.settings.detach, check=check)
         except (SourceError, HyperparameterError) as error:
             raise plan.explain(error) from error
@@ -200,7 +200,7 @@ class CloudTask:
         Raises:
             SourceError: with every problem that was found.
         """
-        plan = self._plan.of_order(order, self._run.generator) if self._plan.where == "runpod" else None
+        plan = self._plan.with_order(order, self._run.generator) if self._plan.where == "runpod" else None
         problems = list(unfit_inputs(plan, inputs)) if plan is not None else []
         if problems:
             raise SourceError("\n".join(problems))
@@ -216,7 +216,7 @@ class CloudTask:
             self._machines(order, parallel),
             run.display.row(order.node),
             reuse=reuse,
-            project=run.project,
+            project_id=run.project_id,
             studies=None if order.project is None else order.project / STUDIES,
         )
         return search.run(run.receipts)
@@ -235,7 +235,7 @@ class CloudTask:
             place=f"`{parameters.removeprefix('params:')}` in parameters.yml",
             what=data,
             reuse=reuse,
-            project=run.project,
+            project_id=run.project_id,
         )
         return training.run(run.receipts)
 

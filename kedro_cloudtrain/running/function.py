@@ -10,7 +10,7 @@ from kedro_cloudtrain.jobs.code import Codes
 from kedro_cloudtrain.jobs.importable import import_path
 from kedro_cloudtrain.jobs.requirements import function_requirements, own_release
 from kedro_cloudtrain.jobs.sent import SentFiles, SentInput, doubt_about
-from kedro_cloudtrain.jobs.spec import FunctionSpec, dotted_names, is_parameter, source_fields, target_fields, unpickles, validator_module
+from kedro_cloudtrain.jobs.spec import FunctionSpec, dotted_names, is_parameter, save_fields, source_fields, unpickles, validator_module
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered, save_version
 from kedro_cloudtrain.running.outputs import read_values
@@ -162,7 +162,7 @@ class FunctionOrder:
             inputs={name: source_fields(sources[name]) for name in self.argument_values if name in sources},
             parameters=dict(inputs.parameters),
             returns=self.returns,
-            saves={name: target_fields(source, args) for name, (source, args) in self.saves.items()},
+            saves={name: save_fields(source, args) for name, (source, args) in self.saves.items()},
             entries={
                 **{name: dict(entry.config) for name, entry in self._entries.items()},
                 **{name: dict(entry.config) for name, entry in self._local.items()},

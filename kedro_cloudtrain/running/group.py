@@ -328,15 +328,22 @@ class GroupBackend:
 
     def _find_next(self, machine: GroupMachine) -> None:
         """Pass a job to a machine that has none any more; where none is to come, or a slot is wanted, let it end."""
-        with self._lock:
-            waiting = list(self._backlog)
-        for member in waiting:
-            if machine.takes(member) and self._take_from_backlog(member):
-                if not self._hand_in_to(machine, member):
-                    member.end(JobLostError(f"{member.job} was not taken by the machine of {self._label}. The same command runs it."))
+        while True:
+            with self._lock:
+                waiting = list(self._backlog)
+                # Together with the backlog: the slot that one of these jobs waits for must not end the machine that can take it.
+                is_slot_wanted = self._makes_room and self._run.slots.are_wanted
+            suitable = [member for member in waiting if machine.takes(member)]
+            taken = next((member for member in suitable if self._take_from_backlog(member)), None)
+            if taken is not None:
+                if not self._hand_in_to(machine, taken):
+                    taken.end(JobLostError(f"{taken.job} was not taken by the machine of {self._label}. The same command runs it."))
                 return
-        if self._is_over() or (self._makes_room and self._run.slots.are_wanted):
-            self._close(machine)
+            if not suitable:
+                if is_slot_wanted or self._is_over():
+                    self._close(machine)
+                return
+            # Other machines have taken them all since, and the slot may have been wanted for one of them: look again.
 
     def _make_room(self) -> None:
         """Free the slots of machines that have no job."""

@@ -67,7 +67,7 @@ class Job:
         render_s: how long rendering took, in seconds.
         code: the archive of the project's own code, where the job imports it.
         warnings: logged when the job is started.
-        project: the id of the project that asks for it; empty without a project.
+        project_id: the id of the project that asks for it; empty without a project.
     """
 
     order: Order
@@ -82,7 +82,7 @@ class Job:
     render_s: float
     code: bytes | None = dataclasses.field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
-    project: str = ""
+    project_id: str = ""
 
     def write(self) -> None:
         """Write the job folder anew; the caller holds it."""
@@ -111,7 +111,7 @@ class Job:
             order.settings,
             self.workload,
             order.requirements,
-            order.cpu_requirements,
+            self.fingerprint.requirements,
             order.python,
             order.project,
             {**self.secrets, **self._checkpoint_environment(resume=resume), **self._signing_environment()},
@@ -130,7 +130,7 @@ class Job:
         detach: bool = False,
         check: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
-        """Run the job and return its outputs: by kind for a training, by dataset for a function.
+        """Run the job and return its outputs, by the keys of `Order.values`.
 
         Args:
             backend: runs it.
@@ -251,7 +251,7 @@ class Job:
         if not self.folder.spec.is_file():
             # Another computer has done the work: commands show a job by its spec.
             self._write_spec()
-        note(self.folder, "reused", NOTHING_CHANGED, self.project)
+        note(self.folder, "reused", NOTHING_CHANGED, self.project_id)
         execution.result, execution.state, execution.why = result, JobState.REUSED, NOTHING_CHANGED
         return values
 
@@ -264,7 +264,7 @@ class Job:
         for warning in self.warnings:
             logger.warning(warning, extra={"markup": False})
         self.write()
-        note(self.folder, "ran", reason, self.project)
+        note(self.folder, "ran", reason, self.project_id)
 
     def _write_spec(self) -> None:
         folder = self.folder

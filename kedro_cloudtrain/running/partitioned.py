@@ -88,7 +88,7 @@ class PartitionedTraining:
         place: where a user finds the parameters.
         what: the dataset that is divided.
         reuse: whether what earlier runs have done is taken.
-        project: the project's id.
+        project_id: the project's id.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class PartitionedTraining:
         place: str,
         what: str = "data",
         reuse: bool = True,
-        project: str = "",
+        project_id: str = "",
     ) -> None:
         self._began = time.monotonic()
         self._order, self._partitioned, self._generator = order, partitioned, generator
         self._machines, self._row, self._place, self._what = machines, row, place, what
-        self._reuse, self._project = reuse, project
+        self._reuse, self._project_id = reuse, project_id
         self._parallel = min(partitioned.max_pods, machines.at_once or partitioned.max_pods)
         self._uses: list[MachineUse] = []
         self._outcomes: list[_Outcome] = []
@@ -185,7 +185,7 @@ class PartitionedTraining:
         """Run a group's job, and return how it has ended."""
         receipts: list[Receipt] = []
         try:
-            job = prepare(order_of(common, self._order, self._partitioned, partition), self._generator, project=self._project)
+            job = prepare(order_of(common, self._order, self._partitioned, partition), self._generator, project_id=self._project_id)
             watcher = TrialWatcher(self._machines.backend.kept(job.folder), self._row)
             values = job.run(self._machines.backend, watcher, receipts, slots=self._machines.slots, reuse=self._reuse)
         except BudgetExceededError as error:

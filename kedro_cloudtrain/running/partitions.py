@@ -215,7 +215,7 @@ def _compare_columns(parameters: TrainingParameters, first: tuple[str, Sequence[
 def _column_of(data: UrlSource | VolumeSource, column: str, volume: Volume, size_bytes: int | None, where: str) -> pd.Series:
     source = resolved(data)
     try:
-        location = source.location if isinstance(source, UrlSource) else table_location(source, volume)
+        location = table_location(source, volume)
         if isinstance(source, VolumeSource) and location.in_pieces and location.place != source.key:
             raise ConfigError(
                 f"The table {source.key} is in parts, and its groups would be looked for in all of them: name them in {where} "

@@ -17,6 +17,7 @@ from kedro_cloudtrain.backends.runpod.budget import budget_of
 from kedro_cloudtrain.backends.runpod.launching import Launcher
 from kedro_cloudtrain.backends.runpod.offers import choose
 from kedro_cloudtrain.backends.runpod.pace import Pace
+from kedro_cloudtrain.backends.runpod.spending import Spending
 from kedro_cloudtrain.backends.runpod.watching import PodWatch
 from kedro_cloudtrain.config import Settings, make_settings
 from kedro_cloudtrain.errors import ApiError, ConfigError, JobTimeoutError
@@ -109,7 +110,7 @@ class RunPodPodManager:
         self._api: RunPodApi = connect()
         self._budget = budget_of(self._settings.run, volume, self._api)
         self._watch = PodWatch(self._api, Pace())
-        self._launcher = Launcher(self._api, volume, project, self._budget, self._watch)
+        self._launcher = Launcher(self._api, volume, project, self._watch)
         self._launched: dict[str, _Launched] = {}
         self._lock = threading.Lock()
 
@@ -138,7 +139,8 @@ class RunPodPodManager:
         remote = remote_folder(prepared.folder, self._volume)
         self._settle_ended()
         remote.send()
-        placement = self._launcher.launch(prepared.request(resume=True), remote, detached=True)
+        request = prepared.request(resume=True)
+        placement = self._launcher.launch(request, remote, Spending(request, self._budget), detached=True)
         with self._lock:
             self._launched[placement.pod_id] = _Launched(remote, placement)
         return {

@@ -9,7 +9,7 @@ from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ConfigError, SourceError
 from kedro_cloudtrain.jobs.requirements import own_release
 from kedro_cloudtrain.jobs.sent import SentFiles, SentInput
-from kedro_cloudtrain.jobs.spec import PredictionSpec, source_fields, target_fields
+from kedro_cloudtrain.jobs.spec import PredictionSpec, save_fields, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered, save_version
 from kedro_cloudtrain.running.outputs import read_values
@@ -115,7 +115,7 @@ class PredictionOrder:
             sources={"data": source_fields(inputs.sources["data"])},
             files={"model": inputs.files["model"].contents.source.file},
             keep=self.keep,
-            save=None if self.save is None else target_fields(self.save),
+            save=None if self.save is None else save_fields(self.save),
             workers=self.settings.machines,
         )
         return Rendered(spec.model_dump(mode="json"), generator.render_prediction(spec))

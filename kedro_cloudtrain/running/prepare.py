@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import TYPE_CHECKING
 
-from kedro_cloudtrain.jobs.fingerprint import Fingerprint, job_name
+from kedro_cloudtrain.jobs.fingerprint import Fingerprint, code_digest, job_name
 from kedro_cloudtrain.jobs.folder import JobFolder
 from kedro_cloudtrain.jobs.sent import size_warnings
-from kedro_cloudtrain.jobs.worker_archive import worker_digest
 from kedro_cloudtrain.running.job import Job
 from kedro_cloudtrain.storage.directory import DirectoryVolume
 from kedro_cloudtrain.worker.protocol import JOBS
@@ -23,14 +21,14 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.storage.volumes import Volume
 
 
-def prepare(order: Order, generator: TrainingScriptGenerator, to: Path | None = None, *, project: str = "") -> Job:
+def prepare(order: Order, generator: TrainingScriptGenerator, to: Path | None = None, *, project_id: str = "") -> Job:
     """Render an order's job and name it.
 
     Args:
         order: what a node asks for.
         generator: knows the templates.
         to: the job's folder, to look at it; left out, its place on the volume.
-        project: the id of the project that asks for it.
+        project_id: the id of the project that asks for it.
 
     Raises:
         CloudTrainError: before anything has run, when the job is not possible.
@@ -40,8 +38,7 @@ def prepare(order: Order, generator: TrainingScriptGenerator, to: Path | None = 
     rendered = order.render(inputs, generator)
     code = order.code(inputs)
     identities, sizes = inputs.identities(order.volume)
-    digest = worker_digest() if code is None else hashlib.sha256((worker_digest() + code.digest).encode()).hexdigest()
-    fingerprint = Fingerprint.of(rendered.script, identities, digest, order.cpu_requirements)
+    fingerprint = Fingerprint.of(rendered.script, identities, code_digest(code), order.cpu_requirements)
     name = job_name(order.node, fingerprint.digest)
     return Job(
         order,
@@ -62,7 +59,7 @@ def prepare(order: Order, generator: TrainingScriptGenerator, to: Path | None = 
                 for name, what in inputs.references.items()
             ),
         ),
-        project=project,
+        project_id=project_id,
     )
 
 

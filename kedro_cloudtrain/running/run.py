@@ -25,7 +25,7 @@ class Run:
         display: shows how the jobs proceed.
         slots: as many as may have a machine at once.
         receipts: takes a receipt a job.
-        project: the project's id.
+        project_id: the project's id.
     """
 
     settings: RunSettings
@@ -34,4 +34,4 @@ class Run:
     display: Display
     slots: Slots
     receipts: list[Receipt] = dataclasses.field(default_factory=list)
-    project: str = ""
+    project_id: str = ""

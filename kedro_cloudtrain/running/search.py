@@ -80,7 +80,7 @@ class TrainingSearch:
         machines: run the trials.
         row: the node's row in the display.
         reuse: whether what earlier runs have found is taken.
-        project: the project's id.
+        project_id: the project's id.
         studies: the folder of the studies; None keeps the study in memory.
     """
 
@@ -92,18 +92,18 @@ class TrainingSearch:
         row: Row,
         *,
         reuse: bool = True,
-        project: str = "",
+        project_id: str = "",
         studies: Path | None = None,
     ) -> None:
         if order.parameters.search is None:
             raise ConfigError(f"{order.node} has no `search`.")
         self._began = time.monotonic()
         self._order, self._search = order, order.parameters.search
-        self._generator, self._machines, self._row, self._project = generator, machines, row, project
+        self._generator, self._machines, self._row, self._project_id = generator, machines, row, project_id
         self._parallel = min(self._search.parallel, machines.at_once or self._search.parallel)
         self._goal = goal_of(order.parameters, self._search)
         common = TrialOrder.of(order)
-        self._base = prepare(common, generator, project=project)
+        self._base = prepare(common, generator, project_id=project_id)
         self._common = dataclasses.replace(common, size=self._base.workload)
         self._reuse = reuse and not self._base.fingerprint.unidentified
         seed = self._search.seed if self._search.seed is not None else order.parameters.seed
@@ -291,8 +291,8 @@ class TrainingSearch:
             row.moved(self.name, JobState.RUNNING)
 
     def _job(self, values: Mapping[str, Any], *, winner: bool = False) -> Job:
-        parameters = drawn(self._order.parameters, dict(values))
-        return prepare(dataclasses.replace(self._common, parameters=parameters, winner=winner), self._generator, project=self._project)
+        order = dataclasses.replace(self._common, parameters=drawn(self._order.parameters, dict(values)), winner=winner)
+        return prepare(order, self._generator, project_id=self._project_id)
 
     def _winner_values(self, job: Job) -> dict[str, Any]:
         """Return all outputs of the best trial; where they are gone, or the code has changed since, it runs again."""

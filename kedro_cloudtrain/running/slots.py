@@ -47,7 +47,8 @@ class Slots:
         self.postponed: list[str] = []
         self._changed = threading.Condition()
         self._free = count
-        self._waiting = 0
+        # What each waiting job is asked by: see `hold`.
+        self._waiting: list[Callable[[], bool] | None] = []
         self._makes_room: list[Callable[[], None]] = []
         self._closed = threading.Event()
         self._explained = threading.Event()
@@ -55,9 +56,9 @@ class Slots:
 
     @property
     def are_wanted(self) -> bool:
-        """Whether a job waits for a slot."""
+        """Whether a job waits for a slot, and still wants one: it may not have woken yet to find that it does not."""
         with self._changed:
-            return self._waiting > 0
+            return any(unless is None or not unless() for unless in self._waiting)
 
     def on_wait(self, make_room: Callable[[], None]) -> None:
         """Let a function be called when a job has to wait for a slot: a machine that is kept without a job gives its slot back."""
@@ -113,7 +114,7 @@ class Slots:
                 taken = self._free > 0
                 self._free -= taken
                 return taken
-            self._waiting += 1
+            self._waiting.append(unless)
         try:
             for make_room in self._makes_room:
                 make_room()
@@ -126,7 +127,7 @@ class Slots:
                 return True
         finally:
             with self._changed:
-                self._waiting -= 1
+                self._waiting.remove(unless)
 
     def _release(self) -> None:
         with self._changed:

@@ -16,7 +16,7 @@ from kedro_cloudtrain.jobs.pieces_checks import ASKED, LOOKED_AT_BYTES, larger_t
 from kedro_cloudtrain.jobs.requirements import own_release
 from kedro_cloudtrain.jobs.sent import SentInput, doubt_about
 from kedro_cloudtrain.jobs.sharing import processes_here, processes_on_pod
-from kedro_cloudtrain.jobs.spec import SourceFields, TrainingSpec, source_fields
+from kedro_cloudtrain.jobs.spec import TrainingSpec, source_fields
 from kedro_cloudtrain.jobs.workload import Workload
 from kedro_cloudtrain.running.order import Inputs, Rendered
 from kedro_cloudtrain.running.outputs import read_outputs
@@ -69,13 +69,13 @@ def training_workload(parameters: TrainingParameters, rows: int | None, columns:
     return Workload(library, rows, columns, size_bytes, device, why, in_pieces=True, bytes_a_cell=bins, bytes_a_row=_BYTES_A_ROW_IN_PIECES)
 
 
-def pieces_chosen(parameters: TrainingParameters, workload: Workload, sources: Mapping[str, SourceFields]) -> tuple[bool, str]:
+def pieces_chosen(parameters: TrainingParameters, workload: Workload, sources: Mapping[str, UrlSource | VolumeSource]) -> tuple[bool, str]:
     """Return whether to read a shipped recipe's table in pieces on this computer, and a note for the plan; empty if there is none.
 
     Args:
         parameters: what stands in `parameters.yml`.
         workload: of the table in memory.
-        sources: the fields of its tables' sources, by their names.
+        sources: the sources of its tables, by their names.
     """
     larger = larger_than_memory(workload) if parameters.in_pieces is None else None
     if larger is None:
@@ -191,15 +191,12 @@ class TrainingOrder:
         size_bytes = inputs.identities(self.volume)[1].get("data")
         if (size_bytes or 0) < LOOKED_AT_BYTES:
             return self.parameters
-        location = source.location if isinstance(source, UrlSource) else table_location(source, self.volume)
         shape = None
         with contextlib.suppress(InputError):  # The job will tell.
-            shape = table_shape(location, size_bytes)
+            shape = table_shape(table_location(source, self.volume), size_bytes)
         rows, columns = shape or (None, None)
-        features = self.parameters.feature_columns
-        columns = columns if features is None else len(features) + 1
-        workload = training_workload(self.parameters, rows, columns, size_bytes)
-        chosen, why = pieces_chosen(self.parameters, workload, {name: source_fields(table) for name, table in inputs.read.items()})
+        workload = training_workload(self.parameters, rows, self.parameters.column_count or columns, size_bytes)
+        chosen, why = pieces_chosen(self.parameters, workload, inputs.read)
         if why:
             logger.info("%s: %s", self.node, why)
         return self.parameters.model_copy(update={"in_pieces": True}) if chosen else self.parameters
@@ -214,12 +211,10 @@ class TrainingOrder:
         if not isinstance(self.data, UrlSource | VolumeSource):
             rows, columns = self.data.shape
         elif self.to_pod:
-            location = self.data.location if isinstance(self.data, UrlSource) else table_location(self.data, self.volume)
+            location = table_location(self.data, self.volume)
             with contextlib.suppress(InputError):  # The machine will tell.
                 rows, columns = table_shape(location, sizes.get("data")) or (None, None)
-        features = self.parameters.feature_columns
-        columns = columns if features is None else len(features) + 1
-        return training_workload(self.parameters, rows, columns, sizes.get("data"))
+        return training_workload(self.parameters, rows, self.parameters.column_count or columns, sizes.get("data"))
 
     def values(self, folder: JobFolder, result: JobResult, *, earlier: bool = False) -> dict[str, Any]:  # noqa: ARG002  # all come back
         """Return what the job has left, by kind.

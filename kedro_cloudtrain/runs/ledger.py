@@ -198,12 +198,12 @@ class SharedRuns:
 
     Args:
         volume: where they are.
-        project: the project's id.
+        project_id: the project's id.
     """
 
-    def __init__(self, volume: Volume, project: str) -> None:
+    def __init__(self, volume: Volume, project_id: str) -> None:
         self._volume = volume
-        self._folder = f"{_SHARED}/{project}"
+        self._folder = f"{_SHARED}/{project_id}"
         self.unreadable: dict[str, str] = {}
 
     def write(self, record: RunRecord) -> None:

@@ -97,16 +97,16 @@ class Notices:
         kind, wait_s = _TYPES.get(record.state, "failure"), _SENT_SOON_S if soon else _SENT_WITHIN_S
         self._send(event, "", f"{title_of(record)}: {state_text(record)}", _summary(record, page), kind, wait_s)
 
-    def job_ended(self, project: str, job: str, state: str, error: str = "") -> None:
+    def job_ended(self, project_id: str, job: str, state: str, error: str = "") -> None:
         """Send word of a job that a run had left running.
 
         Args:
-            project: the project's id.
+            project_id: the project's id.
             job: the job's name.
             state: how it has ended.
             error: why it failed.
         """
-        title = f"{project_name(project)}: {job}"
+        title = f"{project_name(project_id)}: {job}"
         if state == "succeeded":
             self._send("finished", job, f"{title} done", "The same kedro run again takes its results.", "success", _SENT_WITHIN_S)
             return

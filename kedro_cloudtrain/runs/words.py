@@ -50,9 +50,9 @@ def title_of(record: RunRecord) -> str:
     return record.pipeline if not name else name if record.pipeline == _DEFAULT else f"{name}, {record.pipeline}"
 
 
-def project_name(project: str) -> str:
+def project_name(project_id: str) -> str:
     """Return a project's name without the digits that tell it from others of that name."""
-    return _DIGITS_OF_ID.sub("", project)
+    return _DIGITS_OF_ID.sub("", project_id)
 
 
 def was_lost(machine: MachineRecord) -> bool:

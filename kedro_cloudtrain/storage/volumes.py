@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from kedro_cloudtrain.errors import ConfigError
 from kedro_cloudtrain.storage.directory import DirectoryVolume
-from kedro_cloudtrain.storage.sources import VersionedSource
+from kedro_cloudtrain.storage.sources import UrlSource, resolved
 from kedro_cloudtrain.wording import did_you_mean
 from kedro_cloudtrain.worker.locations import Location
 
@@ -193,15 +193,17 @@ def same_volume(volume: Volume, other: Volume | None) -> bool:
     return volume == other
 
 
-def table_location(source: VolumeSource, volume: Volume) -> Location:
-    """Return the location by which this process looks at a table: its file in a directory, else the ranges of it that are needed.
+def table_location(source: UrlSource | VolumeSource, volume: Volume) -> Location:
+    """Return the location by which this process looks at a table: its URL, its file in a directory, else the ranges of it that are needed.
 
     A look at a table of parts on a network volume is one at its largest part.
 
     Raises:
         SourceError: the table does not exist.
     """
-    source = source.at(source.versions.load_key()) if isinstance(source, VersionedSource) else source
+    source = resolved(source)
+    if isinstance(source, UrlSource):
+        return source.location
     if isinstance(volume, DirectoryVolume):
         with volume.read(source.key) as path:
             return Location(str(path), source.file_format, source.load_args)

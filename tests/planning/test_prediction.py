@@ -279,7 +279,7 @@ def test_of_a_model_that_the_run_trains_its_training_tells_what_is_known(made: F
     made.nodes = [training_node("flights", "params:delay", model="delay_model", name="train")]
     plan = made.plan()
     assert plan.kind == "lightgbm prediction"
-    assert [line for line in plan.requirements(TrainingScriptGenerator(), gpu=False) if line.startswith("lightgbm==")]
+    assert [line for line in plan.requirements(gpu=False) if line.startswith("lightgbm==")]
     (problem,) = look_at_inputs(plan, DataCatalog(made.entries)).problems
     assert "`flights` has no column `speed`." in problem
     made.nodes = [training_node("flights", "params:delay", model="fitted", metrics="delay_model", name="train")]
@@ -288,7 +288,7 @@ def test_of_a_model_that_the_run_trains_its_training_tells_what_is_known(made: F
     # Another node makes the parameters: nothing is known.
     del made.entries["params:delay"]
     plan = made.plan()
-    assert (plan.kind, plan.requirements(TrainingScriptGenerator(), gpu=False), plan.column_count) == ("prediction", (), None)
+    assert (plan.kind, plan.requirements(gpu=False), plan.column_count) == ("prediction", (), None)
 
 
 def test_a_pod_installs_the_release_that_the_model_was_fitted_with_and_what_reads_the_table(made: Flights) -> None:
@@ -296,7 +296,7 @@ def test_a_pod_installs_the_release_that_the_model_was_fitted_with_and_what_read
     file.write_text(json.dumps({**json.loads(file.read_text()), "versions": {"python": "3.11.4", "xgboost": "2.1.3", "numpy": "1.0"}}))
     made.entries["flights"] = CloudDataset(dataset_url="https://example.org/flights.xlsx")
     made.entries["scores"] = MemoryDataset()
-    lines = made.plan(**PODS).requirements(TrainingScriptGenerator(), gpu=True)
+    lines = made.plan(**PODS).requirements(gpu=True)
     # Trees predict on the CPU, also on a pod that has a GPU.
     assert "xgboost-cpu==2.1.3" in lines
     names = {line.partition("==")[0] for line in lines}

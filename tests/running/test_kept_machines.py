@@ -49,7 +49,13 @@ class Watching(Row):
 
 
 class CountedSlots(Slots):
-    """Slots of which a test can see how many are free, and take some away."""
+    """Slots of which a test can see how many are free, and take some away; a job may be slow to find that it needs none any more."""
+
+    wakes_after_s = 0.0
+
+    def look_again(self) -> None:
+        time.sleep(self.wakes_after_s)
+        super().look_again()
 
     @property
     def free(self) -> int:
@@ -280,6 +286,17 @@ def test_jobs_that_are_ready_together_are_spread_and_those_that_follow_take_what
         assert [len(ran(job, site)) for job in jobs] == [1] * 6
         group.expect_no_more()
         wait_until(lambda: site.is_free)
+
+
+def test_a_machine_does_not_end_for_a_job_that_another_one_has_taken(tmp_path: Path) -> None:
+    with on_this_computer(tmp_path) as site:
+        site.slots.wakes_after_s = 1.0
+        group = site.group(spread=True)
+        # Two begin and two wait; the last one waits once those are taken, and is taken as both machines are free.
+        jobs = [site.job(f"job{number}", "time.sleep(0.2)") for number in range(7)]
+        for together in (jobs[:5], jobs[5:]):
+            assert [future.result(60)["rmse"] for future in [site.start(group, job) for job in together]] == [1.5] * len(together)
+        assert len(machines_of(site)) == 2
 
 
 def test_a_pod_without_a_job_is_not_replaced_where_it_is_lost(cloud: Cloud) -> None:

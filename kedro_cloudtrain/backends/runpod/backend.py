@@ -64,7 +64,7 @@ class RunPodBackend:
     Args:
         api: the client of RunPod's API.
         volume: the network volume that the pods mount.
-        project: the project's id, which its pods' names begin with, so that `kedro cloudtrain reap` finds them.
+        project_id: the project's id, which its pods' names begin with, so that `kedro cloudtrain reap` finds them.
         budget: what the run may cost.
         jobs: how many jobs run at once.
         pace: how often pods are looked at.
@@ -76,7 +76,7 @@ class RunPodBackend:
         self,
         api: RunPodApi,
         volume: S3Store,
-        project: str,
+        project_id: str,
         budget: Budget | None = None,
         jobs: int = 1,
         pace: Pace | None = None,
@@ -92,7 +92,7 @@ class RunPodBackend:
         self._volume = volume = volume.until(self._closed, self._pace.volume_silent_s)
         self._watch = PodWatch(api, self._pace)
         self._followings: dict[str, Following] = {}
-        self._launcher = Launcher(api, volume, project, self._budget, self._watch, self._closed, self._pace)
+        self._launcher = Launcher(api, volume, project_id, self._watch, self._closed, self._pace)
         self._preparing = Preparing(volume, self._launcher.rents_gpu)
 
     def run(self, request: JobRequest, watcher: Watcher) -> JobResult:

@@ -101,17 +101,17 @@ class Fleet:
 
     Args:
         api: the client of RunPod's API.
-        project: the project's id.
+        project_id: the project's id.
         volume: the project's network volume, where a client that still waits for a terminated pod learns of it.
         all_projects: whether the pods of all projects of the account are the fleet's, rather than those of this one, and of those that
             have its name.
     """
 
-    def __init__(self, api: RunPodApi, project: str, volume: Volume | None = None, *, all_projects: bool = False) -> None:
+    def __init__(self, api: RunPodApi, project_id: str, volume: Volume | None = None, *, all_projects: bool = False) -> None:
         self._api = api
         api.may_have_clusters = True
-        self._project = project
-        self._prefix = pod_prefix(project)
+        self._project_id = project_id
+        self._prefix = pod_prefix(project_id)
         self._volume = volume
         self._all = all_projects
         self._ledger = PodLedger(api.account)
@@ -139,7 +139,7 @@ class Fleet:
         # A pod that RunPod names no more is known by its id.
         for pod in (pod if pod.name else pod.model_copy(update={"name": names.get(pod.id, "")}) for pod in living):
             parts = parse_name(pod.name)
-            if parts is not None and (self._all or has_name_of(parts[0], self._project)):
+            if parts is not None and (self._all or has_name_of(parts[0], self._project_id)):
                 entry = entries.get(pod.name)
                 project, job, attempt = parts
                 # A name has no room for the whole of a long job's.

@@ -22,7 +22,7 @@ from kedro_cloudtrain.backends.runpod.pace import Pace
 from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
 from kedro_cloudtrain.backends.runpod.releases import with_releases
-from kedro_cloudtrain.backends.runpod.spending import CENT_USD, DearPodError, Spending
+from kedro_cloudtrain.backends.runpod.spending import CENT_USD, DearPodError
 from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError
 from kedro_cloudtrain.jobs.environment_name import environment_name
 from kedro_cloudtrain.jobs.lock import uv_release
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.backends.backend import JobRequest
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
-    from kedro_cloudtrain.backends.runpod.budget import Budget
     from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.backends.runpod.offers import Candidate
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
+    from kedro_cloudtrain.backends.runpod.spending import Spending
     from kedro_cloudtrain.backends.runpod.watching import PodWatch
     from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.storage.s3 import S3Store
@@ -62,8 +62,7 @@ class Launcher:
     Args:
         api: the client of RunPod's API.
         volume: the network volume that the pods mount.
-        project: the project's id, which its pods' names begin with, so that `kedro cloudtrain reap` finds them.
-        budget: what the run may cost.
+        project_id: the project's id, which its pods' names begin with, so that `kedro cloudtrain reap` finds them.
         watch: creates the pods, and ends one that turned out not to be wanted.
         closed: set once the run is over; no pod is created after that.
         pace: how often the offers are asked for.
@@ -73,16 +72,14 @@ class Launcher:
         self,
         api: RunPodApi,
         volume: S3Store,
-        project: str,
-        budget: Budget,
+        project_id: str,
         watch: PodWatch,
         closed: threading.Event | None = None,
         pace: Pace | None = None,
     ) -> None:
         self._api = api
         self._volume = volume
-        self._prefix = pod_prefix(project)
-        self._budget = budget
+        self._prefix = pod_prefix(project_id)
         self._watch = watch
         self._closed = closed if closed is not None else threading.Event()
         self._pace = pace if pace is not None else Pace()
@@ -92,7 +89,7 @@ class Launcher:
         self,
         request: JobRequest,
         remote: RemoteFolder,
-        spending: Spending | None = None,
+        spending: Spending,
         faulty: Collection[str] = (),
         dear: Mapping[str, str] | None = None,
         *,
@@ -103,7 +100,7 @@ class Launcher:
         Args:
             request: the job.
             remote: its folder on the volume.
-            spending: what its earlier pods cost, or may still cost; left out, it had none.
+            spending: what its pods cost, or may still cost.
             faulty: the kinds of machines whose hosts could not do the job; they come last.
             dear: the kinds of machines that have turned out to cost more than is allowed, with the reason; they are not taken.
             detached: whether the pod is to be left alone, rather than followed.
@@ -116,7 +113,6 @@ class Launcher:
             BackendError: RunPod refuses.
         """
         settings = request.settings
-        spending = spending if spending is not None else Spending(request, self._budget)
         locked: dict[bool, JobRequest] = {}
         give_up_at = time.monotonic() + settings.wait_for_capacity_s
         dear_machines = dict(dear or {})
@@ -169,14 +165,14 @@ class Launcher:
         settings, job = request.settings, request.folder.name
         attempt = secrets.token_hex(4)
         name = pod_name(self._prefix, job, attempt)
-        pod_lifetime_s = spending.lifetime_s(name, candidate.usd_per_hour, pod_time_s(settings))
-        machine = self._machine(request, candidate, name, attempt, pod_lifetime_s)
-        spending.reserve(name, worst_usd(candidate.usd_per_hour, settings.startup_timeout_s, pod_lifetime_s))
+        lifetime_s = spending.lifetime_s(name, candidate.usd_per_hour, pod_time_s(settings))
+        machine = self._machine(request, candidate, name, attempt, lifetime_s)
+        spending.reserve(name, worst_usd(candidate.usd_per_hour, settings.startup_timeout_s, lifetime_s))
         entry = LedgerEntry(
             name=name,
             job=job,
             usd_per_hour=candidate.usd_per_hour,
-            lifetime_s=pod_lifetime_s,
+            lifetime_s=lifetime_s,
             startup_s=settings.startup_timeout_s,
             asked_at=time.time(),
             detached=detached,
@@ -191,7 +187,7 @@ class Launcher:
             return self._create_pod(pod_request)
 
         def settle(existed: bool) -> None:  # as the watch calls it
-            spending.free(name, (now_s() - created_at) / 3600 * candidate.usd_per_hour if existed else 0.0)
+            spending.release(name, (now_s() - created_at) / 3600 * candidate.usd_per_hour if existed else 0.0)
 
         try:
             # On the volume before the pod is created: whatever happens then, the volume tells what was asked for.
@@ -202,18 +198,17 @@ class Launcher:
         finally:
             if pod is None:
                 if not asked:
-                    spending.free(name)
+                    spending.release(name)
                 # If a pod was created after all, it must not begin.
                 with contextlib.suppress(CloudTrainError):
                     self.revoke(remote, attempt)
         offered = candidate.usd_per_hour
-        placement = Placement(pod.id, name, attempt, candidate, offered, pod_lifetime_s, created_at, settings.startup_timeout_s)
+        placement = Placement(pod.id, name, attempt, candidate, offered, lifetime_s, created_at, settings.startup_timeout_s)
         try:
             usd_per_hour = self._price(pod, offered)
             if usd_per_hour > offered + CENT_USD:
                 spending.bill(placement, usd_per_hour)
-            lives_s = placement.lifetime_s
-            billed = {"usd_per_hour": usd_per_hour, "lifetime_s": lives_s, "timeout_s": min(request.timeout_s, lives_s)}
+            billed = {"usd_per_hour": usd_per_hour, **_deadlines(request, placement.lifetime_s)}
             remote.write_machine({**machine, **billed, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
         except BaseException as error:
             spending.note_end(placement, error.message if isinstance(error, DearPodError) else "not used")
@@ -253,7 +248,7 @@ class Launcher:
                 raise
         return self._api.create_pod(second)
 
-    def _machine(self, request: JobRequest, candidate: Candidate, name: str, attempt: str, pod_lifetime_s: float) -> dict[str, Any]:
+    def _machine(self, request: JobRequest, candidate: Candidate, name: str, attempt: str, lifetime_s: float) -> dict[str, Any]:
         """Return the content of `machine.json`: what is asked for, and what the pod has to know."""
         settings = request.settings
         image = settings.image_for(gpu=candidate.gpu is not None)
@@ -272,8 +267,7 @@ class Launcher:
             "min_cuda_version": settings.min_cuda_version,
             "min_ram_gb": settings.min_ram_gb,
             "usd_per_hour": candidate.usd_per_hour,
-            "timeout_s": min(request.timeout_s, pod_lifetime_s),
-            "lifetime_s": pod_lifetime_s,
+            **_deadlines(request, lifetime_s),
             "max_price_per_hour_usd": settings.max_price_per_hour_usd,
             "max_cost_usd": settings.max_cost_usd,
             "heartbeat_every_s": self._pace.heartbeat_every_s,
@@ -321,6 +315,11 @@ class Launcher:
                 **({"RUNPOD_API_BASE_URL": api_base_url} if api_base_url else {}),
             },
         )
+
+
+def _deadlines(request: JobRequest, lifetime_s: float) -> dict[str, float]:
+    """Return when a pod ends its job, and when it ends itself, in seconds, as `machine.json` names them."""
+    return {"timeout_s": min(request.timeout_s, lifetime_s), "lifetime_s": lifetime_s}
 
 
 def client_id(folder: JobFolder) -> str:

@@ -89,8 +89,8 @@ class Spending:
         self._budget.hold(pod, usd)
         self._count(pod, usd)
 
-    def free(self, pod: str, cost_usd: float = 0.0) -> None:
-        """Replace what is reserved for a pod that has got no job with what it has cost."""
+    def release(self, pod: str, cost_usd: float = 0.0) -> None:
+        """Replace the reservation of a pod that was not used with what the pod has cost."""
         self._budget.settle(pod, cost_usd)
         self._count(pod, cost_usd, ended=True)
 
@@ -106,14 +106,14 @@ class Spending:
     def settle(self, placement: Placement) -> None:
         """Replace what is reserved for a pod with what it has cost, since it is gone; the receipt shows that, too."""
         cost_usd = placement.cost_usd
-        self.free(placement.name, cost_usd)
+        self.release(placement.name, cost_usd)
         with self._lock:
             use = self._uses.get(placement.name)
         if use is not None:
             use.usd_per_hour, use.cost_usd, use.seconds = placement.usd_per_hour, cost_usd, now_s() - placement.created_at
 
     def bill(self, placement: Placement, usd_per_hour: float) -> None:
-        """Hold a pod to the limits by the price that is really billed, which neither the offer nor an earlier answer need have had.
+        """Hold a pod to the limits by the price that is really billed, which may differ from its offer and from an earlier answer.
 
         From here on all its time counts at this price, and it may live as long as this price allows.
 

@@ -11,7 +11,9 @@ from support.cloud import SECRETS, Cloud
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
+from kedro_cloudtrain.backends.runpod.budget import Budget
 from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
+from kedro_cloudtrain.backends.runpod.spending import Spending
 from kedro_cloudtrain.backends.runpod.watching import _FINAL_LISTS
 from kedro_cloudtrain.errors import (
     ApiError,
@@ -193,6 +195,22 @@ def test_a_job_is_ended_at_its_deadline_with_all_its_processes(cloud: Cloud, bac
         cloud.run(backend, body="import subprocess\nsubprocess.Popen(['sleep', '60'])\ntime.sleep(60)", timeout_s=1)
     (receipt,) = cloud.receipts
     assert receipt.machines[0].ended == "jobtimeout"
+
+
+def test_a_job_whose_time_its_limit_has_shortened_is_told_so(cloud: Cloud, backend) -> None:
+    body = """
+        late = {"type": "Timeout", "message": "its pod's deadline has passed"}
+        Path("result.json").write_text(json.dumps({"state": "timed out", "attempt": os.environ["CLOUDTRAIN_ATTEMPT"], "error": late}))
+        sys.exit(1)
+    """
+    with pytest.raises(
+        JobTimeoutError, match="deadline of 774 s, since the node's max_cost_usd pays for no more of its timeout_s"
+    ) as raised:
+        cloud.run(backend, body=body, gpu=("NVIDIA L4",), max_cost_usd=0.2, timeout_s=3600)
+    assert "raise the node's max_cost_usd" in raised.value.message
+    assert "timeout_s=" not in raised.value.message
+    with pytest.raises(JobTimeoutError, match="deadline of 60 s"):
+        cloud.run(backend, body=body, gpu=("NVIDIA L4",), max_cost_usd=0.2)
 
 
 @pytest.mark.parametrize("fault", ["vanishes while it works", "vanishes at once", "never starts", "loops", "errors"])
@@ -397,11 +415,10 @@ def test_closing_terminates_every_pod_at_once(cloud: Cloud) -> None:
 def test_a_pod_whose_job_was_revoked_terminates_itself(cloud: Cloud, backend) -> None:
     # The volume tells the pod, in case the API cannot be reached to terminate it.
     job = cloud.job(body="time.sleep(60)")
-    from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
-
     remote = RemoteFolder(job.folder, cloud.volume)
     remote.send()
-    placement = backend._launcher.launch(job.request(), remote)
+    request = job.request()
+    placement = backend._launcher.launch(request, remote, Spending(request, Budget()))
     wait_until(lambda: remote.heartbeat(placement.attempt) is not None)
     remote.revoke()
     wait_until(lambda: not cloud.runpod.living)
