@@ -171,7 +171,8 @@ class RunPodPodManager:
         if launched.remote.heartbeat(launched.placement.attempt) is not None:
             launched.remote.follow()
         progress = launched.remote.folder.last_progress()
-        result = launched.remote.result(launched.placement.attempt)
+        attempt = launched.placement.attempt
+        result = launched.remote.last_result(attempt) if pod is None else launched.remote.result(attempt)
         if progress is not None:
             report["progress"] = progress.model_dump(exclude={"seconds"})
         if result is not None:

@@ -15,6 +15,7 @@ from support.spaceflights import make_spaceflights
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.environments import Environments
+from kedro_cloudtrain.rehearsal.storage import StorageFault
 from kedro_cloudtrain.runs.costs import paid
 from kedro_cloudtrain.runs.ledger import RunLedger
 
@@ -142,7 +143,12 @@ def test_a_wait_for_what_fails_or_is_gone_says_so(shop: Project, cloud: Cloud) -
     assert (lost.state, lost.nodes[0].state, lost.error) == ("failed", "lost", "it is gone and has left no result")
     edit(shop, "templates/mine.py.j2", 'print("round", step, flush=True)', "raise ValueError('no such thing')")
     leave(shop, "--env=runpod")
+    wait_until(lambda: not cloud.runpod.living)
+    # The volume shows the result a moment after RunPod shows that the pod is gone.
+    late = StorageFault("GET", "result.json", 404, times=2)
+    cloud.s3.faults.append(late)
     done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
+    assert late.times == 0
     assert done.returncode == 1
     assert "failed: ended with exit code 1 and left no result. What it wrote" in done.stderr
     assert RunLedger(shop.path).find("latest").error == "ended with exit code 1 and left no result"

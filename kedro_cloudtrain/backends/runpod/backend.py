@@ -248,7 +248,7 @@ class RunPodBackend:
             if pod is not None:
                 return self._attach(request, remote, spending, machine, pod, detached=detached)
             # Asked after the pod: one that is gone by then has written its result, or never will.
-            result = remote.result(attempt)
+            result = remote.last_result(attempt) if machine.pod else remote.result(attempt)
             if result is not None and result.state == "succeeded" and _has_all_members(request, remote):
                 raise _FinishedError(result)
             if result is not None:

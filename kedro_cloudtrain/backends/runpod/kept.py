@@ -110,12 +110,12 @@ class KeptPodJob:
             attempt = machine.attempt or ""
             # Asked before the volume: a pod that is gone by then has written its result, or never will.
             pod = api.pod(machine.pod) if attempt and machine.pod is not None else None
-            gone = not attempt or (machine.pod is not None and pod is None)
+            is_pod_gone = bool(attempt) and machine.pod is not None and pod is None
             if pod is not None and pod.cost > dearest and (warning := over_limit(self.folder.name, machine, pod, api.now())):
                 logger.warning("%s", warning, extra={"markup": False})
                 dearest = pod.cost
-            result = self._remote.result(attempt or None)
-            if result is not None or gone:
+            result = self._remote.last_result(attempt) if is_pod_gone else self._remote.result(attempt or None)
+            if result is not None or is_pod_gone or not attempt:
                 if result is not None and result.state == "succeeded" and not self._remote.packs_outputs:
                     with contextlib.suppress(CloudTrainError):  # The client that takes the outputs reports what is wrong with them.
                         self._remote.fetch(result, ["metrics"])

@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import re
+import time
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,9 @@ logger = logging.getLogger("kedro.cloudtrain")
 
 # What is new of a log or a progress is brought in pieces of this size, one at each look.
 _PIECE_BYTES = 16_000_000
+# How long the result of a pod that is gone is looked for.
+_RESULT_APPEARS_S = 3.0
+_RESULT_EVERY_S = 0.25
 # The volume has the files themselves.
 _COPIES = "Copies of logs and progress"
 
@@ -174,6 +178,16 @@ class RemoteFolder:
         if attempt is not None and result.attempt != attempt:
             return None  # It is from a pod that was given up.
         self._with_room(lambda: self.folder.write(self.folder.result, content))
+        return result
+
+    def last_result(self, attempt: str) -> JobResult | None:
+        """Return the result of an attempt whose pod is gone; None if it has left none.
+
+        It is looked for again for a moment: the volume may show what a pod wrote last only after RunPod shows that the pod is gone.
+        """
+        give_up_at = time.monotonic() + _RESULT_APPEARS_S
+        while (result := self.result(attempt)) is None and time.monotonic() < give_up_at:
+            time.sleep(_RESULT_EVERY_S)
         return result
 
     def follow(self, *, log: bool = True) -> JobProgress | None:

@@ -412,6 +412,17 @@ def test_closing_terminates_every_pod_at_once(cloud: Cloud) -> None:
         cloud.run(backend, "four")
 
 
+def test_a_result_that_the_volume_shows_late_is_not_made_a_second_time(cloud: Cloud, backend) -> None:
+    job = cloud.job()
+    backend.submit(job.request())
+    wait_until(lambda: cloud.runpod.pods and not cloud.runpod.living)
+    late = StorageFault("GET", "result.json", 404, times=2)
+    cloud.s3.faults.append(late)
+    assert backend.run(job.request(attach=True), Row("train", "", "")).state == "succeeded"
+    assert late.times == 0
+    assert len(cloud.runpod.pods) == 1
+
+
 def test_a_pod_whose_job_was_revoked_terminates_itself(cloud: Cloud, backend) -> None:
     # The volume tells the pod, in case the API cannot be reached to terminate it.
     job = cloud.job(body="time.sleep(60)")
