@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from typing import TYPE_CHECKING
 
@@ -25,19 +24,12 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.result import JobResult
 
 
-def failed_on(folder: JobFolder, result: JobResult, timeout_s: float, paid_s: float = math.inf) -> CloudTrainError:
-    """Return the error of a result that is not a success.
-
-    Args:
-        folder: the job's folder.
-        result: what the job has left.
-        timeout_s: the time that the node asks for.
-        paid_s: the time that its limit in dollars pays for, which may be less.
-    """
+def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTrainError:
+    """Return the error of a result that is not a success."""
     error = result.error
     if result.state in ("timed out", "pruned"):
         pruned = JobPrunedError(f"{folder.name} was ended early by its search (`pruner`).")
-        return pruned if result.state == "pruned" else timed_out(folder, timeout_s, paid_s)
+        return pruned if result.state == "pruned" else timed_out(folder, timeout_s, error.message if error is not None else "")
     if error is None:
         return JobFailedError(f"{folder.name} failed without an error message.\n{log_end(folder)}{next_step(folder)}")
     if result.state == "lost":
@@ -56,17 +48,22 @@ def failed_on(folder: JobFolder, result: JobResult, timeout_s: float, paid_s: fl
     )
 
 
-def timed_out(folder: JobFolder, timeout_s: float, paid_s: float = math.inf) -> JobTimeoutError:
-    """Return the error of a job that was ended at its deadline, with the setting that has set this deadline."""
-    if paid_s < timeout_s:
-        deadline = f"{paid_s:.0f} s, since the node's max_cost_usd pays for no more of its timeout_s ({timeout_s:g} s)"
-        advice = "raise the node's max_cost_usd in cloudtrain.yml, or ask for a cheaper machine."
+def timed_out(folder: JobFolder, timeout_s: float, reason: str = "") -> JobTimeoutError:
+    """Return the error of a job that was ended at its deadline.
+
+    Args:
+        folder: the job's folder.
+        timeout_s: the node's deadline.
+        reason: the machine's own words, with its deadline, which may have been a shorter one; empty where this process ended the job.
+    """
+    reason = reason or f"ended at its deadline of {timeout_s:g} s"
+    was_ended = reason if reason.startswith("ended") else f"ended: {reason}"
+    if folder.read_machine().max_cost_usd is None:
+        advice = "For more time, set timeout_s in cloudtrain.yml, or: kedro run --runner=cloudtrain --runner-params timeout_s=…"
     else:
-        deadline = f"{timeout_s:g} s"
-        advice = "set timeout_s in cloudtrain.yml, or: kedro run --runner=cloudtrain --runner-params timeout_s=…"
-    return JobTimeoutError(
-        f"{folder.name} was ended at its deadline of {deadline}.\n{log_end(folder)}For more time, {advice}\n{next_step(folder)}"
-    )
+        shortest = f"timeout_s ({timeout_s:g} s), or for as long as max_cost_usd pays for its pod, whichever is shorter"
+        advice = f"It may run for {shortest}: for more time, raise that one in cloudtrain.yml."
+    return JobTimeoutError(f"{folder.name} was {was_ended}.\n{log_end(folder)}{advice}\n{next_step(folder)}")
 
 
 def log_end(folder: JobFolder, before: str | None = None) -> str:

@@ -243,7 +243,7 @@ class TrainingPlan(MachinePlan):
         )
 
     def with_order(self, order: Order, generator: TrainingScriptGenerator) -> TrainingPlan | None:
-        """Return the plan with the order's parameters, which a node or a hook may have made, to check its tables by them.
+        """Return the plan with the order's parameters, which a node or a hook may have made, so that its tables are checked against them.
 
         None for a template of the project's own, which may make its target and its features itself.
         """

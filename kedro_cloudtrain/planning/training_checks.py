@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def many_jobs_problems(plan: TrainingPlan, parameters: TrainingParameters) -> Iterator[str]:
-    """Yield what does not go together: a search or `partitioned`, or none, with the node's outputs and settings."""
+    """Yield where a node's outputs and settings do not fit its search or `partitioned`, or the lack of them."""
     kinds = output_kinds(plan.node)
     if (problem := without_search(parameters, kinds)) is not None:
         yield problem

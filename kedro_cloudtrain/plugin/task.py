@@ -184,7 +184,7 @@ class CloudTask:
                 check()
                 return plan.outputs(self._partitioned(order, order.parameters.partitioned, reuse=reuse))
             job = prepare(order, run.generator, project_id=run.project_id)
-            row.reads = plan.reads  # which name the versions that were chosen, by now
+            row.reads = plan.reads  # by now with the versions that were chosen
             values = job.run(self._backend, row, run.receipts, slots=self._slots, reuse=reuse, detach=run.settings.detach, check=check)
         except (SourceError, HyperparameterError) as error:
             raise plan.explain(error) from error

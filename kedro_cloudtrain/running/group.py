@@ -18,6 +18,7 @@ from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.running.gathering import Gathering
 from kedro_cloudtrain.running.group_machine import GroupMachine, close_left
 from kedro_cloudtrain.running.group_watcher import GroupWatcher, Member, OtherMachineWatcher, end_all
+from kedro_cloudtrain.running.slots import SlotUnneededError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -213,6 +214,8 @@ class GroupBackend:
             with self._run.slots.hold(member.job, unless=lambda: member not in self._backlog):
                 if self._take_from_backlog(member):
                     unfinished = self._run_machine(batch, has_slot=True)
+        except SlotUnneededError:
+            pass  # A machine has taken it. It is in the backlog again if that machine could not keep it.
         except NotStartedError:
             if self._take_from_backlog(member):
                 raise
@@ -331,19 +334,21 @@ class GroupBackend:
         while True:
             with self._lock:
                 waiting = list(self._backlog)
-                # Together with the backlog: the slot that one of these jobs waits for must not end the machine that can take it.
+                # Read together with the backlog: a waiting job that this machine can take must not make it close.
                 is_slot_wanted = self._makes_room and self._run.slots.are_wanted
             suitable = [member for member in waiting if machine.takes(member)]
             taken = next((member for member in suitable if self._take_from_backlog(member)), None)
             if taken is not None:
                 if not self._hand_in_to(machine, taken):
-                    taken.end(JobLostError(f"{taken.job} was not taken by the machine of {self._label}. The same command runs it."))
+                    self._submit(self._run_next, [taken])  # The machine has just been closed, or lost: the job waits again.
                 return
-            if not suitable:
+            with self._lock:
+                is_unchanged = waiting == self._backlog
+            if not suitable and is_unchanged:
                 if is_slot_wanted or self._is_over():
                     self._close(machine)
                 return
-            # Other machines have taken them all since, and the slot may have been wanted for one of them: look again.
+            # Other machines have taken some of them in the meantime, and the slot may have been wanted for those: look again.
 
     def _make_room(self) -> None:
         """Free the slots of machines that have no job."""

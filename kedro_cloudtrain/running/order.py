@@ -208,7 +208,7 @@ class Order(Protocol):
         ...
 
     def values(self, folder: JobFolder, result: JobResult, *, earlier: bool = False) -> dict[str, Any]:
-        """Return what the job has left: by kind for a training and a prediction, by dataset for a function.
+        """Return what the job has left: by kind for a training or a prediction, by dataset for a function.
 
         The outputs of an earlier run have to be what a load of them returns now.
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 _EXPLAINED_S = 5.0
 
 
+class SlotUnneededError(NotStartedError):
+    """A job that waited for a slot needs none any more."""
+
+
 class SlotSource(Protocol):
     """What a job gets its slot from."""
 
@@ -47,7 +51,7 @@ class Slots:
         self.postponed: list[str] = []
         self._changed = threading.Condition()
         self._free = count
-        # What each waiting job is asked by: see `hold`.
+        # The `unless` of each waiting job: see `hold`.
         self._waiting: list[Callable[[], bool] | None] = []
         self._makes_room: list[Callable[[], None]] = []
         self._closed = threading.Event()
@@ -56,7 +60,7 @@ class Slots:
 
     @property
     def are_wanted(self) -> bool:
-        """Whether a job waits for a slot, and still wants one: it may not have woken yet to find that it does not."""
+        """Whether any waiting job still wants a slot; one that no longer does may not have woken up to notice."""
         with self._changed:
             return any(unless is None or not unless() for unless in self._waiting)
 
@@ -88,12 +92,12 @@ class Slots:
             unless: returns whether no slot is wanted any more; `look_again` lets it be asked.
 
         Raises:
-            NotStartedError: the run was over before a slot was free; or none is wanted any more; or the job was to be left running, and
-                none is free.
+            SlotUnneededError: none is wanted any more.
+            NotStartedError: the run was over before a slot was free; or the job was to be left running, and none is free.
         """
         if not self._acquire(wait=not detached, unless=unless):
             if not detached:
-                raise NotStartedError(f"{job} needs no machine of its own.")
+                raise SlotUnneededError(f"{job} needs no machine of its own.")
             self.postponed.append(job)
             raise NotStartedError(f"{job} was not started: {self.count} jobs are running, as many as run.max_pods allows.")
         kept = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +23,8 @@ from kedro_cloudtrain.jobs.result import JobProgress, JobState
 from kedro_cloudtrain.jobs.scripts import TrainingScriptGenerator
 from kedro_cloudtrain.running.display import Display, Row
 from kedro_cloudtrain.running.group import GroupBackend
+from kedro_cloudtrain.running.group_machine import GroupMachine
+from kedro_cloudtrain.running.group_watcher import Member
 from kedro_cloudtrain.running.job import Job
 from kedro_cloudtrain.running.prepare import prepare
 from kedro_cloudtrain.running.run import Run
@@ -49,7 +51,7 @@ class Watching(Row):
 
 
 class CountedSlots(Slots):
-    """Slots of which a test can see how many are free, and take some away; a job may be slow to find that it needs none any more."""
+    """Slots of which a test can see how many are free, and take some away; waiting jobs may notice late that they need none."""
 
     wakes_after_s = 0.0
 
@@ -115,10 +117,10 @@ class Site:
 
 
 @contextmanager
-def on_this_computer(root: Path) -> Iterator[Site]:
+def on_this_computer(root: Path, slots: int = 2) -> Iterator[Site]:
     (root / "datasets").mkdir(exist_ok=True)
     (root / "datasets/penguins.csv").write_text("body_mass_g\n1\n")
-    site = Site(DirectoryVolume(root), LocalBackend(), root)
+    site = Site(DirectoryVolume(root), LocalBackend(), root, slots)
     try:
         yield site
     finally:
@@ -292,11 +294,29 @@ def test_a_machine_does_not_end_for_a_job_that_another_one_has_taken(tmp_path: P
     with on_this_computer(tmp_path) as site:
         site.slots.wakes_after_s = 1.0
         group = site.group(spread=True)
-        # Two begin and two wait; the last one waits once those are taken, and is taken as both machines are free.
+        # Two begin and two wait; the last one waits once those are taken, and then both machines are free.
         jobs = [site.job(f"job{number}", "time.sleep(0.2)") for number in range(7)]
         for together in (jobs[:5], jobs[5:]):
             assert [future.result(60)["rmse"] for future in [site.start(group, job) for job in together]] == [1.5] * len(together)
         assert len(machines_of(site)) == 2
+
+
+def test_a_job_whose_kept_machine_closes_as_it_is_to_take_it_waits_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with on_this_computer(tmp_path, slots=1) as site:
+        group = site.group(spread=True)
+        hand_in, closed = GroupMachine.hand_in, []
+
+        def close_first(machine: GroupMachine, members: Sequence[Member]) -> bool:
+            if not closed:
+                closed.append(machine)
+                machine.close()
+            return hand_in(machine, members)
+
+        monkeypatch.setattr(GroupMachine, "hand_in", close_first)
+        jobs = [site.job(f"job{number}", "time.sleep(0.2)") for number in range(3)]
+        assert [future.result(60)["rmse"] for future in [site.start(group, job) for job in jobs]] == [1.5] * 3
+        assert len(closed) == 1
+        assert [len(ran(job, site)) for job in jobs] == [1] * 3
 
 
 def test_a_pod_without_a_job_is_not_replaced_where_it_is_lost(cloud: Cloud) -> None:

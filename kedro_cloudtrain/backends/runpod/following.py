@@ -184,8 +184,7 @@ class Following:
         if result.error is not None and result.error.type == "LostProcessError" and self._placement.candidate.machines > 1:
             raise PodLostError(f"has lost a machine: {result.error.message}")
         if result.state != "succeeded":
-            is_limited = self._request.settings.max_cost_usd is not None
-            raise failed_on(self._request.folder, result, self._request.timeout_s, self._placement.lifetime_s if is_limited else math.inf)
+            raise failed_on(self._request.folder, result, self._request.timeout_s)
         self._fetch(result, closed)
         if result.started_at is not None and result.finished_at is not None:
             # The pod's clock may be wrong: its durations hold, its times do not.

@@ -90,7 +90,7 @@ class Spending:
         self._count(pod, usd)
 
     def release(self, pod: str, cost_usd: float = 0.0) -> None:
-        """Replace the reservation of a pod that was not used with what the pod has cost."""
+        """Replace the reservation of a pod that is gone, or was never created, with what it has cost."""
         self._budget.settle(pod, cost_usd)
         self._count(pod, cost_usd, ended=True)
 

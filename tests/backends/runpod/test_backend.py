@@ -197,20 +197,37 @@ def test_a_job_is_ended_at_its_deadline_with_all_its_processes(cloud: Cloud, bac
     assert receipt.machines[0].ended == "jobtimeout"
 
 
-def test_a_job_whose_time_its_limit_has_shortened_is_told_so(cloud: Cloud, backend) -> None:
-    body = """
-        late = {"type": "Timeout", "message": "its pod's deadline has passed"}
-        Path("result.json").write_text(json.dumps({"state": "timed out", "attempt": os.environ["CLOUDTRAIN_ATTEMPT"], "error": late}))
+@pytest.mark.parametrize(
+    ("limit", "left", "how", "advice"),
+    [
+        (
+            None,
+            "ended at its deadline of 60 s",
+            "was ended at its deadline of 60 s.",
+            "For more time, set timeout_s",
+        ),
+        (
+            0.2,
+            "ended at its deadline of 774 s",
+            "was ended at its deadline of 774 s.",
+            "It may run for timeout_s (3600 s), or",
+        ),
+        (0.2, "its pod's deadline of 774 s has passed", "was ended: its pod's deadline of 774 s", "whichever is shorter"),
+    ],
+)
+def test_a_timeout_names_the_deadline_that_has_passed_and_each_setting_that_sets_it(
+    cloud: Cloud, backend, limit: float | None, left: str, how: str, advice: str
+) -> None:
+    # What the pod leaves at its job's deadline, and at its own.
+    body = f"""
+        late = {{"type": "Timeout", "message": "{left}"}}
+        Path("result.json").write_text(json.dumps({{"state": "timed out", "attempt": os.environ["CLOUDTRAIN_ATTEMPT"], "error": late}}))
         sys.exit(1)
     """
-    with pytest.raises(
-        JobTimeoutError, match="deadline of 774 s, since the node's max_cost_usd pays for no more of its timeout_s"
-    ) as raised:
-        cloud.run(backend, body=body, gpu=("NVIDIA L4",), max_cost_usd=0.2, timeout_s=3600)
-    assert "raise the node's max_cost_usd" in raised.value.message
-    assert "timeout_s=" not in raised.value.message
-    with pytest.raises(JobTimeoutError, match="deadline of 60 s"):
-        cloud.run(backend, body=body, gpu=("NVIDIA L4",), max_cost_usd=0.2)
+    with pytest.raises(JobTimeoutError) as raised:
+        cloud.run(backend, body=body, gpu=("NVIDIA L4",), max_cost_usd=limit, timeout_s=3600 if limit else 60)
+    assert how in raised.value.message
+    assert advice in raised.value.message
 
 
 @pytest.mark.parametrize("fault", ["vanishes while it works", "vanishes at once", "never starts", "loops", "errors"])
