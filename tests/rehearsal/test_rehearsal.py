@@ -161,7 +161,11 @@ def test_a_signal_to_the_rehearsal_ends_its_command_and_its_pods(shop: Project, 
         command, cwd=shop.path, env=shop.environment(), text=True, start_new_session=True, **pipes
     )
     jobs = tmp_path / "kept/volumes/abc123xyz/.cloudtrain/jobs"
-    wait_until(lambda: any(jobs.glob("weigh-*/heartbeat.json")), 60)
+    try:
+        wait_until(lambda: any(jobs.glob("weigh-*/heartbeat.json")) or process.poll() is not None)
+    except AssertionError:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"no pod has begun to weigh:\n{process.communicate()[0]}")
     if number is signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal sends it: to all that were started there
     else:
