@@ -24,12 +24,20 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.jobs.result import JobResult
 
 
-def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTrainError:
-    """Return the error of a result that is not a success."""
+def failed_on(folder: JobFolder, result: JobResult, timeout_s: float, max_cost_usd: float | None = None) -> CloudTrainError:
+    """Return the error of a result that is not a success.
+
+    Args:
+        folder: the job's folder.
+        result: its result.
+        timeout_s: the node's deadline.
+        max_cost_usd: the node's limit, which may have shortened the life of its pod.
+    """
     error = result.error
     if result.state in ("timed out", "pruned"):
         pruned = JobPrunedError(f"{folder.name} was ended early by its search (`pruner`).")
-        return pruned if result.state == "pruned" else timed_out(folder, timeout_s, error.message if error is not None else "")
+        reason = error.message if error is not None else ""
+        return pruned if result.state == "pruned" else timed_out(folder, timeout_s, reason, max_cost_usd)
     if error is None:
         return JobFailedError(f"{folder.name} failed without an error message.\n{log_end(folder)}{next_step(folder)}")
     if result.state == "lost":
@@ -48,21 +56,23 @@ def failed_on(folder: JobFolder, result: JobResult, timeout_s: float) -> CloudTr
     )
 
 
-def timed_out(folder: JobFolder, timeout_s: float, reason: str = "") -> JobTimeoutError:
+def timed_out(folder: JobFolder, timeout_s: float, reason: str = "", max_cost_usd: float | None = None) -> JobTimeoutError:
     """Return the error of a job that was ended at its deadline.
 
     Args:
         folder: the job's folder.
         timeout_s: the node's deadline.
         reason: the machine's own words, with its deadline, which may have been a shorter one; empty where this process ended the job.
+        max_cost_usd: the node's limit, which may have shortened the deadline.
     """
     reason = reason or f"ended at its deadline of {timeout_s:g} s"
     was_ended = reason if reason.startswith("ended") else f"ended: {reason}"
-    if folder.read_machine().max_cost_usd is None:
+    # A pod that was attached to may have been shortened by the limit of the client that created it.
+    if max_cost_usd is None and folder.read_machine().max_cost_usd is None:
         advice = "For more time, set timeout_s in cloudtrain.yml, or: kedro run --runner=cloudtrain --runner-params timeout_s=…"
     else:
         shortest = f"timeout_s ({timeout_s:g} s), or for as long as max_cost_usd pays for its pod, whichever is shorter"
-        advice = f"It may run for {shortest}: for more time, raise that one in cloudtrain.yml."
+        advice = f"It may run for {shortest}: for more time, raise the one that applies in cloudtrain.yml."
     return JobTimeoutError(f"{folder.name} was {was_ended}.\n{log_end(folder)}{advice}\n{next_step(folder)}")
 
 

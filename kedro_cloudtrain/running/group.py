@@ -205,7 +205,7 @@ class GroupBackend:
     def _run_next(self, batch: Sequence[Member]) -> None:
         """Run a machine for a job, unless another one takes it before a slot is free."""
         (member,) = batch
-        if self._done_by_other_machine(member):
+        if self._done_by_other_machine(member) or self._hand_in(member):
             return
         with self._lock:
             self._backlog.append(member)
@@ -215,7 +215,7 @@ class GroupBackend:
                 if self._take_from_backlog(member):
                     unfinished = self._run_machine(batch, has_slot=True)
         except SlotUnneededError:
-            pass  # A machine has taken it. It is in the backlog again if that machine could not keep it.
+            pass  # A machine has taken it. It is in the backlog again if that machine could not take it after all.
         except NotStartedError:
             if self._take_from_backlog(member):
                 raise
@@ -334,16 +334,18 @@ class GroupBackend:
         while True:
             with self._lock:
                 waiting = list(self._backlog)
-                # Read together with the backlog: a waiting job that this machine can take must not make it close.
-                is_slot_wanted = self._makes_room and self._run.slots.are_wanted
             suitable = [member for member in waiting if machine.takes(member)]
             taken = next((member for member in suitable if self._take_from_backlog(member)), None)
             if taken is not None:
-                if not self._hand_in_to(machine, taken):
-                    self._submit(self._run_next, [taken])  # The machine has just been closed, or lost: the job waits again.
-                return
+                if self._hand_in_to(machine, taken):
+                    return
+                # The machine has just been closed or lost, or has too little time left by now: the job waits again.
+                self._submit(self._run_next, [taken])
+                continue
             with self._lock:
                 is_unchanged = waiting == self._backlog
+                # Read together with the backlog: a waiting job that this machine can take must not make it close.
+                is_slot_wanted = self._makes_room and self._run.slots.are_wanted
             if not suitable and is_unchanged:
                 if is_slot_wanted or self._is_over():
                     self._close(machine)

@@ -58,11 +58,12 @@ _LOG_WAIT_S = 5.0
 
 @dataclasses.dataclass
 class _Launched:
-    """A training: its folder on the volume, its pod, and what that has cost, in dollars, once it is gone."""
+    """A training: its folder on the volume, its pod, what that has cost, in dollars, once it is gone, and whether it has left no result."""
 
     remote: RemoteFolder
     placement: Placement
     ended_usd: float | None = None
+    is_lost: bool = False
 
     @property
     def cost_usd(self) -> float:
@@ -171,16 +172,18 @@ class RunPodPodManager:
         if launched.remote.heartbeat(launched.placement.attempt) is not None:
             launched.remote.follow()
         progress = launched.remote.folder.last_progress()
-        attempt = launched.placement.attempt
-        result = launched.remote.last_result(attempt) if pod is None else launched.remote.result(attempt)
+        attempt, has_ended = launched.placement.attempt, pod is None or pod.has_ended
+        # Of a training that is known to be lost, a result is not waited for again.
+        is_awaited = has_ended and not launched.is_lost
+        result = launched.remote.result_after_end(attempt) if is_awaited else launched.remote.result(attempt)
         if progress is not None:
             report["progress"] = progress.model_dump(exclude={"seconds"})
         if result is not None:
             report |= {"status": result.state, "cost_usd": round(launched.cost_usd, 4)}
             if result.error is not None:
                 report["error"] = result.error.message
-        elif pod is None:
-            report["status"] = "lost"
+        elif has_ended:
+            launched.is_lost, report["status"] = True, "lost"
         return report
 
     def get_pod_logs(self, pod_id: str, lines: int = 100) -> list[str]:

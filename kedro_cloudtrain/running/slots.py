@@ -89,7 +89,7 @@ class Slots:
         Args:
             job: the job's name.
             detached: whether the job is left running, and keeps its slot; it does not wait for one.
-            unless: returns whether no slot is wanted any more; `look_again` lets it be asked.
+            unless: returns whether no slot is wanted any more; it is asked again after `look_again`.
 
         Raises:
             SlotUnneededError: none is wanted any more.

@@ -141,6 +141,13 @@ def test_a_wait_for_what_fails_or_is_gone_says_so(shop: Project, cloud: Cloud) -
     assert "is gone and has left no result" in done.stderr
     lost = RunLedger(shop.path).find("latest")
     assert (lost.state, lost.nodes[0].state, lost.error) == ("failed", "lost", "it is gone and has left no result")
+    # RunPod goes on to list a pod whose host has failed.
+    cloud.runpod.faults.befall("errors")
+    leave(shop, "--env=runpod")
+    done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
+    assert done.returncode == 1
+    assert "is gone and has left no result" in done.stderr
+    cloud.runpod.end_pods()
     edit(shop, "templates/mine.py.j2", 'print("round", step, flush=True)', "raise ValueError('no such thing')")
     leave(shop, "--env=runpod")
     wait_until(lambda: not cloud.runpod.living)

@@ -164,8 +164,9 @@ def test_a_signal_to_the_rehearsal_ends_its_command_and_its_pods(shop: Project, 
     try:
         wait_until(lambda: any(jobs.glob("weigh-*/heartbeat.json")) or process.poll() is not None)
     except AssertionError:
-        os.killpg(process.pid, signal.SIGKILL)
-        pytest.fail(f"no pod has begun to weigh:\n{process.communicate()[0]}")
+        process.terminate()
+    if process.poll() is not None or not any(jobs.glob("weigh-*/heartbeat.json")):
+        pytest.fail(f"no pod has begun to weigh:\n{process.communicate(timeout=60)[0]}")
     if number is signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal sends it: to all that were started there
     else:

@@ -91,6 +91,18 @@ def test_a_script_that_fails_is_a_failed_training(manager: RunPodPodManager, clo
     wait_until(lambda: not cloud.runpod.living)
 
 
+def test_a_pod_that_has_stopped_without_a_result_is_lost_at_once(manager: RunPodPodManager, cloud: Cloud) -> None:
+    cloud.runpod.faults.befall("errors")
+    launched = manager.launch_training({**JOB, "training_script_b64": encoded("pass")})
+    wait_until(lambda: manager.monitor_training(launched["pod_id"])["status"] == "lost")
+    asked = len(cloud.s3.requests)
+    assert manager.monitor_training(launched["pod_id"])["pod_status"] == "ERROR"
+    # Its result was waited for before.
+    assert len([path for _, path in cloud.s3.requests[asked:] if "result.json" in path]) == 1
+    assert manager.wait_for_completion_and_terminate(launched["pod_id"], 60)["status"] == "lost"
+    assert cloud.runpod.living == []
+
+
 def test_a_wait_that_takes_too_long_ends_the_pod(manager: RunPodPodManager, cloud: Cloud) -> None:
     launched = manager.launch_training({**JOB, "training_script_b64": encoded("time.sleep(100)")})
     with pytest.raises(JobTimeoutError, match=r"was not done after 1 s, and was terminated"):

@@ -247,12 +247,14 @@ class RunPodBackend:
             pod = living_pod(self._api, machine)
             if pod is not None:
                 return self._attach(request, remote, spending, machine, pod, detached=detached)
-            # Asked after the pod: one that is gone by then has written its result, or never will.
-            result = remote.last_result(attempt) if machine.pod else remote.result(attempt)
+            # Asked after the pod: one that has ended by then has written its result, or never will.
+            result = remote.result_after_end(attempt, self._closed) if machine.pod else remote.result(attempt)
             if result is not None and result.state == "succeeded" and _has_all_members(request, remote):
                 raise _FinishedError(result)
             if result is not None:
                 return None
+            if machine.pod and remote.machine().attempt != attempt:
+                continue  # Another client has taken the job up in the meantime.
             # A claim without a pod: of a client that held this job's lock, and so is gone, or of one on another computer.
             age_s = time.time() - machine.claimed_at
             own = machine.client == client_id(request.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -122,7 +123,7 @@ def lifetime_s(node: str, usd_per_hour: float, wanted_s: float, startup_s: float
             f"{node} was not started: ${max(0.0, left_usd):.2f} of its max_cost_usd is left, and a machine at ${usd_per_hour:.2f}/h needs "
             f"at least ${need_usd:.2f} with startup_timeout_s {startup_s:g}. Raise max_cost_usd, or lower startup_timeout_s."
         )
-    return min(wanted_s, paid_s)
+    return min(wanted_s, math.floor(paid_s))  # Whole seconds, as messages show them.
 
 
 def pod_time_s(settings: NodeSettings) -> float:

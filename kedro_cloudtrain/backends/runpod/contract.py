@@ -99,6 +99,11 @@ class Pod(_Answer):
     cluster: PodMembership | None = None
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it does no more work, though RunPod may still list it."""
+        return self.status in ("EXITED", "ERROR", "TERMINATED")
+
+    @property
     def is_whole(self) -> bool:
         """Whether all its machines run, where it is a cluster."""
         return True

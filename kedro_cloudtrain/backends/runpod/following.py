@@ -102,7 +102,7 @@ class Following:
             # Before the volume is read: a pod that is gone by now has written its result already, or never will.
             loss, dear = self._loss(), self._check_price()
             try:
-                result = self._result(is_due=loss is not None)
+                result = self._result(closed, is_due=loss is not None)
                 if result is None and loss is None:
                     self._report_progress()
                 self._volume_answered_at = time.monotonic()
@@ -123,8 +123,10 @@ class Following:
             f"{self._job} was cancelled, since its run is over. Its folder is kept on the volume: {self._remote.key('')}"
         )
 
-    def _result(self, *, is_due: bool) -> JobResult | None:
+    def _result(self, closed: threading.Event, *, is_due: bool) -> JobResult | None:
         """Read the result; that of a machine which is kept is looked for at the usual pace alone, since its jobs end without one."""
+        if is_due and self._sighting.has_ended:
+            return self._remote.result_after_end(self._placement.attempt, closed)
         now = time.monotonic()
         if self._request.keep_s and now < self._next_result_at and not is_due:
             return None
@@ -184,7 +186,7 @@ class Following:
         if result.error is not None and result.error.type == "LostProcessError" and self._placement.candidate.machines > 1:
             raise PodLostError(f"has lost a machine: {result.error.message}")
         if result.state != "succeeded":
-            raise failed_on(self._request.folder, result, self._request.timeout_s)
+            raise failed_on(self._request.folder, result, self._request.timeout_s, self._request.settings.max_cost_usd)
         self._fetch(result, closed)
         if result.started_at is not None and result.finished_at is not None:
             # The pod's clock may be wrong: its durations hold, its times do not.
@@ -227,8 +229,7 @@ class Following:
             "was ended, since the limits did not pay for it any longer": sighting.unwanted_at is not None,
             "vanished": sighting.missing > 1,
             "has lost one of its machines": sighting.has_lost_machine,
-            f"is in the state {sighting.pod.status if sighting.pod else ''}": sighting.pod is not None
-            and sighting.pod.status in ("EXITED", "ERROR"),
+            f"is in the state {sighting.pod.status if sighting.pod else ''}": sighting.pod is not None and sighting.pod.has_ended,
             never: starting_s > placement.startup_timeout_s,
             f"loops: its container has started {sighting.restarts + 1} times": sighting.restarts >= _LOOPS,
             f"lost its heartbeat {silent_s:.0f} s ago": self._heartbeats > 0 and silent_s > self._pace.heartbeat_lost_s,

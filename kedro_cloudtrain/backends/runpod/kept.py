@@ -92,7 +92,7 @@ class KeptPodJob:
         return self.folder.is_running() or self.folder.may_be_on_pod()
 
     def wait(self, report: Callable[[str, JobProgress], None]) -> JobResult | None:
-        """Wait until the job is done and return its result; None where its pod is gone and has left none.
+        """Wait until the job is done and return its result; None where its pod has ended and has left none.
 
         A pod whose price has risen over the limits of its node is named, and goes on.
         """
@@ -108,14 +108,14 @@ class KeptPodJob:
         while True:
             machine = self._remote.machine()
             attempt = machine.attempt or ""
-            # Asked before the volume: a pod that is gone by then has written its result, or never will.
+            # Asked before the volume: a pod that has ended by then has written its result, or never will.
             pod = api.pod(machine.pod) if attempt and machine.pod is not None else None
-            is_pod_gone = bool(attempt) and machine.pod is not None and pod is None
+            has_pod_ended = bool(attempt) and machine.pod is not None and (pod is None or pod.has_ended)
             if pod is not None and pod.cost > dearest and (warning := over_limit(self.folder.name, machine, pod, api.now())):
                 logger.warning("%s", warning, extra={"markup": False})
                 dearest = pod.cost
-            result = self._remote.last_result(attempt) if is_pod_gone else self._remote.result(attempt or None)
-            if result is not None or is_pod_gone or not attempt:
+            result = self._remote.result_after_end(attempt) if has_pod_ended else self._remote.result(attempt or None)
+            if result is not None or has_pod_ended or not attempt:
                 if result is not None and result.state == "succeeded" and not self._remote.packs_outputs:
                     with contextlib.suppress(CloudTrainError):  # The client that takes the outputs reports what is wrong with them.
                         self._remote.fetch(result, ["metrics"])
@@ -162,4 +162,4 @@ def living_pod(api: RunPodApi, machine: Machine) -> Pod | None:
         return None
     api.may_have_clusters |= machine.machines > 1
     pod = api.pod(machine.pod) if machine.pod else api.find_pod(machine.name)
-    return pod if pod is not None and pod.status not in ("EXITED", "ERROR", "TERMINATED") else None
+    return pod if pod is not None and not pod.has_ended else None

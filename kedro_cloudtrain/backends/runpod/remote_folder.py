@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import re
+import threading
 import time
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,7 +49,7 @@ logger = logging.getLogger("kedro.cloudtrain")
 
 # What is new of a log or a progress is brought in pieces of this size, one at each look.
 _PIECE_BYTES = 16_000_000
-# How long the result of a pod that is gone is looked for.
+# How long the result of a pod that has ended is looked for.
 _RESULT_APPEARS_S = 3.0
 _RESULT_EVERY_S = 0.25
 # The volume has the files themselves.
@@ -170,8 +171,8 @@ class RemoteFolder:
         result = parsed(JobResult, content)
         if result is None:
             if attempt is not None:
-                self._warn(RESULT, content, "the job's result", "it is waited for until a pod has replaced it")
-                return None  # A pod replaces the file when it begins.
+                self._warn(RESULT, content, "the job's result", "it counts as none: a pod replaces it")
+                return None
             raise JobLostError(
                 f"{self.key(RESULT)} {self.volume.where} is the job's result, and {fault_of(content)}: the same run does the job again."
             )
@@ -180,14 +181,19 @@ class RemoteFolder:
         self._with_room(lambda: self.folder.write(self.folder.result, content))
         return result
 
-    def last_result(self, attempt: str) -> JobResult | None:
-        """Return the result of an attempt whose pod is gone; None if it has left none.
+    def result_after_end(self, attempt: str, closed: threading.Event | None = None) -> JobResult | None:
+        """Return the result of an attempt whose pod has ended; None if it has left none.
 
-        It is looked for again for a moment: the volume may show what a pod wrote last only after RunPod shows that the pod is gone.
+        It is looked for again for a moment: the volume may show what a pod wrote last only after RunPod shows that the pod has ended.
+
+        Args:
+            attempt: the attempt.
+            closed: ends the search as soon as it is set.
         """
-        give_up_at = time.monotonic() + _RESULT_APPEARS_S
+        closed, give_up_at = closed or threading.Event(), time.monotonic() + _RESULT_APPEARS_S
         while (result := self.result(attempt)) is None and time.monotonic() < give_up_at:
-            time.sleep(_RESULT_EVERY_S)
+            if closed.wait(_RESULT_EVERY_S):
+                break
         return result
 
     def follow(self, *, log: bool = True) -> JobProgress | None:

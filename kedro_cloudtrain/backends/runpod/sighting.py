@@ -60,6 +60,11 @@ class Sighting:
         return self.ended_at is not None or self.pod is not None
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the pod, or a machine of a cluster, is listed and has ended. One that is missing has been so in two lists."""
+        return self.has_lost_machine or (self.pod is not None and self.pod.has_ended)
+
+    @property
     def is_unpaid(self) -> bool:
         """Whether the limits do not pay for it any longer, and it is not being ended yet."""
         is_used = self.released_at is None and self.unwanted_at is None

@@ -28,6 +28,7 @@ from kedro_cloudtrain.errors import (
     JobLostError,
     JobTimeoutError,
 )
+from kedro_cloudtrain.rehearsal.faults import PodFault
 from kedro_cloudtrain.rehearsal.pods import RunningPod
 from kedro_cloudtrain.rehearsal.storage import StorageFault
 from kedro_cloudtrain.running.display import Row
@@ -200,19 +201,9 @@ def test_a_job_is_ended_at_its_deadline_with_all_its_processes(cloud: Cloud, bac
 @pytest.mark.parametrize(
     ("limit", "left", "how", "advice"),
     [
-        (
-            None,
-            "ended at its deadline of 60 s",
-            "was ended at its deadline of 60 s.",
-            "For more time, set timeout_s",
-        ),
-        (
-            0.2,
-            "ended at its deadline of 774 s",
-            "was ended at its deadline of 774 s.",
-            "It may run for timeout_s (3600 s), or",
-        ),
-        (0.2, "its pod's deadline of 774 s has passed", "was ended: its pod's deadline of 774 s", "whichever is shorter"),
+        (None, "ended at its deadline of 60 s", "was ended at its deadline of 60 s.", "For more time, set timeout_s"),
+        (0.2, "ended at its deadline of 774 s", "was ended at its deadline of 774 s.", "It may run for timeout_s (3600 s), or"),
+        (0.2, "its pod's deadline of {lifetime_s:g} s has passed", "was ended: its pod's deadline of 774 s", "whichever is shorter"),
     ],
 )
 def test_a_timeout_names_the_deadline_that_has_passed_and_each_setting_that_sets_it(
@@ -220,7 +211,8 @@ def test_a_timeout_names_the_deadline_that_has_passed_and_each_setting_that_sets
 ) -> None:
     # What the pod leaves at its job's deadline, and at its own.
     body = f"""
-        late = {{"type": "Timeout", "message": "{left}"}}
+        machine = json.loads(Path("machine.json").read_text())
+        late = {{"type": "Timeout", "message": "{left}".format(**machine)}}
         Path("result.json").write_text(json.dumps({{"state": "timed out", "attempt": os.environ["CLOUDTRAIN_ATTEMPT"], "error": late}}))
         sys.exit(1)
     """
@@ -438,6 +430,50 @@ def test_a_result_that_the_volume_shows_late_is_not_made_a_second_time(cloud: Cl
     assert backend.run(job.request(attach=True), Row("train", "", "")).state == "succeeded"
     assert late.times == 0
     assert len(cloud.runpod.pods) == 1
+
+
+def test_a_result_that_the_volume_shows_after_its_pod_has_stopped_is_the_jobs(cloud: Cloud, backend) -> None:
+    done = """
+        Path("result.json").write_text(json.dumps({"state": "succeeded", "attempt": os.environ["CLOUDTRAIN_ATTEMPT"]}))
+        Path("done").touch()
+        time.sleep(60)
+    """
+    job = cloud.job(body=done)
+    late = StorageFault("GET", "result.json", 404, times=100_000)
+    cloud.s3.faults.append(late)
+    states = list[str]()
+    thread = threading.Thread(target=lambda: states.append(backend.run(job.request(), Row("train", "", "")).state))
+    thread.start()
+    wait_until(lambda: any(cloud.bucket.rglob("done")))
+    (pod,) = cloud.runpod.pods.values()
+    pod.fault = PodFault("errors")
+    wait_until(lambda: backend._watch.sighting(pod.id).has_ended)
+    late.times = 2
+    thread.join(30)
+    assert states == ["succeeded"]
+    assert late.times == 0
+    assert len(cloud.runpod.pods) == 1
+
+
+def test_a_job_that_another_client_takes_up_meanwhile_is_left_to_it(cloud: Cloud, backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The first client is on another computer, and respects the claim of the second one.
+    monkeypatch.setattr("kedro_cloudtrain.backends.runpod.backend.client_id", lambda folder: f"elsewhere/{folder.name}")
+    job = cloud.job(body=UNTIL_GO_ON)
+    backend.submit(job.request())
+    wait_until(lambda: cloud.runpod.living)
+    cloud.runpod.end_pods()
+    states, asked = list[str](), len(cloud.s3.requests)
+    thread = threading.Thread(target=lambda: states.append(backend.run(job.request(attach=True), Row("train", "", "")).state))
+    thread.start()
+    wait_until(lambda: any("result.json" in path for _, path in cloud.s3.requests[asked:]))
+    # While the first client looks for the result of the pod that is gone.
+    other = cloud.backend()
+    other.submit(job.request())
+    (cloud.bucket / GO_ON).touch()
+    thread.join(30)
+    assert states == ["succeeded"]
+    assert len(cloud.runpod.pods) == 2
+    other.close()
 
 
 def test_a_pod_whose_job_was_revoked_terminates_itself(cloud: Cloud, backend) -> None:
