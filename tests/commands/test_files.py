@@ -67,7 +67,7 @@ def test_a_pods_log_is_followed_as_it_is_written_and_read_when_it_is_gone(shop: 
         text=True,
     )
     jobs = cloud.volume.folder(".cloudtrain/jobs")
-    wait_until(lambda: any(json.loads(file.read_text()).get("pod") for file in jobs.glob("*/machine.json")), 60)
+    wait_until(lambda: any(json.loads(file.read_text()).get("pod") for file in jobs.glob("*/machine.json")))
     followed = shop.kedro("cloudtrain", "logs", "train_mass", "-f", "--env=runpod")
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 0, output

@@ -149,12 +149,12 @@ def test_a_failed_and_a_killed_run_leave_theirs_and_a_refused_one_leaves_none(sl
     assert slow.kedro("run", "--runner=cloudtrain").returncode == 1
     held = hold(slow)
     process = start(slow, "--runner-params=cache=false")
-    wait_until(lambda: len(list((slow.path / ".cloudtrain/runs").glob("2*.json"))) == 2, 60)
-    wait_until(lambda: records(slow, "--limit=1")[0]["nodes"][0]["state"] == "running", 60)
+    wait_until(lambda: len(list((slow.path / ".cloudtrain/runs").glob("2*.json"))) == 2)
+    wait_until(lambda: records(slow, "--limit=1")[0]["nodes"][0]["state"] == "running")
     (running,) = records(slow, "--limit=1")
     assert (running["state"], running["nodes"][0]["job"].startswith("train_mass-")) == ("running", True)
     process.kill()
-    process.wait(20)
+    process.wait(60)
     edit(slow, "conf/base/parameters.yml", "target_column: body_mass_g", "target_colum: body_mass_g")
     assert slow.kedro("run", "--runner=cloudtrain").returncode == 1
     killed, failed = records(slow)
@@ -171,9 +171,9 @@ def test_a_failed_and_a_killed_run_leave_theirs_and_a_refused_one_leaves_none(sl
 def test_an_interrupted_and_a_detached_run_are_told_apart(slow: Project) -> None:
     held = hold(slow)
     process = start(slow)
-    wait_until(lambda: list(slow.path.glob("data/volume/.cloudtrain/jobs/*/log.txt")), 60)
+    wait_until(lambda: list(slow.path.glob("data/volume/.cloudtrain/jobs/*/log.txt")))
     process.send_signal(signal.SIGTERM)
-    process.wait(20)
+    process.wait(60)
     run(slow, "--runner-params=detach=true")
     detached, interrupted = records(slow)
     assert (detached["state"], interrupted["state"]) == ("detached", "interrupted")

@@ -144,7 +144,7 @@ def test_another_client_waits_until_the_job_is_free(tmp_path: Path) -> None:
         assert not held.is_set()
     other.join(60)
     assert held.is_set()
-    wait_until(lambda: not JobFolder(tmp_path).is_running(), 60)
+    wait_until(lambda: not JobFolder(tmp_path).is_running())
 
 
 def test_a_cut_or_unfinished_line_of_progress_is_passed_over(tmp_path: Path) -> None:

@@ -265,10 +265,10 @@ def test_an_index_that_is_silent_is_named_and_uv_ends_with_the_client(
 
     asking = threading.Thread(target=ask)
     asking.start()
-    wait_until(lambda: "has not answered for" in caplog.text, 20)
+    wait_until(lambda: "has not answered for" in caplog.text)
     (process,) = children._running.values()
     children.end_children()
-    asking.join(10)
+    asking.join(60)
     assert [str(error) for error in errors] == ["Its packages were not locked: the run is over."]
     assert process.returncode == -signal.SIGKILL
     assert "The package index 127.0.0.1 has not answered" in caplog.text
@@ -279,7 +279,7 @@ def test_a_child_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         children.run_child(command, folder=tmp_path, environment=os.environ, text="", timeout_s=0.5)
     pid = int((tmp_path / "child").read_text())
-    wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2], 10)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
     assert children._running == {}
 
 
@@ -294,11 +294,11 @@ def test_a_process_without_a_run_that_is_ended_ends_its_child_first(number: sign
     )
     client = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
     try:
-        wait_until((tmp_path / "child").exists, 20)
+        wait_until((tmp_path / "child").exists)
         client.send_signal(number)
-        assert client.wait(10) == -number
+        assert client.wait(60) == -number
         pid = int((tmp_path / "child").read_text())
-        wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2], 10)
+        wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
     finally:
         client.kill()
 
@@ -336,12 +336,12 @@ with children._ended_by_signals():
 def test_a_child_that_is_just_being_started_is_ended_as_well(starter: str, tmp_path: Path) -> None:
     client = subprocess.Popen([sys.executable, "-c", UNKNOWN, starter], cwd=tmp_path)
     try:
-        wait_until((tmp_path / "child").exists, 20)
+        wait_until((tmp_path / "child").exists)
         client.send_signal(signal.SIGTERM)
         (tmp_path / "signalled").touch()
-        assert client.wait(10) == -signal.SIGTERM
+        assert client.wait(60) == -signal.SIGTERM
         pid = int((tmp_path / "child").read_text())
-        wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2], 10)
+        wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
     finally:
         client.kill()
 

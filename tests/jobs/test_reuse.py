@@ -165,7 +165,7 @@ def test_the_process_of_a_killed_client_is_found_again(slow: Project, start: Sta
     client = start(slow)
     # The process may be at work before its client has noted it.
     files = ("progress.jsonl", "machine.json")
-    wait_until(lambda: slow.jobs and all((slow.jobs[0] / name).exists() for name in files), PATIENCE_S)
+    wait_until(lambda: slow.jobs and all((slow.jobs[0] / name).exists() for name in files))
     os.killpg(client.pid, signal.SIGKILL)
     client.wait(PATIENCE_S)
     held.unlink()
@@ -215,11 +215,11 @@ def test_the_pod_of_a_killed_client_is_found_again(shop: Project, cloud: Cloud, 
         held.unlink()
     client = start(shop, "--env=runpod")
     jobs = cloud.bucket / ".cloudtrain/jobs"
-    wait_until(lambda: cloud.runpod.pods, PATIENCE_S)
+    wait_until(lambda: cloud.runpod.pods)
     if moment == "at work":
-        wait_until(lambda: list(jobs.glob("*/progress.jsonl")), PATIENCE_S)
+        wait_until(lambda: list(jobs.glob("*/progress.jsonl")))
     elif moment == "result is there":
-        wait_until(lambda: list(jobs.glob("*/result.json")), PATIENCE_S)
+        wait_until(lambda: list(jobs.glob("*/result.json")))
     os.killpg(client.pid, signal.SIGKILL)
     client.wait(PATIENCE_S)
     held.unlink(missing_ok=True)
@@ -232,7 +232,7 @@ def test_the_pod_of_a_killed_client_is_found_again(shop: Project, cloud: Cloud, 
             f"round {step}" for step in range(1, 31)
         ]
     assert json.loads((shop.path / "data/08_reporting/mass.json").read_text()) == {"rmse": 2.5}
-    wait_until(lambda: not cloud.runpod.living, PATIENCE_S)
+    wait_until(lambda: not cloud.runpod.living)
 
 
 def test_two_clients_of_two_computers_start_one_machine(shop: Project, cloud: Cloud, tmp_path: Path, start: Start) -> None:
@@ -240,13 +240,13 @@ def test_two_clients_of_two_computers_start_one_machine(shop: Project, cloud: Cl
     outputs = [client.communicate(timeout=PATIENCE_S)[0] for client in clients]
     assert [client.returncode for client in clients] == [0, 0], outputs
     assert len(cloud.runpod.pods) == 1, outputs
-    wait_until(lambda: not cloud.runpod.living, PATIENCE_S)
+    wait_until(lambda: not cloud.runpod.living)
 
 
 def test_a_machine_whose_client_gave_it_up_is_not_attached_to(shop: Project, cloud: Cloud, start: Start) -> None:
     held = hold(shop)
     client = start(shop, "--env=runpod")
-    wait_until(lambda: list((cloud.bucket / ".cloudtrain/jobs").glob("*/progress.jsonl")), PATIENCE_S)
+    wait_until(lambda: list((cloud.bucket / ".cloudtrain/jobs").glob("*/progress.jsonl")))
     client.send_signal(signal.SIGTERM)
     client.wait(PATIENCE_S)
     assert cloud.runpod.living == []

@@ -192,7 +192,7 @@ def test_a_job_that_belongs_to_another_pod_is_ended(folder: Path, log, monkeypat
         program = "import time; print('started', flush=True); time.sleep(60)"
         returncode = run_logged([sys.executable, "-c", program], log, dict(os.environ))
         assert returncode == -signal.SIGKILL
-        assert ended.wait(10)
+        assert ended.wait(60)
 
 
 def test_what_fails_before_the_script_leaves_a_result_and_its_reason_in_the_log(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +301,7 @@ def test_the_watchdog_ends_the_job_with_a_result(folder: Path, monkeypatch: pyte
     job_folder.CHILD.write_text(str(child.pid))
     write_machine(folder, lifetime_s=7200.0)
     ending.watch(3600.0)
-    assert child.wait(10) == -signal.SIGKILL
+    assert child.wait(60) == -signal.SIGKILL
     assert result(folder)["state"] == "timed out"
     assert result(folder)["error"]["message"] == "its pod's deadline of 3600 s has passed"
     assert (sum(waited), ended) == (3600.0, [1])

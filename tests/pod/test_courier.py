@@ -37,7 +37,7 @@ def test_signed_files_come_to_the_pod_and_written_files_go_to_the_bucket(
     wait_until((folder / "machine.json").exists)
     (folder / "log.txt").write_text("one\ntwo\n")
     (folder / "result.json").write_text('{"state": "succeeded"}')
-    mirror.join(30)
+    mirror.join(60)
     assert not mirror.is_alive()
     assert (folder / "delivered").exists()
     assert bucket.read_bytes("job/log.txt") == b"one\ntwo\n"

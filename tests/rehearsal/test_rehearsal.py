@@ -197,7 +197,7 @@ def test_what_leads_a_command_to_a_rehearsal_is_printed_until_ctrl_c(shop: Proje
         VARIABLE,
     }
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
 # ------------------------------------------------------------------ without a command
@@ -306,7 +306,7 @@ def test_pods_are_isolated_for_a_user_who_is_root_in_a_namespace_alone(tmp_path:
         mounts = {"network": [{"volumeId": "abc123xyz", "path": "/workspace"}]}
         args = f"sh -c 'ls /workspace; ls {tmp_path} || echo hidden; sleep 5'"
         pod = runpod.create({"name": "a", "image": "any", "args": args, "cpu": {"id": "cpu5c", "vcpuCount": 2}, "mounts": mounts})
-        wait_until(lambda: len(pod.lines) >= 2, 20)
+        wait_until(lambda: len(pod.lines) >= 2)
     printed = [line for _, _, line in pod.lines]
     assert printed[0] == "here"
     assert "hidden" in printed

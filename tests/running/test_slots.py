@@ -33,10 +33,10 @@ def test_a_job_that_needs_no_slot_any_more_wants_none_before_its_thread_wakes(ot
         served.set()  # Nobody has called look_again.
         assert slots.are_wanted is (others > 0)
         slots.look_again()
-        threads[0].join(10)
+        threads[0].join(60)
         assert unserved == [True]
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
     assert unserved == [True]
     assert not slots.are_wanted

@@ -223,8 +223,8 @@ def test_a_pod_that_is_paid_for_is_in_the_record_while_it_works_and_is_billed_if
     recorder.node_started("report")
     row.moved("train-0123", JobState.STARTING)
     row.placed("train-0123", "NVIDIA L4", 3600.0, "pod1")
-    wait_until(lambda: any(True for each in RunLedger(tmp_path).records() for _ in each.machines), 10)
-    wait_until(lambda: (latest := shared.read(running.id)) is not None and any(latest.machines), 10)
+    wait_until(lambda: any(True for each in RunLedger(tmp_path).records() for _ in each.machines))
+    wait_until(lambda: (latest := shared.read(running.id)) is not None and any(latest.machines))
     (latest,) = RunLedger(tmp_path).records(paid=True)
     train, report = latest.nodes
     assert (train.state, train.job, train.where, report.state) == ("starting", "train-0123", "runpod", "running")

@@ -140,10 +140,10 @@ def test_a_run_near_its_limit_and_a_job_without_a_machine_are_told_of_once(recei
     notices = notices_to(receiver, waiting_s=60)
     notices.watch(record(max_cost_usd=1.0), lambda: spent[0], lambda: waiting)
     spent[0] = 0.79
-    wait_until(lambda: threading.active_count() > 1, 5)
+    wait_until(lambda: threading.active_count() > 1)
     assert receiver.notices == []
     spent[0], waiting["train"] = 0.8, 61.0
-    wait_until(lambda: len(receiver.notices) == 2, 10)
+    wait_until(lambda: len(receiver.notices) == 2)
     time.sleep(0.2)
     notices.ended(record())
     # Each is sent by a thread of its own.

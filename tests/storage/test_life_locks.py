@@ -27,7 +27,7 @@ def test_a_lock_that_a_client_takes_during_a_sweep_stays(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(Path, "unlink", unlink)
     other.sweep()
-    taking.join(10)
+    taking.join(60)
     assert not taking.is_alive()
     assert other.lives("client")
 

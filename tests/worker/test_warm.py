@@ -159,7 +159,7 @@ def test_a_machine_takes_the_batches_of_its_own_run_in_order_and_ends_when_it_is
     time.sleep(0.2)
     assert machine.is_alive(), "a batch is to come"
     write("batch-1.json", jobs={"a": {}})
-    machine.join(30)
+    machine.join(60)
     assert not machine.is_alive()
     assert (tmp_path / "b/ran").exists()
     assert not (tmp_path / "c/ran").exists()

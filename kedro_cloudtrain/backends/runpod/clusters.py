@@ -18,18 +18,11 @@ class ClusterPod(Pod):
 
     Attributes:
         machines: how many members it is to have.
-        running: how many of them run.
         primary: the id of the member with rank 0, whose log is the job's; empty until it has a place.
     """
 
     machines: int = 0
-    running: int = 0
     primary: str = ""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all its members run."""
-        return self.running >= self.machines
 
 
 def pod_id_of(cluster_id: str) -> str:
@@ -81,7 +74,7 @@ def as_pod(cluster: Cluster, members: Sequence[Pod]) -> ClusterPod:
         runtime=primary.runtime if primary is not None else None,
         created_at=cluster.created_at,
         machines=machines,
-        running=running,
+        running_members=running,
         primary=primary.id if primary is not None else (cluster.primary.pod_id if cluster.primary is not None else ""),
     )
 

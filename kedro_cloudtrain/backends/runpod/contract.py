@@ -86,6 +86,7 @@ class Pod(_Answer):
         cost: dollars per hour; 0 once the pod has ended, and where RunPod does not say.
         runtime: None until the container runs.
         cluster: the cluster that it is a member of; None for a pod by itself.
+        running_members: how many of its members run, where it stands for a cluster.
     """
 
     id: PodId
@@ -97,16 +98,12 @@ class Pod(_Answer):
     runtime: PodRuntime | None = None
     created_at: str = Field("", alias="createdAt")
     cluster: PodMembership | None = None
+    running_members: int = 0
 
     @property
     def has_ended(self) -> bool:
         """Whether it does no more work, though RunPod may still list it."""
         return self.status in ("EXITED", "ERROR", "TERMINATED")
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all its machines run, where it is a cluster."""
-        return True
 
     def age_s(self, now: dt.datetime) -> float | None:
         """Return the seconds since its creation, or since its container's latest start if the creation is not known; else None.

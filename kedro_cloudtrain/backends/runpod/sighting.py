@@ -26,8 +26,8 @@ class Sighting:
         running_since: when its container first started, by the first uptime that was seen.
         started_at: when its container last started, by its uptime.
         restarts: how often its container has started again.
-        was_whole: whether all machines of a cluster have run.
-        has_lost_machine: whether one of them does not run any more.
+        running_members: the most of a cluster's members that ran in one list.
+        has_lost_machine: whether one of those does not run any more; a member may be lost before the last one runs.
         released_at: when its job was done.
         unwanted_at: when it was first to be terminated.
         ended_at: when RunPod last answered that it is terminated.
@@ -44,7 +44,7 @@ class Sighting:
     running_since: float | None = None
     started_at: float | None = None
     restarts: int = 0
-    was_whole: bool = False
+    running_members: int = 0
     has_lost_machine: bool = False
     released_at: float | None = None
     unwanted_at: float | None = None
@@ -77,8 +77,8 @@ class Sighting:
             return
         self.missing = 0
         self.usd_per_hour = max(self.usd_per_hour, pod.cost)
-        self.has_lost_machine |= self.was_whole and not pod.is_whole
-        self.was_whole |= pod.is_whole
+        self.has_lost_machine |= pod.running_members < self.running_members
+        self.running_members = max(self.running_members, pod.running_members)
         if pod.runtime is not None:
             started_at = now_s() - pod.runtime.uptime
             if self.running_since is None or self.started_at is None:

@@ -450,7 +450,7 @@ def test_a_result_that_the_volume_shows_after_its_pod_has_stopped_is_the_jobs(cl
     pod.fault = PodFault("errors")
     wait_until(lambda: backend._watch.sighting(pod.id).has_ended)
     late.times = 2
-    thread.join(30)
+    thread.join(60)
     assert states == ["succeeded"]
     assert late.times == 0
     assert len(cloud.runpod.pods) == 1
@@ -471,7 +471,7 @@ def test_a_job_that_another_client_takes_up_meanwhile_is_left_to_it(cloud: Cloud
     other = cloud.backend()
     other.submit(job.request())
     (cloud.bucket / GO_ON).touch()
-    thread.join(30)
+    thread.join(60)
     assert states == ["succeeded"]
     assert len(cloud.runpod.pods) == 2
     other.close()
@@ -499,9 +499,9 @@ def test_one_list_serves_all_pods(cloud: Cloud) -> None:
     def lists() -> int:
         return len(cloud.runpod.requests("GET /v2/pods"))
 
-    wait_until(lambda: len(cloud.runpod.living) == 4, 60)
+    wait_until(lambda: len(cloud.runpod.living) == 4)
     before, began = lists(), time.monotonic()
-    wait_until(lambda: lists() >= before + 8, 60)
+    wait_until(lambda: lists() >= before + 8)
     # Each list is requested an interval after the one before it, however slow the computer; one may have been under way at the beginning.
     listed = lists() - before
     assert listed <= 2 + (time.monotonic() - began) / every_s
@@ -524,9 +524,9 @@ def test_progress_log_and_use_are_shown_while_it_runs(cloud: Cloud, backend) -> 
     thread = threading.Thread(target=cloud.run, args=(backend, "train", body), kwargs={"gpu": ("NVIDIA L4",)})
     thread.start()
     for step in (1, 2, 3):
-        wait_until(lambda step=step: cloud.rows and cloud.rows[-1].progress is not None and cloud.rows[-1].progress.step == step, 30)
+        wait_until(lambda step=step: cloud.rows and cloud.rows[-1].progress is not None and cloud.rows[-1].progress.step == step)
         if step == 3:
-            wait_until(lambda: cloud.rows[-1].gpu_percent == 87.0, 30)
+            wait_until(lambda: cloud.rows[-1].gpu_percent == 87.0)
             assert cloud.rows[-1].machine == "NVIDIA L4"
         (cloud.bucket / f"seen-{step}").touch()
     thread.join()
@@ -559,7 +559,7 @@ def test_a_pod_that_cannot_be_ended_at_first_is_asked_again_and_stays_reserved(c
     metrics = cloud.run(backend, gpu=("NVIDIA L4",), startup_timeout_s=1)
     first, second = cloud.runpod.pods.values()
     assert metrics["by"] == second.id
-    wait_until(lambda: first.gone, 20)
+    wait_until(lambda: first.gone)
     backend.close()
     assert backend.left() == []
     assert cloud.runpod.living == []
@@ -603,7 +603,7 @@ def test_a_pod_that_is_taken_over_is_billed_by_runpods_clock(cloud: Cloud, backe
     remote.write_machine({**machine, "created_at": other, "claimed_at": other})
 
     def go_on_once_it_is_taken_over() -> None:
-        wait_until(lambda: pod.id in backend._watch._pods, 30)
+        wait_until(lambda: pod.id in backend._watch._pods)
         (cloud.bucket / GO_ON).write_text("yes")
 
     threading.Thread(target=go_on_once_it_is_taken_over).start()

@@ -69,7 +69,7 @@ def test_a_job_that_is_revoked_ends(jobs: Cloud, backend: RunPodBackend) -> None
     placement = backend._launcher.launch(request, remote, Spending(request, Budget()))
     wait_until(lambda: remote.heartbeat(placement.attempt) is not None)
     remote.revoke()
-    wait_until(lambda: not jobs.runpod.living, 20)
+    wait_until(lambda: not jobs.runpod.living)
 
 
 def test_a_bucket_that_stumbles_loses_nothing(jobs: Cloud, backend: RunPodBackend) -> None:

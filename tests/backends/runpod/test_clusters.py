@@ -13,10 +13,12 @@ from support.small_models import flights, train
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
+from kedro_cloudtrain.backends.runpod.clusters import ClusterPod
 from kedro_cloudtrain.backends.runpod.contract import PodRequest
 from kedro_cloudtrain.backends.runpod.fleet import Fleet
 from kedro_cloudtrain.backends.runpod.kept import living_pod
 from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
+from kedro_cloudtrain.backends.runpod.sighting import Sighting
 from kedro_cloudtrain.config import NodeSettings
 from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError
 from kedro_cloudtrain.jobs.folder import JobFolder
@@ -122,10 +124,9 @@ def test_a_cluster_is_one_pod_to_its_client(cloud: Cloud) -> None:
     ("kind", "reason"), [("vanishes", "has lost one of its machines"), ("errors", "ERROR"), ("dear", "over max_price_per_hour_usd")]
 )
 def test_a_cluster_with_a_fault_is_ended_as_a_whole_and_another_is_taken(cloud: Cloud, kind: str, reason: str) -> None:
-    cloud.runpod.faults.befall(kind, when_file="at-work" if kind == "vanishes" else None)
+    cloud.runpod.faults.befall(kind, when_file="go-away" if kind == "vanishes" else None)
     # The first cluster's work lasts until the second is there.
     body = """
-        Path("/workspace/at-work").touch()
         while not os.path.exists("/workspace/second"):
             time.sleep(0.05)
     """
@@ -136,6 +137,9 @@ def test_a_cluster_with_a_fault_is_ended_as_a_whole_and_another_is_taken(cloud: 
     else:
         with ThreadPoolExecutor() as pool:
             result = pool.submit(cloud.run, backend, body=body, **CLUSTER)
+            # Nobody misses a machine that no list has shown.
+            wait_until(lambda: kind != "vanishes" or any(sighting.running_members == 3 for sighting in list(backend._watch._pods.values())))
+            (cloud.bucket / "go-away").touch()
             wait_until(lambda: len(cloud.runpod.clusters) == 2 or result.done())
             (cloud.bucket / "second").touch()
             result.result()
@@ -144,6 +148,13 @@ def test_a_cluster_with_a_fault_is_ended_as_a_whole_and_another_is_taken(cloud: 
         assert done.ended == "done"
     backend.close()
     assert not cloud.runpod.living
+
+
+def test_a_machine_that_is_lost_before_the_last_one_runs_is_missed() -> None:
+    sighting = Sighting("train", 0.0)
+    for running, is_lost in ((0, False), (2, False), (1, True), (3, True)):
+        sighting.update(ClusterPod(id="cluster/a", status="PROVISIONING", machines=3, running_members=running))
+        assert sighting.has_lost_machine is is_lost
 
 
 @pytest.mark.parametrize("worked", [True, False])
@@ -208,7 +219,7 @@ def test_a_cluster_of_a_gone_client_is_listed_and_ended_as_one(cloud: Cloud) -> 
     for form in (machine, machine.model_copy(update={"pod": None})):
         answer = living_pod(cloud.api, form)
         assert answer is not None
-        assert (answer.id, answer.is_whole) == (made.id, True)
+        assert (answer.id, answer.running_members) == (made.id, 3)
     assert list(fleet.terminate([pod])) == [(pod, None)]
     assert fleet.remaining([pod]) == []
     assert not cloud.runpod.living

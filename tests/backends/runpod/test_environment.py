@@ -151,7 +151,7 @@ def test_the_watchdog_terminates_a_pod_whatever_becomes_of_its_client(cloud: Clo
     environment = {"CLOUDTRAIN_ATTEMPT": "abc", "RUNPOD_API_BASE_URL": cloud.runpod.base_url}
     body = {"name": "x", "image": "y", "args": args, "env": environment, "mounts": mounts, "gpu": {"id": "NVIDIA L4", "count": 1}}
     pod = cloud.runpod.create(body)
-    wait_until(lambda: pod.gone, 30)
+    wait_until(lambda: pod.gone)
     result = json.loads((cloud.bucket / remote.key("result.json")).read_text())
     assert result["state"] in ("timed out", "lost")
     assert result["attempt"] == "abc"
@@ -163,7 +163,7 @@ def test_a_pod_that_cannot_terminate_itself_tries_every_way_and_never_ends_its_c
     backend = cloud.backend(release_s=60.0, heartbeat_lost_s=30.0)
     cloud.run(backend)
     (pod,) = cloud.runpod.pods.values()
-    wait_until(lambda: cloud.runpod.requests("POST /graphql"), 30)
+    wait_until(lambda: cloud.runpod.requests("POST /graphql"))
     assert cloud.runpod.requests("POST /v2/pods/*/action")
     assert cloud.runpod.requests("DELETE /v2/pods/*")
     assert pod.starts == 1

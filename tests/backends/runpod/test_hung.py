@@ -79,7 +79,7 @@ def test_a_run_whose_volume_hangs_ends_soon_and_without_its_pod(shop: Project, c
     cloud.s3.faults.insert(0, StorageFault("PUT", "machine.json", 0, times=1))
     cloud.s3.faults.insert(0, StorageFault("GET", "machine.json", 0, times=3))
     process = start(shop)
-    wait_until(lambda: len(cloud.runpod.living) == 1, 60)
+    wait_until(lambda: len(cloud.runpod.living) == 1)
     seconds, output = ended(process, signal.SIGTERM)
     assert (seconds < WITHIN_S, process.returncode, cloud.runpod.living) == (True, 143, []), output
     assert "Traceback" not in output
@@ -87,7 +87,7 @@ def test_a_run_whose_volume_hangs_ends_soon_and_without_its_pod(shop: Project, c
 
 def test_a_run_whose_main_thread_has_lost_the_signal_ends_soon_and_without_its_pod(shop: Project, cloud: Cloud) -> None:
     process = start(shop, LOSE)
-    wait_until((cloud.bucket / "at-work").exists, 60)
+    wait_until((cloud.bucket / "at-work").exists)
     seconds, output = ended(process, signal.SIGTERM)
     assert (seconds < WITHIN_S, process.returncode, cloud.runpod.living) == (True, 143, []), output
     assert "Traceback" not in output
@@ -95,7 +95,7 @@ def test_a_run_whose_main_thread_has_lost_the_signal_ends_soon_and_without_its_p
 
 def test_a_pod_that_a_hung_api_does_not_end_stands_in_the_last_lines(shop: Project, cloud: Cloud) -> None:
     process = start(shop)
-    wait_until((cloud.bucket / "at-work").exists, 60)
+    wait_until((cloud.bucket / "at-work").exists)
     cloud.runpod.faults.slow("DELETE /v2/pods/*", 60, times=99)
     cloud.runpod.faults.slow("GET /v2/pods", 60, times=99)
     seconds, output = ended(process, signal.SIGHUP)
@@ -110,7 +110,7 @@ def test_a_pod_that_a_hung_api_does_not_end_stands_in_the_last_lines(shop: Proje
 
 def test_a_second_ctrl_c_ends_at_once(shop: Project, cloud: Cloud) -> None:
     process = start(shop)
-    wait_until((cloud.bucket / "at-work").exists, 60)
+    wait_until((cloud.bucket / "at-work").exists)
     cloud.runpod.faults.slow("DELETE /v2/pods/*", 60, times=99)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
@@ -135,7 +135,7 @@ def test_one_line_names_a_silent_volume_for_all_threads(
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
     lines = [record.getMessage() for record in caplog.records]
     silent = [line for line in lines if "has not answered" in line]
     assert len(silent) == 1

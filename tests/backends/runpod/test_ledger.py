@@ -111,7 +111,7 @@ def test_each_pod_has_an_entry_while_it_exists(cloud: Cloud, backend) -> None:
         sightings.extend((pod.request.name, pod.request.name in ledger.entries()) for pod in cloud.runpod.living)
         return bool(sightings) and not cloud.runpod.living
 
-    watching = threading.Thread(target=lambda: wait_until(looked, 20))
+    watching = threading.Thread(target=lambda: wait_until(looked))
     watching.start()
     cloud.run(backend)
     watching.join()
@@ -133,7 +133,7 @@ def test_a_pod_whose_creation_was_not_answered_is_found_and_ended(cloud: Cloud, 
     with pytest.raises(ApiError, match="gave no answer to the creation of"):
         cloud.run(backend)
     assert len(cloud.runpod.pods) == 1
-    wait_until(lambda: not cloud.runpod.living, 20)
+    wait_until(lambda: not cloud.runpod.living)
     backend.close()
     assert backend.left() == []
     # A second try may still be carried out.
@@ -226,7 +226,7 @@ def test_a_pod_that_is_listed_late_is_not_taken_for_gone(cloud: Cloud, backend, 
     cloud.runpod.faults.befall("never starts")
     with pytest.raises(JobLostError, match="never started"):
         cloud.run(backend, "other", retries=0, startup_timeout_s=1)
-    wait_until(lambda: not cloud.runpod.living, 10)
+    wait_until(lambda: not cloud.runpod.living)
     backend.close()
     assert PodLedger(cloud.api.account).entries() == {}
 
@@ -241,7 +241,7 @@ def test_a_refusal_after_a_create_that_was_not_answered_is_none(cloud: Cloud) ->
     assert entry.pod is None
     assert entry.may_appear
     pod = cloud.runpod.put(entry.name, minutes=0)  # It was carried out late.
-    wait_until(lambda: pod.gone, 10)
+    wait_until(lambda: pod.gone)
     backend.close()
     assert backend.left() == []
 
@@ -263,13 +263,13 @@ def test_what_a_pod_may_cost_stays_reserved_until_it_is_gone(cloud: Cloud, caplo
     cloud.runpod.faults.befall("cannot end")
     cloud.runpod.faults.answer("DELETE /v2/pods/*", 401, times=99)
     cloud.run(backend)
-    wait_until(lambda: "could not be terminated" in caplog.text, 10)
-    wait_until(lambda: backend._budget._reserved, 5)
+    wait_until(lambda: "could not be terminated" in caplog.text)
+    wait_until(lambda: backend._budget._reserved)
     with pytest.raises(BudgetExceededError):
         cloud.run(backend, "other")
     cloud.runpod.faults.clear()
-    wait_until(lambda: not cloud.runpod.living, 10)
-    wait_until(lambda: not backend._budget._reserved, 5)
+    wait_until(lambda: not cloud.runpod.living)
+    wait_until(lambda: not backend._budget._reserved)
     cloud.run(backend, "another")
     backend.close()
 

@@ -52,9 +52,9 @@ def test_ctrl_c_and_a_termination_leave_no_pod(shop: Project, cloud: Cloud, numb
     code = f"{LISTEN}; runpy.run_module('kedro', run_name='__main__')"
     command = [sys.executable, "-c", code, "run", "--runner=cloudtrain", "--env=runpod"]
     process = subprocess.Popen(command, cwd=shop.path, env=shop.environment(), start_new_session=True, stdout=subprocess.DEVNULL)
-    wait_until((cloud.bucket / "at-work").exists, 60)
+    wait_until((cloud.bucket / "at-work").exists)
     process.send_signal(number)
-    process.wait(20)
+    process.wait(60)
     assert process.returncode == 128 + number
     assert cloud.runpod.living == []
     assert len(cloud.runpod.pods) == 1

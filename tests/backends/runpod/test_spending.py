@@ -96,8 +96,8 @@ def test_a_price_that_rises_shortens_the_pods_life_and_is_reserved_and_billed(cl
 
     running = threading.Thread(target=lambda: cloud.run(backend, body="time.sleep(3)", gpu=L4, max_cost_usd=1.2, timeout_s=3600))
     running.start()
-    wait_until(look, 20)
-    wait_until(lambda: look() and max(reserved) == pytest.approx(4.3 * (900 + 104) / 3600), 10)
+    wait_until(look)
+    wait_until(lambda: look() and max(reserved) == pytest.approx(4.3 * (900 + 104) / 3600))
     running.join()
     (folder,) = (cloud.bucket / ".cloudtrain/jobs").iterdir()
     machine = json.loads((folder / "machine.json").read_text())
@@ -185,7 +185,7 @@ def test_a_pod_that_is_taken_over_lives_no_longer_than_its_price_allows(cloud: C
     before = json.loads(cloud.volume.read_bytes(remote.key("machine.json")) or b"")
     running = threading.Thread(target=lambda: _quietly(job, backend, cloud))
     running.start()
-    wait_until(lambda: remote.machine().lifetime_s < before["lifetime_s"], 20)
+    wait_until(lambda: remote.machine().lifetime_s < before["lifetime_s"])
     after = json.loads(cloud.volume.read_bytes(remote.key("machine.json")) or b"")
     assert after == before | {"usd_per_hour": 0.86, "lifetime_s": math.floor(0.235 / 0.86 * 3600 - 900)}
     pod.end()
@@ -235,20 +235,20 @@ def test_a_dear_pod_is_ended_while_the_volume_is_silent(
 
     running = threading.Thread(target=run)
     running.start()
-    wait_until(lambda: bool(cloud.rows) and bool(cloud.runpod.living) and backend._watch._pods != {}, 20)
+    wait_until(lambda: bool(cloud.rows) and bool(cloud.runpod.living) and backend._watch._pods != {})
     (pod,) = cloud.runpod.living
     if first == "volume":
         hang()
-        wait_until(lambda: cloud.s3.faults[0].times < 999, 20)
+        wait_until(lambda: cloud.s3.faults[0].times < 999)
         pod.usd_per_hour = 430.0
     else:
         pod.usd_per_hour = 430.0
         hang()
-    wait_until(lambda: pod.gone, 10)
+    wait_until(lambda: pod.gone)
     assert "at $430.00 an hour" in caplog.text or "billed at $430.00/h" in caplog.text
     cloud.s3.faults.clear()
     backend.close()
-    running.join(30)
+    running.join(60)
     assert len(cloud.runpod.pods) == 1
 
 
@@ -284,11 +284,11 @@ def test_the_wait_for_a_pod_that_was_left_names_a_price_that_has_risen_over_a_li
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(waiting.wait(lambda *_: None)))
     thread.start()
-    wait_until(lambda: "is billed at" in caplog.text, 20)
+    wait_until(lambda: "is billed at" in caplog.text)
     time.sleep(0.3)
     assert not pod.gone
     (cloud.bucket / "go-on").touch()
-    thread.join(20)
+    thread.join(60)
     assert [result.state for result in results] == ["succeeded"]
     # Once for a price.
     (warning,) = [record.getMessage() for record in caplog.records if "is billed at" in record.getMessage()]
