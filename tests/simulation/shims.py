@@ -233,9 +233,10 @@ def installed(scheduler: Scheduler, chance: random.Random, home: Callable[[], Pa
     real_whole, real_member = files.whole, group_watcher.Member
 
     @contextlib.contextmanager
-    def whole(*args: Any, **options: Any) -> Iterator[Path]:
-        disk()
-        with real_whole(*args, **options) as temporary:
+    def whole(path: Path, **options: Any) -> Iterator[Path]:
+        with disk_of_client.writing(path):
+            disk()
+        with real_whole(path, **options) as temporary:
             yield temporary
 
     real_locked = LifeLocks._locked

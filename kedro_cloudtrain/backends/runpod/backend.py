@@ -27,6 +27,7 @@ from kedro_cloudtrain.backends.runpod.spending import DearPodError, Spending
 from kedro_cloudtrain.backends.runpod.watching import PodWatch
 from kedro_cloudtrain.errors import CloudTrainError, JobLostError
 from kedro_cloudtrain.jobs.result import JobState
+from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.wording import counted
 
 if TYPE_CHECKING:
@@ -179,10 +180,12 @@ class RunPodBackend:
         remote = remote_folder(request.folder, self._volume)
         for member in members:
             remote.send_inputs(member)
-            remote.sibling(member).add(member.machine)
+            remote.sibling(member).add(member.machine, member.machine.read_bytes())
         for file, content in files.items():
-            request.folder.write(file, content)
-            remote.add(file)
+            remote.add(file, content)
+            # A machine must not wait, and be paid for, because this computer's disk is full.
+            with dispensable("Copies of what a machine is sent later"):
+                request.folder.write(file, content)
         following = self._followings.get(request.folder.name)
         if following is not None:
             following.hand_in()

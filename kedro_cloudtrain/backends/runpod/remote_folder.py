@@ -114,9 +114,9 @@ class RemoteFolder:
             if self.volume.upload(file, f"{INPUTS}/{file.name}"):
                 folder.bytes_passed += file.stat().st_size
 
-    def add(self, file: Path) -> None:
+    def add(self, file: Path, content: bytes) -> None:
         """Write one more file of the folder to the volume."""
-        self._write(file.name, file.read_bytes())
+        self._write(file.name, content)
 
     def command(self, mount: str) -> str:
         """Return the pod's command, one short line; all else is in the folder, on the volume that the pod mounts."""

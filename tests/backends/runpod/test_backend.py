@@ -477,6 +477,13 @@ def test_a_job_that_another_client_takes_up_meanwhile_is_left_to_it(cloud: Cloud
     other.close()
 
 
+def test_a_machine_is_told_to_end_though_this_computer_cannot_keep_a_copy(cloud: Cloud, backend) -> None:
+    job = cloud.job()
+    job.folder.closing.mkdir()
+    backend.deliver(job.request(), {job.folder.closing: b"{}"})
+    assert cloud.volume.read_bytes(RemoteFolder(job.folder, cloud.volume).key(job.folder.closing.name)) == b"{}"
+
+
 def test_a_pod_whose_job_was_revoked_terminates_itself(cloud: Cloud, backend) -> None:
     # The volume tells the pod, in case the API cannot be reached to terminate it.
     job = cloud.job(body="time.sleep(60)")
