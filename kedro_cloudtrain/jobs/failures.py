@@ -72,7 +72,7 @@ def timed_out(folder: JobFolder, timeout_s: float, reason: str = "", max_cost_us
         advice = "For more time, set timeout_s in cloudtrain.yml, or: kedro run --runner=cloudtrain --runner-params timeout_s=…"
     else:
         shortest = f"timeout_s ({timeout_s:g} s), or for as long as max_cost_usd pays for its pod, whichever is shorter"
-        advice = f"It may run for {shortest}: for more time, raise the one that applies in cloudtrain.yml."
+        advice = f"It may run for {shortest}: for more time, raise whichever applies, in cloudtrain.yml."
     return JobTimeoutError(f"{folder.name} was {was_ended}.\n{log_end(folder)}{advice}\n{next_step(folder)}")
 
 

@@ -158,8 +158,8 @@ class GroupBackend:
         try:
             taken = machine.hand_in([member])
         except Exception as error:  # noqa: BLE001  # whatever it is, such as a full disk: nobody else ends the wait of the job's thread
-            # The machine gets no more of them.
-            self._forget(machine)
+            # The machine gets no more of them, nor waits for any.
+            self._close(machine)
             text = f"{member.job} cannot be passed to the machine of {self._label}: {error}"
             member.end(error if isinstance(error, CloudTrainError) else BackendError(text))
             return True

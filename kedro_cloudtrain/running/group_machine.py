@@ -140,7 +140,6 @@ class GroupMachine:
             request, backend = self._request, self._backend
             if request is None or backend is None or not all(self.takes(member) for member in members):
                 return False
-            self._batches += 1
             self.members += members
             if self._watcher is not None:
                 self._watcher.busied()
@@ -149,6 +148,7 @@ class GroupMachine:
             for folder in folders:
                 folder.write_json(folder.machine, {"group": self.folder.name, "run": self._run})
             backend.deliver(request, self._batch(request, members), folders)
+            self._batches += 1
             return True
 
     def end(self, job: str) -> None:
@@ -221,7 +221,7 @@ class GroupMachine:
 
     def _batch(self, request: JobRequest, members: Sequence[Member]) -> dict[Path, bytes]:
         """Return the files of a further batch, the one last by which the machine finds it."""
-        batch, archive = self.folder.batch(self._batches)
+        batch, archive = self.folder.batch(self._batches + 1)
         packed = b""
         if not isinstance(request.volume, DirectoryVolume):
             packed = _packed((member.request.folder for member in members), self.folder.archive)

@@ -55,7 +55,7 @@ class TestLocalBackend(BackendContract):
 
 
 def test_a_job_that_was_left_is_stopped_with_what_it_has_started(site: Computer) -> None:
-    child = "import subprocess\nchild = subprocess.Popen(['sleep', '60'])\nPath('child').write_text(str(child.pid))\ntime.sleep(60)"
+    child = "import subprocess\nchild = subprocess.Popen(['sleep', '600'])\nPath('child').write_text(str(child.pid))\ntime.sleep(600)"
     job = submit(site, site.backend(), child)
     wait_until(lambda: (job.folder.path / "child").is_file() and (job.folder.path / "child").read_text())
     pid, kept = int((job.folder.path / "child").read_text()), KeptProcess(job.folder)

@@ -275,7 +275,7 @@ def test_an_index_that_is_silent_is_named_and_uv_ends_with_the_client(
 
 
 def test_a_child_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
-    command = ["sh", "-c", "sleep 60 & echo $! > child; wait"]
+    command = ["sh", "-c", "sleep 600 & echo $! > child; wait"]
     with pytest.raises(subprocess.TimeoutExpired):
         children.run_child(command, folder=tmp_path, environment=os.environ, text="", timeout_s=0.5)
     pid = int((tmp_path / "child").read_text())
@@ -289,7 +289,7 @@ def test_a_process_without_a_run_that_is_ended_ends_its_child_first(number: sign
     program = (
         "import os, pathlib, signal; from kedro_cloudtrain.storage.children import run_child\n"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
-        "run_child(['sh', '-c', 'sleep 60 & echo $! > new; mv new child; wait'], folder=pathlib.Path(), environment=os.environ, text='', "
+        "run_child(['sh', '-c', 'sleep 600 & echo $! > new; mv new child; wait'], folder=pathlib.Path(), environment=os.environ, text='', "
         "timeout_s=60)"
     )
     client = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
@@ -317,7 +317,7 @@ class Slow(subprocess.Popen):
 
 
 subprocess.Popen = Slow
-command = ["sh", "-c", "sleep 60 & echo $! > new; mv new child; wait"]
+command = ["sh", "-c", "sleep 600 & echo $! > new; mv new child; wait"]
 
 
 def run():
@@ -328,7 +328,7 @@ if sys.argv[1] == "this thread":
     run()
 threading.Thread(target=run, daemon=True).start()
 with children._ended_by_signals():
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -111,7 +111,7 @@ def test_a_job_is_begun_by_its_own_attempt_and_once(folder: Path, capsys: pytest
         ("from pathlib import Path; Path('result.json').write_text('{\"state\": \"succeeded\"}')", "succeeded", ""),
         ("raise SystemExit(3)", "failed", "exit code 3"),
         ("import os; os.kill(os.getpid(), 9)", "lost", "SIGKILL (out of memory, often)"),
-        ("import time; time.sleep(60)", "timed out", "deadline of 0.5 s"),
+        ("import time; time.sleep(600)", "timed out", "deadline of 0.5 s"),
     ],
 )
 def test_every_end_of_a_script_leaves_a_result(folder: Path, script: str, state: str, message: str) -> None:
@@ -189,7 +189,7 @@ def test_a_job_that_belongs_to_another_pod_is_ended(folder: Path, log, monkeypat
 
     with contextlib.closing(heartbeat.Heartbeat(machine)):
         threading.Thread(target=give_to_another_pod, daemon=True).start()
-        program = "import time; print('started', flush=True); time.sleep(60)"
+        program = "import time; print('started', flush=True); time.sleep(600)"
         returncode = run_logged([sys.executable, "-c", program], log, dict(os.environ))
         assert returncode == -signal.SIGKILL
         assert ended.wait(60)
@@ -297,7 +297,7 @@ def test_the_watchdog_ends_the_job_with_a_result(folder: Path, monkeypatch: pyte
     monkeypatch.setattr(ending, "end_pod", lambda: ended.append(1))
     waited: list[float] = []
     monkeypatch.setattr(ending, "sleep", waited.append)
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     job_folder.CHILD.write_text(str(child.pid))
     write_machine(folder, lifetime_s=7200.0)
     ending.watch(3600.0)

@@ -153,7 +153,7 @@ def test_a_mistake_is_named_before_anything_begins(shop: Project, args: list[str
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_rehearsal_ends_its_command_and_its_pods(shop: Project, tmp_path: Path, number: signal.Signals) -> None:
-    shop.write("src/shop/weighing.py", "import time\n\n\ndef weigh(parts):\n    time.sleep(60)\n")
+    shop.write("src/shop/weighing.py", "import time\n\n\ndef weigh(parts):\n    time.sleep(600)\n")
     code = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); runpy.run_module('kedro', run_name='__main__')"
     command = [sys.executable, "-c", code, "cloudtrain", "rehearse", "--keep", str(tmp_path / "kept"), "--env=runpod"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

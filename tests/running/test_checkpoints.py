@@ -100,7 +100,7 @@ def test_a_pod_goes_on_where_the_lost_one_stopped(cloud: Cloud, monkeypatch: pyt
         if checkpoint.folder is None:
             with checkpoint.write(7) as folder:
                 (folder / "state.txt").write_text("seven")
-            time.sleep(60)
+            time.sleep(600)
         print("goes on from", checkpoint.rounds, (checkpoint.folder / "state.txt").read_text(), flush=True)
         time.sleep(1)
     """

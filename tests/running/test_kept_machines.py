@@ -249,8 +249,8 @@ def test_a_job_that_breaks_ends_only_itself(tmp_path: Path) -> None:
         with pytest.raises(JobFailedError, match="exit code 3"):
             site.start(group, site.job("leaves", "sys.exit(3)")).result(60)
         with pytest.raises(JobTimeoutError, match="deadline of 1 s"):
-            site.start(group, site.job("hangs", "time.sleep(60)", timeout_s=1)).result(60)
-        ended = site.start(group, site.job("ended", "time.sleep(60)"))
+            site.start(group, site.job("hangs", "time.sleep(600)", timeout_s=1)).result(60)
+        ended = site.start(group, site.job("ended", "time.sleep(600)"))
         wait_until(lambda: len(ran(site.jobs["ended"], site)) == 1)
         group.end(site.jobs["ended"].folder.name)
         with pytest.raises(JobCancelledError, match="was ended"):
@@ -362,18 +362,22 @@ def test_who_waits_for_a_job_on_a_pod_does_not_wait_for_what_the_pod_is_kept_for
 
 def test_a_job_that_cannot_be_brought_to_its_machine_fails_and_the_next_one_gets_another(cloud: Cloud) -> None:
     with on_pods(cloud) as site:
-        group = site.group()
-        site.start(group, site.job("first")).result(60)
+        group = site.group(600.0)
+        site.start(group, site.job("first", timeout_s=600)).result(60)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(site.run.backend, "deliver", refuse)
+            deliver = site.run.backend.deliver
+
+            def refuse_once(*_: object) -> None:
+                patch.setattr(site.run.backend, "deliver", deliver)
+                raise ApiError("no answer")
+
+            patch.setattr(site.run.backend, "deliver", refuse_once)
             with pytest.raises(ApiError, match="no answer"):
-                site.start(group, site.job("second")).result(60)
-        assert site.start(group, site.job("third")).result(60)["rmse"] == 1.5
-        assert len(cloud.runpod.pods) == 2
-
-
-def refuse(*_: object) -> None:
-    raise ApiError("no answer")
+                site.start(group, site.job("second", timeout_s=600)).result(60)
+            assert site.start(group, site.job("third", timeout_s=600)).result(60)["rmse"] == 1.5
+        first, _ = cloud.runpod.pods.values()
+        # It was told that the second job does not come.
+        wait_until(lambda: first.gone)
 
 
 def test_a_machine_is_not_kept_for_nobody(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_pod_that_has_stopped_without_a_result_is_lost_at_once(manager: RunPod
 
 
 def test_a_wait_that_takes_too_long_ends_the_pod(manager: RunPodPodManager, cloud: Cloud) -> None:
-    launched = manager.launch_training({**JOB, "training_script_b64": encoded("time.sleep(100)")})
+    launched = manager.launch_training({**JOB, "training_script_b64": encoded("time.sleep(600)")})
     with pytest.raises(JobTimeoutError, match=r"was not done after 1 s, and was terminated"):
         manager.wait_for_completion_and_terminate(launched["pod_id"], max_wait_seconds=1)
     assert cloud.runpod.living == []

@@ -283,9 +283,9 @@ def test_a_script_ends_as_it_was_ended(folder) -> None:
         each.mkdir()
         (each / "worker.zip").write_bytes(worker_archive())
     error = launch(folders[0], body + "    raise RuntimeError('over')\n")
-    term = launch(folders[1], body + "    import time; time.sleep(60)\n")
+    term = launch(folders[1], body + "    import time; time.sleep(600)\n")
     before = "import cloudtrain_worker.job as j; j._OWN_DEADLINE_GRACE_S = 0.1\n"
-    late = launch(folders[2], before + body + "    import time; time.sleep(60)\n", CLOUDTRAIN_TIMEOUT_S="0.5")
+    late = launch(folders[2], before + body + "    import time; time.sleep(600)\n", CLOUDTRAIN_TIMEOUT_S="0.5")
     try:
         for line in term.stdout:
             if line == "in\n":

@@ -114,12 +114,10 @@ class RunPodBackend:
                 remote.fetch(finished.result)
                 return finished.result
             if placement is None:
-                if not sent:
-                    # The node's limit is that of both pods.
-                    self._preparing.prepare(request, lambda preparation: self._run(preparation, watcher, spending))
-                    remote.send()
-                    sent = True
                 try:
+                    if not sent:
+                        sent = True
+                        self._send(request, remote, watcher, spending)
                     faulty = [machine for machine, count in faults.items() if count >= _FAULTS_OF_A_KIND]
                     placement = self._launcher.launch(request, remote, spending, faulty, dear)
                 except ClaimedError:
@@ -153,6 +151,19 @@ class RunPodBackend:
             f"What they wrote: kedro cloudtrain logs {request.folder.name}"
         )
 
+    def _send(self, request: JobRequest, remote: RemoteFolder, watcher: Watcher, spending: Spending) -> None:
+        """Make the job's environment and send its files.
+
+        Raises:
+            ClaimedError: another client has taken the job up meanwhile.
+        """
+        attempt = remote.machine().attempt if request.attach else None
+        # The node's limit is that of both pods.
+        self._preparing.prepare(request, lambda preparation: self._run(preparation, watcher, spending))
+        remote.send()
+        if request.attach and remote.machine().attempt != attempt:
+            raise ClaimedError(f"{request.folder.name} was taken up by another client.")
+
     def _follow(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, spending: Spending) -> JobResult:
         """Follow a pod to its job's result."""
         job = request.folder.name
@@ -184,7 +195,7 @@ class RunPodBackend:
         for file, content in files.items():
             remote.add(file, content)
             # A machine must not wait, and be paid for, because this computer's disk is full.
-            with dispensable("Copies of what a machine is sent later"):
+            with dispensable("Copies of files sent to a running machine"):
                 request.folder.write(file, content)
         following = self._followings.get(request.folder.name)
         if following is not None:
@@ -254,10 +265,10 @@ class RunPodBackend:
             result = remote.result_after_end(attempt, self._closed) if machine.pod else remote.result(attempt)
             if result is not None and result.state == "succeeded" and _has_all_members(request, remote):
                 raise _FinishedError(result)
+            if remote.machine().attempt != attempt:
+                continue  # Another client has taken the job up in the meantime.
             if result is not None:
                 return None
-            if machine.pod and remote.machine().attempt != attempt:
-                continue  # Another client has taken the job up in the meantime.
             # A claim without a pod: of a client that held this job's lock, and so is gone, or of one on another computer.
             age_s = time.time() - machine.claimed_at
             own = machine.client == client_id(request.folder)

@@ -171,7 +171,7 @@ class RemoteFolder:
         result = parsed(JobResult, content)
         if result is None:
             if attempt is not None:
-                self._warn(RESULT, content, "the job's result", "it counts as none: a pod replaces it")
+                self._warn(RESULT, content, "the job's result", "it is ignored; the next pod replaces it")
                 return None
             raise JobLostError(
                 f"{self.key(RESULT)} {self.volume.where} is the job's result, and {fault_of(content)}: the same run does the job again."

@@ -27,7 +27,7 @@ class Sighting:
         started_at: when its container last started, by its uptime.
         restarts: how often its container has started again.
         running_members: the most of a cluster's members that ran in one list.
-        has_lost_machine: whether one of those does not run any more; a member may be lost before the last one runs.
+        short_lists: how many lists in a row had fewer of them; a single one may have left a member out.
         released_at: when its job was done.
         unwanted_at: when it was first to be terminated.
         ended_at: when RunPod last answered that it is terminated.
@@ -45,7 +45,7 @@ class Sighting:
     started_at: float | None = None
     restarts: int = 0
     running_members: int = 0
-    has_lost_machine: bool = False
+    short_lists: int = 0
     released_at: float | None = None
     unwanted_at: float | None = None
     ended_at: float | None = None
@@ -61,8 +61,13 @@ class Sighting:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the pod, or a machine of a cluster, is listed and has ended. One that is missing has been so in two lists."""
+        """Whether the pod is listed and has ended, or a machine of a cluster has; two lists have to miss what they do not show."""
         return self.has_lost_machine or (self.pod is not None and self.pod.has_ended)
+
+    @property
+    def has_lost_machine(self) -> bool:
+        """Whether a machine of a cluster no longer runs. One may be lost before the last one runs."""
+        return self.short_lists > 1
 
     @property
     def is_unpaid(self) -> bool:
@@ -77,7 +82,7 @@ class Sighting:
             return
         self.missing = 0
         self.usd_per_hour = max(self.usd_per_hour, pod.cost)
-        self.has_lost_machine |= pod.running_members < self.running_members
+        self.short_lists = self.short_lists + 1 if pod.running_members < self.running_members else 0
         self.running_members = max(self.running_members, pod.running_members)
         if pod.runtime is not None:
             started_at = now_s() - pod.runtime.uptime

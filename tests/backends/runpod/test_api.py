@@ -24,7 +24,7 @@ from kedro_cloudtrain.backends.runpod.contract import Gpu, PodRequest
 from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError
 from kedro_cloudtrain.rehearsal import API_KEY
 
-STAND_STILL = "sh -c 'echo one; echo two; sleep 60'"
+STAND_STILL = "sh -c 'echo one; echo two; sleep 600'"
 
 
 def request(cloud: Cloud, name: str = "cloudtrain-a", **more: object) -> PodRequest:

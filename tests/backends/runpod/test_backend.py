@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+from typing import Any
 
 import pytest
 from support.cloud import SECRETS, Cloud
@@ -62,7 +63,7 @@ def _shorten_waits(backend: RunPodBackend) -> None:
     backend._api._pause = lambda seconds: time.sleep(min(seconds, 0.02))
 
 
-def on_first_pod(then: str = "time.sleep(60)") -> str:
+def on_first_pod(then: str = "time.sleep(600)") -> str:
     """Return the body of a script that, on its first pod only, writes the file `train-at-work` and then does something."""
     return f"""
         at_work = Path(os.environ["CLOUDTRAIN_VOLUME"]) / "train-at-work"
@@ -194,7 +195,7 @@ def test_a_script_that_is_killed_is_lost_with_the_signal(cloud: Cloud, backend) 
 
 def test_a_job_is_ended_at_its_deadline_with_all_its_processes(cloud: Cloud, backend) -> None:
     with pytest.raises(JobTimeoutError, match="timeout_s"):
-        cloud.run(backend, body="import subprocess\nsubprocess.Popen(['sleep', '60'])\ntime.sleep(60)", timeout_s=1)
+        cloud.run(backend, body="import subprocess\nsubprocess.Popen(['sleep', '600'])\ntime.sleep(600)", timeout_s=1)
     (receipt,) = cloud.receipts
     assert receipt.machines[0].ended == "jobtimeout"
 
@@ -405,7 +406,7 @@ def test_closing_terminates_every_pod_at_once(cloud: Cloud) -> None:
 
     def run(name: str) -> None:
         try:
-            cloud.run(backend, name, "time.sleep(60)")
+            cloud.run(backend, name, "time.sleep(600)")
         except CloudTrainError as error:
             errors.append(error)
 
@@ -433,11 +434,14 @@ def test_a_result_that_the_volume_shows_late_is_not_made_a_second_time(cloud: Cl
     assert len(cloud.runpod.pods) == 1
 
 
-def test_a_result_that_the_volume_shows_after_its_pod_has_stopped_is_the_jobs(cloud: Cloud, backend) -> None:
+def test_a_result_that_the_volume_shows_after_its_pod_has_stopped_is_the_jobs(
+    cloud: Cloud, backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kedro_cloudtrain.backends.runpod.remote_folder._RESULT_APPEARS_S", 60.0)
     done = """
         Path("result.json").write_text(json.dumps({"state": "succeeded", "attempt": os.environ["CLOUDTRAIN_ATTEMPT"]}))
         Path("done").touch()
-        time.sleep(60)
+        time.sleep(600)
     """
     job = cloud.job(body=done)
     late = StorageFault("GET", "result.json", 404, times=100_000)
@@ -449,30 +453,35 @@ def test_a_result_that_the_volume_shows_after_its_pod_has_stopped_is_the_jobs(cl
     (pod,) = cloud.runpod.pods.values()
     pod.fault = PodFault("errors")
     wait_until(lambda: backend._watch.sighting(pod.id).has_ended)
-    late.times = 2
+    with cloud.s3._lock:
+        late.times = 2
     thread.join(60)
     assert states == ["succeeded"]
     assert late.times == 0
     assert len(cloud.runpod.pods) == 1
 
 
-def test_a_job_that_another_client_takes_up_meanwhile_is_left_to_it(cloud: Cloud, backend, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("during", ["result_after_end", "send"])
+def test_a_job_that_another_client_takes_up_meanwhile_is_left_to_it(
+    cloud: Cloud, backend, monkeypatch: pytest.MonkeyPatch, during: str
+) -> None:
     # The first client is on another computer, and respects the claim of the second one.
     monkeypatch.setattr("kedro_cloudtrain.backends.runpod.backend.client_id", lambda folder: f"elsewhere/{folder.name}")
     job = cloud.job(body=UNTIL_GO_ON)
     backend.submit(job.request())
     wait_until(lambda: cloud.runpod.living)
     cloud.runpod.end_pods()
-    states, asked = list[str](), len(cloud.s3.requests)
-    thread = threading.Thread(target=lambda: states.append(backend.run(job.request(attach=True), Row("train", "", "")).state))
-    thread.start()
-    wait_until(lambda: any("result.json" in path for _, path in cloud.s3.requests[asked:]))
-    # While the first client looks for the result of the pod that is gone.
-    other = cloud.backend()
-    other.submit(job.request())
-    (cloud.bucket / GO_ON).touch()
-    thread.join(60)
-    assert states == ["succeeded"]
+    other, step = cloud.backend(), getattr(RemoteFolder, during)
+
+    def take_up_meanwhile(remote: RemoteFolder, *args: Any) -> Any:
+        monkeypatch.setattr(RemoteFolder, during, step)
+        result = step(remote, *args)
+        other.submit(job.request())
+        (cloud.bucket / GO_ON).touch()
+        return result
+
+    monkeypatch.setattr(RemoteFolder, during, take_up_meanwhile)
+    assert backend.run(job.request(attach=True), Row("train", "", "")).state == "succeeded"
     assert len(cloud.runpod.pods) == 2
     other.close()
 
@@ -486,7 +495,7 @@ def test_a_machine_is_told_to_end_though_this_computer_cannot_keep_a_copy(cloud:
 
 def test_a_pod_whose_job_was_revoked_terminates_itself(cloud: Cloud, backend) -> None:
     # The volume tells the pod, in case the API cannot be reached to terminate it.
-    job = cloud.job(body="time.sleep(60)")
+    job = cloud.job(body="time.sleep(600)", timeout_s=600)
     remote = RemoteFolder(job.folder, cloud.volume)
     remote.send()
     request = job.request()

@@ -62,7 +62,7 @@ def test_a_failure_and_its_log_are_downloaded_too(jobs: Cloud, backend: RunPodBa
 
 
 def test_a_job_that_is_revoked_ends(jobs: Cloud, backend: RunPodBackend) -> None:
-    job = jobs.job(body="time.sleep(60)", data=FRAME)
+    job = jobs.job(body="time.sleep(600)", data=FRAME, timeout_s=600)
     remote = remote_folder(job.folder, jobs.volume)
     remote.send()
     request = job.request()

@@ -142,10 +142,10 @@ def test_the_watchdog_terminates_a_pod_whatever_becomes_of_its_client(cloud: Clo
     # The pod is created by hand, with a short life, as if its client were gone.
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
 
-    job = cloud.job(body="import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(100)")
+    job = cloud.job(body="import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)")
     remote = RemoteFolder(job.folder, cloud.volume)
     remote.send()
-    remote.write_machine({"attempt": "abc", "timeout_s": 100, "lifetime_s": 1.5, "requirements": []})
+    remote.write_machine({"attempt": "abc", "timeout_s": 600, "lifetime_s": 1.5, "requirements": []})
     args = f"python3 /workspace/{remote.key('bootstrap.py')}"
     mounts = {"network": [{"volumeId": cloud.volume_id, "path": "/workspace"}]}
     environment = {"CLOUDTRAIN_ATTEMPT": "abc", "RUNPOD_API_BASE_URL": cloud.runpod.base_url}

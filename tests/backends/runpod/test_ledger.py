@@ -41,7 +41,7 @@ from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry, PodLedger
 ledger = PodLedger("account", Path(sys.argv[1]))
 ledger.open(LedgerEntry(name="pod", asked_at=time.time()))
 print("open", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

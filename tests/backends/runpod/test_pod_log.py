@@ -22,7 +22,7 @@ def write_log(cloud: Cloud, text: str) -> None:
 
 
 def test_a_log_continues_on_the_volume_where_its_stream_ended(cloud: Cloud) -> None:
-    pod = start(cloud, "sh -c 'echo one; echo two; sleep 60'")
+    pod = start(cloud, "sh -c 'echo one; echo two; sleep 600'")
     lines = PodLog(cloud.api, cloud.volume, JOB, pod.id).follow()
     assert [next(lines), next(lines)] == ["one", "two"]
     write_log(cloud, "one\ntwo\n\nthree\n")
@@ -31,7 +31,7 @@ def test_a_log_continues_on_the_volume_where_its_stream_ended(cloud: Cloud) -> N
 
 
 def test_the_log_of_a_pod_that_is_gone_is_the_volumes(cloud: Cloud) -> None:
-    pod = start(cloud, "sleep 60")
+    pod = start(cloud, "sleep 600")
     pod.end()
     write_log(cloud, "one\n\ntwo\n")
     log = PodLog(cloud.api, cloud.volume, JOB, pod.id)
@@ -39,6 +39,6 @@ def test_the_log_of_a_pod_that_is_gone_is_the_volumes(cloud: Cloud) -> None:
 
 
 def test_a_job_without_a_log_has_no_lines(cloud: Cloud) -> None:
-    pod = start(cloud, "sleep 60")
+    pod = start(cloud, "sleep 600")
     pod.end()
     assert list(PodLog(cloud.api, cloud.volume, JOB, pod.id).follow()) == []

@@ -32,7 +32,7 @@ import os, time
 from pathlib import Path
 
 Path(os.environ["CLOUDTRAIN_VOLUME"], "at-work").write_text("yes")
-time.sleep(60)
+time.sleep(600)
 """
 
 # The background jobs of a shell ignore Ctrl-C, and so do their children. This one obeys it, as in a terminal.

@@ -231,7 +231,7 @@ def test_a_dear_pod_is_ended_while_the_volume_is_silent(
 
     def run() -> None:
         with contextlib.suppress(CloudTrainError):
-            cloud.run(backend, body="time.sleep(60)", gpu=L4[:1], timeout_s=600, retries=0, **limits)
+            cloud.run(backend, body="time.sleep(600)", gpu=L4[:1], timeout_s=600, retries=0, **limits)
 
     running = threading.Thread(target=run)
     running.start()
