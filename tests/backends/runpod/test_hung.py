@@ -74,10 +74,10 @@ def ended(process: subprocess.Popen[str], number: signal.Signals) -> tuple[float
 
 
 def test_a_run_whose_volume_hangs_ends_soon_and_without_its_pod(shop: Project, cloud: Cloud) -> None:
-    # The pod is there, and the client hangs before it watches the pod.
+    # The pod is there, and the client hangs before it watches the pod: as it writes the pod's id beside its claim.
     hang(cloud, "machine.json")
     cloud.s3.faults.insert(0, StorageFault("PUT", "machine.json", 0, times=1))
-    cloud.s3.faults.insert(0, StorageFault("GET", "machine.json", 0, times=3))
+    cloud.s3.faults.insert(0, StorageFault("GET", "machine.json", 0, times=999))
     process = start(shop)
     wait_until(lambda: len(cloud.runpod.living) == 1)
     seconds, output = ended(process, signal.SIGTERM)
