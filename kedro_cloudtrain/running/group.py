@@ -158,10 +158,12 @@ class GroupBackend:
         try:
             taken = machine.hand_in([member])
         except Exception as error:  # noqa: BLE001  # whatever it is, such as a full disk: nobody else ends the wait of the job's thread
-            # The machine gets no more of them, nor waits for any.
-            self._close(machine)
             text = f"{member.job} cannot be passed to the machine of {self._label}: {error}"
             member.end(error if isinstance(error, CloudTrainError) else BackendError(text))
+            # The machine gets no more of them, nor waits for any; what cannot be closed ends itself later.
+            self._forget(machine)
+            with contextlib.suppress(OSError):
+                self._close(machine)
             return True
         if taken:
             logger.log(self._log_level, "%s goes to a machine that is kept  [%s]", member.job, machine.folder.name, extra={"markup": False})

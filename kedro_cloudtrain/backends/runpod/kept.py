@@ -110,8 +110,7 @@ class KeptPodJob:
             attempt = machine.attempt or ""
             # Asked before the volume: a pod that has ended by then has written its result, or never will.
             pod = api.pod(machine.pod) if attempt and machine.pod is not None else None
-            # Of a cluster, the first machine may still write why it cannot go on.
-            has_pod_ended = bool(attempt) and machine.pod is not None and (pod is None or (pod.has_ended and not pod.running_members))
+            has_pod_ended = bool(attempt) and machine.pod is not None and (pod is None or pod.has_ended)
             if pod is not None and pod.cost > dearest and (warning := over_limit(self.folder.name, machine, pod, api.now())):
                 logger.warning("%s", warning, extra={"markup": False})
                 dearest = pod.cost
