@@ -160,10 +160,8 @@ class GroupBackend:
         except Exception as error:  # noqa: BLE001  # whatever it is, such as a full disk: nobody else ends the wait of the job's thread
             text = f"{member.job} cannot be passed to the machine of {self._label}: {error}"
             member.end(error if isinstance(error, CloudTrainError) else BackendError(text))
-            # The machine gets no more of them, nor waits for any; what cannot be closed ends itself later.
-            self._forget(machine)
-            with contextlib.suppress(OSError):
-                self._close(machine)
+            # The machine gets no more of them, nor waits for any.
+            self._close(machine)
             return True
         if taken:
             logger.log(self._log_level, "%s goes to a machine that is kept  [%s]", member.job, machine.folder.name, extra={"markup": False})
@@ -372,6 +370,6 @@ class GroupBackend:
     def _close(self, machine: GroupMachine) -> None:
         try:
             machine.close()
-        except CloudTrainError as error:
+        except (CloudTrainError, OSError) as error:
             logger.warning("%s ends itself later: %s", machine.folder.name, error, extra={"markup": False})
         self._forget(machine)

@@ -10,8 +10,6 @@ from kedro_cloudtrain.backends.runpod.contract import CLUSTER_PREFIX, Cluster, P
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_ENDED = ("ERROR", "EXITED", "TERMINATED")
-
 
 class ClusterPod(Pod):
     """A cluster as one pod.
@@ -61,7 +59,7 @@ def as_pod(cluster: Cluster, members: Sequence[Pod]) -> ClusterPod:
     machines = cluster.compute.pod_count or len(members)
     running = sum(pod.status == "RUNNING" for pod in members)
     waiting = next((pod.status for pod in members if pod.status != "RUNNING"), "PROVISIONING")
-    ended = next((pod.status for pod in members if pod.status in _ENDED), None)
+    ended = next((pod.status for pod in members if pod.has_ended), None)
     # What is not terminated altogether is still paid for.
     state = "ERROR" if ended == "TERMINATED" else ended
     return ClusterPod(

@@ -130,7 +130,7 @@ def test_a_cluster_with_a_fault_is_ended_as_a_whole_and_another_is_taken(cloud: 
         while not os.path.exists("/workspace/second"):
             time.sleep(0.05)
     """
-    backend = cloud.backend()
+    backend = cloud.backend(heartbeat_lost_s=30.0)
     if kind == "dear":
         with pytest.raises(CapacityError, match="over max_price_per_hour_usd 2"):
             cloud.run(backend, max_price_per_hour_usd=2.0, wait_for_capacity_s=0, **CLUSTER)
