@@ -69,7 +69,8 @@ class GroupBackend:
         self._spread = spread
         self._log_level = logging.DEBUG if quiet else logging.INFO
         self._lock = threading.Lock()
-        self._open: list[GroupMachine] = []
+        # Those that are kept, until they have ended: one that takes no more jobs may have some that are to be ended.
+        self._kept: list[GroupMachine] = []
         # Jobs that no machine has got yet.
         self._unplaced: set[Member] = set()
         self._backlog: list[Member] = []
@@ -112,7 +113,7 @@ class GroupBackend:
         Raises:
             BackendError: the machine cannot be told so.
         """
-        for machine in self._machines_open():
+        for machine in self._machines_kept():
             machine.end(job)
 
     def expect_no_more(self) -> None:
@@ -122,7 +123,7 @@ class GroupBackend:
 
     def release(self) -> None:
         """Let each machine that is kept end at once, or once it has done the jobs that it has."""
-        for machine in self._machines_open():
+        for machine in self._machines_kept():
             self._close(machine)
 
     def _join(self, member: Member) -> Member:
@@ -143,7 +144,7 @@ class GroupBackend:
 
     def _hand_in_at_once(self, member: Member) -> bool:
         """Hand a job in to a machine that is open; return whether there was one, or another client's machine has done the job."""
-        if not any(self._may_take(machine, member) for machine in self._machines_open()):
+        if not any(self._may_take(machine, member) for machine in self._machines_kept()):
             return False
         if self._done_by_other_machine(member) or self._hand_in(member):
             self.gathering.leave()
@@ -151,7 +152,7 @@ class GroupBackend:
         return False
 
     def _hand_in(self, member: Member) -> bool:
-        return any(self._may_take(machine, member) and self._hand_in_to(machine, member) for machine in self._machines_open())
+        return any(self._may_take(machine, member) and self._hand_in_to(machine, member) for machine in self._machines_kept())
 
     def _hand_in_to(self, machine: GroupMachine, member: Member) -> bool:
         """Hand a job in to a machine; return whether that has taken it, or nobody knows."""
@@ -290,7 +291,9 @@ class GroupBackend:
                 member.end()
             unfinished = unfinished or machine.finish()
         finally:
-            self._forget(machine)
+            with self._lock:
+                if machine in self._kept:
+                    self._kept.remove(machine)
             if watcher.machines:
                 run.receipts.append(self._receipt(folder.name, watcher, state, time.monotonic() - began, result))
         return unfinished
@@ -318,16 +321,11 @@ class GroupBackend:
         machine.open(request, self._run.backend, watcher)
         if request.keep_s:
             with self._lock:
-                self._open.append(machine)
+                self._kept.append(machine)
 
-    def _forget(self, machine: GroupMachine) -> None:
+    def _machines_kept(self) -> list[GroupMachine]:
         with self._lock:
-            if machine in self._open:
-                self._open.remove(machine)
-
-    def _machines_open(self) -> list[GroupMachine]:
-        with self._lock:
-            return list(self._open)
+            return list(self._kept)
 
     def _find_next(self, machine: GroupMachine) -> None:
         """Pass a job to a machine that has none any more; where none is to come, or a slot is wanted, let it end."""
@@ -354,7 +352,7 @@ class GroupBackend:
 
     def _make_room(self) -> None:
         """Free the slots of machines that have no job."""
-        for machine in self._machines_open():
+        for machine in self._machines_kept():
             if machine.is_idle:
                 self._find_next(machine)
 
@@ -372,4 +370,3 @@ class GroupBackend:
             machine.close()
         except (CloudTrainError, OSError) as error:
             logger.warning("%s ends itself later: %s", machine.folder.name, error, extra={"markup": False})
-        self._forget(machine)

@@ -58,6 +58,8 @@ class GroupMachine:
         self._watcher: GroupWatcher | None = None
         self._batches = 0
         self._is_closed = not self._keep_s
+        # Whether the machine still waits for more jobs, since nothing has told it that none will come.
+        self._is_end_due = False
 
     @functools.cached_property
     def folder(self) -> JobFolder:
@@ -165,20 +167,20 @@ class GroupMachine:
         """Let the machine end once it has done its jobs; the client passes no more to it.
 
         Raises:
-            BackendError: it cannot be told so, and ends itself later.
+            BackendError: it cannot be told so, and ends itself later; the next call tries again.
         """
         with self._lock:
-            if self._is_closed:
-                return
+            self._is_end_due = self._is_end_due or not self._is_closed
             self._is_closed = True
-            if self._request is not None and self._backend is not None:
+            if self._is_end_due and self._request is not None and self._backend is not None:
                 content = {"run": self._run, "batches": self._batches}
                 self._backend.deliver(self._request, {self.folder.closing: json.dumps(content).encode()})
+                self._is_end_due = False
 
     def finish(self) -> list[Member]:
         """Take no more jobs, since the machine is over, and return those that it has not done."""
         with self._lock:
-            self._is_closed = True
+            self._is_closed, self._is_end_due = True, False
             return self.unfinished
 
     def finish_lost(self, error: CloudTrainError) -> list[Member]:

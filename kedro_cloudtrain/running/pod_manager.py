@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kedro_cloudtrain.backends.runpod.account import connect
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import budget_of
+from kedro_cloudtrain.backends.runpod.claim import Claim
 from kedro_cloudtrain.backends.runpod.launching import Launcher
 from kedro_cloudtrain.backends.runpod.offers import choose
 from kedro_cloudtrain.backends.runpod.pace import Pace
@@ -141,7 +142,8 @@ class RunPodPodManager:
         self._settle_ended()
         remote.send()
         request = prepared.request(resume=True)
-        placement = self._launcher.launch(request, remote, Spending(request, self._budget), detached=True)
+        claim = Claim(remote, is_contested=request.attach)
+        placement = self._launcher.launch(request, claim, Spending(request, self._budget), detached=True)
         with self._lock:
             self._launched[placement.pod_id] = _Launched(remote, placement)
         return {

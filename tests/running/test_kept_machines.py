@@ -259,6 +259,18 @@ def test_a_job_that_breaks_ends_only_itself(tmp_path: Path) -> None:
         assert len(machines_of(site)) == 1
 
 
+def test_a_job_of_a_machine_that_takes_no_more_jobs_can_be_ended(tmp_path: Path) -> None:
+    with on_this_computer(tmp_path) as site:
+        group = site.group()
+        ended = site.start(group, site.job("ended", "time.sleep(600)", timeout_s=600))
+        wait_until(lambda: len(ran(site.jobs["ended"], site)) == 1)
+        group.release()
+        group.end(site.jobs["ended"].folder.name)
+        with pytest.raises(JobCancelledError, match="was ended"):
+            ended.result(60)
+        wait_until(lambda: site.is_free)
+
+
 def test_a_job_that_the_deadline_of_the_machine_cuts_short_has_its_own_time_elsewhere(tmp_path: Path) -> None:
     with on_this_computer(tmp_path) as site:
         group = site.group(keep_s=5.0)
@@ -360,23 +372,30 @@ def test_who_waits_for_a_job_on_a_pod_does_not_wait_for_what_the_pod_is_kept_for
         assert len(cloud.runpod.living) == 1
 
 
-def test_a_job_that_cannot_be_brought_to_its_machine_fails_and_the_next_one_gets_another(cloud: Cloud) -> None:
+@pytest.mark.parametrize("refusals", [pytest.param(1, id="the job"), pytest.param(2, id="and the machine's end")])
+def test_a_job_that_cannot_be_brought_to_its_machine_fails_and_the_next_one_gets_another(cloud: Cloud, refusals: int) -> None:
     with on_pods(cloud) as site:
         group = site.group(600.0)
         site.start(group, site.job("first", timeout_s=600)).result(60)
         with pytest.MonkeyPatch.context() as patch:
             deliver = site.run.backend.deliver
 
-            def refuse_once(*_: object) -> None:
-                patch.setattr(site.run.backend, "deliver", deliver)
-                raise ApiError("no answer")
+            left = iter(range(refusals))
 
-            patch.setattr(site.run.backend, "deliver", refuse_once)
+            def refuse(*args: Any) -> None:
+                if next(left, None) is not None:
+                    raise ApiError("no answer")
+                deliver(*args)
+
+            patch.setattr(site.run.backend, "deliver", refuse)
             with pytest.raises(ApiError, match="no answer"):
                 site.start(group, site.job("second", timeout_s=600)).result(60)
             assert site.start(group, site.job("third", timeout_s=600)).result(60)["rmse"] == 1.5
         first, _ = cloud.runpod.pods.values()
-        # It was told that the second job does not come.
+        # It was told that the second job does not come, at the latest when the group is over.
+        if refusals > 1:
+            assert not first.gone
+            group.release()
         wait_until(lambda: first.gone)
 
 

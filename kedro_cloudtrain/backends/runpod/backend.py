@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import Budget, worst_usd
+from kedro_cloudtrain.backends.runpod.claim import Claim, ClaimedError, client_id
 from kedro_cloudtrain.backends.runpod.clock import now_s
 from kedro_cloudtrain.backends.runpod.clusters import is_cluster
 from kedro_cloudtrain.backends.runpod.following import Following, HostFaultError, PodLostError
 from kedro_cloudtrain.backends.runpod.kept import KeptPodJob, living_pod
-from kedro_cloudtrain.backends.runpod.launching import ClaimedError, Launcher, client_id
+from kedro_cloudtrain.backends.runpod.launching import Launcher
 from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry
 from kedro_cloudtrain.backends.runpod.offers import Candidate
 from kedro_cloudtrain.backends.runpod.pace import Pace
@@ -102,14 +103,14 @@ class RunPodBackend:
 
     def _run(self, request: JobRequest, watcher: Watcher, spending: Spending) -> JobResult:
         remote = remote_folder(request.folder, self._volume)
+        claim = Claim(remote, is_contested=request.attach)
         watcher.moved(request.folder.name, JobState.STARTING)
         lost: list[tuple[str, str]] = []
         faults: Counter[str] = Counter()
-        dear, sent = dict[str, str](), False
+        dear, sent, looks = dict[str, str](), False, request.attach
         while len(lost) <= request.settings.retries:
             try:
-                # A pod that was found too dear is being ended: nobody attaches to it.
-                placement = self._attached(request, remote, spending) if request.attach and not dear else None
+                placement = self._attached(request, claim, spending) if looks else None
             except _FinishedError as finished:
                 remote.fetch(finished.result)
                 return finished.result
@@ -117,10 +118,13 @@ class RunPodBackend:
                 try:
                     if not sent:
                         sent = True
-                        self._send(request, remote, watcher, spending)
+                        # The node's limit is that of both pods.
+                        self._preparing.prepare(request, lambda preparation: self._run(preparation, watcher, spending))
+                        remote.send()
                     faulty = [machine for machine, count in faults.items() if count >= _FAULTS_OF_A_KIND]
-                    placement = self._launcher.launch(request, remote, spending, faulty, dear)
+                    placement = self._launcher.launch(request, claim, spending, faulty, dear)
                 except ClaimedError:
+                    looks = True
                     continue
             ended = "cancelled"
             remote.rewind()
@@ -129,6 +133,7 @@ class RunPodBackend:
                 ended = "done"
             except DearPodError as error:
                 ended = error.message
+                looks = False  # Nobody attaches to it while it is being ended.
                 dear[str(placement.candidate)] = ended
                 logger.warning("%s: pod %s is %s: it is ended", request.folder.name, placement.pod_id, ended, extra={"markup": False})
                 watcher.moved(request.folder.name, JobState.STARTING)
@@ -142,7 +147,7 @@ class RunPodBackend:
                 ended = type(error).__name__.removesuffix("Error").lower()
                 raise
             finally:
-                self._end(remote, placement, spending, ended)
+                self._end(claim, placement, spending, ended)
             if ended == "done":
                 return result
             _check_wanted(request, ended)
@@ -150,19 +155,6 @@ class RunPodBackend:
             f"{request.folder.name} was lost on {counted(len(lost), 'pod')}: {_by_reason(lost)}.\n"
             f"What they wrote: kedro cloudtrain logs {request.folder.name}"
         )
-
-    def _send(self, request: JobRequest, remote: RemoteFolder, watcher: Watcher, spending: Spending) -> None:
-        """Make the job's environment and send its files.
-
-        Raises:
-            ClaimedError: another client has taken the job up meanwhile.
-        """
-        attempt = remote.machine().attempt if request.attach else None
-        # The node's limit is that of both pods.
-        self._preparing.prepare(request, lambda preparation: self._run(preparation, watcher, spending))
-        remote.send()
-        if request.attach and remote.machine().attempt != attempt:
-            raise ClaimedError(f"{request.folder.name} was taken up by another client.")
 
     def _follow(self, request: JobRequest, remote: RemoteFolder, placement: Placement, watcher: Watcher, spending: Spending) -> JobResult:
         """Follow a pod to its job's result."""
@@ -178,13 +170,17 @@ class RunPodBackend:
 
     def submit(self, request: JobRequest) -> None:
         """Start a job on a pod and leave it running; a pod that works on it already is left alone."""
-        remote = remote_folder(request.folder, self._volume)
-        with contextlib.suppress(ClaimedError, _FinishedError):
-            spending = Spending(request, self._budget)
-            if request.attach and self._attached(request, remote, spending, detached=True) is not None:
-                return
-            remote.send()
-            self._launcher.launch(request, remote, spending, detached=True)
+        claim = Claim(remote_folder(request.folder, self._volume), is_contested=request.attach)
+        spending, placement = Spending(request, self._budget), None
+        while placement is None:
+            with contextlib.suppress(ClaimedError):
+                try:
+                    placement = self._attached(request, claim, spending, detached=True) if request.attach else None
+                except _FinishedError:
+                    return
+                if placement is None:
+                    claim.remote.send()
+                    placement = self._launcher.launch(request, claim, spending, detached=True)
 
     def deliver(self, request: JobRequest, files: Mapping[Path, bytes], members: Sequence[JobFolder] = ()) -> None:
         """Write further files of a job's folder to the volume, those last by which the pod finds the others."""
@@ -246,17 +242,18 @@ class RunPodBackend:
             ),
         ]
 
-    def _attached(self, request: JobRequest, remote: RemoteFolder, spending: Spending, *, detached: bool = False) -> Placement | None:
+    def _attached(self, request: JobRequest, claim: Claim, spending: Spending, *, detached: bool = False) -> Placement | None:
         """Return the pod that works on the job already, for a client that is gone or on another computer; None where there is none.
 
         Raises:
             _FinishedError: the job has just been finished.
             BudgetExceededError: the pod is dearer than this client may pay for.
         """
+        remote = claim.remote
         while not self._closed.is_set():
             machine = remote.machine()
             attempt = machine.attempt
-            if not attempt or not machine.name:
+            if not attempt:
                 return None
             pod = living_pod(self._api, machine)
             if pod is not None:
@@ -267,12 +264,11 @@ class RunPodBackend:
                 raise _FinishedError(result)
             if remote.machine().attempt != attempt:
                 continue  # Another client has taken the job up in the meantime.
-            if result is not None:
-                return None
             # A claim without a pod: of a client that held this job's lock, and so is gone, or of one on another computer.
             age_s = time.time() - machine.claimed_at
             own = machine.client == client_id(request.folder)
-            if machine.pod or own or not -_CLOCKS_S < age_s < self._pace.claim_holds_s:
+            if result is not None or machine.pod or own or not -_CLOCKS_S < age_s < self._pace.claim_holds_s:
+                claim.note_over(attempt)
                 return None
             logger.info("%s is claimed by another client: waiting for its pod", request.folder.name)
             self._closed.wait(1.0)
@@ -307,7 +303,7 @@ class RunPodBackend:
         logger.info("%s is running on pod %s already: attached to it", request.folder.name, pod.id)
         return placement
 
-    def _end(self, remote: RemoteFolder, placement: Placement, spending: Spending, ended: str) -> None:
+    def _end(self, claim: Claim, placement: Placement, spending: Spending, ended: str) -> None:
         """Make sure that the pod ends, and record what it was used for; until it is gone it counts with what it may cost."""
         sighting = self._watch.sighting(placement.pod_id)
 
@@ -334,7 +330,7 @@ class RunPodBackend:
         if is_done:
             return
         with contextlib.suppress(CloudTrainError):
-            self._launcher.revoke(remote, placement.attempt)
+            claim.release(placement.attempt)
 
 
 def _has_all_members(request: JobRequest, remote: RemoteFolder) -> bool:

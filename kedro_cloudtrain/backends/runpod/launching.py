@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import secrets
-import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from kedro_cloudtrain.backends.runpod.budget import pod_time_s, worst_usd
+from kedro_cloudtrain.backends.runpod.claim import client_id
 from kedro_cloudtrain.backends.runpod.clock import now_s
 from kedro_cloudtrain.backends.runpod.contract import PodRequest
 from kedro_cloudtrain.backends.runpod.environments import Environments
@@ -34,12 +33,12 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.backends.backend import JobRequest
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
+    from kedro_cloudtrain.backends.runpod.claim import Claim
     from kedro_cloudtrain.backends.runpod.contract import Pod
     from kedro_cloudtrain.backends.runpod.offers import Candidate
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.backends.runpod.spending import Spending
     from kedro_cloudtrain.backends.runpod.watching import PodWatch
-    from kedro_cloudtrain.jobs.folder import JobFolder
     from kedro_cloudtrain.storage.s3 import S3Store
 
 logger = logging.getLogger("kedro.cloudtrain")
@@ -50,10 +49,6 @@ _FORBIDDEN = 403
 _UNKNOWN_FIELD = (400, 422)
 # A host has more than this for each GPU: what needs less asks for nothing.
 _ANY_HOST_GB = 16.0
-
-
-class ClaimedError(CloudTrainError):
-    """Another client has claimed the job at the same moment."""
 
 
 class Launcher:
@@ -88,7 +83,7 @@ class Launcher:
     def launch(
         self,
         request: JobRequest,
-        remote: RemoteFolder,
+        claim: Claim,
         spending: Spending,
         faulty: Collection[str] = (),
         dear: Mapping[str, str] | None = None,
@@ -99,7 +94,7 @@ class Launcher:
 
         Args:
             request: the job.
-            remote: its folder on the volume.
+            claim: this client's claim on it.
             spending: what its pods cost, or may still cost.
             faulty: the kinds of machines whose hosts could not do the job; they come last.
             dear: the kinds of machines that have turned out to cost more than is allowed, with the reason; they are not taken.
@@ -109,7 +104,7 @@ class Launcher:
             CapacityError: no machine is free.
             ConfigError: no releases of the packages meet the requirements.
             BudgetExceededError: the pod could cost more than was allowed.
-            ClaimedError: another client has claimed the job at the same moment.
+            ClaimedError: another client has claimed the job.
             BackendError: RunPod refuses.
         """
         settings = request.settings
@@ -127,7 +122,7 @@ class Launcher:
                         self._check_open(request)
                         locked[on_gpu] = with_releases(request, on_gpu=on_gpu)
                     self._check_open(request)  # A lock takes its time.
-                    return self._create(locked[on_gpu], remote, candidate, spending, detached=detached)
+                    return self._create(locked[on_gpu], claim, candidate, spending, detached=detached)
                 except CapacityError:
                     refusal = (str(candidate), "no instances")
                 except DearPodError as error:
@@ -154,14 +149,7 @@ class Launcher:
         if self._closed.is_set():
             raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
 
-    def revoke(self, remote: RemoteFolder, attempt: str) -> None:
-        """Take the job from an attempt, unless another client has it by now."""
-        if remote.machine().attempt == attempt:
-            remote.revoke()
-
-    def _create(
-        self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, spending: Spending, *, detached: bool = False
-    ) -> Placement:
+    def _create(self, request: JobRequest, claim: Claim, candidate: Candidate, spending: Spending, *, detached: bool = False) -> Placement:
         settings, job = request.settings, request.folder.name
         attempt = secrets.token_hex(4)
         name = pod_name(self._prefix, job, attempt)
@@ -191,9 +179,8 @@ class Launcher:
 
         try:
             # On the volume before the pod is created: whatever happens then, the volume tells what was asked for.
-            remote.write_machine(machine)
-            self._check_claim(request, remote, attempt)
-            pod_request = self._pod_request(request, remote, candidate, machine)
+            claim.make(machine, self._closed, self._pace.claim_s)
+            pod_request = self._pod_request(request, claim.remote, candidate, machine)
             pod = self._watch.create(entry, ask, settle)
         finally:
             if pod is None:
@@ -201,7 +188,7 @@ class Launcher:
                     spending.release(name)
                 # If a pod was created after all, it must not begin.
                 with contextlib.suppress(CloudTrainError):
-                    self.revoke(remote, attempt)
+                    claim.release(attempt)
         offered = candidate.usd_per_hour
         placement = Placement(pod.id, name, attempt, candidate, offered, lifetime_s, created_at, settings.startup_timeout_s)
         try:
@@ -209,13 +196,13 @@ class Launcher:
             if usd_per_hour > offered + CENT_USD:
                 spending.bill(placement, usd_per_hour)
             billed = {"usd_per_hour": usd_per_hour, **_deadlines(request, placement.lifetime_s)}
-            remote.write_machine({**machine, **billed, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
+            claim.remote.write_machine({**machine, **billed, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
         except BaseException as error:
             spending.note_end(placement, error.message if isinstance(error, DearPodError) else "not used")
             if self._watch.terminate(pod.id, lambda: spending.settle(placement)):
                 spending.settle(placement)
             with contextlib.suppress(CloudTrainError):
-                self.revoke(remote, attempt)
+                claim.release(attempt)
             raise
         if machine["environment"] and self._volume.mounted:
             Environments(self._volume).remember(machine["environment"])
@@ -277,14 +264,6 @@ class Launcher:
             "uv": uv_release(),
         }
 
-    def _check_claim(self, request: JobRequest, remote: RemoteFolder, attempt: str) -> None:
-        """Let only one of two clients that start the same job at the same moment continue: the one that wrote last."""
-        if not request.attach:
-            return
-        self._closed.wait(self._pace.claim_s)
-        if remote.machine().attempt not in (None, attempt):
-            raise ClaimedError(f"{request.folder.name} was claimed by another client at the same moment.")
-
     def _pod_request(self, request: JobRequest, remote: RemoteFolder, candidate: Candidate, machine: dict[str, Any]) -> PodRequest:
         settings = request.settings
         api_base_url = os.environ.get("RUNPOD_API_BASE_URL")
@@ -320,9 +299,3 @@ class Launcher:
 def _deadlines(request: JobRequest, lifetime_s: float) -> dict[str, float]:
     """Return when a pod ends its job, and when it ends itself, in seconds, as `machine.json` names them."""
     return {"timeout_s": min(request.timeout_s, lifetime_s), "lifetime_s": lifetime_s}
-
-
-def client_id(folder: JobFolder) -> str:
-    """Return what identifies a client that claims a job: the place of the lock that it holds on the job."""
-    place = f"{socket.gethostname()} {folder.path.resolve()}"
-    return hashlib.sha256(place.encode()).hexdigest()[:12]

@@ -7,8 +7,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from kedro_cloudtrain.backends.runpod.claim import client_id
 from kedro_cloudtrain.backends.runpod.environments import Environments
-from kedro_cloudtrain.backends.runpod.launching import client_id
 from kedro_cloudtrain.backends.runpod.releases import with_releases
 from kedro_cloudtrain.errors import CapacityError, JobLostError, JobTimeoutError
 from kedro_cloudtrain.jobs.environment_name import environment_name

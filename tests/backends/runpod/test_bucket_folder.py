@@ -14,6 +14,7 @@ from support.waiting import wait_until
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
 from kedro_cloudtrain.backends.runpod.bucket_folder import remote_folder
 from kedro_cloudtrain.backends.runpod.budget import Budget
+from kedro_cloudtrain.backends.runpod.claim import Claim
 from kedro_cloudtrain.backends.runpod.spending import Spending
 from kedro_cloudtrain.errors import JobFailedError
 from kedro_cloudtrain.rehearsal import API_KEY, SECRET_KEY
@@ -66,7 +67,7 @@ def test_a_job_that_is_revoked_ends(jobs: Cloud, backend: RunPodBackend) -> None
     remote = remote_folder(job.folder, jobs.volume)
     remote.send()
     request = job.request()
-    placement = backend._launcher.launch(request, remote, Spending(request, Budget()))
+    placement = backend._launcher.launch(request, Claim(remote, is_contested=False), Spending(request, Budget()))
     wait_until(lambda: remote.heartbeat(placement.attempt) is not None)
     remote.revoke()
     wait_until(lambda: not jobs.runpod.living)

@@ -1,0 +1,75 @@
+"""A client's claim on a job, by which one of several clients that want the job pays for a pod."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+from kedro_cloudtrain.errors import CloudTrainError
+
+if TYPE_CHECKING:
+    import threading
+
+    from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
+    from kedro_cloudtrain.jobs.folder import JobFolder
+
+
+class ClaimedError(CloudTrainError):
+    """Another client has claimed the job."""
+
+
+class Claim:
+    """A client's claim on a job, in the job's `machine.json` on the volume.
+
+    S3 writes without a condition, so a claim is made in three steps: no other client's attempt stands there, this client's is written,
+    and a moment later it still stands.
+
+    Args:
+        remote: the job's folder on the volume.
+        is_contested: whether other clients' claims count; otherwise the job is done anew, even if another client's pod works on it.
+    """
+
+    def __init__(self, remote: RemoteFolder, *, is_contested: bool) -> None:
+        self.remote = remote
+        self._is_contested = is_contested
+        self._over: set[str] = set()
+
+    def note_over(self, attempt: str) -> None:
+        """Note that an attempt is over, this client's or another's, so that it does not stand in the way of the next one."""
+        self._over.add(attempt)
+
+    def make(self, machine: dict[str, Any], closed: threading.Event, settles_s: float) -> None:
+        """Claim the job for an attempt.
+
+        Args:
+            machine: the content of `machine.json`, which names the attempt.
+            closed: shortens the wait as soon as it is set.
+            settles_s: the time after which another client that claims the job at the same moment has written its claim, too.
+
+        Raises:
+            ClaimedError: another client has claimed the job since this client has looked, or at the same moment.
+        """
+        attempt = str(machine["attempt"])
+        if self._is_contested:
+            self._check({None, "", *self._over})
+        self.note_over(attempt)  # No later attempt of this client has to respect it.
+        self.remote.write_machine(machine)
+        if self._is_contested:
+            closed.wait(settles_s)
+            self._check({None, attempt})
+
+    def release(self, attempt: str) -> None:
+        """Take the job from an attempt, unless another client has it by now."""
+        if self.remote.machine().attempt == attempt:
+            self.remote.revoke()
+
+    def _check(self, expected: set[str | None]) -> None:
+        if self.remote.machine().attempt not in expected:
+            raise ClaimedError(f"{self.remote.folder.name} has been claimed by another client.")
+
+
+def client_id(folder: JobFolder) -> str:
+    """Return what identifies a client that claims a job: the place of the lock that it holds on the job."""
+    place = f"{socket.gethostname()} {folder.path.resolve()}"
+    return hashlib.sha256(place.encode()).hexdigest()[:12]
