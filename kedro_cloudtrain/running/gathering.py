@@ -94,7 +94,7 @@ class Gathering:
                 self._changed.wait(_TOGETHER_S - quiet_s if self._expected <= 0 else None)
 
     @property
-    def is_empty(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether no announced node is left whose job may still join."""
         return self._expected <= 0
 

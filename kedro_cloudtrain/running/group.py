@@ -69,7 +69,7 @@ class GroupBackend:
         self._spread = spread
         self._log_level = logging.DEBUG if quiet else logging.INFO
         self._lock = threading.Lock()
-        # Those that are kept, until they have ended: one that takes no more jobs may have some that are to be ended.
+        # The machines that are kept, until each has ended: one that takes no more jobs may still have jobs to end.
         self._kept: list[GroupMachine] = []
         # Jobs that no machine has got yet.
         self._unplaced: set[Member] = set()
@@ -124,7 +124,7 @@ class GroupBackend:
     def release(self) -> None:
         """Let each machine that is kept end at once, or once it has done the jobs that it has."""
         for machine in self._machines_kept():
-            self._close(machine)
+            self._close(machine, again=True)
 
     def _join(self, member: Member) -> Member:
         with self._lock:
@@ -302,7 +302,7 @@ class GroupBackend:
         return contextlib.nullcontext() if has_slot else self._run.slots.hold(machine.folder.name, detached=machine.detached)
 
     def _receipt(self, job: str, watcher: GroupWatcher, state: JobState, total_s: float, result: JobResult | None) -> Receipt:
-        watcher.busied()
+        watcher.end_idling()
         idle_s = watcher.idle_s if result is None else result.seconds.get("idle", 0.0)
         return Receipt(
             self._label,
@@ -359,14 +359,15 @@ class GroupBackend:
     def _is_over(self) -> bool:
         """Return whether no job of the group is to come, nor waits for a machine."""
         with self._lock:
-            return self._is_last and not self._unplaced and not self._backlog and self.gathering.is_empty
+            return self._is_last and not self._unplaced and not self._backlog and self.gathering.is_settled
 
     def _settled(self) -> None:
         if self._is_over():
-            self.release()
+            for machine in self._machines_kept():
+                self._close(machine)
 
-    def _close(self, machine: GroupMachine) -> None:
+    def _close(self, machine: GroupMachine, *, again: bool = False) -> None:
         try:
-            machine.close()
+            machine.close(again=again)
         except (CloudTrainError, OSError) as error:
             logger.warning("%s ends itself later: %s", machine.folder.name, error, extra={"markup": False})

@@ -58,7 +58,7 @@ class GroupMachine:
         self._watcher: GroupWatcher | None = None
         self._batches = 0
         self._is_closed = not self._keep_s
-        # Whether the machine still waits for more jobs, since nothing has told it that none will come.
+        # Whether the machine has yet to be told that no more jobs will come.
         self._is_end_due = False
 
     @functools.cached_property
@@ -144,7 +144,7 @@ class GroupMachine:
                 return False
             self.members += members
             if self._watcher is not None:
-                self._watcher.busied()
+                self._watcher.end_idling()
             self._write_spec()
             folders = [member.request.folder for member in members]
             for folder in folders:
@@ -163,31 +163,41 @@ class GroupMachine:
         folder = member.request.folder
         backend.deliver(member.request, {folder.ending: json.dumps({"run": self._run}).encode()})
 
-    def close(self) -> None:
+    def close(self, *, again: bool = False) -> None:
         """Let the machine end once it has done its jobs; the client passes no more to it.
 
+        Args:
+            again: whether it is told so again, where that has failed before.
+
         Raises:
-            BackendError: it cannot be told so, and ends itself later; the next call tries again.
+            BackendError: it cannot be told so, and ends itself later.
         """
         with self._lock:
-            self._is_end_due = self._is_end_due or not self._is_closed
+            is_due = not self._is_closed or (again and self._is_end_due)
             self._is_closed = True
-            if self._is_end_due and self._request is not None and self._backend is not None:
-                content = {"run": self._run, "batches": self._batches}
-                self._backend.deliver(self._request, {self.folder.closing: json.dumps(content).encode()})
-                self._is_end_due = False
+            request, backend = self._request, self._backend
+            if not is_due or request is None or backend is None:
+                return
+            self._is_end_due = False
+            content = {"run": self._run, "batches": self._batches}
+        try:
+            # Outside the lock: a volume that does not answer must not hold up those that ask whether the machine takes a job.
+            backend.deliver(request, {self.folder.closing: json.dumps(content).encode()})
+        except BaseException:
+            self._is_end_due = True
+            raise
 
     def finish(self) -> list[Member]:
         """Take no more jobs, since the machine is over, and return those that it has not done."""
         with self._lock:
-            self._is_closed, self._is_end_due = True, False
+            self._is_closed = True
             return self.unfinished
 
     def finish_lost(self, error: CloudTrainError) -> list[Member]:
         """Take no more jobs, since the machine has ended with an error, and return those that are to run on another one.
 
-        A job that has come later is not to suffer from what the machine had done before: one that its deadline has cut short has its own
-        time elsewhere, and so has one that it has not reached.
+        A job that came later must not suffer for the earlier ones: if the machine's deadline cut it short, or a lost machine never
+        reached it, it runs again elsewhere.
 
         Raises:
             CloudTrainError: the error, where it is one of the jobs'.
@@ -253,7 +263,7 @@ def close_left(request: JobRequest, backend: MachineBackend) -> None:
 
 
 def _packed(folders: Iterable[JobFolder], archive_there: Path) -> bytes:
-    """Pack the folders of jobs, as far as a machine needs them; the worker's archive it has itself."""
+    """Pack the files of jobs that a machine needs; a worker's archive only if it differs from the machine's own."""
     buffer, archive_content = io.BytesIO(), archive_there.read_bytes()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder in folders:

@@ -120,8 +120,8 @@ class GroupWatcher:
         if progress.step == progress.of and all(member.done.is_set() for member in members):
             self._begin_idling()
 
-    def busied(self) -> None:
-        """Record that the machine has got another job."""
+    def end_idling(self) -> None:
+        """Stop counting idle time: the machine has got another job, or is over."""
         if self._idle_since is not None:
             self.idle_s += time.monotonic() - self._idle_since
             self._idle_since = None

@@ -59,7 +59,7 @@ _LOG_WAIT_S = 5.0
 
 @dataclasses.dataclass
 class _Launched:
-    """A training: its folder on the volume, its pod, what that has cost, in dollars, once it is gone, and whether it has left no result."""
+    """A training: its folder on the volume, its pod, what the pod cost in the end, in dollars, and whether it left no result."""
 
     remote: RemoteFolder
     placement: Placement

@@ -147,7 +147,7 @@ def test_a_wait_for_what_fails_or_is_gone_says_so(shop: Project, cloud: Cloud) -
     done = shop.kedro("cloudtrain", "wait", "train_mass", "--env=runpod")
     assert done.returncode == 1
     assert "is gone and has left no result" in done.stderr
-    assert "is still listed, as ERROR: it may be billed until kedro cloudtrain stop" in " ".join((done.stdout + done.stderr).split())
+    assert "is still listed, as ERROR, and may be billed. End it: kedro cloudtrain stop" in " ".join((done.stdout + done.stderr).split())
     cloud.runpod.end_pods()
     edit(shop, "templates/mine.py.j2", 'print("round", step, flush=True)', "raise ValueError('no such thing')")
     leave(shop, "--env=runpod")

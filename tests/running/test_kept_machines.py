@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -397,6 +398,29 @@ def test_a_job_that_cannot_be_brought_to_its_machine_fails_and_the_next_one_gets
             assert not first.gone
             group.release()
         wait_until(lambda: first.gone)
+
+
+def test_a_volume_that_does_not_answer_does_not_hold_up_the_other_jobs_of_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with on_this_computer(tmp_path) as site:
+        group = site.group()
+        site.start(group, site.job("first")).result(60)
+        deliver, asked, answers = site.run.backend.deliver, threading.Event(), threading.Event()
+
+        def deliver_late(*args: Any) -> None:
+            asked.set()
+            answers.wait(120)
+            deliver(*args)
+
+        monkeypatch.setattr(site.run.backend, "deliver", deliver_late)
+        ends = threading.Thread(target=group.release, daemon=True)
+        ends.start()
+        assert asked.wait(60)
+        # On a machine of its own, at once.
+        assert site.start(group, site.job("second")).result(60)["rmse"] == 1.5
+        assert ends.is_alive()
+        answers.set()
+        ends.join(60)
+        wait_until(lambda: site.is_free)
 
 
 def test_a_machine_is_not_kept_for_nobody(tmp_path: Path) -> None:

@@ -97,8 +97,8 @@ class RunPodApi:
         ahead_s = self.clock_ahead_s or 0.0
         return dt.datetime.fromtimestamp(time.time() - (ahead_s if abs(ahead_s) > _CLOCK_ERROR_S else 0.0), dt.UTC)
 
-    def bear(self, seconds: float) -> None:
-        """Bear the API's silence for a number of seconds, all tries and all threads together."""
+    def tolerate_silence(self, seconds: float) -> None:
+        """Tolerate the API's silence for a number of seconds, all tries and all threads together."""
         self._silence.begin(seconds)
 
     def shorten_waits(self) -> None:

@@ -32,7 +32,7 @@ from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from kedro_cloudtrain.backends.backend import JobRequest, Watcher
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kedro.cloudtrain")
 
-# Two computers' clocks may differ by this much before a claim of the other one is not believed.
+# A claim from further in the future than this is ignored: two computers' clocks may differ by so much.
 _CLOCKS_S = 300.0
 # How many hosts of one kind may fail before another kind is taken.
 _FAULTS_OF_A_KIND = 2
@@ -90,7 +90,7 @@ class RunPodBackend:
         self._pace = dataclasses.replace(pace, **intervals)
         self._closed = threading.Event()
         self._api = api
-        api.bear(self._pace.volume_silent_s)
+        api.tolerate_silence(self._pace.volume_silent_s)
         self._volume = volume = volume.until(self._closed, self._pace.volume_silent_s)
         self._watch = PodWatch(api, self._pace)
         self._followings: dict[str, Following] = {}
@@ -107,25 +107,21 @@ class RunPodBackend:
         watcher.moved(request.folder.name, JobState.STARTING)
         lost: list[tuple[str, str]] = []
         faults: Counter[str] = Counter()
-        dear, sent, looks = dict[str, str](), False, request.attach
+        dear, may_attach = dict[str, str](), request.attach
+
+        @functools.cache
+        def send() -> None:
+            # The node's limit is that of both pods.
+            self._preparing.prepare(request, lambda preparation: self._run(preparation, watcher, spending))
+            remote.send()
+
         while len(lost) <= request.settings.retries:
+            faulty = [machine for machine, count in faults.items() if count >= _FAULTS_OF_A_KIND]
             try:
-                placement = self._attached(request, claim, spending) if looks else None
+                placement = self._place(request, claim, spending, send, faulty, dear, may_attach=may_attach)
             except _FinishedError as finished:
                 remote.fetch(finished.result)
                 return finished.result
-            if placement is None:
-                try:
-                    if not sent:
-                        sent = True
-                        # The node's limit is that of both pods.
-                        self._preparing.prepare(request, lambda preparation: self._run(preparation, watcher, spending))
-                        remote.send()
-                    faulty = [machine for machine, count in faults.items() if count >= _FAULTS_OF_A_KIND]
-                    placement = self._launcher.launch(request, claim, spending, faulty, dear)
-                except ClaimedError:
-                    looks = True
-                    continue
             ended = "cancelled"
             remote.rewind()
             try:
@@ -133,7 +129,7 @@ class RunPodBackend:
                 ended = "done"
             except DearPodError as error:
                 ended = error.message
-                looks = False  # Nobody attaches to it while it is being ended.
+                may_attach = False  # Nobody attaches to it while it is being ended.
                 dear[str(placement.candidate)] = ended
                 logger.warning("%s: pod %s is %s: it is ended", request.folder.name, placement.pod_id, ended, extra={"markup": False})
                 watcher.moved(request.folder.name, JobState.STARTING)
@@ -170,17 +166,10 @@ class RunPodBackend:
 
     def submit(self, request: JobRequest) -> None:
         """Start a job on a pod and leave it running; a pod that works on it already is left alone."""
-        claim = Claim(remote_folder(request.folder, self._volume), is_contested=request.attach)
-        spending, placement = Spending(request, self._budget), None
-        while placement is None:
-            with contextlib.suppress(ClaimedError):
-                try:
-                    placement = self._attached(request, claim, spending, detached=True) if request.attach else None
-                except _FinishedError:
-                    return
-                if placement is None:
-                    claim.remote.send()
-                    placement = self._launcher.launch(request, claim, spending, detached=True)
+        remote = remote_folder(request.folder, self._volume)
+        claim, send = Claim(remote, is_contested=request.attach), functools.cache(remote.send)
+        with contextlib.suppress(_FinishedError):
+            self._place(request, claim, Spending(request, self._budget), send, may_attach=request.attach, detached=True)
 
     def deliver(self, request: JobRequest, files: Mapping[Path, bytes], members: Sequence[JobFolder] = ()) -> None:
         """Write further files of a job's folder to the volume, those last by which the pod finds the others."""
@@ -242,6 +231,47 @@ class RunPodBackend:
             ),
         ]
 
+    def _place(
+        self,
+        request: JobRequest,
+        claim: Claim,
+        spending: Spending,
+        send: Callable[[], None],
+        faulty: Collection[str] = (),
+        dear: dict[str, str] | None = None,
+        *,
+        may_attach: bool,
+        detached: bool = False,
+    ) -> Placement:
+        """Attach to the pod that works on the job already, or launch one; of two clients that launch one, the later attaches.
+
+        Args:
+            request: the job.
+            claim: this client's claim on it.
+            spending: what its pods cost, or may still cost.
+            send: writes the job's files to the volume, at the first call.
+            faulty: as in `Launcher.launch`.
+            dear: likewise.
+            may_attach: whether another pod may be working on it, unless that takes it up meanwhile.
+            detached: whether the pod is to be left alone, rather than followed.
+
+        Raises:
+            _FinishedError: the job has just been finished.
+            CloudTrainError: no pod can be had.
+        """
+        give_up_at: float | None = None
+        while True:
+            placement = self._attached(request, claim, spending, detached=detached) if may_attach else None
+            if placement is not None:
+                return placement
+            send()
+            # Not from anew after each other client's claim.
+            give_up_at = give_up_at if give_up_at is not None else time.monotonic() + request.settings.wait_for_capacity_s
+            try:
+                return self._launcher.launch(request, claim, spending, faulty, dear, give_up_at=give_up_at, detached=detached)
+            except ClaimedError:
+                may_attach = True
+
     def _attached(self, request: JobRequest, claim: Claim, spending: Spending, *, detached: bool = False) -> Placement | None:
         """Return the pod that works on the job already, for a client that is gone or on another computer; None where there is none.
 
@@ -268,7 +298,7 @@ class RunPodBackend:
             age_s = time.time() - machine.claimed_at
             own = machine.client == client_id(request.folder)
             if result is not None or machine.pod or own or not -_CLOCKS_S < age_s < self._pace.claim_holds_s:
-                claim.note_over(attempt)
+                claim.note_over(machine)
                 return None
             logger.info("%s is claimed by another client: waiting for its pod", request.folder.name)
             self._closed.wait(1.0)

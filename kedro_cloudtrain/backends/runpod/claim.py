@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
     from kedro_cloudtrain.jobs.folder import JobFolder
+    from kedro_cloudtrain.jobs.machine import Machine
 
 
 class ClaimedError(CloudTrainError):
@@ -33,11 +34,24 @@ class Claim:
     def __init__(self, remote: RemoteFolder, *, is_contested: bool) -> None:
         self.remote = remote
         self._is_contested = is_contested
-        self._over: set[str] = set()
+        self._released: set[str] = set()
+        self._over: set[tuple[str | None, str | None]] = set()
 
-    def note_over(self, attempt: str) -> None:
-        """Note that an attempt is over, this client's or another's, so that it does not stand in the way of the next one."""
-        self._over.add(attempt)
+    def note_over(self, machine: Machine) -> None:
+        """Note that an attempt is over, so that the next one may replace it; one that had no pod, only as long as it has none."""
+        self._over.add((machine.attempt, machine.pod))
+
+    def check(self) -> None:
+        """Check that no other client has taken the job up since this client looked.
+
+        Raises:
+            ClaimedError: one has.
+        """
+        if not self._is_contested:
+            return
+        machine = self.remote.machine()
+        if machine.attempt and machine.attempt not in self._released and (machine.attempt, machine.pod) not in self._over:
+            raise self._refusal()
 
     def make(self, machine: dict[str, Any], closed: threading.Event, settles_s: float) -> None:
         """Claim the job for an attempt.
@@ -48,25 +62,35 @@ class Claim:
             settles_s: the time after which another client that claims the job at the same moment has written its claim, too.
 
         Raises:
-            ClaimedError: another client has claimed the job since this client has looked, or at the same moment.
+            ClaimedError: another client has claimed the job since this client looked, or at the same moment.
         """
-        attempt = str(machine["attempt"])
-        if self._is_contested:
-            self._check({None, "", *self._over})
-        self.note_over(attempt)  # No later attempt of this client has to respect it.
+        self.check()
         self.remote.write_machine(machine)
         if self._is_contested:
             closed.wait(settles_s)
-            self._check({None, attempt})
+        self._check_stands(machine)
+
+    def complete(self, machine: dict[str, Any]) -> None:
+        """Write `machine.json` again, with what is known of the attempt's pod.
+
+        Raises:
+            ClaimedError: another client has claimed the job, since the pod was so long in coming.
+        """
+        self._check_stands(machine)
+        self.remote.write_machine(machine)
 
     def release(self, attempt: str) -> None:
         """Take the job from an attempt, unless another client has it by now."""
+        self._released.add(attempt)
         if self.remote.machine().attempt == attempt:
             self.remote.revoke()
 
-    def _check(self, expected: set[str | None]) -> None:
-        if self.remote.machine().attempt not in expected:
-            raise ClaimedError(f"{self.remote.folder.name} has been claimed by another client.")
+    def _check_stands(self, machine: dict[str, Any]) -> None:
+        if self._is_contested and self.remote.machine().attempt not in (None, machine["attempt"]):
+            raise self._refusal()
+
+    def _refusal(self) -> ClaimedError:
+        return ClaimedError(f"{self.remote.folder.name} has been claimed by another client.")
 
 
 def client_id(folder: JobFolder) -> str:

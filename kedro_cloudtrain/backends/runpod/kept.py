@@ -119,8 +119,10 @@ class KeptPodJob:
                 if result is not None and result.state == "succeeded" and not self._remote.packs_outputs:
                     with contextlib.suppress(CloudTrainError):  # The client that takes the outputs reports what is wrong with them.
                         self._remote.fetch(result, ["metrics"])
-                if result is None and pod is not None:
-                    text = "%s has left no result, and its pod %s is still listed, as %s: it may be billed until kedro cloudtrain stop %s"
+                if result is None and pod is not None and pod.status != "TERMINATED":
+                    text = (
+                        "%s has left no result, and its pod %s is still listed, as %s, and may be billed. End it: kedro cloudtrain stop %s"
+                    )
                     logger.warning(text, self.folder.name, pod.id, pod.status, self.folder.name, extra={"markup": False})
                 return result
             if member is not None and member.result(attempt) is not None:

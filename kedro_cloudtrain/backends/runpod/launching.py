@@ -22,14 +22,14 @@ from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
 from kedro_cloudtrain.backends.runpod.releases import with_releases
 from kedro_cloudtrain.backends.runpod.spending import CENT_USD, DearPodError
-from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError
+from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError
 from kedro_cloudtrain.jobs.environment_name import environment_name
 from kedro_cloudtrain.jobs.lock import uv_release
 from kedro_cloudtrain.secrecy import variables_of
 from kedro_cloudtrain.worker.protocol import ATTEMPT_VARIABLE, GPU_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from kedro_cloudtrain.backends.backend import JobRequest
     from kedro_cloudtrain.backends.runpod.api import RunPodApi
@@ -86,8 +86,9 @@ class Launcher:
         claim: Claim,
         spending: Spending,
         faulty: Collection[str] = (),
-        dear: Mapping[str, str] | None = None,
+        dear: dict[str, str] | None = None,
         *,
+        give_up_at: float | None = None,
         detached: bool = False,
     ) -> Placement:
         """Create one pod for a job, on the first machine that is free.
@@ -97,7 +98,9 @@ class Launcher:
             claim: this client's claim on it.
             spending: what its pods cost, or may still cost.
             faulty: the kinds of machines whose hosts could not do the job; they come last.
-            dear: the kinds of machines that have turned out to cost more than is allowed, with the reason; they are not taken.
+            dear: the kinds of machines that have turned out to cost more than is allowed, with the reason; they are not taken, and more
+                are added to them.
+            give_up_at: until when a free machine is waited for, by the monotonic clock; left out, as long as the job's settings say.
             detached: whether the pod is to be left alone, rather than followed.
 
         Raises:
@@ -107,10 +110,26 @@ class Launcher:
             ClaimedError: another client has claimed the job.
             BackendError: RunPod refuses.
         """
+        give_up_at = give_up_at if give_up_at is not None else time.monotonic() + request.settings.wait_for_capacity_s
+        try:
+            return self._launch(request, claim, spending, faulty, dear if dear is not None else {}, give_up_at, detached=detached)
+        except (CapacityError, BudgetExceededError):
+            claim.check()  # Where another client's pod does the job, this one needs no machine, and no budget for one.
+            raise
+
+    def _launch(
+        self,
+        request: JobRequest,
+        claim: Claim,
+        spending: Spending,
+        faulty: Collection[str],
+        dear_machines: dict[str, str],
+        give_up_at: float,
+        *,
+        detached: bool,
+    ) -> Placement:
         settings = request.settings
         locked: dict[bool, JobRequest] = {}
-        give_up_at = time.monotonic() + settings.wait_for_capacity_s
-        dear_machines = dict(dear or {})
         refusals = dict.fromkeys(dear_machines.items(), 1)
         while True:
             choice = choose(self._offers, settings, self._volume.data_center, request.workload)
@@ -196,7 +215,7 @@ class Launcher:
             if usd_per_hour > offered + CENT_USD:
                 spending.bill(placement, usd_per_hour)
             billed = {"usd_per_hour": usd_per_hour, **_deadlines(request, placement.lifetime_s)}
-            claim.remote.write_machine({**machine, **billed, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
+            claim.complete({**machine, **billed, "pod": pod.id, "data_center": pod.data_center, "created_at": time.time()})
         except BaseException as error:
             spending.note_end(placement, error.message if isinstance(error, DearPodError) else "not used")
             if self._watch.terminate(pod.id, lambda: spending.settle(placement)):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import textwrap
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from support.cloud import SECRETS, Cloud
 from support.waiting import wait_until
 
-from kedro_cloudtrain.backends.runpod import launching
 from kedro_cloudtrain.backends.runpod.backend import RunPodBackend
 from kedro_cloudtrain.backends.runpod.budget import Budget
 from kedro_cloudtrain.backends.runpod.claim import Claim
@@ -38,9 +34,6 @@ from kedro_cloudtrain.rehearsal.faults import PodFault
 from kedro_cloudtrain.rehearsal.pods import RunningPod
 from kedro_cloudtrain.rehearsal.storage import StorageFault
 from kedro_cloudtrain.running.display import Row
-
-if TYPE_CHECKING:
-    from kedro_cloudtrain.running.job import Job
 
 CREATE = "POST /v2/pods"
 
@@ -465,110 +458,6 @@ def test_a_result_that_the_volume_shows_after_its_pod_has_stopped_is_the_jobs(
     thread.join(60)
     assert states == ["succeeded"]
     assert late.times == 0
-    assert len(cloud.runpod.pods) == 1
-
-
-@dataclasses.dataclass
-class TakesUp:
-    """A client on another computer that takes a job up right after the first client has done one step."""
-
-    cloud: Cloud
-    job: Job
-    owner: Any
-    step: str
-    at_call: int = 1
-
-    def __enter__(self) -> Self:
-        self._other, self._step = self.cloud.backend(), getattr(self.owner, self.step)
-
-        def call(*args: Any) -> Any:  # a function, which the class of an owner binds
-            result = self._step(*args)
-            self.at_call -= 1
-            if self.at_call == 0:
-                self._other.submit(self.job.request())
-                (self.cloud.bucket / GO_ON).touch()
-            return result
-
-        setattr(self.owner, self.step, call)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        setattr(self.owner, self.step, self._step)
-        wait_until(lambda: not self.cloud.runpod.living)
-        self._other.close()
-
-
-FAILS_ONCE = """
-    failed = Path(os.environ["CLOUDTRAIN_VOLUME"], "failed")
-    if not failed.exists():
-        failed.touch()
-        raise ValueError("once")
-"""
-
-
-@pytest.mark.parametrize("leaves", ["run", "submit"])
-@pytest.mark.parametrize(
-    ("first", "owner", "step", "at_call"),
-    [
-        pytest.param("", RemoteFolder, "result_after_end", 1, id="looks for a result"),
-        pytest.param(FAILS_ONCE, RemoteFolder, "result_after_end", 1, id="finds a failure"),
-        pytest.param("", RemoteFolder, "send", 1, id="sends files"),
-        pytest.param("", launching, "choose", 1, id="chooses a machine"),
-        pytest.param("", launching, "choose", 2, id="waits for capacity"),
-    ],
-)
-def test_a_job_that_another_client_takes_up_meanwhile_is_left_to_it(
-    cloud: Cloud, backend, monkeypatch: pytest.MonkeyPatch, leaves: str, first: str, owner: Any, step: str, at_call: int
-) -> None:
-    # The first client is on another computer, and respects the claim of the second one.
-    monkeypatch.setattr("kedro_cloudtrain.backends.runpod.backend.client_id", lambda folder: f"elsewhere/{folder.name}")
-    job = cloud.job(body=first + textwrap.indent(UNTIL_GO_ON, "    "), wait_for_capacity_s=60)
-    backend.submit(job.request())
-    if first:
-        wait_until(lambda: cloud.runpod.pods and not cloud.runpod.living)
-    else:
-        wait_until(lambda: cloud.runpod.living)
-        cloud.runpod.end_pods()
-    if at_call > 1:
-        cloud.runpod.faults.no_capacity(gpu=None, times=1)
-    with TakesUp(cloud, job, owner, step, at_call):
-        if leaves == "submit":
-            backend.submit(job.request(attach=True))
-        else:
-            assert backend.run(job.request(attach=True), Row("train", "", "")).state == "succeeded"
-    assert len(cloud.runpod.pods) == 2
-
-
-def test_a_job_that_another_client_takes_up_while_a_dear_pod_is_replaced_is_left_to_it(
-    cloud: Cloud, backend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = cloud.job(body=UNTIL_GO_ON, gpu=("NVIDIA L4", "NVIDIA A40"), max_price_per_hour_usd=1.0)
-    states = list[str]()
-    with TakesUp(cloud, job, launching, "choose", 2):
-        thread = threading.Thread(target=lambda: states.append(backend.run(job.request(attach=True), Row("train", "", "")).state))
-        thread.start()
-        wait_until(lambda: cloud.runpod.living and backend._watch._pods != {})
-        (dear,) = cloud.runpod.pods.values()
-        dear.usd_per_hour = 4.3
-        thread.join(60)
-    assert states == ["succeeded"]
-    assert len(cloud.runpod.pods) == 2
-
-
-def test_a_job_is_submitted_though_another_clients_claim_finds_no_machine(cloud: Cloud, backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kedro_cloudtrain.backends.runpod.backend.client_id", lambda folder: f"elsewhere/{folder.name}")
-    job, client_s = cloud.job(), 1.0
-    remote = RemoteFolder(job.folder, cloud.volume)
-    choose = launching.choose
-
-    def claimed_meanwhile(*args: Any) -> Any:
-        monkeypatch.setattr(launching, "choose", choose)
-        remote.write_machine({"attempt": "other", "name": "other", "claimed_at": time.time()})
-        threading.Timer(client_s, remote.revoke).start()
-        return choose(*args)
-
-    monkeypatch.setattr(launching, "choose", claimed_meanwhile)
-    backend.submit(job.request(attach=True))
     assert len(cloud.runpod.pods) == 1
 
 
