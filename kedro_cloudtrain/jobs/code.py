@@ -83,7 +83,7 @@ class Codes:
         return frozenset(self._packages.needed(module))
 
     def digest(self, *modules: str) -> str | None:
-        """Return the digest of what some modules import, unpacked; None where none of them is in a file of the project's own code.
+        """Return the digest of what some modules import, without packing it; None where none of them is in a file of the project.
 
         Args:
             modules: names of modules, or of what is in one.

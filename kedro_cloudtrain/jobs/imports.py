@@ -26,7 +26,7 @@ _BY_COMPUTED_NAME = frozenset(
         "import_object", "attach", "attach_stub",
     }
 )  # fmt: skip
-# Modules of Python's own that are there to do so, whichever name of theirs is used. Of `importlib` and `runpy` the names are above.
+# Standard modules that do so under every name. Of `importlib` itself, only the names above do.
 _LOADING_MODULES = frozenset({"importlib.machinery", "importlib.abc", "imp", "zipimport", "pkgutil", "pydoc", "runpy", "code", "codeop"})
 # Python started anew, which runs a module or a file by its name.
 _RUNS_PYTHON = frozenset({"executable", "_base_executable"})

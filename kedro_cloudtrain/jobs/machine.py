@@ -23,14 +23,14 @@ class Machine(VolumeRecord):
         gpu_count: how many GPUs each machine has.
         machines: how many machines there are.
         cpu: the CPU's kind, of a pod without a GPU.
-        vcpu_count: how many of its cores.
+        vcpu_count: how many vCPUs that pod has.
         claimed_at: when the pod was asked for, in seconds since 1970.
-        created_at: when it was there.
+        created_at: when RunPod had created it.
         started_at: when a process on this computer began.
         usd_per_hour: its price.
-        lifetime_s: after which it ends itself.
-        max_price_per_hour_usd: the node's limit, to which nobody holds the pod of a run that has left it; None without one.
-        max_cost_usd: the same.
+        lifetime_s: after how many seconds it ends itself.
+        max_price_per_hour_usd: the node's limit on the price, which no client enforces once the run has left the pod; None without one.
+        max_cost_usd: the node's limit on the cost, likewise.
     """
 
     backend: str = ""

@@ -46,7 +46,7 @@ class Origins:
         return cls({canonicalize_name(name): source for name, source in sources.items()}, indexes)
 
     def resolved(self, lines: Iterable[str]) -> tuple[str, ...]:
-        """Return requirements, each with where it comes from; those that travel as code are left out, for what they require.
+        """Return requirements, each with its origin; one that travels as code is replaced by what it requires.
 
         The secrets of their URLs are sealed.
 

@@ -56,7 +56,7 @@ class Validation(SettingsModel):
         fraction: the share of the rows, or of the groups, that validate; left out, 0.2.
         folds: cross-validates with this many folds: each part of the rows is held out once, and the model is fitted on all rows.
         keep: `folds` keeps the folds' models, which then predict together, instead of a fit on all rows.
-        stratified: whether each fold has its share of each class; left out, it has in a classification without groups or times.
+        stratified: whether each fold has its share of each class; left out, true for a classification without groups or times.
         test_fraction: the share that is kept for the test, which neither the fit nor the stopping sees.
         seed: of the random split; left out, that of the training.
         column: the column that has `train`, `validation` or `test` in each row.
@@ -131,7 +131,7 @@ class TrainingParameters(SettingsModel):
         partitioned: trains a model for each group of the rows, or each partition; left out, one model of all rows.
         validation: which rows are held out.
         early_stopping_rounds: ends the fit when the validation rows have not improved for this many rounds; left out, no early stopping.
-        metric: what is watched for it, by its name in the metrics file; left out, the loss.
+        metric: what early stopping watches, by its name in the metrics file; left out, the loss.
         seed: of the fit, and of the split unless `validation.seed` is given; left out, 42.
         backend: what Keras computes with; left out, JAX on a pod, and on this computer the first of these that is installed.
         in_pieces: whether the table is read and fitted in pieces, of which one is in memory at a time; left out, it is so on this computer

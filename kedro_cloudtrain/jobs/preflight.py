@@ -139,7 +139,7 @@ def _script(parameters: TrainingParameters, generator: TrainingScriptGenerator) 
 
 
 def without_search(parameters: TrainingParameters, outputs: Sequence[str]) -> str | None:
-    """Return what is wrong with a node that saves trials, and has none; None where that is not so."""
+    """Return what is wrong with a node that saves trials but has no search; None for any other node."""
     if parameters.search is not None or "trials" not in outputs:
         return None
     return (

@@ -57,7 +57,7 @@ class Receipt:
         bytes_read: the bytes that the machine took from the sources.
         bytes_passed: the bytes that passed through this process, without the outputs that the catalog saved.
         machines: the pods to pay for, lost ones first.
-        started_at: when the job began, behind its wait for a slot, in seconds since 1970.
+        started_at: when the job began, after its wait for a slot, in seconds since 1970.
         waited_s: for how long it waited for a slot, in seconds.
         why: why it ran, or was reused.
         scores: the numbers among its metrics, by name.

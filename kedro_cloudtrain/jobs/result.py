@@ -41,7 +41,7 @@ class JobFailure(VolumeRecord):
         traceback: empty where there is none.
         stage: in which it was raised.
         input_error: whether it is a user's mistake.
-        about: where the user corrects it: `data`, `hyperparameters` or `outputs`.
+        about: where the user corrects it: `data`, `hyperparameters`, `outputs` or `packages`.
     """
 
     type: str = "Exception"

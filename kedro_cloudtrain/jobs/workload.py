@@ -27,8 +27,8 @@ class Workload:
         rows: the table's rows.
         columns: the columns to read.
         size_bytes: the size of the table's file.
-        device: `cuda` or `cpu` where the hyperparameters leave no other.
-        why_device: the hyperparameter that leaves none, as a clause.
+        device: `cuda` or `cpu` where the job can run on no other.
+        why_device: why it cannot, as a clause.
         in_pieces: whether no more than a piece of the table is in memory at a time.
         bytes_a_cell: what a library holds of each number all the same: LightGBM's bins.
         bytes_a_row: what it holds of each row: target, predictions, gradients, the row's leaf.
@@ -85,7 +85,7 @@ class Workload:
     @property
     def _held_bytes(self) -> float:
         cells = self.cells or 0.0
-        # A table of a size alone has fifteen columns, for example.
+        # Where only the table's size is known, fifteen columns are assumed.
         rows = self.rows if self.rows is not None else cells / (self.columns or 15)
         return cells * self.bytes_a_cell + rows * self.bytes_a_row
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Environments:
+class LockedEnvironments:
     """The environments of the pods of a run.
 
     Attributes:
@@ -30,14 +30,14 @@ class Environments:
     doubts: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def lock_environments(plans: Sequence[NodePlan], project: Path) -> Environments:
+def lock_environments(plans: Sequence[NodePlan], project: Path) -> LockedEnvironments:
     """Lock what each pod of a run would install; a group's nodes share one environment, as they share one pod.
 
     Args:
         plans: the planned nodes; those with a problem are left out.
         project: the project's folder.
     """
-    environments = Environments()
+    environments = LockedEnvironments()
     shared: dict[object, list[MachinePlan]] = {}
     for plan in plans:
         if isinstance(plan, MachinePlan) and plan.where == "runpod" and plan.settings.install and not plan.problems:

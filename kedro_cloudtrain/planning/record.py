@@ -51,7 +51,7 @@ class InputRecord(BaseModel):
     content: Digest
 
 
-class NodeRecord(BaseModel):
+class PlannedNodeRecord(BaseModel):
     """What a node would do, as digests.
 
     Attributes:
@@ -90,7 +90,7 @@ class Record:
     """
 
     run: Mapping[str, Digest]
-    nodes: Mapping[str, NodeRecord]
+    nodes: Mapping[str, PlannedNodeRecord]
     opaque: Sequence[str] = ()
     errors: Mapping[tuple[str, str], str] = dataclasses.field(default_factory=dict)
 
@@ -129,10 +129,10 @@ class _Recorder:
         }
         return Record(run, {plan.node.name: self._node(plan) for plan in plans}, tuple(self._opaque), self._errors)
 
-    def _node(self, plan: NodePlan) -> NodeRecord:
+    def _node(self, plan: NodePlan) -> PlannedNodeRecord:
         node, digest = plan.node, self._digests.of
         settings = plan.settings.model_dump(mode="json") if isinstance(plan, MachinePlan) else {}
-        return NodeRecord(
+        return PlannedNodeRecord(
             where=digest(plan.where),
             settings={key: digest(value) for key, value in settings.items()},
             work=self._work(plan),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from kedro_cloudtrain.backends.runpod.offers import Offers
     from kedro_cloudtrain.config import Settings
-    from kedro_cloudtrain.planning.environments import Environments
+    from kedro_cloudtrain.planning.environments import LockedEnvironments
     from kedro_cloudtrain.planning.inspection import Look
     from kedro_cloudtrain.planning.plan import NodePlan
     from kedro_cloudtrain.planning.planner import Planner
@@ -263,7 +263,7 @@ def report(planner: Planner, plans: Sequence[NodePlan], max_pods: int) -> Report
     return Report(nodes, settings, max_pods, problems, notes, doubts)
 
 
-def _with_environment(look: Look, node: str, environments: Environments) -> Look:
+def _with_environment(look: Look, node: str, environments: LockedEnvironments) -> Look:
     problems = [environments.problems[node]] if node in environments.problems else []
     doubts = [environments.doubts[node]] if node in environments.doubts else []
     return dataclasses.replace(look, problems=(*look.problems, *problems), doubts=(*look.doubts, *doubts))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kedro_cloudtrain.errors import ConfigError
-from kedro_cloudtrain.planning.record import NodeRecord  # noqa: TC001  # pydantic asks for it when the class is made
+from kedro_cloudtrain.planning.record import PlannedNodeRecord  # noqa: TC001  # pydantic asks for it when the class is made
 from kedro_cloudtrain.wording import dotted
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _WORK = {
 
 class _Node(BaseModel):
     name: str
-    planned: NodeRecord
+    planned: PlannedNodeRecord
     problems: list[str]
     doubts: list[str]
 
@@ -59,7 +59,7 @@ class SavedPlan:
 
     file: Path
     run: Mapping[str, Digest]
-    nodes: Mapping[str, NodeRecord]
+    nodes: Mapping[str, PlannedNodeRecord]
 
     @classmethod
     def read(cls, file: Path) -> Self:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.backends.backend import MachineBackend
     from kedro_cloudtrain.config import ProjectConfig, Settings
     from kedro_cloudtrain.jobs.receipt import Receipt
-    from kedro_cloudtrain.planning.environments import Environments
+    from kedro_cloudtrain.planning.environments import LockedEnvironments
     from kedro_cloudtrain.planning.plan import NodePlan
     from kedro_cloudtrain.planning.planner import Planner
     from kedro_cloudtrain.planning.saved_plan import SavedPlan
@@ -375,7 +375,7 @@ def _refuse(plans: Sequence[NodePlan]) -> None:
         raise ConfigError("\n".join(problems))
 
 
-def _refuse_environments(environments: Environments) -> None:
+def _refuse_environments(environments: LockedEnvironments) -> None:
     """Raise if a pod's packages cannot be installed; where that cannot be told, the pod tries.
 
     Raises:

@@ -338,7 +338,7 @@ class RunningPod:
         )
 
     def _hide(self) -> list[str]:
-        """Return what the pod does not see of this computer, what it sees of that nevertheless, and its own temporary folder."""
+        """Return the folders that the pod does not see, those within them that it sees all the same, and its own temporary folder."""
         home, scratch = Path.home().resolve(), self._folder / "tmp"
         scratch.mkdir(exist_ok=True)
         others = {place for place in Path("/").iterdir() if place.is_dir() and not place.is_symlink() and place.name not in _OF_A_SYSTEM}

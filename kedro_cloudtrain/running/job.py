@@ -93,7 +93,7 @@ class Job:
         if self.code is not None:
             folder.write(folder.code, self.code)
         for sent in self.sent:
-            # Its name does not prove that: a volume's inputs are shared, and a machine may run the code of a pickle.
+            # The name alone proves nothing: a volume's inputs are shared, and a machine may run the code of a pickle.
             if not sent.is_in(folder.input(sent.name)):
                 folder.write(folder.input(sent.name), sent.content)
 
@@ -203,7 +203,7 @@ class Job:
                     execution.result = backend.run(self.request(), execution)
 
     def outputs(self, backend: Backend) -> dict[str, Any]:
-        """Return what the job has left, which is done.
+        """Return the outputs of a job that is done.
 
         Raises:
             JobLostError: it is gone, or is not what its result describes.

@@ -110,7 +110,7 @@ class Inputs:
 
     @property
     def secrets(self) -> dict[str, str]:
-        """What the machine needs to reach the inputs and to save, and no file may hold, by the names of environment variables."""
+        """The environment variables that the machine needs to reach the inputs and to save; no file may hold them."""
         version = {SAVE_VERSION_VARIABLE: self.save_version} if self.save_version is not None else {}
         urls = [source for source in self.read.values() if isinstance(source, UrlSource)]
         return secrets_environment(urls) | entry_environment({**self.loaded, **self.entries}.values()) | version

@@ -98,7 +98,7 @@ def read_values(
         path = _place(folder, name, output)
         _compare(folder, name, path, output)
         doubt = _doubt_about(folder, path, volume) if isinstance(volume, DirectoryVolume) else "It was on a volume that others may share."
-        # What the ending says of a file is the machine's word: it may choose among readers, but for the one that runs code.
+        # The file's extension is the machine's word: it may select any reader but the one that runs code.
         unpickle = holds_pickle(path)
         if unpickle and doubt and not is_signed(folder.name, result, name, output):
             raise UnsignedError(
@@ -186,7 +186,7 @@ def _place(folder: JobFolder, name: str, output: JobOutput) -> Path:
 def _doubt_about(folder: JobFolder, path: Path, volume: DirectoryVolume) -> str:
     """Return why an output on this computer's disk may be another user's; empty where only this user can have written it.
 
-    So that a script that was run by hand needs no signature. The volume's own folder may be shared: what others put there is theirs.
+    With it, a script that was run by hand needs no signature. The volume's own folder is not checked: it may be shared.
     """
     above = (parent for parent in path.parents if volume.root in parent.parents)
     for place in (folder.result, path, *(path.rglob("*") if path.is_dir() else ()), *above):

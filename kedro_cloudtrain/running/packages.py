@@ -27,7 +27,7 @@ def recipe_requirements(
     fitted_with: Mapping[str, str] | None = None,
     shared: bool = False,
 ) -> tuple[str, ...]:
-    """Return what a training or a prediction needs of packages, as pip writes them.
+    """Return the packages that a training or a prediction needs, as pip writes them.
 
     Args:
         library: xgboost, lightgbm, catboost, keras, or the name of a template of the project's own.

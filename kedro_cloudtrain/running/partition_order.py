@@ -26,7 +26,7 @@ class PartitionOrder(TrainingOrder):
 
     Attributes:
         identities_and_sizes: the identity and the size of the table that all groups are read from; None where each is sent.
-        size: how much the largest of them has to compute with, so that each can take another's machine.
+        size: the workload of each: the whole table's, or the largest group's, so that each can take another's machine.
     """
 
     identities_and_sizes: tuple[Mapping[str, Any], Mapping[str, int | None]] | None = None

@@ -58,12 +58,12 @@ class Partitions:
     Attributes:
         chosen: what gets a training, in the order of the names.
         left_out: the groups that have fewer than `min_rows`.
-        without: how many rows are in no group.
+        ungrouped_rows: how many rows are in no group.
     """
 
     chosen: tuple[Partition, ...]
     left_out: tuple[Partition, ...] = ()
-    without: int = 0
+    ungrouped_rows: int = 0
 
     def described(self, partitioned: Partitioned) -> Iterator[str]:
         """Yield what there is to train, and what is left out, a sentence each."""
@@ -73,8 +73,8 @@ class Partitions:
         if self.left_out:
             names = some_of([f"{partition.name} ({partition.rows})" for partition in self.left_out])
             yield f"`partitioned.min_rows` leaves out {counted(len(self.left_out), partitioned.noun)}: {names}"
-        if self.without:
-            yield f"{counted(self.without, 'row')} without a `{partitioned.group_column}` are in no group, and in no model"
+        if self.ungrouped_rows:
+            yield f"{counted(self.ungrouped_rows, 'row')} without a `{partitioned.group_column}` are in no group, and in no model"
 
 
 def partitions_of(
@@ -99,7 +99,7 @@ def partitions_of(
         raise ConfigError(f"{place} has no `partitioned`.")
     where = f"`partitioned` of {place}"
     column = partitioned.group_column
-    without = 0
+    ungrouped_rows = 0
     if column is None:
         row_counts = _of_dict(parameters, data, where, what)
     elif isinstance(data, UrlSource | VolumeSource):
@@ -107,7 +107,7 @@ def partitions_of(
         if partitioned.groups is not None and partitioned.min_rows is None and not is_small:
             # They are taken at their word: a large table need not be read for them.
             return Partitions(tuple(Partition(group) for group in partitioned.groups))
-        row_counts, without = _counts(_column_of(data, column, volume, size_bytes, where), where, column, partitioned.groups)
+        row_counts, ungrouped_rows = _counts(_column_of(data, column, volume, size_bytes, where), where, column, partitioned.groups)
     elif is_frame(data):
         if column not in data.columns:
             shown = some_of([str(name) for name in data.columns])
@@ -115,13 +115,13 @@ def partitions_of(
             raise SourceError(f"`{what}` has no column `{column}`.{hint} Columns: {shown}. Fix group_column in {where}.")
         if (count := [str(each) for each in data.columns].count(column)) > 1:
             raise SourceError(f"`{what}` has {count} columns `{column}`, and {where} needs one: rename the others in a node before.")
-        row_counts, without = _counts(data[column], where, column, partitioned.groups)
+        row_counts, ungrouped_rows = _counts(data[column], where, column, partitioned.groups)
     else:
         raise ConfigError(
             f"`{what}` is a {type(data).__name__}, and group_column of {where} names a column of a table: leave it out for a dataset of "
             "partitions, or load one DataFrame."
         )
-    return dataclasses.replace(_chosen(parameters, partitioned, row_counts, where), without=without)
+    return dataclasses.replace(_chosen(parameters, partitioned, row_counts, where), ungrouped_rows=ungrouped_rows)
 
 
 def rows_of(data: Any, partition: Partition, partitioned: Partitioned) -> Any:
@@ -246,7 +246,7 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
             f"`{column}` holds lists or mappings, and a group is text, a whole number, true or false: choose another group_column in "
             f"{where}."
         ) from None
-    without = len(values) - len(present)
+    ungrouped_rows = len(values) - len(present)
     if named is not None:
         # What the others are, and how many, matters to nobody.
         _check_named(named, groups, "group", where)
@@ -265,8 +265,8 @@ def _counts(values: pd.Series, where: str, column: str, named: Sequence[Any] | N
     names = Counter(str(value) for value in counts)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
-        raise ConfigError(f"`{column}` has the group {twice} both as text and as a number: make one of them in a node before.")
-    return dict(counts), without
+        raise ConfigError(f"`{column}` has the group {twice} both as text and as a number: make them one type in an earlier node.")
+    return dict(counts), ungrouped_rows
 
 
 def name_of(value: Any) -> str:

@@ -219,7 +219,7 @@ def prediction_requirements(
     gpu: bool,
     backend: str | None = None,
 ) -> tuple[str, ...]:
-    """Return what a prediction needs of packages, as pip writes them.
+    """Return the packages that a prediction needs, as pip writes them.
 
     Args:
         library: the model's.

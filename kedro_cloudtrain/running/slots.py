@@ -1,4 +1,4 @@
-"""The right to have a machine now: as many jobs at once as a run may have, and none any more once one of them has failed."""
+"""The slots of a run: one for each machine that it may have at once, and none is handed out after a job has failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kedro_cloudtrain.errors import NotStartedError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# From a job's end to its error: its outputs and its log are being read.
+# How long `failure` waits for the error: the failed job's outputs and log are still being read.
 _EXPLAINED_S = 5.0
 
 

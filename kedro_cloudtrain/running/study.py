@@ -113,7 +113,7 @@ class Study:
         }
 
     def ask(self) -> OpenTrial:
-        """Ask for the next trial: what an earlier client has asked for beside others, else what follows from those that are done."""
+        """Return the next trial: one that is still pending from an earlier client, else what the finished ones suggest."""
         space = {name: self._distribution(dimension) for name, dimension in self._search.space.items()}
         with self._lock, self._quiet():
             trials = self._study.get_trials(deepcopy=False)
@@ -150,7 +150,7 @@ class Study:
         with self._lock, self._quiet():
             for key, value in facts.items():
                 trial.handle.set_user_attr(key, value)
-            # All that a sampler learns is in the trials; a grid's would end a loop of Optuna's own, which does not run.
+            # A sampler learns from the trials, not from `tell`; a grid's would stop Optuna's own loop here, which does not run.
             self._study.sampler = self._optuna.samplers.RandomSampler()
             self._study.tell(trial.handle, score if state == "complete" else None, states[state])
         return FinishedTrial(trial.number, state, trial.values, score if state == "complete" else None, facts)
@@ -213,12 +213,12 @@ class Study:
         return table
 
     def note_pending(self) -> None:
-        """Write down what is asked beside others that are under way, before it begins: another client asks the same."""
+        """Write the pending trials to the file before they begin, so that a later client asks for the same ones."""
         if self.file is not None and self._pending:
             self._set_pending(self._open())
 
     def flush(self) -> None:
-        """Write the trials that are done to the file, as far as all before them are."""
+        """Write the finished trials to the file, up to the first one that is not finished."""
         if self.file is None:
             return
         with self._lock:

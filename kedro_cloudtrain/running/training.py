@@ -242,7 +242,7 @@ def training_requirements(
     *,
     gpu: bool | None = None,
 ) -> tuple[str, ...]:
-    """Return what a training needs of packages, as pip writes them.
+    """Return the packages that a training needs, as pip writes them.
 
     Args:
         parameters: what stands in `parameters.yml`.

@@ -31,7 +31,7 @@ _MORE_IS_BETTER = re.compile(r"auc|accuracy|precision|recall|kappa|ndcg|gini|\bm
 
 @dataclasses.dataclass(frozen=True)
 class KnownInputs(Inputs):
-    """The inputs of all trials of a search, looked at once: what changes meanwhile is not read by some and not by others.
+    """Inputs whose identities are looked up once, for all trials of a search or all groups of a partitioned node.
 
     Attributes:
         identities_and_sizes: their identities and sizes.

@@ -32,7 +32,7 @@ class TrialSlots(Slots):
     """
 
     def __init__(self, slots: Slots) -> None:
-        # The same slots under another rule, and no others beside them.
+        # Share all state of the run's slots: only `hold` differs.
         self.__dict__ = slots.__dict__
 
     @contextlib.contextmanager

@@ -118,7 +118,7 @@ def _of_nodes(runs: Sequence[RunRecord], values: Callable[[NodeRecord], dict[str
 
 
 def _kinds(line: Line, runs: Sequence[RunRecord]) -> list[str | None]:
-    """Return within what each run's identity of an input can be compared; None where it has none that could be."""
+    """Return the kind of each run's identity of an input: only those of one kind can be compared. None where it has none."""
     return [None if value in (None, _UNKNOWN) else _kind(value, run) for value, run in zip(line.values, runs, strict=True)]
 
 

@@ -36,7 +36,7 @@ _LOOKS_EVERY_S = 2.0
 _SENT_WITHIN_S = 10.0
 _SENT_SOON_S = 1.0
 _MOST_SCORES = 12
-# By what is told, what a receiver makes of it: a colour, an icon, a priority.
+# Apprise's type for each state: it decides a notice's colour, icon or priority.
 _TYPES: dict[RunState, Type] = {
     RunState.SUCCEEDED: "success",
     RunState.DETACHED: "info",
@@ -122,7 +122,7 @@ class Notices:
                 self._send("budget", "", f"{title_of(record)} nears its limit", text, "warning", 0.0)
             for node, seconds in waiting_s().items():
                 if seconds >= self._settings.waiting_s:
-                    text = f"{node} has looked for a machine for {duration(seconds)}. More kinds of machines in `gpu` find one sooner."
+                    text = f"{node} has looked for a machine for {duration(seconds)}. Name more kinds in `gpu` to find one sooner."
                     self._send("waiting", node, f"{title_of(record)} waits for a machine", text, "warning", 0.0)
 
     def _send(self, event: Event, about: str, title: str, body: str, kind: Type, wait_s: float) -> None:

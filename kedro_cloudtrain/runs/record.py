@@ -96,7 +96,7 @@ class NodeRecord(_Record):
         where: the backend, or `here` for an ordinary node.
         state: a job's state, as `JobState` has it; `waiting` for a node that the run did not come to.
         job: the job's name.
-        folder: the job's folder on the computer of the run, from the project's folder if it is in there.
+        folder: the job's folder on the run's computer; if it is in the project's folder, relative to that.
         why: why the job ran, or was reused.
         error: why it failed, in a line.
         started_at: when it began, in seconds since 1970.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Without a lock, which a signal's handler would wait for in the thread that holds it.
 _running: dict[int, subprocess.Popen[str]] = {}
-# The threads that have asked for a program which is not among those yet, and the signals that came to the main thread meanwhile.
+# The threads that are starting a program not yet in `_running`, and the signals that reached the main thread meanwhile.
 _starting: set[int] = set()
 _deferred: list[int] = []
 # A program is started in milliseconds.

@@ -23,7 +23,7 @@ class SourceIdentity:
 
     Attributes:
         etag: the server's or the volume's word for the content.
-        modified: when the source was last modified, where there is no ETag.
+        modified: when the source was last modified; None if nothing tells it.
         size: in bytes; None if the server does not tell it.
         kind: what the ETag is: the server's own, or made of the time of a file's modification.
     """

@@ -26,9 +26,9 @@ _SMALL_BYTES = 1024 * 1024
 
 
 class S3Store(S3Calls):
-    """Files by exact keys on an S3 server; nothing is ever listed but what is in one small folder.
+    """Files by exact keys on an S3 server; only small folders are ever listed.
 
-    That is a table's parts, its versions, or a shared budget's notes.
+    They hold a table's parts, its versions, a shared budget's files, or the records of runs.
 
     Its arguments and attributes are those of `S3Calls`.
     """
@@ -83,7 +83,7 @@ class S3Store(S3Calls):
             yield path
 
     def parts(self, key: str) -> dict[str, Entry]:
-        """Return the parts of the table whose folder is a key: the one case in which a folder is listed."""
+        """Return the parts of the table whose folder is a key."""
         entries = self._listed(key)
         if not entries:
             raise self._missing(key)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Volume(Protocol):
-    """A store of files by exact keys; nothing is ever listed but the parts of a table, and its versions.
+    """A store of files by exact keys; only small folders, such as a table's parts or versions, are ever listed.
 
     Attributes:
         mounted: whether a job finds it as a directory.

@@ -267,7 +267,7 @@ def test_of_groups_that_are_named_the_others_are_no_matter(tmp_path: Path, value
     if part is None:
         partitions = divided(tmp_path, table, group_column="station", groups=groups)
         assert [(partition.value, partition.rows) for partition in partitions.chosen] == sorted(((group, 4) for group in groups), key=str)
-        assert partitions.without == sum(4 for value in values if pd.isna(value))
+        assert partitions.ungrouped_rows == sum(4 for value in values if pd.isna(value))
         return
     with pytest.raises(ConfigError, match=re.escape(part)):
         divided(tmp_path, table, group_column="station", groups=groups)

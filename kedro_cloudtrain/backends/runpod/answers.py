@@ -37,7 +37,7 @@ def parse(model: type[Answer], value: object) -> Answer:
 
 
 def page_entries(page: object, name: str) -> tuple[list[object], str] | None:
-    """Return the entries of one page of a list and the cursor of the next page, empty behind the last; None if it is not such a page.
+    """Return the entries of one page of a list and the cursor of the next page, empty after the last; None if it is not such a page.
 
     A page without its list does not count: to take it for an empty one would be to take each pod for gone.
     """

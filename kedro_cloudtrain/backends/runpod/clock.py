@@ -1,4 +1,4 @@
-"""The clock by which money is spent, which goes on while this computer is asleep, as the pods do; and how it differs from the API's."""
+"""The clock by which pods are paid for, which goes on while this computer sleeps; and how far its wall clock is ahead of the API's."""
 
 from __future__ import annotations
 

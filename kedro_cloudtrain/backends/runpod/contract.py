@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 # Anything above it, below 0, or not a number is not a price.
 _MOST_USD = 1e6
 _MOST_SECONDS = 1e9
-# It becomes a part of a URL: anything else would ask for, or delete, something other than a pod.
-# How the id begins of a cluster that stands for a pod.
+# How the id of a cluster that stands for a pod begins.
 CLUSTER_PREFIX = "cluster/"
+# An id becomes part of a URL: with anything else in it, the URL would read, or delete, something other than a pod.
 PodId = Annotated[str, Field(pattern=r"\A(cluster/)?[A-Za-z0-9_-]{1,200}\z")]
 ClusterId = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_-]{1,200}\z")]
 Usd = Annotated[float, Field(ge=0.0, le=_MOST_USD, allow_inf_nan=False)]
@@ -49,8 +49,8 @@ class _Answer(BaseModel):
         return field.get_default()
 
 
-class GpuUse(_Answer):
-    """How busy one GPU is, in percent."""
+class RuntimeGpu(_Answer):
+    """One GPU of a running pod: how busy it is, in percent."""
 
     util: float = 0.0
     memory_util: float = Field(0.0, alias="memoryUtil")
@@ -60,7 +60,7 @@ class PodRuntime(_Answer):
     """A running container; `uptime` is in seconds since its latest start."""
 
     uptime: Annotated[float, Field(ge=0.0, le=_MOST_SECONDS, allow_inf_nan=False)] = 0.0
-    gpus: tuple[GpuUse, ...] = ()
+    gpus: tuple[RuntimeGpu, ...] = ()
 
 
 class PodGpu(_Answer):

@@ -74,7 +74,7 @@ class Following:
         self._pace = pace
         self._job = request.folder.name
         self._heartbeats = 0
-        # A silence is not one while this computer is asleep; a deadline passes all the same.
+        # On the monotonic clock: time asleep does not count as silence, though deadlines pass all the same.
         self._began_at = self._heartbeat_at = self._volume_answered_at = time.monotonic()
         self._next_progress_at = self._next_log_at = self._next_heartbeat_at = self._next_result_at = 0.0
         self._handed_in_at: float | None = None

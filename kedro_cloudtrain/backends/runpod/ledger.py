@@ -24,7 +24,7 @@ logger = logging.getLogger("kedro.cloudtrain")
 # For this long, a create whose answer was lost may still be carried out: the API's longest answer, and a list's delay.
 _MAY_APPEAR_S = 180.0
 _ENDING = ".json"
-# How many pods one sweep asks RunPod for; those of more gone clients wait for the next one.
+# How many pods one sweep looks up; the others wait for the next sweep.
 _MOST_ASKED = 20
 
 
@@ -178,7 +178,7 @@ class PodLedger:
         self._lives.sweep()
 
     def close(self) -> None:
-        """End this client's part: what it has not taken out is from now on that of a client that is gone."""
+        """Release this client's lock: what it has not taken out now counts as left by a client that is gone."""
         self._lives.release()
 
     def _write(self, entry: LedgerEntry) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-# The end of a job is noticed at the latest after this share of its own time more; and it is looked at this much more often when it begins.
+# A job's end is noticed after at most this share of its running time; a job that begins is looked at this many times as often.
 _SHARE, _OFTEN = 0.1, 5
 
 

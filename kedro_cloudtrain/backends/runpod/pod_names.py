@@ -13,13 +13,13 @@ _NAME = re.compile(rf"{_PACKAGE}(?P<project>[a-z0-9]+(?:-[a-z0-9]+)*)--(?P<job>.
 _DIGITS = re.compile("-[0-9a-f]{6}$")
 
 
-def pod_prefix(project: str) -> str:
+def pod_prefix(project_id: str) -> str:
     """Return how the names of a project's pods begin; no other project's pods begin so.
 
     Args:
-        project: the project's id, such as `shop-1a2b3c`, or any other text.
+        project_id: the project's id, such as `shop-1a2b3c`, or any other text.
     """
-    slug = _slug(project)
+    slug = _slug(project_id)
     if len(slug) > _PROJECT_CHARACTERS:
         digits = match[0] if (match := _DIGITS.search(slug)) else ""
         slug = slug[: _PROJECT_CHARACTERS - len(digits)].strip("-") + digits
@@ -32,20 +32,20 @@ def pod_name(prefix: str, job: str, attempt: str) -> str:
 
 
 def parse_name(name: str) -> tuple[str, str, str] | None:
-    """Return a pod's project, the beginning of its job's name, and its attempt; None for a pod that this package has not named."""
+    """Return a pod's project as a slug, its job's name or the beginning of that, and its attempt; None for another name."""
     match = _NAME.fullmatch(name)
     return (match["project"], match["job"], match["attempt"]) if match else None
 
 
-def has_name_of(project: str, other: str) -> bool:
-    """Return whether two projects differ by their digits alone, if at all, as projects of one starter do."""
-    return _DIGITS.sub("", _slug(project)) == _DIGITS.sub("", _slug(other))
+def has_name_of(project_id: str, other_id: str) -> bool:
+    """Return whether two projects' ids differ by their digits alone, if at all, as those of projects of one starter do."""
+    return _DIGITS.sub("", _slug(project_id)) == _DIGITS.sub("", _slug(other_id))
 
 
 def is_for_job(job_part: str, job: str) -> bool:
-    """Return whether the part of a pod's name is that of the job of a name."""
+    """Return whether the job's part of a pod's name stands for the job of this name."""
     return job_part == job[:_JOB_CHARACTERS]
 
 
-def _slug(project: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", project.lower()).strip("-") or "project"
+def _slug(project_id: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", project_id.lower()).strip("-") or "project"

@@ -41,7 +41,7 @@ class _Claim(BaseModel):
     """What one pod may cost, or has cost.
 
     Attributes:
-        usd: its worst case, or once it is over its cost.
+        usd: its worst case; once it is over, its cost.
         spent: whether it is over.
     """
 

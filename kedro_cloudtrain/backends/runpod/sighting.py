@@ -61,7 +61,7 @@ class Sighting:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the pod is listed and has ended, or a machine of a cluster has; two lists have to miss what they do not show."""
+        """Whether the pod is listed as ended, or two lists in a row lacked a machine of its cluster."""
         return self.has_lost_machine or (self.pod is not None and self.pod.has_ended)
 
     @property

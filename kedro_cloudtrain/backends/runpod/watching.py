@@ -65,7 +65,7 @@ class PodWatch:
         self._over = False
         self.left: dict[str, float] = {}
         self.late: list[str] = []
-        # Those of them that no list could be searched for at the end, with their price.
+        # The unanswered ones that no list could be searched for at the end, with their price.
         self._uncertain: dict[str, float] = {}
         self.forgotten: dict[str, float] = {}
 
