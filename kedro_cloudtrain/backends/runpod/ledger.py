@@ -41,6 +41,7 @@ class LedgerEntry(BaseModel):
         startup_s: when its client gives it up if it has not started, in seconds from its creation.
         asked_at: when it was asked for, in seconds since 1970.
         pod: its id; None until the API has answered.
+        unanswered_at: when an earlier try to create it was not answered, which may still make a second pod; None where each was.
         detached: whether its client has started it to be left alone.
         shared: whether a client of another computer has created it, and may be waiting for it as well.
     """
@@ -56,6 +57,7 @@ class LedgerEntry(BaseModel):
     startup_s: float = 0.0
     asked_at: float = 0.0
     pod: str | None = None
+    unanswered_at: float | None = None
     detached: bool = False
     shared: bool = False
 
@@ -109,14 +111,14 @@ class PodLedger:
                 f"({_reason(error)}). Make room there, or set XDG_CACHE_HOME to a folder that can be written."
             ) from None
 
-    def created(self, name: str, pod_id: str, usd_per_hour: float) -> None:
+    def created(self, name: str, pod_id: str, usd_per_hour: float, unanswered_at: float | None = None) -> None:
         """Note the id and the price that a pod has got; a disk that is full by now costs the note alone, since the name is there."""
         with self._lock:
             entry = self._entries.get(name)
         if entry is None:
             return
         try:
-            self._write(entry.model_copy(update={"pod": pod_id, "usd_per_hour": usd_per_hour}))
+            self._write(entry.model_copy(update={"pod": pod_id, "usd_per_hour": usd_per_hour, "unanswered_at": unanswered_at}))
         except (OSError, DiskError) as error:
             logger.warning("%s cannot be written (%s): pod %s stands in it without its id", self.folder, _reason(error), pod_id)
 

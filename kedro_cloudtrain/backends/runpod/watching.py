@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kedro_cloudtrain.backends.runpod.clock import now_s
 from kedro_cloudtrain.backends.runpod.ledger import PodLedger
 from kedro_cloudtrain.backends.runpod.sighting import Sighting
-from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError, ConfigError
+from kedro_cloudtrain.errors import ApiError, AuthError, BalanceError, CapacityError, CloudTrainError, ConfigError, JobCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,9 +79,14 @@ class PodWatch:
 
         Raises:
             ConfigError: the ledger cannot be written; RunPod was not asked.
+            JobCancelledError: `close` has begun; RunPod was not asked.
             CloudTrainError: what `ask` raises. Where RunPod may have created the pod all the same, each later list is searched for it.
         """
         self._ledger.open(entry)
+        # Only after the entry is there: `close` either prevents the pod, or finds the entry and ends or names the pod.
+        if self._closed.is_set():
+            self._ledger.settle(entry.name)
+            raise JobCancelledError(f"{entry.job} was not started: the run is over.")
         self._asking.add(entry.name)
         try:
             pod = ask()
@@ -101,7 +106,7 @@ class PodWatch:
         if not entry.detached:
             # Before anything that may hang: from here on the end of the run ends the pod.
             self.add(pod.id, entry.name, pod.cost or entry.usd_per_hour)
-        self._ledger.created(entry.name, pod.id, pod.cost or entry.usd_per_hour)
+        self._ledger.created(entry.name, pod.id, pod.cost or entry.usd_per_hour, self._api.unanswered_at.get(entry.name))
         return pod
 
     def unknown(self) -> dict[str, float]:
@@ -116,7 +121,8 @@ class PodWatch:
         if entry.pod is not None and not entry.detached:
             self.add(entry.pod, entry.name, entry.usd_per_hour)
         if recorded is None or not self._ledger.has_client(recorded) or recorded.detached:
-            self._ledger.open(entry.model_copy(update={"shared": recorded is None}))
+            unanswered_at = None if recorded is None else recorded.unanswered_at if recorded.pod is not None else recorded.asked_at
+            self._ledger.open(entry.model_copy(update={"shared": recorded is None, "unanswered_at": unanswered_at}))
 
     def add(self, pod_id: str, name: str, usd_per_hour: float = 0.0) -> Sighting:
         """Watch a pod from now on; the sighting is kept up to date."""
@@ -241,7 +247,8 @@ class PodWatch:
     def _settle(self, name: str) -> None:
         """Take a pod out of the ledger that is gone, unless an earlier try to create it may still be carried out."""
         entry = self._ledger.own().get(name)
-        asked_at = time.time() if name in self._asking else self._api.unanswered_at.get(name)
+        unanswered_at = self._api.unanswered_at.get(name, entry.unanswered_at if entry is not None else None)
+        asked_at = time.time() if name in self._asking else unanswered_at
         if entry is None or asked_at is None:
             self._ledger.settle(name)
             return

@@ -17,9 +17,10 @@ from support.waiting import wait_until
 from kedro_cloudtrain.backends.runpod import launching
 from kedro_cloudtrain.backends.runpod.budget import Budget
 from kedro_cloudtrain.backends.runpod.claim import Claim, ClaimedError
+from kedro_cloudtrain.backends.runpod.ledger import PodLedger
 from kedro_cloudtrain.backends.runpod.offers import no_capacity
 from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
-from kedro_cloudtrain.errors import BackendError
+from kedro_cloudtrain.errors import BackendError, CloudTrainError, JobCancelledError
 from kedro_cloudtrain.running.display import Row
 
 if TYPE_CHECKING:
@@ -187,6 +188,26 @@ def test_a_job_is_submitted_though_another_clients_claim_finds_no_machine(
     backend.submit(job.request(attach=True))
     assert next(reads) == 4
     assert len(cloud.runpod.pods) == 1
+
+
+def test_a_run_that_ends_while_a_job_is_being_claimed_creates_no_pod(cloud: Cloud) -> None:
+    backend, job = cloud.backend(claim_s=600.0), cloud.job()
+    errors = list[CloudTrainError]()
+
+    def run_job() -> None:
+        try:
+            run(backend, job)
+        except CloudTrainError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run_job, daemon=True)
+    thread.start()
+    wait_until((cloud.bucket / ".cloudtrain/jobs" / job.name / "machine.json").exists)
+    backend.close()
+    thread.join(60)
+    assert [type(error) for error in errors] == [JobCancelledError]
+    assert cloud.runpod.requests(CREATE) == []
+    assert PodLedger(cloud.api.account).entries() == {}
 
 
 def claim_of_slow_client(cloud: Cloud, job: Job, backend: RunPodBackend) -> threading.Thread:

@@ -10,12 +10,13 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from support.cloud import Cloud
+from support.cloud import QUICK_PACE, Cloud
 from support.waiting import wait_until
 
 from kedro_cloudtrain.backends.runpod.fleet import Fleet, PodClient
 from kedro_cloudtrain.backends.runpod.ledger import LedgerEntry, PodLedger
 from kedro_cloudtrain.backends.runpod.pod_names import has_name_of, is_for_job, parse_name, pod_name, pod_prefix
+from kedro_cloudtrain.backends.runpod.watching import PodWatch
 from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError, ConfigError, JobLostError
 from kedro_cloudtrain.rehearsal import RunPodStandIn
 from kedro_cloudtrain.rehearsal.answers import Handler
@@ -322,3 +323,22 @@ def test_a_pod_that_may_be_created_a_second_time_is_named_and_stays_in_the_ledge
     assert f"did not answer the first request for pod {pod.request.name}, and may still create it a second time" in caplog.text
     assert backend.left() == []  # It may never be, and would end itself.
     assert [entry.pod for entry in PodLedger(cloud.api.account).dead().values()] == [None]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_the_second_pod_of_a_client_that_was_killed_is_ended_though_it_comes_late(cloud: Cloud, answered: bool) -> None:
+    name = pod_name(pod_prefix("Shop"), "train-0123456789ab", "deadbeef")
+    killed = PodLedger(cloud.api.account)
+    killed.open(LedgerEntry(name=name, asked_at=time.time()))
+    first = cloud.runpod.put(name, minutes=0)
+    if answered:
+        killed.created(name, first.id, 0.43, unanswered_at=time.time())
+    killed.close()
+    watch = PodWatch(cloud.api, QUICK_PACE)
+    watch.adopt(LedgerEntry(name=name, pod=first.id, asked_at=time.time()))
+    assert watch.terminate(first.id)
+    wait_until(lambda: watch.sighting(first.id) is None)
+    second = cloud.runpod.put(name, minutes=0)
+    wait_until(lambda: second.gone)
+    watch.close()
+    assert watch.left == {}
