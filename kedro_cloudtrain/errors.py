@@ -58,7 +58,7 @@ class CloudTrainError(click.ClickException):
         return self.message
 
     def format_message(self) -> str:
-        """Return the message as `kedro run` prints it; what a machine has written into it moves no terminal."""
+        """Return the message as `kedro run` prints it: on a terminal, without the control sequences that a machine wrote into it."""
         return for_stream(self.message, sys.stderr)
 
 

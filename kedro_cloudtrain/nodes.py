@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TrainingFunction:
-    """The function of a training node. Any other runner than `cloudtrain` calls it, and it trains on this computer.
+    """The function of a training node. Any runner other than `cloudtrain` calls it, and it trains on this computer.
 
     Attributes:
         kinds: the kinds of the node's outputs, in their order.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PredictionFunction:
-    """The function of a prediction node. Any other runner than `cloudtrain` calls it, and it predicts on this computer.
+    """The function of a prediction node. Any runner other than `cloudtrain` calls it, and it predicts on this computer.
 
     Attributes:
         keep: the columns of the table that stand beside each row's prediction.

@@ -55,10 +55,10 @@ _TOKEN = re.compile(
 _KEY = re.compile(r"(?=[^\W\d_]*\d)(?=[\d_+/=-]*[A-Za-z])[\w+/=-]{28,}")
 _URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<rest>(?:\S*@)?(?:[^\s;]|;(?=[\w.%-]+=))+)", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{([A-Z0-9_]+)\}")
-# What a user has written so, and Python writes otherwise.
+# Values that YAML spells differently from Python.
 _YAML_WORDS: dict[object, str] = {None: "null", True: "true", False: "false"}
 _SHORTEST = 6
-# A line of a secret of several ones, such as a private key: a shorter one may be a word.
+# A line of a secret with several lines, such as a private key: a shorter line may be a word.
 _SHORTEST_LINE = 12
 _carried: dict[str, str] = {}
 _secret_texts: set[str] = set()
@@ -80,7 +80,7 @@ def shown(value: object) -> str:
 
 
 def know(*secrets: str) -> None:
-    """Remember secrets, which no text shows from here on, nor as Python, JSON and URLs write them, nor line by line."""
+    """Remember secrets: `redacted` hides them from now on, also as Python, JSON and URLs write them, and line by line."""
     for secret in secrets:
         forms = {secret, repr(secret)[1:-1], repr(secret.encode(errors="replace"))[2:-1], json.dumps(secret)[1:-1], quote(secret, safe="")}
         lines = {line.strip() for line in secret.splitlines()[1:] + secret.splitlines()[:1]} if len(secret.splitlines()) > 1 else set()
@@ -169,7 +169,7 @@ def is_secret(piece: str) -> bool:
 
 
 def hidden_in(piece: str) -> str:
-    """Return what is between two `&` of a query, without the secret that it is, or that follows a `;` in it."""
+    """Return a piece of a query, what is between two `&`, with its secret hidden: all of it, or what follows a `;`."""
     public, secret = _parted(piece)
     if secret is None:
         return piece

@@ -29,7 +29,7 @@ class SettingsModel(BaseModel):
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """Return the types that a field takes, one of them at a time."""
+    """Return the types that a field accepts."""
     if get_origin(annotation) is Annotated:
         return _kinds(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):

@@ -177,7 +177,9 @@ def _machine_plan(planner: Planner, pipelines: Mapping[str, Pipeline], name: str
     if node_plan.problems or not isinstance(node_plan, MachinePlan):
         raise click.ClickException("\n".join(node_plan.problems))
     if isinstance(node_plan, TrainingPlan) and node_plan.parameters is None:
-        raise click.ClickException(f"The parameters of {name} are made by another node: run that one first.")
+        raise click.ClickException(
+            f"Another node makes the parameters of {name}. After a run, its script is in the job's folder: kedro cloudtrain jobs"
+        )
     return node_plan
 
 
@@ -189,6 +191,6 @@ def _loaded(planner: Planner, name: str, node: str) -> Any:
     except DatasetError as error:
         reason = str(error).strip().splitlines()[-1]
         raise click.ClickException(
-            f"`{name}` goes along with {node}, and does not exist before a run: {reason}\n"
+            f"`{name}` is sent with the job of {node}, and does not exist before a run: {reason}\n"
             f"After a run, its script is in the job's folder: kedro cloudtrain jobs"
         ) from error

@@ -100,8 +100,8 @@ def logs(metadata: ProjectMetadata, job: str, follow: bool, of_all: bool, env: s
 def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
     """Wait until JOB is done: its whole name, the beginning of it, or its node's name. Exits with 1 where it has failed.
 
-    The record of the run that has left it gets its end. The run that asks for its results takes them: the same `kedro run` again. A pod
-    whose price has risen over its node's limits is named with the price, and goes on: `kedro cloudtrain stop JOB` ends it.
+    Its end is added to the record of the run that left it running. To take its results, start the same `kedro run` again. A pod whose
+    price has risen above its node's limits is reported with the price, and goes on: `kedro cloudtrain stop JOB` ends it.
     """
     from kedro_cloudtrain.errors import CloudTrainError
     from kedro_cloudtrain.jobs.owner import project_id
@@ -130,7 +130,7 @@ def wait(metadata: ProjectMetadata, job: str, env: str | None) -> None:
 
 
 def _enter_end(metadata: ProjectMetadata, settings: Settings, job: str, *, gone: bool) -> None:
-    """Enter the end of a job into the records of the runs that have left it, on this computer and where others see them."""
+    """Add a job's end to the records of the runs that left it running, on this computer and where others see them."""
     from kedro_cloudtrain.errors import CloudTrainError
     from kedro_cloudtrain.jobs.owner import project_id
     from kedro_cloudtrain.runs.ledger import RunLedger, SharedRuns, is_shared
@@ -141,19 +141,19 @@ def _enter_end(metadata: ProjectMetadata, settings: Settings, job: str, *, gone:
             if is_shared(volume, metadata.project_path):
                 SharedRuns(volume, record.project or project_id(metadata.project_path)).write(record)
     except CloudTrainError as error:
-        click.echo(f"The record of the run does not have the end of {job}: {error.message}", err=True)
+        click.echo(f"The end of {job} could not be recorded: {error.message}", err=True)
 
 
 @click.command()
 @click.option("--older-than", default="30d", show_default=True, help="An age: 30d, 12h or 45m.")
 @click.option("--dry-run", is_flag=True, help="Show what would be deleted, and delete nothing.")
-@click.option("--environments", is_flag=True, help="Delete the packages that no pod has used for that time, instead of jobs.")
+@click.option("--environments", is_flag=True, help="Instead of jobs, delete the packages that no pod has used for that long.")
 @env_option
 @click.pass_obj
 def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, environments: bool, env: str | None) -> None:
     """Delete the folders of this project's old jobs from the volume; those that are running stay, whatever their age.
 
-    The work that a run would have reused is done again when it is asked for. The catalog's own files are not touched. With --environments,
+    A run that would have reused a deleted job does its work again. The catalog's own files are not touched. With --environments,
     delete the packages that pods have kept on the network volume for this computer's jobs and that no pod has used since: a job that needs
     them installs them anew.
     """
@@ -170,7 +170,7 @@ def clean(metadata: ProjectMetadata, older_than: str, dry_run: bool, environment
     kept = kept_jobs(metadata, env, job_folders(metadata, env, of_all=True))
     project = project_id(metadata.project_path)
     old = [job for job in kept if is_of(job.folder, project) and job.folder.touched_at < before and not job.is_running()]
-    # Jobs share what was sent along with them: what a younger one names stays.
+    # Jobs share sent inputs: those that a kept job names stay.
     shared = {file for job in kept if job not in old for file in job.folder.sent}
     freed_bytes = 0
     for job in old:

@@ -1,4 +1,4 @@
-"""What a command makes for another program: JSON alone, on stdout or in a file."""
+"""A command's output for another program: JSON or CSV, on stdout or in a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def json_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--out",
             "output",
             type=click.Path(path_type=Path, dir_okay=False),
-            help="Write the JSON to this file, which no line of Kedro's log can reach.",
+            help="Write the JSON to this file, where no log line of Kedro's can mix with it.",
         ),
     )
     return functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)

@@ -47,13 +47,13 @@ def gpus(metadata: ProjectMetadata, data_center: str | None, as_json: bool, outp
 @click.option(
     "--try-key",
     is_flag=True,
-    help="Also ask RunPod to end a pod that does not exist: it shows whether the key may end pods, and the account's audit log has it.",
+    help="Also ask RunPod to end a pod that does not exist, to see whether the key may end pods. The account's audit log records it.",
 )
 @json_options
 @env_option
 @click.pass_obj
 def doctor(metadata: ProjectMetadata, try_key: bool, as_json: bool, output: Path | None, env: str | None) -> None:
-    """Check account, keys, volume, clock and packages, and print a fix for each problem. Nothing is created, and nothing but read.
+    """Check account, keys, volume, clock and packages, and print a fix for each problem. Nothing is created or changed.
 
     Exits with 1 if there is a problem.
     """

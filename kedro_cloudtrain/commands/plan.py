@@ -48,7 +48,7 @@ def plan(
 ) -> None:
     """Show where each node will run, what it reads and may cost, and what is wrong; nothing is run, nothing is paid.
 
-    The nodes are selected as by kedro run: of the default pipeline, or by --pipelines, --nodes, --tags and the others.
+    Nodes are selected as for kedro run: the default pipeline, or what --pipelines, --nodes, --tags and the other options name.
 
     For pods, the account, the volume, prices and stock are asked for as well. Exits with 1 when something would fail, and with 2 when
     that cannot be told: RunPod or the volume does not answer.
@@ -68,7 +68,7 @@ def plan(
         nodes = select(pipelines, selection).nodes
         plans = planner.plan(nodes)
         examined = report(planner, plans, jobs_at_once(planner.settings))
-        # It reads the whole content of what is on this computer, which a table has no use for.
+        # It reads whole files on this computer, which the table does not need.
         record = make_record(planner, plans) if as_json or output is not None else None
         registered = [node for registered in pipelines.values() for node in registered.nodes]
         unmatched = unmatched_selectors(planner.settings, registered)
@@ -96,7 +96,7 @@ def _run_note(text: str) -> str:
 
 
 def _written(examined: Report, file: Path) -> str:
-    """Return a line about what a written plan is good for."""
+    """Return a line that names the written plan, and says whether a run can be held to it."""
     if examined.exit_code:
         reason = "it has problems" if examined.exit_code == 1 else "something did not answer"
         return f"Wrote {file}. No run can be held to it, since {reason}."

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show the pods and what would become of them, and end nothing.")
 @click.option("--all-projects", is_flag=True, help="Show the pods of every project of the account, not of this one alone.")
-@click.option("--yes", is_flag=True, help="End the pods that somebody may still need as well, without a question.")
+@click.option("--yes", is_flag=True, help="Also end, without asking, the pods that somebody may still need.")
 @env_option
 @click.pass_obj
 def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, yes: bool, env: str | None) -> None:
     """End the pods that this project's killed clients have left.
 
-    They are ended without a question. A question comes before any other one is ended: a pod whose client still runs, which a run with
-    `detach` has left running, which another computer has asked for, or which belongs to another project of this name.
+    These are ended without asking. It asks before it ends any other pod: one whose client still runs, that a run with `detach` left
+    running, that another computer asked for, or that belongs to another project of this name.
     """
     from kedro_cloudtrain.commands import tables
     from kedro_cloudtrain.wording import counted
@@ -41,7 +41,7 @@ def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, yes: bool
     forgotten = [pod for pod in pods if pod.forgotten]
     doubtful = [pod for pod in pods if not pod.forgotten]
     if dry_run:
-        question = f"; of {counted(len(doubtful), 'other')} it would be asked" if doubtful else ""
+        question = f"; it would ask about {counted(len(doubtful), 'other')}" if doubtful else ""
         click.echo(f"{counted(len(forgotten), 'pod')} would be ended{question}. End them: kedro cloudtrain reap")
         return
     end_pods(fleet, forgotten)
@@ -50,13 +50,13 @@ def reap(metadata: ProjectMetadata, dry_run: bool, all_projects: bool, yes: bool
 
 
 def _confirmed(pods: Sequence[JobPod]) -> bool:
-    """Return whether a person wants pods to be ended that somebody may need; without a terminal, nobody is asked."""
+    """Ask whether to end pods that somebody may need; without a terminal, print the command that ends them, and return False."""
     import sys
 
     from kedro_cloudtrain.wording import counted
 
     if sys.stdin is not None and sys.stdin.isatty():
-        return click.confirm(f"Somebody may still need {counted(len(pods), 'pod')}, as the table has it. End them too?", default=False)
+        return click.confirm(f"Somebody may still need {counted(len(pods), 'pod')}, as the table shows. End them too?", default=False)
     click.echo(f"{counted(len(pods), 'pod')} left, which somebody may still need. End them too: kedro cloudtrain reap --yes")
     return False
 
@@ -122,7 +122,7 @@ def end_pods(fleet: Fleet, pods: Sequence[JobPod]) -> None:
     for pod in ended:
         if pod in left:
             failed += 1
-            click.echo(f"Not ended: {pod.pod.name} ({pod.pod.id}): RunPod has accepted it, and still lists the pod", err=True)
+            click.echo(f"Not ended: {pod.pod.name} ({pod.pod.id}): RunPod accepted the request, but still lists the pod", err=True)
         else:
             click.echo(f"Ended {pod.pod.name} ({pod.pod.id}), {pod.age} old, ${pod.cost_usd:.2f}.")
     if failed:

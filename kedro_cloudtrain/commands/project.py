@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 register()  # wherever Kedro loads the commands, the runner has its short name
 
-all_option = click.option("--all", "of_all", is_flag=True, help="Of all projects that keep their jobs on the same volume.")
+all_option = click.option("--all", "of_all", is_flag=True, help="Include the jobs of all projects on the same volume.")
 env_option = click.option("--env", "-e", default=None, help="The configuration environment, as for kedro run.")
 pipeline_option = click.option("--pipeline", "-p", default=None, help="The registered pipeline; left out, the default one.")
 params_option = click.option("--params", default="", help="Parameters that override those of parameters.yml, as for kedro run.")
@@ -45,7 +45,7 @@ def open_planner(
 ) -> Iterator[tuple[Planner, Mapping[str, Pipeline]]]:
     """Open a session, and yield a planner and the registered pipelines.
 
-    Of the runner's parameters, those that are a run's alone (`plan`, `max_workers`) change nothing: a plan takes the options of its run.
+    The runner parameters `plan` and `max_workers` change nothing here: a plan takes the same options as its run.
     """
     from kedro.framework.project import pipelines
 

@@ -135,7 +135,7 @@ def _rehearsal(
         )
     if settings.backend != "runpod" or not network_volumes:
         raise click.ClickException(
-            f"{where} has no `backend: runpod` with a network volume, and a rehearsal is one of pods. Name the environment that has: kedro "
+            f"{where} has no `backend: runpod` with a network volume, and a rehearsal needs both. Name an environment that has them: kedro "
             "cloudtrain rehearse --env=runpod"
         )
     gpus = {name for node in (settings.defaults, *settings.nodes.values()) if isinstance(node.gpu, tuple) for name in node.gpu}
@@ -200,7 +200,7 @@ def _check_kept(keep: Path | None, seeds: Sequence[Seed]) -> None:
     for seed in seeds:
         source = seed.source.resolve()
         if place.is_relative_to(source) or source.is_relative_to(place):
-            raise click.UsageError(f"--keep {keep} and --seed {seed.source} lie in one another: keep the volumes in a folder of their own.")
+            raise click.UsageError(f"--keep {keep} and --seed {seed.source} overlap: keep the volumes in a folder of their own.")
     if place.is_dir() and any(place.iterdir()) and not (place / VOLUMES).is_dir():
         raise click.UsageError(f"--keep {keep}: the folder has something else in it. Name an empty one, or one that a rehearsal has kept.")
     try:
@@ -232,12 +232,12 @@ def _introduce(rehearsal: Rehearsal) -> None:
     volumes = ", ".join(f"{volume.id} in {volume.data_center}" for volume in rehearsal.runpod.offers.volumes.values())
     click.echo(f"Rehearsal on this computer: volume {volumes}, play money.", err=True)
     if any(fault.name == "never-starts" for fault in rehearsal.faults):
-        waits = "A pod that never starts is waited for as long as startup_timeout_s says. For less: --runner-params=startup_timeout_s=20"
+        waits = "A pod that never starts is given up after startup_timeout_s. To wait less, lower it under `defaults` in cloudtrain.yml."
         click.echo(waits, err=True)
     if not rehearsal.runpod.isolated:
         click.echo(
-            "This user may not hide files from the pods (unshare is refused or missing): they see those of this computer, and what they "
-            "would miss on RunPod is not found.",
+            "This user may not hide files from the pods (unshare is refused or missing): they see this computer's files, so the rehearsal "
+            "does not show what they would lack on RunPod.",
             err=True,
         )
 

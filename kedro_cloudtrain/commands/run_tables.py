@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.runs.record import NodeRecord, RunRecord
 
 _RUN_STYLES = {RunState.SUCCEEDED: "green", RunState.FAILED: "red", RunState.INTERRUPTED: "yellow"}
-# A run of more trainings has its scores in `show`.
+# The most scores in a run's row; `runs show` has them all.
 _MOST_SCORES = 3
 _BEST = " ✓"
-# Between the columns of a comparison, and what a value needs that is to be read in one.
+# The gap between a comparison's columns, and the narrowest column that can be read.
 _GAP = 2
 _NARROWEST = 10
-# By what an input is known to be the same.
+# What a run knows an input by, for each kind of identity.
 _KINDS = {"etag": "the ETag of its file", "time": "the time of its file", "content": "its content"}
 
 
@@ -179,7 +179,7 @@ def costs_table(groups: Sequence[CostGroup], by: str) -> FittedTable:
         differences = [group.difference_usd for group in groups if group.difference_usd is not None]
         parts = [f"{counted(sum(group.pods for group in groups), 'pod')}: {usd(sum(group.cost_usd for group in groups))}"]
         if differences:
-            parts.append(f"billed {usd(billed)}, {_difference(sum(differences))} for the pods that are")
+            parts.append(f"billed {usd(billed)}, {_difference(sum(differences))} against the cost of the billed pods")
         table.add_total(*parts)
     return table
 

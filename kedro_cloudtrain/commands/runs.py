@@ -36,7 +36,7 @@ since_option = click.option(
 @since_option
 @click.option("--pipeline", "-p", default=None, help="Only runs of this pipeline.")
 @click.option("--all", "of_all", is_flag=True, help="Also the runs that other computers have left on the volume.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print a line a node, for a spreadsheet; with --output, write it to that file.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line per node; with --output, write it to that file.")
 @json_options
 @env_option
 @click.pass_context
@@ -131,7 +131,7 @@ def compare(metadata: ProjectMetadata, run: tuple[str, ...], as_json: bool, outp
 
 @click.command()
 @since_option
-@click.option("--by", type=click.Choice(_BY), default="month", show_default=True, help="What the dollars are added up by.")
+@click.option("--by", type=click.Choice(_BY), default="month", show_default=True, help="Group the dollars by this.")
 @json_options
 @env_option
 @click.pass_obj

@@ -1,4 +1,4 @@
-"""Which nodes a command is about: selected by the options by which `kedro run` selects its own."""
+"""Select the nodes that a command is about, by the options of `kedro run`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _split(context: click.Context, parameter: click.Parameter, value: str) -> li
 
 
 def _hint(pipeline: Pipeline, filters: Mapping[str, list[str]]) -> str:
-    """Return which name there is not, with the closest that there is; else that no node matches."""
+    """Return which name does not exist, and the closest that does; else that no node matches."""
     from kedro_cloudtrain.wording import did_you_mean, some_of
 
     spaces = [node.namespace.split(".") for node in pipeline.nodes if node.namespace]

@@ -70,7 +70,7 @@ def gpus_table(gpus: Sequence[Gpu], data_center: str | None) -> FittedTable:
 
 
 def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = None) -> FittedTable:
-    """Return the jobs of a volume as a table: state, age, seconds, rows, the metrics of the validation rows.
+    """Return jobs as a table: state, model, when each was rendered, seconds of fit, rows, last round, why it ran, its pod.
 
     Args:
         folders: the jobs.
@@ -82,12 +82,12 @@ def jobs_table(folders: Iterable[JobFolder], pods: Mapping[str, str] | None = No
     for folder in folders:
         state, result, progress = folder.state(), folder.last_result(), folder.last_progress()
         spec = folder.read_json(folder.spec) or {}
-        started_at = dt.datetime.fromtimestamp(folder.spec.stat().st_mtime, tz=dt.UTC).astimezone()
+        rendered_at = dt.datetime.fromtimestamp(folder.spec.stat().st_mtime, tz=dt.UTC).astimezone()
         table.add_row(
             folder.name,
             Text(state_word(state), STATE_STYLES.get(state, "")),
             work_of(spec) or f"{len(folder.jobs)} jobs",
-            f"{started_at:%Y-%m-%d %H:%M}",
+            f"{rendered_at:%Y-%m-%d %H:%M}",
             f"{result.seconds['fit']:.1f}" if result is not None and "fit" in result.seconds else "",
             f"{result.rows['read']:,}" if result is not None and "read" in result.rows else "",
             f"{progress.step}/{progress.of} {metric(progress)}" if progress is not None and progress.in_rounds else "",

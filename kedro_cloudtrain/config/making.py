@@ -86,7 +86,7 @@ def _give_credentials(merged: dict[str, Any], credentials: Mapping[str, Any], fi
     """Put the credentials that settings name into the addresses of their indexes, which seal them.
 
     Raises:
-        ConfigError: there are no such credentials, or no index asks for them.
+        ConfigError: there are no such credentials, or they have neither a `password` nor a `token`.
     """
     defaults: dict[str, Any] = merged["defaults"] if isinstance(merged.get("defaults"), dict) else {}
     nodes: dict[str, Any] = merged["nodes"] if isinstance(merged.get("nodes"), dict) else {}

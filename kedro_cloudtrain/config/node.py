@@ -20,7 +20,7 @@ CPU_IMAGE = "runpod/base:1.0.2-ubuntu2404"
 
 
 class NodeSettings(SettingsModel):
-    """Settings of one node, or of every node below `defaults`.
+    """Settings of one node, or, below `defaults`, of every node.
 
     All but `timeout_s`, `cache`, `gpu_count`, `machines`, `upload_warn_mb`, `group`, `keep_s` and the checkpoints matter to pods alone.
 

@@ -28,7 +28,7 @@ class NotifySettings(SettingsModel):
     Attributes:
         credentials: the entry of credentials.yml with the `url` of the service, or with several `urls`, as Apprise writes them:
             `slack://…`, `mailto://…`, `ntfy://…`.
-        events: of what: `finished`, or left running; `failed`, or interrupted; `budget`, at 80 % of `run.max_cost_usd`; `waiting`, for a
+        events: `finished`, or left running; `failed`, or interrupted; `budget`, at 80 % of `run.max_cost_usd`; `waiting`, for a
             machine.
         waiting_s: after how many seconds without a machine a job counts as waiting.
         urls: the services, once the entry has been read.

@@ -40,7 +40,7 @@ class RunSettings(SettingsModel):
         max_pods: how many jobs run at once; left out, one on this computer, which has all its cores, and eight on pods.
         max_cost_usd: the most that the run may cost, in US dollars.
         budget: the budget that this run shares with others, beside its own limit.
-        cache: whether the results of finished jobs are reused, of those nodes that do not say otherwise.
+        cache: whether the results of finished jobs are reused; a node's own `cache: false` excludes that node.
         detach: whether the run ends as soon as the jobs that are ready have been started.
         on_failure: what becomes of the jobs that are running when a node fails: `finish` lets them finish and keeps their results,
             `cancel` ends them.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 JSONPreview = NewType("JSONPreview", str)
 
-# Which folder is the model of which group.
+# The file that names the folder of each group's model.
 MODELS = "models.json"
 
 
@@ -117,7 +117,7 @@ def model_folder(model: object) -> Path:
 
 @contextlib.contextmanager
 def replaced(place: Path) -> Iterator[Path]:
-    """Provide a path for a folder, which then takes its place whole; what is there stays until then.
+    """Yield a path for a new folder, which then replaces `place` as a whole; what is there stays until then.
 
     Args:
         place: where the folder is to be.

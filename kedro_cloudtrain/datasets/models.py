@@ -109,7 +109,7 @@ class ModelsDataset(AbstractVersionedDataset[Any, Any]):
 
 
 def _folders_of(names: Iterable[str]) -> dict[str, str]:
-    """Return a folder's name for each group: its own, where that is one, and no other's on a system that knows no case."""
+    """Return a folder's name for each group: its own where that can name a folder, and unique on a system that ignores case."""
     folders: dict[str, str] = {}
     taken = {MODELS.lower()}
     for number, name in enumerate(names):

@@ -52,7 +52,7 @@ class CloudDataset(AbstractVersionedDataset[Any, Any]):
 
     Raises:
         SourceError: both or neither of URL and key are given, or the one that is given is not valid.
-        ConfigError: the volume or the credentials are not valid, or the entry is versioned.
+        ConfigError: the volume or the credentials are not valid, or a URL is versioned.
 
     Example:
         ```yaml

@@ -52,7 +52,7 @@ class Partitioned(SettingsModel):
     @classmethod
     def _check_column(cls, name: str | None) -> str | None:
         if name in OWN_COLUMNS:
-            raise ValueError(f"a column `{name}` is in the node's own tables: rename the data's in a node before")
+            raise ValueError(f"a column `{name}` is in the node's own tables: rename the data's in an earlier node")
         return name
 
     @field_validator("groups")

@@ -55,7 +55,7 @@ def checked(line: str, where: str) -> str:
             raise ConfigError(message) from None
         return line
     if url is not None and not _WITH_SCHEME.match(url):
-        raise ConfigError(f"{where}: {_shown(line)!r} has no URL behind the @. Write all of it, from https:// or file:// on.")
+        raise ConfigError(f"{where}: {_shown(line)!r} has no URL after the @. Write all of it, from https:// or file:// on.")
     return line
 
 

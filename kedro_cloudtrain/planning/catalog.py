@@ -1,4 +1,4 @@
-"""What keeps a node from having its catalog entries: one that Kedro cannot make, or that is nowhere, in a line without a traceback."""
+"""Report catalog entries that Kedro cannot make, and inputs that are missing, in one line without a traceback."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ _SCRYPT = {"n": 2**14, "r": 8, "p": 1, "dklen": 16}
 class Digests:
     """Makes digests for a project.
 
-    A path below the project counts from its folder. The secret part of a URL does not count: it may change from day to day. Of what has
-    the name of a secret, such as `api_key`, a digest is made that is as slow to guess as a stored password.
+    A path below the project counts from its folder. The secret part of a URL does not count: it may change from day to day. A value
+    named like a secret, such as `api_key`, gets a digest that is as slow to guess as that of a stored password.
 
     Attributes:
         project: the project's folder.
@@ -163,7 +163,7 @@ def _closed_over(function: types.FunctionType) -> list[Any]:
 
 
 def _hashed(value: Any) -> Any:
-    """Return an object by what a function could tell from another one.
+    """Return an object's type and the slow digest of its value.
 
     Raises:
         _UnknownError: the object cannot be followed.
@@ -185,5 +185,5 @@ def _fields(value: Any) -> Any:
 
 @functools.cache
 def _slow(name: str, text: str) -> list[str]:
-    """Return the digest of a secret: one cannot be found out by trying many."""
+    """Return a digest so slow that the secret cannot be found by trying many."""
     return ["secret", hashlib.scrypt(text.encode(errors="surrogatepass"), salt=name.encode(), **_SCRYPT).hex()]

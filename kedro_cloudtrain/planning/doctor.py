@@ -16,6 +16,7 @@ from kedro_cloudtrain.errors import ApiError, AuthError, CloudTrainError
 from kedro_cloudtrain.jobs.parameters import LIBRARIES
 from kedro_cloudtrain.storage.network_volume import NetworkVolume
 from kedro_cloudtrain.storage.s3 import S3Store
+from kedro_cloudtrain.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -162,7 +163,7 @@ def _account(examination: Examination, *, try_key: bool) -> RunPodApi | None:
         examination.findings.append(Finding.of("API key", error, f"The key is from {place}."))
         return api
     examination.api = api
-    examination.findings.append(Finding("API key", ok=True, message=f"from {place}, accepted; the account has {len(pods)} pods"))
+    examination.findings.append(Finding("API key", ok=True, message=f"from {place}, accepted; the account has {counted(len(pods), 'pod')}"))
     if try_key:
         examination.findings += _may_write(api, place)
     return api

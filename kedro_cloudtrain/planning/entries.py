@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # fsspec's protocols that no other machine can reach; Kedro treats `file` and the like as local.
 _NOT_REMOTE = ("file", "local", "memory")
-_OF_FOLDERS = (ModelDataset, ModelsDataset, MetricsDataset, TrainingHistoryDataset)
+_ALWAYS_LOCAL = (ModelDataset, ModelsDataset, MetricsDataset, TrainingHistoryDataset)
 _WEB = ("http", "https")
 # Entries of kedro-datasets that load a way to the data, which can follow their files to a machine.
 _LAZY = ("partitions.PartitionedDataset", "polars.LazyPolarsDataset", "dask.CSVDataset", "dask.ParquetDataset", "ibis.FileDataset")
@@ -182,7 +182,7 @@ def saves_lazily(dataset: Any) -> bool:
 def configuration(dataset: Any) -> dict[str, Any]:
     """Return a dataset's arguments, as its catalog entry has them; empty where Kedro has not kept them."""
     arguments = dict(getattr(dataset, "_init_args", {}))
-    # So Kedro keeps those of a class that leaves its constructor to the class that it extends.
+    # Kedro keeps the arguments of an inherited constructor this way.
     return {**arguments.pop("kwargs"), **arguments} if arguments.pop("args", None) == () and "kwargs" in arguments else arguments
 
 
@@ -232,7 +232,7 @@ def is_on_this_computer(dataset: Any) -> bool:
     """Return whether a load of an entry asks no other computer, as far as that is certain."""
     dataset = inner(dataset)
     in_memory = type(dataset).__name__ == "MemoryDataset"
-    return in_memory or isinstance(dataset, _OF_FOLDERS) or getattr(dataset, "_protocol", None) in ("file", "local")
+    return in_memory or isinstance(dataset, _ALWAYS_LOCAL) or getattr(dataset, "_protocol", None) in ("file", "local")
 
 
 def is_read_only(dataset: Any) -> bool:
@@ -246,7 +246,7 @@ def _check_credentials(name: str, value: Any, path: str = "credentials") -> None
     """Check an entry's credentials: a file-system client that is given a broken key shows it in a stack trace.
 
     Raises:
-        SourceError: a text cannot stand in a header, and is not a key or document of several lines either; the message has its place alone.
+        SourceError: a secret has a control character, and is not a multi-line key or document; the message names only its place.
     """
     if isinstance(value, dict):
         for key, inner in value.items():

@@ -40,7 +40,7 @@ class FunctionPlan(MachinePlan):
 
     Attributes:
         project: the project's folder.
-        codes: the code that goes along with its functions.
+        codes: the code that travels with its functions.
         saves: the outputs that the machine saves on the volume itself: where, and with which arguments of the writer.
         local_entries: the catalog entries on this computer whose files are sent, for the machine to load by the entries' own classes.
         validators: the validators of what the machine loads and saves itself.
@@ -129,7 +129,7 @@ class FunctionPlan(MachinePlan):
         )
 
     def explain(self, error: CloudTrainError) -> CloudTrainError:
-        """Return an error of the job with the node's name, and where in the project a user corrects what it is about."""
+        """Return a job's error with the node's name, and where in the project to correct its cause."""
         if isinstance(error, SourceError) and not (self.sources or self.entries):
             return SourceError(f"{self.node.name}: {error.message}")
         return super().explain(error)
@@ -151,7 +151,7 @@ def plan_function(
         settings: what `cloudtrain.yml` sets for the node.
         catalog: holds its datasets.
         project: the project's folder.
-        codes: the code that goes along with its functions.
+        codes: the code that travels with its functions.
     """
     plan = FunctionPlan(
         node,

@@ -51,7 +51,7 @@ class Look:
         sizes: each table's size in bytes, None where its server does not say.
         problems: what is wrong, a sentence each.
         doubts: what could not be found out, a sentence each.
-        notes: what is doubtful, a sentence each.
+        notes: what is worth knowing, a sentence each.
         shapes: the rows and columns of those tables whose format tells them.
         jobs: how many jobs a partitioned node has; None where that is not known.
     """
@@ -193,7 +193,7 @@ def _sent_table_problems(plan: MachinePlan, name: str, dataset: Any) -> Iterator
     if not is_frame(value):
         kind = type(value).__name__ if type(value).__module__ == "builtins" else f"{type(value).__module__}.{type(value).__name__}"
         yield (
-            f"`{name}` loads a {kind}, and a table is a DataFrame of pandas. Change the entry's `type`, or make a table of it in a "
+            f"`{name}` loads a {kind}, but a table is a pandas DataFrame. Change the entry's `type`, or make a table of it in a "
             "node before."
         )
         return
@@ -207,7 +207,7 @@ def _frame_problems(plan: MachinePlan, name: str, place: str, frame: pd.DataFram
     columns = [str(column) for column in frame.columns]
     twice = next((column for column, count in Counter(columns).items() if count > 1), None)
     if twice is not None:
-        yield f"`{name}` has {columns.count(twice)} columns `{twice}`: give each column a name of its own in a node before."
+        yield f"`{name}` has {columns.count(twice)} columns `{twice}`: give each column a name of its own in an earlier node."
         return
     yield from _table_problems(plan, name, columns, nested_columns(frame))
     yield from _row_problems(plan, name, place, columns, frame, whole=True)

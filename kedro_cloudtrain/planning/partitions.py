@@ -78,7 +78,7 @@ def group_column_of(plan: MachinePlan) -> str | None:
 
 
 def group_problems(plan: MachinePlan, name: str, rows: pd.DataFrame, features: Sequence[str], *, whole: bool) -> Iterator[str]:
-    """Yield what is wrong with the values of a table's groups; what is wrong with the groups themselves, their training names.
+    """Yield what is wrong with the values of a table's groups; the training itself reports what is wrong with the groups.
 
     Args:
         plan: the node.
@@ -106,7 +106,7 @@ def group_problems(plan: MachinePlan, name: str, rows: pd.DataFrame, features: S
 
 
 def partition_problems(plan: MachinePlan, name: str, parts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the values of partitions, each of which is a table; what is wrong with the dict, its training names."""
+    """Yield what is wrong with the values of partitions, each of which is a table; the training itself reports a wrong dict."""
     partitioned = plan.partitioned
     if partitioned is None or partitioned.group_column is not None or not all(isinstance(part, str) for part in parts):
         return

@@ -59,7 +59,7 @@ class NodePlan:
 
     @property
     def kind(self) -> str:
-        """What runs on the machine: the library that is trained, the name of a template, or that of a function."""
+        """What runs on the machine: the library that trains, the name of a template, or that of a function."""
         return ""
 
     @property
@@ -255,7 +255,7 @@ class MachinePlan(NodePlan, abc.ABC):
         return dict(values)
 
     def explain(self, error: CloudTrainError) -> CloudTrainError:
-        """Return an error of the job with the node's name, and where in the project a user corrects what it is about."""
+        """Return a job's error with the node's name, and where in the project to correct its cause."""
         if not isinstance(error, SourceError):
             return error
         tables = " and ".join(f"`{name}`" for name in self.tables)

@@ -1,4 +1,4 @@
-"""Plan the nodes of a pipeline: where each goes, what it reads, and what is wrong with it; no network is asked."""
+"""Plan the nodes of a pipeline: where each goes, what it reads, and what is wrong with it, without network access."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Planner:
         settings: `cloudtrain.yml`.
         generator: knows the templates.
         project: the project's folder.
-        package: the project's own package, whose code goes along with its functions.
+        package: the project's own package, whose code travels with its functions.
     """
 
     catalog: CatalogProtocol[Any, Any]
@@ -52,7 +52,7 @@ class Planner:
     package: str | None = None
 
     def plan(self, nodes: Iterable[Node]) -> list[NodePlan]:
-        """Plan each node; no network is asked."""
+        """Plan each node, without network access."""
         nodes = list(nodes)
         self.unmade.update(unmade_entries(self.catalog, [name for node in nodes for name in (*node.inputs, *node.outputs)]))
         outputs = frozenset(without_transcoding(name) for node in nodes for name in node.outputs)
@@ -76,7 +76,7 @@ class Planner:
 
     @functools.cached_property
     def unmade(self) -> dict[str, str]:
-        """Why an entry that was planned with cannot be made, by its name."""
+        """Why entries of the planned nodes cannot be made, by entry."""
         return {}
 
     @functools.cached_property
@@ -121,7 +121,7 @@ class Planner:
         return plan_function(node, reading, settings, self.catalog, self.project, self.codes)
 
     def _detached(self, plan: TrainingPlan) -> list[str]:
-        """Return that what runs many jobs is not left running: this client starts each once those before it are done."""
+        """Return why a node with many jobs cannot be left running: this client starts each job once those before it are done."""
         if not plan.has_many_jobs or not self.settings.run.detach:
             return []
         if plan.partitioned is not None:

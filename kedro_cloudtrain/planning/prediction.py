@@ -97,7 +97,7 @@ class PredictionPlan(MachinePlan):
 
     @property
     def needs_rows(self) -> bool:
-        """An empty table has an empty table of predictions."""
+        """Whether a table without rows is a mistake: it is not, it gets an empty table of predictions."""
         return False
 
     @property
@@ -283,7 +283,7 @@ def _model_that_exists(plan: PredictionPlan, catalog: CatalogProtocol[Any, Any])
 def _name_problems(plan: PredictionPlan) -> Iterator[str]:
     if PREDICTION in plan.keep:
         yield (
-            f"`keep` names a column `{PREDICTION}`, which is the name of the predictions' own. Rename the table's in a node before, or "
+            f"`keep` names a column `{PREDICTION}`, which is the name of the predictions' own. Rename the table's in an earlier node, or "
             "leave it out of `keep`."
         )
 

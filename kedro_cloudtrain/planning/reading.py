@@ -100,4 +100,4 @@ def _mount_problems(name: str, source: VolumeSource, volume: Volume, mounted: Vo
             f"(volume: ${{globals:volume}}), and put the file there: kedro cloudtrain upload {volume.name}/{source.key} {source.key}"
         )
     elif volume != mounted:
-        yield f"`{name}` is on the volume {volume.name}, and the pod mounts {mounted.name}: a pod mounts one. Keep it there."
+        yield f"`{name}` is on the volume {volume.name}, but the pod mounts only {mounted.name}. Move the table to {mounted.name}."

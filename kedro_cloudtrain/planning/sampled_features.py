@@ -40,7 +40,7 @@ class SampledFeatures:
         from kedro_cloudtrain.worker.matching import mismatches  # noqa: PLC0415  # pandas, which takes half a second
 
         for clause in mismatches(self.model.features, rows):
-            yield f"{clause}. Mend the table, or train `{self.name}` on such a column."
+            yield f"{clause}. Fix the table, or train `{self.name}` on such a column."
 
     def notes(self, rows: pd.DataFrame) -> Iterator[str]:
         """Yield the columns with values that the model does not know."""

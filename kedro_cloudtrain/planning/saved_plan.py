@@ -125,7 +125,7 @@ class SavedPlan:
         planned, now = self.nodes[name], record.nodes[name]
         settings, parameters = (list(_changed(getattr(planned, part), getattr(now, part))) for part in ("settings", "parameters"))
         entries = [key for key in now.inputs if key in planned.inputs and now.inputs[key].entry != planned.inputs[key].entry]
-        # What was not there yet, another node may write by other means than the catalog; whatever else lacks it is a problem of the plan's.
+        # Content that the plan could not see is not compared: another node may write it, by other means than the catalog.
         looked_at = {key: before.content for key, before in planned.inputs.items() if before.content is not None}
         contents = [key for key in now.inputs if key in looked_at and now.inputs[key].content != looked_at[key]]
         outputs = [key for key in now.outputs if key in planned.outputs and now.outputs[key] != planned.outputs[key]]

@@ -60,7 +60,7 @@ class SampledTarget:
         return library_of(self.parameters.model_type)
 
     def constrained(self, features: Sequence[str]) -> list[str]:
-        """Return the features that hyperparameters give an order."""
+        """Return the features that hyperparameters constrain to be monotone."""
         try:
             placed = by_place(self._library, self.parameters.hyperparameters, features)
         except InputError:
@@ -69,7 +69,7 @@ class SampledTarget:
         return [feature for row in rows for feature, sign in zip(features, row, strict=False) if sign]
 
     def problems(self, rows: pd.DataFrame, features: Sequence[str] = (), *, whole: bool = False) -> Iterator[str]:
-        """Yield what no other row can change: a regression of text, three classes of two, text that is not a time.
+        """Yield what no other row can change: a regression on text, a third class of a binary target, text that is not a time.
 
         Args:
             rows: some rows of the table, with these columns.

@@ -99,7 +99,7 @@ class TrainingPlan(MachinePlan):
 
     @property
     def kind(self) -> str:
-        """The library that is trained, or the name of a template."""
+        """The library that trains, or the name of a template."""
         return library_of(self.parameters.model_type) if self.parameters is not None else ""
 
     @property
@@ -256,7 +256,7 @@ class TrainingPlan(MachinePlan):
         return {output: values[kind] for output, kind in zip(self.node.outputs, output_kinds(self.node), strict=True)}
 
     def explain(self, error: CloudTrainError) -> CloudTrainError:
-        """Return an error of the job with the node's name, and where in the project a user corrects what it is about."""
+        """Return a job's error with the node's name, and where in the project to correct its cause."""
         if isinstance(error, HyperparameterError):
             return HyperparameterError(
                 f"{self.node.name}: {error.message}\nIt is set in the `hyperparameters` of {self.inputs.parameters_place}."

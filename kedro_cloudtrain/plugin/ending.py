@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 # From the signal to the end of the process; what is orderly takes a fraction of it.
 _WITHIN_S = 4.0
-# For the machines, where the end of the command was not reached.
+# To end the machines, if the command did not get to that.
 _MACHINES_S = 2.0
-# For what the streams still hold, whose reader may have gone.
+# To flush the streams, whose reader may be gone.
 _FLUSH_S = 0.3
 _SHOW_CURSOR = "\x1b[?25h"
 
 
 class Ending:
-    """What ends a run that a signal has come to.
+    """Ends a run at a signal.
 
-    The first signal raises in the main thread, so that every `finally` is passed: pods are ended, and the last lines are printed. A command
-    that has not ended some seconds later, or that gets a second signal, ends at once, whatever hangs: also where the main thread has lost
-    what was raised in it, as it does with what is raised in a `__del__`. A process that is not one of our commands, such as a notebook's,
-    is never ended so, nor is one that goes on after the command, such as a service that has called it.
+    The first signal raises in the main thread, so that every `finally` runs: pods are ended, and the last lines are printed. A command
+    that has not ended some seconds later, or that gets a second signal, ends at once, whatever hangs, even if the main thread has lost the
+    exception, as Python loses one raised in a `__del__`. A process that is not one of our commands, such as a notebook's, is never ended
+    this way, nor is one that goes on after the command, such as a service that has called it.
 
     Attributes:
-        last_lines: returns what has to be printed where that was not reached.
+        last_lines: returns the lines to print if the command did not get to print them.
         end_machines: ends what costs money, unless that has begun.
     """
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from kedro_cloudtrain.planning.plan import MachinePlan
     from kedro_cloudtrain.running.run import Run
 
-# So many more jobs than there are slots are prepared meanwhile, or have their outputs saved: a free machine does not wait for that.
+# How many jobs beyond the slots are prepared, or have their outputs saved, so that no free machine waits for that.
 _AHEAD = 2
 # After Ctrl-C, for what a thread still has to do once its machine is ended; one that hangs is left behind.
 _INTERRUPTED_S = 2.0
@@ -80,7 +80,7 @@ class CloudTrainExecutor(Executor):
         return GroupBackend("kept", self._run, self._machines, keep_s, spread=True, label="kept machine")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for the threads of every kind."""
+        """Shut down the threads of every kind."""
         self._machines.shutdown(wait, cancel_futures=cancel_futures)
         if self._members is not None:
             # None of these waits to be started: each has its thread.
@@ -118,11 +118,10 @@ class CloudTrainExecutor(Executor):
 
 
 def _shared_machine(plan: MachinePlan, *, detach: bool) -> str | None:
-    """Return what the nodes have in common that share a machine with this one: a group, or settings; None for a machine of its own."""
+    """Return the key of the machine that a node shares: its group, or its machine settings; None for a machine of its own."""
     if plan.group is not None:
         return f"group {plan.group}"
-    # What is left alone gets no more jobs.
-    # And what runs many jobs has machines of its own, which it keeps itself.
+    # A machine that is left running gets no more jobs; a node with many jobs keeps machines of its own.
     if detach or not plan.settings.keep_s or plan.has_many_jobs:
         return None
     return json.dumps(machine_settings(plan.settings), default=str)

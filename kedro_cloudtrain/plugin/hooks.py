@@ -126,7 +126,7 @@ class CloudTrainHooks:
         self._end_record()
 
     def _end_record(self) -> None:
-        """Name the run's page in the last line, where the run has written one."""
+        """Forget the run's recorder; log its page, to MLflow as well, where the run has written one."""
         page = self.recorder.page if self.recorder is not None else None
         self.recorder = None
         if page is not None and "mlflow" in sys.modules:
@@ -169,7 +169,7 @@ def _is_typed() -> bool:
 
 
 def _explain_catalog(context: Any) -> None:
-    """Let a catalog that Kedro cannot make be one line; Kedro's own error has a traceback of a hundred."""
+    """Report in one line a catalog that Kedro cannot make; Kedro's own error has a traceback of a hundred."""
     make = context._get_catalog  # noqa: SLF001  # Kedro makes the catalog there, before it calls any hook that could look at it
 
     def explained(*args: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The record of a run, of what Kedro knows of it."""
+"""Record a run, from what Kedro knows of it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def recording(
     receipts: Sequence[Receipt] = (),
     display: Display | None = None,
 ) -> Iterator[RunRecorder]:
-    """Record the run that the block is.
+    """Record the block as a run.
 
     Args:
         pipeline: the run's.
@@ -72,7 +72,7 @@ def recording(
         display: knows what the jobs cost while they run.
 
     Raises:
-        ConfigError: a package is missing that the settings ask for, or nobody can be told of the run as they ask.
+        ConfigError: a package that the settings need is missing, or notices cannot be sent as they ask.
     """
     if settings.run.report and importlib.util.find_spec("plotly") is None:
         raise ConfigError('`run.report` needs plotly for its figures: pip install "kedro-cloudtrain[viz]"')

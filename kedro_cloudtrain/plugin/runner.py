@@ -230,8 +230,8 @@ class CloudTrainRunner(SequentialRunner):
             # A group's receipt stands below those of its nodes.
             self.receipts.sort(key=lambda receipt: order.get(receipt.node, len(order)))
             run.display.print_receipts(self.receipts, models, time.monotonic() - began_at, settings.run.max_cost_usd)
-            reused = settings.run.cache and any(plan.settings.cache for plan in machine_plans.values())
-            self._log_left(run.slots.postponed, kept=reused and (ending.has_begun or isinstance(sys.exc_info()[1], KeyboardInterrupt)))
+            reuse = settings.run.cache and any(plan.settings.cache for plan in machine_plans.values())
+            self._log_left(run.slots.postponed, kept=reuse and (ending.has_begun or isinstance(sys.exc_info()[1], KeyboardInterrupt)))
             left = run.backend.left()
             for sentence in left if sys.exc_info()[0] is not None else ():
                 self._logger.error("%s", sentence, extra={"markup": False})

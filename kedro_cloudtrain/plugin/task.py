@@ -66,7 +66,7 @@ class CloudTask:
 
         Raises:
             CloudTrainError: the job is not possible, or left no outputs.
-            TypeError: a hook's `before_node_run` returned something else than a dict.
+            TypeError: a hook's `before_node_run` returned something other than a dict.
         """
         try:
             return self._run_node()
@@ -100,7 +100,7 @@ class CloudTask:
             if self._run.slots.failure() is not error and not isinstance(error, JobCancelledError):
                 text = first_line(error)
                 named = text if text.startswith(f"{node.name}: ") else f"{node.name}: {text}"
-                logger.error("As well: %s", named, extra={"markup": False})  # noqa: TRY400  # no stack is needed
+                logger.error("Also failed: %s", named, extra={"markup": False})  # noqa: TRY400  # no stack is needed
             hook.on_node_error(error=error, inputs=inputs, **context)
             raise
         hook.after_node_run(inputs=inputs, outputs=outputs, **context)
@@ -195,7 +195,7 @@ class CloudTask:
         return plan.outputs(values)
 
     def _refuse_unfit(self, order: Order, inputs: Mapping[str, Any]) -> None:
-        """Raise if a pod would be paid for to find what a look at its tables shows.
+        """Raise if a look at the tables shows a problem for which a pod would be paid in vain.
 
         Raises:
             SourceError: with every problem that was found.
@@ -250,7 +250,7 @@ class CloudTask:
 
         run = self._run
         if self._group is not None:
-            # Another node has made the parameters, so that nobody knew of the many jobs when the node got its machine.
+            # Another node has made the parameters: that this node has many jobs was not known when it got its machine.
             return OwnMachines(self._group, self._group.gathering)
         if order.to_pod and not order.volume.mounted:
             return OwnMachines(run.backend, TrialSlots(run.slots))  # A pod does not see what comes into a bucket later.

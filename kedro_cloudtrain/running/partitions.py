@@ -114,7 +114,7 @@ def partitions_of(
             hint = did_you_mean(column, [str(name) for name in data.columns])
             raise SourceError(f"`{what}` has no column `{column}`.{hint} Columns: {shown}. Fix group_column in {where}.")
         if (count := [str(each) for each in data.columns].count(column)) > 1:
-            raise SourceError(f"`{what}` has {count} columns `{column}`, and {where} needs one: rename the others in a node before.")
+            raise SourceError(f"`{what}` has {count} columns `{column}`, and {where} needs one: rename the others in an earlier node.")
         row_counts, ungrouped_rows = _counts(data[column], where, column, partitioned.groups)
     else:
         raise ConfigError(

@@ -42,7 +42,7 @@ def test_reap_ends_what_a_gone_client_has_left_and_asks_before_any_other(account
     alive.open(LedgerEntry(name=names["alive"], pod=pods["alive"], **lasts))
     status, output = account.run("reap", "--dry-run")
     assert status == 0
-    assert "2 pods would be ended; of 5 others it would be asked" in output
+    assert "2 pods would be ended; it would ask about 5 others" in output
     for shown in (names["gone"], pods["gone"], "30 min", "0.43", "0.22", "at work", "left it running", "not on this", "another project"):
         assert shown in output, shown
     assert set(pods.values()) < account.living

@@ -139,12 +139,12 @@ def test_a_line_that_is_not_a_requirement_is_named(tmp_path: Path) -> None:
         ("--index-url=u:{}@h.org/simple", "--index-url=***@h.org/simple is a place on this computer"),
         ("--find-links {}@h.org/simple", "--find-links ***@h.org/simple is a place on this computer"),
         ("-iu:{}@h.org/simple", "no machine is given the option ***@h.org/simple"),
-        ("six @ u:{}@h.org/x.whl", "'six @ ***@h.org/x.whl' has no URL behind the @"),
-        ("six @ //u:a@{}@h.org/x.whl", "'six @ ***@h.org/x.whl' has no URL behind the @"),
+        ("six @ u:{}@h.org/x.whl", "'six @ ***@h.org/x.whl' has no URL after the @"),
+        ("six @ //u:a@{}@h.org/x.whl", "'six @ ***@h.org/x.whl' has no URL after the @"),
         ("u:{}@h.org/x.whl", "'***@h.org/x.whl' is not a requirement"),
         ("six @@ u:{}@h.org", "***@h.org' is not a requirement"),
-        ("six@1.0", "'six@1.0' has no URL behind the @"),
-        ("six @ ./libs/six.whl", "'six @ ./libs/six.whl' has no URL behind the @"),
+        ("six@1.0", "'six@1.0' has no URL after the @"),
+        ("six @ ./libs/six.whl", "'six @ ./libs/six.whl' has no URL after the @"),
     ],
 )
 def test_a_refused_line_of_a_requirements_file_repeats_no_password(line: str, part: str, tmp_path: Path) -> None:

@@ -221,10 +221,10 @@ def test_numbers_and_blanks_are_numbers_where_the_machine_reads_them(frame: pd.D
 def test_a_table_that_is_none_is_a_problem(frame: pd.DataFrame, tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text('{"y": [1, 2]}')
     (problem,) = look(tmp_path, JSONDataset(filepath=str(tmp_path / "t.json"))).problems
-    assert problem.startswith("`table` loads a dict, and a table is a DataFrame of pandas.")
+    assert problem.startswith("`table` loads a dict, but a table is a pandas DataFrame.")
     (tmp_path / "t.pkl").write_bytes(pickle.dumps([1]))
     (problem,) = look(tmp_path, PickleDataset(filepath=str(tmp_path / "t.pkl"))).problems
-    assert problem.startswith("`table` loads a list, and a table is a DataFrame of pandas.")
+    assert problem.startswith("`table` loads a list, but a table is a pandas DataFrame.")
     (tmp_path / "t.pkl").write_bytes(b"none")
     (problem,) = look(tmp_path, PickleDataset(filepath=str(tmp_path / "t.pkl"))).problems
     assert "cannot be loaded" in problem

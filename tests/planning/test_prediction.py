@@ -170,7 +170,7 @@ WRONG: dict[str, tuple[Callable[[Flights], None], str]] = {
     "a missing feature": (_rename, "`flights` has no column `distance`. Closest: distances. Columns: distances, seats, carrier, weekend,"),
     "its cure": (_rename, "(5). Fix the table, or train `delay_model` on columns that it has."),
     "a feature of text": (_text, "column `distance` holds text (such as '12 km'), and the model was trained on numbers: each would count"),
-    "the cure of that": (_text, "Mend the table, or train `delay_model` on such a column."),
+    "the cure of that": (_text, "Fix the table, or train `delay_model` on such a column."),
     "a kept column that is not there": (_lacks_kept, "`flights` has no column `carriers`. Closest: carrier. Columns: distance, seats,"),
     "where that is named": (_lacks_kept, "Fix `keep` of score in the pipeline."),
     "a kept `prediction`": (_clash, "`keep` names a column `prediction`, which is the name of the predictions' own. Rename the table's"),

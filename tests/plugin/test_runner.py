@@ -527,5 +527,5 @@ def test_each_node_that_fails_is_named_with_its_reason(project: Project) -> None
     assert done.returncode == 1
     printed = " ".join((done.stdout + done.stderr).split())
     assert "the first reason" in printed
-    assert "As well: b: " in printed
+    assert "Also failed: b: " in printed
     assert "the second reason" in printed

@@ -131,9 +131,9 @@ def test_what_would_break_on_a_pod_breaks_and_the_rest_works(shop: Project, tmp_
         (["--env=runpod", "--", "nosuchprogram"], "There is no program 'nosuchprogram'"),
         (["--env=runpod", "--", "kedro", "run", "--env=base"], "--env is runpod, and the command has --env=base: name one"),
         (["--env=runpot"], "There is no environment 'runpot'. Did you mean `runpod`?"),
-        (["--env=runpod", "--seed=data/volume", "--keep=data/volume"], "lie in one another"),
-        (["--env=runpod", "--seed=data", "--keep=data/kept"], "lie in one another"),
-        (["--env=runpod", "--seed=data/volume", "--keep=."], "lie in one another"),
+        (["--env=runpod", "--seed=data/volume", "--keep=data/volume"], "overlap"),
+        (["--env=runpod", "--seed=data", "--keep=data/kept"], "overlap"),
+        (["--env=runpod", "--seed=data/volume", "--keep=."], "overlap"),
         (["--env=runpod", "--keep=conf"], "--keep conf: the folder has something else in it"),
         (["--env=runpod", "--keep=/proc/kept"], "--keep /proc/kept: the folder cannot be made"),
         (

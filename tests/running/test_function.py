@@ -351,7 +351,7 @@ def test_render_says_what_is_made_by_a_run(flights: Project) -> None:
     select(flights, "train_model_node")
     done = flights.kedro("cloudtrain", "render", "train_model_node")
     assert done.returncode == 1
-    assert "`X_train` goes along with train_model_node, and does not exist before a run" in done.stderr
+    assert "`X_train` is sent with the job of train_model_node, and does not exist before a run" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
