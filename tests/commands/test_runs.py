@@ -171,7 +171,8 @@ def test_a_failed_and_a_killed_run_leave_theirs_and_a_refused_one_leaves_none(sl
 def test_an_interrupted_and_a_detached_run_are_told_apart(slow: Project) -> None:
     held = hold(slow)
     process = start(slow)
-    wait_until(lambda: list(slow.path.glob("data/volume/.cloudtrain/jobs/*/log.txt")))
+    # Its log is there before its job is: what forks the jobs may still be importing their libraries.
+    wait_until(lambda: list(slow.path.glob("data/volume/.cloudtrain/jobs/*/progress.jsonl")))
     process.send_signal(signal.SIGTERM)
     process.wait(60)
     run(slow, "--runner-params=detach=true")

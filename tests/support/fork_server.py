@@ -55,7 +55,9 @@ def serve(control: socket.socket, listener: socket.socket) -> dict[str, Any]:
             with connection:
                 size, descriptors, _, _ = socket.recv_fds(connection, 8, 250, socket.MSG_WAITALL)
                 request: dict[str, Any] = json.loads(connection.recv(int(size), socket.MSG_WAITALL)) if size else {}
-            # Nothing comes of a client that was killed before it had asked.
+            # Nothing comes of a client that was killed before it had asked, or while the libraries were imported.
+            if request and select.select([descriptors[2]], [], [], 0)[0]:
+                request = {}
             pid = os.fork() if request else -1
             if pid == 0:
                 _leave_server(request, *descriptors)
