@@ -173,19 +173,15 @@ class GroupMachine:
             BackendError: it cannot be told so, and ends itself later.
         """
         with self._lock:
-            is_due = not self._is_closed or (again and self._is_end_due)
-            self._is_closed = True
-            request, backend = self._request, self._backend
-            if not is_due or request is None or backend is None:
+            if self._is_closed and not (again and self._is_end_due):
                 return
-            self._is_end_due = False
+            self._is_closed = self._is_end_due = True
+            request, backend = self._request, self._backend
             content = {"run": self._run, "batches": self._batches}
-        try:
-            # Outside the lock: a volume that does not answer must not hold up those that ask whether the machine takes a job.
+        # Outside the lock: a volume that does not answer must not hold up those that ask whether the machine takes a job.
+        if request is not None and backend is not None:
             backend.deliver(request, {self.folder.closing: json.dumps(content).encode()})
-        except BaseException:
-            self._is_end_due = True
-            raise
+            self._is_end_due = False
 
     def finish(self) -> list[Member]:
         """Take no more jobs, since the machine is over, and return those that it has not done."""

@@ -26,7 +26,7 @@ from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.backends.runpod.preparing import Preparing
 from kedro_cloudtrain.backends.runpod.spending import DearPodError, Spending
 from kedro_cloudtrain.backends.runpod.watching import PodWatch
-from kedro_cloudtrain.errors import CloudTrainError, JobLostError
+from kedro_cloudtrain.errors import BudgetExceededError, CapacityError, CloudTrainError, JobLostError
 from kedro_cloudtrain.jobs.result import JobState
 from kedro_cloudtrain.storage.disk import dispensable
 from kedro_cloudtrain.wording import counted
@@ -264,12 +264,18 @@ class RunPodBackend:
             placement = self._attached(request, claim, spending, detached=detached) if may_attach else None
             if placement is not None:
                 return placement
-            send()
-            # Not from anew after each other client's claim.
-            give_up_at = give_up_at if give_up_at is not None else time.monotonic() + request.settings.wait_for_capacity_s
+            self._launcher.check_open(request)
             try:
+                send()
+                # Not from anew after each other client's claim.
+                give_up_at = give_up_at if give_up_at is not None else time.monotonic() + request.settings.wait_for_capacity_s
                 return self._launcher.launch(request, claim, spending, faulty, dear, give_up_at=give_up_at, detached=detached)
             except ClaimedError:
+                may_attach = True
+            except (BudgetExceededError, CapacityError):
+                # Where another client's pod does the job, this one needs no machine, and no budget for one.
+                if not claim.is_taken():
+                    raise
                 may_attach = True
 
     def _attached(self, request: JobRequest, claim: Claim, spending: Spending, *, detached: bool = False) -> Placement | None:

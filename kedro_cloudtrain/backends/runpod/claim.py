@@ -41,17 +41,12 @@ class Claim:
         """Note that an attempt is over, so that the next one may replace it; one that had no pod, only as long as it has none."""
         self._over.add((machine.attempt, machine.pod))
 
-    def check(self) -> None:
-        """Check that no other client has taken the job up since this client looked.
-
-        Raises:
-            ClaimedError: one has.
-        """
+    def is_taken(self) -> bool:
+        """Return whether another client has taken the job up since this client looked."""
         if not self._is_contested:
-            return
+            return False
         machine = self.remote.machine()
-        if machine.attempt and machine.attempt not in self._released and (machine.attempt, machine.pod) not in self._over:
-            raise self._refusal()
+        return bool(machine.attempt) and machine.attempt not in self._released and (machine.attempt, machine.pod) not in self._over
 
     def make(self, machine: dict[str, Any], closed: threading.Event, settles_s: float) -> None:
         """Claim the job for an attempt.
@@ -64,19 +59,23 @@ class Claim:
         Raises:
             ClaimedError: another client has claimed the job since this client looked, or at the same moment.
         """
-        self.check()
+        if self.is_taken():
+            raise self._refusal()
         self.remote.write_machine(machine)
         if self._is_contested:
             closed.wait(settles_s)
-        self._check_stands(machine)
+            if self.remote.machine().attempt not in (None, machine["attempt"]):
+                raise self._refusal()
 
     def complete(self, machine: dict[str, Any]) -> None:
         """Write `machine.json` again, with what is known of the attempt's pod.
 
         Raises:
-            ClaimedError: another client has claimed the job, since the pod was so long in coming.
+            ClaimedError: another client has claimed the job, since the pod was so long in coming; where that client has given the job back,
+                the pod has it.
         """
-        self._check_stands(machine)
+        if self._is_contested and self.remote.machine().attempt not in (None, "", machine["attempt"]):
+            raise self._refusal()
         self.remote.write_machine(machine)
 
     def release(self, attempt: str) -> None:
@@ -84,10 +83,6 @@ class Claim:
         self._released.add(attempt)
         if self.remote.machine().attempt == attempt:
             self.remote.revoke()
-
-    def _check_stands(self, machine: dict[str, Any]) -> None:
-        if self._is_contested and self.remote.machine().attempt not in (None, machine["attempt"]):
-            raise self._refusal()
 
     def _refusal(self) -> ClaimedError:
         return ClaimedError(f"{self.remote.folder.name} has been claimed by another client.")

@@ -22,7 +22,7 @@ from kedro_cloudtrain.backends.runpod.placement import Placement
 from kedro_cloudtrain.backends.runpod.pod_names import pod_name, pod_prefix
 from kedro_cloudtrain.backends.runpod.releases import with_releases
 from kedro_cloudtrain.backends.runpod.spending import CENT_USD, DearPodError
-from kedro_cloudtrain.errors import ApiError, BudgetExceededError, CapacityError, CloudTrainError, JobCancelledError
+from kedro_cloudtrain.errors import ApiError, CapacityError, CloudTrainError, JobCancelledError
 from kedro_cloudtrain.jobs.environment_name import environment_name
 from kedro_cloudtrain.jobs.lock import uv_release
 from kedro_cloudtrain.secrecy import variables_of
@@ -110,25 +110,9 @@ class Launcher:
             ClaimedError: another client has claimed the job.
             BackendError: RunPod refuses.
         """
-        give_up_at = give_up_at if give_up_at is not None else time.monotonic() + request.settings.wait_for_capacity_s
-        try:
-            return self._launch(request, claim, spending, faulty, dear if dear is not None else {}, give_up_at, detached=detached)
-        except (CapacityError, BudgetExceededError):
-            claim.check()  # Where another client's pod does the job, this one needs no machine, and no budget for one.
-            raise
-
-    def _launch(
-        self,
-        request: JobRequest,
-        claim: Claim,
-        spending: Spending,
-        faulty: Collection[str],
-        dear_machines: dict[str, str],
-        give_up_at: float,
-        *,
-        detached: bool,
-    ) -> Placement:
         settings = request.settings
+        give_up_at = give_up_at if give_up_at is not None else time.monotonic() + settings.wait_for_capacity_s
+        dear_machines = dear if dear is not None else {}
         locked: dict[bool, JobRequest] = {}
         refusals = dict.fromkeys(dear_machines.items(), 1)
         while True:
@@ -138,9 +122,9 @@ class Launcher:
                 try:
                     on_gpu = candidate.gpu is not None
                     if on_gpu not in locked:
-                        self._check_open(request)
+                        self.check_open(request)
                         locked[on_gpu] = with_releases(request, on_gpu=on_gpu)
-                    self._check_open(request)  # A lock takes its time.
+                    self.check_open(request)  # A lock takes its time.
                     return self._create(locked[on_gpu], claim, candidate, spending, detached=detached)
                 except CapacityError:
                     refusal = (str(candidate), "no instances")
@@ -164,7 +148,8 @@ class Launcher:
         candidates = choose(self._offers, request.settings, self._volume.data_center, request.workload).candidates
         return bool(candidates) and candidates[0].gpu is not None
 
-    def _check_open(self, request: JobRequest) -> None:
+    def check_open(self, request: JobRequest) -> None:
+        """Raise a JobCancelledError if the run is over."""
         if self._closed.is_set():
             raise JobCancelledError(f"{request.folder.name} was not started: the run is over.")
 
@@ -199,6 +184,7 @@ class Launcher:
         try:
             # On the volume before the pod is created: whatever happens then, the volume tells what was asked for.
             claim.make(machine, self._closed, self._pace.claim_s)
+            self.check_open(request)
             pod_request = self._pod_request(request, claim.remote, candidate, machine)
             pod = self._watch.create(entry, ask, settle)
         finally:

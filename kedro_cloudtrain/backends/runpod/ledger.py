@@ -74,7 +74,7 @@ class LedgerEntry(BaseModel):
     @property
     def is_old(self) -> bool:
         """Whether every list must have the pod by now; also true of a time in the future, after a clock was set."""
-        return not 0 <= time.time() - self.asked_at < _MAY_APPEAR_S
+        return not 0 <= time.time() - max(self.asked_at, self.unanswered_at or 0.0) < _MAY_APPEAR_S
 
 
 class PodLedger:
@@ -117,6 +117,7 @@ class PodLedger:
             entry = self._entries.get(name)
         if entry is None:
             return
+        unanswered_at = unanswered_at if unanswered_at is not None else entry.unanswered_at
         try:
             self._write(entry.model_copy(update={"pod": pod_id, "usd_per_hour": usd_per_hour, "unanswered_at": unanswered_at}))
         except (OSError, DiskError) as error:

@@ -86,6 +86,8 @@ class PodWatch:
         # Only after the entry is there: `close` either prevents the pod, or finds the entry and ends or names the pod.
         if self._closed.is_set():
             self._ledger.settle(entry.name)
+            if self._over:
+                self._ledger.close()  # The entry has opened it again.
             raise JobCancelledError(f"{entry.job} was not started: the run is over.")
         self._asking.add(entry.name)
         try:

@@ -20,7 +20,7 @@ from kedro_cloudtrain.backends.runpod.claim import Claim, ClaimedError
 from kedro_cloudtrain.backends.runpod.ledger import PodLedger
 from kedro_cloudtrain.backends.runpod.offers import no_capacity
 from kedro_cloudtrain.backends.runpod.remote_folder import RemoteFolder
-from kedro_cloudtrain.errors import BackendError, CloudTrainError, JobCancelledError
+from kedro_cloudtrain.errors import BackendError, CapacityError, CloudTrainError, JobCancelledError
 from kedro_cloudtrain.running.display import Row
 
 if TYPE_CHECKING:
@@ -58,6 +58,21 @@ def backend(cloud: Cloud) -> Iterator[RunPodBackend]:
 def run(backend: RunPodBackend, job: Job) -> str:
     """Run a job, or attach to the pod that works on it; return how it has ended."""
     return backend.run(job.request(attach=True), Row("train", "", "")).state
+
+
+def started(backend: RunPodBackend, job: Job) -> tuple[list[CloudTrainError], threading.Thread]:
+    """Run a job in a thread; return the list that will have its error, and the thread."""
+    errors = list[CloudTrainError]()
+
+    def run_job() -> None:
+        try:
+            run(backend, job)
+        except CloudTrainError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run_job, daemon=True)
+    thread.start()
+    return errors, thread
 
 
 @dataclasses.dataclass
@@ -192,16 +207,7 @@ def test_a_job_is_submitted_though_another_clients_claim_finds_no_machine(
 
 def test_a_run_that_ends_while_a_job_is_being_claimed_creates_no_pod(cloud: Cloud) -> None:
     backend, job = cloud.backend(claim_s=600.0), cloud.job()
-    errors = list[CloudTrainError]()
-
-    def run_job() -> None:
-        try:
-            run(backend, job)
-        except CloudTrainError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run_job, daemon=True)
-    thread.start()
+    errors, thread = started(backend, job)
     wait_until((cloud.bucket / ".cloudtrain/jobs" / job.name / "machine.json").exists)
     backend.close()
     thread.join(60)
@@ -210,28 +216,42 @@ def test_a_run_that_ends_while_a_job_is_being_claimed_creates_no_pod(cloud: Clou
     assert PodLedger(cloud.api.account).entries() == {}
 
 
-def claim_of_slow_client(cloud: Cloud, job: Job, backend: RunPodBackend) -> threading.Thread:
-    """Let a client claim a job, whose pod is created only after others no longer respect the claim."""
-    cloud.runpod.faults.slow(CREATE, 3.0)
-    thread = threading.Thread(target=lambda: backend.submit(job.request(attach=True)), daemon=True)
-    thread.start()
-    wait_until(lambda: bool(cloud.runpod.requests(CREATE)))
-    return thread
+class SlowClient:
+    """A client that has claimed a job, and whose pod is created only when it is let."""
+
+    def __init__(self, cloud: Cloud, job: Job, backend: RunPodBackend) -> None:
+        self._create, self._cloud = cloud.runpod.create, cloud
+        self._asked, self.may_create = threading.Event(), threading.Event()
+        cloud.runpod.create = self._create_late  # type: ignore[method-assign]
+        self.thread = threading.Thread(target=lambda: backend.submit(job.request(attach=True)), daemon=True)
+        self.thread.start()
+        assert self._asked.wait(60)
+
+    def _create_late(self, body: Any) -> Any:
+        self._cloud.runpod.create = self._create  # type: ignore[method-assign]
+        self._asked.set()
+        assert self.may_create.wait(60)
+        return self._create(body)
+
+    def end(self) -> None:
+        """Let the pod be created."""
+        self.may_create.set()
+        self.thread.join(60)
+        assert not self.thread.is_alive()
 
 
 def test_a_claim_that_was_taken_for_over_and_has_a_pod_by_now_is_respected(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     job, slow, quick = cloud.job(body=UNTIL_GO_ON), cloud.backend(), cloud.backend(claim_holds_s=0.0)
-    claiming = claim_of_slow_client(cloud, job, slow)
+    client = SlowClient(cloud, job, slow)
     send = RemoteFolder.send
 
     def send_slowly(folder: RemoteFolder) -> None:
         send(folder)
-        claiming.join(60)
+        client.end()
         (cloud.bucket / GO_ON).touch()
 
     monkeypatch.setattr(RemoteFolder, "send", send_slowly)
     assert run(quick, job) == "succeeded"
-    assert not claiming.is_alive()
     assert len(cloud.runpod.pods) == 1
     slow.close()
     quick.close()
@@ -239,11 +259,10 @@ def test_a_claim_that_was_taken_for_over_and_has_a_pod_by_now_is_respected(cloud
 
 def test_a_pod_that_comes_only_after_another_client_has_taken_the_job_up_is_ended(cloud: Cloud) -> None:
     job, slow, quick = cloud.job(body=UNTIL_GO_ON), cloud.backend(), cloud.backend(claim_holds_s=0.0)
-    claiming = claim_of_slow_client(cloud, job, slow)
+    client = SlowClient(cloud, job, slow)
     quick.submit(job.request(attach=True))
     (used,) = cloud.runpod.living
-    claiming.join(60)
-    assert not claiming.is_alive()
+    client.end()
     wait_until(lambda: cloud.runpod.living == [used])
     assert len(cloud.runpod.pods) == 2
     machine = json.loads((cloud.bucket / ".cloudtrain/jobs" / job.name / "machine.json").read_text())
@@ -254,6 +273,35 @@ def test_a_pod_that_comes_only_after_another_client_has_taken_the_job_up_is_ende
     quick.close()
 
 
+def test_a_pod_that_comes_after_another_client_has_given_the_job_back_is_used(cloud: Cloud) -> None:
+    job, slow, quick = cloud.job(), cloud.backend(), cloud.backend(claim_holds_s=0.0)
+    client = SlowClient(cloud, job, slow)
+    cloud.runpod.faults.no_capacity(times=1)
+    with pytest.raises(CapacityError):
+        quick.submit(job.request(attach=True))
+    client.end()
+    wait_until(lambda: not cloud.runpod.living)
+    assert len(cloud.runpod.pods) == 1
+    assert run(quick, job) == "succeeded"
+    assert len(cloud.runpod.pods) == 1
+    slow.close()
+    quick.close()
+
+
+def test_a_run_that_ends_while_it_waits_for_another_clients_pod_is_over(
+    cloud: Cloud, backend: RunPodBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="kedro.cloudtrain")
+    # No machine is cheap enough for it, so that it can only attach.
+    job = cloud.job(gpu=("NVIDIA L4",), max_price_per_hour_usd=0.01)
+    RemoteFolder(job.folder, cloud.volume).write_machine({"attempt": "other", "name": "other", "claimed_at": time.time()})
+    errors, thread = started(backend, job)
+    wait_until(lambda: "is claimed by another client" in caplog.text)
+    backend.close()
+    thread.join(60)
+    assert [type(error) for error in errors] == [JobCancelledError]
+
+
 @pytest.mark.parametrize("step", ["machine", "revoke"])
 def test_an_attempt_that_could_not_be_revoked_does_not_stand_in_the_way_of_its_clients_next_one(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch, step: str
@@ -261,9 +309,10 @@ def test_an_attempt_that_could_not_be_revoked_does_not_stand_in_the_way_of_its_c
     remote = RemoteFolder(cloud.job().folder, cloud.volume)
     remote.write_machine({"attempt": "dear", "name": "dear", "pod": "pod1"})
     claim = Claim(remote, is_contested=True)
+    assert claim.is_taken()
     with pytest.raises(ClaimedError, match="has been claimed by another client"):
-        claim.check()
+        claim.make({"attempt": "next"}, threading.Event(), 0.0)
     with monkeypatch.context() as patch, contextlib.suppress(BackendError):
         patch.setattr(RemoteFolder, step, lambda _: (_ for _ in ()).throw(BackendError("no answer")))
         claim.release("dear")
-    claim.check()
+    assert not claim.is_taken()
