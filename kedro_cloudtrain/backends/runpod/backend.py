@@ -252,7 +252,7 @@ class RunPodBackend:
             send: writes the job's files to the volume, at the first call.
             faulty: as in `Launcher.launch`.
             dear: likewise.
-            may_attach: whether another pod may be working on it, unless that takes it up meanwhile.
+            may_attach: whether a pod that works on it already is looked for before the first launch; after a lost claim, one always is.
             detached: whether the pod is to be left alone, rather than followed.
 
         Raises:
@@ -267,7 +267,7 @@ class RunPodBackend:
             self._launcher.check_open(request)
             try:
                 send()
-                # Not from anew after each other client's claim.
+                # The wait does not begin anew after each claim of another client.
                 give_up_at = give_up_at if give_up_at is not None else time.monotonic() + request.settings.wait_for_capacity_s
                 return self._launcher.launch(request, claim, spending, faulty, dear, give_up_at=give_up_at, detached=detached)
             except ClaimedError:
